@@ -1,0 +1,390 @@
+"""Graph to plan, and plan to engine: builder configuration, profiles, progress, cancelling."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import dims, dtypes, provider as providers
+from .engine import Engine
+from .errors import ArgumentError, BuildError, ProviderError, WeightsError
+from .graph import Graph
+from .lowering import Lowering, lower
+from .provider import ProgressMonitor, Provider
+from .weights.loading import warn_nonfinite
+from .weights.recipes import VERSION
+
+Refit = bool | str | Iterable[str]
+Progress = bool | Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A compiled network: what TensorRT's runtime loads. `bytes(plan)` is the plan exactly as TensorRT wrote it.
+
+    Attributes:
+        targets: compute capabilities that it was compiled for; () means TensorRT's own default.
+        provider: name and version of the TensorRT that built it.
+        seconds: how long the build took.
+        stripped: whether it holds no refittable weights, so that a refit must come first.
+        manifest: what `save` writes beside it.
+    """
+
+    data: bytes
+    targets: tuple[str, ...]
+    provider: str
+    seconds: float
+    stripped: bool
+    manifest: Mapping[str, Any]
+    graph: Graph
+
+    def __bytes__(self) -> bytes:
+        return self.data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where it is stripped.
+
+        Each file is replaced at once or not at all, the manifest last; it holds the SHA-256 of the others.
+        """
+        path = Path(path)
+        if path.suffix != ".engine":
+            raise ArgumentError(
+                "a plan's file name ends in .engine", expected=f"{path.stem}.{self.manifest['precision']}.engine", found=str(path)
+            )
+        manifest = dict(self.manifest)
+        if self.stripped:
+            from .weights.files import write
+
+            weights = path.with_name(path.name + ".safetensors")
+            write(weights, self.graph.state_dict())
+            manifest["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        _replace(path, self.data)
+        _replace(path.with_name(path.name + ".json"), json.dumps(manifest, indent=1).encode())
+        return path
+
+    def __repr__(self) -> str:
+        targets = ", ".join(self.targets) or "default targets"
+        return f"Plan({len(self.data):,} bytes, {targets}, {self.provider}, {self.seconds:.1f} s)"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def build_plan(
+    graph: Graph,
+    targets: Sequence[str] | str | None = None,
+    *,
+    refit: Refit = False,
+    workspace: int | None = None,
+    optimization_level: int | None = None,
+    tf32: bool = False,
+    progress: Progress = False,
+    provider: str = "tensorrt_rtx",
+) -> Plan:
+    """Compile a graph ahead of time with TensorRT-RTX; no GPU is needed.
+
+    Args:
+        graph: the recorded network.
+        targets: compute capabilities ("sm86", "sm120"); one plan serves them all. None: TensorRT-RTX's own default.
+        refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the plan and
+            given by a refit; exactly one target then.
+        workspace: most scratch memory that a layer may use, in bytes.
+        optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
+        tf32: whether float32 may be computed in TF32.
+        progress: True shows a progress bar; or a function of (phase, steps done, steps).
+        provider: the name of the TensorRT to use.
+
+    Raises:
+        BuildError: TensorRT's reasons, with the module path and the source line of the layer that it names.
+        ArgumentError, ProviderError: unknown targets, several with `refit`, TensorRT-RTX not installed.
+    """
+    found = providers.load(provider)
+    targets = (targets,) if isinstance(targets, str) else tuple(targets or ())
+    unknown = [t for t in targets if t not in found.targets]
+    if unknown:
+        raise ArgumentError(
+            f"{found} cannot compile for these targets", expected=", ".join(found.targets) or "no targets", found=", ".join(unknown),
+            remedy='targets are compute capabilities: "sm86" for 8.6 (RTX 30), "sm89" for 8.9 (RTX 40), "sm120" for 12.0 (RTX 50)',
+        )
+    left_out = refittable_names(graph, refit)
+    if left_out and len(targets) != 1:
+        raise ArgumentError(
+            "a refittable plan without a GPU is compiled for exactly one target", expected="one target",
+            found=", ".join(targets) or "none", remedy=f'one plan for each: build_plan(graph, ["{(targets or ("sm86",))[0]}"], refit=True)',
+        )
+    data, lowering, seconds = _compile(
+        graph, found, left_out=left_out, targets=targets, workspace=workspace,
+        optimization_level=optimization_level, tf32=tf32, progress=progress,
+    )
+    return Plan(data, targets, str(found), seconds, bool(left_out), _manifest(graph, lowering, data, targets), graph)
+
+
+def build(
+    graph: Graph,
+    *,
+    provider: str | None = None,
+    device: Any = None,
+    refit: Refit = False,
+    workspace: int | None = None,
+    optimization_level: int | None = None,
+    tf32: bool = False,
+    progress: Progress = False,
+) -> Engine:
+    """An Engine of the graph: TensorRT's where it can run, else the reference engine and one warning.
+
+    Args:
+        graph: the recorded network.
+        provider: "tensorrt", "tensorrt_rtx" or "reference"; what is named is used or an error is raised.
+        device: where to run: a CUDA device for TensorRT ("cuda:0"), any torch device for the reference.
+        refit: False, True, or fnmatch patterns over `state_dict` keys: what `engine.refit` may change.
+        workspace, optimization_level, tf32, progress: as in `build_plan`.
+    """
+    from .reference import ReferenceEngine
+
+    names = refittable_names(graph, refit)
+    warn_nonfinite(graph.state_dict())
+    found: Provider | None
+    if provider is None and device is not None and str(device).startswith("cpu"):
+        provider = "reference"
+    if provider == "reference":
+        found = None
+    elif provider is not None:
+        found = providers.load(provider)
+        if found.cannot_execute is not None:
+            raise ProviderError(
+                f"{found} cannot run here", details=found.cannot_execute,
+                remedy="build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs in PyTorch",
+            )
+    else:
+        found = providers.executing()
+        if found is None:
+            warnings.warn(f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2)
+    if found is None:
+        engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"))
+    else:
+        from .runtime import TensorRTEngine
+
+        data, lowering, _ = _compile(
+            graph, found, refittable=bool(names), workspace=workspace, optimization_level=optimization_level, tf32=tf32,
+            progress=progress,
+        )
+        engine = TensorRTEngine(graph, lowering, data, device=device)
+    engine.refittable = names
+    return engine
+
+
+def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
+    """The parameters that `refit` selects. Raises WeightsError for a pattern that matches none."""
+    if isinstance(refit, bool):
+        return frozenset(graph.parameters) if refit else frozenset()
+    chosen: set[str] = set()
+    for pattern in [refit] if isinstance(refit, str) else refit:
+        found = fnmatch.filter(graph.parameters, pattern)
+        if not found:
+            raise WeightsError(
+                f"the pattern {pattern!r} matches no parameter", expected="some of " + ", ".join(list(graph.parameters)[:8]),
+                found=pattern,
+            )
+        chosen.update(found)
+    return frozenset(chosen)
+
+
+# --- one build --------------------------------------------------------------------------------------------------------
+
+
+def _compile(
+    graph: Graph,
+    provider: Provider,
+    *,
+    left_out: frozenset[str] = frozenset(),
+    refittable: bool = False,
+    targets: Sequence[str] = (),
+    workspace: int | None,
+    optimization_level: int | None,
+    tf32: bool,
+    progress: Progress,
+) -> tuple[bytes, Lowering, float]:
+    """The plan's bytes, the lowering that it was built from, and the seconds that it took."""
+    if workspace is not None and workspace <= 0:
+        raise ArgumentError("the workspace limit must be positive", expected="bytes", found=workspace)
+    if optimization_level is not None and optimization_level not in range(6):
+        raise ArgumentError("there is no such optimization level", expected="0 to 5", found=optimization_level)
+    warn_nonfinite({h.name: h.value.read() for h in graph.parameters.values() if h.value.array is not None})
+    started = time.perf_counter()
+    builder = provider.trt.Builder(provider.logger)
+    network = provider.create_network(builder)
+    lowering = lower(graph, network, left_out)
+    config = builder.create_builder_config()
+    provider.configure(config, workspace=workspace, optimization_level=optimization_level, tf32=tf32)
+    provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
+    if targets:
+        provider.set_targets(config, targets)
+    if left_out:
+        config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
+        config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+    elif refittable:
+        config.set_flag(provider.enum("BuilderFlag", "REFIT"))
+    if graph.dims:
+        _add_profile(graph, builder, config)
+    network.error_recorder = lowering.errors.native
+    plan = _in_thread(provider, builder, network, config, progress)
+    if plan is None:
+        error = lowering.explain("TensorRT refused to build this network")
+        if left_out:
+            _recover(provider)
+        raise error
+    return bytes(plan), lowering, time.perf_counter() - started
+
+
+def _add_profile(graph: Graph, builder: Any, config: Any) -> None:
+    profile = builder.create_optimization_profile()
+    for name, tensor in graph.inputs.items():
+        if any(not isinstance(s, int) for s in tensor.shape):
+            profile.set_shape(
+                name,
+                *(
+                    tuple(dims.evaluate(s, {n: getattr(d, which) for n, d in graph.dims.items()}) for s in tensor.shape)
+                    for which in ("min", "opt", "max")
+                ),
+            )
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildError("TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values())))
+
+
+def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, progress: Progress) -> Any:
+    """Build in a thread of its own, so that Ctrl-C reaches Python; it cancels where TensorRT listens (9.1 on)."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+    with _Bar(progress) as bar:
+        monitor = ProgressMonitor(bar)
+        listens = provider.set_progress(config, monitor)
+
+        def work() -> None:
+            try:
+                result.append(builder.build_serialized_network(network, config))
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=work, name="trtnet-build", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.2)
+        except KeyboardInterrupt:
+            monitor.cancelled = True
+            if listens:
+                thread.join()
+            raise
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+class _Bar:
+    """A progress bar by rich, or the user's function, or nothing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._function = progress if callable(progress) else None
+        self._bar: Any = None
+        if progress is True:
+            from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
+
+            self._bar = RichProgress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bar:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*exc)
+
+    def __call__(self, phase: str, done: int, steps: int) -> None:
+        if self._function is not None:
+            self._function(phase, done, steps)
+        if self._bar is not None:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bar.add_task(phase, total=steps or 1)
+            self._bar.update(self._tasks[phase], completed=done, total=steps or 1)
+            if done >= steps:
+                self._bar.remove_task(self._tasks.pop(phase))
+
+
+def _recover(provider: Provider) -> None:
+    """Build something tiny with weights: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every other one
+    of that kind in the process, until one without placeholders has succeeded."""
+    import numpy as np
+
+    from .functional import relu
+    from .graph import Input, record
+
+    tiny = record(lambda x: relu(x), x=Input((1,)))
+    builder = provider.trt.Builder(provider.logger)
+    network = provider.create_network(builder)
+    held = lower(tiny, network), np.zeros(1)
+    builder.build_serialized_network(network, builder.create_builder_config())
+    del held
+
+
+# --- the manifest -----------------------------------------------------------------------------------------------------
+
+PRECISIONS = {dtypes.float32: "fp32", dtypes.float16: "fp16", dtypes.bfloat16: "bf16", dtypes.float8_e4m3fn: "fp8"}
+
+
+def precision(graph: Graph) -> str:
+    """The file name's PRECISION: the smallest floating-point type that the network computes in."""
+    used = {t.dtype for layer in graph.layers for t in layer.outputs if t.dtype.is_floating_point}
+    return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
+
+
+def _manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[str]) -> dict[str, Any]:
+    weights = {h.name: h.weight for h in lowering.ledger if h.name is not None} | lowering.placeholders
+    return {
+        "format": 1,
+        "module": graph.title,
+        "inputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.inputs.items()},
+        "outputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.outputs.items()},
+        "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in graph.dims.items()},
+        "result": graph.form,
+        "recipes": VERSION,
+        "weights": {
+            name: {
+                "recipe": repr(weight), "shape": list(weight.shape), "dtype": weight.dtype.name,
+                "parameters": list(dict.fromkeys(leaf.name for leaf in weight.leaves())), "left_out": name in lowering.placeholders,
+            }
+            for name, weight in weights.items()
+        },
+        "precision": precision(graph),
+        "provider": lowering.provider.name,
+        "version": lowering.provider.version,
+        "targets": list(targets),
+        "structure": graph.structure_hash(),
+        "plan_sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+

@@ -1,0 +1,204 @@
+"""Convolutions in one, two and three dimensions, and their transposes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dims import Size, format_shape
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..graph import emit
+from ..layers.convolution import Convolution, Deconvolution
+from ..layers.shaping import Shuffle
+from ..tensor import Tensor
+from ..weights.recipes import Weight
+from .dispatch import operand, operation, tensor, tuple_of
+
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+
+
+def reshaped(x: Tensor, shape: Any) -> Tensor:
+    return emit(Shuffle((x,), reshape_dims=Size(shape)))
+
+
+def batched(name: str, input: Any, spatial: int) -> tuple[Tensor, bool]:
+    """The input with a batch dimension, and whether it lacked one."""
+    x = tensor(input)
+    if len(x.shape) == spatial + 1:
+        return reshaped(x, (1, *x.shape)), True
+    if len(x.shape) != spatial + 2:
+        sizes = ", size" * spatial
+        raise ShapeError(
+            f"{name} takes an input of {spatial + 2} dimensions, or of {spatial + 1} without a batch",
+            expected=f"(batch, channels{sizes})", found=format_shape(x.shape),
+        )
+    return x, False
+
+
+def widen(x: Tensor) -> Tensor:
+    """(N, C, L) to (N, C, 1, L)."""
+    return reshaped(x, (x.shape[0], x.shape[1], 1, x.shape[2]))
+
+
+def narrow(x: Tensor) -> Tensor:
+    """(N, C, 1, L) to (N, C, L)."""
+    return reshaped(x, (x.shape[0], x.shape[1], x.shape[3]))
+
+
+def kernel_of(name: str, weight: Any, spatial: int) -> Tensor | Weight:
+    kernel = operand(weight)
+    if kernel is None or len(kernel.shape) != spatial + 2:
+        raise ShapeError(
+            f"the weight of {name} has {spatial + 2} dimensions",
+            expected="(out, in / groups" + ", size" * spatial + ")",
+            found="None" if kernel is None else format_shape(kernel.shape),
+        )
+    if not all(isinstance(size, int) for size in kernel.shape):
+        raise ShapeError(f"the weight of {name} must have fixed sizes", expected="ints", found=format_shape(kernel.shape))
+    return kernel
+
+
+def _number(groups: Any) -> int:
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise ArgumentError("groups is a whole number, at least 1", found=repr(groups))
+    return groups
+
+
+def _convolve(
+    spatial: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> Tensor:
+    name = f"conv{spatial}d"
+    x, alone = batched(name, input, spatial)
+    kernel, shift = kernel_of(name, weight, spatial), operand(bias)
+    strides, dilations = tuple_of(stride, spatial, "stride"), tuple_of(dilation, spatial, "dilation")
+    size = tuple(kernel.shape[2:])
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ArgumentError(f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding))
+        if padding == "same" and any(s != 1 for s in strides):
+            raise ArgumentError(
+                "padding='same' is not for strided convolutions", expected="stride 1", found=strides,
+                remedy="give the padding as numbers",
+            )
+        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, size, strict=True)]
+        before = tuple(t // 2 for t in total)
+        after = tuple(t - t // 2 for t in total)
+    else:
+        before = after = tuple_of(padding, spatial, "padding")
+    if min(before) < 0:
+        raise ArgumentError(f"the padding of {name} cannot be negative", found=padding)
+    if spatial == 1:
+        x, kernel = widen(x), kernel if isinstance(kernel, Weight) else widen(kernel)
+        size, strides, dilations = (1, *size), (1, *strides), (1, *dilations)
+        before, after = (0, *before), (0, *after)
+    y = emit(
+        Convolution(
+            (x, kernel, shift), num_output_maps=kernel.shape[0], kernel_size=size, stride=strides, pre_padding=before,
+            post_padding=after, dilation=dilations, num_groups=_number(groups),
+        )
+    )
+    return _finish(y, spatial, alone)
+
+
+def _finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
+    if spatial == 1 and alone:
+        return reshaped(y, (y.shape[1], y.shape[3]))
+    if spatial == 1:
+        return narrow(y)
+    return reshaped(y, y.shape[1:]) if alone else y
+
+
+def _transpose(
+    spatial: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: Any, dilation: Any
+) -> Tensor:
+    name = f"conv_transpose{spatial}d"
+    if isinstance(padding, str):
+        raise ArgumentTypeError(f"the padding of {name} is a number", expected="a number or a tuple", found=repr(padding))
+    x, alone = batched(name, input, spatial)
+    kernel, shift = kernel_of(name, weight, spatial), operand(bias)
+    strides, dilations = tuple_of(stride, spatial, "stride"), tuple_of(dilation, spatial, "dilation")
+    before, extra = tuple_of(padding, spatial, "padding"), tuple_of(output_padding, spatial, "output_padding")
+    if min(before) < 0 or min(extra) < 0:
+        raise ArgumentError(f"the padding of {name} cannot be negative", found=f"padding {padding}, output_padding {output_padding}")
+    for more, step, dilate in zip(extra, strides, dilations, strict=True):
+        if more >= max(step, dilate):
+            raise ArgumentError(
+                "output_padding must be smaller than stride or dilation",
+                expected=f"less than {max(step, dilate)}", found=output_padding,
+            )
+    size = tuple(kernel.shape[2:])
+    if spatial == 1:
+        x, kernel = widen(x), kernel if isinstance(kernel, Weight) else widen(kernel)
+        size, strides, dilations = (1, *size), (1, *strides), (1, *dilations)
+        before, extra = (0, *before), (0, *extra)
+    after = tuple(b - e for b, e in zip(before, extra, strict=True))
+    maps = kernel.shape[1] * _number(groups)
+    # TensorRT cuts the padding off the output; what output_padding adds beyond it holds nothing but the bias
+    beyond = tuple(max(0, -a) for a in after)
+    y = emit(
+        Deconvolution(
+            (x, kernel, None if any(beyond) else shift), num_output_maps=maps, kernel_size=size, stride=strides,
+            pre_padding=before, post_padding=tuple(max(0, a) for a in after), dilation=dilations, num_groups=groups,
+        )
+    )
+    if any(beyond):
+        from .math import add
+        from .shape import pad
+
+        y = pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
+        if shift is not None:
+            y = add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
+    return _finish(y, spatial, alone)
+
+
+def reshape_weight(weight: Tensor | Weight, shape: tuple[int, ...]) -> Tensor:
+    """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
+    if isinstance(weight, Weight):
+        from ..graph import recorder_constant
+
+        return recorder_constant(weight, shape)
+    return weight if tuple(weight.shape) == shape else reshaped(weight, shape)
+
+
+@operation()
+def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    """(N, C, L), or (C, L), by a kernel (K, C/groups, k): (N, K, L'). `padding` is a number, "same" or "valid"."""
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
+
+
+@operation()
+def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w). Kernel and bias are weights or tensors of one dtype."""
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
+
+
+@operation()
+def conv3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    """(N, C, D, H, W), or (C, D, H, W), by a kernel (K, C/groups, d, h, w)."""
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+@operation()
+def conv_transpose1d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """(N, C, L), or (C, L), by a kernel (C, K/groups, k)."""
+    return _transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+@operation()
+def conv_transpose2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """(N, C, H, W), or (C, H, W), by a kernel (C, K/groups, h, w)."""
+    return _transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+@operation()
+def conv_transpose3d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """(N, C, D, H, W), or (C, D, H, W), by a kernel (C, K/groups, d, h, w)."""
+    return _transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

@@ -1,0 +1,234 @@
+"""How a function of torch's name finds what to do: record layers, or compute with NumPy now."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import Dim, Size, format_shape
+from ..dtypes import dtype as Dtype
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError, UnsupportedError
+from ..graph import recorder, recorder_constant
+from ..layers.shaping import Shuffle
+from ..tensor import Array, Parameter, Tensor, current_recorder
+from ..weights.recipes import Literal, Weight
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def operation(numpy: Callable[..., Any] | None = None, *, method: bool | str | tuple[str, ...] = False) -> Callable[[C], C]:
+    """Declare a function of torch's.
+
+    The decorated function records: it is called where an argument is a recorded Tensor, or a Parameter inside a
+    recording. `numpy` takes the same arguments with arrays in place of Arrays, and computes now.
+
+    Args:
+        numpy: the same on NumPy arrays; None where there is no use for it outside a network.
+        method: whether it is a method of tensors too, and under which names if not its own.
+    """
+
+    def declare(function: C) -> C:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
+                    return function(*args, **kwargs)
+                if numpy is None:
+                    raise UnsupportedError(
+                        f"{function.__name__} works on recorded tensors",
+                        found=", ".join(_describe(a) for a in args) or "no tensor",
+                        remedy="call it inside forward, while trtnet.record runs",
+                    )
+                result = numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()})
+            except TrtnetError:
+                raise
+            except TypeError as error:
+                raise _bad_arguments(function, args, kwargs, error) from None
+            except (ValueError, IndexError) as error:
+                raise ArgumentError(f"{function.__name__}: {error}", found=", ".join(_describe(a) for a in args)) from None
+            return wrapped(result, args)
+
+        for name in (function.__name__,) if method is True else (method,) if isinstance(method, str) else method or ():
+            setattr(Tensor, name, call)
+        return call  # type: ignore[return-value]
+
+    return declare
+
+
+def _recorded(values: Any) -> bool:
+    for value in values:
+        if type(value) is Tensor or (isinstance(value, Parameter) and current_recorder.get() is not None):
+            return True
+        if isinstance(value, (list, tuple)) and _recorded(value):
+            return True
+    return False
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, Array):
+        return value.numpy()
+    if isinstance(value, (list, tuple)) and not isinstance(value, Size):
+        return type(value)(_unwrapped(v) for v in value) if type(value) in (list, tuple) else value
+    return value
+
+
+def wrapped(result: Any, args: Any = ()) -> Any:
+    """NumPy results as Arrays; float64 that no argument had becomes float32."""
+    if isinstance(result, (np.ndarray, np.generic)):
+        array = np.asarray(result)
+        if array.dtype == np.float64 and not any(isinstance(a, Array) and a.dtype is dtypes.float64 for a in args):
+            array = array.astype(np.float32)
+        return Array(array)
+    if isinstance(result, (list, tuple)):
+        made = [wrapped(r, args) for r in result]
+        return type(result)(*made) if hasattr(result, "_fields") else type(result)(made)
+    return result
+
+
+def _describe(value: Any) -> str:
+    return f"{format_shape(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
+
+
+def _bad_arguments(function: Callable[..., Any], args: Any, kwargs: Any, error: TypeError) -> Exception:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as mismatch:
+        return ArgumentTypeError(
+            f"{function.__name__}: {mismatch}", expected=f"{function.__name__}{signature}",
+            remedy="leave the argument out; trtnet has those of torch's arguments that TensorRT can follow",
+        )
+    return error
+
+
+# --- operands ---------------------------------------------------------------------------------------------------------
+
+
+def tensor(value: Any) -> Tensor:
+    """A recorded tensor of a Tensor, a Parameter, an Array or a number."""
+    if type(value) is Tensor:
+        return value
+    if isinstance(value, (Array, Weight)):
+        return recorder_constant(value)
+    if isinstance(value, (bool, int, float, np.ndarray, np.generic)):
+        from .creation import as_tensor
+
+        return recorder_constant(as_tensor(value))
+    raise ArgumentTypeError("this is no tensor", expected="a tensor or a number", found=repr(value))
+
+
+def operand(value: Any) -> Tensor | Weight | None:
+    """What a layer that takes weights or tensors is given: weights for parameters and arrays."""
+    if value is None or type(value) is Tensor or isinstance(value, Weight):
+        return value
+    if isinstance(value, (Array, np.ndarray)):
+        return recorder().weight(value if isinstance(value, Array) else Array(value))
+    raise ArgumentTypeError("these are no weights", expected="a parameter, an array or a tensor", found=repr(value))
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value takes the dtype of the tensor that it meets: Python numbers, and arrays without dimensions."""
+    return isinstance(value, (bool, int, float, np.generic)) or (
+        isinstance(value, Array) and not isinstance(value, Parameter) and not value.shape
+    )
+
+
+def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
+    """A constant of `rank` dimensions of size 1."""
+    number = value.item() if isinstance(value, (Array, np.generic)) else value
+    if isinstance(number, float) and not dtype.is_floating_point:
+        raise DtypeError(
+            "an integer tensor met a float number", expected=f"a number of {dtype}", found=number,
+            remedy="convert the tensor first: x.float() or x.to(trtnet.float32)",
+        )
+    with np.errstate(over="ignore"):
+        array = np.full((1,) * rank, number).astype(dtype.numpy)
+    if not dtype.is_floating_point and array.size and array.reshape(-1)[0] != number:
+        raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=number)
+    return recorder_constant(Literal(array), (1,) * rank)
+
+
+def with_rank(value: Tensor | Array, rank: int) -> Tensor:
+    """`value` as a recorded tensor with dimensions of size 1 in front, up to `rank`."""
+    missing = rank - len(value.shape)
+    if type(value) is not Tensor:
+        shape = tuple(value.shape)
+        return recorder_constant(value, (1,) * missing + shape)  # type: ignore[arg-type]
+    if missing <= 0:
+        return value
+    return recorder().emit(Shuffle((value,), reshape_dims=Size((1,) * missing + tuple(value.shape))))
+
+
+def pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands of one dtype and one rank, as TensorRT's elementwise layers want them.
+
+    A number takes the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast silently.
+    """
+    for value in (a, b):
+        if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray)):
+            if isinstance(value, Dim):
+                raise ArgumentTypeError(
+                    f"{name}: a dynamic size met a tensor", found=repr(value),
+                    remedy="trtnet.full((1,), size, dtype=trtnet.int64) makes a tensor of it",
+                )
+            raise ArgumentTypeError(f"{name} takes tensors and numbers", found=repr(value))
+    a, b = (Array(v) if isinstance(v, np.ndarray) else v for v in (a, b))
+    if is_scalar(a):
+        return scalar(a, b.dtype, len(b.shape)), tensor(b)
+    if is_scalar(b):
+        return tensor(a), scalar(b, a.dtype, len(a.shape))
+    if a.dtype is not b.dtype:
+        raise DtypeError(
+            f"{name}: the two tensors have different dtypes",
+            expected="one dtype; TensorRT casts nothing by itself", found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
+            remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
+        )
+    rank = max(len(a.shape), len(b.shape))
+    return with_rank(a, rank), with_rank(b, rank)
+
+
+def axis_of(dim: Any, rank: int, what: str = "dim") -> int:
+    """A dimension from 0. Raises ShapeError where there is none."""
+    if isinstance(dim, (Array, np.integer)):
+        dim = int(dim)
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise ArgumentTypeError(f"{what} must be a whole number", found=repr(dim))
+    if not -max(rank, 1) <= dim < max(rank, 1):
+        raise ShapeError(f"there is no dimension {dim}", expected=f"{-rank} to {rank - 1}", found=dim)
+    return dim % rank if rank else 0
+
+
+def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
+    """Dimensions from 0, in order; all of them for None and for an empty tuple."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(rank))
+    axes = [axis_of(d, rank) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    if len(set(axes)) != len(axes):
+        raise ShapeError("a dimension is named twice", found=dim)
+    return tuple(sorted(axes))
+
+
+def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
+    """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
+    if isinstance(value, (list, tuple)):
+        values = list(value) * count if len(value) == 1 else list(value)
+    else:
+        values = [value] * count
+    if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
+        raise ArgumentError(f"{what} is a whole number or {count} of them", found=repr(value))
+    return tuple(int(v) for v in values)
+
+
+def floating(name: str, *values: Tensor) -> None:
+    """Raises DtypeError unless all are of floating-point dtypes."""
+    for value in values:
+        if not value.dtype.is_floating_point:
+            raise DtypeError(
+                f"{name} takes floating-point tensors", expected="float32, float16 or bfloat16", found=value.dtype,
+                remedy="convert it first: x.float()",
+            )

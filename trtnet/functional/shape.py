@@ -1,0 +1,556 @@
+"""Shapes: the same elements, seen otherwise. Names, signatures and defaults as torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
+from ..errors import ArgumentTypeError, ShapeError, UnsupportedError
+from ..graph import emit
+from ..layers.base import require_equal
+from ..layers.casting import Identity
+from ..layers.shaping import Shuffle, Slice
+from ..tensor import Array, Tensor
+from .dispatch import axes_of, axis_of, operation, tensor
+
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "broadcast_to",
+    "clone",
+    "contiguous",
+    "detach",
+    "expand",
+    "expand_as",
+    "flatten",
+    "moveaxis",
+    "movedim",
+    "numel",
+    "permute",
+    "ravel",
+    "repeat",
+    "reshape",
+    "reshape_as",
+    "squeeze",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "tile",
+    "transpose",
+    "unflatten",
+    "unsqueeze",
+    "view",
+    "view_as",
+]
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def size_of(value: Any) -> SizeLike:
+    """One size: an int or a Dim. Raises ArgumentTypeError for anything else, a recorded Tensor among it."""
+    if type(value) is int or isinstance(value, Dim):
+        return value
+    if type(value) is Tensor:
+        raise ArgumentTypeError(
+            "a recorded tensor is no size", expected="an int or a Dim", found=repr(value),
+            remedy="take sizes from shapes: x.shape[0] is an int, or a Dim that stands for the size",
+        )
+    if isinstance(value, (float, bool)) or not hasattr(value, "__index__"):
+        raise ArgumentTypeError("a size must be a whole number", expected="an int or a Dim", found=repr(value))
+    return int(value.__index__())
+
+
+def sizes_of(given: tuple[Any, ...], keyword: Any = None) -> tuple[SizeLike, ...]:
+    """Sizes that were given one by one, or as one sequence."""
+    if keyword is not None and not given:
+        given = (keyword,)
+    if len(given) == 1 and isinstance(given[0], (tuple, list)):
+        given = tuple(given[0])
+    elif len(given) == 1 and isinstance(given[0], Array) and given[0].ndim:
+        given = tuple(given[0].tolist())
+    return tuple(size_of(s) for s in given)
+
+
+def has_dims(*values: Any) -> bool:
+    """Whether a Dim is among the values, in sequences and slices too."""
+    for value in values:
+        if isinstance(value, Dim):
+            return True
+        if isinstance(value, (tuple, list)) and has_dims(*value):
+            return True
+        if isinstance(value, slice) and has_dims(value.start, value.stop, value.step):
+            return True
+    return False
+
+
+def constant(array: np.ndarray) -> Tensor:
+    """A concrete array as a recorded constant: where one meets a Dim."""
+    return tensor(Array(array))
+
+
+def _not_negative(sizes: tuple[SizeLike, ...]) -> None:
+    for size in sizes:
+        if isinstance(size, int) and size < 0:
+            raise ShapeError("a size cannot be negative", found=format_shape(sizes))
+
+
+# --- reshape ----------------------------------------------------------------------------------------------------------
+
+
+def resolved(shape: Size, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
+    """`sizes` with -1 worked out.
+
+    Where the division has a remainder at some sizes only, the result is a floor division, and the reshape's own check
+    that the number of elements stays is kept for each call.
+    """
+    unknown = [axis for axis, size in enumerate(sizes) if isinstance(size, int) and size == -1]
+    if not unknown:
+        _not_negative(sizes)
+        return sizes
+    if len(unknown) > 1:
+        raise ShapeError("only one size can be -1", found=format_shape(sizes))
+    at = unknown[0]
+    others = (*sizes[:at], *sizes[at + 1 :])
+    _not_negative(others)
+    total, known = product(shape), product(others)
+    if isinstance(known, int) and known == 0:
+        raise ShapeError("-1 has no single value where another size is 0", found=format_shape(sizes))
+    size = divide_exactly(total, known)
+    if size is None:
+        if isinstance(total, int) and isinstance(known, int):
+            raise ShapeError(
+                f"a reshape must keep the number of elements: {format_shape(shape)} to {format_shape(sizes)}",
+                expected=f"{total} elements", found=f"a multiple of {known}",
+            )
+        size = total // known
+    return (*sizes[:at], size, *sizes[at + 1 :])
+
+
+def reshaped(x: Tensor, sizes: tuple[SizeLike, ...]) -> Tensor:
+    """Record a reshape to sizes that are worked out; `x` itself where nothing changes."""
+    if sizes == x.shape:
+        return x
+    return emit(Shuffle((x,), reshape_dims=Size(sizes)))
+
+
+def transposed(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    """Record a permutation; `x` itself where nothing changes."""
+    if order == tuple(range(len(order))):
+        return x
+    return emit(Shuffle((x,), first_transpose=order))
+
+
+def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> Any:
+    sizes = sizes_of(size, shape)
+    if has_dims(sizes):
+        return reshape(constant(input), sizes)
+    return input.reshape(resolved(Size(input.shape), sizes))
+
+
+@operation(_reshape_numpy, method=True)
+def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
+    """`input` with other sizes and as many elements; one of them may be -1, which stays symbolic over Dims.
+
+    Raises ShapeError where the number of elements differs, at min, opt or max of a Dim while recording, and at the
+    actual sizes on each call.
+    """
+    x = tensor(input)
+    return reshaped(x, resolved(x.shape, sizes_of(size, shape)))
+
+
+def _view_numpy(input: np.ndarray, *size: Any) -> Any:
+    from .. import dtypes
+
+    if len(size) == 1 and not isinstance(size[0], (tuple, list, int, Dim, np.ndarray, np.integer)):
+        return input.view(dtypes.get(size[0]).numpy)
+    return _reshape_numpy(input, *size)
+
+
+@operation(_view_numpy, method=True)
+def view(input: Tensor, *size: Any) -> Tensor:
+    """As `reshape`. Raises UnsupportedError for a dtype in place of sizes."""
+    from ..dtypes import dtype
+
+    if len(size) == 1 and (isinstance(size[0], dtype) or type(size[0]).__module__ == "torch"):
+        raise UnsupportedError(
+            "TensorRT cannot see the bytes of a tensor as another dtype", found=f"view({size[0]})",
+            remedy="convert the values with x.to(dtype)",
+        )
+    return reshape(input, *size)
+
+
+@operation(lambda input, other: input.reshape(other.shape), method=True)
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` with the shape of `other`."""
+    return reshape(input, tuple(other.shape))
+
+
+@operation(lambda input, other: input.reshape(other.shape), method=True)
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` with the shape of `other`."""
+    return reshape(input, tuple(other.shape))
+
+
+def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]:
+    rank = len(shape)
+    start, end = axis_of(start_dim, rank, "start_dim"), axis_of(end_dim, rank, "end_dim")
+    if start > end:
+        raise ShapeError("flatten: start_dim comes after end_dim", found=f"start_dim={start_dim}, end_dim={end_dim}")
+    return (*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
+
+
+@operation(lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)), method=True)
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions start_dim to end_dim as one."""
+    x = tensor(input)
+    return reshaped(x, _flattened(x.shape, start_dim, end_dim))
+
+
+@operation(lambda input: input.reshape(-1), method=True)
+def ravel(input: Tensor) -> Tensor:
+    """All dimensions as one."""
+    return flatten(input)
+
+
+def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:
+    axis = axis_of(dim, len(shape))
+    given = sizes_of((sizes,))
+    if not given:
+        raise ShapeError("unflatten: sizes must not be empty")
+    return (*shape[:axis], *resolved(Size((shape[axis],)), given), *shape[axis + 1 :])
+
+
+def _unflatten_numpy(input: np.ndarray, dim: int, sizes: Any) -> Any:
+    return _reshape_numpy(input, _unflattened(input.shape, dim, sizes))
+
+
+@operation(_unflatten_numpy, method=True)
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """Dimension `dim` as several; one of `sizes` may be -1."""
+    x = tensor(input)
+    return reshaped(x, _unflattened(x.shape, dim, sizes))
+
+
+# --- dimensions in another order --------------------------------------------------------------------------------------
+
+
+def _order(rank: int, dims: tuple[Any, ...], keyword: Any) -> tuple[int, ...]:
+    given = keyword if keyword is not None and not dims else dims
+    if len(given) == 1 and isinstance(given[0], (tuple, list)):
+        given = given[0]
+    order = tuple(axis_of(d, rank) for d in given)
+    if len(order) != rank or len(set(order)) != rank:
+        raise ShapeError(
+            "permute takes every dimension once", expected=f"the dimensions 0 to {rank - 1} in some order", found=tuple(given)
+        )
+    return order
+
+
+def _permute_numpy(input: np.ndarray, *order: Any, dims: Any = None) -> Any:
+    return input.transpose(_order(input.ndim, order, dims))
+
+
+@operation(_permute_numpy, method=True)
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+    """The dimensions in another order."""
+    x = tensor(input)
+    return transposed(x, _order(x.ndim, order, dims))
+
+
+def _swapped(rank: int, a: int, b: int) -> tuple[int, ...]:
+    order = list(range(rank))
+    if rank:
+        i, j = axis_of(a, rank, "dim0"), axis_of(b, rank, "dim1")
+        order[i], order[j] = order[j], order[i]
+    else:
+        axis_of(a, 0), axis_of(b, 0)
+    return tuple(order)
+
+
+def _transpose_numpy(input: np.ndarray, dim0: int, dim1: int) -> Any:
+    return input.transpose(_swapped(input.ndim, dim0, dim1))
+
+
+@operation(_transpose_numpy, method=("transpose", "swapaxes", "swapdims"))
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged."""
+    x = tensor(input)
+    return transposed(x, _swapped(x.ndim, dim0, dim1))
+
+
+swapdims = transpose
+
+
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two dimensions exchanged."""
+    return transpose(input, axis0, axis1)
+
+
+def _matrix(rank: int) -> tuple[int, ...]:
+    if rank > 2:
+        raise ShapeError("t() takes a tensor of at most 2 dimensions", found=f"{rank} dimensions", remedy="x.transpose(-2, -1)")
+    return (1, 0) if rank == 2 else tuple(range(rank))
+
+
+@operation(lambda input: input.transpose(_matrix(input.ndim)), method=True)
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed; vectors and scalars as they are."""
+    x = tensor(input)
+    return transposed(x, _matrix(x.ndim))
+
+
+def _all_reversed(self: Tensor) -> Tensor:
+    """The dimensions in reverse order."""
+    return permute(self, tuple(reversed(range(self.ndim))))
+
+
+def _matrix_transposed(self: Tensor) -> Tensor:
+    """The last two dimensions exchanged."""
+    if self.ndim < 2:
+        raise ShapeError(".mT takes a tensor of at least 2 dimensions", found=format_shape(self.shape))
+    return transpose(self, -2, -1)
+
+
+Tensor.T = property(_all_reversed)  # type: ignore[attr-defined]
+Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]
+Tensor.H = property(_matrix_transposed)  # type: ignore[attr-defined]
+Tensor.mH = property(_matrix_transposed)  # type: ignore[attr-defined]
+
+
+def _moved(rank: int, source: Any, destination: Any) -> tuple[int, ...]:
+    sources = [axis_of(d, rank, "source") for d in (source if isinstance(source, (tuple, list)) else (source,))]
+    targets = [axis_of(d, rank, "destination") for d in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
+        raise ShapeError("movedim takes as many different sources as destinations", found=f"{source} and {destination}")
+    order = [-1] * rank
+    for s, d in zip(sources, targets):
+        order[d] = s
+    rest = iter(axis for axis in range(rank) if axis not in sources)
+    return tuple(axis if axis >= 0 else next(rest) for axis in order)
+
+
+def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> Any:
+    return input.transpose(_moved(input.ndim, source, destination))
+
+
+@operation(_movedim_numpy, method=("movedim", "moveaxis"))
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Dimensions at `source` moved to `destination`, the others in their order."""
+    x = tensor(input)
+    return transposed(x, _moved(x.ndim, source, destination))
+
+
+moveaxis = movedim
+
+# --- dimensions of size 1 ---------------------------------------------------------------------------------------------
+
+
+def _squeezed(shape: Any, dim: Any) -> tuple[SizeLike, ...]:
+    axes = axes_of(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes or not (isinstance(size, int) and size == 1))
+
+
+@operation(lambda input, dim=None: input.reshape(_squeezed(input.shape, dim)), method=True)
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1."""
+    x = tensor(input)
+    return reshaped(x, _squeezed(x.shape, dim))
+
+
+def _unsqueezed(shape: Any, dim: int) -> tuple[SizeLike, ...]:
+    axis = axis_of(dim, len(shape) + 1)
+    return (*shape[:axis], 1, *shape[axis:])
+
+
+@operation(lambda input, dim: input.reshape(_unsqueezed(input.shape, dim)), method=True)
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a dimension of size 1 at `dim`."""
+    x = tensor(input)
+    return reshaped(x, _unsqueezed(x.shape, dim))
+
+
+def _at_least(count: int, orders: dict[int, tuple[int | None, ...]]) -> Any:
+    def apply(*tensors: Any) -> Any:
+        values = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+        made = []
+        for value in values:
+            rank = value.ndim
+            if rank < count:
+                value = reshape(value, tuple(1 if i is None else value.shape[i] for i in orders[rank]))
+            made.append(value)
+        return made[0] if len(made) == 1 and values is tensors else tuple(made)
+
+    apply.__name__ = apply.__qualname__ = f"atleast_{count}d"
+    apply.__doc__ = f"Tensors of at least {count} dimension{'s' if count > 1 else ''}."
+    return apply
+
+
+atleast_1d = _at_least(1, {0: (None,)})
+atleast_2d = _at_least(2, {0: (None, None), 1: (None, 0)})
+atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
+
+# --- broadcasting -----------------------------------------------------------------------------------------------------
+
+
+def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
+    """Record an expansion to sizes that are worked out (a slice of stride 0)."""
+    missing = len(target) - x.ndim
+    x = reshaped(x, (1,) * missing + tuple(x.shape))
+    strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
+    if all(strides):
+        return x
+    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=strides))
+
+
+def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
+    missing = len(sizes) - len(shape)
+    if missing < 0:
+        raise ShapeError("expand takes at least as many sizes as there are dimensions", expected=len(shape), found=format_shape(sizes))
+    target: list[SizeLike] = []
+    for axis, size in enumerate(sizes):
+        kept = isinstance(size, int) and size == -1
+        if axis < missing:
+            if kept:
+                raise ShapeError("-1 keeps a size, and a new dimension has none", found=format_shape(sizes))
+            target.append(size)
+            continue
+        old = shape[axis - missing]
+        if kept or size == old:
+            target.append(old)
+        elif isinstance(old, int) and old == 1:
+            target.append(size)
+        else:
+            problem = f"only dimensions of size 1 can be expanded: {format_shape(shape)} to {format_shape(sizes)}"
+            if isinstance(old, int) and isinstance(size, int):
+                raise ShapeError(problem, expected=f"{old}, or -1, in dimension {axis}", found=size)
+            require_equal(old, size, problem)
+            target.append(old)
+    _not_negative(tuple(target))
+    return tuple(target)
+
+
+def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
+    sizes = sizes_of(size)
+    if has_dims(sizes):
+        return expand(constant(input), sizes)
+    return np.broadcast_to(input, _expansion(input.shape, sizes))  # type: ignore[arg-type]
+
+
+@operation(_expand_numpy, method=True)
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first."""
+    x = tensor(input)
+    return expanded(x, _expansion(x.shape, sizes_of(size)))
+
+
+def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
+    return _expand_numpy(input, tuple(other.shape))
+
+
+@operation(_expand_as_numpy, method=True)
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` expanded to the shape of `other`."""
+    return expand(input, tuple(other.shape))
+
+
+def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
+    return _expand_numpy(input, size)
+
+
+@operation(_broadcast_to_numpy, method=True)
+def broadcast_to(input: Tensor, size: Any) -> Tensor:
+    """As `expand`."""
+    return expand(input, size)
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that shapes have in common when broadcast."""
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[SizeLike] = [1] * rank
+    for shape in shapes:
+        for axis, size in enumerate(shape, rank - len(shape)):
+            known = result[axis]
+            if isinstance(known, int) and known == 1:
+                result[axis] = size
+            elif size != known and not (isinstance(size, int) and size == 1):
+                problem = f"shapes that cannot be broadcast: {' and '.join(format_shape(s) for s in shapes)}"
+                if not has_dims(size, known):
+                    raise ShapeError(problem)
+                require_equal(known, size, problem)
+    return Size(result)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """All tensors expanded to the shape that they have in common."""
+    shape = broadcast_shapes(*(x.shape for x in tensors))
+    return tuple(expand(x, tuple(shape)) for x in tensors)
+
+
+def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+    missing = len(repeats) - len(shape)
+    if missing < 0:
+        raise ShapeError("repeat takes a number for each dimension at least", expected=len(shape), found=format_shape(repeats))
+    _not_negative(repeats)
+    before = (1,) * missing + tuple(shape)
+    return before, tuple(size * times for size, times in zip(before, repeats))
+
+
+def _repeat_numpy(input: np.ndarray, *repeats: Any) -> Any:
+    times = sizes_of(repeats)
+    if has_dims(times):
+        return repeat(constant(input), times)
+    _repetition(input.shape, times)
+    return np.tile(input, times)  # type: ignore[arg-type]
+
+
+@operation(_repeat_numpy, method=True)
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first."""
+    x = tensor(input)
+    before, target = _repetition(x.shape, sizes_of(repeats))
+    x = reshaped(x, before)
+    if all(a == b or (isinstance(a, int) and a == 1) for a, b in zip(before, target)):
+        return expanded(x, target)
+    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=(1,) * x.ndim, mode="WRAP"))
+
+
+def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
+    times = sizes_of(dims)
+    return (1,) * (rank - len(times)) + times
+
+
+@operation(lambda input, *dims: _repeat_numpy(input, _tiled(input.ndim, dims)), method=True)
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """As `repeat`, with ones in front where fewer numbers than dimensions are given."""
+    return repeat(input, _tiled(input.ndim, dims))
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+@operation(lambda input, memory_format=None: np.ascontiguousarray(input).reshape(input.shape), method=True)
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """`input` itself: TensorRT chooses the memory formats."""
+    return tensor(input)
+
+
+@operation(lambda input, *, memory_format=None: input.copy(), method=True)
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy: an identity layer, so that an input may be an output."""
+    return emit(Identity((tensor(input),)))
+
+
+@operation(lambda input: input, method=("detach", "detach_"))
+def detach(input: Tensor) -> Tensor:
+    """`input` itself: trtnet computes no gradients."""
+    return tensor(input)
+
+
+def numel(input: Tensor) -> SizeLike:
+    """The number of elements: an int, or an expression over Dims."""
+    return input.numel()

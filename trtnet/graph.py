@@ -1,0 +1,539 @@
+"""Recording: a module and its inputs become a Graph, a plain list of layer records."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dims, dtypes
+from .dims import Dim, Size, SizeLike, format_shape
+from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
+from .layers.base import Layer, Operand
+from .location import _PREFIX, PACKAGE, Location, here
+from .tensor import Array, Buffer, Parameter, Tensor, as_array, current_recorder
+from .weights.recipes import Leaf, Literal, Weight
+
+if TYPE_CHECKING:
+    from .provider import Provider
+
+
+class Input:
+    """A network input.
+
+    Args:
+        shape: ints and Dims; `Input((batch, 1, 28, 28))`.
+        dtype: its element type, by trtnet's object or name.
+    """
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Any, dtype: Any = "float32") -> None:
+        if isinstance(shape, (int, Dim)):
+            shape = (shape,)
+        sizes = []
+        for size in shape:
+            if isinstance(size, (Array, np.integer)):
+                size = int(size)
+            if isinstance(size, bool) or not isinstance(size, (int, Dim)) or (isinstance(size, int) and size < 0):
+                raise ShapeError(
+                    "an input's shape holds whole numbers and Dims",
+                    expected="int >= 0 or Dim", found=repr(size),
+                    remedy='for a dynamic size give it a name: Dim("batch", min=1, opt=8, max=64)',
+                )
+            sizes.append(size)
+        self.shape = Size(sizes)
+        self.dtype = dtypes.for_network(dtype, "an input")
+
+    def __repr__(self) -> str:
+        return f"Input({format_shape(self.shape)}, {self.dtype})"
+
+
+@dataclass(slots=True)
+class Equality:
+    """Two sizes that must be equal, found equal at min, opt and max while recording."""
+
+    left: SizeLike
+    right: SizeLike
+    problem: str
+    path: str
+    location: Location | None
+
+    def check(self, sizes: Mapping[str, int]) -> None:
+        left, right = dims.evaluate(self.left, sizes), dims.evaluate(self.right, sizes)
+        if left != right:
+            given = ", ".join(f"{name}={value}" for name, value in sorted(sizes.items()))
+            raise ShapeError(
+                self.problem,
+                expected=f"{self.left} = {self.right}", found=f"{left} and {right} at {given}",
+                module=self.path or None, where=self.location,
+                remedy="use sizes for which both are equal, or say so with Dim(..., multiple_of=...)",
+            )
+
+
+class Recorder:
+    """One recording: what modules and functions add layers to. Each `record` call has its own."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.inputs: dict[str, Tensor] = {}
+        self.equalities: list[Equality] = []
+        self.path = ""
+        self.paths: dict[int, str] = {}
+        self.leaves: dict[int, Leaf] = {}
+        self.constants: dict[tuple[int, Any], Tensor] = {}
+        self.keep: list[Any] = []
+        self._names: dict[str, int] = {}
+        self._origin: Layer | None = None
+
+    def emit(self, layer: Layer) -> Any:
+        """Record a layer and return its output, or a tuple of its outputs."""
+        for operand in layer.inputs:
+            if type(operand) is Tensor and operand.recorder is not self:
+                raise foreign_tensor(operand)
+        outputs = layer.infer()
+        origin = self._origin
+        if origin is None:
+            layer.path = path = self.path
+            # inlined location.here(): this runs once for every layer
+            frame: Any = sys._getframe(1)
+            while frame is not None:
+                module = frame.f_globals.get("__name__", "")
+                if not module.startswith(_PREFIX) and module != PACKAGE:
+                    layer.location = Location(frame.f_code, frame.f_lasti)
+                    break
+                frame = frame.f_back
+            stem = f"{path}/{layer.kind}" if path else layer.kind
+        else:
+            layer.path, layer.location = origin.path, origin.location
+            stem = f"{origin.name}/{layer.kind}"
+        layer.name = self.unique(stem)
+        self.layers.append(layer)
+        if len(outputs) == 1:
+            shape, dtype = outputs[0]
+            tensor = Tensor(shape, dtype, self, layer)
+            layer.outputs = (tensor,)
+            return tensor
+        layer.outputs = tuple(Tensor(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
+        return layer.outputs
+
+    def unique(self, stem: str) -> str:
+        """`stem`, with a number behind it if a layer has that name already."""
+        names = self._names
+        count = names.get(stem)
+        if count is None:
+            names[stem] = 1
+            return stem
+        while (name := f"{stem}_{count}") in names:
+            count += 1
+        names[stem] = count + 1
+        names[name] = 1
+        return name
+
+    def weight(self, value: Array) -> Weight:
+        """The weights that an Array or a Parameter is in this recording."""
+        if isinstance(value, Parameter):
+            leaf = self.leaves.get(id(value))
+            if leaf is not None:
+                return leaf
+        return Literal(as_array(value).copy())  # the user may go on writing to it
+
+    def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:
+        """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
+        if left is right or left == right:
+            return
+        if isinstance(left, int) and isinstance(right, int) or not dims.equal_at_profile(left, right):
+            raise ShapeError(problem, expected=f"{left} = {right}", found=_at_profile(left, right))
+        self.equalities.append(Equality(left, right, problem, self.path, here()))
+
+    def __enter__(self) -> Recorder:
+        self._token = current_recorder.set(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        current_recorder.reset(self._token)
+
+
+def _at_profile(left: SizeLike, right: SizeLike) -> str:
+    if isinstance(left, int) and isinstance(right, int):
+        return f"{left} and {right}"
+    rows = []
+    for which in ("min", "opt", "max"):
+        a, b = (s if isinstance(s, int) else getattr(s, which) for s in (left, right))
+        rows.append(f"{a} and {b} at {which}")
+    return ", ".join(rows)
+
+
+def recorder() -> Recorder:
+    """The recording that is going on. Raises TrtnetError when there is none."""
+    found = current_recorder.get()
+    if found is None:
+        raise ArgumentTypeError(
+            "a recorded tensor was used outside its recording",
+            expected="to be inside trtnet.record(...)",
+            remedy="do this in a module's forward, or record a function: trtnet.record(function, x=Input(...))",
+        )
+    return found
+
+
+def emit(layer: Layer) -> Any:
+    """Record a layer in the recording that is going on."""
+    return recorder().emit(layer)
+
+
+def foreign_tensor(tensor: Tensor) -> TrtnetError:
+    if isinstance(tensor.recorder, TrtnetError):
+        return tensor.recorder
+    return ArgumentError(
+        "this tensor belongs to another graph",
+        expected="a tensor of the recording that is going on", found=repr(tensor),
+        remedy="do not keep tensors on modules or in globals between recordings; compute them in forward, or pass them as inputs",
+    )
+
+
+class Graph:
+    """A recorded network: layer records in the order in which they will be added.
+
+    Attributes:
+        layers: the layer records.
+        inputs, outputs: the network's tensors, by name.
+        form: what `forward` returned: "one", "tuple" or "dict".
+        parameters: every parameter and buffer of the recorded module, by its `state_dict` key. Tied ones are one Leaf.
+        trainable, buffers: which of them training changes, and which are buffers.
+        equalities: sizes that must be equal at run time.
+        title: the recorded module's class.
+    """
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        inputs: dict[str, Tensor],
+        outputs: dict[str, Tensor],
+        form: str,
+        parameters: dict[str, Leaf],
+        trainable: frozenset[str],
+        buffers: frozenset[str],
+        equalities: list[Equality],
+        title: str,
+    ) -> None:
+        self.layers = layers
+        self.inputs = inputs
+        self.outputs = outputs
+        self.form = form
+        self.parameters = parameters
+        self.trainable = trainable
+        self.buffers = buffers
+        self.equalities = equalities
+        self.title = title
+        self.dims: dict[str, Dim] = {
+            symbol.name: symbol for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape) if symbol.name
+        }
+
+    # --- weights
+
+    def weights(self) -> Iterator[tuple[Layer, int, Weight]]:
+        """Every weight operand: layer, input index, weight."""
+        for layer in self.layers:
+            for index, operand in enumerate(layer.inputs):
+                if isinstance(operand, Weight):
+                    yield layer, index, operand
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The values that the graph refers to, by the module's `state_dict` keys."""
+        return {name: leaf.value.read() for name, leaf in self.parameters.items() if leaf.persistent}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, prefix: str = "") -> Any:
+        """Give the graph other values; the module that it was recorded from keeps its own.
+
+        As `Module.load_state_dict`: a mismatch raises WeightsError and changes nothing.
+        """
+        from .weights.loading import load_into
+
+        return load_into(self.parameters, state_dict, strict=strict, prefix=prefix)
+
+    # --- sizes
+
+    def bind(self, shapes: Mapping[str, tuple[int, ...]], ranges: bool = True) -> dict[str, int]:
+        """The size of every Dim, from the actual shapes of the inputs.
+
+        Raises ShapeError that names the input and the Dim: a wrong rank, a size that differs, one outside its range
+        (unless `ranges` is False), or an equality met while recording that these sizes break.
+        """
+        found: dict[str, int] = {}
+        pending = []
+        for name, tensor in self.inputs.items():
+            shape = shapes[name]
+            if len(shape) != len(tensor.shape):
+                raise ShapeError(
+                    f"input {name!r} has the wrong number of dimensions",
+                    expected=format_shape(tensor.shape), found=format_shape(shape),
+                )
+            for axis, (expected, actual) in enumerate(zip(tensor.shape, shape)):
+                if isinstance(expected, int):
+                    if expected != actual:
+                        raise ShapeError(
+                            f"input {name!r} has the wrong size in dimension {axis}",
+                            expected=format_shape(tensor.shape), found=format_shape(shape),
+                        )
+                    continue
+                solved = dims.solve(expected, actual)
+                if solved is not None and solved[0] not in found:
+                    found[solved[0]] = solved[1]
+                    dim = self.dims[solved[0]]
+                    if ranges and not (dim.min <= solved[1] <= dim.max and solved[1] % dim.multiple_of == 0):
+                        step = f", a multiple of {dim.multiple_of}" if dim.multiple_of > 1 else ""
+                        raise ShapeError(
+                            f"input {name!r}: {dim} is outside its range",
+                            expected=f"{dim.min} to {dim.max}{step}",
+                            found=f"{solved[1]} (shape {format_shape(shape)})",
+                            remedy=f"record with a wider Dim({str(dim)!r}, min=..., max=...), or split the input",
+                        )
+                pending.append((name, axis, expected, actual))
+        for name, axis, expected, actual in pending:
+            if dims.evaluate(expected, found) != actual:
+                raise ShapeError(
+                    f"input {name!r} has the wrong size in dimension {axis}",
+                    expected=f"{expected} = {dims.evaluate(expected, found)}, as in the other inputs", found=actual,
+                )
+        for equality in self.equalities:
+            equality.check(found)
+        return found
+
+    # --- forms of itself
+
+    def for_provider(self, provider: Provider) -> Graph:
+        """The graph that is lowered 1:1: layers that this provider lacks are composed of others."""
+        if all(layer.supported(provider) for layer in self.layers):
+            return self
+        new = Recorder()
+        replaced: dict[Tensor, Tensor] = {}
+        for name, tensor in self.inputs.items():
+            new.inputs[name] = replaced[tensor] = Tensor(tensor.shape, tensor.dtype, new, name=name)
+        with new:
+            for layer in self.layers:
+                new._origin = layer
+                operands = tuple(replaced[o] if type(o) is Tensor else o for o in layer.inputs)
+                result = _again(new, layer, operands, provider)
+                for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
+                    replaced[old] = tensor
+        return Graph(
+            new.layers, new.inputs, {name: replaced[t] for name, t in self.outputs.items()}, self.form,
+            self.parameters, self.trainable, self.buffers, self.equalities, self.title,
+        )
+
+    def lower(self, network: Any) -> Any:
+        """Add the layers to an INetworkDefinition that you own; return the Lowering, which holds the arrays.
+
+        The arrays stay alive as long as the network does. Raises BuildError with TensorRT's own text, the module path
+        and the source line.
+        """
+        from .lowering import lower
+
+        return lower(self, network)
+
+    def summary(self) -> str:
+        """A table: layer, module path, output shape, dtype, parameters, bytes."""
+        from .summary import summary
+
+        return summary(self)
+
+    def structure_hash(self) -> str:
+        """A hash of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; not of weights' values."""
+        from .structure import structure_hash
+
+        return structure_hash(self)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.inputs.items())
+        outputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.outputs.items())
+        return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
+
+
+def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], provider: Provider) -> Any:
+    """Record `layer`, or what it is composed of, for `provider`."""
+    if not layer.supported(provider):
+        before = len(recorder.layers)
+        result = layer.compose(*operands)
+        added = recorder.layers[before:]
+        # what was composed may itself have to be composed
+        if all(inner.supported(provider) for inner in added):
+            return result
+        del recorder.layers[before:]
+        replaced: dict[Tensor, Tensor] = {}
+        for inner in added:
+            inner_operands = tuple(replaced.get(o, o) if type(o) is Tensor else o for o in inner.inputs)
+            again = _again(recorder, inner, inner_operands, provider)
+            for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
+                replaced[old] = tensor
+        single = result if isinstance(result, tuple) else (result,)
+        final = tuple(replaced.get(t, t) for t in single)
+        return final if isinstance(result, tuple) else final[0]
+    copy = type(layer)(operands, **{name: getattr(layer, name) for name in layer.attributes})
+    copy.path, copy.location, copy.name = layer.path, layer.location, recorder.unique(layer.name)
+    copy.outputs = tuple(Tensor(t.shape, t.dtype, recorder, copy, t.index) for t in layer.outputs)
+    recorder.layers.append(copy)
+    return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
+
+
+# --- record -----------------------------------------------------------------------------------------------------------
+
+RESERVED = ("graph", "stream", "out")
+
+
+def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
+    """Run `module`'s forward once on symbolic tensors and return the layers that it made.
+
+    Args:
+        module: a trtnet Module, or a function of tensors.
+        inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
+            forward gets as it is. Arguments with defaults may be left out.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output that is an input.
+        ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
+    """
+    from .nn.module import Module
+
+    if not callable(module):
+        raise ArgumentTypeError(
+            "only a module or a function can be recorded", expected="a trtnet.nn.Module", found=type(module).__name__
+        )
+    forward = module.forward if isinstance(module, Module) else module
+    recorder = Recorder()
+    parameters: dict[str, Leaf] = {}
+    trainable: set[str] = set()
+    buffers: set[str] = set()
+    if isinstance(module, Module):
+        for path, child in module.named_modules():
+            recorder.paths.setdefault(id(child), path)
+        for name, parameter in itertools.chain(
+            module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+        ):
+            leaf = recorder.leaves.get(id(parameter))
+            if leaf is None:
+                leaf = Leaf(
+                    name, tuple(parameter.shape), parameter.dtype, parameter.value, getattr(parameter, "persistent", True)
+                )
+                recorder.leaves[id(parameter)] = leaf
+            parameters[name] = leaf
+            if isinstance(parameter, Buffer):
+                buffers.add(name)
+            elif parameter.requires_grad:
+                trainable.add(name)
+        recorder.keep.append(module)
+    arguments = _arguments(recorder, forward, inputs)
+    with recorder:
+        result = module(**arguments)
+        outputs, form = _outputs(recorder, result)
+    if not recorder.inputs:
+        raise ArgumentError("a network needs an input", remedy="record(module, x=Input((1, 3, 224, 224)))")
+    for tensor in outputs.values():
+        tensor.name = None
+    title = type(module).__name__ if isinstance(module, Module) else getattr(module, "__name__", "function")
+    graph = Graph(
+        recorder.layers, recorder.inputs, outputs, form, parameters, frozenset(trainable), frozenset(buffers),
+        recorder.equalities, title,
+    )
+    for name, tensor in outputs.items():
+        tensor.name = name
+    return graph
+
+
+def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    signature = inspect.signature(forward)
+    known = list(signature.parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    try:
+        bound = signature.bind(**given)
+    except TypeError as error:
+        required = [n for n, p in signature.parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        raise ArgumentTypeError(
+            f"these inputs do not fit forward: {error}",
+            expected=", ".join(required) or "no inputs", found=", ".join(given) or "no inputs",
+            remedy="the keywords of record(module, name=Input(...)) are forward's argument names",
+        ) from None
+    dims.check_same_ranges(s for spec in given.values() if isinstance(spec, Input) for s in spec.shape)
+    arguments: dict[str, Any] = {}
+    # forward's order, not the keywords', so that positional calls work
+    order = [n for n in known if n in bound.arguments] + [n for n in given if n not in known and takes_any]
+    for name in order:
+        if name not in given:
+            continue
+        spec = given[name]
+        if isinstance(spec, Input):
+            if name in RESERVED:
+                raise ArgumentError(f"{name!r} cannot be the name of an input", found=name, remedy="rename forward's argument")
+            arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
+        elif isinstance(spec, (Array, bool, int, float, str, type(None), dtypes.dtype)):
+            arguments[name] = spec
+        else:
+            raise ArgumentTypeError(
+                f"record takes Inputs, and {name!r} is none",
+                expected="Input(shape, dtype)", found=repr(spec), remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
+            )
+    return arguments
+
+
+def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
+    from .layers.casting import Identity
+
+    if isinstance(result, Mapping):
+        form, named = "dict", dict(result)
+    elif isinstance(result, (tuple, list)):
+        form, named = "tuple", {f"output_{i}": value for i, value in enumerate(result)}
+    else:
+        form, named = "one", {"output": result}
+    if not named:
+        raise ArgumentError("an empty network: forward returned no tensor", remedy="return a tensor, a tuple or a dict of them")
+    outputs: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in named.items():
+        if isinstance(value, Array):
+            value = recorder_constant(value)
+        if not isinstance(value, Tensor) or not isinstance(name, str):
+            raise ArgumentTypeError(
+                "forward returned something that is no tensor" if isinstance(name, str) else "an output's name must be a string",
+                expected="a tensor, or a tuple, list or dict of tensors",
+                found=f"{type(value).__name__} for {name!r}",
+                remedy="return a flat tuple or dict of tensors",
+            )
+        if value.recorder is not recorder:
+            raise foreign_tensor(value)
+        if value.layer is None:
+            raise ArgumentError(
+                f"the output {name!r} is the input {value.name!r} itself",
+                expected="a tensor that a layer makes", found=repr(value),
+                remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
+            )
+        if name in recorder.inputs:
+            raise ArgumentError(
+                f"an input and an output have the same name {name!r}",
+                expected="different names", found=name, remedy="rename the key in the dict that forward returns",
+            )
+        if id(value) in taken:
+            value = recorder.emit(Identity((value,)))
+        taken.add(id(value))
+        outputs[name] = value
+    return outputs, form
+
+
+def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
+    """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
+    from .layers.constant import Constant
+
+    current = recorder()
+    weight = value if isinstance(value, Weight) else current.weight(value)
+    target = tuple(weight.shape) if shape is None else shape
+    if isinstance(weight, Literal):
+        return current.emit(Constant((weight,), target))
+    key = (id(weight), target)
+    found = current.constants.get(key)
+    if found is None:
+        current.keep.append(weight)  # its id stays its own
+        found = current.constants[key] = current.emit(Constant((weight,), target))
+    return found

@@ -1,0 +1,131 @@
+"""What every layer kind is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Union
+
+from ..dims import Size, SizeLike, format_shape, product
+from ..dtypes import dtype as Dtype
+from ..location import Location
+from ..tensor import Tensor, current_recorder
+from ..weights.recipes import Weight
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..provider import Provider
+    from ..reference import Run
+
+Operand = Union[Tensor, Weight, None]
+Output = tuple[Size, Dtype]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Layer:
+    """One `network.add_*` call to be made: operands, TensorRT's own attributes, and where it was recorded.
+
+    A subclass is a small dataclass of TensorRT's attributes that says three things: `infer` (shapes and dtypes of
+    its outputs), `add_to` (how it is added to an INetworkDefinition) and `compute` (what it computes, in PyTorch).
+
+    Attributes:
+        inputs: tensors and weights, by TensorRT's own input index (a convolution: input, kernel, bias).
+        outputs: the tensors that it gives.
+        name: unique in its graph; becomes the TensorRT layer's name.
+        path: path of the module whose `forward` recorded it.
+        location: the user's source line.
+    """
+
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Tensor, ...] = field(init=False, default=())
+    name: str = field(init=False, default="")
+    path: str = field(init=False, default="")
+    location: Location | None = field(init=False, default=None)
+
+    kind: ClassVar[str] = ""
+    """The name of this kind of layer, as in `tensorrt.LayerType`."""
+
+    weight_attributes: ClassVar[dict[int, str]] = {}
+    """Which attribute of TensorRT's layer holds the weights of an input index."""
+
+    attributes: ClassVar[tuple[str, ...]] = ()
+    """TensorRT's attributes: the names of this kind's own fields."""
+
+    def __init_subclass__(cls) -> None:
+        own = cls.__dict__.get("__annotations__", {})
+        inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
+        names = [n for n, t in own.items() if "ClassVar" not in str(t)]
+        cls.attributes = (*inherited, *(n for n in names if n not in inherited))
+
+    def infer(self) -> tuple[Output, ...]:
+        """Shape and dtype of each output, from the operands.
+
+        Raises ShapeError and DtypeError where TensorRT would refuse the layer.
+        """
+        raise NotImplementedError
+
+    def add_to(self, lowering: Lowering) -> Any:
+        """Make the `network.add_*` call and set the attributes; return TensorRT's layer, or None if it gave none."""
+        raise NotImplementedError
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        """The outputs in PyTorch: a tensor, or a tuple where the layer has several outputs."""
+        raise NotImplementedError
+
+    def supported(self, provider: Provider) -> bool:
+        """Whether this provider has the layer as it stands; else `compose` is recorded in its place."""
+        return True
+
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """Record what this layer is composed of, for a provider that lacks it."""
+        raise NotImplementedError
+
+    def operand(self, index: int) -> Operand:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def describe(self) -> str:
+        """The attributes that differ from their defaults, for the summary."""
+        shown = []
+        for name in self.attributes:
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default:  # type: ignore[attr-defined]
+                shown.append(f"{name}={value}")
+        return ", ".join(shown)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+
+def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:
+    """Check at min, opt and max that two sizes are equal, and keep the check for the sizes of each call."""
+    if left is not right and left != right:
+        current_recorder.get().require_equal(left, right, problem)  # type: ignore[union-attr]
+
+
+def same_count(before: tuple[SizeLike, ...], after: tuple[SizeLike, ...]) -> None:
+    """Raises ShapeError unless a reshape keeps the number of elements."""
+    a, b = product(before), product(after)
+    if a != b:
+        require_equal(
+            a, b, f"a reshape must keep the number of elements: {format_shape(before)} to {format_shape(after)}"
+        )
+
+
+def broadcast(kind: str, *operands: Tensor) -> Size:
+    """The shape of tensors of one rank broadcast against each other."""
+    shapes = [o.shape for o in operands]
+    first = shapes[0]
+    if all(s is first for s in shapes):
+        return first
+    result: list[SizeLike] = []
+    for axis, sizes in enumerate(zip(*shapes)):
+        size: SizeLike = 1
+        for candidate in sizes:
+            if candidate is size or (type(candidate) is int and candidate == 1):
+                continue
+            if type(size) is int and size == 1:
+                size = candidate
+            elif size != candidate:
+                shown = " and ".join(format_shape(s) for s in shapes)
+                require_equal(size, candidate, f"{kind}: sizes differ in dimension {axis} of {shown}")
+        result.append(size)
+    return Size(result)

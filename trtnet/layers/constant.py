@@ -1,0 +1,35 @@
+"""Weights as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..dims import Size
+from ..weights.recipes import Weight
+from .base import Layer, Output
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Constant(Layer):
+    """`add_constant`: weights, as a tensor of any shape with as many elements."""
+
+    shape: tuple[int, ...]
+
+    kind: ClassVar[str] = "constant"
+    weight_attributes: ClassVar[dict[int, str]] = {0: "weights"}
+
+    def infer(self) -> tuple[Output, ...]:
+        weight = self.inputs[0]
+        assert isinstance(weight, Weight)
+        return ((Size(self.shape), weight.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return inputs[0].reshape(self.shape)

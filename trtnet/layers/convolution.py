@@ -1,0 +1,187 @@
+"""Convolution and its transpose, in two and three dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..dims import Size, SizeLike, format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError
+from ..tensor import Tensor
+from ..weights.recipes import Weight
+from .base import Layer, Output
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Convolution(Layer):
+    """`add_convolution_nd`: input (N, C, *spatial), kernel (K, C/groups, *kernel_size), bias (K,) or None.
+
+    The kernel and the bias are weights or tensors.
+    """
+
+    num_output_maps: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    pre_padding: tuple[int, ...]
+    post_padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    num_groups: int = 1
+
+    kind: ClassVar[str] = "convolution"
+    weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
+
+    def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
+        return (self.num_output_maps, channels // self.num_groups, *self.kernel_size)
+
+    def check(self) -> tuple[Tensor, int]:
+        """Operands as TensorRT wants them; the input and its channels."""
+        x, kernel, bias = self.inputs
+        assert isinstance(x, Tensor) and isinstance(kernel, (Tensor, Weight))
+        rank = len(self.kernel_size)
+        if len(x.shape) != rank + 2:
+            raise ShapeError(
+                f"a {rank}-D {self.kind} takes an input of {rank + 2} dimensions",
+                expected="(batch, channels" + ", size" * rank + ")", found=format_shape(x.shape),
+            )
+        channels = x.shape[1]
+        if not isinstance(channels, int):
+            raise ShapeError(f"the channels of a {self.kind} must be a number", expected="int", found=format_shape(x.shape))
+        if channels % self.num_groups or self.num_output_maps % self.num_groups:
+            raise ShapeError(
+                f"the channels of a {self.kind} must be divisible by its groups",
+                expected=f"multiples of {self.num_groups}", found=f"{channels} in, {self.num_output_maps} out",
+            )
+        expected = self.channels_of_kernel(channels)
+        # weights of a 1-D convolution are (K, C, k): the same elements
+        flat = isinstance(kernel, Weight) and self.kernel_size[0] == 1 and len(kernel.shape) == rank + 1
+        if tuple(kernel.shape) != ((*expected[:2], *expected[3:]) if flat else expected):
+            raise ShapeError(
+                f"the kernel of this {self.kind} does not fit its input",
+                expected=f"kernel {format_shape(expected)} for {channels} channels in {self.num_groups} groups",
+                found=f"kernel {format_shape(kernel.shape)}, input {format_shape(x.shape)}",
+                remedy="make in_channels equal to the input's channels",
+            )
+        if bias is not None and tuple(bias.shape) != (self.num_output_maps,):
+            raise ShapeError(
+                f"the bias of this {self.kind} has the wrong size",
+                expected=f"({self.num_output_maps},)", found=format_shape(bias.shape),
+            )
+        for operand, what in ((kernel, "kernel"), (bias, "bias")):
+            if operand is not None and operand.dtype is not x.dtype:
+                raise DtypeError(
+                    f"the input and the {what} of a {self.kind} must have one dtype",
+                    expected=f"{what} of {x.dtype}", found=operand.dtype,
+                    remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
+                )
+        if not x.dtype.is_floating_point:
+            raise DtypeError(f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype)
+        if any(s < 1 for s in (*self.stride, *self.dilation, *self.kernel_size, self.num_groups)):
+            raise ArgumentError(f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe())
+        return x, channels
+
+    def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        """Input, kernel and bias in torch, the kernel with as many dimensions as the input."""
+        x, kernel, bias = inputs
+        return x, kernel if kernel.dim() == x.dim() else kernel.unsqueeze(2), bias
+
+    def infer(self) -> tuple[Output, ...]:
+        x, _ = self.check()
+        shape: list[SizeLike] = [x.shape[0], self.num_output_maps]
+        for axis, kernel in enumerate(self.kernel_size):
+            size = x.shape[axis + 2] + self.pre_padding[axis] + self.post_padding[axis]
+            size = size - (self.dilation[axis] * (kernel - 1) + 1)
+            if (size if isinstance(size, int) else size.min) < 0:
+                raise ShapeError(
+                    f"the kernel of this {self.kind} is larger than its padded input",
+                    expected=f"at least {self.dilation[axis] * (kernel - 1) + 1} in dimension {axis + 2}",
+                    found=f"{format_shape(x.shape)}, padding {self.pre_padding[axis]} + {self.post_padding[axis]}",
+                )
+            shape.append(size // self.stride[axis] + 1)
+        return ((Size(shape), x.dtype),)
+
+    def set_attributes(self, lowering: Lowering, layer: Any) -> Any:
+        """Strides, paddings, groups; tensors in place of weights."""
+        if layer is None:
+            return None
+        layer.stride_nd = self.stride
+        if any(self.pre_padding) or any(self.post_padding):
+            layer.pre_padding = self.pre_padding
+            layer.post_padding = self.post_padding
+        if any(d != 1 for d in self.dilation):
+            layer.dilation_nd = self.dilation
+        if self.num_groups != 1:
+            layer.num_groups = self.num_groups
+        for index in (1, 2):
+            operand = self.inputs[index]
+            if isinstance(operand, Tensor):
+                layer.set_input(index, lowering[operand])
+        return layer
+
+    def add_to(self, lowering: Lowering) -> Any:
+        x, kernel, bias = self.inputs
+        return self.set_attributes(
+            lowering,
+            lowering.network.add_convolution_nd(
+                lowering[x], self.num_output_maps, self.kernel_size,
+                lowering.weights(kernel, like=x), lowering.weights(bias, like=x),
+            ),
+        )
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, kernel, bias = self.operands(inputs)
+        convolution = run.torch.conv2d if len(self.kernel_size) == 2 else run.torch.conv3d
+        padding = self.pre_padding
+        if padding != self.post_padding:
+            both = zip(reversed(self.pre_padding), reversed(self.post_padding))
+            x = run.torch.nn.functional.pad(x, [p for pair in both for p in pair])
+            padding = (0,) * len(self.kernel_size)
+        return convolution(x, kernel, bias, self.stride, padding, self.dilation, self.num_groups)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Deconvolution(Convolution):
+    """`add_deconvolution_nd`: input (N, C, *spatial), kernel (C, K/groups, *kernel_size), bias (K,) or None.
+
+    The padding is cut off the output, so a post-padding smaller than the pre-padding is torch's `output_padding`.
+    """
+
+    kind: ClassVar[str] = "deconvolution"
+
+    def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
+        return (channels, self.num_output_maps // self.num_groups, *self.kernel_size)
+
+    def infer(self) -> tuple[Output, ...]:
+        x, _ = self.check()
+        shape: list[SizeLike] = [x.shape[0], self.num_output_maps]
+        for axis, kernel in enumerate(self.kernel_size):
+            size = (x.shape[axis + 2] - 1) * self.stride[axis] + self.dilation[axis] * (kernel - 1) + 1
+            size = size - self.pre_padding[axis] - self.post_padding[axis]
+            if (size if isinstance(size, int) else size.min) < 1:
+                raise ShapeError("the padding of this deconvolution leaves nothing of its output", found=f"size {size}")
+            shape.append(size)
+        return ((Size(shape), x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        x, kernel, bias = self.inputs
+        return self.set_attributes(
+            lowering,
+            lowering.network.add_deconvolution_nd(
+                lowering[x], self.num_output_maps, self.kernel_size,
+                lowering.weights(kernel, like=x), lowering.weights(bias, like=x),
+            ),
+        )
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, kernel, bias = self.operands(inputs)
+        spatial = len(self.kernel_size)
+        deconvolution = run.torch.conv_transpose2d if spatial == 2 else run.torch.conv_transpose3d
+        if self.pre_padding == self.post_padding:
+            return deconvolution(x, kernel, bias, self.stride, self.pre_padding, 0, self.num_groups, self.dilation)
+        y = deconvolution(x, kernel, bias, self.stride, 0, 0, self.num_groups, self.dilation)
+        for axis, (before, after) in enumerate(zip(self.pre_padding, self.post_padding)):
+            y = y.narrow(axis + 2, before, y.shape[axis + 2] - before - after)
+        return y

@@ -1,0 +1,190 @@
+"""Products of matrices: matrix multiplication, fully connected layers, Einstein summation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..dims import Size, SizeLike, format_shape
+from ..errors import DtypeError, ShapeError
+from ..tensor import Tensor
+from ..weights.recipes import Weight
+from .base import Layer, Operand, Output, require_equal
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..provider import Provider
+    from ..reference import Run
+
+
+def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
+    first = operands[0]
+    assert first is not None
+    if not first.dtype.is_floating_point:
+        raise DtypeError(
+            f"a {kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=first.dtype,
+            remedy="convert it first: x.float()",
+        )
+    for other in operands[1:]:
+        if other is not None and other.dtype is not first.dtype:
+            raise DtypeError(
+                f"the operands of a {kind} must have one dtype",
+                expected=f"{first.dtype} {format_shape(first.shape)}", found=f"{other.dtype} {format_shape(other.shape)}",
+                remedy="convert the module (module.half(), module.to(dtype)) or the tensor (x.to(dtype))",
+            )
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class MatrixMultiply(Layer):
+    """`add_matrix_multiply`: (..., M, K) times (..., K, N); dimensions in front of equal rank, those of size 1 broadcast.
+
+    An operation is NONE, TRANSPOSE, or VECTOR: that operand then has one dimension less, and so has the output.
+    """
+
+    op0: str = "NONE"
+    op1: str = "NONE"
+
+    kind: ClassVar[str] = "matrix_multiply"
+
+    def infer(self) -> tuple[Output, ...]:
+        a, b = self.inputs
+        assert isinstance(a, Tensor) and isinstance(b, Tensor)
+        _same_floating("matrix multiplication", a, b)
+        found = f"{format_shape(a.shape)} and {format_shape(b.shape)}"
+        lead_a, m, k = self._split(a, self.op0, -2)
+        lead_b, n, j = self._split(b, self.op1, -1)
+        if len(lead_a) != len(lead_b):
+            raise ShapeError("a matrix multiplication takes operands of one rank", found=found)
+        if isinstance(k, int) and isinstance(j, int) and k != j:
+            raise ShapeError(
+                "the inner sizes of a matrix multiplication differ", expected=f"{k} rows on the right", found=f"{j}: {found}"
+            )
+        require_equal(k, j, f"the inner sizes of a matrix multiplication differ: {found}")
+        shape: list[SizeLike] = []
+        for left, right in zip(lead_a, lead_b, strict=True):
+            if left == 1 or right == 1:
+                shape.append(right if left == 1 else left)
+            else:
+                require_equal(left, right, f"the batch sizes of a matrix multiplication differ: {found}")
+                shape.append(left if isinstance(left, int) else right)
+        return ((Size([*shape, *m, *n]), a.dtype),)
+
+    @staticmethod
+    def _split(x: Tensor, operation: str, outer: int) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], SizeLike]:
+        """Batch sizes, the outer size (none of a vector), the inner size."""
+        shape = tuple(x.shape)
+        rank = 1 if operation == "VECTOR" else 2
+        if len(shape) < rank:
+            raise ShapeError(f"a matrix multiplication takes {rank} dimensions or more", found=format_shape(shape))
+        if operation == "VECTOR":
+            return shape[:-1], (), shape[-1]
+        inner = -3 - outer
+        if operation == "TRANSPOSE":
+            inner, outer = outer, inner
+        return shape[:-2], (shape[outer],), shape[inner]
+
+    def add_to(self, lowering: Lowering) -> Any:
+        a, b = self.inputs
+        return lowering.network.add_matrix_multiply(
+            lowering[a], lowering.enum("MatrixOperation", self.op0), lowering[b], lowering.enum("MatrixOperation", self.op1)
+        )
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        a, b = inputs
+        if self.op0 == "TRANSPOSE":
+            a = a.transpose(-1, -2)
+        if self.op1 == "TRANSPOSE":
+            b = b.transpose(-1, -2)
+        if self.op0 == "VECTOR" and self.op1 == "VECTOR":
+            return (a * b).sum(-1)
+        if self.op0 == "VECTOR":
+            return run.torch.matmul(a.unsqueeze(-2), b).squeeze(-2)
+        if self.op1 == "VECTOR":
+            return run.torch.matmul(a, b.unsqueeze(-1)).squeeze(-1)
+        return run.torch.matmul(a, b)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FullyConnected(Layer):
+    """A linear layer: input (..., in), weight (out, in), bias (out,) or None. Composed of a matrix multiplication and a sum."""
+
+    kind: ClassVar[str] = "fully_connected"
+
+    def infer(self) -> tuple[Output, ...]:
+        x, weight, bias = self.inputs
+        assert isinstance(x, Tensor) and isinstance(weight, (Tensor, Weight))
+        if len(weight.shape) != 2:
+            raise ShapeError("the weight of a linear layer has two dimensions", expected="(out, in)", found=format_shape(weight.shape))
+        if not x.shape:
+            raise ShapeError("a linear layer takes a dimension or more", expected="(..., in)", found="()")
+        _same_floating("linear layer", x, weight, bias)
+        out, features = weight.shape
+        if x.shape[-1] != features:
+            if isinstance(x.shape[-1], int):
+                raise ShapeError(
+                    "the weight of this linear layer does not fit its input",
+                    expected=f"{features} features in the last dimension",
+                    found=f"{x.shape[-1]}: input {format_shape(x.shape)}, weight {format_shape(weight.shape)}",
+                    remedy="make in_features equal to the input's last size",
+                )
+            require_equal(x.shape[-1], features, "the last size of the input must be the linear layer's in_features")
+        if bias is not None and tuple(bias.shape) != (out,):
+            raise ShapeError("the bias of this linear layer has the wrong size", expected=f"({out},)", found=format_shape(bias.shape))
+        return ((Size((*x.shape[:-1], out)), x.dtype),)
+
+    def supported(self, provider: Provider) -> bool:
+        return False
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from ..functional.dispatch import with_rank
+        from ..functional.math import add
+        from ..graph import emit, recorder_constant
+
+        def constant(value: Operand, rank: int) -> Tensor:
+            assert value is not None
+            if isinstance(value, Weight):
+                return recorder_constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
+            return with_rank(value, rank)
+
+        x, weight, bias = inputs
+        assert isinstance(x, Tensor)
+        rank = len(x.shape)
+        y = emit(MatrixMultiply((x, constant(weight, max(rank, 2))), op0="VECTOR" if rank == 1 else "NONE", op1="TRANSPOSE"))
+        return y if bias is None else add(y, constant(bias, rank))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.nn.functional.linear(*inputs)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Einsum(Layer):
+    """`add_einsum`: products summed over the indices that the output leaves out; explicit output, no ellipsis."""
+
+    equation: str
+
+    kind: ClassVar[str] = "einsum"
+
+    def infer(self) -> tuple[Output, ...]:
+        operands = [o for o in self.inputs if isinstance(o, Tensor)]
+        _same_floating("einsum", *operands)
+        left, _, right = self.equation.partition("->")
+        sizes: dict[str, SizeLike] = {}
+        for term, operand in zip(left.split(","), operands, strict=True):
+            if len(term) != len(operand.shape):
+                raise ShapeError(
+                    f"the term {term!r} of the einsum does not fit its operand",
+                    expected=f"{len(term)} dimensions", found=format_shape(operand.shape),
+                )
+            for letter, size in zip(term, operand.shape, strict=True):
+                if letter in sizes and sizes[letter] != size:
+                    require_equal(
+                        sizes[letter], size, f"the einsum's index {letter!r} has two sizes: {sizes[letter]} and {size}"
+                    )
+                sizes.setdefault(letter, size)
+        return ((Size(sizes[letter] for letter in right), operands[0].dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_einsum([lowering[o] for o in self.inputs], self.equation)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.einsum(self.equation, *inputs)

@@ -1,0 +1,111 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..dims import Size, SizeLike, format_shape
+from ..errors import DtypeError, ShapeError
+from ..tensor import Tensor
+from .base import Layer, Output
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Pooling(Layer):
+    """`add_pooling_nd`: MAX or AVERAGE of windows over the last two or three of (N, C, *spatial).
+
+    Sizes are rounded down; a window beyond the right edge is written as post-padding. Padding counts as minus infinity
+    for MAX. For AVERAGE it is left out of the divisor, or counts as zeros if `average_count_excludes_padding` is False.
+    """
+
+    type: str
+    window_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    pre_padding: tuple[int, ...]
+    post_padding: tuple[int, ...]
+    average_count_excludes_padding: bool = True
+
+    kind: ClassVar[str] = "pooling"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        spatial = len(self.window_size)
+        if len(x.shape) != spatial + 2:
+            raise ShapeError(
+                f"{spatial}-D pooling takes an input of {spatial + 2} dimensions",
+                expected="(batch, channels" + ", size" * spatial + ")", found=format_shape(x.shape),
+            )
+        if not x.dtype.is_floating_point:
+            raise DtypeError("pooling takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype)
+        shape: list[SizeLike] = [x.shape[0], x.shape[1]]
+        for axis, window in enumerate(self.window_size):
+            size = x.shape[axis + 2] + self.pre_padding[axis] + self.post_padding[axis] - window
+            if (size if isinstance(size, int) else size.min) < 0:
+                raise ShapeError(
+                    "the pooling window is larger than the padded input",
+                    expected=f"at least {window} in dimension {axis + 2}",
+                    found=f"{format_shape(x.shape)}, padding {self.pre_padding[axis]} + {self.post_padding[axis]}",
+                )
+            shape.append(size // self.stride[axis] + 1)
+        return ((Size(shape), x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        layer = lowering.network.add_pooling_nd(
+            lowering[self.inputs[0]], lowering.enum("PoolingType", self.type), self.window_size
+        )
+        if layer is None:
+            return None
+        layer.stride_nd = self.stride
+        if any(self.pre_padding) or any(self.post_padding):
+            layer.pre_padding = self.pre_padding
+            layer.post_padding = self.post_padding
+        if self.type == "AVERAGE":
+            layer.average_count_excludes_padding = self.average_count_excludes_padding
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x = inputs[0]
+        functional = run.torch.nn.functional
+        window, stride, padding = self.window_size, self.stride, self.pre_padding
+        flat = len(window) == 2
+        ceil = self._as_ceil(x.shape)
+        if self.type == "MAX":
+            pool = functional.max_pool2d if flat else functional.max_pool3d
+            if ceil is None:
+                x, padding = functional.pad(x, self._both(), value=float("-inf")), (0,) * len(window)
+            return pool(x, window, stride, padding, 1, bool(ceil))
+        pool = functional.avg_pool2d if flat else functional.avg_pool3d
+        excludes = self.average_count_excludes_padding
+        if ceil is not None and (excludes or not ceil):
+            return pool(x, window, stride, padding, ceil, not excludes)
+        padded = functional.pad(x, self._both())
+        if not excludes:
+            return pool(padded, window, stride)
+        ones = functional.pad(run.torch.ones_like(x[:1, :1]), self._both())
+        return pool(padded, window, stride) / pool(ones, window, stride)
+
+    def _both(self) -> list[int]:
+        both = zip(reversed(self.pre_padding), reversed(self.post_padding), strict=True)
+        return [p for pair in both for p in pair]
+
+    def _as_ceil(self, shape: Any) -> bool | None:
+        """torch's `ceil_mode` that pads in this way, or None where neither does."""
+        pre, post, stride, window = self.pre_padding, self.post_padding, self.stride, self.window_size
+        if any(2 * p > w for p, w in zip(pre, window, strict=True)):
+            return None
+        if pre == post:
+            return False
+        for axis, size in enumerate(shape[2:]):
+            inner = size + 2 * pre[axis] - window[axis]
+            above = -(-inner // stride[axis])
+            if above * stride[axis] >= size + pre[axis]:
+                above -= 1
+            if above != (size + pre[axis] + post[axis] - window[axis]) // stride[axis] or post[axis] < pre[axis]:
+                return None
+        return True

@@ -1,0 +1,74 @@
+"""Where the user's code stands: the innermost frame that is not trtnet's own."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from types import CodeType
+
+PACKAGE = __name__.partition(".")[0]
+_PREFIX = PACKAGE + "."
+
+
+class Location:
+    """One place in a source file; line and columns are worked out only when they are read."""
+
+    __slots__ = ("code", "instruction")
+
+    def __init__(self, code: CodeType, instruction: int) -> None:
+        self.code = code
+        self.instruction = instruction
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    @property
+    def function(self) -> str:
+        return self.code.co_name
+
+    def span(self) -> tuple[int, int | None, int | None]:
+        """Line (from 1), and first and last column (from 0) where Python knows them (3.11 on)."""
+        if hasattr(self.code, "co_positions"):
+            for index, (line, end_line, column, end_column) in enumerate(self.code.co_positions()):
+                if 2 * index == self.instruction and line is not None:
+                    return line, column, end_column if end_line == line else None
+        line = self.code.co_firstlineno
+        for start, end, number in self.code.co_lines():
+            if start <= self.instruction < end and number is not None:
+                line = number
+        return line, None, None
+
+    @property
+    def line(self) -> int:
+        return self.span()[0]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def excerpt(self) -> str:
+        """The source line, underlined where Python knows the columns."""
+        line, start, end = self.span()
+        text = linecache.getline(self.file, line).rstrip("\n")
+        if not text.strip():
+            return ""
+        indent = len(text) - len(text.lstrip())
+        shown = text.strip()
+        if start is None:
+            return shown
+        # co_positions counts UTF-8 bytes
+        raw = text.encode()
+        first = len(raw[:start].decode(errors="ignore")) - indent
+        last = len(shown) if end is None else len(raw[:end].decode(errors="ignore")) - indent
+        return f"{shown}\n{' ' * first}{'^' * max(1, last - first)}"
+
+
+def here() -> Location | None:
+    """The innermost frame outside trtnet, or None if there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(_PREFIX) and name != PACKAGE:
+            return Location(frame.f_code, frame.f_lasti)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

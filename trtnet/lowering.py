@@ -1,0 +1,257 @@
+"""A Graph becomes an INetworkDefinition: one `network.add_*` call for each layer record, weights owned, errors explained."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dims, provider as providers
+from .dims import Dim, SizeLike
+from .errors import BuildError, ProviderError, TrtnetError
+from .graph import Graph
+from .layers.base import Layer, Operand
+from .provider import ErrorRecorder, Provider
+from .tensor import Tensor
+from .weights.ownership import Holding, Ledger
+from .weights.recipes import Weight
+
+
+class Lowering:
+    """One network that was made from one graph, and every array that it points to.
+
+    Attributes:
+        graph: the graph as it was lowered, for this provider.
+        network: the INetworkDefinition.
+        ledger: the arrays. `print(lowering.ledger)` shows who owns what.
+        placeholders: the weights that were left out (`build_plan(refit=True)`), by engine name.
+    """
+
+    def __init__(self, graph: Graph, network: Any, provider: Provider, left_out: Collection[str] = ()) -> None:
+        self.graph = graph
+        self.network = network
+        self.provider = provider
+        self.ledger = Ledger()
+        self.placeholders: dict[str, Weight] = {}
+        self._left_out = left_out
+        self.errors: ErrorRecorder = provider.error_recorder()
+        self._tensors: dict[Tensor, Any] = {}
+        self._sizes: dict[SizeLike, Any] = {}
+        self._layer: Layer | None = None
+        self._by_name: dict[str, Layer] = {}
+
+    # --- what a layer's add_to uses
+
+    def __getitem__(self, tensor: Operand) -> Any:
+        """The ITensor of a recorded tensor."""
+        return self._tensors[tensor]  # type: ignore[index]
+
+    def enum(self, kind: str, member: str) -> Any:
+        return self.provider.enum(kind, member)
+
+    def weights(self, operand: Operand, like: Operand = None) -> Any:
+        """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
+        if not isinstance(operand, Weight):
+            reference = operand if operand is not None else like
+            assert reference is not None
+            return self.provider.no_weights(reference.dtype)
+        if self._left_out and self._is_left_out(operand):
+            return self.provider.placeholder(operand.dtype, operand.count)
+        assert self._layer is not None
+        holding = self.ledger.hold(operand, self.provider.stored(operand.dtype), self._layer.name)
+        return self.provider.weights(holding.array, holding.dtype)
+
+    def _is_left_out(self, weight: Weight) -> bool:
+        return any(leaf.name in self._left_out for leaf in weight.leaves())
+
+    def is_static(self, sizes: Sequence[SizeLike]) -> bool:
+        return all(isinstance(s, int) for s in sizes)
+
+    def shape_tensor(self, sizes: Sequence[SizeLike]) -> Any:
+        """A 1-D shape tensor of these sizes, made of layers where they depend on the inputs."""
+        if all(isinstance(s, int) for s in sizes):
+            return self._constant([int(s) for s in sizes])  # type: ignore[arg-type]
+        parts = [self.size_tensor(s) for s in sizes]
+        if len(parts) == 1:
+            return parts[0]
+        layer = self._helper(self.network.add_concatenation(parts))
+        layer.axis = 0
+        return layer.get_output(0)
+
+    def size_tensor(self, size: SizeLike) -> Any:
+        """A shape tensor of one element."""
+        found = self._sizes.get(size)
+        if found is None:
+            if isinstance(size, int):
+                found = self._constant([size])
+            elif size.name is not None:
+                found = self._symbol(size)
+            else:
+                found = size.fold(
+                    number=lambda n: self.size_tensor(n), symbol=lambda s: self.size_tensor(self.graph.dims[s]),
+                    add=self._operation("SUM"), multiply=self._operation("PROD"),
+                    floor_divide=self._operation("FLOOR_DIV"),
+                    maximum=self._operation("MAX"), minimum=self._operation("MIN"),
+                )
+            self._sizes[size] = found
+        return found
+
+    def _operation(self, name: str) -> Any:
+        operation = self.enum("ElementWiseOperation", name)
+        return lambda a, b: self._helper(self.network.add_elementwise(a, b, operation)).get_output(0)
+
+    def _symbol(self, symbol: Dim) -> Any:
+        for name, tensor in self.graph.inputs.items():
+            for axis, size in enumerate(tensor.shape):
+                if size == symbol:
+                    shape = self._input_shape(name)
+                    return self._helper(self.network.add_slice(shape, (axis,), (1,), (1,))).get_output(0)
+        for name, tensor in self.graph.inputs.items():
+            for axis, size in enumerate(tensor.shape):
+                solved = dims.solve(size, 0) if isinstance(size, Dim) else None
+                if solved is not None and solved[0] == symbol.name:
+                    # size = factor * symbol + offset
+                    offset = dims.evaluate(size, {symbol.name: 0})
+                    factor = dims.evaluate(size, {symbol.name: 1}) - offset
+                    element = self._helper(
+                        self.network.add_slice(self._input_shape(name), (axis,), (1,), (1,))
+                    ).get_output(0)
+                    less = self._operation("SUB")(element, self.size_tensor(offset))
+                    return self._operation("FLOOR_DIV")(less, self.size_tensor(factor))
+        raise ProviderError(
+            f"{symbol} cannot be worked out from the inputs' shapes",
+            expected=f"an input dimension that is {symbol}, or a multiple of it and a constant",
+            found=", ".join(f"{n}: {dims.format_shape(t.shape)}" for n, t in self.graph.inputs.items()),
+        )
+
+    def _input_shape(self, name: str) -> Any:
+        key = f"shape of {name}"
+        if key not in self._sizes:
+            tensor = self._tensors[self.graph.inputs[name]]
+            self._sizes[key] = self._helper(self.network.add_shape(tensor)).get_output(0)  # type: ignore[index]
+        return self._sizes[key]  # type: ignore[index]
+
+    def _constant(self, numbers: list[int]) -> Any:
+        array = np.asarray(numbers, self.provider.shape_dtype.numpy)
+        self._held_numbers = [*getattr(self, "_held_numbers", ()), array]
+        return self._helper(self.network.add_constant((len(numbers),), array)).get_output(0)
+
+    def _helper(self, layer: Any) -> Any:
+        if layer is None:
+            raise self._refused("TensorRT refused a helper layer for a shape")
+        layer.name = f"{self._layer.name if self._layer else 'inputs'}/size_{self.network.num_layers - 1}"
+        return layer
+
+    # --- lowering
+
+    def run(self) -> Lowering:
+        network, provider = self.network, self.provider
+        for name, tensor in self.graph.inputs.items():
+            shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
+            added = network.add_input(name, provider.data_type(tensor.dtype), shape)
+            if added is None:
+                raise self._refused(f"TensorRT refused the input {name!r}")
+            for axis, size in enumerate(tensor.shape):
+                if isinstance(size, Dim) and size.name is not None:
+                    added.set_dimension_name(axis, size.name)
+            self._tensors[tensor] = added
+        tensors = self._tensors
+        for layer in self.graph.layers:
+            self._layer = layer
+            added = layer.add_to(self)
+            if added is None or self.errors.errors:
+                raise self._refused(f"TensorRT refused this {layer.kind} layer")
+            added.name = layer.name
+            outputs = layer.outputs
+            for tensor in outputs:
+                tensors[tensor] = added.get_output(tensor.index)
+            if not provider.strongly_typed:
+                provider.constrain_types(added, tuple(t.dtype for t in outputs))
+            if self._left_out:
+                self._name_placeholders(layer, added)
+        self._layer = None
+        for name, tensor in self.graph.outputs.items():
+            tensors[tensor].name = name
+            network.mark_output(tensors[tensor])
+            if not provider.strongly_typed:
+                tensors[tensor].dtype = provider.data_type(tensor.dtype)
+        for holding in self.ledger:
+            if holding.name is not None and not self._set_name(holding):
+                raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
+        if self.errors.errors:
+            raise self._refused("TensorRT refused the network")
+        return self
+
+    def _set_name(self, holding: Holding) -> bool:
+        return bool(self.network.set_weights_name(self.provider.weights(holding.array, holding.dtype), holding.name))
+
+    def _name_placeholders(self, layer: Layer, added: Any) -> None:
+        for index, attribute in layer.weight_attributes.items():
+            operand = layer.operand(index)
+            if isinstance(operand, Weight) and operand.name is not None and self._is_left_out(operand):
+                name, uses = operand.name, 1
+                while name in self.placeholders:
+                    uses += 1
+                    name = f"{operand.name}@{uses}"
+                self.placeholders[name] = operand
+                if not self.network.set_weights_name(getattr(added, attribute), name):
+                    raise self._refused(f"TensorRT refused the name {name!r} for weights")
+
+    # --- errors
+
+    def _refused(self, problem: str) -> TrtnetError:
+        layer = self._layer
+        return self.explain(problem, layer)
+
+    def explain(self, problem: str, layer: Layer | None = None) -> BuildError:
+        """One exception with TensorRT's own text, and the module path and source line of the layer that it names."""
+        text = self.errors.text()
+        if layer is None:
+            layer = self.layer_named_in(text)
+        if layer is None:
+            return BuildError(problem, details=text or "(TensorRT gave no reason)")
+        operands = ", ".join(
+            "none" if o is None else f"{dims.format_shape(o.shape)} {o.dtype}" for o in layer.inputs
+        )
+        return BuildError(
+            problem, details=text or "(TensorRT gave no reason)", module=layer.path or None, where=layer.location,
+            found=f"{layer.name}: {layer!r} of {operands}",
+        )
+
+    def layer_named_in(self, text: str) -> Layer | None:
+        """The layer whose name TensorRT's message quotes; the longest name where several occur."""
+        found = [layer for layer in self.graph.layers if layer.name in text]
+        return max(found, key=lambda layer: len(layer.name), default=None)
+
+
+_alive: dict[int, list[Any]] = {}
+
+
+def lower(graph: Graph, network: Any, left_out: Collection[str] = ()) -> Lowering:
+    """Add `graph` to `network`. The arrays live at least as long as the network.
+
+    Weights that depend on the parameters named in `left_out` become named placeholders.
+    """
+    provider = providers.of(network)
+    if getattr(network, "has_implicit_batch_dimension", False):
+        raise ProviderError(
+            "this network has an implicit batch dimension", expected="an explicit-batch network",
+            remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
+        )
+    lowering = Lowering(graph.for_provider(provider), network, provider, left_out)
+    # a pybind object takes a finalizer but no attributes
+    weakref.finalize(network, _forget, id(network))
+    _alive.setdefault(id(network), []).append(lowering.ledger)
+    before = network.error_recorder
+    network.error_recorder = lowering.errors.native
+    try:
+        return lowering.run()
+    finally:
+        if before is not None:
+            network.error_recorder = before
+
+
+def _forget(key: int) -> None:
+    _alive.pop(key, None)

@@ -1,0 +1,385 @@
+"""Module: the base of every network and layer, as torch.nn.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from textwrap import indent
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import dtypes
+from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError
+from ..tensor import Array, Buffer, Parameter, current_recorder
+from ..weights.recipes import Leaf
+
+M = TypeVar("M", bound="Module")
+
+
+class Module:
+    """Parameters, buffers and child modules by attribute; `forward` says what to record.
+
+    Names, `state_dict` keys and behaviour follow torch.nn.Module. Calling a module records it inside
+    `trtnet.record`; `training` is False there.
+    """
+
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Buffer | None]
+    _modules: dict[str, Module | None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__setattr__("_parameters", {})
+        super().__setattr__("_buffers", {})
+        super().__setattr__("_modules", {})
+        super().__setattr__("_training", True)
+
+    forward: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = current_recorder.get()
+        if "_modules" not in self.__dict__:
+            raise _not_initialized(self)
+        if recorder is None:
+            raise ArgumentTypeError(
+                f"{type(self).__name__} was called outside a recording",
+                expected="to be called inside trtnet.record",
+                remedy="graph = trtnet.record(module, x=Input(shape)); engine = trtnet.reference(graph); engine(x=array)",
+            )
+        outer = recorder.path
+        path = recorder.paths.get(id(self))
+        if path is None:  # a module that the recorded one does not own
+            path = f"{outer}.{type(self).__name__}" if outer else type(self).__name__
+        recorder.path = path
+        try:
+            return self.forward(*args, **kwargs)
+        except TrtnetError as error:
+            if error.module is None:
+                error.module = f"{path} ({type(self).__name__})" if path else type(self).__name__
+            raise
+        finally:
+            recorder.path = outer
+
+    # --- attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__
+        if "_modules" not in own:
+            if isinstance(value, (Parameter, Module)):
+                raise _not_initialized(self)
+            return super().__setattr__(name, value)
+        if isinstance(value, Buffer):
+            self._remove(name)
+            self._buffers[name] = value
+        elif isinstance(value, Parameter):
+            self._remove(name)
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self._remove(name)
+            self._modules[name] = value
+        elif name in self._buffers and (value is None or isinstance(value, Array)):
+            old = self._buffers[name]
+            self._buffers[name] = value and Buffer(value, persistent=old is None or old.persistent)
+        elif name in self._parameters or name in self._modules:
+            if value is not None:
+                raise ArgumentTypeError(
+                    f"{name!r} is a {'parameter' if name in self._parameters else 'module'} of {type(self).__name__}",
+                    expected="a Parameter, a Module or None", found=type(value).__name__,
+                )
+            (self._parameters if name in self._parameters else self._modules)[name] = None  # type: ignore[index]
+        else:
+            super().__setattr__(name, value)
+
+    def _remove(self, name: str) -> None:
+        for store in (self._parameters, self._buffers, self._modules, self.__dict__):
+            store.pop(name, None)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        for store in ("_parameters", "_buffers", "_modules"):
+            if store in own and name in own[store]:
+                return own[store][name]
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if "_modules" not in own:
+            raise _not_initialized(self)
+        raise NameNotFoundError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for store in (self._parameters, self._buffers, self._modules):
+            if name in store:
+                del store[name]  # type: ignore[attr-defined]
+                return
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        self._check_name(name)
+        if param is not None and not isinstance(param, Parameter):
+            raise ArgumentTypeError("only a Parameter can be registered", expected="Parameter or None", found=type(param))
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        self._check_name(name)
+        if tensor is not None and not isinstance(tensor, (Array, np.ndarray)):
+            raise ArgumentTypeError("only an array can be a buffer", expected="an array or None", found=type(tensor))
+        self._buffers[name] = None if tensor is None else Buffer(tensor, persistent=persistent)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        self._check_name(name)
+        if module is not None and not isinstance(module, Module):
+            raise ArgumentTypeError("only a Module can be added", expected="Module or None", found=type(module))
+        self._modules[name] = module
+
+    register_module = add_module
+
+    def _check_name(self, name: str) -> None:
+        if "_modules" not in self.__dict__:
+            raise _not_initialized(self)
+        if not isinstance(name, str) or not name or "." in name:
+            raise ArgumentTypeError("a name must be a string without dots", found=repr(name))
+        if hasattr(type(self), name):
+            raise ArgumentTypeError(f"attribute {name!r} exists already in {type(self).__name__}")
+        self._remove(name)
+
+    # --- walking
+
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Path and module, this one (path '') first, each module once."""
+        memo = set() if memo is None else memo
+        if id(self) in memo:
+            return
+        if remove_duplicate:
+            memo.add(id(self))
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return ((name, child) for name, child in self._modules.items() if child is not None)
+
+    def children(self) -> Iterator[Module]:
+        return (child for _, child in self.named_children())
+
+    def _named(self, store: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        owners = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        for path, owner in owners:
+            for name, value in getattr(owner, store).items():
+                if value is None or (remove_duplicate and id(value) in seen):
+                    continue
+                seen.add(id(value))
+                yield f"{path}.{name}" if path else name, value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Buffer]]:
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        module = self
+        for name in target.split(".") if target else ():
+            child = module._modules.get(name)
+            if child is None:
+                raise NameNotFoundError(f"{type(module).__name__} has no submodule {name!r}", found=target)
+            module = child
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._parameters.get(name)
+        if found is None:
+            raise NameNotFoundError(f"there is no parameter {target!r}")
+        return found
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call `fn` on every module, children first; return this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # --- mode and types
+
+    @property
+    def training(self) -> bool:
+        return self._training and current_recorder.get() is None
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        super().__setattr__("_training", bool(mode))
+
+    def train(self: M, mode: bool = True) -> M:
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Convert floating-point parameters and buffers to a dtype; a device means nothing here and is accepted."""
+        wanted = kwargs.get("dtype")
+        for argument in args:
+            if isinstance(argument, dtypes.dtype) or type(argument).__module__ == "torch" and "dtype" in type(argument).__name__:
+                wanted = argument
+            elif isinstance(argument, str) and argument in dtypes._BY_NAME:
+                wanted = argument
+            elif isinstance(argument, Array):
+                wanted = argument.dtype
+        if wanted is None:
+            return self
+        dtype = dtypes.for_network(wanted, "a module")
+        if not dtype.is_floating_point:
+            raise ArgumentTypeError("a module can only be converted to a floating-point type", found=dtype.name)
+        for module in self.modules():
+            for store in (module._parameters, module._buffers):
+                for value in store.values():
+                    if value is not None and value.dtype.is_floating_point and value.dtype is not dtype:
+                        value.convert(dtype)
+        return self
+
+    def half(self: M) -> M:
+        return self.to(dtypes.float16)
+
+    def float(self: M) -> M:
+        return self.to(dtypes.float32)
+
+    def bfloat16(self: M) -> M:
+        return self.to(dtypes.bfloat16)
+
+    def double(self) -> Any:
+        return self.to(dtypes.float64)
+
+    def cuda(self: M, device: Any = None) -> M:
+        return self
+
+    def cpu(self: M) -> M:
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: trtnet parameters have no gradients; train `trtnet.to_torch(graph)`."""
+
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedError("hooks are not recorded", remedy="write it in forward")
+
+    register_forward_pre_hook = register_full_backward_hook = register_forward_hook
+
+    # --- weights
+
+    def _leaves(self) -> dict[str, Leaf]:
+        """The parameters and buffers by key, as the loader takes them; a tied one is one Leaf."""
+        leaves: dict[int, Leaf] = {}
+        named: dict[str, Leaf] = {}
+        for path, module in self.named_modules(remove_duplicate=False):
+            for store in (module._parameters, module._buffers):
+                for name, value in store.items():
+                    if value is None:
+                        continue
+                    key = f"{path}.{name}" if path else name
+                    if id(value) not in leaves:
+                        leaves[id(value)] = Leaf(
+                            key, tuple(value.shape), value.dtype, value.value, getattr(value, "persistent", True)
+                        )
+                    named[key] = leaves[id(value)]
+        return named
+
+    def state_dict(self, prefix: str = "", **kwargs: Any) -> dict[str, np.ndarray]:
+        """Every parameter and persistent buffer as a NumPy array, by torch's keys. Nothing is copied."""
+        return {prefix + name: leaf.value.read() for name, leaf in self._leaves().items() if leaf.persistent}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = True, *, prefix: str = ""
+    ) -> Any:
+        """Take values by key, from NumPy arrays, Arrays or torch tensors; NumPy arrays are not copied.
+
+        Args:
+            state_dict: values by key. fp32, fp16 and bf16 convert to the parameter's dtype.
+            strict: whether missing and unknown keys raise.
+            assign: accepted for torch's sake; arrays that need no change are always taken as they are.
+            prefix: a prefix of the keys to strip (`module.`, `_orig_mod.`).
+
+        Returns:
+            A named tuple (missing_keys, unexpected_keys, converted).
+
+        Raises:
+            WeightsError: extra, missing and misshapen names, with the nearest name of each. Nothing is changed then.
+        """
+        from ..weights.loading import load_into
+
+        leaves = self._leaves()
+        report = load_into(leaves, state_dict, strict=strict, prefix=prefix)
+        self._take(leaves)
+        return report
+
+    def _take(self, leaves: dict[str, Leaf]) -> None:
+        for path, module in self.named_modules(remove_duplicate=False):
+            for store in (module._parameters, module._buffers):
+                for name, value in store.items():
+                    if value is not None:
+                        value.value = leaves[f"{path}.{name}" if path else name].value
+
+    def load_weights(self: M, path: str | PathLike[str], strict: bool = True, *, mmap: bool = True, prefix: str = "") -> M:
+        """Load `.safetensors` (memory-mapped), `.npz`, `.pt` or `.wts`; returns the module.
+
+        A file that is changed while it is mapped gives undefined values; `mmap=False` copies.
+        """
+        from ..weights.loading import load_file
+
+        leaves = self._leaves()
+        load_file(leaves, path, strict=strict, mmap=mmap, prefix=prefix)
+        self._take(leaves)
+        return self
+
+    def save_weights(self, path: str | PathLike[str]) -> None:
+        """Write the `state_dict` as `.safetensors`, `.npz`, `.pt` or `.wts`, by the path's suffix."""
+        from ..weights.files import write
+
+        write(path, self.state_dict())
+
+    # --- printing
+
+    def extra_repr(self) -> str:
+        return ""
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        children = [f"({name}): {module!r}" for name, module in self._modules.items()]
+        if not children:
+            return f"{self._get_name()}({extra})"
+        lines = ([extra] if extra else []) + children
+        return f"{self._get_name()}(\n{indent(chr(10).join(lines), '  ')}\n)"
+
+
+def _not_initialized(module: Module) -> TrtnetError:
+    return NameNotFoundError(
+        f"{type(module).__name__}.__init__ did not call super().__init__() first",
+        remedy="begin __init__ with super().__init__()",
+    )

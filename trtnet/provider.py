@@ -1,0 +1,388 @@
+"""The only module that imports TensorRT: `tensorrt` 8.6 to 11 or `tensorrt_rtx`, and every call that their versions differ in.
+
+Features are found by name, never by version number or enum integer: LayerType, BuilderFlag and others were renumbered
+between releases (NvInfer.h of 8.6, 10.16 and 11.1).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import logging
+import sys
+import threading
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import dtype as Dtype
+from .errors import ArgumentError, ProviderError
+
+MODULES = ("tensorrt", "tensorrt_rtx")
+log = logging.getLogger("trtnet.tensorrt")
+
+
+class Provider:
+    """One installed TensorRT.
+
+    Attributes:
+        name: "tensorrt" or "tensorrt_rtx".
+        trt: the module itself.
+        version: its version string.
+    """
+
+    def __init__(self, name: str, module: Any) -> None:
+        self.name = name
+        self.trt = module
+        self.version: str = module.__version__
+        self.logger = _logger(module)
+        self._data_types: dict[Dtype, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    # --- what there is
+
+    def has(self, kind: str, member: str) -> bool:
+        """Whether the enum `kind` has `member`, or the class `kind` the attribute."""
+        return hasattr(getattr(self.trt, kind, None), member)
+
+    def enum(self, kind: str, member: str) -> Any:
+        """`trt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
+        found = getattr(getattr(self.trt, kind, None), member, None)
+        if found is None:
+            raise ProviderError(
+                f"{self} has no {kind}.{member}", remedy="use a newer TensorRT (`trtnet doctor` shows what is installed)"
+            )
+        return found
+
+    def has_layer(self, method: str) -> bool:
+        """Whether INetworkDefinition has `add_...`."""
+        return hasattr(self.trt.INetworkDefinition, method)
+
+    @functools.cached_property
+    def strongly_typed(self) -> bool:
+        """Whether networks are strongly typed; 8.6's are not, and are held to the recorded types by constraints."""
+        return self.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
+
+    @functools.cached_property
+    def shape_dtype(self) -> Dtype:
+        """The type of shape tensors: int32 before TensorRT 9.1, int64 since."""
+        return dtypes.int64 if self.has("DataType", "INT64") else dtypes.int32
+
+    def stored(self, dtype: Dtype) -> Dtype:
+        """What `dtype` is on the device: int64 is int32 where TensorRT has no int64 (8.6)."""
+        return self.shape_dtype if dtype is dtypes.int64 else dtype
+
+    def data_type(self, dtype: Dtype) -> Any:
+        """`trt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
+        found = self._data_types.get(dtype)
+        if found is None:
+            member = self.stored(dtype).tensorrt
+            if member is None or not self.has("DataType", member):
+                raise ProviderError(
+                    f"{self} has no element type {dtype.name}", remedy="use float16 or float32, or a newer TensorRT"
+                )
+            found = self._data_types[dtype] = self.enum("DataType", member)
+        return found
+
+    # --- weights
+
+    def weights(self, array: np.ndarray, dtype: Dtype) -> Any:
+        """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive."""
+        if dtype in _NATURAL:
+            return array
+        # NumPy types that the bindings do not know (bfloat16, float8, int4) go by address
+        return self.trt.Weights(self.data_type(dtype), array.ctypes.data, array.size)
+
+    def no_weights(self, dtype: Dtype) -> Any:
+        """Empty weights: no bias, or a kernel that is a tensor."""
+        return self.trt.Weights(self.data_type(dtype))
+
+    def placeholder(self, dtype: Dtype, count: int) -> Any:
+        """Weights without values, which a refit gives later (TensorRT-RTX; needs REFIT_INDIVIDUAL and STRIP_PLAN)."""
+        return self.trt.Weights(self.data_type(dtype), 0, count)
+
+    # --- networks
+
+    def create_network(self, builder: Any) -> Any:
+        """An empty network: explicit batch, strongly typed where there is such a thing."""
+        flags = 0
+        for member in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+            if self.has("NetworkDefinitionCreationFlag", member):
+                flags |= 1 << int(self.enum("NetworkDefinitionCreationFlag", member))
+        if self.name == "tensorrt_rtx":
+            flags = 0  # always strongly typed, and other flags are refused
+        return builder.create_network(flags)
+
+    def constrain_types(self, layer: Any, outputs: tuple[Dtype, ...]) -> None:
+        """Hold a layer of a weakly typed network to the recorded types."""
+        if self.strongly_typed:
+            return
+        for index, dtype in enumerate(outputs):
+            if dtype.is_floating_point or dtype is dtypes.int8:
+                layer.precision = self.data_type(dtype)
+            layer.set_output_type(index, self.data_type(dtype))
+
+    def add_cast(self, network: Any, tensor: Any, dtype: Dtype) -> Any:
+        return network.add_cast(tensor, self.data_type(dtype))
+
+    def add_fill(self, network: Any, shape: Any, operation: str, dtype: Dtype) -> Any:
+        member = self.enum("FillOperation", operation)
+        if not self.strongly_typed:
+            return network.add_fill(shape, member)
+        return network.add_fill(shape, member, self.data_type(dtype))
+
+    def add_topk(self, network: Any, tensor: Any, operation: str, k: int, axes: int) -> Any:
+        return network.add_topk(tensor, self.enum("TopKOperation", operation), k, axes)
+
+    @functools.cached_property
+    def topk_index_dtype(self) -> Dtype:
+        return dtypes.int32
+
+    # --- configuration
+
+    def configure(self, config: Any, *, workspace: int | None, optimization_level: int | None, tf32: bool) -> None:
+        """Set what every build sets. `workspace` is in bytes."""
+        flag = self.enum("BuilderFlag", "TF32")
+        config.set_flag(flag) if tf32 else config.clear_flag(flag)
+        if workspace is not None:
+            config.set_memory_pool_limit(self.enum("MemoryPoolType", "WORKSPACE"), workspace)
+        if optimization_level is not None:
+            config.builder_optimization_level = optimization_level
+
+    def allow_types(self, config: Any, used: Iterable[Dtype]) -> None:
+        """Hold a weakly typed build to the types that `constrain_types` set."""
+        if self.strongly_typed:
+            return
+        config.set_flag(self.enum("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"))
+        for dtype, member in ((dtypes.float16, "FP16"), (dtypes.bfloat16, "BF16"), (dtypes.int8, "INT8")):
+            if dtype in used:
+                config.set_flag(self.enum("BuilderFlag", member))
+
+    def set_targets(self, config: Any, targets: Sequence[str]) -> None:
+        """Compute capabilities to compile for (TensorRT-RTX)."""
+        config.num_compute_capabilities = len(targets)
+        for index, target in enumerate(targets):
+            config.set_compute_capability(self.enum("ComputeCapability", target.upper()), index)
+
+    def set_progress(self, config: Any, monitor: ProgressMonitor) -> bool:
+        """Have the build report to `monitor`; False where this TensorRT reports nothing (before 9.1)."""
+        if not hasattr(self.trt, "IProgressMonitor"):
+            return False
+        config.progress_monitor = monitor.native(self.trt)
+        return True
+
+    def refitter(self, engine: Any) -> Any:
+        return self.trt.Refitter(engine, self.logger)
+
+    # --- errors
+
+    def error_recorder(self) -> ErrorRecorder:
+        """A new collector of TensorRT's errors; `.native` is what `error_recorder` attributes take."""
+        return ErrorRecorder(self.trt)
+
+    # --- building and running
+
+    @functools.cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Compute capabilities that can be compiled for without a GPU (TensorRT-RTX), like "sm86"."""
+        members = getattr(self.trt, "ComputeCapability", None)
+        if members is None:
+            return ()
+        return tuple(sorted((n.lower() for n in members.__members__ if n.startswith("SM")), key=lambda n: int(n[2:])))
+
+    @functools.cached_property
+    def cannot_execute(self) -> str | None:
+        """Why this provider cannot run an engine here, in one line; None where it can."""
+        capability = gpu()
+        if capability is None:
+            return f"{self}: no CUDA GPU"
+        name = "sm%d%d" % capability
+        if self.targets and name not in self.targets:
+            return f"{self}: does not run on {name}"
+        return None
+
+
+_NATURAL = (
+    dtypes.float32, dtypes.float16, dtypes.int8, dtypes.int32, dtypes.int64, dtypes.bool_, dtypes.uint8,
+)  # fmt: skip
+
+
+class ProgressMonitor:
+    """What TensorRT says of a build's progress; `cancelled` makes it give up. Called from TensorRT's own threads."""
+
+    def __init__(self, report: Callable[[str, int, int], None] | None = None) -> None:
+        self.cancelled = False
+        self.report = report
+
+    def native(self, trt: Any) -> Any:
+        monitor = self
+        steps: dict[str, int] = {}
+
+        class Native(trt.IProgressMonitor):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+
+            def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+                steps[phase_name] = num_steps
+                self._tell(phase_name, 0)
+
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                self._tell(phase_name, step + 1)
+                return not monitor.cancelled
+
+            def phase_finish(self, phase_name: str) -> None:
+                self._tell(phase_name, steps.get(phase_name, 0))
+
+            def _tell(self, phase: str, done: int) -> None:
+                if monitor.report is not None:
+                    monitor.report(phase, done, steps.get(phase, 0))
+
+        return Native()
+
+
+class ErrorRecorder:
+    """TensorRT's errors, as text, in the order in which they came; safe to write from TensorRT's own threads."""
+
+    def __init__(self, trt: Any) -> None:
+        self.errors: list[str] = []
+        lock = threading.Lock()
+        errors = self.errors
+
+        class Native(trt.IErrorRecorder):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.IErrorRecorder.__init__(self)
+
+            def num_errors(self) -> int:
+                return len(errors)
+
+            def get_error_code(self, index: int) -> Any:
+                return trt.ErrorCodeTRT.UNSPECIFIED_ERROR
+
+            def get_error_desc(self, index: int) -> str:
+                return errors[index]
+
+            def has_overflowed(self) -> bool:
+                return False
+
+            def clear(self) -> None:
+                with lock:
+                    errors.clear()
+
+            def report_error(self, code: Any, description: str) -> bool:
+                # without a GPU every error is followed by one about CUDA itself
+                if "catchCudaError" not in description:
+                    with lock:
+                        errors.append(description)
+                return False
+
+        self.native = Native()
+
+    def text(self) -> str:
+        return "\n".join(dict.fromkeys(self.errors))
+
+
+def _logger(trt: Any) -> Any:
+    levels = {"INTERNAL_ERROR": 50, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            log.log(levels.get(severity.name, 10), "%s", message)
+
+    return Logger()
+
+
+@functools.cache
+def load(name: str) -> Provider:
+    """The provider of that name. Raises ProviderError if it is not installed or does not load."""
+    if name not in MODULES:
+        raise ArgumentError("there is no such provider", expected=" or ".join(MODULES), found=repr(name))
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        extra = "rtx" if name == "tensorrt_rtx" else "tensorrt"
+        raise ProviderError(
+            f"{name} is not usable here", details=f"{type(error).__name__}: {error}",
+            remedy=f"pip install 'trtnet[{extra}]' (`trtnet doctor` shows what is installed)",
+        ) from None
+    return Provider(name, module)
+
+
+def find(name: str | None = None) -> Provider:
+    """The named provider, or the first that is installed: tensorrt, then tensorrt_rtx."""
+    if name is not None:
+        return load(name)
+    reasons = []
+    for candidate in MODULES:
+        try:
+            return load(candidate)
+        except ProviderError as error:
+            reasons.append(error.details or "")
+    raise ProviderError(
+        "no TensorRT is installed", details="\n".join(reasons),
+        remedy="pip install 'trtnet[rtx]' compiles plans without a GPU; 'trtnet[tensorrt]' builds and runs on one",
+    )
+
+
+def of(network: Any) -> Provider:
+    """The provider that an INetworkDefinition came from."""
+    name = type(network).__module__.partition(".")[0]
+    for candidate in MODULES:
+        if name == candidate or name.startswith(candidate + "_bindings"):
+            return load(candidate)
+    raise ArgumentError(
+        "this is no INetworkDefinition of a TensorRT that trtnet knows",
+        expected=" or ".join(f"{m}.INetworkDefinition" for m in MODULES), found=f"{type(network).__module__}.{type(network).__name__}",
+    )
+
+
+
+
+def can_execute() -> str | None:
+    """None where an installed TensorRT can run an engine on a GPU of this machine; else why not, in one line."""
+    reasons = []
+    for name in MODULES:
+        try:
+            reason = load(name).cannot_execute
+        except ProviderError as error:
+            reason = f"{name}: {(error.details or error.problem).splitlines()[-1]}"
+        if reason is None:
+            return None
+        reasons.append(reason)
+    return "; ".join(reasons)
+
+
+def executing() -> Provider | None:
+    """The provider that can run an engine here, or None."""
+    for name in MODULES:
+        try:
+            provider = load(name)
+        except ProviderError:
+            continue
+        if provider.cannot_execute is None:
+            return provider
+    return None
+
+
+def gpu() -> tuple[int, int] | None:
+    """Compute capability of the first CUDA device, by the driver itself; None where there is none."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(library)
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
+    if cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device):
+        return None
+    return major.value, minor.value

@@ -1,0 +1,378 @@
+"""A Graph in PyTorch: the oracle, the engine of machines without a GPU, and a module to train."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dims, dtypes
+from .dims import Dim, SizeLike
+from .dtypes import dtype as Dtype
+from .engine import Engine, RefitReport, Snapshot, TensorSpec, one_kind
+from .errors import ArgumentError, ArgumentTypeError, ProviderError
+from .graph import Graph
+from .layers.base import Layer
+from .tensor import Array
+from .weights.recipes import Leaf, TorchOperations, Weight, evaluate
+
+if TYPE_CHECKING:
+    import torch
+
+
+def import_torch() -> Any:
+    """torch, or ProviderError with the remedy."""
+    try:
+        import torch
+    except ImportError:
+        raise ProviderError("this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'") from None
+    return torch
+
+
+_THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}
+
+
+def from_numpy(array: np.ndarray) -> torch.Tensor:
+    """A torch tensor over the same memory, ml_dtypes' types included."""
+    torch = import_torch()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        through = _THROUGH.get(array.dtype.name)
+        if through is None:
+            return torch.from_numpy(array)
+        integers = torch.from_numpy(array.view(through).view(np.int16 if through is np.uint16 else np.uint8))
+        return integers.view(getattr(torch, array.dtype.name))
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous)."""
+    torch = import_torch()
+    tensor = tensor.detach().cpu().contiguous()
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name in _THROUGH:
+        integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
+        return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
+    return tensor.numpy()
+
+
+class Run:
+    """What a layer's `compute` may ask for during one run.
+
+    Attributes:
+        torch: the torch module.
+        device: where the run is.
+        sizes: the values of the Dims.
+    """
+
+    __slots__ = ("_double", "device", "sizes", "torch")
+
+    def __init__(self, torch: Any, device: Any, sizes: Mapping[str, int], double: bool = False) -> None:
+        self.torch = torch
+        self.device = device
+        self.sizes = sizes
+        self._double = double
+
+    def size(self, size: SizeLike) -> int:
+        return size if type(size) is int else dims.evaluate(size, self.sizes)
+
+    def shape(self, sizes: Sequence[SizeLike]) -> list[int]:
+        return [s if type(s) is int else dims.evaluate(s, self.sizes) for s in sizes]
+
+    def dtype(self, dtype: Dtype) -> Any:
+        """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
+        return self.torch.float64 if self._double and dtype.is_floating_point else dtype.torch
+
+
+class Program:
+    """A graph as a list of steps over numbered slots.
+
+    What depends on weights alone is computed once for each set of weights, everything else at each run. A slot is
+    emptied after its last use, so a run holds no more than it needs.
+    """
+
+    def __init__(self, graph: Graph, double: bool = False) -> None:
+        self.graph = graph
+        self.torch = import_torch()
+        self.double = double
+        numbers: dict[Any, int] = {}
+        self.weights: list[tuple[int, Weight]] = []
+        self.constant_steps: list[Step] = []
+        self.steps: list[Step] = []
+        constant: set[int] = set()
+
+        def number(key: Any) -> int:
+            return numbers.setdefault(key, len(numbers))
+
+        nothing = number(None)
+        constant.add(nothing)
+        self.inputs = [number(t) for t in graph.inputs.values()]
+        for layer in graph.layers:
+            given = []
+            for operand in layer.inputs:
+                known = operand in numbers
+                slot = number(operand)
+                if isinstance(operand, Weight) and not known:
+                    self.weights.append((slot, operand))
+                    constant.add(slot)
+                given.append(slot)
+            made = [number(t) for t in layer.outputs]
+            is_constant = constant.issuperset(given) and not _is_dynamic(layer)
+            step = Step(layer, tuple(given), tuple(made))
+            (self.constant_steps if is_constant else self.steps).append(step)
+            if is_constant:
+                constant.update(made)
+        self.outputs = [number(t) for t in graph.outputs.values()]
+        self.count = len(numbers)
+        keep = constant | set(self.outputs)
+        seen: set[int] = set()
+        for step in reversed(self.steps):
+            last = {*step.inputs, *step.outputs} - keep - seen
+            step.frees = tuple(last)
+            seen |= last
+
+    def constants(self, read: Callable[[Leaf], Any], device: Any) -> list[Any]:
+        """The slots with everything that depends on weights alone."""
+        torch = self.torch
+        slots: list[Any] = [None] * self.count
+        operations = TorchOperations(device, self.double)
+        for slot, weight in self.weights:
+            slots[slot] = operations.storage(evaluate(weight, read, operations), weight.dtype)
+        run = Run(torch, device, {}, self.double)
+        for step in self.constant_steps:
+            step(run, slots, free=False)
+        return slots
+
+    def run(self, slots: list[Any], inputs: list[Any], device: Any, sizes: Mapping[str, int]) -> list[Any]:
+        """The outputs for these inputs. `slots` is used up."""
+        for slot, value in zip(self.inputs, inputs):
+            slots[slot] = value
+        run = Run(self.torch, device, sizes, self.double)
+        for step in self.steps:
+            step(run, slots)
+        return [slots[slot] for slot in self.outputs]
+
+
+class Step:
+    """One layer with its slots."""
+
+    __slots__ = ("compute", "frees", "inputs", "layer", "outputs", "single", "widen")
+
+    def __init__(self, layer: Layer, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        self.layer = layer
+        self.compute = layer.compute
+        self.inputs = inputs
+        self.outputs = outputs
+        self.single = outputs[0] if len(outputs) == 1 else None
+        self.frees: tuple[int, ...] = ()
+        self.widen = False
+
+    def __call__(self, run: Run, slots: list[Any], free: bool = True) -> None:
+        values = [slots[i] for i in self.inputs]
+        if self.widen:
+            result = self._widened(run, values)
+        else:
+            try:
+                result = self.compute(run, *values)
+            except RuntimeError as error:
+                if "not implemented for" not in str(error) or run._double:
+                    raise
+                self.widen = True  # a half type that torch has not on this device: float32, rounded after the layer
+                result = self._widened(run, values)
+        if self.single is not None:
+            slots[self.single] = result
+        else:
+            for slot, value in zip(self.outputs, result):
+                slots[slot] = value
+        if free:
+            for slot in self.frees:
+                slots[slot] = None
+
+    def _widened(self, run: Run, values: list[Any]) -> Any:
+        torch = run.torch
+        small = (torch.float16, torch.bfloat16)
+        wide = [v.float() if isinstance(v, torch.Tensor) and v.dtype in small else v for v in values]
+        result = self.compute(run, *wide)
+        if self.single is not None:
+            return result.to(self.layer.outputs[0].dtype.torch)
+        return tuple(r.to(t.dtype.torch) for r, t in zip(result, self.layer.outputs))
+
+
+def _is_dynamic(layer: Layer) -> bool:
+    """Whether an attribute depends on a Dim."""
+
+    def dynamic(value: Any) -> bool:
+        return isinstance(value, Dim) or (isinstance(value, (tuple, list)) and any(dynamic(v) for v in value))
+
+    return any(dynamic(getattr(layer, name)) for name in layer.attributes)
+
+
+class ReferenceEngine(Engine):
+    """Runs a graph in PyTorch, layer by layer, on the CPU or a CUDA device.
+
+    Args:
+        graph: what to run.
+        device: torch's name of a device.
+        dtype: None for the recorded types, or "float64": every float is computed in float64, recorded casts included.
+        raw: with float64, whether inputs and outputs are float64 too.
+    """
+
+    def __init__(self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> None:
+        super().__init__(graph)
+        if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
+            raise ArgumentError("a reference runs in the recorded types or in float64", expected="None or 'float64'", found=dtype)
+        double = dtype is not None
+        if raw and not double:
+            raise ArgumentError("raw=True needs dtype='float64'")
+        self.torch = import_torch()
+        self.device = self.torch.device(device)
+        self._double = double
+        self._raw = raw
+        self._program = Program(graph, double)
+        if raw:
+            self.inputs = [TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype) for s in self.inputs]
+        self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
+        self._values: dict[str, Any] = {}
+        self._slots: list[Any] | None = None
+
+    # --- weights
+
+    def _read(self, leaf: Leaf) -> Any:
+        found = self._values.get(leaf.name)
+        if found is None:
+            found = self._values[leaf.name] = from_numpy(leaf.value.read()).to(self.device)
+        return found
+
+    def _refit(self, values: dict[str, Any]) -> RefitReport:
+        new = dict(self._values)
+        for name, value in values.items():
+            tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
+            new[name] = tensor.to(self.device, copy=True)
+        given = set(values)
+        changed = []
+        for _, weight in self._program.weights:
+            if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
+                changed.append(weight.name)
+        self._replace(new)
+        return RefitReport(list(values), list(dict.fromkeys(changed)))
+
+    def _replace(self, values: dict[str, Any]) -> None:
+        before = self._values
+        self._values = values
+        try:
+            slots = self._make_slots()
+        except BaseException:
+            self._values = before
+            raise
+        self._slots = slots
+
+    def _make_slots(self) -> list[Any]:
+        with self.torch.inference_mode():
+            return self._program.constants(self._read, self.device)
+
+    def snapshot(self) -> Snapshot:
+        for leaf in self._leaves.values():
+            self._read(leaf)
+        return Snapshot(id(self), self.generation, dict(self._values))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._check_snapshot(snapshot)
+        self._replace(dict(snapshot.weights))
+        self.generation += 1
+
+    # --- calls
+
+    def _run(self, values: list[Any]) -> list[Any]:
+        torch = self.torch
+        kind = one_kind(self.inputs, values)
+        if kind == "array":
+            values = [v.numpy() for v in values]
+        sizes = self._check(values)
+        if kind != "torch":
+            values = [from_numpy(np.ascontiguousarray(v)) for v in values]
+        where = [v.device for v in values]
+        slots = self._slots
+        if slots is None:
+            slots = self._slots = self._make_slots()
+        with torch.inference_mode():
+            if self._double:
+                values = [v.double() if v.is_floating_point() else v for v in values]
+            if self.device.type != "cpu" or any(d.type != "cpu" for d in where):
+                values = [v.to(self.device) for v in values]
+            results = self._program.run(slots.copy(), values, self.device, sizes)
+            if self._double and not self._raw:
+                results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
+        held = {v.untyped_storage().data_ptr() for v in (*values, *(s for s in slots if isinstance(s, torch.Tensor)))}
+        # outputs are the caller's own: a view of an input or of weights is copied
+        results = [r.clone() if r.untyped_storage().data_ptr() in held else r.contiguous() for r in results]
+        if kind == "torch":
+            return [r.to(where[0]) for r in results]
+        arrays = [to_numpy(r) for r in results]
+        return [Array(a) for a in arrays] if kind == "array" else arrays
+
+
+def reference(graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> ReferenceEngine:
+    """An Engine that runs the graph in PyTorch, here and now. The arguments are ReferenceEngine's."""
+    return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw)
+
+
+def to_torch(graph: Graph) -> torch.nn.Module:
+    """The graph as a torch.nn.Module to train, with nested modules and the same parameter names.
+
+    Its parameters start from the graph's values, copied. Recipes are differentiable; ranges of Dims are not enforced,
+    so that minibatches of any size run; equalities between sizes are.
+    """
+    torch = import_torch()
+    program = Program(graph)
+    names: dict[Leaf, str] = {}
+
+    class Recorded(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """A trtnet Graph in PyTorch."""
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            given = dict(zip(graph.inputs, args)) | kwargs
+            if set(given) != set(graph.inputs) or len(args) + len(kwargs) != len(given):
+                raise ArgumentTypeError("these are not the inputs", expected=", ".join(graph.inputs), found=", ".join(given))
+            values = [given[name] for name in graph.inputs]
+            sizes = graph.bind({name: tuple(v.shape) for name, v in given.items()}, ranges=False)
+            device = values[0].device
+            found: dict[str, Any] = {}
+
+            def read(leaf: Leaf) -> Any:
+                if leaf.name not in found:
+                    owner: Any = self
+                    *path, last = names[leaf].split(".")
+                    for part in path:
+                        owner = getattr(owner, part)
+                    found[leaf.name] = getattr(owner, last)
+                return found[leaf.name]
+
+            results = program.run(program.constants(read, device), values, device, sizes)
+            if graph.form == "one":
+                return results[0]
+            return tuple(results) if graph.form == "tuple" else dict(zip(graph.outputs, results))
+
+        def extra_repr(self) -> str:
+            return repr(graph)
+
+    root = Recorded()
+    made: dict[Leaf, Any] = {}
+    for name, leaf in graph.parameters.items():
+        *path, last = name.split(".")
+        owner: Any = root
+        for part in path:
+            if part not in owner._modules:
+                owner.add_module(part, torch.nn.Module())
+            owner = owner._modules[part]
+        if leaf not in made:
+            value = from_numpy(leaf.value.read()).clone()
+            floating = value.is_floating_point()
+            made[leaf] = torch.nn.Parameter(value, name in graph.trainable and floating) if name not in graph.buffers else value
+            names[leaf] = name
+        if isinstance(made[leaf], torch.nn.Parameter):
+            owner.register_parameter(last, made[leaf])
+        else:
+            owner.register_buffer(last, made[leaf], persistent=leaf.persistent)
+    return root
+

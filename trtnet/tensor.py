@@ -1,0 +1,442 @@
+"""Tensors: recorded ones, concrete ones backed by NumPy, and parameters.
+
+All three have torch's methods; `trtnet.functional` defines them. A recorded Tensor stands for a value inside a
+network. An Array holds numbers now, and becomes a constant where it meets a recorded Tensor. A Parameter (or
+Buffer) is an Array that is weights: inside `forward` it acts as a recorded Tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes
+from .dims import Size, SizeLike, format_shape
+from .dtypes import dtype as Dtype
+from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError
+from .weights.recipes import Value
+
+if TYPE_CHECKING:
+    from .graph import Recorder
+    from .layers.base import Layer
+
+current_recorder: ContextVar[Recorder | None] = ContextVar("trtnet.recorder", default=None)
+"""The recording that this thread (or asyncio task) is in, if any."""
+
+
+class Tensor:
+    """A value inside a network that is being recorded.
+
+    Attributes:
+        shape: a Size of ints and Dims.
+        dtype: the element type.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "index", "layer", "name", "recorder", "shape")
+    __array_ufunc__ = None  # NumPy arrays on the left leave the operator to us
+
+    shape: Size
+    dtype: Dtype
+    recorder: Any
+    layer: Layer | None
+    index: int
+    name: str | None
+
+    def __init__(
+        self, shape: Size, dtype: Dtype, recorder: Any, layer: Layer | None = None, index: int = 0, name: str | None = None
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.recorder = recorder
+        self.layer = layer
+        self.index = index
+        self.name = name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def device(self) -> Device:
+        return Device("cuda")
+
+    @property
+    def is_cuda(self) -> bool:
+        return True
+
+    @property
+    def requires_grad(self) -> bool:
+        return False
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> SizeLike:
+        return self.shape.numel()
+
+    nelement = numel
+
+    def is_floating_point(self) -> bool:
+        return self.dtype.is_floating_point
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentTypeError("a tensor without dimensions has no length")
+        if not isinstance(self.shape[0], int):
+            raise ArgumentTypeError(
+                "the length of this tensor is not known while recording",
+                found=f"{format_shape(self.shape)}", remedy="use x.size(0), which may be a Dim",
+            )
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[i] for i in range(len(self))])  # type: ignore[index]
+
+    def _no_value(self, what: str) -> ArgumentTypeError:
+        return ArgumentTypeError(
+            f"{what} needs a value, and a recorded tensor has none before the network runs",
+            found=repr(self),
+            remedy="decide with Python values (shapes that are ints, constructor arguments), "
+            "or record both results and choose with trtnet.where(condition, a, b)",
+        )
+
+    def __bool__(self) -> bool:
+        raise self._no_value("bool()")
+
+    def __int__(self) -> int:
+        raise self._no_value("int()")
+
+    def __index__(self) -> int:
+        raise self._no_value("an index")
+
+    def __float__(self) -> float:
+        raise self._no_value("float()")
+
+    def item(self) -> Any:
+        raise self._no_value(".item()")
+
+    def tolist(self) -> Any:
+        raise self._no_value(".tolist()")
+
+    def numpy(self) -> Any:
+        raise self._no_value(".numpy()")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self._no_value("a NumPy array")
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Tensor({format_shape(self.shape)}, {self.dtype}{name})"
+
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import difflib
+
+        close = difflib.get_close_matches(name, [n for n in dir(type(self)) if not n.startswith("_")], 1)
+        raise NameNotFoundError(
+            f"tensors have no method or attribute {name!r} here",
+            found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
+            remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions of trtnet.functional",
+        )
+
+
+class Device(str):
+    """What `tensor.device` gives: code that passes it on works, and nothing depends on it."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:
+        return None
+
+
+class Array(Tensor):
+    """A concrete tensor: a NumPy array with torch's method names.
+
+    `trtnet.tensor`, `zeros`, `arange` and their kin make them, inside `forward` and outside. `.numpy()` gives the
+    array itself, not a copy.
+    """
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def numpy(self) -> np.ndarray:
+        return self._array
+
+    @property
+    def shape(self) -> Size:  # type: ignore[override]
+        return Size(self.numpy().shape)
+
+    @property
+    def dtype(self) -> Dtype:  # type: ignore[override]
+        return dtypes.get(self.numpy().dtype)
+
+    @property
+    def device(self) -> Device:
+        return Device("cpu")
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
+
+    @property
+    def data(self) -> Array:
+        return self
+
+    def item(self) -> Any:
+        if self.numpy().size != 1:
+            raise ShapeError(".item() takes a tensor of one element", expected="1 element", found=format_shape(self.shape))
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        return self.numpy().tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.numpy().dtype.kind not in "iub":
+            raise ArgumentTypeError("only an integer tensor of one element can be an index", found=repr(self))
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy) if copy else np.asarray(self.numpy(), dtype=dtype)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.numpy().size == 1 and spec else str(self)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, Tensor) and not isinstance(value, Array):
+            raise UnsupportedError(
+                "a recorded tensor cannot be written into a concrete array",
+                remedy="put the parts together with trtnet.cat, trtnet.stack or trtnet.where",
+            )
+        self.writeable()[to_index(key)] = value.numpy() if isinstance(value, Array) else value
+
+    def writeable(self) -> np.ndarray:
+        """The array, for changes in place."""
+        if not self._array.flags.writeable:
+            self._array = self._array.copy()
+        return self._array
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({np.array2string(self.numpy(), separator=', ', threshold=20)}, {self.dtype})"
+
+
+def to_index(key: Any) -> Any:
+    """An indexing key in NumPy's terms."""
+    if isinstance(key, tuple):
+        return tuple(to_index(k) for k in key)
+    return key.numpy() if isinstance(key, Array) else key
+
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Parameter(Array):
+    """Weights that training changes: shape, dtype, an initialiser, and a value or None.
+
+    The value is drawn when it is first read, from a generator seeded by `trtnet.manual_seed` and by the order in
+    which parameters were made, so that it does not depend on the order of reading.
+
+    Args:
+        data: the value: an array, an Array, or a torch tensor; or None with `shape`.
+        requires_grad: whether `to_torch` makes it trainable.
+        shape, dtype: of a parameter without a value; float32 unless given.
+        initializer: called with a NumPy generator and the shape when the value is first read; zeros when left out.
+    """
+
+    __slots__ = ("_dtype", "_requires_grad", "_shape", "value")
+
+    def __init__(
+        self,
+        data: Any = None,
+        requires_grad: bool = True,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = None,
+        initializer: Initializer | None = None,
+    ) -> None:
+        self._requires_grad = requires_grad
+        if data is not None:
+            array = as_array(data, dtype)
+            dtypes.for_network(array.dtype, "a parameter")
+            self.set(array)
+            return
+        if shape is None:
+            raise ArgumentTypeError("a Parameter needs a value or a shape", remedy="Parameter(trtnet.zeros(3, 4))")
+        self._shape = Size(_concrete_size(s) for s in shape)
+        self._dtype = dtypes.for_network(dtype or dtypes.float32, "a parameter")
+        self.initialize(initializer or (lambda _, size: np.zeros(size, np.float32)))
+
+    def set(self, array: np.ndarray) -> None:
+        """Give it a value; graphs that were recorded before keep the old one."""
+        self._shape = Size(array.shape)
+        self._dtype = dtypes.get(array.dtype)
+        self.value = Value(array)
+
+    def initialize(self, initializer: Initializer) -> None:
+        """Have the value drawn by `initializer` when it is first read."""
+        shape, to, seed = tuple(self._shape), self._dtype.numpy, next_seed()
+        self.value = Value(
+            make=lambda: np.ascontiguousarray(initializer(np.random.default_rng(seed), shape).astype(to, copy=False))
+        )
+
+    def convert(self, dtype: Dtype) -> None:
+        """Change the dtype; a value that is not drawn yet stays so."""
+        old, to = self.value, dtype.numpy
+        self._dtype = dtype
+        self.value = Value(make=lambda: old.read().astype(to)) if old.array is None else Value(old.array.astype(to))
+
+    def numpy(self) -> np.ndarray:
+        return self.value.read()
+
+    def writeable(self) -> np.ndarray:
+        array = self.value.read()
+        if not array.flags.writeable:
+            array = array.copy()
+            self.value.array = array
+        return array
+
+    @property
+    def shape(self) -> Size:  # type: ignore[override]
+        return self._shape
+
+    @property
+    def dtype(self) -> Dtype:  # type: ignore[override]
+        return self._dtype
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        self._requires_grad = requires_grad
+        return self
+
+    @property
+    def data(self) -> Parameter:
+        return self
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.set(as_array(value))
+
+    @property
+    def grad(self) -> None:
+        return None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        copy = object.__new__(type(self))
+        copy._requires_grad, copy._shape, copy._dtype = self._requires_grad, self._shape, self._dtype
+        value = self.value
+        copy.value = Value(None if value.array is None else value.array.copy(), value.make)
+        memo[id(self)] = copy
+        return copy
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({format_shape(self._shape)}, {self._dtype})"
+
+
+class Buffer(Parameter):
+    """Weights that training does not change: running statistics, position tables, masks."""
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any = None, *, persistent: bool = True, **kwargs: Any) -> None:
+        super().__init__(data, False, **kwargs)
+        self.persistent = persistent
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
+        copy = super().__deepcopy__(memo)
+        assert isinstance(copy, Buffer)
+        copy.persistent = self.persistent
+        return copy
+
+
+class _Seeds:
+    seed = 0
+    drawn = 0
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the initial values of the parameters made from now on, and `trtnet.rand` and `randn`."""
+    _Seeds.seed, _Seeds.drawn = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
+
+
+def next_seed() -> tuple[int, int]:
+    """A seed for `numpy.random.default_rng`, another one at each call."""
+    _Seeds.drawn += 1
+    return _Seeds.seed, _Seeds.drawn
+
+
+def _concrete_size(size: Any) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise ShapeError("the sizes of a parameter are whole numbers", expected="int", found=repr(size))
+    number = size.__index__()
+    if number < 0:
+        raise ShapeError("a size cannot be negative", found=number)
+    return number
+
+
+def as_array(value: Any, dtype: Any = None) -> np.ndarray:
+    """A C-contiguous NumPy array of an Array, a NumPy or torch tensor, a list or a number, copied only if it must be.
+
+    Without `dtype`, Python floats become float32 as in torch, and arrays keep theirs.
+    """
+    if isinstance(value, Array):
+        array = value.numpy()
+    elif isinstance(value, np.ndarray):
+        array = value
+    elif isinstance(value, Tensor):
+        raise value._no_value("a NumPy array")
+    elif type(value).__module__.partition(".")[0] == "torch":
+        from .reference import to_numpy
+
+        array = to_numpy(value)
+    else:
+        try:
+            array = np.asarray(_plain(value))
+        except ValueError as error:
+            raise ShapeError(f"this makes no array: {error}", found=repr(value)) from None
+        if array.dtype == np.float64 and not isinstance(value, np.generic):
+            array = array.astype(np.float32)
+    if dtype is not None:
+        array = array.astype(dtypes.get(dtype).numpy, copy=False)
+    if array.dtype.byteorder not in "=|" or array.dtype.kind == "O":
+        raise DtypeError("this array's element type cannot be used", expected="a native NumPy type", found=array.dtype)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.numpy() if isinstance(value, Array) else value

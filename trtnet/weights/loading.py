@@ -1,0 +1,220 @@
+"""Values by `state_dict` key: checked as a whole, then taken as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import format_shape
+from ..dtypes import dtype as Dtype
+from ..errors import ArgumentTypeError, DtypeError, WeightsError
+from ..tensor import Tensor, as_array
+from .recipes import Leaf, Value
+
+CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
+
+
+class LoadReport(NamedTuple):
+    """What a load found, as torch's named tuple and a little more."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+    converted: dict[str, str]
+    """Name and dtype of the given values that were converted to the parameter's dtype."""
+
+
+@dataclass
+class Matched:
+    """Given values that fit, by the parameter's own name; nothing has been changed yet."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    converted: dict[str, str] = field(default_factory=dict)
+
+
+def match(
+    leaves: Mapping[str, Leaf],
+    given: Mapping[str, Any],
+    *,
+    strict: bool = True,
+    partial: bool = False,
+    prefix: str = "",
+    flat: bool = False,
+    source: str = "the given weights",
+) -> Matched:
+    """Check given values against parameters: names, shapes, dtypes.
+
+    Args:
+        leaves: the parameters by key; tied ones are one Leaf under several keys.
+        given: arrays or torch tensors by key. torch tensors on a GPU stay what they are.
+        strict: whether unknown keys, and missing ones unless `partial`, raise.
+        partial: whether a subset is enough.
+        prefix: stripped from the keys that have it.
+        flat: whether values are 1-D and take the parameter's shape (tensorrtx's `.wts`).
+        source: how messages call the given values.
+
+    Raises:
+        WeightsError: listing extra, then missing, then misshapen names. DtypeError: a type that does not convert.
+    """
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError("weights are given by name", expected="a dict of name: array", found=type(given).__name__)
+    matched = Matched()
+    misshapen: list[str] = []
+    keys: dict[Leaf, str] = {}
+    for full, value in given.items():
+        key = full[len(prefix) :] if prefix and full.startswith(prefix) else full
+        leaf = leaves.get(key)
+        if leaf is None:
+            if key.rpartition(".")[2] != "num_batches_tracked":
+                matched.unexpected.append(key)
+            continue
+        array = _value(key, value)
+        shape, count = tuple(array.shape), int(np.prod(array.shape))
+        if shape != leaf.shape and flat and count == leaf.count:
+            array = array.reshape(leaf.shape)
+        elif shape != leaf.shape:
+            misshapen.append(f"{key}: expected {format_shape(leaf.shape)}, found {format_shape(shape)}")
+            continue
+        array, was = _converted(key, array, leaf.dtype)
+        if was is not None:
+            matched.converted[key] = was
+        if leaf in keys and keys[leaf] != key and not _same(matched.values[keys[leaf]], array):
+            misshapen.append(f"{key}: tied to {keys[leaf]}, but their values differ")
+            continue
+        keys[leaf] = key
+        matched.values[key] = array
+    reached = set(keys)
+    matched.missing = [
+        name for name, leaf in leaves.items()
+        if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
+    ]
+    extra = matched.unexpected if strict else []
+    missing = matched.missing if strict and not partial else []
+    if extra or missing or misshapen:
+        raise _mismatch(leaves, extra, missing, misshapen, source)
+    return matched
+
+
+def load_into(leaves: Mapping[str, Leaf], given: Mapping[str, Any], **options: Any) -> LoadReport:
+    """`match`, and give each Leaf its new value; a warning names what is not finite."""
+    matched = match(leaves, given, **options)
+    for name, value in matched.values.items():
+        leaves[name].value = Value(as_array(value))
+    warn_nonfinite({name: leaves[name].value.read() for name in matched.values})
+    return LoadReport(matched.missing, matched.unexpected, matched.converted)
+
+
+def load_file(
+    leaves: Mapping[str, Leaf], path: str | PathLike[str], *, strict: bool = True, mmap: bool = True, prefix: str = ""
+) -> LoadReport:
+    """Load a weights file by its suffix."""
+    from .files import read
+
+    given = read(path, mmap=mmap)
+    flat = str(path).endswith(".wts")
+    return load_into(leaves, given, strict=strict, prefix=prefix, flat=flat, source=str(path))
+
+
+def _value(key: str, value: Any) -> Any:
+    if type(value).__module__.partition(".")[0] == "torch":
+        return value.detach()
+    if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
+        raise WeightsError(
+            f"the array for {key!r} is not contiguous", expected="a C-contiguous array",
+            found=f"shape {format_shape(value.shape)}, strides {value.strides}", remedy="numpy.ascontiguousarray(array)",
+        )
+    if isinstance(value, (np.ndarray, Tensor, np.generic)):
+        return as_array(value)
+    raise WeightsError(
+        f"the value for {key!r} is no array", expected="a NumPy array, a trtnet Array or a torch tensor", found=type(value).__name__
+    )
+
+
+def _converted(key: str, array: Any, dtype: Dtype) -> tuple[Any, str | None]:
+    found = dtypes.get(array.dtype)
+    if found is dtype:
+        return array, None
+    if found in CONVERTIBLE and dtype in CONVERTIBLE:
+        return (array.astype(dtype.numpy) if isinstance(array, np.ndarray) else array.to(dtype.torch)), found.name
+    remedy = f"convert it: array.astype(numpy.{dtype.name})" if isinstance(array, np.ndarray) else f"tensor.to(torch.{dtype.name})"
+    raise DtypeError(f"the values for {key!r} have the wrong dtype", expected=dtype.name, found=found.name, remedy=remedy)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.__array_interface__["data"] == b.__array_interface__["data"] or np.array_equal(a, b)
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and a.device == b.device:
+        return bool(a.data_ptr() == b.data_ptr() or a.equal(b))
+    return np.array_equal(as_array(a), as_array(b))
+
+
+def _mismatch(
+    leaves: Mapping[str, Leaf], extra: list[str], missing: list[str], misshapen: list[str], source: str
+) -> WeightsError:
+    parts = []
+    if extra:
+        parts.append("extra (no such parameter):\n" + _listed(extra, missing or list(leaves)))
+    if missing:
+        parts.append("missing:\n" + _listed(missing, extra))
+    if misshapen:
+        parts.append("misshapen:\n" + "\n".join(f"  {line}" for line in misshapen))
+    remedy = "load_state_dict(..., strict=False) takes what fits by name" if (extra or missing) and not misshapen else None
+    for candidate in ("module.", "_orig_mod.", "model."):
+        if extra and all(name.startswith(candidate) for name in extra):
+            remedy = f"strip the keys' prefix: prefix={candidate!r}"
+    if misshapen and not (extra or missing):
+        remedy = "make the module with the sizes of the file: a class count or a width differs"
+    return WeightsError(
+        f"{source} do not fit: {len(extra)} extra, {len(missing)} missing, {len(misshapen)} misshapen",
+        details="\n".join(parts), expected=f"the {len(leaves)} names of the module", remedy=remedy,
+    )
+
+
+def _listed(names: Iterable[str], candidates: list[str], limit: int = 20) -> str:
+    names = list(names)
+    lines = []
+    for name in names[:limit]:
+        close = difflib.get_close_matches(name, candidates, 1, 0.6)
+        lines.append(f"  {name}" + (f"  (nearest: {close[0]})" if close else ""))
+    if len(names) > limit:
+        lines.append(f"  ... and {len(names) - limit} more")
+    return "\n".join(lines)
+
+
+def nonfinite(array: np.ndarray, chunk: int = 1 << 20) -> bool:
+    """Whether a floating-point array holds NaN or infinity; reads it in pieces, so that nothing large is made."""
+    if not dtypes.get(array.dtype).is_floating_point:
+        return False
+    flat = array.reshape(-1)
+    return any(
+        not np.isfinite(flat[start : start + chunk].astype(np.float32, copy=False)).all() for start in range(0, flat.size, chunk)
+    )
+
+
+def warn_nonfinite(values: Mapping[str, np.ndarray]) -> None:
+    """One warning that names the arrays that hold NaN or infinity."""
+    names = [name for name, array in values.items() if nonfinite(array)]
+    if names:
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        warnings.warn(f"weights hold NaN or infinity: {shown}", stacklevel=_user_level())
+
+
+def _user_level() -> int:
+    import sys
+
+    from ..location import _PREFIX
+
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level

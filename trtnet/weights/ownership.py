@@ -1,0 +1,120 @@
+"""Who holds the arrays that TensorRT points to.
+
+TensorRT copies no weights: a network holds addresses until its build has returned ("deep copies are not made",
+documentation of `tensorrt.Weights`). The Ledger owns every array that a network was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..dims import format_shape
+from ..dtypes import dtype as Dtype
+from ..errors import WeightsError
+from .recipes import Leaf, Weight, evaluate
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """One array: what it is called, where it came from, and which layers point to it."""
+
+    name: str | None
+    array: np.ndarray
+    dtype: Dtype
+    shape: tuple[int, ...]
+    owner: str
+    weight: Weight
+    consumers: list[str] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.array.nbytes)
+
+
+class Ledger:
+    """Every array that one network points to, each at an address of its own.
+
+    Arrays that need no change are held as they are: a memory-mapped file is never copied.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[Any, Holding] = {}
+        self._by_address: dict[int, Holding] = {}
+
+    def hold(self, weight: Weight, dtype: Dtype, consumer: str) -> Holding:
+        """The array of `weight` in `dtype` (its own, except int64 where TensorRT has none), held from now on."""
+        key = weight.name or id(weight)
+        holding = self._by_key.get(key)
+        if holding is None:
+            array = evaluate(weight, _read)
+            owner = "the module's own" if isinstance(weight, Leaf) else "recipe" if weight.name else "constant"
+            if isinstance(weight, Leaf) and _base(array) is not None:
+                owner = "memory-mapped file"
+            if dtype is not weight.dtype:
+                array, owner = converted(array, weight, dtype), f"converted to {dtype.name}"
+            address = array.__array_interface__["data"][0]
+            if not array.flags.c_contiguous or not array.flags.aligned or address in self._by_address or not array.size:
+                # two weights at one address cannot have two names
+                array, owner = array.copy(), "copy"
+                address = array.__array_interface__["data"][0]
+            holding = Holding(weight.name, array, dtype, weight.shape, owner, weight)
+            self._by_key[key] = self._by_address[address] = holding
+        holding.consumers.append(consumer)
+        return holding
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(self._by_key.values())
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the arrays, mapped ones included."""
+        return sum(h.nbytes for h in self)
+
+    def table(self) -> str:
+        """Name, shape, dtype, bytes, owner and consumers of every array."""
+        from ..summary import render
+
+        rows = [
+            (h.name or "", format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers)) for h in self
+        ]
+        footer = f"{len(self)} arrays, {self.nbytes:,} bytes"
+        return render(("name", "shape", "dtype", "bytes", "owner", "consumers"), rows, right=("bytes",), footer=footer)
+
+    __str__ = table
+
+
+def _read(leaf: Leaf) -> np.ndarray:
+    return leaf.value.read()
+
+
+def _base(array: np.ndarray) -> Any:
+    """The memory map that an array is a view of, if it is one."""
+    import mmap
+
+    base: Any = array
+    while base is not None:
+        if isinstance(base, mmap.mmap):
+            return base
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return None
+
+
+def converted(array: np.ndarray, weight: Weight, dtype: Dtype) -> np.ndarray:
+    """`array` as `dtype`: itself, or int64 as int32 where TensorRT has no int64. Raises WeightsError where it does not fit."""
+    if dtype is weight.dtype:
+        return array
+    limits = np.iinfo(dtype.numpy)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise WeightsError(
+            f"these {weight.dtype} weights do not fit {dtype}, which this TensorRT has in its place",
+            expected=f"{limits.min} to {limits.max}", found=f"{array.min()} to {array.max()} in {weight!r}",
+        )
+    return array.astype(dtype.numpy)
+
