@@ -363,7 +363,7 @@ def precision(graph: Graph) -> str:
 
 
 def _manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[str]) -> dict[str, Any]:
-    weights = {h.name: h.weight for h in lowering.ledger if h.name is not None} | lowering.placeholders
+    weights = {h.name: h.weight for h in lowering.ledger} | lowering.placeholders
     return {
         "format": 1,
         "module": graph.title,

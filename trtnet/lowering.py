@@ -178,7 +178,7 @@ class Lowering:
             if not provider.strongly_typed:
                 tensors[tensor].dtype = provider.data_type(tensor.dtype)
         for holding in self.ledger:
-            if holding.name is not None and not self._set_name(holding):
+            if not self._set_name(holding):
                 raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
         if self.errors.errors:
             raise self._refused("TensorRT refused the network")

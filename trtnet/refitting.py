@@ -26,10 +26,10 @@ class Refitting:
         self.provider = provider
         self.engine = engine
         self.device = device
-        self.weights: dict[str, Weight] = {h.name: h.weight for h in lowering.ledger if h.name is not None}
-        self._stored = {h.name: h.dtype for h in lowering.ledger if h.name is not None}
+        self.weights: dict[str, Weight] = {h.name: h.weight for h in lowering.ledger}
+        self._stored = {h.name: h.dtype for h in lowering.ledger}
         self._parameters = {leaf.name: leaf.value.read() for w in self.weights.values() for leaf in w.leaves()}
-        self._arrays = {h.name: h.array for h in lowering.ledger if h.name is not None}
+        self._arrays = {h.name: h.array for h in lowering.ledger}
 
     def apply(self, given: dict[str, np.ndarray]) -> RefitReport:
         """Refit from new parameter values. Raises WeightsError with the old weights back in place."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..dims import Dim, Size, SizeLike
-from .base import Layer, Output, same_count
+from ..dims import Dim, Size, SizeLike, format_shape
+from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
+from .base import Layer, Output, require_equal, same_count
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -23,6 +24,7 @@ class Shuffle(Layer):
     second_transpose: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "shuffle"
+    is_view: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -33,6 +35,8 @@ class Shuffle(Layer):
             shape = Size(self.reshape_dims)
         if self.second_transpose is not None:
             shape = Size(shape[i] for i in self.second_transpose)
+        if len(shape) > MAX_RANK:
+            raise _too_many(shape)
         return ((shape, x.dtype),)
 
     def _between(self) -> Size:
@@ -47,18 +51,24 @@ class Shuffle(Layer):
             layer.first_transpose = self.first_transpose
         if self.reshape_dims is not None:
             # numbers where TensorRT takes them: 0 copies a dimension of the input, one -1 is worked out
-            before, numbers = self._between(), []
+            before, numbers, empty = self._between(), [], False
             for axis, size in enumerate(self.reshape_dims):
                 if not isinstance(size, Dim):
                     numbers.append(size)
+                    empty = empty or size == 0
                 elif axis < len(before) and before[axis] == size:
                     numbers.append(0)
                 else:
                     numbers.append(-1)
-            if numbers.count(-1) <= 1 and 0 not in self.reshape_dims:
+                    empty = empty or size.bounds[0] < 1
+            if numbers.count(-1) <= 1 and not empty:
                 layer.reshape_dims = tuple(numbers)
             else:
-                layer.set_input(1, lowering.shape_tensor(self.reshape_dims))
+                layer.zero_is_placeholder = False
+                if lowering.is_static(self.reshape_dims):
+                    layer.reshape_dims = tuple(numbers)
+                else:
+                    layer.set_input(1, lowering.shape_tensor(self.reshape_dims))
         if self.second_transpose is not None:
             layer.second_transpose = self.second_transpose
         return layer
@@ -72,3 +82,204 @@ class Shuffle(Layer):
         if self.second_transpose is not None:
             x = x.permute(self.second_transpose)
         return x
+
+
+MAX_RANK = 8
+
+
+def _too_many(shape: Size) -> ShapeError:
+    return ShapeError(
+        "TensorRT's tensors have at most 8 dimensions", expected=f"at most {MAX_RANK}", found=format_shape(shape),
+        remedy="put neighbouring dimensions together with flatten before they are split again",
+    )
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Slice(Layer):
+    """`add_slice`: element i of the output is element start + i*stride of the input, in each dimension.
+
+    A stride of 0 repeats one element (expand). Outside the input, `mode` says what is there: STRICT_BOUNDS nothing,
+    WRAP the input again, CLAMP its edge, REFLECT its mirror image without the edge, FILL the tensor at input 4
+    (no dimensions; 0 where it is left out).
+    """
+
+    start: tuple[SizeLike, ...] = ()
+    shape: tuple[SizeLike, ...] = ()
+    stride: tuple[SizeLike, ...] = ()
+    mode: str = "STRICT_BOUNDS"
+
+    kind: ClassVar[str] = "slice"
+    is_view: ClassVar[bool] = True
+
+    def infer(self) -> tuple[Output, ...]:
+        x, fill = self.inputs[0], self.operand(4)
+        assert isinstance(x, Tensor)
+        if not len(self.start) == len(self.shape) == len(self.stride) == len(x.shape):
+            raise ShapeError(
+                "a slice needs a start, a size and a stride for each dimension", expected=format_shape(x.shape), found=self.describe()
+            )
+        if len(x.shape) > MAX_RANK:
+            raise _too_many(x.shape)
+        if fill is not None and fill.dtype is not x.dtype:
+            raise DtypeError("what a slice fills with has its input's dtype", expected=x.dtype, found=fill.dtype)
+        return ((Size(self.shape), x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        rank = len(self.shape)
+        given = (self.start, self.shape, self.stride)
+        static = [lowering.is_static(sizes) for sizes in given]
+        numbers = [sizes if is_static else (1,) * rank for sizes, is_static in zip(given, static)]
+        layer = lowering.network.add_slice(lowering[self.inputs[0]], *numbers)
+        if layer is None:
+            return None
+        for index, (sizes, is_static) in enumerate(zip(given, static), 1):
+            if not is_static:
+                layer.set_input(index, lowering.shape_tensor(sizes))
+        if self.mode != "STRICT_BOUNDS":
+            layer.mode = lowering.enum("SampleMode", self.mode)
+        fill = self.operand(4)
+        if fill is not None:
+            layer.set_input(4, lowering[fill])
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x = inputs[0]
+        start, shape, stride = run.shape(self.start), run.shape(self.shape), run.shape(self.stride)
+        if self.mode == "STRICT_BOUNDS":
+            index, flipped = [], []
+            for axis, (first, size, step) in enumerate(zip(start, shape, stride)):
+                if size == 0:
+                    index.append(slice(0, 0))
+                elif step == 0:
+                    index.append(slice(first, first + 1))
+                elif step < 0:
+                    flipped.append(axis)
+                    index.append(slice(first + (size - 1) * step, first + 1, -step))
+                else:
+                    index.append(slice(first, first + (size - 1) * step + 1, step))
+            x = x[tuple(index)]
+            if flipped:
+                x = x.flip(flipped)
+            return x.expand(shape) if 0 in stride else x
+        if self.mode == "FILL" and all(s == 1 for s in stride):
+            value = inputs[4].item() if len(inputs) > 4 else 0
+            pads = []
+            for axis in reversed(range(len(shape))):
+                pads += [-start[axis], start[axis] + shape[axis] - x.shape[axis]]
+            return run.torch.nn.functional.pad(x, pads, value=value)
+        outside = None
+        for axis, (first, size, step) in enumerate(zip(start, shape, stride)):
+            if (first, size, step) == (0, x.shape[axis], 1):
+                continue
+            length = x.shape[axis]
+            at = first + step * run.torch.arange(size, device=x.device)
+            if self.mode == "WRAP":
+                at = at % length
+            elif self.mode == "REFLECT":
+                period = max(2 * (length - 1), 1)
+                at = at % period
+                at = run.torch.where(at < length, at, period - at)
+            else:
+                if self.mode == "FILL":
+                    missed = ((at < 0) | (at >= length)).reshape(-1, *(1,) * (x.ndim - axis - 1))
+                    outside = missed if outside is None else outside | missed
+                at = at.clamp(0, length - 1)
+            x = x.index_select(axis, at)
+        if outside is not None:
+            value = inputs[4] if len(inputs) > 4 else x.new_zeros(())
+            x = run.torch.where(outside, value, x)
+        return x
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Concatenation(Layer):
+    """`add_concatenation`: any number of tensors, joined along one dimension."""
+
+    axis: int = 0
+
+    kind: ClassVar[str] = "concatenation"
+
+    def infer(self) -> tuple[Output, ...]:
+        first = self.inputs[0]
+        assert isinstance(first, Tensor)
+        total: SizeLike = 0
+        for x in self.inputs:
+            assert isinstance(x, Tensor)
+            if x.dtype is not first.dtype:
+                raise DtypeError(
+                    "only tensors of one dtype can be concatenated", expected="one dtype; TensorRT casts nothing by itself",
+                    found=", ".join(str(t.dtype) for t in self.inputs),  # type: ignore[union-attr]
+                    remedy="convert them first: .to(dtype)",
+                )
+            if len(x.shape) != len(first.shape):
+                raise self._mismatch()
+            for axis, (a, b) in enumerate(zip(first.shape, x.shape)):
+                if axis != self.axis and a != b:
+                    if isinstance(a, int) and isinstance(b, int):
+                        raise self._mismatch()
+                    require_equal(a, b, self._mismatch().problem)
+            total = total + x.shape[self.axis]
+        return ((Size((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :])), first.dtype),)
+
+    def _mismatch(self) -> ShapeError:
+        shapes = " and ".join(format_shape(t.shape) for t in self.inputs)  # type: ignore[union-attr]
+        return ShapeError(
+            f"concatenated tensors differ in a dimension other than {self.axis}: {shapes}",
+            expected=f"the same sizes in every dimension but {self.axis}", found=shapes,
+        )
+
+    def add_to(self, lowering: Lowering) -> Any:
+        layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
+        if layer is not None:
+            layer.axis = self.axis
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.cat(inputs, self.axis)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Padding(Layer):
+    """`add_padding_nd`: zeros around the last two dimensions of (..., H, W); negative numbers cut off."""
+
+    pre_padding: tuple[int, int] = (0, 0)
+    post_padding: tuple[int, int] = (0, 0)
+
+    kind: ClassVar[str] = "padding"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        if len(x.shape) < 4 or not x.dtype.is_floating_point:
+            raise ShapeError(
+                "a padding layer takes floating-point tensors of at least 4 dimensions", found=f"{format_shape(x.shape)} {x.dtype}"
+            )
+        last = tuple(s + a + b for s, a, b in zip(x.shape[-2:], self.pre_padding, self.post_padding))
+        return ((Size((*x.shape[:-2], *last)), x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_padding_nd(lowering[self.inputs[0]], self.pre_padding, self.post_padding)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        (top, left), (bottom, right) = self.pre_padding, self.post_padding
+        return run.torch.nn.functional.pad(inputs[0], (left, right, top, bottom))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Shape(Layer):
+    """`add_shape`: the sizes of a tensor as a 1-D tensor of int64 (int32 on TensorRT 8.6)."""
+
+    kind: ClassVar[str] = "shape"
+
+    def infer(self) -> tuple[Output, ...]:
+        from ..dtypes import int64
+
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return ((Size((len(x.shape),)), int64),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_shape(lowering[self.inputs[0]])
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.tensor(inputs[0].shape, dtype=run.torch.int64, device=inputs[0].device)

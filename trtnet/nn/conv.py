@@ -2,14 +2,220 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from .. import functional as F
-from ..functional import convolution
 from ..errors import ArgumentError
+from ..functional import convolution as F
 from ..functional.dispatch import tuple_of
 from ..tensor import Parameter, Tensor
 from . import init
 from .module import Module
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class _Convolution(Module):
+    spatial: int
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        output_padding: Any,
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        dtype: Any,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if groups < 1:
+            raise ArgumentError(f"groups of {name} is at least 1", found=groups)
+        if in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                f"the channels of {name} must be divisible by groups",
+                expected=f"multiples of {groups}", found=f"in_channels {in_channels}, out_channels {out_channels}",
+            )
+        modes = PADDING_MODES[:1] if self.transposed else PADDING_MODES
+        if padding_mode not in modes:
+            raise ArgumentError(f"there is no such padding_mode of {name}", expected=", ".join(modes), found=repr(padding_mode))
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = tuple_of(kernel_size, self.spatial, "kernel_size")
+        self.stride = tuple_of(stride, self.spatial, "stride")
+        self.dilation = tuple_of(dilation, self.spatial, "dilation")
+        self.output_padding = tuple_of(output_padding, self.spatial, "output_padding")
+        self.groups = groups
+        self.padding_mode = padding_mode
+        self.padding: Any = padding
+        if not isinstance(padding, str):
+            self.padding = tuple_of(padding, self.spatial, "padding")
+        elif padding not in ("same", "valid"):
+            raise ArgumentError(f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding))
+        elif padding == "same" and any(s != 1 for s in self.stride):
+            raise ArgumentError("padding='same' is not for strided convolutions", expected="stride 1", found=self.stride)
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = Parameter(shape=(first, second // groups, *self.kernel_size), dtype=dtype)
+        if bias:
+            self.bias = Parameter(shape=(out_channels,), dtype=dtype)
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """torch's default: uniform, bounded by 1 / sqrt(fan in)."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(max(1, init._calculate_fan_in_and_fan_out(self.weight)[0]))
+            init.uniform_(self.bias, -bound, bound)
+
+    def _padded(self, input: Any) -> tuple[Any, Any]:
+        """The input padded where torch pads by another mode, and the padding that is left to do."""
+        if self.padding_mode == "zeros":
+            return input, self.padding
+        from ..functional.shape import pad
+
+        if self.padding == "same":
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            sides = [(t // 2, t - t // 2) for t in total]
+        else:
+            sides = [(p, p) for p in ((0,) * self.spatial if self.padding == "valid" else self.padding)]
+        return pad(input, tuple(p for side in reversed(sides) for p in side), mode=self.padding_mode), 0
+
+    def extra_repr(self) -> str:
+        n = self.spatial
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        if self.padding != (0,) * n:
+            text += f", padding={self.padding}"
+        if self.dilation != (1,) * n:
+            text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * n:
+            text += f", output_padding={self.output_padding}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        if self.bias is None:
+            text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode}"
+        return text
+
+
+class _Conv(_Convolution):
+    function: Any
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, dtype
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, padding = self._padded(input)
+        return type(self).function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv1d(_Conv):
+    """Convolution of (N, C, L) or (C, L). Arguments, parameters and initial values as torch.nn.Conv1d."""
+
+    spatial = 1
+    function = staticmethod(F.conv1d)
+
+
+class Conv2d(_Conv):
+    """Convolution of (N, C, H, W) or (C, H, W). Arguments, parameters and initial values as torch.nn.Conv2d."""
+
+    spatial = 2
+    function = staticmethod(F.conv2d)
+
+
+class Conv3d(_Conv):
+    """Convolution of (N, C, D, H, W) or (C, D, H, W). Arguments, parameters and initial values as torch.nn.Conv3d."""
+
+    spatial = 3
+    function = staticmethod(F.conv3d)
+
+
+class _ConvTranspose(_Convolution):
+    transposed = True
+    function: Any
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode, dtype
+        )
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        extra = self.output_padding if output_size is None else self._output_padding(input, output_size)
+        return type(self).function(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
+
+    def _output_padding(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
+        n = self.spatial
+        wanted = tuple(output_size)[-n:]
+        extra = []
+        for axis, size in enumerate(tuple(input.shape)[-n:]):
+            smallest = (size - 1) * self.stride[axis] - 2 * self.padding[axis] + self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            more = wanted[axis] - smallest
+            if len(wanted) != n or not isinstance(more, int) or not 0 <= more < self.stride[axis]:
+                raise ArgumentError(
+                    f"{type(self).__name__} cannot give this output_size",
+                    expected=f"{smallest} to {smallest + self.stride[axis] - 1} in dimension {axis + 2}", found=output_size,
+                )
+            extra.append(more)
+        return tuple(extra)
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """Transposed convolution of (N, C, L) or (C, L). Arguments, parameters and initial values as torch.nn.ConvTranspose1d."""
+
+    spatial = 1
+    function = staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Transposed convolution of (N, C, H, W) or (C, H, W). As torch.nn.ConvTranspose2d."""
+
+    spatial = 2
+    function = staticmethod(F.conv_transpose2d)
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution of (N, C, D, H, W) or (C, D, H, W). As torch.nn.ConvTranspose3d."""
+
+    spatial = 3
+    function = staticmethod(F.conv_transpose3d)

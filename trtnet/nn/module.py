@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from textwrap import indent
@@ -28,7 +30,18 @@ class Module:
     _buffers: dict[str, Buffer | None]
     _modules: dict[str, Module | None]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__module__.startswith("trtnet."):
+            try:
+                _signature(cls).bind(None, *args, **kwargs)
+            except TypeError as error:
+                raise ArgumentTypeError(
+                    f"{cls.__name__}: {error}", expected=f"{cls.__name__}{str(_signature(cls)).replace('(self, ', '(')}",
+                    remedy="leave the argument out; trtnet has those of torch.nn's arguments that TensorRT can follow",
+                ) from None
+        return super().__new__(cls)
+
+    def __init__(self) -> None:
         super().__setattr__("_parameters", {})
         super().__setattr__("_buffers", {})
         super().__setattr__("_modules", {})
@@ -376,6 +389,11 @@ class Module:
             return f"{self._get_name()}({extra})"
         lines = ([extra] if extra else []) + children
         return f"{self._get_name()}(\n{indent(chr(10).join(lines), '  ')}\n)"
+
+
+@functools.cache
+def _signature(cls: type) -> inspect.Signature:
+    return inspect.signature(cls.__init__)
 
 
 def _not_initialized(module: Module) -> TrtnetError:

@@ -20,9 +20,13 @@ from .recipes import Leaf, Weight, evaluate
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """One array: what it is called, where it came from, and which layers point to it."""
+    """One array: its name in the engine, where it came from, and which layers point to it.
 
-    name: str | None
+    A constant that is no parameter is named after the first layer that uses it: in a refittable engine TensorRT asks
+    for the constants that it fused with the weights, too.
+    """
+
+    name: str
     array: np.ndarray
     dtype: Dtype
     shape: tuple[int, ...]
@@ -47,7 +51,7 @@ class Ledger:
 
     def hold(self, weight: Weight, dtype: Dtype, consumer: str) -> Holding:
         """The array of `weight` in `dtype` (its own, except int64 where TensorRT has none), held from now on."""
-        key = weight.name or id(weight)
+        key = weight.name or weight
         holding = self._by_key.get(key)
         if holding is None:
             array = evaluate(weight, _read)
@@ -61,7 +65,7 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = array.__array_interface__["data"][0]
-            holding = Holding(weight.name, array, dtype, weight.shape, owner, weight)
+            holding = Holding(weight.name or f"{consumer}:constant", array, dtype, weight.shape, owner, weight)
             self._by_key[key] = self._by_address[address] = holding
         holding.consumers.append(consumer)
         return holding
@@ -82,7 +86,7 @@ class Ledger:
         from ..summary import render
 
         rows = [
-            (h.name or "", format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers)) for h in self
+            (h.name, format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers)) for h in self
         ]
         footer = f"{len(self)} arrays, {self.nbytes:,} bytes"
         return render(("name", "shape", "dtype", "bytes", "owner", "consumers"), rows, right=("bytes",), footer=footer)

@@ -1,0 +1,5 @@
+"""`python -m trtnet` is the `trtnet` command."""
+
+from .cli import main
+
+main()

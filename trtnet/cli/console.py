@@ -1,0 +1,80 @@
+"""Where the command line prints, and how errors and warnings look there."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import TrtnetError
+from ..location import here
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+Traceback = Annotated[
+    bool,
+    typer.Option("--traceback", envvar="TRTNET_TRACEBACK", help="Show Python's traceback with an error.", show_envvar=True),
+]
+
+
+def note(text: str) -> None:
+    err.print(Text.assemble(("note: ", "bold yellow"), text))
+
+
+def print_error(error: TrtnetError) -> None:
+    """The message as it is, its first line bold."""
+    first, _, rest = str(error).partition("\n")
+    err.print(Text.assemble(("error: ", "bold red"), (first, "bold")))
+    if rest:
+        err.print(Text(rest))
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A typer command that prints trtnet's errors without a traceback and exits with 1; warnings become notes."""
+    signature = inspect.signature(function, eval_str=True)
+
+    @functools.wraps(function)
+    def run(*args: Any, traceback: bool = False, **kwargs: Any) -> None:
+        outside = here()
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: note(str(message))  # type: ignore[assignment]
+                function(*args, **kwargs)
+        except TrtnetError as error:
+            if traceback:
+                raise
+            # found in typer, not in a file of the user's
+            if error.where is not None and outside is not None and error.where.code is outside.code:
+                error.where = None
+            print_error(error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            err.print("cancelled")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # `trtnet summary ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    parameter = inspect.Parameter("traceback", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Traceback)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    run.__annotations__ = {name: p.annotation for name, p in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
+    del run.__wrapped__  # type: ignore[attr-defined]
+    return run
+
+
+def robust_streams() -> None:
+    """Characters that a terminal's encoding lacks become question marks, not errors."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

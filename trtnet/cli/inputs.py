@@ -1,0 +1,151 @@
+"""The other arguments of the command line, as Python: --input, --arg, --workspace."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import Dim
+from ..errors import ArgumentError, WeightsError
+from ..graph import Input
+from .model import no_file
+
+SIZE = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<min>\d+)\.\.(?P<mid>\d+)(?:\.\.(?P<max>\d+))?(?:/(?P<step>\d+))?")
+INPUT_REMEDY = (
+    "--input image=1x1x28x28, with a type --input tokens=1x77:int64, with a dynamic size --input image=batch=1..8..64x1x28x28"
+)
+
+
+def parse_inputs(texts: Iterable[str]) -> dict[str, Input]:
+    """`NAME=SHAPE[:DTYPE]` each; sizes are numbers, `NAME=MIN..MAX`, `NAME=MIN..BEST..MAX[/STEP]`, or a name that another gave."""
+    split: dict[str, tuple[list[str], str, str]] = {}
+    named: dict[str, Dim] = {}
+    for text in texts:
+        name, rest = _named(text, "--input", INPUT_REMEDY)
+        if name in split:
+            raise ArgumentError(f"--input names {name!r} twice", found=text)
+        shape, dtype = split_dtype(rest)
+        if shape == "scalar":
+            sizes = []
+        else:
+            sizes = [s.strip() for s in (shape.split(",") if "," in shape else re.split(r"(?<=\d)[xX](?=\w)", shape))]
+        for size in sizes:
+            if match := SIZE.fullmatch(size):
+                dim = _dim(match)
+                if named.setdefault(dim.name or "", dim) != dim:
+                    raise ArgumentError(
+                        f"the size {dim.name!r} has two ranges", found=f"{named[dim.name or '']!r} and {dim!r}",
+                        remedy="give the range once; elsewhere the name alone is enough",
+                    )
+        split[name] = sizes, dtype or "float32", text
+    return {name: Input(tuple(_size(s, named, text) for s in sizes), dtype) for name, (sizes, dtype, text) in split.items()}
+
+
+def _named(text: str, option: str, remedy: str) -> tuple[str, str]:
+    name, equals, rest = text.partition("=")
+    if not equals or not name.isidentifier() or not rest:
+        raise ArgumentError(f"{option} {text} cannot be read", expected="name=value", found=text, remedy=remedy)
+    return name, rest
+
+
+def split_dtype(text: str) -> tuple[str, str]:
+    """`shape:dtype` or `file:dtype` in two; the dtype is '' where none is given (a drive's colon is none)."""
+    value, colon, last = text.rpartition(":")
+    if colon and last.isidentifier() and not (len(value) == 1 and last not in dtypes._BY_NAME):
+        return value, dtypes.get(last).name
+    return text, ""
+
+
+def _dim(match: re.Match[str]) -> Dim:
+    name, low, middle, high, step = match.group("name", "min", "mid", "max", "step")
+    best, top = (int(middle), int(high)) if high else (None, int(middle))
+    return Dim(name, min=int(low), opt=best, max=top, multiple_of=int(step or 1))
+
+
+def _size(text: str, named: Mapping[str, Dim], whole: str) -> int | Dim:
+    if text.isdecimal():
+        return int(text)
+    if match := SIZE.fullmatch(text):
+        return named[match["name"]]
+    if text in named:
+        return named[text]
+    if text.isidentifier():
+        remedy = f"say its range once: {text}=1..8..64 (smallest, best, largest)"
+    else:
+        remedy = INPUT_REMEDY
+    raise ArgumentError(
+        f"--input {whole}: the size {text!r} cannot be read", expected="a number, name=min..best..max, or a name with a range elsewhere",
+        found=text, remedy=remedy,
+    )
+
+
+def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
+    """`name=file.npy[:dtype]`, or `file.npz` whose arrays are named as the inputs."""
+    arrays: dict[str, np.ndarray] = {}
+    for text in texts:
+        if "=" not in text and text.lower().endswith(".npz"):
+            loaded = _load(Path(text))
+            arrays.update({name: loaded[name] for name in loaded.files})
+            continue
+        name, rest = _named(text, "--input", "--input image=digit.npy, or --input arrays.npz")
+        file, dtype = split_dtype(rest)
+        array = _load(Path(file))
+        if not isinstance(array, np.ndarray):
+            if len(array.files) != 1 and name not in array.files:
+                raise ArgumentError(
+                    f"{file} holds several arrays", expected=f"one, or one named {name!r}", found=", ".join(array.files),
+                    remedy=f"--input {file}, when all of them are inputs",
+                )
+            array = array[name if name in array.files else array.files[0]]
+        arrays[name] = array.astype(dtypes.for_network(dtype, f"input {name!r}").numpy) if dtype else array
+    for name, array in arrays.items():
+        if array.dtype in (np.float64, np.int16):
+            wanted = "float32" if array.dtype == np.float64 else "int32"
+            dtypes_found = f"{array.dtype}, as NumPy makes it unless told otherwise" if array.dtype == np.float64 else str(array.dtype)
+            raise ArgumentError(
+                f"TensorRT has no {array.dtype}, which is what the file for {name!r} holds", expected=wanted, found=dtypes_found,
+                remedy=f"let it be converted: --input {name}=FILE:{wanted}",
+            )
+    return arrays
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise no_file(path)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as NumPy's .npy or .npz", details=str(error), remedy="write it with numpy.save or numpy.savez"
+        ) from error
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
+    """`name=value` each: a Python literal (`classes=10`, `sizes=(3,5)`, `bias=False`), else text."""
+    result = {}
+    for text in texts:
+        name, rest = _named(text, "--arg", "--arg classes=10")
+        try:
+            result[name] = ast.literal_eval(rest)
+        except (ValueError, SyntaxError):
+            result[name] = rest
+    return result
+
+
+def parse_bytes(text: str | None) -> int | None:
+    """`256M`, `1GiB`, `1048576`: bytes; K, M and G are powers of 1024, as TensorRT's tools count."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ArgumentError(f"--workspace {text} is no size", expected="a number of bytes, or one with K, M or G", found=text, remedy="--workspace 256M")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

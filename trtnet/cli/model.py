@@ -1,0 +1,208 @@
+"""MODEL on the command line: the user's file, and what it raises."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
+from ..graph import Graph, record
+from ..location import PACKAGE, Location
+from ..nn.module import Module
+
+EXAMPLE = "models/lenet.py:LeNet"
+
+
+class ModelError(TrtnetError):
+    """The user's own file, class or forward failed."""
+
+
+class FileMissingError(TrtnetError, FileNotFoundError):
+    """There is no file of that name."""
+
+
+def load_model(text: str, arguments: Mapping[str, Any], inputs: Iterable[str] = ()) -> Callable[..., Any]:
+    """The network that MODEL names: `path/to/file.py:Class`, `package.module:Class`, or without `:Class` the only one.
+
+    A class, or a function that makes a module, is called with `arguments`. A function whose parameters include all of
+    `inputs` is the network itself.
+    """
+    source, name = _split(text)
+    module = load_module(source)
+    found = _pick(module, source, name)
+    label = getattr(found, "__name__", type(found).__name__)
+    if isinstance(found, Module):
+        return found
+    given = set(inputs)
+    if inspect.isfunction(found) and given and given <= set(inspect.signature(found).parameters):
+        return found
+    with user_code(f"{label}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"):
+        made = found(**arguments)
+    if isinstance(made, Module):
+        return made
+    if _is_torch(made):
+        raise UnsupportedError(
+            f"{label} is a module of PyTorch's own", expected="a trtnet.nn.Module", found="a torch.nn.Module",
+            remedy="swap the file's imports: `from trtnet import nn`, `from trtnet import functional as F`, `import trtnet as torch`",
+        )
+    raise ModelError(
+        f"{label}(...) made no module", expected="a trtnet.nn.Module", found=type(made).__name__,
+        remedy="name a class of trtnet modules, or a function that returns one",
+    )
+
+
+def _split(text: str) -> tuple[str, str]:
+    source, colon, name = text.rpartition(":")
+    if colon and name.isidentifier():
+        return source, name
+    if colon and not name:
+        return source, ""
+    return text, ""
+
+
+def load_module(source: str) -> ModuleType:
+    """The module of a file path or of an importable name."""
+    path = Path(source)
+    if path.suffix == ".py" or path.is_file():
+        if not path.is_file():
+            raise no_file(path)
+        return load_file(path)
+    if path.is_dir() or not all(part.isidentifier() for part in source.split(".")):
+        raise ArgumentError(
+            f"MODEL {source!r} is neither a Python file nor a module", expected="path/to/file.py:Class, or package.module:Class",
+            found=source, remedy=f"for instance {EXAMPLE}",
+        )
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    with user_code(f"import {source}"):
+        return importlib.import_module(source)
+
+
+def load_file(path: Path) -> ModuleType:
+    """A Python file as a module; its own folder is where it imports from, as for a script."""
+    path = path.resolve()
+    name = f"model_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ArgumentError(f"{path} is no Python file", expected="a file that ends in .py", found=path.name)
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    sys.modules[name] = module
+    try:
+        with user_code(f"the import of {path.name}"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _pick(module: ModuleType, source: str, name: str) -> Any:
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Module) and value.__module__ == module.__name__
+    }
+    if not name:
+        if len(own) == 1:
+            return next(iter(own.values()))
+        raise ArgumentError(
+            f"MODEL must say which class of {source} is meant", expected=f"{source}:Class",
+            found=f"{len(own)} modules there" + (f": {', '.join(own)}" if own else ""),
+            remedy=f"write {source}:{next(reversed(own), 'Class')}",
+        )
+    if not hasattr(module, name):
+        # only what could be meant: its own classes and functions
+        choices = list(own) + [k for k, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+        near = _nearest(name, choices)
+        raise ModelError(
+            f"{source} has no {name}", expected="one of " + ", ".join(choices) if choices else "a class of trtnet.nn modules",
+            found=name, remedy=f"did you mean {source}:{near}?" if near else f"look into {source}",
+        )
+    found = getattr(module, name)
+    if not callable(found):
+        raise ModelError(
+            f"{name} in {source} is no network", expected="a class of trtnet.nn modules, or a function that makes one",
+            found=type(found).__name__,
+        )
+    return found
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str | None:
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1, 0.5)
+    return by_lower[near[0]] if near else None
+
+
+def no_file(path: Path) -> TrtnetError:
+    folder = path.parent
+    remedy = f"check the path (relative ones start at {Path.cwd()})"
+    if folder.is_dir():
+        near = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], 1, 0.5)
+        if near:
+            remedy = f"did you mean {folder / near[0]}?"
+    return FileMissingError(f"there is no file {path}", remedy=remedy)
+
+
+def _is_torch(value: Any) -> bool:
+    return any(c.__module__.startswith("torch.") for c in type(value).__mro__)
+
+
+class user_code:  # noqa: N801  (a context manager)
+    """Turns what the user's own code raises into a ModelError at their line; trtnet's own errors pass."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, (TrtnetError, KeyboardInterrupt, GeneratorExit)):
+            return
+        where = None
+        for frame, _ in traceback.walk_tb(trace):
+            module = frame.f_globals.get("__name__", "")
+            if module.partition(".")[0] not in (PACKAGE, "importlib"):
+                where = Location(frame.f_code, _instruction(trace, frame))
+        text = "".join(traceback.format_exception_only(type(error), error)).strip()
+        remedy = None
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            remedy = f"install it: pip install {error.name.partition('.')[0]}"
+        elif isinstance(error, TypeError) and self.what.endswith(")"):
+            remedy = "constructor arguments are given as --arg name=value"
+        raise ModelError(f"{self.what} raised {type(error).__name__}", details=text, where=where, remedy=remedy) from error
+
+
+def _instruction(trace: Any, frame: Any) -> int:
+    while trace is not None:
+        if trace.tb_frame is frame:
+            return trace.tb_lasti
+        trace = trace.tb_next
+    return frame.f_lasti
+
+
+def record_model(network: Callable[..., Any], inputs: Mapping[str, Any]) -> Graph:
+    """`trtnet.record`, with what forward wants said in the command line's own terms."""
+    forward = network.forward if isinstance(network, Module) else network
+    known = inspect.signature(forward).parameters
+    required = [n for n, p in known.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [n for n in required if n not in inputs]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    extra = [] if takes_any else [n for n in inputs if n not in known]
+    if missing or extra:
+        title = type(network).__name__ if isinstance(network, Module) else getattr(network, "__name__", "the function")
+        raise ArgumentTypeError(
+            f"{title} needs other inputs", expected=", ".join(required) or "none", found=", ".join(inputs) or "none",
+            remedy="one for each argument of forward: " + " ".join(f"--input {n}=..." for n in required),
+        )
+    with user_code("forward()"):
+        return record(network, **inputs)

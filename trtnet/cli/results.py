@@ -1,0 +1,90 @@
+"""What `trtnet run` shows and keeps of a network's outputs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from .. import dtypes
+from ..dims import format_shape
+from ..engine import Engine
+from ..errors import ArgumentError, WeightsError
+from .console import out
+
+ROWS, TOP = 8, 5
+
+
+def print_results(engine: Engine, results: Mapping[str, np.ndarray]) -> None:
+    """Shape, type and range of each output; for one or two dimensions the largest values of the first rows."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("output", "shape", "dtype", "min", "mean", "max"):
+        table.add_column(column, justify="left" if column in ("output", "shape", "dtype") else "right")
+    for name, array in results.items():
+        values = array.astype(np.float64)
+        numbers = [f"{f(values):.6g}" for f in (np.min, np.mean, np.max)] if array.size else ["", "", ""]
+        table.add_row(name, format_shape(array.shape), dtypes.get(array.dtype).name, *numbers)
+    out.print(f"by {type(engine).__name__}")
+    out.print(table)
+    for name, array in results.items():
+        if array.ndim in (1, 2) and array.shape[-1] > 1 and array.size:
+            _print_top(name, array.reshape(-1, array.shape[-1]))
+        elif array.size == 1:
+            out.print(f"{name} = {array.reshape(-1)[0]}")
+
+
+def _print_top(name: str, rows: np.ndarray) -> None:
+    count = min(TOP, rows.shape[1])
+    table = Table(box=box.SIMPLE_HEAD, title=f"{name}: the {count} largest of each row (index: value)", title_justify="left")
+    table.add_column("row", justify="right")
+    for _ in range(count):
+        table.add_column("")
+    for number, row in enumerate(rows[:ROWS]):
+        values = row.astype(np.float64)
+        order = np.argsort(-values, kind="stable")[:count]
+        table.add_row(str(number), *(f"[cyan]{i}[/]: {values[i]:.4g}" for i in order))
+    out.print(table)
+    if len(rows) > ROWS:
+        out.print(f"  and {len(rows) - ROWS} rows more")
+
+
+def check_output(path: Path) -> None:
+    """Raises ArgumentError for an output that could not be written, before anything is computed."""
+    if path.suffix not in (".npz", ".npy", ""):
+        raise ArgumentError("outputs are kept as .npz, as .npy, or in a folder", found=str(path), remedy=f"-o {path.with_suffix('.npz')}")
+    if path.suffix and not path.parent.is_dir():
+        raise ArgumentError(f"there is no folder {path.parent}", remedy=f"create it first: mkdir {path.parent}")
+
+
+def save_results(path: Path, results: Mapping[str, np.ndarray]) -> None:
+    """One `.npz`, one `.npy`, or a folder of them. NumPy's own types only: bfloat16 is kept as float32."""
+    arrays = {n: a if a.dtype.isbuiltin == 1 else a.astype(np.float32) for n, a in results.items()}
+    if path.suffix == ".npz":
+        _write(path, lambda file: np.savez(file, **arrays))
+    elif path.suffix == ".npy":
+        if len(arrays) != 1:
+            raise ArgumentError("one .npy file holds one output", found=", ".join(arrays), remedy=f"-o {path.with_suffix('.npz')}")
+        _write(path, lambda file: np.save(file, *arrays.values()))
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            _write(path / f"{name}.npy", lambda file, array=array: np.save(file, array))
+
+
+def _write(path: Path, write: Any) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise WeightsError(f"{path} could not be written", details=str(error), remedy="check the folder's permissions and room") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    out.print(f"[bold]{path}[/] written")

@@ -1,0 +1,454 @@
+"""Tensors out of nothing. They are concrete (NumPy arrays with torch's methods), inside `forward` and outside; where a
+size or a value is a Dim, or for the `*_like` of a recorded tensor, they are recorded. Names and defaults as torch's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import Dim, Size, SizeLike, ceil_divide
+from ..dtypes import dtype as Dtype
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
+from ..graph import emit, recorder_constant
+from ..layers.generation import Fill
+from ..tensor import Array, Tensor, as_array, next_seed
+from ..weights.recipes import Literal
+from .casting import converted
+from .shape import expanded, has_dims, reshaped, size_of, sizes_of
+
+__all__ = [
+    "arange",
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "logspace",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "range",
+    "scalar_tensor",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+    "zeros_like",
+]
+
+# --- from values ------------------------------------------------------------------------------------------------------
+
+
+def _has_recorded(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_has_recorded(v) for v in value)
+    return type(value) is Tensor or isinstance(value, Dim)
+
+
+def _recorded_values(value: Any, dtype: Dtype | None) -> Tensor:
+    """Nested lists with Dims or recorded tensors among them, as one recorded tensor."""
+    from .joining import stack
+
+    if isinstance(value, (list, tuple)):
+        return stack([_recorded_values(v, dtype) for v in value])
+    if type(value) is Tensor:
+        return value if dtype is None else converted(value, dtype)
+    if isinstance(value, Dim):
+        return size_tensor(value, dtype or dtypes.int64)
+    return recorder_constant(Array(as_array(value, dtype)))
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """A tensor of nested lists, numbers, a NumPy array (not copied), a torch tensor or a tensor.
+
+    Python ints are int64, floats float32. With a Dim among the values it is recorded.
+    """
+    to = None if dtype is None else dtypes.get(dtype)
+    if isinstance(data, Tensor):
+        return data if to is None else data.to(to)  # type: ignore[attr-defined]
+    if _has_recorded(data):
+        return _recorded_values(data, to)
+    return Array(as_array(data, to))
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+    """As `as_tensor`, always of its own memory."""
+    made = as_tensor(data, dtype, device)
+    if type(made) is Tensor:
+        return made
+    array = made.numpy()
+    shares = made is data or isinstance(data, np.ndarray) or type(data).__module__ == "torch"
+    return Array(array.copy() if shares else array)
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+    """As `as_tensor`, copied if `copy`."""
+    return tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype)
+
+
+def from_numpy(ndarray: np.ndarray) -> Array:
+    """A tensor over the same memory."""
+    if not isinstance(ndarray, np.ndarray):
+        raise ArgumentTypeError("from_numpy takes a NumPy array", found=type(ndarray).__name__)
+    dtypes.get(ndarray.dtype)
+    return Array(ndarray)
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
+    """A tensor without dimensions."""
+    return as_tensor(s, dtype or (dtypes.float32 if not isinstance(s, Dim) else None))
+
+
+# --- of one value -----------------------------------------------------------------------------------------------------
+
+
+def size_tensor(size: SizeLike, dtype: Dtype = dtypes.int64) -> Tensor:
+    """A size as a recorded tensor without dimensions."""
+    if isinstance(size, int):
+        return recorder_constant(Literal(np.asarray(size, dtype.numpy)))
+    made = emit(Fill((), (1,), "LINSPACE", dtypes.int64, size, 0))
+    return converted(reshaped(made, ()), dtype)
+
+
+def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
+    """A recorded tensor of one value: a constant of one element, expanded."""
+    if isinstance(value, Dim):
+        return expanded(size_tensor(value, dtype), shape)
+    with np.errstate(over="ignore"):
+        one = np.full((1,) * len(shape), value).astype(dtypes.for_network(dtype).numpy)
+    return expanded(recorder_constant(Literal(one)), shape)
+
+
+def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Any:
+    if has_dims(shape, value):
+        return filled(shape, value, dtype)
+    for size in shape:
+        if size < 0:  # type: ignore[operator]
+            raise ShapeError("a size cannot be negative", found=shape)
+    with np.errstate(over="ignore"):
+        return Array(np.full(shape, value, dtype.numpy))  # type: ignore[arg-type]
+
+
+def _default(dtype: Any, otherwise: Dtype = dtypes.float32) -> Dtype:
+    return otherwise if dtype is None else dtypes.get(dtype)
+
+
+_IGNORED = frozenset(("device", "layout", "requires_grad", "pin_memory", "memory_format", "generator"))
+
+
+def _ignore(name: str, options: dict[str, Any]) -> None:
+    """Accept those of torch's arguments that mean nothing here, refuse the others."""
+    for key, value in options.items():
+        if key in _IGNORED or (key == "out" and value is None):
+            continue
+        raise ArgumentTypeError(
+            f"{name}() has no argument {key!r}", expected="the sizes, dtype=, device=", found=f"{key}={value!r}",
+            remedy="use what the function returns" if key == "out" else None,
+        )
+
+
+def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
+    """Zeros, float32 unless said otherwise; recorded where a size is a Dim."""
+    sizes = sizes_of(size, options.pop("size", None))
+    _ignore("zeros", options)
+    return _full(sizes, 0, _default(dtype))
+
+
+def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
+    """Ones, float32 unless said otherwise; recorded where a size is a Dim."""
+    sizes = sizes_of(size, options.pop("size", None))
+    _ignore("ones", options)
+    return _full(sizes, 1, _default(dtype))
+
+
+def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
+    """As `zeros`: what is not written yet is 0."""
+    sizes = sizes_of(size, options.pop("size", None))
+    _ignore("empty", options)
+    return _full(sizes, 0, _default(dtype))
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+    """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
+
+    Recorded where a size or the value is a Dim, or the value a recorded tensor of one element.
+    """
+    _ignore("full", options)
+    sizes = sizes_of((size,))
+    if type(fill_value) is Tensor:
+        one = reshaped(fill_value, (1,) * len(sizes))
+        return expanded(one if dtype is None else converted(one, dtypes.get(dtype)), sizes)
+    return _full(sizes, _number(fill_value), _default(dtype, _dtype_of_number(fill_value)))
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, (Array, np.ndarray, np.generic)) else value
+
+
+def _dtype_of_number(value: Any) -> Dtype:
+    if isinstance(value, Dim):
+        return dtypes.int64
+    return value.dtype if isinstance(value, Array) else dtypes.get(type(_number(value)))
+
+
+# --- like another -----------------------------------------------------------------------------------------------------
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+    """One value in the shape and dtype of `input`; recorded where that is."""
+    _ignore("full_like", options)
+    to = _default(dtype, input.dtype)
+    if type(fill_value) is Tensor:
+        return full(tuple(input.shape), fill_value, dtype=to)
+    value = _number(fill_value)
+    return filled(input.shape, value, to) if type(input) is Tensor else _full(input.shape, value, to)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+    """Zeros in the shape and dtype of `input`; recorded where that is."""
+    return full_like(input, 0, dtype=dtype, **options)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+    """Ones in the shape and dtype of `input`; recorded where that is."""
+    return full_like(input, 1, dtype=dtype, **options)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+    """As `zeros_like`."""
+    return full_like(input, 0, dtype=dtype, **options)
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+
+def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Any:
+    """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`, without the end.
+
+    int64 where all three are whole numbers, else float32. With a Dim among them it is recorded.
+    """
+    named = {name: options.pop(name) for name in ("start", "end", "step") if name in options}
+    _ignore("arange", options)
+    names = ("end",) if len(bounds) == 1 and "end" not in named else ("start", "end", "step")
+    given = {"start": 0, "step": 1} | dict(zip(names, bounds)) | named
+    if len(bounds) > 3 or "end" not in given:
+        raise ArgumentTypeError("arange takes an end, or start, end and step", found=bounds)
+    start, end, step = (_number(_sized(given[name])) for name in ("start", "end", "step"))
+    if not isinstance(step, Dim) and step == 0:
+        raise ArgumentError("arange: the step must not be 0", found=step)
+    whole = not any(isinstance(v, float) for v in (start, end, step))
+    to = _default(dtype, dtypes.int64 if whole else dtypes.float32)
+    if not has_dims(start, end, step):
+        if (end - start) / step < 0:
+            raise ArgumentError("arange: the end is before the start", found=f"arange({start}, {end}, {step})")
+        count = math.ceil((end - start) / step)
+        return Array((start + step * np.arange(count)).astype(to.numpy))
+    if not whole:
+        raise ArgumentTypeError("arange: Dims and floats do not mix", found=f"arange({start}, {end}, {step})")
+    made = emit(Fill((), (ceil_divide(end - start, step),), "LINSPACE", dtypes.int64, start, step))
+    return converted(made, to)
+
+
+def _sized(value: Any) -> Any:
+    if type(value) is Tensor:
+        return size_of(value)  # raises
+    return value
+
+
+def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
+    """As torch's deprecated `range`: floats, the end included."""
+    if end is None:
+        start, end = 0, start
+    return arange(start, end + step * 0.5, step, dtype=_default(dtype))
+
+
+def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Array:
+    """`steps` numbers from start to end, both included."""
+    _ignore("linspace", options)
+    to = _default(dtype)
+    return Array(np.linspace(_number(start), _number(end), _count(steps, "linspace")).astype(to.numpy))
+
+
+def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Array:
+    """`steps` powers of `base`, from base**start to base**end."""
+    _ignore("logspace", options)
+    to = _default(dtype)
+    return Array(np.logspace(_number(start), _number(end), _count(steps, "logspace"), base=base).astype(to.numpy))
+
+
+def _count(value: Any, name: str) -> int:
+    size = size_of(value)
+    if isinstance(size, Dim):
+        raise UnsupportedError(
+            f"{name} of a dynamic size is not built here", found=f"{size}",
+            remedy="make it of arange(size), which is recorded: start + arange(size).float() * step",
+        )
+    return size
+
+
+def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
+    """The identity matrix of n rows and m columns; recorded where one of them is a Dim."""
+    _ignore("eye", options)
+    rows = size_of(n)
+    columns = rows if m is None else size_of(m)
+    if has_dims(rows, columns):
+        equal = arange(rows).unsqueeze(1) == arange(columns)
+        return converted(equal, _default(dtype))
+    return Array(np.eye(rows, columns, dtype=_default(dtype).numpy))  # type: ignore[arg-type]
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
+    """Rows and columns of the lower triangle, (2, n)."""
+    _ignore("tril_indices", options)
+    return Array(np.stack(np.tril_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
+    """Rows and columns of the upper triangle, (2, n)."""
+    _ignore("triu_indices", options)
+    return Array(np.stack(np.triu_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
+
+
+# --- random -----------------------------------------------------------------------------------------------------------
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(next_seed())
+
+
+def _fixed(sizes: tuple[SizeLike, ...], name: str) -> tuple[int, ...]:
+    if has_dims(sizes):
+        raise _random(name)
+    return sizes  # type: ignore[return-value]
+
+
+def _random(name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name}: a network has no random numbers", found="a recorded tensor, or a Dim among the sizes",
+        remedy="make the noise an input of the network: record(module, noise=Input(shape))",
+    )
+
+
+def rand(*size: Any, dtype: Any = None, **options: Any) -> Array:
+    """Uniform in [0, 1), seeded by `trtnet.manual_seed`. The numbers are not torch's."""
+    sizes = _fixed(sizes_of(size, options.pop("size", None)), "rand")
+    _ignore("rand", options)
+    return Array(_generator().random(sizes, np.float32).astype(_default(dtype).numpy))
+
+
+def randn(*size: Any, dtype: Any = None, **options: Any) -> Array:
+    """Of the standard normal distribution, seeded by `trtnet.manual_seed`. The numbers are not torch's."""
+    sizes = _fixed(sizes_of(size, options.pop("size", None)), "randn")
+    _ignore("randn", options)
+    return Array(np.asarray(_generator().standard_normal(sizes, np.float32)).astype(_default(dtype).numpy))
+
+
+def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -> Array:
+    """`randint(high, size)` or `randint(low, high, size)`: whole numbers from low to high - 1."""
+    low, high = options.pop("low", 0), options.pop("high", None)
+    given = list(bounds)
+    if size is None and given:
+        size = given.pop()
+    if len(given) == 2:
+        low, high = given
+    elif len(given) == 1:
+        low, high = (low, given[0]) if high is None else (given[0], high)
+    _ignore("randint", options)
+    if high is None or size is None:
+        raise ArgumentTypeError("randint takes (high, size) or (low, high, size)", found=bounds)
+    sizes = _fixed(sizes_of((size,)), "randint")
+    return Array(np.asarray(_generator().integers(_number(low), _number(high), sizes)).astype(_default(dtype, dtypes.int64).numpy))
+
+
+def randperm(n: int, *, dtype: Any = None, **options: Any) -> Array:
+    """The whole numbers from 0 to n - 1 in some order."""
+    _ignore("randperm", options)
+    (count,) = _fixed((size_of(n),), "randperm")
+    return Array(_generator().permutation(count).astype(_default(dtype, dtypes.int64).numpy))
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
+    """As `rand`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
+    if type(input) is Tensor:
+        raise _random("rand_like")
+    return rand(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
+    """As `randn`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
+    if type(input) is Tensor:
+        raise _random("randn_like")
+    return randn(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def _new(make: Any) -> Any:
+    def method(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Any:
+        return make(*size, dtype=_default(dtype, self.dtype), **options)
+
+    method.__name__ = f"new_{make.__name__}"
+    method.__doc__ = f"As `{make.__name__}`, in the dtype of `self` unless said otherwise."
+    return method
+
+
+def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+    """As `full`, in the dtype of `self` unless said otherwise."""
+    return full(size, fill_value, dtype=_default(dtype, self.dtype), **options)
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Any:
+    """As `tensor`, in the dtype of `self` unless said otherwise."""
+    return tensor(data, dtype=_default(dtype, self.dtype))
+
+
+for _name, _method in (
+    ("new_zeros", _new(zeros)), ("new_ones", _new(ones)), ("new_empty", _new(empty)), ("new_full", _new_full),
+    ("new_tensor", _new_tensor),
+):  # fmt: skip
+    setattr(Tensor, _name, _method)
+
+
+def _filling(name: str, make: Any, doc: str) -> None:
+    def method(self: Array, *args: Any, **kwargs: Any) -> Array:
+        array = self.writeable()
+        array[...] = make(array, *args, **kwargs)
+        return self
+
+    method.__name__, method.__doc__ = name, doc
+    setattr(Array, name, method)
+
+
+def _uniform(array: np.ndarray, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> np.ndarray:
+    return _generator().uniform(from_, to, array.shape)
+
+
+def _normal(array: np.ndarray, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> np.ndarray:
+    return _generator().normal(mean, std, array.shape)
+
+
+def _copied(array: np.ndarray, src: Any, non_blocking: bool = False) -> Any:
+    source = as_array(src)
+    if np.broadcast_shapes(source.shape, array.shape) != array.shape:
+        raise ShapeError("copy_: the shapes do not fit", expected=array.shape, found=source.shape)
+    return source
+
+
+_filling("fill_", lambda array, value: _number(value), "Write one value everywhere.")
+_filling("zero_", lambda array: 0, "Write zeros.")
+_filling("copy_", _copied, "Write another tensor's values, broadcast and converted.")
+_filling("uniform_", _uniform, "Write uniform random numbers, seeded by `trtnet.manual_seed`.")
+_filling("normal_", _normal, "Write normally distributed numbers, seeded by `trtnet.manual_seed`.")

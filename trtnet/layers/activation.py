@@ -1,0 +1,139 @@
+"""Activations: one value in, one value out, by TensorRT's ActivationType."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import dtypes
+from ..dims import format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError
+from ..tensor import Tensor
+from .base import Layer, Operand, Output, broadcast
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..provider import Provider
+    from ..reference import Run
+
+FLOATING = frozenset((dtypes.float32, dtypes.float16, dtypes.bfloat16))
+SIGNED_INTEGERS = frozenset((dtypes.int8, dtypes.int32, dtypes.int64))
+SELU_ALPHA, SELU_BETA = 1.6732632423543772, 1.0507009873554805
+
+# NvInfer.h's formula of each; torch's own kernel where it computes the same
+_COMPUTE: dict[str, Callable[[Any, Any, float, float], Any]] = {
+    "RELU": lambda torch, x, alpha, beta: torch.relu(x),
+    "SIGMOID": lambda torch, x, alpha, beta: torch.sigmoid(x),
+    "TANH": lambda torch, x, alpha, beta: torch.tanh(x),
+    "LEAKY_RELU": lambda torch, x, alpha, beta: torch.nn.functional.leaky_relu(x, alpha),
+    "ELU": lambda torch, x, alpha, beta: torch.nn.functional.elu(x, alpha),
+    "SELU": lambda torch, x, alpha, beta: beta * torch.where(x > 0, x, alpha * torch.expm1(torch.clamp_max(x, 0))),
+    "SOFTSIGN": lambda torch, x, alpha, beta: torch.nn.functional.softsign(x),
+    "SOFTPLUS": lambda torch, x, alpha, beta: _softplus(torch, x, alpha, beta),
+    "CLIP": lambda torch, x, alpha, beta: torch.clamp(x, alpha, beta),
+    "HARD_SIGMOID": lambda torch, x, alpha, beta: torch.clamp(alpha * x + beta, 0, 1),
+    "SCALED_TANH": lambda torch, x, alpha, beta: alpha * torch.tanh(beta * x),
+    "THRESHOLDED_RELU": lambda torch, x, alpha, beta: torch.where(x <= alpha, 0, x),
+    "GELU_ERF": lambda torch, x, alpha, beta: torch.nn.functional.gelu(x),
+    "GELU_TANH": lambda torch, x, alpha, beta: torch.nn.functional.gelu(x, approximate="tanh"),
+}
+_ALPHA = frozenset(("LEAKY_RELU", "ELU", "SELU", "SOFTPLUS", "CLIP", "HARD_SIGMOID", "SCALED_TANH", "THRESHOLDED_RELU"))
+_BETA = frozenset(("SELU", "SOFTPLUS", "CLIP", "HARD_SIGMOID", "SCALED_TANH"))
+
+
+def _softplus(torch: Any, x: Any, alpha: float, beta: float) -> Any:
+    y = torch.nn.functional.softplus(x if beta == 1 else beta * x, threshold=40)
+    return y if alpha == 1 else alpha * y
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Activation(Layer):
+    """`add_activation`: the input (any shape) through one of TensorRT's ActivationTypes.
+
+    Takes float32, float16 and bfloat16; RELU takes int8, int32 and int64 too. `alpha` and `beta` are those of
+    NvInfer.h's ActivationType (LEAKY_RELU: alpha is the slope; CLIP: from alpha to beta).
+    """
+
+    type: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    kind: ClassVar[str] = "activation"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        if self.type not in _COMPUTE:
+            raise ArgumentError("TensorRT has no such activation", expected=", ".join(_COMPUTE), found=self.type)
+        if x.dtype not in FLOATING and not (self.type == "RELU" and x.dtype in SIGNED_INTEGERS):
+            raise not_taken(self.type, x, "float32, float16 or bfloat16" + ", or a signed integer type" * (self.type == "RELU"))
+        return ((x.shape, x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        layer = lowering.network.add_activation(lowering[self.inputs[0]], lowering.enum("ActivationType", self.type))
+        if layer is not None and self.type in _ALPHA:
+            layer.alpha = self.alpha
+            if self.type in _BETA:
+                layer.beta = self.beta
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
+
+    def supported(self, provider: Provider) -> bool:
+        return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
+
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """GELU before TensorRT 10."""
+        from ..functional import math
+
+        x = inputs[0]
+        if self.type == "GELU_ERF":
+            inner = math.erf(math.mul(x, 0.5**0.5))
+        else:
+            cube = math.mul(math.mul(math.mul(x, x), x), 0.044715)
+            inner = math.tanh(math.mul(math.add(x, cube), 0.7978845608028654))
+        return math.mul(math.mul(x, 0.5), math.add(inner, 1.0))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ParametricReLU(Layer):
+    """`add_parametric_relu`: x where x >= 0, else slope * x. The slopes (input 1) broadcast to the input.
+
+    Takes float32, float16 and bfloat16, both inputs alike and of one rank.
+    """
+
+    kind: ClassVar[str] = "parametric_relu"
+
+    def infer(self) -> tuple[Output, ...]:
+        x, slope = self.inputs
+        assert isinstance(x, Tensor) and isinstance(slope, Tensor)
+        if x.dtype not in FLOATING:
+            raise not_taken("PARAMETRIC_RELU", x, "float32, float16 or bfloat16")
+        if slope.dtype is not x.dtype:
+            raise DtypeError(
+                "the input and the slopes of a parametric ReLU must have one dtype", expected=x.dtype, found=slope.dtype,
+                remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
+            )
+        if len(slope.shape) != len(x.shape) or broadcast("parametric ReLU", x, slope) != x.shape:
+            raise ShapeError(
+                "the slopes of a parametric ReLU must broadcast to its input",
+                expected=f"shape {format_shape(x.shape)} with any of its sizes 1", found=format_shape(slope.shape),
+            )
+        return ((x.shape, x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_parametric_relu(lowering[self.inputs[0]], lowering[self.inputs[1]])
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, slope = inputs
+        return run.torch.where(x >= 0, x, slope * x)
+
+
+def not_taken(operation: str, x: Tensor, expected: str) -> DtypeError:
+    """The error for a dtype that TensorRT's layer refuses."""
+    remedy = "convert it first: x.float() or x.to(dtype)"
+    if x.dtype is dtypes.uint8:
+        remedy = "TensorRT only casts and compares uint8: convert it first, x.float() or x.to(trtnet.int32)"
+    return DtypeError(f"TensorRT's {operation} does not take {x.dtype}", expected=expected, found=repr(x), remedy=remedy)

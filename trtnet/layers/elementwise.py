@@ -1,0 +1,181 @@
+"""Unary and binary operations, and the choice between two tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import dtypes
+from ..dims import format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError
+from ..tensor import Tensor
+from .activation import FLOATING, SIGNED_INTEGERS, not_taken
+from .base import Layer, Operand, Output, broadcast
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..provider import Provider
+    from ..reference import Run
+
+UNARY: dict[str, str] = {
+    "EXP": "exp", "LOG": "log", "SQRT": "sqrt", "RECIP": "reciprocal", "ABS": "abs", "NEG": "neg",
+    "SIN": "sin", "COS": "cos", "TAN": "tan", "SINH": "sinh", "COSH": "cosh", "ASIN": "asin", "ACOS": "acos",
+    "ATAN": "atan", "ASINH": "asinh", "ACOSH": "acosh", "ATANH": "atanh", "CEIL": "ceil", "FLOOR": "floor",
+    "ERF": "erf", "NOT": "logical_not", "SIGN": "sign", "ROUND": "round", "ISINF": "isinf", "ISNAN": "isnan",
+}  # fmt: skip
+"""TensorRT's name of each operation, and torch's."""
+
+BINARY: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "SUM": lambda torch, a, b: a + b,
+    "PROD": lambda torch, a, b: a * b,
+    "MAX": lambda torch, a, b: torch.maximum(a, b),
+    "MIN": lambda torch, a, b: torch.minimum(a, b),
+    "SUB": lambda torch, a, b: a - b,
+    "DIV": lambda torch, a, b: a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc"),
+    "POW": lambda torch, a, b: torch.pow(a, b),
+    "FLOOR_DIV": lambda torch, a, b: torch.div(a, b, rounding_mode="floor"),
+    "AND": lambda torch, a, b: a & b,
+    "OR": lambda torch, a, b: a | b,
+    "XOR": lambda torch, a, b: a ^ b,
+    "EQUAL": lambda torch, a, b: a == b,
+    "GREATER": lambda torch, a, b: a > b,
+    "LESS": lambda torch, a, b: a < b,
+}
+COMPARISONS = frozenset(("EQUAL", "GREATER", "LESS"))
+LOGICAL = frozenset(("AND", "OR", "XOR"))
+_INTEGER_UNARY = frozenset(("ABS", "NEG", "SIGN"))
+_NUMBERS = FLOATING | SIGNED_INTEGERS
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Unary(Layer):
+    """`add_unary`: the input (any shape) through one of TensorRT's UnaryOperations.
+
+    Takes float32, float16 and bfloat16; ABS, NEG and SIGN take int8, int32 and int64 too; NOT takes bool only.
+    ISINF and ISNAN give bool.
+    """
+
+    op: str
+
+    kind: ClassVar[str] = "unary"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        op = self.op
+        if op not in UNARY:
+            raise ArgumentError("TensorRT has no such unary operation", expected=", ".join(UNARY), found=op)
+        if op == "NOT":
+            if x.dtype is not dtypes.bool_:
+                raise not_taken(op, x, "bool")
+        elif x.dtype not in FLOATING and not (op in _INTEGER_UNARY and x.dtype in SIGNED_INTEGERS):
+            raise not_taken(op, x, "float32, float16 or bfloat16" + ", or a signed integer type" * (op in _INTEGER_UNARY))
+        return ((x.shape, dtypes.bool_ if op in ("ISINF", "ISNAN") else x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_unary(lowering[self.inputs[0]], lowering.enum("UnaryOperation", self.op))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return getattr(run.torch, UNARY[self.op])(inputs[0])
+
+    def supported(self, provider: Provider) -> bool:
+        return self.op not in ("ISNAN", "ISINF") or provider.has("UnaryOperation", self.op)
+
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """ISNAN before TensorRT 10.1: what is not equal to itself."""
+        from ..functional import comparison, math
+
+        x = inputs[0]
+        if self.op == "ISINF":
+            return comparison.eq(math.abs(x), float("inf"))
+        return comparison.ne(x, x)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ElementWise(Layer):
+    """`add_elementwise`: two tensors of one dtype and one rank, broadcast against each other.
+
+    Arithmetic and GREATER and LESS take float32, float16, bfloat16, int8, int32 and int64; EQUAL takes bool and uint8
+    too; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
+    """
+
+    op: str
+
+    kind: ClassVar[str] = "elementwise"
+
+    def infer(self) -> tuple[Output, ...]:
+        a, b = self.inputs
+        assert isinstance(a, Tensor) and isinstance(b, Tensor)
+        op, dtype = self.op, a.dtype
+        if op not in BINARY:
+            raise ArgumentError("TensorRT has no such operation of two tensors", expected=", ".join(BINARY), found=op)
+        same_dtype(op, a, b)
+        same_rank(op, a, b)
+        if dtype not in _NUMBERS or op in LOGICAL:
+            self._check_dtype(a)
+        return ((broadcast(op, a, b), dtypes.bool_ if op in COMPARISONS else dtype),)
+
+    def _check_dtype(self, a: Tensor) -> None:
+        if self.op in LOGICAL:
+            if a.dtype is not dtypes.bool_:
+                raise not_taken(self.op, a, "bool")
+        elif self.op != "EQUAL" or a.dtype not in (dtypes.bool_, dtypes.uint8):
+            also = ", bool or uint8" if self.op == "EQUAL" else ""
+            raise not_taken(self.op, a, "float32, float16, bfloat16, int8, int32, int64" + also)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        a, b = self.inputs
+        return lowering.network.add_elementwise(lowering[a], lowering[b], lowering.enum("ElementWiseOperation", self.op))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return BINARY[self.op](run.torch, *inputs)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Select(Layer):
+    """`add_select`: where the condition (bool, input 0) holds the second input, else the third.
+
+    The three have one rank and broadcast; the second and the third have one dtype: float32, float16, bfloat16, int8,
+    int32, int64 or bool.
+    """
+
+    kind: ClassVar[str] = "select"
+
+    def infer(self) -> tuple[Output, ...]:
+        condition, a, b = self.inputs
+        assert isinstance(condition, Tensor) and isinstance(a, Tensor) and isinstance(b, Tensor)
+        if condition.dtype is not dtypes.bool_:
+            raise DtypeError(
+                "the condition of a select must be bool", expected="bool", found=repr(condition),
+                remedy="compare first: condition != 0, or condition.bool()",
+            )
+        same_dtype("SELECT", a, b)
+        same_rank("SELECT", condition, a, b)
+        if a.dtype not in _NUMBERS and a.dtype is not dtypes.bool_:
+            raise not_taken("SELECT", a, "float32, float16, bfloat16, int8, int32, int64 or bool")
+        return ((broadcast("SELECT", condition, a, b), a.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        condition, a, b = self.inputs
+        return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.where(*inputs)
+
+
+def same_dtype(operation: str, a: Tensor, b: Tensor) -> None:
+    if a.dtype is not b.dtype:
+        raise DtypeError(
+            f"{operation}: the two tensors have different dtypes", expected="one dtype; TensorRT casts nothing by itself",
+            found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
+            remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
+        )
+
+
+def same_rank(operation: str, *operands: Tensor) -> None:
+    if len({len(o.shape) for o in operands}) != 1:
+        raise ShapeError(
+            f"TensorRT's {operation} takes tensors of one rank", expected="as many dimensions in each",
+            found=" and ".join(format_shape(o.shape) for o in operands), remedy="reshape: sizes of 1 broadcast",
+        )

@@ -1,0 +1,63 @@
+"""Layers that make tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..dims import Size, SizeLike, format_shape
+from ..dtypes import dtype as Dtype
+from ..dtypes import float32, int64
+from ..errors import DtypeError, ShapeError
+from .base import Layer, Output
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Fill(Layer):
+    """`add_fill`, LINSPACE: one dimension of alpha, alpha + beta, alpha + 2*beta… as float32 or int64.
+
+    Of int64, alpha and beta may be Dims.
+    """
+
+    shape: tuple[SizeLike, ...]
+    operation: str = "LINSPACE"
+    to_type: Dtype = int64
+    alpha: SizeLike | float = 0
+    beta: SizeLike | float = 1
+
+    kind: ClassVar[str] = "fill"
+
+    def infer(self) -> tuple[Output, ...]:
+        if len(self.shape) != 1:
+            raise ShapeError("LINSPACE makes one dimension", found=format_shape(self.shape))
+        if self.to_type not in (float32, int64):
+            raise DtypeError("a fill layer makes float32 or int64", found=self.to_type)
+        return ((Size(self.shape), self.to_type),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        static = lowering.is_static(self.shape)
+        shape = self.shape if static else (1,)
+        layer = lowering.provider.add_fill(lowering.network, shape, self.operation, self.to_type)
+        if layer is None:
+            return None
+        if not static:
+            layer.set_input(0, lowering.shape_tensor(self.shape))
+        if self.to_type is float32:
+            layer.alpha, layer.beta = float(self.alpha), float(self.beta)  # type: ignore[arg-type]
+            return layer
+        # of integers, and on TensorRT 8.6, the type comes from the tensors
+        alpha = lowering.network.add_shuffle(lowering.shape_tensor((self.alpha,)))  # type: ignore[arg-type]
+        alpha.reshape_dims = ()
+        alpha.name = f"{self.name}/alpha"
+        layer.set_input(1, alpha.get_output(0))
+        layer.set_input(2, lowering.shape_tensor((self.beta,)))  # type: ignore[arg-type]
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        torch, dtype = run.torch, run.dtype(self.to_type)
+        alpha, beta = (v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta))
+        return torch.arange(run.size(self.shape[0]), device=run.device).to(dtype) * beta + alpha

@@ -1,0 +1,65 @@
+"""Linear layers, Identity, and Bilinear's absence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import UnsupportedError
+from ..functional import linear as F
+from ..tensor import Parameter, Tensor
+from . import init
+from .module import Module
+
+__all__ = ["Bilinear", "Identity", "Linear", "NonDynamicallyQuantizableLinear"]
+
+
+class Identity(Module):
+    """The input as it is; arguments are accepted and mean nothing."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+
+class Linear(Module):
+    """(..., in_features) to (..., out_features): x weight^T + bias. As torch.nn.Linear."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter(shape=(out_features, in_features), dtype=dtype)
+        if bias:
+            self.bias = Parameter(shape=(out_features,), dtype=dtype)
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """torch's default: uniform, bounded by 1 / sqrt(in_features)."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear; torch's name for the output projection of attention."""
+
+
+class Bilinear(Module):
+    """Not in trtnet: constructing it raises UnsupportedError."""
+
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, *args: Any, **kwargs: Any) -> None:
+        raise UnsupportedError(
+            "Bilinear is not in trtnet",
+            found=f"Bilinear({in1_features}, {in2_features}, {out_features})",
+            remedy="keep the weight as a Parameter and write trtnet.einsum('bi,oij->boj', x1, weight), then multiply by "
+            "x2.unsqueeze(1) and sum over the last dimension",
+        )
