@@ -1,6 +1,7 @@
 """TensorRT networks written like PyTorch modules, with weights that change in milliseconds."""
 
 from . import dtypes, errors, functional, nn
+from .functional import *
 from .dims import Dim, Size
 from .dtypes import (
     bfloat16,

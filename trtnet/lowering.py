@@ -98,6 +98,12 @@ class Lowering:
             self._sizes[size] = found
         return found
 
+    def scalar(self, size: SizeLike) -> Any:
+        """A shape tensor without dimensions."""
+        layer = self._helper(self.network.add_shuffle(self.size_tensor(size)))
+        layer.reshape_dims = ()
+        return layer.get_output(0)
+
     def _operation(self, name: str) -> Any:
         operation = self.enum("ElementWiseOperation", name)
         return lambda a, b: self._helper(self.network.add_elementwise(a, b, operation)).get_output(0)

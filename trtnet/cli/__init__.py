@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from .console import command, note, out, robust_streams
+from .console import command, note, out, robust_streams, say
 
 app = typer.Typer(
     name="trtnet",
@@ -24,7 +25,6 @@ app = typer.Typer(
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL",
         help="[cyan]path/to/file.py:Class[/] or [cyan]package.module:Class[/]. Without [cyan]:Class[/], the only module there. "
         "A function that makes a module will do too.",
     ),
@@ -104,7 +104,7 @@ def summary(model: Model, input: Shapes = None, weights: Weights = None, arg: Ar
 
     inputs = parse_inputs(input or ())
     graph = record_model(_network(model, weights, arg, inputs), inputs)
-    out.print(graph.summary(), markup=False)
+    out.print(graph.summary(), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -152,17 +152,17 @@ def build(
     inputs = parse_inputs(input or ())
     limit = parse_bytes(workspace)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
-    if weights is None:
-        note("no --weights: the plan holds random initial values")
     plan = build_plan(
         graph, target or None, refit=refit, workspace=limit, optimization_level=level, progress=out.is_terminal
     )
     path = plan.save(output or Path(f"{graph.title.lower()}.{precision(graph)}.engine"))
+    if weights is None:
+        note("no --weights: the plan holds random initial values")
     targets = ", ".join(plan.targets) or "its default targets"
-    out.print(f"[bold]{path}[/]  {len(plan):,} bytes for {targets}, in {plan.seconds:.1f} s, by {plan.provider}")
-    out.print(f"{path}.json  the manifest")
+    say(f"[bold]{escape(str(path))}[/]  {len(plan):,} bytes for {targets}, in {plan.seconds:.1f} s, by {plan.provider}")
+    say(f"{escape(str(path))}.json  the manifest")
     if plan.stripped:
-        out.print(f"{path}.safetensors  the weights, which the plan itself does not hold")
+        say(f"{escape(str(path))}.safetensors  the weights, which the plan itself does not hold")
 
 
 @app.command()
@@ -209,7 +209,9 @@ def run(
         engine = reference_engine(graph, dtype=dtype)
     else:
         engine = build_engine(graph)
-    results = dict(zip(graph.outputs, engine._run(engine._ordered((), arrays))))
+    answer = engine(**arrays)
+    several = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple) else (answer,)
+    results = dict(zip(graph.outputs, several))
     print_results(engine, results)
     if output is not None:
         save_results(output, results)

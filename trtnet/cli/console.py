@@ -17,8 +17,8 @@ from rich.text import Text
 from ..errors import TrtnetError
 from ..location import here
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
 
 Traceback = Annotated[
     bool,
@@ -27,15 +27,20 @@ Traceback = Annotated[
 
 
 def note(text: str) -> None:
-    err.print(Text.assemble(("note: ", "bold yellow"), text))
+    err.print(Text.assemble(("note: ", "bold yellow"), text), soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line with rich's markup, never wrapped: paths stay whole."""
+    out.print(text, soft_wrap=True)
 
 
 def print_error(error: TrtnetError) -> None:
     """The message as it is, its first line bold."""
     first, _, rest = str(error).partition("\n")
-    err.print(Text.assemble(("error: ", "bold red"), (first, "bold")))
+    err.print(Text.assemble(("error: ", "bold red"), (first, "bold")), soft_wrap=True)
     if rest:
-        err.print(Text(rest))
+        err.print(Text(rest), soft_wrap=True)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -55,9 +55,9 @@ def _named(text: str, option: str, remedy: str) -> tuple[str, str]:
 
 
 def split_dtype(text: str) -> tuple[str, str]:
-    """`shape:dtype` or `file:dtype` in two; the dtype is '' where none is given (a drive's colon is none)."""
+    """`shape:dtype` or `file:dtype` in two; the dtype is '' where none is given."""
     value, colon, last = text.rpartition(":")
-    if colon and last.isidentifier() and not (len(value) == 1 and last not in dtypes._BY_NAME):
+    if colon and last.isidentifier():
         return value, dtypes.get(last).name
     return text, ""
 

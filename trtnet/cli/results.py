@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from .. import dtypes
 from ..dims import format_shape
 from ..engine import Engine
 from ..errors import ArgumentError, WeightsError
-from .console import out
+from .console import out, say
 
 ROWS, TOP = 8, 5
 
@@ -87,4 +88,4 @@ def _write(path: Path, write: Any) -> None:
         raise WeightsError(f"{path} could not be written", details=str(error), remedy="check the folder's permissions and room") from error
     finally:
         temporary.unlink(missing_ok=True)
-    out.print(f"[bold]{path}[/] written")
+    say(f"[bold]{escape(str(path))}[/] written")

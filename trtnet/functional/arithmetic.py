@@ -1,64 +1,363 @@
-"""Arithmetic of two tensors, and Python's operators."""
+"""Arithmetic of two tensors, and Python's operators for it."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
 from ..dims import format_shape
-from ..dtypes import dtype as Dtype
 from ..errors import ArgumentError, DtypeError
 from ..graph import emit
 from ..layers.casting import Cast, Identity
-from ..layers.elementwise import ElementWise, Unary
-from ..tensor import Array, Parameter, Tensor
-from .concrete import binary, category, floats, promoted, quiet
+from ..layers.elementwise import ElementWise, Select, Unary
+from ..tensor import Array, Tensor
+from .concrete import binary, category, floats, promoted, quiet, unary
 from .dispatch import is_scalar, operation, pair, scalar, tensor
+from .inplace import install, install_operators
 
 __all__ = [
-    "add", "addcdiv", "addcmul", "atan2", "arctan2", "div", "divide", "dist_sq", "floor_divide", "fmod", "hypot",
-    "lerp", "logaddexp", "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow", "reciprocal",
+    "add", "addcdiv", "addcmul", "arctan2", "atan2", "div", "divide", "floor_divide", "fmod", "hypot", "lerp",
+    "logaddexp", "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow", "reciprocal",
     "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "xlogy",
 ]  # fmt: skip
-__all__.remove("dist_sq")
 
 
-def _is_number(value: Any) -> bool:
-    """A scalar that is no bool: it would turn a bool tensor into integers in torch."""
-    return is_scalar(value) and not (
-        value.dtype is dtypes.bool_ if isinstance(value, Array) else isinstance(value, (bool, np.bool_))
-    )
+def apply_unary(op: str, value: Any) -> Tensor:
+    return emit(Unary((tensor(value),), op))
 
 
-def _apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
+def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
     """One ElementWise layer; `logical` is the operation that torch's arithmetic of two bools amounts to."""
     left, right = pair(name, a, b)
     if left.dtype is dtypes.bool_:
         if logical is None or _is_number(a) or _is_number(b):
             raise DtypeError(
                 f"{name}: arithmetic with a bool tensor", expected="numbers", found=f"bool {format_shape(left.shape)}",
-                remedy="convert it first, mask.to(x.dtype) or mask.to(trtnet.int32); to invert a mask write ~mask",
+                remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
             )
         op = logical
     return emit(ElementWise((left, right), op))
 
 
-def _unary(op: str, value: Any) -> Tensor:
-    return emit(Unary((tensor(value),), op))
+def _is_number(value: Any) -> bool:
+    """A scalar that is no bool: with a bool tensor torch would give integers."""
+    if not is_scalar(value):
+        return False
+    return value.dtype is not dtypes.bool_ if isinstance(value, Array) else not isinstance(value, (bool, np.bool_))
 
 
-def _cast(value: Any, dtype: Dtype) -> Tensor:
-    return emit(Cast((tensor(value),), dtype))
+def number(value: Any) -> Any:
+    """The Python number that a scalar is; None for anything else."""
+    if not is_scalar(value):
+        return None
+    return value.item() if isinstance(value, (Array, np.generic)) else value
 
 
-def _divisible(name: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """Operands of a true division: integers and bools are cast to float32, as torch's result type says."""
+def _true_operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Operands of a true division: integers and bools are cast to float32, torch's result type."""
     tensors = [v for v in (a, b) if isinstance(v, Tensor) and not is_scalar(v)]
-    if not tensors or any(t.dtype.is_floating_point for t in tensors) or tensors[0].dtype is not tensors[-1].dtype:
+    kinds = {t.dtype for t in tensors}
+    if len(kinds) != 1 or tensors[0].dtype.is_floating_point:
         return a, b
     for value in (a, b):
-        if is_scalar(value):
-            scalar(value, tensors[0].dtype, 0) if isinstance(value, float) else None
-    return tuple(_cast(v, dtypes.float32) if v in_ else v for v, in_ in ((a, not is_scalar(a)), (b, not is_scalar(b))))  # type: ignore[return-value]
+        if isinstance(number(value), float):
+            scalar(value, tensors[0].dtype, 0)  # raises
+    first, second = (v if is_scalar(v) else emit(Cast((tensor(v),), dtypes.float32)) for v in (a, b))
+    return first, second
+
+
+# --- sums and products ------------------------------------------------------------------------------------------------
+
+
+def _add_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
+    a, b = promoted(input, other)
+    return a + b if isinstance(alpha, int) and alpha == 1 else a + b * np.asarray(alpha, b.dtype)
+
+
+@operation(quiet(_add_numpy), method=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input + alpha * other, broadcast. Of two bools: their OR."""
+    if not (isinstance(alpha, (int, float)) and alpha == 1):
+        other = mul(other, alpha)
+    return apply("add", "SUM", input, other, "OR")
+
+
+def _sub_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
+    a, b = promoted(input, other)
+    return a - b if isinstance(alpha, int) and alpha == 1 else a - b * np.asarray(alpha, b.dtype)
+
+
+@operation(quiet(_sub_numpy), method=("sub", "subtract"))
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input - alpha * other, broadcast."""
+    if not (isinstance(alpha, (int, float)) and alpha == 1):
+        other = mul(other, alpha)
+    return apply("sub", "SUB", input, other)
+
+
+subtract = sub
+
+
+@operation(quiet(lambda input, other, *, alpha=1: _sub_numpy(other, input, alpha=alpha)))
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """other - alpha * input."""
+    return sub(other, input, alpha=alpha)
+
+
+@operation(binary(np.multiply), method=("mul", "multiply"))
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other, broadcast. Of two bools: their AND."""
+    return apply("mul", "PROD", input, other, "AND")
+
+
+multiply = mul
+
+
+@operation(quiet(np.negative), method=("neg", "negative"))
+def neg(input: Any) -> Tensor:
+    """-input."""
+    return apply_unary("NEG", input)
+
+
+negative = neg
+
+
+@operation(np.positive, method=True)
+def positive(input: Any) -> Tensor:
+    """The input itself."""
+    return tensor(input)
+
+
+@operation(binary(np.maximum), method=True)
+def maximum(input: Any, other: Any) -> Tensor:
+    """The larger of each pair, broadcast. What TensorRT gives for NaN is not defined."""
+    return apply("maximum", "MAX", input, other, "OR")
+
+
+@operation(binary(np.minimum), method=True)
+def minimum(input: Any, other: Any) -> Tensor:
+    """The smaller of each pair, broadcast. What TensorRT gives for NaN is not defined."""
+    return apply("minimum", "MIN", input, other, "AND")
+
+
+# --- division ---------------------------------------------------------------------------------------------------------
+
+
+def _div_numpy(input: Any, other: Any, *, rounding_mode: str | None = None) -> np.ndarray:
+    if rounding_mode is None:
+        a, b = floats(input, other)
+        return a / b
+    a, b = promoted(input, other)
+    if rounding_mode == "floor":
+        return np.floor_divide(a, b)
+    return np.trunc(a / b) if category(a.dtype) == 2 else (a - np.fmod(a, b)) // b
+
+
+@operation(quiet(_div_numpy), method=("div", "divide"))
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, broadcast. Integers give float32 (a cast is recorded), unless rounded.
+
+    Args:
+        rounding_mode: None, "trunc" (towards zero) or "floor".
+    """
+    if rounding_mode is None:
+        a, b = _true_operands(input, other)
+        return reciprocal(b) if number(a) == 1 else apply("div", "DIV", a, b)
+    if rounding_mode == "floor":
+        return apply("floor_divide", "FLOOR_DIV", input, other)
+    if rounding_mode != "trunc":
+        raise ArgumentError("there is no such rounding mode", expected="None, 'trunc' or 'floor'", found=repr(rounding_mode))
+    from .math import trunc
+
+    quotient = apply("div", "DIV", input, other)
+    return trunc(quotient) if quotient.dtype.is_floating_point else quotient
+
+
+divide = div
+
+
+@operation(quiet(_div_numpy), method=True)
+def true_divide(input: Any, other: Any) -> Tensor:
+    """input / other; integers give float32."""
+    return div(input, other)
+
+
+@operation(binary(np.floor_divide), method=True)
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """input // other, rounded down."""
+    return apply("floor_divide", "FLOOR_DIV", input, other)
+
+
+@operation(binary(np.remainder), method=True)
+def remainder(input: Any, other: Any) -> Tensor:
+    """input % other, with the sign of the divisor: input - other * (input // other).
+
+    Of floats the quotient is rounded first, so beside a multiple of the divisor the result may be off by one divisor.
+    """
+    a, b = pair("remainder", input, other)
+    return apply("remainder", "SUB", a, mul(b, floor_divide(a, b)))
+
+
+@operation(binary(np.fmod), method=True)
+def fmod(input: Any, other: Any) -> Tensor:
+    """The remainder with the sign of the dividend: input - other * trunc(input / other).
+
+    Of floats the quotient is rounded first, so beside a multiple of the divisor the result may be off by one divisor.
+    """
+    a, b = pair("fmod", input, other)
+    return apply("fmod", "SUB", a, mul(b, div(a, b, rounding_mode="trunc")))
+
+
+@operation(unary(np.reciprocal), method=True)
+def reciprocal(input: Any) -> Tensor:
+    """1 / input; integers give float32."""
+    return apply_unary("RECIP", _true_operands(input, 1)[0])
+
+
+# --- powers -----------------------------------------------------------------------------------------------------------
+
+
+@operation(unary(np.sqrt), method=True)
+def sqrt(input: Any) -> Tensor:
+    """The square root; NaN of negative numbers."""
+    return apply_unary("SQRT", input)
+
+
+@operation(unary(lambda x: 1 / np.sqrt(x)), method=True)
+def rsqrt(input: Any) -> Tensor:
+    """1 / sqrt(input)."""
+    return apply_unary("RECIP", sqrt(input))
+
+
+@operation(np.square, method=True)
+def square(input: Any) -> Tensor:
+    """input * input."""
+    x = tensor(input)
+    return mul(x, x)
+
+
+@operation(binary(np.power), method=True)
+def pow(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent, broadcast. The exponents 2, 3, 4, 0.5, -0.5, -1, -2 and 1 become products, roots and reciprocals."""
+    power = number(exponent)
+    if power is None or isinstance(power, bool) or number(input) is not None:
+        return apply("pow", "POW", input, exponent)
+    x = tensor(input)
+    floating = x.dtype.is_floating_point
+    if floating or (isinstance(power, int) and x.dtype is not dtypes.bool_):
+        if power == 1:
+            return emit(Identity((x,)))
+        if power in (2, 4):
+            result = mul(x, x)
+            return mul(result, result) if power == 4 else result
+        if power == 3:
+            return mul(mul(x, x), x)
+    if floating:
+        if power == 0.5:
+            return sqrt(x)
+        if power == -0.5:
+            return rsqrt(x)
+        if power in (-1, -2):
+            return reciprocal(x if power == -1 else mul(x, x))
+    return apply("pow", "POW", x, exponent)
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
+    a, b = promoted(input, end)
+    w = np.asarray(weight).astype(a.dtype)
+    return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)).astype(a.dtype)
+
+
+@operation(quiet(_lerp_numpy), method=True)
+def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+    """input + weight * (end - input)."""
+    return add(input, mul(weight, sub(end, input)))
+
+
+@operation(quiet(lambda input, tensor1, tensor2, *, value=1: _scaled_numpy(np.multiply, input, tensor1, tensor2, value)), method=True)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+@operation(quiet(lambda input, tensor1, tensor2, *, value=1: _scaled_numpy(np.divide, input, tensor1, tensor2, value)), method=True)
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 / tensor2."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
+def _scaled_numpy(function: Any, input: Any, tensor1: Any, tensor2: Any, value: Any) -> np.ndarray:
+    x, a, b = promoted(input, tensor1, tensor2)
+    return x + np.asarray(value, x.dtype) * function(a, b)
+
+
+@operation(binary(np.hypot), method=True)
+def hypot(input: Any, other: Any) -> Tensor:
+    """sqrt(input² + other²)."""
+    return sqrt(add(square(input), square(other)))
+
+
+@operation(binary(np.logaddexp), method=True)
+def logaddexp(input: Any, other: Any) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    from .math import abs, exp, log
+
+    a, b = pair("logaddexp", input, other)
+    return add(maximum(a, b), log(add(exp(neg(abs(sub(a, b)))), 1)))
+
+
+@operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
+def xlogy(input: Any, other: Any) -> Tensor:
+    """input * log(other), 0 where the input is 0."""
+    from .math import log
+
+    a, b = pair("xlogy", input, other)
+    zero = scalar(0, a.dtype, len(a.shape))
+    return emit(Select((emit(ElementWise((a, zero), "EQUAL")), zero, mul(a, log(b)))))
+
+
+def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where((a == 0) & ~np.isnan(b), np.zeros((), a.dtype), a * np.log(b))
+
+
+@operation(quiet(lambda input, other: np.arctan2(*floats(input, other))), method=("atan2", "arctan2"))
+def atan2(input: Any, other: Any) -> Tensor:
+    """The angle of (other, input), from -pi to pi: composed of atan and selects. Signed zeros count as zero."""
+    from .math import atan, sign
+
+    y, x = pair("atan2", input, other)
+    zero = scalar(0, x.dtype, len(x.shape))
+    left, down, on_axis = (
+        emit(ElementWise((x, zero), "LESS")), emit(ElementWise((y, zero), "LESS")), emit(ElementWise((x, zero), "EQUAL")),
+    )
+    pi, minus_pi = (scalar(v, x.dtype, len(x.shape)) for v in (math.pi, -math.pi))
+    turn = emit(Select((left, emit(Select((down, minus_pi, pi))), zero)))
+    return emit(Select((on_axis, mul(sign(y), math.pi / 2), add(atan(div(y, x)), turn))))
+
+
+arctan2 = atan2
+
+
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+def _reflected(function: Any) -> Any:
+    return lambda self, other: function(other, self)
+
+
+_OPERATORS = {
+    "add": add, "sub": sub, "mul": mul, "truediv": true_divide, "floordiv": floor_divide, "mod": remainder, "pow": pow,
+}  # fmt: skip
+for _name, _function in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__r{_name}__", _reflected(_function))
+Tensor.__neg__ = neg  # type: ignore[attr-defined]
+Tensor.__pos__ = positive  # type: ignore[attr-defined]
+install_operators(_OPERATORS)
+install({name: globals()[name] for name in __all__ if name not in ("logaddexp", "maximum", "minimum", "positive", "rsub")})

@@ -50,6 +50,9 @@ class Layer:
     attributes: ClassVar[tuple[str, ...]] = ()
     """TensorRT's attributes: the names of this kind's own fields."""
 
+    is_view: ClassVar[bool] = False
+    """Whether the output shares the memory of the first input in torch, so that a change in place reaches both."""
+
     def __init_subclass__(cls) -> None:
         own = cls.__dict__.get("__annotations__", {})
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
@@ -78,6 +81,10 @@ class Layer:
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
         """Record what this layer is composed of, for a provider that lacks it."""
         raise NotImplementedError
+
+    def is_apart_from(self, other: Layer) -> bool:
+        """Whether this view and another of the same tensor are sure to have no element in common."""
+        return False
 
     def operand(self, index: int) -> Operand:
         return self.inputs[index] if index < len(self.inputs) else None

@@ -50,10 +50,7 @@ class Fill(Layer):
             layer.alpha, layer.beta = float(self.alpha), float(self.beta)  # type: ignore[arg-type]
             return layer
         # of integers, and on TensorRT 8.6, the type comes from the tensors
-        alpha = lowering.network.add_shuffle(lowering.shape_tensor((self.alpha,)))  # type: ignore[arg-type]
-        alpha.reshape_dims = ()
-        alpha.name = f"{self.name}/alpha"
-        layer.set_input(1, alpha.get_output(0))
+        layer.set_input(1, lowering.scalar(self.alpha))  # type: ignore[arg-type]
         layer.set_input(2, lowering.shape_tensor((self.beta,)))  # type: ignore[arg-type]
         return layer
 

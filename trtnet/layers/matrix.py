@@ -137,8 +137,8 @@ class FullyConnected(Layer):
 
     def compose(self, *inputs: Operand) -> Tensor:
         from ..functional.dispatch import with_rank
-        from ..functional.math import add
         from ..graph import emit, recorder_constant
+        from .elementwise import ElementWise
 
         def constant(value: Operand, rank: int) -> Tensor:
             assert value is not None
@@ -150,7 +150,7 @@ class FullyConnected(Layer):
         assert isinstance(x, Tensor)
         rank = len(x.shape)
         y = emit(MatrixMultiply((x, constant(weight, max(rank, 2))), op0="VECTOR" if rank == 1 else "NONE", op1="TRANSPOSE"))
-        return y if bias is None else add(y, constant(bias, rank))
+        return y if bias is None else emit(ElementWise((y, constant(bias, rank)), "SUM"))
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.nn.functional.linear(*inputs)
@@ -176,11 +176,11 @@ class Einsum(Layer):
                     expected=f"{len(term)} dimensions", found=format_shape(operand.shape),
                 )
             for letter, size in zip(term, operand.shape, strict=True):
-                if letter in sizes and sizes[letter] != size:
-                    require_equal(
-                        sizes[letter], size, f"the einsum's index {letter!r} has two sizes: {sizes[letter]} and {size}"
-                    )
-                sizes.setdefault(letter, size)
+                known = sizes.setdefault(letter, size)
+                if known == 1:
+                    sizes[letter] = size
+                elif size != 1:
+                    require_equal(known, size, f"the einsum's index {letter!r} has two sizes: {known} and {size}")
         return ((Size(sizes[letter] for letter in right), operands[0].dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:

@@ -1,29 +1,56 @@
-"""Softmax, scale, and normalization."""
+"""Softmax, scale, local response normalization, and normalization by mean and variance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import dtypes
+from ..dims import Size, format_shape, product
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
-from .base import Layer, Output
+from ..weights.recipes import Weight
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
+    from ..provider import Provider
     from ..reference import Run
+
+
+def _floating(kind: str, x: Operand) -> Tensor:
+    assert isinstance(x, Tensor)
+    if not x.dtype.is_floating_point:
+        raise DtypeError(
+            f"{kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype,
+            remedy="convert it first: x.float()",
+        )
+    return x
+
+
+def _same_dtype(kind: str, x: Tensor, *others: Operand) -> None:
+    for other in others:
+        if other is not None and other.dtype is not x.dtype:
+            raise DtypeError(
+                f"the input and the weights of a {kind} must have one dtype",
+                expected=f"weights of {x.dtype}", found=other.dtype,
+                remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
+            )
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class SoftMax(Layer):
-    """`add_softmax`: exponentials along one axis, divided by their sum."""
+    """`add_softmax`: exponentials along one axis, divided by their sum. Takes two dimensions or more."""
 
     axis: int
 
     kind: ClassVar[str] = "softmax"
 
     def infer(self) -> tuple[Output, ...]:
-        x = self.inputs[0]
-        assert isinstance(x, Tensor)
+        x = _floating("softmax", self.inputs[0])
+        if len(x.shape) < 2:
+            raise ShapeError("TensorRT's softmax takes two dimensions or more", expected="(..., size)", found=format_shape(x.shape))
         return ((x.shape, x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -34,3 +61,306 @@ class SoftMax(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return inputs[0].softmax(self.axis)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class LogSoftMax(Layer):
+    """The logarithm of softmax along one axis. Composed: x - max, minus the logarithm of the sum of exponentials."""
+
+    axis: int
+
+    kind: ClassVar[str] = "log_softmax"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _floating("log_softmax", self.inputs[0])
+        return ((x.shape, x.dtype),)
+
+    def supported(self, provider: Provider) -> bool:
+        return False
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from .. import functional as F
+
+        x = inputs[0]
+        shifted = F.sub(x, F.amax(x, self.axis, True))
+        return F.sub(shifted, F.log(F.sum(F.exp(shifted), self.axis, True)))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return inputs[0].log_softmax(self.axis)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class LRN(Layer):
+    """`add_lrn`: x / (k + alpha / window * sum of squares of `window` neighbouring channels) ** beta."""
+
+    window: int
+    alpha: float
+    beta: float
+    k: float
+
+    kind: ClassVar[str] = "lrn"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _floating("local response normalization", self.inputs[0])
+        if len(x.shape) < 3:
+            raise ShapeError(
+                "local response normalization takes three dimensions or more",
+                expected="(batch, channels, size, ...)", found=format_shape(x.shape),
+            )
+        if self.window < 1:
+            raise ArgumentError("the window of local response normalization is at least 1", found=self.window)
+        return ((x.shape, x.dtype),)
+
+    def supported(self, provider: Provider) -> bool:
+        """TensorRT's own limits (NvInfer.h; the operators' documentation has float32 only)."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return (
+            x.dtype is dtypes.float32 and len(x.shape) >= 4 and self.window % 2 == 1 and self.window <= 15
+            and abs(self.alpha) <= 1e20 and 0.01 <= self.beta <= 1e5 and 1e-5 <= self.k <= 1e10
+        )  # fmt: skip
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from .. import functional as F
+        from ..graph import emit
+        from .pooling import Pooling
+
+        x = inputs[0]
+        assert isinstance(x, Tensor)
+        batch, channels, *sizes = x.shape
+        squares = F.reshape(F.mul(x, x), (batch, 1, channels, product(sizes)))
+        before, after = (self.window // 2, 0), ((self.window - 1) // 2, 0)
+        mean = emit(Pooling((squares,), "AVERAGE", (self.window, 1), (1, 1), before, after, False))
+        mean = F.reshape(mean, x.shape)
+        return F.div(x, F.pow(F.add(F.mul(mean, self.alpha), self.k), self.beta))
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_lrn(lowering[self.inputs[0]], self.window, self.alpha, self.beta, self.k)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.nn.functional.local_response_norm(inputs[0], self.window, self.alpha, self.beta, self.k)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Scale(Layer):
+    """`add_scale_nd`: (input * scale + shift) ** power, with weights for all, for each channel, or for each element.
+
+    Inputs: the tensor, shift, scale and power, which are weights or None. The mode is UNIFORM (one number), CHANNEL (as
+    many as `channel_axis` is long) or ELEMENTWISE (all that follows from `channel_axis` on).
+    """
+
+    mode: str
+    channel_axis: int = 1
+
+    kind: ClassVar[str] = "scale"
+    weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale", 3: "power"}
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _floating("a scale", self.inputs[0])
+        _same_dtype("scale", x, *self.inputs[1:])
+        expected = self._count(x)
+        for operand, what in zip(self.inputs[1:], ("shift", "scale", "power"), strict=True):
+            if operand is not None and product(operand.shape) != expected:
+                raise ShapeError(
+                    f"the {what} of this scale has the wrong size",
+                    expected=f"{expected} numbers for an input of {format_shape(x.shape)}", found=format_shape(operand.shape),
+                )
+        return ((x.shape, x.dtype),)
+
+    def _count(self, x: Tensor) -> Any:
+        if self.mode == "UNIFORM":
+            return 1
+        if not 0 <= self.channel_axis < len(x.shape):
+            raise ShapeError("a scale has no such channel axis", expected=f"0 to {len(x.shape) - 1}", found=self.channel_axis)
+        if self.mode == "CHANNEL":
+            return x.shape[self.channel_axis]
+        if self.mode != "ELEMENTWISE":
+            raise ArgumentError("there is no such mode of a scale", expected="UNIFORM, CHANNEL or ELEMENTWISE", found=self.mode)
+        return product(x.shape[self.channel_axis :])
+
+    def _spread(self, rank: int) -> tuple[Any, ...]:
+        """The shape of the weights for broadcasting against the input."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        if self.mode == "UNIFORM":
+            return (1,) * rank
+        before = (1,) * self.channel_axis
+        if self.mode == "ELEMENTWISE":
+            return (*before, *x.shape[self.channel_axis :])
+        return (*before, x.shape[self.channel_axis], *(1,) * (rank - self.channel_axis - 1))
+
+    def supported(self, provider: Provider) -> bool:
+        """TensorRT documents four dimensions or more."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return len(x.shape) >= 4 and all(o is None or isinstance(o, Weight) for o in self.inputs[1:])
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from .. import functional as F
+        from ..functional.convolution import reshape_weight
+
+        x, shift, scale, power = inputs
+        assert isinstance(x, Tensor)
+        shape = self._spread(len(x.shape))
+        for operand, function in ((scale, F.mul), (shift, F.add), (power, F.pow)):
+            if operand is not None:
+                x = function(x, reshape_weight(operand, shape))
+        return x
+
+    def add_to(self, lowering: Lowering) -> Any:
+        x, shift, scale, power = self.inputs
+        weights = [lowering.weights(o, like=x) for o in (shift, scale, power)]
+        return lowering.network.add_scale_nd(lowering[x], lowering.enum("ScaleMode", self.mode), *weights, self.channel_axis)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, shift, scale, power = inputs
+        if self.mode == "CHANNEL" and self.channel_axis == 1 and power is None and scale is not None and shift is not None:
+            scale, shift = scale.reshape(-1), shift.reshape(-1)
+            return run.torch.batch_norm(
+                x, scale, shift, run.torch.zeros_like(shift), run.torch.ones_like(scale), False, 0.0, 0.0, False
+            )
+        shape = [1] * x.dim()
+        if self.mode == "CHANNEL":
+            shape[self.channel_axis] = -1
+        elif self.mode == "ELEMENTWISE":
+            shape[self.channel_axis :] = x.shape[self.channel_axis :]
+        if scale is not None:
+            x = x * scale.reshape(shape)
+        if shift is not None:
+            x = x + shift.reshape(shape)
+        return x if power is None else x ** power.reshape(shape)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Normalization(Layer):
+    """`add_normalization_v2`, or `add_normalization`: (x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    Inputs: the tensor, scale and bias, all tensors of one rank and dtype. Mean and variance are over `axes`, and over the
+    channels of each of `num_groups` groups where there is more than one.
+    """
+
+    axes: tuple[int, ...]
+    epsilon: float = 1e-5
+    num_groups: int = 1
+
+    kind: ClassVar[str] = "normalization"
+
+    def infer(self) -> tuple[Output, ...]:
+        x, scale, bias = self.inputs
+        x = _floating("normalization", x)
+        assert isinstance(scale, Tensor) and isinstance(bias, Tensor)
+        _same_dtype("normalization", x, scale, bias)
+        rank = len(x.shape)
+        for operand, what in ((scale, "scale"), (bias, "bias")):
+            fits = len(operand.shape) == rank and all(
+                s == 1 or s == size for s, size in zip(operand.shape, x.shape, strict=True)
+            )
+            if not fits:
+                raise ShapeError(
+                    f"the {what} of this normalization does not fit its input",
+                    expected=f"{rank} dimensions, each 1 or as in {format_shape(x.shape)}", found=format_shape(operand.shape),
+                )
+        if self.num_groups != 1:
+            channels = x.shape[1]
+            if self.axes != tuple(range(2, rank)) or not isinstance(channels, int) or channels % self.num_groups:
+                raise ShapeError(
+                    "normalization by groups takes channels that the groups divide, and all axes behind them",
+                    expected=f"(batch, channels, size, ...) with channels a multiple of {self.num_groups}",
+                    found=f"{format_shape(x.shape)}, axes {self.axes}",
+                )
+        return ((x.shape, x.dtype),)
+
+    def supported(self, provider: Provider) -> bool:
+        """The first version of the layer has a scale for each group instead of each channel."""
+        return self.num_groups == 1 or provider.has_layer("add_normalization_v2")
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from .. import functional as F
+        from ..functional.dispatch import tensor as constant
+        from ..graph import emit
+
+        x, scale, bias = inputs
+        assert isinstance(x, Tensor)
+        batch, channels, *sizes = x.shape
+        groups = self.num_groups
+        grouped = F.reshape(x, (batch, groups, channels // groups * product(sizes)))
+        one, none = (F.full((1, groups, 1), value, dtype=x.dtype) for value in (1.0, 0.0))
+        normal = emit(Normalization((grouped, constant(one), constant(none)), (2,), self.epsilon))
+        return F.add(F.mul(F.reshape(normal, x.shape), scale), bias)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        network = lowering.network
+        add = network.add_normalization
+        if lowering.provider.has_layer("add_normalization_v2"):
+            add = network.add_normalization_v2
+        layer = add(*(lowering[o] for o in self.inputs), sum(1 << axis for axis in self.axes))
+        if layer is not None:
+            layer.epsilon = self.epsilon
+            if self.num_groups != 1:
+                layer.num_groups = self.num_groups
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, scale, bias = inputs
+        rank, first = x.dim(), self.axes[0]
+        per_channel = rank > 1 and scale.numel() == scale.shape[1] == x.shape[1] and bias.numel() == bias.shape[1] == x.shape[1]
+        if per_channel and self.axes == tuple(range(2, rank)):
+            groups = self.num_groups if self.num_groups != 1 else x.shape[1]
+            return run.torch.group_norm(x, groups, scale.reshape(-1), bias.reshape(-1), self.epsilon)
+        if self.axes == tuple(range(first, rank)) and self.num_groups == 1:
+            shape = x.shape[first:]
+            if scale.numel() == bias.numel() == prod(shape) and scale.shape[first:] == shape == bias.shape[first:]:
+                return run.torch.layer_norm(x, shape, scale.reshape(shape), bias.reshape(shape), self.epsilon)
+            return run.torch.layer_norm(x, shape, None, None, self.epsilon) * scale + bias
+        if self.num_groups != 1:
+            return run.torch.group_norm(x, self.num_groups, None, None, self.epsilon) * scale + bias
+        variance, mean = run.torch.var_mean(x, self.axes, correction=0, keepdim=True)
+        return (x - mean) * run.torch.rsqrt(variance + self.epsilon) * scale + bias
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RMSNormalization(Layer):
+    """x / sqrt(mean of squares over the last axes + epsilon) * weight. Composed; half types are computed in float32."""
+
+    shape: tuple[int, ...]
+    epsilon: float
+
+    kind: ClassVar[str] = "rms_normalization"
+
+    def infer(self) -> tuple[Output, ...]:
+        x, weight = self.inputs
+        x = _floating("RMS normalization", x)
+        _same_dtype("RMS normalization", x, weight)
+        last = tuple(x.shape[len(x.shape) - len(self.shape) :])
+        if not self.shape or len(x.shape) < len(self.shape) or last != self.shape:
+            raise ShapeError(
+                "the input does not end in the normalized shape", expected=f"(..., {', '.join(map(str, self.shape))})",
+                found=format_shape(x.shape),
+            )
+        if weight is not None and tuple(weight.shape) != self.shape:
+            raise ShapeError("the weight of RMS normalization has the wrong shape", expected=self.shape, found=format_shape(weight.shape))
+        return ((Size(x.shape), x.dtype),)
+
+    def supported(self, provider: Provider) -> bool:
+        return False
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        from .. import functional as F
+        from ..functional.convolution import reshape_weight
+        from ..graph import emit
+        from .casting import Cast
+
+        x, weight = inputs
+        assert isinstance(x, Tensor)
+        wide = x if x.dtype is dtypes.float32 else emit(Cast((x,), dtypes.float32))
+        axes = tuple(range(len(x.shape) - len(self.shape), len(x.shape)))
+        mean = F.mean(F.mul(wide, wide), axes, True)
+        y = F.div(wide, F.sqrt(F.add(mean, self.epsilon)))
+        if x.dtype is not dtypes.float32:
+            y = emit(Cast((y,), x.dtype))
+        if weight is None:
+            return y
+        return F.mul(y, reshape_weight(weight, (1,) * (len(x.shape) - len(self.shape)) + self.shape))
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.nn.functional.rms_norm(inputs[0], self.shape, inputs[1], self.epsilon)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import dtypes
 from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
@@ -29,6 +30,8 @@ class Shuffle(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        if x.dtype in _UNMOVED:
+            check_movable("shuffle", x)
         shape = self._between()
         if self.reshape_dims is not None:
             same_count(shape, self.reshape_dims)
@@ -85,6 +88,17 @@ class Shuffle(Layer):
 
 
 MAX_RANK = 8
+_UNMOVED = (dtypes.uint8, dtypes.float8_e4m3fn, dtypes.int4)
+
+
+def check_movable(kind: str, x: Tensor) -> None:
+    """Raises DtypeError for the types that TensorRT only casts and quantizes."""
+    if x.dtype in _UNMOVED:
+        raise DtypeError(
+            f"TensorRT's {kind} does not take {x.dtype}",
+            expected="float32, float16, bfloat16, int8, int32, int64 or bool",
+            found=f"{x.dtype} {format_shape(x.shape)}", remedy="convert it first: x.float()",
+        )
 
 
 def _too_many(shape: Size) -> ShapeError:
@@ -109,7 +123,19 @@ class Slice(Layer):
     mode: str = "STRICT_BOUNDS"
 
     kind: ClassVar[str] = "slice"
-    is_view: ClassVar[bool] = True
+
+    @property
+    def is_view(self) -> bool:  # type: ignore[override]
+        return self.mode == "STRICT_BOUNDS" and all(step >= 0 for step in self.stride)
+
+    def is_apart_from(self, other: Layer) -> bool:
+        if not isinstance(other, Slice):
+            return False
+        for axis in range(len(self.shape)):
+            mine, its = ((s.start[axis], s.stride[axis], s.shape[axis]) for s in (self, other))
+            if mine[1] == its[1] == 1 and (_is_before(mine, its) or _is_before(its, mine)):
+                return True
+        return False
 
     def infer(self) -> tuple[Output, ...]:
         x, fill = self.inputs[0], self.operand(4)
@@ -120,6 +146,7 @@ class Slice(Layer):
             )
         if len(x.shape) > MAX_RANK:
             raise _too_many(x.shape)
+        check_movable("slice", x)
         if fill is not None and fill.dtype is not x.dtype:
             raise DtypeError("what a slice fills with has its input's dtype", expected=x.dtype, found=fill.dtype)
         return ((Size(self.shape), x.dtype),)
@@ -191,6 +218,12 @@ class Slice(Layer):
         return x
 
 
+def _is_before(one: tuple[SizeLike, ...], two: tuple[SizeLike, ...]) -> bool:
+    """Whether a range (start, stride 1, size) ends before another begins, at any size."""
+    gap = two[0] - (one[0] + one[2])
+    return (gap if isinstance(gap, int) else gap.bounds[0]) >= 0
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Concatenation(Layer):
     """`add_concatenation`: any number of tensors, joined along one dimension."""
@@ -202,6 +235,7 @@ class Concatenation(Layer):
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
         assert isinstance(first, Tensor)
+        check_movable("concatenation", first)
         total: SizeLike = 0
         for x in self.inputs:
             assert isinstance(x, Tensor)
@@ -272,11 +306,9 @@ class Shape(Layer):
     kind: ClassVar[str] = "shape"
 
     def infer(self) -> tuple[Output, ...]:
-        from ..dtypes import int64
-
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        return ((Size((len(x.shape),)), int64),)
+        return ((Size((len(x.shape),)), dtypes.int64),)
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_shape(lowering[self.inputs[0]])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import UnsupportedError
-from ..functional import linear as F
+from ..functional.linear import linear
 from ..tensor import Parameter, Tensor
 from . import init
 from .module import Module
@@ -43,7 +43,7 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

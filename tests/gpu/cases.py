@@ -1,0 +1,142 @@
+"""Small networks that together use every layer kind, for an engine that executes. Each: inputs and a function of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import trtnet
+from trtnet import functional as F
+from trtnet import nn
+
+
+def image(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return np.abs(image(*shape)) + 0.5
+
+
+X = image(2, 6, 8, 8)
+ROWS = image(4, 10)
+
+CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
+    "conv2d": ({"x": X}, lambda: nn.Conv2d(6, 9, 3, stride=2, padding=1, groups=3)),
+    "conv1d": ({"x": image(2, 6, 12)}, lambda: nn.Conv1d(6, 4, 3, dilation=2)),
+    "conv3d": ({"x": image(1, 4, 6, 6, 6)}, lambda: nn.Conv3d(4, 8, 3, padding=1)),
+    "conv_same": ({"x": X}, lambda: nn.Conv2d(6, 4, 4, padding="same")),
+    "conv_transpose2d": ({"x": X}, lambda: nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1)),
+    "conv_reflect": ({"x": X}, lambda: nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect")),
+    "linear": ({"x": ROWS}, lambda: nn.Linear(10, 7)),
+    "linear_3d": ({"x": image(2, 3, 10)}, lambda: nn.Linear(10, 7)),
+    "batch_norm2d": ({"x": X}, lambda: nn.BatchNorm2d(6)),
+    "batch_norm1d": ({"x": ROWS}, lambda: nn.BatchNorm1d(10)),
+    "batch_norm3d": ({"x": image(1, 4, 3, 4, 5)}, lambda: nn.BatchNorm3d(4)),
+    "layer_norm": ({"x": image(2, 5, 12)}, lambda: nn.LayerNorm(12)),
+    "group_norm": ({"x": X}, lambda: nn.GroupNorm(3, 6)),
+    "instance_norm": ({"x": X}, lambda: nn.InstanceNorm2d(6, affine=True)),
+    "rms_norm": ({"x": image(2, 5, 12)}, lambda: nn.RMSNorm(12)),
+    "local_response_norm": ({"x": X}, lambda: nn.LocalResponseNorm(3)),
+    "max_pool": ({"x": X}, lambda: nn.MaxPool2d(3, 2, 1)),
+    "max_pool_ceil": ({"x": image(1, 2, 6, 6)}, lambda: nn.MaxPool2d(2, 3, ceil_mode=True)),
+    "avg_pool": ({"x": X}, lambda: nn.AvgPool2d(3, 2, 1)),
+    "avg_pool_exclude": ({"x": X}, lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+    "adaptive_pool": ({"x": X}, lambda: nn.AdaptiveAvgPool2d(1)),
+    "adaptive_pool_4": ({"x": X}, lambda: nn.AdaptiveMaxPool2d(4)),
+    "softmax": ({"x": ROWS}, lambda: nn.Softmax(1)),
+    "log_softmax": ({"x": ROWS}, lambda: nn.LogSoftmax(1)),
+    "prelu": ({"x": X}, lambda: nn.PReLU(6)),
+    "embedding": ({"i": np.array([[1, 4, 2], [0, 3, 9]], np.int32)}, lambda: nn.Embedding(10, 6)),
+    "embedding_int64": ({"i": np.array([[1, 4, 2], [0, 3, 9]], np.int64)}, lambda: nn.Embedding(10, 6)),
+    "attention": (
+        {"x": image(2, 5, 12)},
+        lambda: Wrapped(nn.MultiheadAttention(12, 3, batch_first=True), lambda m, x: m(x, x, x, need_weights=False)[0]),
+    ),
+    "transformer": ({"x": image(2, 5, 12)}, lambda: nn.TransformerEncoderLayer(12, 3, 16, batch_first=True)),
+    "upsample_nearest": ({"x": X}, lambda: nn.Upsample(scale_factor=2)),
+    "upsample_bilinear": ({"x": X}, lambda: nn.Upsample(scale_factor=2, mode="bilinear")),
+    "upsample_align": ({"x": X}, lambda: nn.Upsample(size=(13, 11), mode="bilinear", align_corners=True)),
+    "upsample_bicubic": ({"x": X}, lambda: nn.Upsample(scale_factor=2, mode="bicubic")),
+    "pixel_shuffle": ({"x": image(1, 8, 3, 3)}, lambda: nn.PixelShuffle(2)),
+    "pads": (
+        {"x": X},
+        lambda: lambda x: (
+            F.pad(x, (1, 2, 0, 3)), F.pad(x, (1, 2), value=0.5), F.pad(x, (1, 2, 1, 0), mode="reflect"),
+            F.pad(x, (1, 2, 1, 0), mode="replicate"), F.pad(x, (1, 2, 1, 0), mode="circular"),
+        ),
+    ),
+    "activations": (
+        {"x": X},
+        lambda: lambda x: tuple(
+            f(x)
+            for f in (
+                F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, lambda x: F.gelu(x, approximate="tanh"), F.silu, F.mish,
+                F.softplus, F.softsign, F.sigmoid, F.logsigmoid, F.tanh, F.tanhshrink, F.hardtanh, F.hardsigmoid, F.hardswish,
+                F.hardshrink, F.softshrink, F.glu,
+            )
+        ),
+    ),
+    "unary": (
+        {"x": positive(3, 4) / 4},
+        lambda: lambda x: tuple(
+            f(x)
+            for f in (
+                F.exp, F.log, F.sqrt, F.rsqrt, F.reciprocal, F.abs, F.neg, F.sin, F.cos, F.tan, F.sinh, F.cosh, F.asin, F.acos, F.atan,
+                F.asinh, F.atanh, F.ceil, F.floor, F.round, F.sign, F.erf, F.log1p, F.expm1, F.square, F.isnan, F.isinf,
+            )
+        ),
+    ),
+    "binary": (
+        {"x": X, "y": positive(6, 1, 8)},
+        lambda: lambda x, y: (
+            x + y, x - y, x * y, x / y, x // y, x % y, y**1.5, trtnet.maximum(x, y), trtnet.minimum(x, y), x == y, x != y, x < y,
+            x <= y, x > y, x >= y, trtnet.where(x > y, x, y), (x > 0) & (x < 1), (x > 0) | (x < -1), (x > 0) ^ (x < 1), ~(x > 0),
+        ),
+    ),
+    "integers": (
+        {"i": np.arange(-6, 6, dtype=np.int32).reshape(3, 4)},
+        lambda: lambda i: (i + 2, i * i, i // 4, i % 4, i.float() / 2, i > 0, trtnet.maximum(i, i - 1)),
+    ),
+    "shapes": (
+        {"x": X},
+        lambda: lambda x: (
+            x.reshape(2, -1), x.permute(0, 2, 3, 1), x.flatten(2).transpose(1, 2), x[:, 1:4], x[..., ::2], x[:, -1], x[:, None],
+            x[:1].expand(3, -1, -1, -1), trtnet.cat([x, x * 2], 1), trtnet.stack([x, -x]), x.chunk(3, 1)[1], x.flip(3), x.roll(1, 2),
+            x.repeat(1, 2, 1, 1), x[:, [0, 2, 5]], trtnet.tril(x),
+        ),
+    ),
+    "reductions": (
+        {"x": X},
+        lambda: lambda x: (
+            x.sum(), x.mean((2, 3)), x.amax(1), x.amin(1, keepdim=True), x.prod(3), x.var(1), x.std((1, 2)), x.norm(dim=1),
+            x.max(1).values, x.argmax(1), x.argmin(2), x.logsumexp(1), x.cumsum(2), (x > 0).any(1), (x > 0).all(1),
+            x.topk(3, 1).values, x.topk(3, 1).indices,
+        ),
+    ),
+    "matmuls": (
+        {"x": image(2, 3, 4, 5), "y": image(3, 5, 6), "v": image(5)},
+        lambda: lambda x, y, v: (
+            x @ y, x @ v, trtnet.einsum("bhij,hjk->bhik", x, y), trtnet.outer(v, v), v @ v, x @ x.transpose(-1, -2),
+        ),
+    ),
+    "gathers": (
+        {"x": image(4, 5), "i": np.array([[0, 2], [1, 1], [4, 0], [3, 3]], np.int32)},
+        lambda: lambda x, i: (x.gather(1, i), F.one_hot(i, 5), trtnet.index_select(x, 0, i[0]), x[i[:, 0] % 4]),
+    ),
+    "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),
+}  # fmt: skip
+
+
+class Wrapped(nn.Module):
+    """A module called by a function of ours."""
+
+    def __init__(self, inner: nn.Module, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.inner = inner
+        self._call = call
+
+    def forward(self, x: Any) -> Any:
+        return self._call(self.inner, x)

@@ -1,0 +1,190 @@
+"""The TensorRT engine against the reference in float64: every layer kind, refit, half precision, dynamic sizes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trtnet
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases import CASES, image  # noqa: E402
+
+
+def build(graph, **options):
+    options.setdefault("optimization_level", 0)
+    engine = trtnet.build(graph, provider="tensorrt", **options)
+    assert type(engine).__name__ == "TensorRTEngine"
+    return engine
+
+
+def flat(result):
+    if isinstance(result, dict):
+        return list(result.values())
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def compare(found, wanted, tolerance):
+    for index, (mine, reference) in enumerate(zip(flat(found), flat(wanted), strict=True)):
+        assert mine.dtype == reference.dtype
+        assert mine.shape == reference.shape
+        if mine.dtype.kind in "iub":
+            np.testing.assert_array_equal(mine, reference, err_msg=f"output {index}")
+        else:
+            scale = max(1.0, float(np.abs(reference).max(initial=0)))
+            np.testing.assert_allclose(mine, reference, rtol=tolerance, atol=tolerance * scale, err_msg=f"output {index}")
+
+
+def randomize(module, seed=0):
+    rng = np.random.default_rng(seed)
+    if isinstance(module, nn.Module):
+        state = {
+            name: (np.abs(rng.standard_normal(a.shape)) + 0.5 if "var" in name else rng.standard_normal(a.shape) * 0.3).astype(a.dtype)
+            for name, a in module.state_dict().items()
+            if a.dtype.kind == "f"
+        }
+        module.load_state_dict(state, strict=False)
+    return module
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layers_agree_with_the_reference(name):
+    inputs, make = CASES[name]
+    graph = trtnet.record(
+        randomize(make()), **{n: Input(a.shape, trtnet.dtypes.get(a.dtype)) for n, a in inputs.items()}
+    )
+    wanted = trtnet.reference(graph, dtype="float64")(**inputs)
+    compare(build(graph)(**inputs), wanted, 1e-4)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.fc(F.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+def recorded(dtype="float32", batch=None):
+    net = randomize(Net())
+    if dtype != "float32":
+        net.to(dtype)
+    return trtnet.record(net, x=Input((batch or 2, 3, 8, 8), dtype))
+
+
+def test_dynamic_batch_and_size():
+    batch, height = Dim("batch", 1, 4, 8), Dim("height", 8, 16, 32, multiple_of=8)
+
+    def network(x):
+        y = F.max_pool2d(x, 2)
+        up = F.interpolate(y, scale_factor=2.0)
+        z = trtnet.cat([x, up], 1)
+        return z.reshape(z.size(0), -1, 16), z[:, :, 1:-1], z.flatten(1).sum(1), z.permute(0, 2, 3, 1).reshape(-1, 6)
+
+    graph = trtnet.record(network, x=Input((batch, 3, height, 16)))
+    engine, reference = build(graph), trtnet.reference(graph, dtype="float64")
+    for b, h in ((1, 8), (3, 24), (8, 32)):
+        x = image(b, 3, h, 16)
+        compare(engine(x), reference(x), 1e-4)
+    with pytest.raises(trtnet.errors.ShapeError, match="outside its range"):
+        engine(image(9, 3, 8, 16))
+
+
+def test_half_precision_holds():
+    graph = recorded("float16")
+    x = image(2, 3, 8, 8).astype(np.float16)
+    found = build(graph)(x)
+    assert found.dtype == np.float16
+    compare(found, trtnet.reference(graph, dtype="float64")(x), 2e-2)
+
+
+def test_refit_subset_and_back():
+    graph = recorded()
+    engine, x = build(graph, refit=True), image(2, 3, 8, 8)
+    first, snapshot = engine(x), engine.snapshot()
+    other = randomize(Net(), seed=5).state_dict()
+    reference = trtnet.reference(graph, dtype="float64")
+    for given in ({"bn.weight": other["bn.weight"]}, {"conv.bias": other["conv.bias"]}, {"fc.weight": other["fc.weight"]}, other):
+        report = engine.refit(given)
+        reference.refit(given)
+        assert set(report.given) == {n for n in given if n in graph.parameters}
+        compare(engine(x), reference(x), 1e-4)
+    assert not np.array_equal(engine(x), first)
+    engine.restore(snapshot)
+    assert np.array_equal(engine(x), first)
+    assert engine.generation == 5
+
+
+def test_bad_refit_changes_nothing():
+    engine, x = build(recorded(), refit=True), image(2, 3, 8, 8)
+    before = engine(x)
+    good = np.zeros(5, np.float32)
+    for bad in ({"fc.weight": np.zeros((5, 9), np.float32)}, {"nothing": good}, {"fc.bias": good.astype(np.int32)}):
+        with pytest.raises(trtnet.TrtnetError):
+            engine.refit({"fc.bias": good} | bad)
+        assert np.array_equal(engine(x), before)
+    with pytest.raises(trtnet.TrtnetError, match="NaN"):
+        engine.refit({"fc.bias": good * np.nan}, finite="raise")
+    assert np.array_equal(engine(x), before)
+
+
+def test_torch_tensors_stay_on_the_gpu():
+    import torch
+
+    graph = recorded()
+    engine = build(graph)
+    x = torch.from_numpy(image(2, 3, 8, 8)).cuda()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        found = engine(x)
+    assert found.is_cuda
+    torch.cuda.synchronize()
+    compare(found.cpu().numpy(), trtnet.reference(graph, dtype="float64")(x.cpu().numpy()), 1e-4)
+    on_gpu = trtnet.reference(graph, device="cuda")(x)
+    assert on_gpu.is_cuda
+    compare(on_gpu.cpu().numpy(), trtnet.reference(graph, dtype="float64")(x.cpu().numpy()), 2e-3)
+
+
+def test_threads_take_turns():
+    engine, x = build(recorded()), image(2, 3, 8, 8)
+    wanted, wrong = engine(x), []
+
+    def work(scale):
+        mine = engine(x * scale)
+        for _ in range(50):
+            if not np.array_equal(engine(x * scale), mine):
+                wrong.append(scale)
+
+    threads = [threading.Thread(target=work, args=(s,)) for s in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert np.array_equal(engine(x), wanted)
+
+
+def test_not_refittable_says_so():
+    engine = build(recorded())
+    with pytest.raises(trtnet.errors.WeightsError, match="fixed when the engine was built"):
+        engine.refit({"fc.bias": np.zeros(5, np.float32)})
+
+
+def test_weak_typing_is_told_the_recorded_types():
+    # a float32 island in a float16 network: its values do not survive float16
+    graph = trtnet.record(lambda x: (x.float() * 1000.0 * 1000.0 / 1000.0).to("float16"), x=Input((4,), "float16"))
+    x = np.array([1, 2, 3, 4], np.float16)
+    assert np.array_equal(build(graph)(x), (x.astype(np.float32) * 1000).astype(np.float16))
+
+
+def test_nothing_is_named_that_falls_back():
+    with pytest.raises(trtnet.errors.ProviderError, match="tensorrt_rtx"):
+        trtnet.build(recorded(), provider="tensorrt_rtx")

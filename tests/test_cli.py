@@ -1,0 +1,440 @@
+"""The `trtnet` command: what it accepts, prints and writes, and how it fails."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import needs_rtx
+from typer.testing import CliRunner
+
+import trtnet
+from trtnet import Dim
+from trtnet.cli import app
+from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
+from trtnet.errors import ArgumentError
+
+NET = '''
+import trtnet
+from trtnet import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.first = nn.Linear(3, width)
+        self.last = nn.Linear(width, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x))
+
+class Two(nn.Module):
+    def forward(self, a, b):
+        return {"sum": a + b, "difference": a - b}
+
+def wide():
+    return Net(width=8)
+
+def half(x):
+    return x * 0.5
+
+class Broken(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        raise RuntimeError("no such kind: " + kind)
+
+class Mismatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.layer(x)  # x has 3
+
+class Crashes(nn.Module):
+    def forward(self, x):
+        return [][0]
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+def call(*arguments):
+    """Exit code, and what was printed to stdout and stderr, on one line each where the terminal is narrow."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def fails(*arguments):
+    code, _, text = call(*arguments)
+    assert code == 1
+    assert text.startswith("error: ")
+    assert "Traceback" not in text
+    return text
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+def test_real_process(tmp_path):
+    run = subprocess.run([sys.executable, "-m", "trtnet", "--version"], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, f"trtnet {trtnet.__version__}", "")
+
+
+def test_real_process_error_in_ascii(tmp_path):
+    """No traceback, exit code 1, and no crash where the terminal knows ASCII only."""
+    (tmp_path / "net.py").write_text(NET)
+    run = subprocess.run(
+        [sys.executable, "-m", "trtnet", "summary", str(tmp_path / "net.py:Nett"), "--input", "x=1x3"],
+        capture_output=True, text=True, cwd=Path(__file__).parents[1], env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert "did you mean" in run.stderr
+    assert "net.py:Net?" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "summary", "build", "run", "doctor"])
+def test_every_command_teaches_by_example(command):
+    code, text, _ = call(command, "--help")
+    assert code == 0
+    assert f"Example: trtnet {command}" in re.sub(r"\s+", " ", text)
+
+
+def test_help_lists_the_commands():
+    code, text, _ = call("--help")
+    assert code == 0
+    for command in ("demo", "summary", "build", "run", "doctor"):
+        assert re.search(rf"\b{command}\b", text)
+
+
+# --- summary and MODEL ------------------------------------------------------------------------------------------------
+
+
+def test_summary(folder):
+    code, text, _ = call("summary", "net.py:Net", "--input", "x=batch=1..8..64x3", "--arg", "width=5")
+    assert code == 0
+    assert "(batch, 2)" in text
+    assert "batch: 1 to 64, best at 8" in text
+    assert "32 parameters" in text  # 3·5 + 5 + 5·2 + 2
+
+
+def test_summary_of_lenet():
+    code, text, _ = call("summary", Path(__file__).parents[1] / "models" / "lenet.py", "-i", "image=1x1x28x28")
+    assert code == 0
+    assert "431,080 parameters" in text
+
+
+def test_a_function_is_a_factory_or_the_network_itself(folder):
+    assert "50 parameters" in call("summary", "net.py:wide", "-i", "x=1x3")[1]  # 3·8 + 8 + 8·2 + 2
+    code, text, _ = call("summary", "net.py:half", "-i", "x=1x3")
+    assert code == 0
+    assert text.startswith("half")
+
+
+def test_model_from_a_package(folder):
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "__init__.py").write_text("")
+    (folder / "mypackage" / "inner.py").write_text("from .other import *\n" + NET)
+    (folder / "mypackage" / "other.py").write_text("")
+    code, text, _ = call("summary", "mypackage.inner:Net", "-i", "x=1x3")
+    assert code == 0
+    assert "Net" in text
+
+
+def test_model_imports_its_neighbours(folder):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "helper_of_model.py").write_text("width = 7")
+    (folder / "deep" / "m.py").write_text(NET.replace("width=4", "width=helper_of_model.width") .replace("import trtnet\n", "import trtnet, helper_of_model\n", 1))
+    code, text, _ = call("summary", "deep/m.py:Net", "-i", "x=1x3")
+    assert code == 0
+    assert "44 parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("nett.py:Net", ["there is no file nett.py", "did you mean net.py?"]),
+        ("net.py:Ne", ["net.py has no Ne", "expected: one of Net, Two", "did you mean net.py:Net?"]),
+        ("net.py", ["which class of net.py", "Net, Two", "write net.py:"]),
+        ("no_such_package_here:Net", ["ModuleNotFoundError", "pip install no_such_package_here"]),
+        ("what is this", ["neither a Python file nor a module", "models/lenet.py:LeNet"]),
+        ("net.py:NET_NAME", ["net.py has no NET_NAME"]),
+    ],
+)
+def test_bad_model(folder, model, expected):
+    text = fails("summary", model, "--input", "x=1x3")
+    for part in expected:
+        assert part in text
+
+
+def test_errors_in_the_users_file_name_its_line(folder):
+    def line(part):
+        return next(i for i, row in enumerate(NET.splitlines(), 1) if part in row)
+
+    text = fails("summary", "net.py:Mismatch", "-i", "x=1x3")
+    assert f"net.py:{line('# x has 3')}, in forward" in text
+    assert "^^^" in text or sys.version_info < (3, 11)
+    text = fails("summary", "net.py:Broken", "-i", "x=1x3", "-a", "kind=odd")
+    assert "Broken(kind='odd') raised RuntimeError" in text
+    assert "no such kind: odd" in text
+    assert f"net.py:{line('no such kind')}, in __init__" in text
+    text = fails("summary", "net.py:Crashes", "-i", "x=1x3")
+    assert f"net.py:{line('[][0]')}, in forward" in text
+    text = fails("summary", "net.py:Broken", "-i", "x=1x3")
+    assert "missing 1 required positional argument: 'kind'" in text
+    assert "--arg name=value" in text
+    (folder / "bad.py").write_text("x = 1\nimport no_such_module_at_all\n")
+    text = fails("summary", "bad.py:Net", "-i", "x=1x3")
+    assert "bad.py:2" in text
+    assert "pip install no_such_module_at_all" in text
+    (folder / "syntax.py").write_text("def f(:\n")
+    assert "SyntaxError" in fails("summary", "syntax.py:Net", "-i", "x=1x3")
+
+
+def test_errors_without_a_line_of_the_users_name_none(folder):
+    assert "  at:" not in fails("summary", "net.py:Net")
+
+
+def test_missing_and_unknown_inputs(folder):
+    text = fails("summary", "net.py:Two", "--input", "a=2x3")
+    assert "Two needs other inputs" in text
+    assert "--input a=... --input b=..." in text
+    assert "found:    a, c" in fails("summary", "net.py:Two", "-i", "a=2x3", "-i", "c=2x3")
+
+
+def test_torch_modules_are_told_apart(folder):
+    pytest.importorskip("torch")
+    (folder / "t.py").write_text("import torch\nclass T(torch.nn.Module):\n    pass\n")
+    assert "swap the file's imports" in fails("summary", "t.py:T", "-i", "x=1x3")
+
+
+def test_traceback_on_demand(folder):
+    with pytest.raises(trtnet.TrtnetError):
+        call("summary", "net.py:Nett", "-i", "x=1x3", "--traceback")
+    result = CliRunner().invoke(app, ["summary", "net.py:Nett"], env={"TRTNET_TRACEBACK": "1"})
+    assert isinstance(result.exception, trtnet.TrtnetError)
+
+
+# --- --input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "dtype"),
+    [
+        ("x=1x3x224x224", (1, 3, 224, 224), "float32"),
+        ("x=1,3", (1, 3), "float32"),
+        ("x=7", (7,), "float32"),
+        ("x=scalar:int64", (), "int64"),
+        ("x=1x77:int64", (1, 77), "int64"),
+        ("x=2x3:half", (2, 3), "float16"),
+        ("x=batch=1..8..64x1x28x28", (Dim("batch", 1, 8, 64), 1, 28, 28), "float32"),
+        ("x=batch=1..64x3", (Dim("batch", 1, None, 64), 3), "float32"),
+        ("x=1x3xheight=32..256..512/32xwidth=32..512/32", (1, 3, Dim("height", 32, 256, 512, 32), Dim("width", 32, None, 512, 32)), "float32"),
+        ("x=max=1..4,max", (Dim("max", 1, None, 4),) * 2, "float32"),
+    ],
+)
+def test_shapes(text, shape, dtype):
+    found = parse_inputs([text])["x"]
+    assert tuple(found.shape) == shape
+    assert found.dtype.name == dtype
+
+
+def test_the_same_size_again_by_name():
+    found = parse_inputs(["tokens=batch,77:int64", "image=batch=1..8..64x3"])
+    assert found["tokens"].shape[0] == found["image"].shape[0] == Dim("batch", 1, 8, 64)
+    assert list(found) == ["tokens", "image"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["x"], "cannot be read"),
+        (["x="], "cannot be read"),
+        (["3=1x3"], "cannot be read"),
+        (["x=1xthree"], "the size 'three' cannot be read"),
+        (["x=1x-3"], "cannot be read"),
+        (["x=batch,3"], "'batch' cannot be read(.|\n)*batch=1..8..64"),
+        (["x=3", "x=4"], "names 'x' twice"),
+        (["x=n=1..4,3", "y=n=1..5,3"], "has two ranges"),
+        (["x=n=9..4,3"], "n"),
+        (["x=3:float99"], "no element type"),
+        (["x=3:float64"], "TensorRT has no float64"),
+    ],
+)
+def test_bad_shapes(texts, message):
+    with pytest.raises(trtnet.TrtnetError) as caught:
+        parse_inputs(texts)
+    assert re.search(message, str(caught.value))
+
+
+def test_drives_are_no_dtypes():
+    assert split_dtype(r"C:\data\x.npy") == (r"C:\data\x.npy", "")
+    assert split_dtype(r"C:\data\x.npy:float32") == (r"C:\data\x.npy", "float32")
+
+
+def test_arguments():
+    assert parse_arguments(["a=3", "b=(1, 2)", "c=relu", "d=None", "e=x=y"]) == {"a": 3, "b": (1, 2), "c": "relu", "d": None, "e": "x=y"}
+
+
+@pytest.mark.parametrize(("text", "count"), [(None, None), ("1024", 1024), ("256M", 2**28), ("1GiB", 2**30), ("1.5k", 1536)])
+def test_bytes(text, count):
+    assert parse_bytes(text) == count
+
+
+def test_bad_bytes():
+    with pytest.raises(ArgumentError, match="--workspace lots is no size"):
+        parse_bytes("lots")
+
+
+# --- build ------------------------------------------------------------------------------------------------------------
+
+
+def test_build(folder):
+    needs_rtx()
+    trtnet.cli.model.load_module("net.py").Net().save_weights("net.safetensors")
+    code, text, notes = call(
+        "build", "net.py:Net", "-w", "net.safetensors", "-i", "x=batch=1..4x3", "-o", "net.fp32.engine", "-t", "sm86", "-t", "sm120",
+        "--level", 0, "--workspace", "64M",
+    )  # fmt: skip
+    assert code == 0
+    assert "note" not in notes
+    plan = (folder / "net.fp32.engine").read_bytes()
+    assert f"{len(plan):,} bytes for sm86, sm120" in text
+    manifest = json.loads((folder / "net.fp32.engine.json").read_text())
+    assert manifest["targets"] == ["sm86", "sm120"]
+
+
+def test_build_refittable_under_its_own_name(folder):
+    needs_rtx()
+    code, text, notes = call("build", "net.py:Net", "-i", "x=1x3", "-t", "sm86", "--refit", "--level", 0)
+    assert code == 0
+    assert "random initial values" in notes
+    assert "net.fp32.engine.safetensors" in text
+    assert {p.name for p in folder.glob("net.fp32*")} == {"net.fp32.engine", "net.fp32.engine.json", "net.fp32.engine.safetensors"}
+
+
+def test_build_errors(folder):
+    text = fails("build", "net.py:Net", "-i", "x=1x3", "-o", "net.plan")
+    assert "remedy:   -o net.engine" in text
+    assert "there is no folder" in fails("build", "net.py:Net", "-i", "x=1x3", "-o", "nowhere/net.engine")
+    needs_rtx()
+    assert "sm86" in fails("build", "net.py:Net", "-i", "x=1x3", "-t", "sm999")
+    assert "exactly one target" in fails("build", "net.py:Net", "-i", "x=1x3", "-t", "sm86", "-t", "sm89", "--refit")
+    assert not list(folder.glob("*.engine*"))
+    assert call("build", "net.py:Net", "-i", "x=1x3", "--level", 9)[0] == 2
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arrays(folder):
+    pytest.importorskip("torch")
+    values = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((2, 3), np.float32)}
+    for name, value in values.items():
+        np.save(f"{name}.npy", value)
+    np.savez("both.npz", **values)
+    return values
+
+
+def test_run(arrays, folder):
+    code, text, _ = call("run", "net.py:Two", "-i", "a=a.npy", "-i", "b=b.npy", "-o", "out.npz", "--reference")
+    assert code == 0
+    with np.load("out.npz") as kept:
+        np.testing.assert_array_equal(kept["sum"], arrays["a"] + arrays["b"])
+        np.testing.assert_array_equal(kept["difference"], arrays["a"] - arrays["b"])
+    assert re.search(r"sum +\(2, 3\) +float32 +1 +3.5 +6", text)
+    assert re.search(r"1 +2: 6 +1: 5 +0: 4", text)  # the largest of row 1
+
+
+def test_run_from_one_file_into_a_folder(arrays, folder):
+    code, *_ = call("run", "net.py:Two", "-i", "both.npz", "-o", "results", "--reference")
+    assert code == 0
+    assert {p.name for p in (folder / "results").iterdir()} == {"sum.npy", "difference.npy"}
+    np.testing.assert_array_equal(np.load("results/sum.npy"), arrays["a"] + arrays["b"])
+
+
+def test_run_with_weights_in_float64(arrays, folder):
+    net = trtnet.cli.model.load_module("net.py").Net()
+    net.save_weights("net.safetensors")
+    w = {name: value.astype(np.float64) for name, value in net.state_dict().items()}
+    expected = (arrays["a"] @ w["first.weight"].T + w["first.bias"]) @ w["last.weight"].T + w["last.bias"]
+    code, text, notes = call("run", "net.py:Net", "-w", "net.safetensors", "-i", "x=a.npy", "--dtype", "float64", "-o", "y.npy")
+    assert code == 0
+    assert notes == ""
+    np.testing.assert_array_equal(np.load("y.npy"), expected.astype(np.float32))
+
+
+def test_run_says_that_it_falls_back(arrays):
+    code, _, notes = call("run", "net.py:half", "-i", "x=a.npy")
+    assert code == 0
+    if trtnet.provider.can_execute() is not None:
+        assert notes.startswith("note: no TensorRT can run here")
+        assert notes.count("\n") == 1
+
+
+def test_run_errors(arrays, folder):
+    np.save("double.npy", np.zeros((2, 3)))
+    assert "--input x=FILE:float32" in fails("run", "net.py:half", "-i", "x=double.npy")
+    assert call("run", "net.py:half", "-i", "x=double.npy:float32", "--reference")[0] == 0
+    assert "did you mean a.npy" in fails("run", "net.py:half", "-i", "x=aa.npy")
+    Path("cut.npy").write_bytes(Path("a.npy").read_bytes()[:100])
+    assert "cut.npy cannot be read" in fails("run", "net.py:half", "-i", "x=cut.npy")
+    assert "holds several arrays" in fails("run", "net.py:half", "-i", "x=both.npz")
+    assert "-o out.npz" in fails("run", "net.py:half", "-i", "x=a.npy", "-o", "out.csv")
+    text = fails("run", "net.py:Two", "-i", "both.npz", "-o", "out.npy", "--reference")
+    assert "one .npy file holds one output" in text
+    assert not list(folder.glob("*out.npy*"))
+
+
+def test_pickled_arrays_are_refused(folder):
+    np.save("evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(trtnet.TrtnetError, match="cannot be read"):
+        read_arrays(["x=evil.npy"])
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+
+def test_doctor():
+    code, text, _ = call("doctor")
+    assert code == 0
+    for part in ("This machine", "Python", "Packages", f"numpy +{re.escape(np.__version__)}", "What works here"):
+        assert re.search(part, text)
+
+
+def test_doctor_survives_whatever_is_missing(monkeypatch):
+    """No package, no driver, and a tool that fails: it still reports, and says what to install."""
+    from trtnet import doctor, provider
+
+    real = __import__("importlib").import_module
+
+    def nothing(name, *rest):
+        if name.partition(".")[0] in ("torch", "tensorrt", "tensorrt_rtx", "sklearn", "PIL"):
+            raise OSError(f"lib{name}.so: cannot open shared object file")
+        return real(name, *rest)
+
+    provider.load.cache_clear()
+    monkeypatch.setattr("importlib.import_module", nothing)
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: (_ for _ in ()).throw(RuntimeError(name)))
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/no/such/nvidia-smi")
+    try:
+        code, text, _ = call("doctor")
+    finally:
+        provider.load.cache_clear()
+    assert code == 0
+    assert text.count("not installed") == len(doctor.PACKAGES)
+    assert "pip install 'trtnet[torch]'" in text
+    assert "pip install 'trtnet[demo]'" in text
+    assert "cannot open shared object file" in text

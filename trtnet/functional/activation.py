@@ -1,0 +1,271 @@
+"""Activation functions, as in torch.nn.functional."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import format_shape
+from ..errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph import emit, recorder_constant
+from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
+from ..tensor import Tensor
+from .arithmetic import mul, sub
+from .comparison import gt, le, where
+from .concrete import erf, floats, quiet, sigmoid as _sigmoid
+from .dispatch import is_scalar, operation, scalar, tensor
+from .inplace import in_place, install, rebind
+from .math import abs
+
+_IN_PLACE = (
+    "celu", "elu", "hardtanh", "leaky_relu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "tanh", "threshold",
+)  # fmt: skip
+__all__ = [
+    "celu", "elu", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid",
+    "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", *(f"{name}_" for name in _IN_PLACE),
+]  # fmt: skip
+
+
+def _numpy(function: Any) -> Any:
+    """On NumPy arrays: floats in, and `inplace` at the end of the arguments writes into the input."""
+
+    def call(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+        count = function.__code__.co_argcount - 1
+        if len(args) > count:
+            inplace, args = args[count], args[:count]
+        result = function(floats(input)[0], *args, **kwargs)
+        if not inplace:
+            return result.astype(floats(input)[0].dtype, copy=False)
+        input[...] = result
+        return input
+
+    return quiet(call)
+
+
+def _layer(input: Any, type: str, alpha: float = 0.0, beta: float = 0.0, inplace: bool = False) -> Tensor:
+    result = emit(Activation((tensor(input),), type, alpha, beta))
+    return rebind(input, result) if inplace else result
+
+
+def _done(input: Any, result: Tensor, inplace: bool) -> Tensor:
+    return rebind(input, result) if inplace else result
+
+
+@operation(quiet(lambda input, inplace=False: np.maximum(input, 0, out=input if inplace else None)), method=True)
+def relu(input: Any, inplace: bool = False) -> Tensor:
+    """max(0, x)."""
+    result = emit(Activation((tensor(input),), "RELU"))
+    return rebind(input, result) if inplace else result
+
+
+@operation(_numpy(lambda x: np.clip(x, 0, 6)))
+def relu6(input: Any, inplace: bool = False) -> Tensor:
+    """min(max(0, x), 6)."""
+    return _layer(input, "CLIP", 0.0, 6.0, inplace)
+
+
+@operation(_numpy(lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val)))
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """The input held between `min_val` and `max_val`."""
+    if min_val > max_val:
+        raise ArgumentError("min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}")
+    return _layer(input, "CLIP", float(min_val), float(max_val), inplace)
+
+
+@operation(_numpy(_sigmoid), method=True)
+def sigmoid(input: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return emit(Activation((tensor(input),), "SIGMOID"))
+
+
+@operation(_numpy(np.tanh), method=True)
+def tanh(input: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return emit(Activation((tensor(input),), "TANH"))
+
+
+@operation(_numpy(lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope)))
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    return _layer(input, "LEAKY_RELU", float(negative_slope), 0.0, inplace)
+
+
+@operation(_numpy(lambda x, lower=1 / 8, upper=1 / 3, training=False: np.where(x > 0, x, x * ((lower + upper) / 2))))
+def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+    """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises."""
+    if training:
+        raise UnsupportedError("random slopes are for training", remedy="training=False gives their mean, as in eval()")
+    return _layer(input, "LEAKY_RELU", (lower + upper) / 2, 0.0, inplace)
+
+
+def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    return np.where(x > 0, x, np.asarray(alpha, x.dtype) * np.expm1(np.minimum(x, 0)))
+
+
+@operation(_numpy(_elu))
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    return _layer(input, "ELU", float(alpha), 0.0, inplace)
+
+
+@operation(_numpy(lambda x: SELU_BETA * _elu(x, SELU_ALPHA)))
+def selu(input: Any, inplace: bool = False) -> Tensor:
+    """1.0507 * x where x > 0, else 1.0507 * 1.6733 * (exp(x) - 1)."""
+    return _layer(input, "SELU", SELU_ALPHA, SELU_BETA, inplace)
+
+
+@operation(_numpy(lambda x, alpha=1.0: alpha * _elu(x / alpha)))
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 1:
+        return _layer(input, "ELU", 1.0, 0.0, inplace)
+    return _done(input, mul(_layer(mul(input, 1 / alpha), "ELU", 1.0), alpha), inplace)
+
+
+def _gelu_numpy(x: np.ndarray, approximate: str = "none") -> np.ndarray:
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + erf(x * 0.5**0.5))
+
+
+@operation(lambda input, *, approximate="none": _numpy(_gelu_numpy)(input, approximate))
+def gelu(input: Any, *, approximate: str = "none") -> Tensor:
+    """x * Phi(x) with the error function, or `approximate="tanh"`."""
+    if approximate not in ("none", "tanh"):
+        raise ArgumentError("there is no such approximation", expected="'none' or 'tanh'", found=repr(approximate))
+    return _layer(input, "GELU_TANH" if approximate == "tanh" else "GELU_ERF")
+
+
+@operation(_numpy(lambda x: x * _sigmoid(x)))
+def silu(input: Any, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x), also called swish."""
+    x = tensor(input)
+    return _done(input, mul(x, _layer(x, "SIGMOID")), inplace)
+
+
+@operation(_numpy(lambda x: x * np.tanh(np.logaddexp(x, np.asarray(0, x.dtype)))))
+def mish(input: Any, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x))."""
+    x = tensor(input)
+    return _done(input, mul(x, _layer(_layer(x, "SOFTPLUS", 1.0, 1.0), "TANH")), inplace)
+
+
+def _softplus_numpy(x: np.ndarray, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
+    return np.where(x * beta > threshold, x, np.logaddexp(x * beta, np.asarray(0, x.dtype)) / beta)
+
+
+@operation(_numpy(_softplus_numpy))
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+    x = tensor(input)
+    smooth = _layer(x, "SOFTPLUS", 1 / beta, float(beta))
+    return where(gt(x, threshold / beta) if beta > 0 else gt(mul(x, beta), threshold), x, smooth)
+
+
+@operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))))
+def logsigmoid(input: Any) -> Tensor:
+    """log(sigmoid(x))."""
+    return _layer(input, "SOFTPLUS", -1.0, -1.0)
+
+
+@operation(_numpy(lambda x: x / (1 + np.abs(x))))
+def softsign(input: Any) -> Tensor:
+    """x / (1 + |x|)."""
+    return _layer(input, "SOFTSIGN")
+
+
+@operation(_numpy(lambda x: x - np.tanh(x)))
+def tanhshrink(input: Any) -> Tensor:
+    """x - tanh(x)."""
+    x = tensor(input)
+    return sub(x, _layer(x, "TANH"))
+
+
+@operation(_numpy(lambda x: np.clip(x + 3, 0, 6) / 6))
+def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
+    """min(max(0, x / 6 + 1 / 2), 1)."""
+    return _layer(input, "HARD_SIGMOID", 1 / 6, 0.5, inplace)
+
+
+@operation(_numpy(lambda x: x * np.clip(x + 3, 0, 6) / 6))
+def hardswish(input: Any, inplace: bool = False) -> Tensor:
+    """x * hardsigmoid(x)."""
+    x = tensor(input)
+    return _done(input, mul(x, _layer(x, "HARD_SIGMOID", 1 / 6, 0.5)), inplace)
+
+
+@operation(_numpy(lambda x, lambd=0.5: np.where(np.abs(x) <= lambd, 0, x)), method=True)
+def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    x = tensor(input)
+    return where(le(abs(x), lambd), 0.0, x)
+
+
+@operation(_numpy(lambda x, lambd=0.5: x - np.clip(x, -lambd, lambd)))
+def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """x - lambd above lambd, x + lambd below -lambd, else 0."""
+    if lambd < 0:
+        raise ArgumentError("lambd must not be negative", expected=">= 0", found=lambd)
+    x = tensor(input)
+    return sub(x, _layer(x, "CLIP", -float(lambd), float(lambd)))
+
+
+@operation(_numpy(lambda x, threshold, value: np.where(x <= threshold, value, x)))
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    if value == 0:
+        return _layer(input, "THRESHOLDED_RELU", float(threshold), 0.0, inplace)
+    x = tensor(input)
+    return _done(input, where(le(x, threshold), value, x), inplace)
+
+
+@operation(quiet(lambda input, weight: _prelu_numpy(input, weight)), method=True)
+def prelu(input: Any, weight: Any) -> Tensor:
+    """x where x >= 0, else weight * x. The weight has one element, or one for each channel (dimension 1)."""
+    x, rank = tensor(input), len(input.shape)
+    return emit(ParametricReLU((x, _slopes(x, weight, rank))))
+
+
+def _slopes(x: Any, weight: Any, rank: int) -> Tensor:
+    if is_scalar(weight):
+        return scalar(weight, x.dtype, rank)
+    shape = _prelu_shape(x.shape, weight.shape)
+    return weight.reshape(shape) if type(weight) is Tensor else recorder_constant(weight, shape)  # type: ignore[attr-defined]
+
+
+def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:
+    count = weight[0] if len(weight) == 1 else 1 if len(weight) == 0 else None
+    channels = shape[1] if len(shape) > 1 else 1
+    if count is None or count not in (1, channels):
+        raise ShapeError(
+            "the weight of prelu does not fit its input", expected=f"(1,) or ({channels},)", found=format_shape(weight),
+            remedy="nn.PReLU(num_parameters) takes 1 or the number of channels",
+        )
+    return tuple(count if axis == 1 else 1 for axis in range(len(shape))) if len(shape) > 1 else (1,) * len(shape)
+
+
+def _prelu_numpy(x: np.ndarray, weight: Any) -> np.ndarray:
+    slope = np.asarray(weight, x.dtype)
+    return np.where(x >= 0, x, x * slope.reshape(_prelu_shape(x.shape, slope.shape)))
+
+
+@operation(quiet(lambda input, dim=-1: _glu_numpy(*np.split(input, 2, dim))))
+def glu(input: Any, dim: int = -1) -> Tensor:
+    """a * sigmoid(b), of the two halves of dimension `dim`."""
+    x = tensor(input)
+    size = x.shape[dim]
+    if isinstance(size, int) and size % 2:
+        raise ShapeError("glu halves a dimension", expected="an even size", found=f"{size} in {format_shape(x.shape)}")
+    a, b = x.chunk(2, dim)  # type: ignore[attr-defined]
+    return mul(a, sigmoid(b))
+
+
+def _glu_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a * _sigmoid(b)
+
+
+install({"relu": relu, "sigmoid": sigmoid, "tanh": tanh})
+for _name in _IN_PLACE:
+    globals()[f"{_name}_"] = in_place(globals()[_name], f"{_name}_")

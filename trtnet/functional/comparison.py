@@ -1,0 +1,383 @@
+"""Comparisons, logic, and the choice between values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import format_shape
+from ..errors import DtypeError, UnsupportedError
+from ..graph import emit
+from ..layers.activation import Activation
+from ..layers.elementwise import ElementWise, Select, Unary
+from ..tensor import Array, Tensor
+from .arithmetic import apply_unary, maximum, minimum, number
+from .concrete import binary, category, promoted, quiet
+from .dispatch import is_scalar, operation, pair, scalar, tensor, with_rank
+from .inplace import install, install_operators
+
+__all__ = [
+    "allclose", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "clamp", "clamp_max", "clamp_min", "clip",
+    "eq", "equal", "ge", "greater", "greater_equal", "gt", "isclose", "isfinite", "isinf", "isnan", "isneginf",
+    "isposinf", "le", "less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "lt",
+    "masked_fill", "nan_to_num", "ne", "not_equal", "where",
+]  # fmt: skip
+
+
+def _binary(op: str, a: Tensor, b: Tensor) -> Tensor:
+    return emit(ElementWise((a, b), op))
+
+
+def _not(value: Tensor) -> Tensor:
+    return emit(Unary((value,), "NOT"))
+
+
+# --- comparisons ------------------------------------------------------------------------------------------------------
+
+
+@operation(binary(np.equal), method=True)
+def eq(input: Any, other: Any) -> Tensor:
+    """input == other, broadcast; bool."""
+    return _binary("EQUAL", *pair("eq", input, other))
+
+
+@operation(binary(np.not_equal), method=("ne", "not_equal"))
+def ne(input: Any, other: Any) -> Tensor:
+    """input != other, broadcast; bool. NaN differs from everything."""
+    return _not(_binary("EQUAL", *pair("ne", input, other)))
+
+
+def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor:
+    a, b = pair(name, input, other)
+    if a.dtype is dtypes.bool_:
+        small, large = (a, b) if op == "LESS" else (b, a)
+        return _binary("OR" if or_equal else "AND", _not(small), large)
+    if not or_equal:
+        return _binary(op, a, b)
+    if not a.dtype.is_floating_point:
+        return _not(_binary("LESS" if op == "GREATER" else "GREATER", a, b))
+    return _binary("OR", _binary(op, a, b), _binary("EQUAL", a, b))  # not less is no answer for NaN
+
+
+@operation(binary(np.less), method=("lt", "less"))
+def lt(input: Any, other: Any) -> Tensor:
+    """input < other, broadcast; bool."""
+    return _order("LESS", "lt", input, other, False)
+
+
+@operation(binary(np.less_equal), method=("le", "less_equal"))
+def le(input: Any, other: Any) -> Tensor:
+    """input <= other, broadcast; bool. False for NaN."""
+    return _order("LESS", "le", input, other, True)
+
+
+@operation(binary(np.greater), method=("gt", "greater"))
+def gt(input: Any, other: Any) -> Tensor:
+    """input > other, broadcast; bool."""
+    return _order("GREATER", "gt", input, other, False)
+
+
+@operation(binary(np.greater_equal), method=("ge", "greater_equal"))
+def ge(input: Any, other: Any) -> Tensor:
+    """input >= other, broadcast; bool. False for NaN."""
+    return _order("GREATER", "ge", input, other, True)
+
+
+not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
+
+
+@operation(np.isnan, method=True)
+def isnan(input: Any) -> Tensor:
+    """Where the input is NaN; bool."""
+    x = tensor(input)
+    return apply_unary("ISNAN", x) if x.dtype.is_floating_point else ne(x, x)
+
+
+@operation(np.isinf, method=True)
+def isinf(input: Any) -> Tensor:
+    """Where the input is infinite; bool."""
+    x = tensor(input)
+    return apply_unary("ISINF", x) if x.dtype.is_floating_point else ne(x, x)
+
+
+@operation(np.isfinite, method=True)
+def isfinite(input: Any) -> Tensor:
+    """Where the input is neither infinite nor NaN; bool."""
+    x = tensor(input)
+    return lt(apply_unary("ABS", x), float("inf")) if x.dtype.is_floating_point else eq(x, x)
+
+
+@operation(lambda input: np.asarray(input) == np.inf, method=True)
+def isposinf(input: Any) -> Tensor:
+    """Where the input is +infinity; bool."""
+    return eq(input, float("inf"))
+
+
+@operation(lambda input: np.asarray(input) == -np.inf, method=True)
+def isneginf(input: Any) -> Tensor:
+    """Where the input is -infinity; bool."""
+    return eq(input, float("-inf"))
+
+
+def _isclose_numpy(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
+    return np.isclose(*promoted(input, other), rtol, atol, equal_nan)
+
+
+@operation(quiet(_isclose_numpy), method=True)
+def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """|input - other| <= atol + rtol * |other|, or both equal; bool."""
+    a, b = pair("isclose", input, other)
+    from .arithmetic import add, mul, sub
+    from .math import abs
+
+    difference = abs(sub(a, b))
+    near = logical_and(isfinite(difference), le(difference, add(mul(abs(b), rtol), atol)))
+    close = logical_or(near, eq(a, b))
+    return logical_or(close, logical_and(isnan(a), isnan(b))) if equal_nan else close
+
+
+@operation(quiet(lambda *a, **k: bool(_isclose_numpy(*a, **k).all())), method=True)
+def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether two concrete arrays are close; a Python bool."""
+    raise UnsupportedError("allclose gives a Python bool", remedy="trtnet.isclose(a, b).all() gives a tensor")
+
+
+@operation(lambda input, other: bool(np.array_equal(input, other)), method=True)
+def equal(input: Any, other: Any) -> bool:
+    """Whether two concrete arrays have the same shape and elements; a Python bool."""
+    raise UnsupportedError("equal gives a Python bool", remedy="(a == b).all() gives a tensor")
+
+
+# --- logic ------------------------------------------------------------------------------------------------------------
+
+
+def _as_bool(value: Any) -> Any:
+    if is_scalar(value):
+        return bool(number(value))
+    value = tensor(value)
+    return value if value.dtype is dtypes.bool_ else ne(value, 0)
+
+
+@operation(np.logical_not, method=True)
+def logical_not(input: Any) -> Tensor:
+    """Where the input is False or zero; bool."""
+    x = tensor(input)
+    return _not(x) if x.dtype is dtypes.bool_ else eq(x, 0)
+
+
+def _logical(op: str, a: Any, b: Any) -> Tensor:
+    return _binary(op, *pair("logical_" + op.lower(), _as_bool(a), _as_bool(b)))
+
+
+@operation(np.logical_and, method=True)
+def logical_and(input: Any, other: Any) -> Tensor:
+    """Where both are True or not zero; bool."""
+    return _logical("AND", input, other)
+
+
+@operation(np.logical_or, method=True)
+def logical_or(input: Any, other: Any) -> Tensor:
+    """Where one is True or not zero; bool."""
+    return _logical("OR", input, other)
+
+
+@operation(np.logical_xor, method=True)
+def logical_xor(input: Any, other: Any) -> Tensor:
+    """Where just one is True or not zero; bool."""
+    return _logical("XOR", input, other)
+
+
+def _bitwise(op: str, input: Any, other: Any) -> Tensor:
+    a, b = pair("bitwise_" + op.lower(), input, other)
+    if a.dtype is not dtypes.bool_:
+        raise UnsupportedError(
+            f"TensorRT has no bitwise {op} of numbers", expected="two bool tensors", found=f"{a.dtype} {format_shape(a.shape)}",
+            remedy="compare first (x != 0), or use + * // % with powers of two",
+        )
+    return _binary(op, a, b)
+
+
+@operation(binary(np.bitwise_and), method=True)
+def bitwise_and(input: Any, other: Any) -> Tensor:
+    """input & other, of bool tensors."""
+    return _bitwise("AND", input, other)
+
+
+@operation(binary(np.bitwise_or), method=True)
+def bitwise_or(input: Any, other: Any) -> Tensor:
+    """input | other, of bool tensors."""
+    return _bitwise("OR", input, other)
+
+
+@operation(binary(np.bitwise_xor), method=True)
+def bitwise_xor(input: Any, other: Any) -> Tensor:
+    """input ^ other, of bool tensors."""
+    return _bitwise("XOR", input, other)
+
+
+@operation(np.invert, method=True)
+def bitwise_not(input: Any) -> Tensor:
+    """~input: of bools their NOT, of integers -1 - input."""
+    x = tensor(input)
+    if x.dtype is dtypes.bool_:
+        return _not(x)
+    if x.dtype.is_floating_point:
+        raise DtypeError("bitwise_not takes bool and integer tensors", found=repr(x), remedy="logical_not(x) is x == 0")
+    return _binary("SUB", scalar(-1, x.dtype, len(x.shape)), x)
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+
+
+def _where_numpy(condition: Any, input: Any, other: Any) -> np.ndarray:
+    return np.where(condition, *promoted(input, other))
+
+
+@operation(_where_numpy)
+def where(condition: Any, input: Any = None, other: Any = None) -> Tensor:
+    """`input` where the condition (bool) holds, else `other`; broadcast. Both have one dtype, or one is a number."""
+    if input is None or other is None:
+        raise UnsupportedError(
+            "where(condition) alone gives as many indices as there are True elements, which TensorRT cannot size",
+            remedy="where(condition, a, b), or multiply by the mask",
+        )
+    if is_scalar(input) and is_scalar(other):
+        dtype = dtypes.float32 if any(isinstance(number(v), float) for v in (input, other)) else dtypes.int64
+        if all(isinstance(number(v), (bool, np.bool_)) for v in (input, other)):
+            dtype = dtypes.bool_
+        a, b = (scalar(v, dtype, 0) if len(condition.shape) == 0 else scalar(v, dtype, len(condition.shape)) for v in (input, other))
+    else:
+        a, b = pair("where", input, other)
+    return _select(condition, a, b)
+
+
+def _select(condition: Any, a: Tensor, b: Tensor) -> Tensor:
+    condition = tensor(condition)
+    rank = max(len(condition.shape), len(a.shape))
+    return emit(Select((with_rank(condition, rank), with_rank(a, rank), with_rank(b, rank))))
+
+
+def _where_method(self: Any, condition: Any, other: Any) -> Tensor:
+    """`self` where the condition holds, else `other`."""
+    return where(condition, self, other)
+
+
+Tensor.where = _where_method  # type: ignore[attr-defined]
+
+
+def _masked_fill_numpy(input: Any, mask: Any, value: Any) -> np.ndarray:
+    return np.where(mask, np.asarray(value).astype(input.dtype), input)
+
+
+@operation(quiet(_masked_fill_numpy), method=True)
+def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
+    """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input."""
+    x, filler = pair("masked_fill", input, value)
+    return _select(mask, filler, x)
+
+
+def _clamp_numpy(input: Any, min: Any = None, max: Any = None) -> np.ndarray:
+    low, high = (None if v is None else np.asarray(v) for v in (min, max))
+    arrays = promoted(input, *(v if v.ndim else v.item() for v in (low, high) if v is not None))
+    result = arrays[0]
+    if low is not None:
+        result = np.maximum(result, arrays[1])
+    return result if high is None else np.minimum(result, arrays[-1])
+
+
+@operation(_clamp_numpy, method=("clamp", "clip"))
+def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
+    """The input held between `min` and `max`: numbers or tensors, either may be None. Where min > max, max."""
+    if min is None and max is None:
+        raise UnsupportedError("clamp needs a bound", expected="min, max or both", remedy="x.clamp(min=0)")
+    x = tensor(input)
+    low, high = number(min), number(max)
+    if low is not None and high is not None and low <= high and x.dtype.is_floating_point:
+        return emit(Activation((x,), "CLIP", float(low), float(high)))
+    if min is not None:
+        x = maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
+clip = clamp
+
+
+@operation(lambda input, min: _clamp_numpy(input, min), method=True)
+def clamp_min(input: Any, min: Any) -> Tensor:
+    """max(input, min)."""
+    return maximum(input, min)
+
+
+@operation(lambda input, max: _clamp_numpy(input, None, max), method=True)
+def clamp_max(input: Any, max: Any) -> Tensor:
+    """min(input, max)."""
+    return minimum(input, max)
+
+
+def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> np.ndarray:
+    if category(input.dtype) < 2:
+        return input
+    limits = dtypes_limits(input.dtype)
+    result = np.where(np.isnan(input), np.asarray(nan or 0.0, input.dtype), input)
+    result = np.where(input == np.inf, np.asarray(limits[1] if posinf is None else posinf, input.dtype), result)
+    return np.where(input == -np.inf, np.asarray(limits[0] if neginf is None else neginf, input.dtype), result)
+
+
+@operation(_nan_to_num_numpy, method=True)
+def nan_to_num(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
+    """NaN replaced by `nan`, infinities by `posinf` and `neginf`, the largest finite numbers of the dtype where None."""
+    x = tensor(input)
+    if not x.dtype.is_floating_point:
+        return x
+    low, high = dtypes_limits(x.dtype.numpy)
+    result = where(isnan(x), nan or 0.0, x)
+    if posinf is None and neginf is None:
+        return clamp(result, low, high)
+    result = where(isposinf(x), high if posinf is None else posinf, result)
+    return where(isneginf(x), low if neginf is None else neginf, result)
+
+
+def dtypes_limits(dtype: Any) -> tuple[float, float]:
+    """The smallest and the largest finite number of a floating-point NumPy dtype."""
+    from ml_dtypes import finfo
+
+    limits = finfo(dtype)
+    return float(limits.min), float(limits.max)
+
+
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+def _operand(value: Any) -> bool:
+    return isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray))
+
+
+def _equal(self: Any, other: Any) -> Any:
+    return eq(self, other) if _operand(other) else NotImplemented
+
+
+def _unequal(self: Any, other: Any) -> Any:
+    return ne(self, other) if _operand(other) else NotImplemented
+
+
+def _reflected(function: Any) -> Any:
+    return lambda self, other: function(other, self)
+
+
+Tensor.__eq__ = _equal  # type: ignore[assignment, method-assign]
+Tensor.__ne__ = _unequal  # type: ignore[assignment, method-assign]
+for _name, _function in (("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
+    setattr(Tensor, f"__{_name}__", _function)
+_OPERATORS = {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}
+for _name, _function in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__r{_name}__", _reflected(_function))
+Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+install_operators(_OPERATORS)
+install({
+    name: globals()[name]
+    for name in __all__
+    if name.startswith(("bitwise", "clamp", "logical")) or name in ("clip", "masked_fill", "nan_to_num")
+})  # fmt: skip

@@ -1,0 +1,187 @@
+"""Layers that pick elements by index, and put them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import dtypes
+from ..dims import Size, SizeLike, format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError
+from ..tensor import Tensor
+from .base import Layer, Output, require_equal
+from .shaping import MAX_RANK, check_movable
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+def _index(layer: Layer, position: int = 1) -> Tensor:
+    index = layer.inputs[position]
+    assert isinstance(index, Tensor)
+    if index.dtype not in (dtypes.int32, dtypes.int64):
+        raise DtypeError(
+            "indices are whole numbers", expected="int64 or int32", found=f"{index.dtype} {format_shape(index.shape)}",
+            remedy="convert them: index.long(); choose with trtnet.where(mask, a, b) where the index is a mask",
+        )
+    return index
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Gather(Layer):
+    """`add_gather_v2`: elements of the data (input 0) at the indices (input 1), which are not negative.
+
+    DEFAULT: whole slices along `axis`; the dimensions of the indices take its place. ELEMENT: one element for each
+    index, both of one rank. ND: the last dimension of the indices holds positions in the leading dimensions of the
+    data, after `num_elementwise_dims` that both have.
+    """
+
+    axis: int = 0
+    mode: str = "DEFAULT"
+    num_elementwise_dims: int = 0
+
+    kind: ClassVar[str] = "gather"
+
+    def infer(self) -> tuple[Output, ...]:
+        data, index = self.inputs[0], _index(self)
+        assert isinstance(data, Tensor)
+        check_movable("gather", data)
+        count = self.num_elementwise_dims
+        shape: Size
+        for axis in range(count):
+            require_equal(data.shape[axis], index.shape[axis], f"gather: sizes differ in dimension {axis}")
+        if self.mode == "DEFAULT":
+            if count > 1:
+                raise ArgumentError("num_elementwise_dims is 0 or 1 in mode DEFAULT", found=count)
+            shape = Size((*data.shape[: self.axis], *index.shape[count:], *data.shape[self.axis + 1 :]))
+        elif self.mode == "ELEMENT":
+            if len(data.shape) != len(index.shape):
+                raise ShapeError(
+                    "the data and the indices of a gather by element have one rank", expected=format_shape(data.shape),
+                    found=format_shape(index.shape),
+                )
+            shape = Size(index.shape)
+        elif self.mode == "ND":
+            depth = index.shape[-1]
+            if not isinstance(depth, int) or not 0 < depth <= len(data.shape) - count:
+                raise ShapeError(
+                    "the last dimension of the indices holds positions in the data",
+                    expected=f"1 to {len(data.shape) - count}", found=depth,
+                )
+            shape = Size((*index.shape[:-1], *data.shape[count + depth :]))
+        else:
+            raise ArgumentError("there is no such gather mode", expected="DEFAULT, ELEMENT or ND", found=self.mode)
+        if len(shape) > MAX_RANK:
+            raise ShapeError("TensorRT's tensors have at most 8 dimensions", found=format_shape(shape))
+        return ((shape, data.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        data, index = self.inputs
+        layer = lowering.network.add_gather_v2(lowering[data], lowering[index], lowering.enum("GatherMode", self.mode))
+        if layer is not None:
+            layer.axis = self.axis
+            if self.num_elementwise_dims:
+                layer.num_elementwise_dims = self.num_elementwise_dims
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, index = inputs
+        torch, count = run.torch, self.num_elementwise_dims
+        if self.mode == "ELEMENT":
+            return torch.gather(x, self.axis, index.long())
+        if self.mode == "DEFAULT" and count == 0:
+            if index.ndim == 1:
+                return x.index_select(self.axis, index)
+            shape = (*x.shape[: self.axis], *index.shape, *x.shape[self.axis + 1 :])
+            return x.index_select(self.axis, index.reshape(-1)).reshape(shape)
+        if self.mode == "DEFAULT":
+            return torch.stack([a.index_select(self.axis - 1, i.reshape(-1)).reshape(
+                *a.shape[: self.axis - 1], *i.shape, *a.shape[self.axis :]) for a, i in zip(x, index)])  # fmt: skip
+        rows = [
+            torch.arange(x.shape[axis], device=x.device).reshape(-1, *(1,) * (index.ndim - axis - 2)) for axis in range(count)
+        ]
+        return x[(*rows, *index.long().unbind(-1))]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Scatter(Layer):
+    """`add_scatter`: the data (input 0) with the updates (input 2) written at the indices (input 1).
+
+    ELEMENT: one update for each index, along `axis`. ND: the last dimension of the indices holds positions in the
+    leading dimensions of the data. Where two indices are the same, either update may stay.
+    """
+
+    axis: int = 0
+    mode: str = "ELEMENT"
+
+    kind: ClassVar[str] = "scatter"
+
+    def infer(self) -> tuple[Output, ...]:
+        data, index, updates = self.inputs[0], _index(self), self.inputs[2]
+        assert isinstance(data, Tensor) and isinstance(updates, Tensor)
+        check_movable("scatter", data)
+        if updates.dtype is not data.dtype:
+            raise DtypeError(
+                "a scatter writes values of the data's dtype", expected=data.dtype, found=updates.dtype,
+                remedy=f"convert them: .to(trtnet.{data.dtype})",
+            )
+        expected: tuple[SizeLike, ...]
+        if self.mode == "ELEMENT":
+            expected = tuple(index.shape)
+        elif self.mode == "ND":
+            depth = index.shape[-1]
+            if not isinstance(depth, int) or not 0 < depth <= len(data.shape):
+                raise ShapeError("the last dimension of the indices holds positions in the data", found=depth)
+            expected = (*index.shape[:-1], *data.shape[depth:])
+        else:
+            raise ArgumentError("there is no such scatter mode", expected="ELEMENT or ND", found=self.mode)
+        problem = f"the updates of a scatter do not fit: {format_shape(updates.shape)}, not {format_shape(expected)}"
+        if len(updates.shape) != len(expected) or (self.mode == "ELEMENT" and len(expected) != len(data.shape)):
+            raise ShapeError(problem, expected=format_shape(expected), found=format_shape(updates.shape))
+        for a, b in zip(updates.shape, expected):
+            require_equal(a, b, problem)
+        return ((data.shape, data.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        data, index, updates = (lowering[x] for x in self.inputs)
+        layer = lowering.network.add_scatter(data, index, updates, lowering.enum("ScatterMode", self.mode))
+        if layer is not None and self.mode == "ELEMENT":
+            layer.axis = self.axis
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, index, updates = inputs
+        if self.mode == "ELEMENT":
+            return x.scatter(self.axis, index.long(), updates)
+        return x.index_put(tuple(index.long().unbind(-1)), updates)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class OneHot(Layer):
+    """`add_one_hot`: for each index (input 0) a row of `depth` values at `axis`, values[1] (input 1) at the index, else values[0]."""
+
+    depth: int = 1
+    axis: int = -1
+
+    kind: ClassVar[str] = "one_hot"
+
+    def infer(self) -> tuple[Output, ...]:
+        index, values = _index(self, 0), self.inputs[1]
+        assert isinstance(values, Tensor)
+        if tuple(values.shape) != (2,):
+            raise ShapeError("a one-hot layer takes two values: off, on", expected="(2,)", found=format_shape(values.shape))
+        axis = self.axis % (len(index.shape) + 1)
+        return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        index, values = self.inputs
+        return lowering.network.add_one_hot(
+            lowering[index], lowering[values], lowering.scalar(self.depth), self.axis
+        )
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        index, values = inputs
+        axis = self.axis % (index.ndim + 1)
+        numbers = run.torch.arange(self.depth, device=index.device).reshape(-1, *(1,) * (index.ndim - axis))
+        return run.torch.where(index.unsqueeze(axis) == numbers, values[1], values[0])

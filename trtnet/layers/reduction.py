@@ -1,0 +1,200 @@
+"""Layers that make one number of many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import dtypes
+from ..dims import Dim, Size, SizeLike, format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..tensor import Tensor
+from .base import Layer, Operand, Output, require_equal
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..provider import Provider
+    from ..reference import Run
+
+_NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8)
+REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
+
+
+def _numbers(kind: str, x: Any, also: str = "") -> Tensor:
+    assert isinstance(x, Tensor)
+    if x.dtype not in _NUMBERS:
+        raise DtypeError(
+            f"a {kind} layer does not take {x.dtype}", expected=", ".join(d.name for d in _NUMBERS),
+            found=f"{x.dtype} {format_shape(x.shape)}", remedy="convert it first: x.float(), or x.int() of a bool tensor",
+        )
+    return x
+
+
+def _mask(axes: tuple[int, ...]) -> int:
+    """TensorRT's form of a set of dimensions."""
+    return sum(1 << axis for axis in axes)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Reduce(Layer):
+    """`add_reduce`: SUM, PROD, MAX, MIN or AVG over `axes`, which stay as dimensions of size 1 with `keep_dims`."""
+
+    op: str
+    axes: tuple[int, ...]
+    keep_dims: bool = False
+
+    kind: ClassVar[str] = "reduce"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _numbers("reduce", self.inputs[0])
+        if self.op not in REDUCTIONS:
+            raise ArgumentError("there is no such reduction", expected=", ".join(REDUCTIONS), found=self.op)
+        axes = self.axes
+        if self.op == "AVG" and not x.dtype.is_floating_point:
+            raise DtypeError("an average is a floating-point number", expected="a floating-point tensor", found=x.dtype)
+        if self.op in ("MAX", "MIN") and any(isinstance(x.shape[a], int) and x.shape[a] == 0 for a in axes):
+            raise ShapeError("nothing has no maximum", found=format_shape(x.shape))
+        if self.keep_dims:
+            return ((Size(1 if axis in axes else size for axis, size in enumerate(x.shape)), x.dtype),)
+        return ((Size(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        operation = lowering.enum("ReduceOperation", self.op)
+        return lowering.network.add_reduce(lowering[self.inputs[0]], operation, _mask(self.axes), self.keep_dims)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x = inputs[0]
+        if self.op == "SUM":
+            return x.sum(self.axes, self.keep_dims, dtype=x.dtype)
+        if self.op == "AVG":
+            return x.mean(self.axes, self.keep_dims)
+        if self.op == "MAX":
+            return x.amax(self.axes, self.keep_dims)
+        if self.op == "MIN":
+            return x.amin(self.axes, self.keep_dims)
+        for axis in sorted(self.axes, reverse=True):
+            x = x.prod(axis, self.keep_dims, dtype=x.dtype)
+        return x
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class TopK(Layer):
+    """`add_topk`: the k largest (MAX) or smallest (MIN) along one dimension in order, and their indices (int32).
+
+    k is at most 3840, and may be a Dim; TensorRT wants at least two dimensions, and one of the last four.
+    """
+
+    op: str
+    k: SizeLike
+    axes: tuple[int, ...]
+
+    kind: ClassVar[str] = "topk"
+    LIMIT: ClassVar[int] = 3840
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _numbers("top-k", self.inputs[0])
+        (axis,) = self.axes
+        rank = len(x.shape)
+        if rank < 2 or axis < rank - 4:
+            raise ShapeError("a top-k layer takes one of the last four dimensions of at least two", found=f"{axis} of {rank}")
+        k, size = self.k, x.shape[axis]
+        largest = k if isinstance(k, int) else k.bounds[1]
+        if largest > self.LIMIT:
+            raise UnsupportedError(
+                "TensorRT finds at most 3840 largest elements", expected=f"k up to {self.LIMIT}", found=f"k = {k}, at most {largest}"
+            )
+        if k != size:
+            if isinstance(k, int) and isinstance(size, int):
+                if not 0 <= k <= size:
+                    raise ShapeError("k is larger than the dimension", expected=f"0 to {size}", found=k)
+            else:
+                from ..dims import minimum
+
+                require_equal(minimum(k, size), k, f"k = {k} is larger than the dimension of size {size}")
+        shape = Size((*x.shape[:axis], k, *x.shape[axis + 1 :]))
+        return ((shape, x.dtype), (shape, dtypes.int32))
+
+    def add_to(self, lowering: Lowering) -> Any:
+        k = self.k
+        number = 1 if isinstance(k, Dim) else k
+        layer = lowering.provider.add_topk(lowering.network, lowering[self.inputs[0]], self.op, number, _mask(self.axes))
+        if layer is not None and isinstance(k, Dim):
+            layer.set_input(1, lowering.scalar(k))
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, k, (axis,), largest = inputs[0], run.size(self.k), self.axes, self.op == "MAX"
+        if k == 1:
+            # the first of several equal ones, as torch's argmax
+            values, indices = (x.max if largest else x.min)(axis, keepdim=True)
+        elif k == x.shape[axis]:
+            values, indices = x.sort(axis, descending=largest, stable=True)
+        else:
+            values, indices = x.topk(k, axis, largest)
+        return values, indices.to(run.torch.int32)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Cumulative(Layer):
+    """`add_cumulative`: sums of the elements up to each one along `axis` (TensorRT 10.8 and later, else composed)."""
+
+    axis: int
+    op: str = "SUM"
+    exclusive: bool = False
+    reverse: bool = False
+
+    kind: ClassVar[str] = "cumulative"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = _numbers("cumulative", self.inputs[0])
+        if x.dtype is dtypes.int8:
+            raise DtypeError("a cumulative layer does not take int8", found=x.dtype, remedy="convert it first: x.int()")
+        return ((x.shape, x.dtype),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        return lowering.network.add_cumulative(
+            lowering[self.inputs[0]], lowering.scalar(self.axis),
+            lowering.enum("CumulativeOperation", self.op), self.exclusive, self.reverse,
+        )
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x = inputs[0]
+        if self.reverse:
+            x = x.flip(self.axis)
+        y = x.cumsum(self.axis, dtype=x.dtype)
+        if self.exclusive:
+            y = y - x
+        return y.flip(self.axis) if self.reverse else y
+
+    def supported(self, provider: Provider) -> bool:
+        return provider.has_layer("add_cumulative")
+
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """A product with a triangle of ones; integers go through float32, which is exact up to 2**24."""
+        from ..functional.casting import converted
+        from ..functional.creation import arange
+        from ..functional.dispatch import tensor
+        from ..functional.shape import transpose, unsqueeze
+        from ..graph import emit
+        from .matrix import MatrixMultiply
+
+        x = tensor(inputs[0])
+        to = x.dtype if x.dtype.is_floating_point else dtypes.float32
+        size = x.shape[self.axis]
+        # the constant lets arange record where the size is a Dim, and stay concrete where it is a number
+        rows, columns = unsqueeze(arange(size), 1), unsqueeze(arange(size), 0)
+        first, last = (columns, rows) if self.reverse else (rows, columns)
+        triangle = (first < last) if self.exclusive else (first <= last)
+        matrix = tensor(triangle.to(to))
+        rank = max(x.ndim, 2)
+        rows_last = unsqueeze(converted(x, to), 0) if x.ndim == 1 else transpose(converted(x, to), self.axis, -1)
+        matrix = matrix if rank == 2 else _with_rank(matrix, rank)
+        product = emit(MatrixMultiply((rows_last, matrix)))
+        made = product.reshape(x.shape) if x.ndim == 1 else transpose(product, self.axis, -1)
+        return converted(made, x.dtype)
+
+
+def _with_rank(x: Tensor, rank: int) -> Tensor:
+    from ..functional.dispatch import with_rank
+
+    return with_rank(x, rank)
