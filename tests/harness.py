@@ -88,7 +88,7 @@ def compile_network(lowering: Lowering, target: str = TARGET) -> bytes:
             ]
             profile.set_shape(name, *at)
         assert config.add_optimization_profile(profile) >= 0
-    lowering.network.error_recorder = lowering.errors.native
+    lowering.network.error_recorder = builder().error_recorder = lowering.errors.native
     plan = builder().build_serialized_network(lowering.network, config)
     assert plan is not None, f"TensorRT refused to build: {lowering.errors.text()}"
     return bytes(plan)

@@ -228,10 +228,16 @@ def _compile(
     progress: Progress,
 ) -> tuple[bytes, Lowering, float]:
     """The plan's bytes, the lowering that it was built from, and the seconds that it took."""
-    if workspace is not None and workspace <= 0:
-        raise ArgumentError("the workspace limit must be positive", expected="bytes", found=workspace)
-    if optimization_level is not None and optimization_level not in range(6):
-        raise ArgumentError("there is no such optimization level", expected="0 to 5", found=optimization_level)
+    if workspace is not None and (not _is_whole(workspace) or workspace <= 0):
+        raise ArgumentError(
+            "the workspace limit must be a positive number of bytes", expected="bytes", found=repr(workspace),
+            remedy="workspace=1 << 30 is 1 GiB; leave it out for TensorRT's own",
+        )
+    if optimization_level is not None and (not _is_whole(optimization_level) or optimization_level not in range(6)):
+        raise ArgumentError(
+            "there is no such optimization level", expected="0 to 5", found=repr(optimization_level),
+            remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
+        )
     warn_nonfinite({h.name: h.value.read() for h in graph.parameters.values() if h.value.array is not None})
     started = time.perf_counter()
     builder = provider.trt.Builder(provider.logger)
@@ -249,7 +255,8 @@ def _compile(
         config.set_flag(provider.enum("BuilderFlag", "REFIT"))
     if graph.dims:
         _add_profile(graph, builder, config)
-    network.error_recorder = lowering.errors.native
+    # shapes and layers are reported to the network's recorder, everything later to the builder's
+    network.error_recorder = builder.error_recorder = lowering.errors.native
     plan = _in_thread(provider, builder, network, config, progress)
     if plan is None:
         error = lowering.explain("TensorRT refused to build this network")
@@ -257,6 +264,10 @@ def _compile(
             _recover(provider)
         raise error
     return bytes(plan), lowering, time.perf_counter() - started
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _add_profile(graph: Graph, builder: Any, config: Any) -> None:
@@ -298,6 +309,8 @@ def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, prog
             if listens:
                 thread.join()
             raise
+    if monitor.failure is not None:
+        raise monitor.failure
     if failure:
         raise failure[0]
     return result[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ class Input:
         if isinstance(shape, (int, Dim)):
             shape = (shape,)
         sizes = []
-        for size in shape:
+        for size in shape if isinstance(shape, Iterable) else (shape,):
             if isinstance(size, (Array, np.integer)):
                 size = int(size)
             if isinstance(size, bool) or not isinstance(size, (int, Dim)) or (isinstance(size, int) and size < 0):
@@ -336,11 +336,14 @@ class Graph:
 
         return lower(self, network)
 
-    def summary(self) -> str:
-        """A table: layer, module path, output shape, dtype, parameters, bytes."""
+    def summary(self, provider: Provider | None = None) -> str:
+        """A table: layer, module path, output shape, dtype, parameters, bytes.
+
+        It shows the layers as they are lowered: `for_provider(provider)`, or for a TensorRT that has every layer.
+        """
         from .summary import summary
 
-        return summary(self)
+        return summary(self, provider)
 
     def structure_hash(self) -> str:
         """A hash of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; not of weights' values."""
@@ -403,6 +406,16 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
         raise ArgumentTypeError(
             "only a module or a function can be recorded", expected="a trtnet.nn.Module", found=type(module).__name__
         )
+    if isinstance(module, type):
+        raise ArgumentTypeError(
+            "a class was given in place of a module", expected="a trtnet.nn.Module", found=f"the class {module.__name__}",
+            remedy=f"make one first: record({module.__name__}(...), ...)",
+        )
+    if any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
+        raise ArgumentTypeError(
+            "a module of torch.nn cannot be recorded", expected="a trtnet.nn.Module", found=type(module).__name__,
+            remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",
+        )
     forward = module.forward if isinstance(module, Module) else module
     recorder = Recorder()
     parameters: dict[str, Leaf] = {}
@@ -411,6 +424,7 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
     if isinstance(module, Module):
         for path, child in module.named_modules():
             recorder.paths.setdefault(id(child), path)
+            recorder.keep.append(child)  # ids are taken again once their object is gone
         for name, parameter in itertools.chain(
             module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
         ):
@@ -420,12 +434,12 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
                     name, tuple(parameter.shape), parameter.dtype, parameter.value, getattr(parameter, "persistent", True)
                 )
                 recorder.leaves[id(parameter)] = leaf
+                recorder.keep.append(parameter)
             parameters[name] = leaf
             if isinstance(parameter, Buffer):
                 buffers.add(name)
             elif parameter.requires_grad:
                 trainable.add(name)
-        recorder.keep.append(module)
     arguments = _arguments(recorder, forward, inputs)
     with recorder:
         result = module(**arguments)
@@ -510,6 +524,8 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
                 expected="a tensor that a layer makes", found=repr(value),
                 remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
             )
+        if not name:
+            raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:
             raise ArgumentError(
                 f"an input and an output have the same name {name!r}",

@@ -140,8 +140,7 @@ class Lowering:
         return self._sizes[key]  # type: ignore[index]
 
     def _constant(self, numbers: list[int]) -> Any:
-        array = np.asarray(numbers, self.provider.shape_dtype.numpy)
-        self._held_numbers = [*getattr(self, "_held_numbers", ()), array]
+        array = self.ledger.keep(np.asarray(numbers, self.provider.shape_dtype.numpy))
         return self._helper(self.network.add_constant((len(numbers),), array)).get_output(0)
 
     def _helper(self, layer: Any) -> Any:
@@ -255,8 +254,7 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = ()) -> Lowerin
     try:
         return lowering.run()
     finally:
-        if before is not None:
-            network.error_recorder = before
+        network.error_recorder = before  # None, too: else TensorRT would no longer log what it refuses
 
 
 def _forget(key: int) -> None:

@@ -208,17 +208,35 @@ class Provider:
         return None
 
 
+class Newest(Provider):
+    """A TensorRT that has every layer: what `summary` shows where nothing else is said. It makes no networks."""
+
+    def __init__(self) -> None:
+        self.name = "the newest TensorRT"
+        self.version = ""
+
+    def has(self, kind: str, member: str) -> bool:
+        return True
+
+    def has_layer(self, method: str) -> bool:
+        return True
+
+
 _NATURAL = (
     dtypes.float32, dtypes.float16, dtypes.int8, dtypes.int32, dtypes.int64, dtypes.bool_, dtypes.uint8,
 )  # fmt: skip
 
 
 class ProgressMonitor:
-    """What TensorRT says of a build's progress; `cancelled` makes it give up. Called from TensorRT's own threads."""
+    """What TensorRT says of a build's progress; `cancelled` makes it give up. Called from TensorRT's own threads.
+
+    What `report` raises cancels the build, too, and is kept in `failure`.
+    """
 
     def __init__(self, report: Callable[[str, int, int], None] | None = None) -> None:
         self.cancelled = False
         self.report = report
+        self.failure: BaseException | None = None
 
     def native(self, trt: Any) -> Any:
         monitor = self
@@ -240,8 +258,13 @@ class ProgressMonitor:
                 self._tell(phase_name, steps.get(phase_name, 0))
 
             def _tell(self, phase: str, done: int) -> None:
-                if monitor.report is not None:
+                if monitor.report is None or monitor.failure is not None:
+                    return
+                try:
                     monitor.report(phase, done, steps.get(phase, 0))
+                except BaseException as error:  # TensorRT would only print it
+                    monitor.failure = error
+                    monitor.cancelled = True
 
         return Native()
 

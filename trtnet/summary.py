@@ -7,10 +7,12 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from .dims import format_shape
+from .provider import Newest
 from .weights.recipes import Leaf, Weight
 
 if TYPE_CHECKING:
     from .graph import Graph
+    from .provider import Provider
 
 
 def render(
@@ -32,8 +34,9 @@ def render(
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 
-def summary(graph: Graph) -> str:
-    """Layer, module path, output shape, dtype, parameters and bytes of each layer record."""
+def summary(graph: Graph, provider: Provider | None = None) -> str:
+    """Layer, module path, output shape, dtype, parameters and bytes of each layer, as it is lowered on `provider`."""
+    graph = graph.for_provider(provider or Newest())
     rows = []
     counted: set[str] = set()
     parameters = size = 0
@@ -51,7 +54,7 @@ def summary(graph: Graph) -> str:
         size += nbytes
         shapes = ", ".join(format_shape(t.shape) for t in layer.outputs)
         kinds = ", ".join(dict.fromkeys(t.dtype.name for t in layer.outputs))
-        rows.append((layer.kind, layer.path, shapes, kinds, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
+        rows.append((layer.headline(), layer.path, shapes, kinds, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
     inputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.inputs.items())
     outputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.outputs.items())
     ranges = ", ".join(f"{d}: {d.min} to {d.max}, best at {d.opt}" for d in graph.dims.values())

@@ -303,7 +303,7 @@ class Parameter(Array):
         """Have the value drawn by `initializer` when it is first read."""
         shape, to, seed = tuple(self._shape), self._dtype.numpy, next_seed()
         self.value = Value(
-            make=lambda: np.ascontiguousarray(initializer(np.random.default_rng(seed), shape).astype(to, copy=False))
+            make=lambda: np.asarray(initializer(np.random.default_rng(seed), shape), to, order="C")
         )
 
     def convert(self, dtype: Dtype) -> None:

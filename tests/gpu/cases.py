@@ -130,6 +130,30 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
 }  # fmt: skip
 
 
+def recorded(name: str) -> tuple[trtnet.Graph, dict[str, np.ndarray]]:
+    """The graph of a case, with random weights, and its inputs."""
+    inputs, make = CASES[name]
+    module = make()
+    if isinstance(module, nn.Module):
+        (argument,) = inputs
+        module = Wrapped(module, lambda inner, x: inner(x)) if not isinstance(module, Wrapped) else module
+        inputs = {"x": inputs[argument]}
+        randomize(module)
+    return trtnet.record(module, **{n: trtnet.Input(a.shape, a.dtype) for n, a in inputs.items()}), inputs
+
+
+def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random values for every parameter and buffer; positive ones for variances."""
+    rng = np.random.default_rng(seed)
+    state = {
+        name: (np.abs(rng.standard_normal(a.shape)) + 0.5 if "var" in name else rng.standard_normal(a.shape) * 0.3)
+        for name, a in module.state_dict().items()
+        if a.dtype.kind == "f"
+    }
+    module.load_state_dict({name: a.astype(np.float32) for name, a in state.items()}, strict=False)
+    return module
+
+
 class Wrapped(nn.Module):
     """A module called by a function of ours."""
 

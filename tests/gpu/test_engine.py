@@ -14,7 +14,8 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, image  # noqa: E402
+from cases import CASES, image, randomize  # noqa: E402
+from cases import recorded as case  # noqa: E402
 
 
 def build(graph, **options):
@@ -41,24 +42,9 @@ def compare(found, wanted, tolerance):
             np.testing.assert_allclose(mine, reference, rtol=tolerance, atol=tolerance * scale, err_msg=f"output {index}")
 
 
-def randomize(module, seed=0):
-    rng = np.random.default_rng(seed)
-    if isinstance(module, nn.Module):
-        state = {
-            name: (np.abs(rng.standard_normal(a.shape)) + 0.5 if "var" in name else rng.standard_normal(a.shape) * 0.3).astype(a.dtype)
-            for name, a in module.state_dict().items()
-            if a.dtype.kind == "f"
-        }
-        module.load_state_dict(state, strict=False)
-    return module
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_layers_agree_with_the_reference(name):
-    inputs, make = CASES[name]
-    graph = trtnet.record(
-        randomize(make()), **{n: Input(a.shape, trtnet.dtypes.get(a.dtype)) for n, a in inputs.items()}
-    )
+    graph, inputs = case(name)
     wanted = trtnet.reference(graph, dtype="float64")(**inputs)
     compare(build(graph)(**inputs), wanted, 1e-4)
 

@@ -11,7 +11,7 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..tensor import Tensor
-from .arithmetic import mul, sub
+from .arithmetic import minimum, mul, neg, sub
 from .comparison import gt, le, where
 from .concrete import erf, floats, quiet, sigmoid as _sigmoid
 from .dispatch import is_scalar, operation, scalar, tensor
@@ -166,8 +166,9 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 @operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))))
 def logsigmoid(input: Any) -> Tensor:
-    """log(sigmoid(x))."""
-    return _layer(input, "SOFTPLUS", -1.0, -1.0)
+    """log(sigmoid(x)): min(x, 0) - log(1 + exp(-|x|)), which cannot overflow."""
+    x = tensor(input)
+    return sub(minimum(x, 0.0), _layer(neg(abs(x)), "SOFTPLUS", 1.0, 1.0))
 
 
 @operation(_numpy(lambda x: x / (1 + np.abs(x))))

@@ -133,13 +133,13 @@ def positive(input: Any) -> Tensor:
 
 @operation(binary(np.maximum), method=True)
 def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of each pair, broadcast. What TensorRT gives for NaN is not defined."""
+    """The larger of each pair, broadcast. Beside NaN TensorRT gives the number (NVIDIA/TensorRT issue 4758), torch NaN."""
     return apply("maximum", "MAX", input, other, "OR")
 
 
 @operation(binary(np.minimum), method=True)
 def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of each pair, broadcast. What TensorRT gives for NaN is not defined."""
+    """The smaller of each pair, broadcast. Beside NaN TensorRT gives the number (NVIDIA/TensorRT issue 4758), torch NaN."""
     return apply("minimum", "MIN", input, other, "AND")
 
 

@@ -289,7 +289,10 @@ def _clamp_numpy(input: Any, min: Any = None, max: Any = None) -> np.ndarray:
 
 @operation(_clamp_numpy, method=("clamp", "clip"))
 def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
-    """The input held between `min` and `max`: numbers or tensors, either may be None. Where min > max, max."""
+    """The input held between `min` and `max`: numbers or tensors, either may be None. Where min > max, max.
+
+    Of NaN TensorRT makes a bound (NVIDIA/TensorRT issue 4773), torch NaN.
+    """
     if min is None and max is None:
         raise UnsupportedError("clamp needs a bound", expected="min, max or both", remedy="x.clamp(min=0)")
     x = tensor(input)

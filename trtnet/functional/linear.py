@@ -1,4 +1,4 @@
-"""Linear layers."""
+"""Linear layers and products of matrices."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import format_shape
+from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
-from ..layers.matrix import FullyConnected
+from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..tensor import Tensor
-from .dispatch import operand, operation, tensor
+from .dispatch import operand, operation, tensor, with_rank
 
-__all__ = ["linear"]
+__all__ = [
+    "addmm", "baddbmm", "bilinear", "bmm", "dot", "einsum", "ger", "inner", "linear", "matmul", "mm", "mv", "outer",
+]  # fmt: skip
 
 
 def _linear(input: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -21,5 +25,218 @@ def _linear(input: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = Non
 
 @operation(_linear)
 def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
-    """(..., in) by a weight (out, in) and a bias (out,): (..., out). All of one floating-point dtype."""
-    return emit(FullyConnected((tensor(input), operand(weight), operand(bias))))
+    """(..., in) by a weight (out, in) and a bias (out,): (..., out). All of one floating-point dtype.
+
+    Raises ShapeError where the last size is not `in`, DtypeError where dtypes differ.
+    """
+    x, weights, shift = tensor(input), operand(weight), operand(bias)
+    if weights is not None and len(weights.shape) == 1:  # one output, without a dimension of its own
+        from .. import functional as F
+
+        product = matmul(x, tensor(weights))
+        return product if shift is None else F.add(product, tensor(shift))
+    return emit(FullyConnected((x, weights, shift)))
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
+    """Not in trtnet: raises UnsupportedError."""
+    raise UnsupportedError(
+        "bilinear is not in trtnet",
+        remedy="write it with einsum: (trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
+    )
+
+
+# --- matrices ---------------------------------------------------------------------------------------------------------
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return emit(MatrixMultiply((a, b)))
+
+
+@operation(np.matmul, method=("matmul", "__matmul__"))
+def matmul(input: Any, other: Any) -> Tensor:
+    """Matrix product of tensors of any rank from 1; dimensions in front broadcast. As torch.matmul."""
+    a, b = tensor(input), tensor(other)
+    left, right = len(a.shape), len(b.shape)
+    if not left or not right:
+        raise ShapeError(
+            "matmul takes one dimension or more on both sides", found=f"{format_shape(a.shape)} and {format_shape(b.shape)}",
+            remedy="multiply by a number with *",
+        )
+    if left == 1 or right == 1:
+        a = with_rank(a, right - 1) if left == 1 else a
+        b = with_rank(b, left - 1) if right == 1 else b
+        return emit(MatrixMultiply((a, b), "VECTOR" if left == 1 else "NONE", "VECTOR" if right == 1 else "NONE"))
+    rank = max(left, right)
+    return _multiply(with_rank(a, rank), with_rank(b, rank))
+
+
+@operation(lambda self, other: np.matmul(other, self), method="__rmatmul__")
+def _rmatmul(self: Any, other: Any) -> Tensor:
+    return matmul(other, self)
+
+
+def _of_rank(name: str, *given: tuple[Any, int]) -> list[Tensor]:
+    found = []
+    for value, rank in given:
+        x = tensor(value)
+        if len(x.shape) != rank:
+            raise ShapeError(
+                f"{name} takes tensors of {' and '.join(str(r) for _, r in given)} dimensions", found=format_shape(x.shape),
+                remedy="use matmul, which takes any number of them",
+            )
+        found.append(x)
+    return found
+
+
+@operation(np.matmul, method=True)
+def mm(input: Any, mat2: Any) -> Tensor:
+    """(n, k) by (k, m): (n, m)."""
+    return _multiply(*_of_rank("mm", (input, 2), (mat2, 2)))
+
+
+@operation(np.matmul, method=True)
+def bmm(input: Any, mat2: Any) -> Tensor:
+    """(b, n, k) by (b, k, m): (b, n, m)."""
+    a, b = _of_rank("bmm", (input, 3), (mat2, 3))
+    if (a.shape[0] == 1) != (b.shape[0] == 1):
+        raise ShapeError("the batch sizes of bmm differ", found=f"{format_shape(a.shape)} and {format_shape(b.shape)}")
+    return _multiply(a, b)
+
+
+@operation(np.matmul, method=True)
+def mv(input: Any, vec: Any) -> Tensor:
+    """(n, k) by (k,): (n,)."""
+    a, b = _of_rank("mv", (input, 2), (vec, 1))
+    return emit(MatrixMultiply((a, b), "NONE", "VECTOR"))
+
+
+@operation(np.dot, method=True)
+def dot(input: Any, tensor: Any) -> Tensor:
+    """(k,) by (k,): a tensor without dimensions."""
+    a, b = _of_rank("dot", (input, 1), (tensor, 1))
+    return emit(MatrixMultiply((a, b), "VECTOR", "VECTOR"))
+
+
+@operation(np.inner, method=True)
+def inner(input: Any, other: Any) -> Tensor:
+    """Products over the last dimension of both: (..., k) by (..., k)."""
+    from .. import functional as F
+
+    a, b = tensor(input), tensor(other)
+    if not a.shape or not b.shape:
+        return F.mul(a, b)
+    if len(b.shape) == 1 or len(a.shape) == 1:
+        return matmul(a, b) if len(b.shape) == 1 else matmul(b, a)
+    columns = F.reshape(b, (-1, b.shape[-1]))
+    product = emit(MatrixMultiply((F.reshape(a, (-1, a.shape[-1])), columns), "NONE", "TRANSPOSE"))
+    return F.reshape(product, (*a.shape[:-1], *b.shape[:-1]))
+
+
+@operation(np.outer, method=("outer", "ger"))
+def outer(input: Any, vec2: Any) -> Tensor:
+    """(n,) by (m,): (n, m)."""
+    from .. import functional as F
+
+    a, b = _of_rank("outer", (input, 1), (vec2, 1))
+    return F.mul(F.unsqueeze(a, 1), F.unsqueeze(b, 0))
+
+
+ger = outer
+
+
+def _scaled(x: Any, factor: Any) -> Any:
+    from .. import functional as F
+
+    return x if factor == 1 else F.mul(x, factor)
+
+
+def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> np.ndarray:
+    return beta * input + alpha * np.matmul(mat1, mat2)
+
+
+def _sum(name: str, rank: int, input: Any, a: Any, b: Any, beta: Any, alpha: Any) -> Tensor:
+    from .. import functional as F
+
+    product = _scaled(_multiply(*_of_rank(name, (a, rank), (b, rank))), alpha)
+    return product if beta == 0 else F.add(_scaled(tensor(input), beta), product)
+
+
+@operation(_addmm, method=True)
+def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2), with two-dimensional matrices."""
+    return _sum("addmm", 2, input, mat1, mat2, beta, alpha)
+
+
+@operation(_addmm, method=True)
+def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * (batch1 @ batch2), with batches of matrices."""
+    return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
+
+
+# --- einsum -----------------------------------------------------------------------------------------------------------
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _plain(equation: str, ranks: list[int]) -> str:
+    """The equation as TensorRT takes it: lower case, an explicit output, no ellipsis, no index twice in one term.
+
+    Raises ArgumentError for a malformed one, and UnsupportedError for a diagonal.
+    """
+    text = equation.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise ArgumentError("the einsum has not as many terms as operands", expected=f"{len(ranks)} terms", found=equation)
+    for term in [*terms, right]:
+        if not all(c.isascii() and c.isalpha() for c in term.replace("...", "", 1)):
+            raise ArgumentError("an einsum takes letters, commas, '...' and '->'", found=equation)
+    spread = [rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)]
+    for term, rank, more in zip(terms, ranks, spread, strict=True):
+        if more < 0 or ("..." not in term and len(term) != rank):
+            raise ShapeError(f"the term {term!r} of the einsum does not fit its operand", expected=f"{len(term)} dimensions", found=rank)
+        letters = term.replace("...", "")
+        if len(set(letters)) != len(letters):
+            raise UnsupportedError(
+                "TensorRT's einsum takes no diagonals", expected="each index once in a term", found=f"{term!r} in {equation}",
+                remedy="take the diagonal first, or multiply by trtnet.eye(n) and sum",
+            )
+    used = list(dict.fromkeys(c for c in left if c.isalpha()))
+    if not arrow:
+        counts = [c for term in terms for c in term.replace("...", "")]
+        right = ("..." if any("..." in term for term in terms) else "") + "".join(c for c in sorted(used) if counts.count(c) == 1)
+    if any(right.count(c) > 1 or c not in used for c in right.replace("...", "")):
+        raise ArgumentError("the output of an einsum names each index once, and only such as the operands have", found=equation)
+    widest = max(spread, default=0)
+    if len(used) + widest > len(_LETTERS):
+        raise UnsupportedError("TensorRT's einsum has 26 indices", found=equation)
+    keep = [c for c in used if c in _LETTERS]
+    free = iter(c for c in _LETTERS if c not in keep)
+    name = {c: c if c in keep else next(free) for c in used}
+    dots = [next(free) for _ in range(widest)]
+
+    def written(term: str, more: int) -> str:
+        before, dotted, after = term.partition("...")
+        middle = "".join(dots[widest - more :]) if dotted else ""
+        return "".join(name[c] for c in before) + middle + "".join(name[c] for c in after)
+
+    return ",".join(map(written, terms, spread)) + "->" + written(right, widest)
+
+
+def _einsum(equation: str, *operands: Any) -> np.ndarray:
+    given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    return np.einsum(equation, *given)
+
+
+@operation(_einsum)
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Sums of products by index names: `einsum("bhqd,bhkd->bhqk", q, k)`. Floating-point operands of one dtype.
+
+    Raises UnsupportedError for an index twice in one term (a diagonal).
+    """
+    given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    if not isinstance(equation, str):
+        raise UnsupportedError("einsum takes an equation", expected="a string", found=repr(equation), remedy="einsum('ij,jk->ik', a, b)")
+    tensors = tuple(tensor(o) for o in given)
+    return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))

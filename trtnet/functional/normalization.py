@@ -2,39 +2,325 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..graph import emit
-from ..layers.normalization import SoftMax
-from ..tensor import Tensor
-from .dispatch import axis_of, floating, operation, tensor
+from ..dims import format_shape
+from ..dtypes import dtype as Dtype
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..graph import emit, recorder_constant
+from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
+from ..tensor import Array, Tensor
+from ..weights import recipes
+from ..weights.recipes import Weight
+from .convolution import reshape_weight, reshaped
+from .dispatch import axis_of, floating, operand, operation, tensor
 
-__all__ = ["softmax"]
+__all__ = [
+    "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "log_softmax",
+    "normalize", "pairwise_distance", "rms_norm", "softmax", "softmin",
+]  # fmt: skip
+
+
+# --- softmax ----------------------------------------------------------------------------------------------------------
+
+
+def _axis(dim: int | None, rank: int) -> int:
+    if dim is None:  # torch's own old rule
+        dim = 0 if rank in (0, 1, 3) else 1
+    return axis_of(dim, rank)
 
 
 def _softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
     x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
-    powers = np.exp(x - x.max(dim, keepdims=True))
-    return powers / powers.sum(dim, keepdims=True)
+    powers = np.exp(x - x.max(_axis(dim, x.ndim), keepdims=True))
+    return powers / powers.sum(_axis(dim, x.ndim), keepdims=True)
+
+
+def _log_softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
+    x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
+    shifted = x - x.max(_axis(dim, x.ndim), keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(_axis(dim, x.ndim), keepdims=True))
 
 
 def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
     x = tensor(input)
     if dtype is not None:
-        from .casting import to
-
-        x = to(x, dtype)
+        x = x.to(dtype)
     floating(name, x)
-    if dim is None:  # torch's own old rule
-        dim = 0 if len(x.shape) in (0, 1, 3) else 1
-    return x, axis_of(dim, len(x.shape))
+    return x, _axis(dim, len(x.shape))
 
 
 @operation(_softmax, method=True)
 def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim`."""
+    """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first."""
     x, axis = _prepared("softmax", input, dim, dtype)
-    return emit(SoftMax((x,), axis))
+    if len(x.shape) >= 2:
+        return emit(SoftMax((x,), axis))
+    wide = reshaped(x, (1, *x.shape) if x.shape else (1, 1))
+    return reshaped(emit(SoftMax((wide,), 1)), x.shape)
+
+
+@operation(_log_softmax, method=True)
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax along `dim`."""
+    x, axis = _prepared("log_softmax", input, dim, dtype)
+    if x.shape:
+        return emit(LogSoftMax((x,), axis))
+    return reshaped(emit(LogSoftMax((reshaped(x, (1,)),), 0)), ())
+
+
+@operation(lambda input, dim=None, _stacklevel=3, dtype=None: _softmax(-input, dim, 3, dtype))
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """softmax of -x along `dim`."""
+    from .. import functional as F
+
+    return softmax(F.neg(tensor(input)), dim, 3, dtype)
+
+
+# --- by running statistics --------------------------------------------------------------------------------------------
+
+
+def _channels(name: str, x: Tensor, least: int = 2) -> int:
+    floating(name, x)
+    if len(x.shape) < least:
+        raise ShapeError(f"{name} takes {least} dimensions or more", expected="(batch, channels, ...)", found=format_shape(x.shape))
+    if not isinstance(x.shape[1], int):
+        raise ShapeError(f"the channels of {name} must be a number", expected="int", found=format_shape(x.shape))
+    return x.shape[1]
+
+
+def _per_channel(name: str, channels: int, dtype: Dtype, **given: Any) -> dict[str, Tensor | Weight | None]:
+    """The operands, checked: as many elements as channels, and the input's dtype."""
+    operands = {what: operand(value) for what, value in given.items()}
+    for what, value in operands.items():
+        if value is None:
+            continue
+        if tuple(value.shape) != (channels,):
+            raise ShapeError(f"the {what} of {name} does not fit its input", expected=f"({channels},)", found=format_shape(value.shape))
+        if value.dtype is not dtype:
+            raise DtypeError(
+                f"the input and the {what} of {name} must have one dtype", expected=dtype, found=value.dtype,
+                remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
+            )
+    return operands
+
+
+def _spread(value: Any, rank: int) -> Any:
+    """(C,) as (1, C, 1, ...)."""
+    return None if value is None else reshape_weight(value, (1, value.shape[0], *(1,) * (rank - 2)))
+
+
+@operation()
+def batch_norm(
+    input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:
+    """(x - running_mean) / sqrt(running_var + eps) * weight + bias for each channel of (N, C, ...).
+
+    Where all four are weights, they are folded into one scale layer: scale = weight / sqrt(var + eps), shift =
+    bias - mean * scale, in float32. Raises UnsupportedError for `training=True`.
+    """
+    if training:
+        raise UnsupportedError(
+            "batch_norm cannot train inside a network", expected="training=False", found="training=True",
+            remedy="pass training=self.training, which is False while recording; train trtnet.to_torch(graph)",
+        )
+    if running_mean is None or running_var is None:
+        raise ArgumentError("batch_norm needs running statistics", expected="running_mean and running_var", found="None")
+    x = tensor(input)
+    channels = _channels("batch_norm", x)
+    given = _per_channel(
+        "batch_norm", channels, x.dtype, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
+    mean, variance, factor, offset = given.values()
+    if all(v is None or isinstance(v, Weight) for v in given.values()):
+        assert isinstance(mean, Weight) and isinstance(variance, Weight)
+        scale = recipes.divide(1.0 if factor is None else factor, recipes.sqrt(recipes.add(variance, eps)))  # type: ignore[arg-type]
+        shift = recipes.subtract(0.0 if offset is None else offset, recipes.multiply(mean, scale))  # type: ignore[arg-type]
+        return emit(Scale((x, recipes.cast(shift, x.dtype), recipes.cast(scale, x.dtype), None), "CHANNEL", 1))
+    return _standardized(x, *(_spread(v, len(x.shape)) for v in given.values()), eps)
+
+
+def _standardized(x: Tensor, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Tensor:
+    from .. import functional as F
+
+    y = F.div(F.sub(x, mean), F.sqrt(F.add(variance, eps)))
+    if weight is not None:
+        y = F.mul(y, weight)
+    return y if bias is None else F.add(y, bias)
+
+
+def batch_statistics(x: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
+    """Batch normalization by the statistics of the batch itself, for modules that keep none."""
+    from .. import functional as F
+
+    given = _per_channel("batch_norm", _channels("batch_norm", x), x.dtype, weight=weight, bias=bias)
+    axes = (0, *range(2, len(x.shape)))
+    mean = F.mean(x, axes, True)
+    distance = F.sub(x, mean)
+    variance = F.mean(F.mul(distance, distance), axes, True)
+    return _standardized(x, mean, variance, *(_spread(v, len(x.shape)) for v in given.values()), eps)
+
+
+# --- by the input's own statistics ------------------------------------------------------------------------------------
+
+
+def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -> Tensor:
+    """Weights (or a tensor) of that shape; a constant of one number where there are none."""
+    if value is not None:
+        return reshape_weight(value, shape)
+    return recorder_constant(Array(np.full(shape, number, dtype.numpy)))
+
+
+def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any) -> tuple[tuple[int, ...], list[Any]]:
+    floating(name, x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    start = len(x.shape) - len(shape)
+    if not shape or start < 0 or tuple(x.shape[start:]) != shape:
+        raise ShapeError(
+            f"the input of {name} does not end in normalized_shape", expected=f"(..., {', '.join(map(str, shape))})",
+            found=format_shape(x.shape),
+        )
+    operands = [operand(value) for value in given.values()]
+    for what, value in zip(given, operands, strict=True):
+        if value is not None and tuple(value.shape) != shape:
+            raise ShapeError(f"the {what} of {name} has the wrong shape", expected=shape, found=format_shape(value.shape))
+    return shape, operands
+
+
+@operation()
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Zero mean and unit variance over the last dimensions, which are `normalized_shape`; then weight and bias."""
+    x = tensor(input)
+    shape, (scale, shift) = _normalized_shape("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    start = len(x.shape) - len(shape)
+    spread = ((1,) * start) + shape
+    operands = (x, _constant(scale, 1.0, spread, x.dtype), _constant(shift, 0.0, spread, x.dtype))
+    return emit(Normalization(operands, tuple(range(start, len(x.shape))), eps))
+
+
+@operation()
+def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+    """x / sqrt(mean of squares + eps) over the last dimensions, which are `normalized_shape`; then the weight."""
+    x = tensor(input)
+    shape, (scale,) = _normalized_shape("rms_norm", x, normalized_shape, weight=weight)
+    if eps is None:
+        eps = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[x.dtype.name]
+    return emit(RMSNormalization((x, scale), shape, eps))
+
+
+@operation()
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Zero mean and unit variance for each group of channels of (N, C, ...); then weight and bias for each channel."""
+    x = tensor(input)
+    channels = _channels("group_norm", x)
+    if num_groups < 1 or channels % num_groups:
+        raise ShapeError(
+            "the channels of group_norm must be divisible by num_groups", expected=f"a multiple of {num_groups}", found=channels
+        )
+    scale, shift = _per_channel("group_norm", channels, x.dtype, weight=weight, bias=bias).values()
+    wide = x if len(x.shape) > 2 else reshaped(x, (*x.shape, 1))
+    rank = len(wide.shape)
+    spread = (1, channels, *(1,) * (rank - 2))
+    operands = (wide, _constant(scale, 1.0, spread, x.dtype), _constant(shift, 0.0, spread, x.dtype))
+    # one group is all axes but the batch, which is what a layer norm is
+    axes, groups = (tuple(range(1, rank)), 1) if num_groups == 1 else (tuple(range(2, rank)), num_groups)
+    y = emit(Normalization(operands, axes, eps, groups))
+    return y if wide is x else reshaped(y, x.shape)
+
+
+@operation()
+def instance_norm(
+    input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:
+    """Zero mean and unit variance for each channel of each sample of (N, C, ...); then weight and bias.
+
+    With `use_input_stats=False` by the running statistics, as batch_norm.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    x = tensor(input)
+    channels = _channels("instance_norm", x, 3)
+    scale, shift = _per_channel("instance_norm", channels, x.dtype, weight=weight, bias=bias).values()
+    spread = (1, channels, *(1,) * (len(x.shape) - 2))
+    operands = (x, _constant(scale, 1.0, spread, x.dtype), _constant(shift, 0.0, spread, x.dtype))
+    return emit(Normalization(operands, tuple(range(2, len(x.shape))), eps))
+
+
+@operation()
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha / size * sum of squares of `size` neighbouring channels) ** beta, for (N, C, L, ...)."""
+    x = tensor(input)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ArgumentError("the size of local_response_norm is a whole number, at least 1", found=repr(size))
+    if len(x.shape) > 1:
+        _channels("local_response_norm", x)
+    return emit(LRN((x,), size, float(alpha), float(beta), float(k)))
+
+
+# --- norms ------------------------------------------------------------------------------------------------------------
+
+
+def _norm(x: Any, p: float, dim: Any) -> Any:
+    from .. import functional as F
+
+    if p == 2:
+        return F.sqrt(F.sum(F.mul(x, x), dim, True))
+    if p == 1:
+        return F.sum(F.abs(x), dim, True)
+    if math.isinf(p):
+        return F.amax(F.abs(x), dim, True) if p > 0 else F.amin(F.abs(x), dim, True)
+    return F.pow(F.sum(F.pow(F.abs(x), p), dim, True), 1.0 / p)
+
+
+def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> np.ndarray:
+    norm = np.linalg.norm(input.astype(np.float32, copy=False), p, dim, True)
+    return (input / np.maximum(norm, eps)).astype(input.dtype)
+
+
+@operation(_normalize)
+def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
+    """x / max(norm of order p along `dim`, eps)."""
+    from .. import functional as F
+
+    if out is not None:
+        raise UnsupportedError("normalize writes into no tensor", found="out=...", remedy="use what it returns")
+    if isinstance(p, bool) or not isinstance(p, (int, float)) or p == 0:
+        raise ArgumentTypeError("the order p of normalize is a number other than 0", found=repr(p))
+    x = tensor(input)
+    floating("normalize", x)
+    return F.div(x, F.maximum(_norm(x, p, dim), F.scalar_tensor(eps)))
+
+
+@operation()
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Products of both, each divided by max(its norm, eps), summed along `dim`."""
+    from .. import functional as F
+
+    a, b = tensor(x1), tensor(x2)
+    floating("cosine_similarity", a, b)
+    one, other = (F.div(x, F.maximum(_norm(x, 2, _axis_of_both(a, b, dim, x)), eps)) for x in (a, b))
+    return F.sum(F.mul(one, other), dim)
+
+
+def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
+    """`dim` of the two broadcast against each other, counted from the end."""
+    rank = max(len(a.shape), len(b.shape))
+    axis = axis_of(dim, rank) - rank
+    if -axis > len(x.shape):
+        raise ShapeError("cosine_similarity: one tensor lacks the dimension", expected=f"dimension {dim}", found=format_shape(x.shape))
+    return axis
+
+
+@operation()
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The norm of order p of x1 - x2 + eps over the last dimension."""
+    from .. import functional as F
+
+    found = _norm(F.add(F.sub(tensor(x1), tensor(x2)), eps), p, -1)
+    return found if keepdim else F.squeeze(found, -1)

@@ -89,6 +89,11 @@ class Layer:
     def operand(self, index: int) -> Operand:
         return self.inputs[index] if index < len(self.inputs) else None
 
+    def headline(self) -> str:
+        """The kind and the operation, like `activation RELU`: TensorRT's enum members are the upper-case attributes."""
+        members = (getattr(self, name) for name in self.attributes)
+        return " ".join([self.kind, *(m for m in members if isinstance(m, str) and m.isupper())])
+
     def describe(self) -> str:
         """The attributes that differ from their defaults, for the summary."""
         shown = []

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from .. import dtypes
 from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..tensor import Tensor
+from ..weights import recipes
 from ..weights.recipes import Weight
-from .base import Layer, Output
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
+    from ..provider import Provider
     from ..reference import Run
 
 
@@ -165,6 +170,41 @@ class Deconvolution(Convolution):
             shape.append(size)
         return ((Size(shape), x.dtype),)
 
+    def supported(self, provider: Provider) -> bool:
+        """TensorRT-RTX 1.7 compiles neither strides together with dilation nor bfloat16."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        both = any(s != 1 for s in self.stride) and any(d != 1 for d in self.dilation)
+        return not both and x.dtype is not dtypes.bfloat16
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        """A kernel with zeros between its elements in place of dilation; float32 in place of bfloat16."""
+        from ..graph import emit
+        from .casting import Cast
+
+        x, kernel, bias = inputs
+        assert isinstance(x, Tensor)
+        if x.dtype is dtypes.bfloat16:
+            operands = [
+                recipes.cast(o, dtypes.float32) if isinstance(o, Weight) else o and emit(Cast((o,), dtypes.float32)) for o in inputs
+            ]
+            return emit(Cast((emit(self._with(tuple(operands), self.kernel_size, self.dilation)),), x.dtype))
+        if not isinstance(kernel, Weight):
+            raise UnsupportedError(
+                "a deconvolution with strides and dilation needs fixed weights", found=self.describe(),
+                remedy="give the kernel as a Parameter or an array, or leave out stride or dilation",
+            )
+        for axis, dilation in enumerate(self.dilation):
+            if dilation != 1:
+                kernel = _spread(kernel, len(kernel.shape) - len(self.dilation) + axis, dilation)
+        size = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
+        return emit(self._with((x, kernel, bias), size, (1,) * len(size)))
+
+    def _with(self, inputs: tuple[Any, ...], kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Deconvolution:
+        return Deconvolution(
+            inputs, self.num_output_maps, kernel_size, self.stride, self.pre_padding, self.post_padding, dilation, self.num_groups
+        )
+
     def add_to(self, lowering: Lowering) -> Any:
         x, kernel, bias = self.inputs
         return self.set_attributes(
@@ -185,3 +225,13 @@ class Deconvolution(Convolution):
         for axis, (before, after) in enumerate(zip(self.pre_padding, self.post_padding)):
             y = y.narrow(axis + 2, before, y.shape[axis + 2] - before - after)
         return y
+
+
+def _spread(kernel: Weight, axis: int, dilation: int) -> Weight:
+    """The kernel with `dilation - 1` zeros between the elements of one axis."""
+    shape = kernel.shape
+    zeros = recipes.Literal(np.zeros((*shape[: axis + 1], dilation - 1, *shape[axis + 1 :]), kernel.dtype.numpy))
+    column = recipes.reshape(kernel, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    spread = recipes.concatenate((column, zeros), axis + 1)
+    spread = recipes.reshape(spread, (*shape[:axis], shape[axis] * dilation, *shape[axis + 1 :]))
+    return recipes.take(spread, axis, 0, dilation * (shape[axis] - 1) + 1)

@@ -48,6 +48,8 @@ class Ledger:
     def __init__(self) -> None:
         self._by_key: dict[Any, Holding] = {}
         self._by_address: dict[int, Holding] = {}
+        self._names: dict[str, int] = {}
+        self._numbers: list[np.ndarray] = []
 
     def hold(self, weight: Weight, dtype: Dtype, consumer: str) -> Holding:
         """The array of `weight` in `dtype` (its own, except int64 where TensorRT has none), held from now on."""
@@ -65,10 +67,20 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = array.__array_interface__["data"][0]
-            holding = Holding(weight.name or f"{consumer}:constant", array, dtype, weight.shape, owner, weight)
+            holding = Holding(weight.name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight)
             self._by_key[key] = self._by_address[address] = holding
         holding.consumers.append(consumer)
         return holding
+
+    def _constant_name(self, consumer: str) -> str:
+        name = f"{consumer}:constant"
+        uses = self._names[name] = self._names.get(name, 0) + 1
+        return name if uses == 1 else f"{name}_{uses}"
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Hold an array that is no weight: the numbers of a shape."""
+        self._numbers.append(array)
+        return array
 
     def __iter__(self) -> Iterator[Holding]:
         return iter(self._by_key.values())

@@ -1,0 +1,56 @@
+"""The README's examples run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trtnet
+from harness import rtx
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+
+
+def test_examples_run(tmp_path, monkeypatch):
+    if rtx() is None:
+        pytest.skip("the example compiles a plan, and tensorrt_rtx is not installed on this platform")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "policy.py"
+    path.write_text("\n".join(blocks()))
+    namespace: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    assert len(bytes(namespace["plan"])) > 10_000
+    assert namespace["before"].shape == (5, 4)
+    engine, frames = namespace["engine"], namespace["frames"]
+    assert not np.array_equal(engine(frame=frames), namespace["before"])
+    engine.refit({"head.bias": namespace["policy"].state_dict()["head.bias"]})
+    assert np.array_equal(engine(frame=frames), namespace["before"])
+    assert (tmp_path / "policy.safetensors").exists()
+
+
+def test_first_example_is_twenty_lines():
+    body = blocks()[0].split("class Policy")[1]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 20
+
+
+def test_the_shown_error_is_the_real_one(tmp_path):
+    shown = re.search(r"```\n(the kernel of this.*?)```", README.read_text(), re.S).group(1)
+    source = blocks()[0].split("policy = Policy()")[0]
+    path = tmp_path / "policy.py"
+    path.write_text(source)
+    namespace: dict = {}
+    exec(compile(source, str(path), "exec"), namespace)
+    batch = trtnet.Dim("batch", min=1, opt=8, max=64)
+    with pytest.raises(trtnet.TrtnetError) as error:
+        trtnet.record(namespace["Policy"](), frame=trtnet.Input((batch, 4, 32, 32)))
+    found = re.sub(r"\S+policy\.py:\d+", "policy.py:N", str(error.value))
+    assert [line.strip() for line in found.splitlines()] == [
+        re.sub(r"policy\.py:\d+", "policy.py:N", line).strip() for line in shown.splitlines()
+    ]

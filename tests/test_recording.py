@@ -1,0 +1,847 @@
+"""record: what a module's forward becomes, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import re
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trtnet
+from trtnet import Dim, Input, functional as F, nn
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError
+
+SOURCE = Path(__file__).read_text().splitlines()
+
+
+def line(mark: str) -> int:
+    """The number of the line of this file that ends in `# <mark>`."""
+    (number,) = (i for i, text in enumerate(SOURCE, 1) if text.endswith(f"# {mark}"))
+    return number
+
+
+class Block(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x):
+        return F.relu(self.conv(x)) + x  # block
+
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.blocks = nn.Sequential(Block(width), Block(width))
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, image):
+        x = self.blocks(self.stem(image))
+        return self.head(x.mean((2, 3)))
+
+
+def record_net(**kwargs):
+    return trtnet.record(Net(), image=Input((2, 3, 8, 8)), **kwargs)
+
+
+# --- names, paths, lines ----------------------------------------------------------------------------------------------
+
+
+def test_layers_carry_the_path_of_their_module():
+    graph = record_net()
+    convolutions = [layer.path for layer in graph.layers if layer.kind == "convolution"]
+    assert convolutions == ["stem", "blocks.0.conv", "blocks.1.conv"]
+    assert [layer.path for layer in graph.layers if layer.kind == "activation"] == ["blocks.0", "blocks.1"]
+    assert graph.layers[-1].path == "head"
+    assert [layer.path for layer in graph.layers if layer.kind == "reduce"] == [""]
+
+
+def test_layer_names_are_unique_and_begin_with_the_path():
+    graph = record_net()
+    names = [layer.name for layer in graph.layers]
+    assert len(set(names)) == len(names)
+    for layer in graph.layers:
+        assert layer.name.startswith(f"{layer.path}/{layer.kind}" if layer.path else layer.kind)
+    assert "stem/convolution" in names
+    assert "blocks.1.conv/convolution" in names
+
+
+def test_many_layers_of_one_kind_get_numbers():
+    def chain(x):
+        for _ in range(50):
+            x = F.relu(x)
+        return x
+
+    graph = trtnet.record(chain, x=Input((2,)))
+    assert [layer.name for layer in graph.layers][:3] == ["activation", "activation_1", "activation_2"]
+    assert len({layer.name for layer in graph.layers}) == 50
+
+
+def test_a_number_behind_a_name_never_meets_a_name_that_ends_in_it():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("a", nn.ReLU())
+
+        def forward(self, x):
+            recorder = x.recorder
+            made = [recorder.unique("n"), recorder.unique("n_1"), recorder.unique("n"), recorder.unique("n"), recorder.unique("n_1")]
+            assert len(set(made)) == 5, made
+            return self.a(x)
+
+    trtnet.record(Twice(), x=Input((2,)))
+
+
+def test_every_layer_knows_the_users_file_and_line():
+    graph = record_net()
+    adds = [layer for layer in graph.layers if layer.kind == "elementwise" and layer.path.startswith("blocks")]
+    assert len(adds) == 2
+    for layer in adds:
+        assert layer.location.file == __file__
+        assert layer.location.line == line("block")
+        assert layer.location.function == "forward"
+        assert str(layer.location) == f"{__file__}:{line('block')}"
+    # modules of trtnet.nn record in trtnet; what counts is where the user called them
+    convolution = next(layer for layer in graph.layers if layer.path == "blocks.0.conv")
+    assert convolution.location.line == line("block")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns from 3.11 on")
+def test_the_excerpt_underlines_the_expression():
+    graph = record_net()
+    add = next(layer for layer in graph.layers if layer.kind == "elementwise" and layer.path.startswith("blocks"))
+    activation = next(layer for layer in graph.layers if layer.kind == "activation")
+    text, marks = add.location.excerpt().split("\n")
+    assert text == "return F.relu(self.conv(x)) + x  # block"
+    assert underlined(text, marks) == "F.relu(self.conv(x)) + x"
+    assert underlined(*activation.location.excerpt().split("\n")) == "F.relu(self.conv(x))"
+
+
+def underlined(text, marks):
+    start = len(marks) - len(marks.lstrip())
+    assert set(marks.strip()) == {"^"}
+    return text[start : len(marks)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns from 3.11 on")
+def test_underlining_counts_characters_where_the_line_is_not_ascii():
+    def forward(x):
+        größe = "ü"; return F.softmax(F.relu(x), 1) if größe else x  # noqa: E702  # umlaut
+
+    graph = trtnet.record(forward, x=Input((2, 3)))
+    assert graph.layers[0].location.line == line("umlaut")
+    assert underlined(*graph.layers[0].location.excerpt().split("\n")) == "F.relu(x)"
+
+
+def test_a_call_over_several_lines_has_the_line_where_it_begins():
+    def forward(x):
+        return F.softmax(  # several lines
+            x,
+            dim=1,
+        )
+
+    graph = trtnet.record(forward, x=Input((2, 3)))
+    assert {layer.location.line for layer in graph.layers} == {line("several lines")}
+
+
+def test_code_without_a_file_records_all_the_same():
+    scope = {"F": F}
+    exec(compile("def forward(x):\n    return F.relu(x)", "<notebook>", "exec"), scope)
+    layer = trtnet.record(scope["forward"], x=Input((2,))).layers[0]
+    assert (layer.location.file, layer.location.line, layer.location.excerpt()) == ("<notebook>", 2, "")
+
+
+def test_an_error_names_path_line_and_excerpt():
+    class Wrong(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.ModuleList([nn.Conv2d(4, 4, 3)])
+
+        def forward(self, x):
+            return self.inner[0](x)  # wrong channels
+
+    with pytest.raises(ShapeError) as caught:
+        trtnet.record(Wrong(), x=Input((1, 3, 8, 8)))
+    error = caught.value
+    assert error.module == "inner.0 (Conv2d)"
+    assert (error.where.file, error.where.line) == (__file__, line("wrong channels"))
+    assert "return self.inner[0](x)" in str(error)
+    if sys.version_info >= (3, 11):
+        assert re.search(r"\n +return self\.inner\[0\]\(x\).*\n +\^{16}\n", str(error))
+
+
+def test_layers_outside_any_module_of_the_network_are_named_after_its_class():
+    helper = nn.ReLU()
+
+    class Uses(nn.Module):
+        def forward(self, x):
+            return helper(x)
+
+    graph = trtnet.record(Uses(), x=Input((2,)))
+    assert [layer.path for layer in graph.layers] == ["ReLU"]
+
+
+def test_the_path_is_back_after_a_module_raised():
+    class Bad(nn.Module):
+        def forward(self, x):
+            raise ValueError("no")
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bad = Bad()
+
+        def forward(self, x):
+            try:
+                self.bad(x)
+            except ValueError:
+                return F.relu(x)
+
+    graph = trtnet.record(Outer(), x=Input((2,)))
+    assert graph.layers[0].path == ""
+
+
+def test_a_users_own_exception_comes_through_unchanged():
+    def forward(x):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        trtnet.record(forward, x=Input((2,)))
+    assert trtnet.tensor.current_recorder.get() is None if hasattr(trtnet.tensor, "current_recorder") else True
+
+
+# --- re-entrant, threads, tasks ---------------------------------------------------------------------------------------
+
+
+def test_record_inside_record():
+    inner_graphs = []
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.a(x)
+            inner_graphs.append(trtnet.record(nn.Linear(3, 2), input=Input((5, 3))))
+            return F.relu(y)
+
+    outer = trtnet.record(Outer(), x=Input((2, 4)))
+    (inner,) = inner_graphs
+    assert [layer.path for layer in outer.layers] == ["a", ""]
+    assert [layer.path for layer in inner.layers] == [""]
+    assert inner.outputs["output"].shape == (5, 2)
+    assert outer.outputs["output"].shape == (2, 4)
+
+
+def test_a_failed_inner_record_leaves_the_outer_one_alone():
+    def outer(x):
+        with pytest.raises(ShapeError):
+            trtnet.record(nn.Linear(3, 2), input=Input((5, 4)))
+        return F.relu(x)
+
+    assert len(trtnet.record(outer, x=Input((2,))).layers) == 1
+
+
+def names_and_shapes(graph):
+    return [(layer.name, layer.path, layer.kind, [tuple(t.shape) for t in layer.outputs]) for layer in graph.layers]
+
+
+def test_eight_threads_record_at_once():
+    net = Net()
+    expected = {size: names_and_shapes(trtnet.record(net, image=Input((size, 3, 8, 8)))) for size in range(1, 9)}
+    found, errors = {}, []
+    barrier = threading.Barrier(8)
+
+    def work(size):
+        try:
+            barrier.wait()
+            for _ in range(10):
+                found[size] = names_and_shapes(trtnet.record(net, image=Input((size, 3, 8, 8))))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert found == expected
+
+
+def test_a_thread_started_in_forward_has_no_recording():
+    seen = []
+
+    def forward(x):
+        thread = threading.Thread(target=lambda: seen.append(pytest.raises(ArgumentTypeError, F.relu, x)))
+        thread.start()
+        thread.join()
+        return F.relu(x)
+
+    assert len(trtnet.record(forward, x=Input((2,))).layers) == 1
+    assert "outside its recording" in str(seen[0].value)
+
+
+def test_asyncio_tasks_record_each_for_themselves():
+    async def one(size):
+        class Steps(nn.Module):
+            def forward(self, x):
+                return F.relu(F.relu(x))
+
+        await asyncio.sleep(0)
+        graph = trtnet.record(Steps(), x=Input((size,)))
+        await asyncio.sleep(0)
+        return graph
+
+    async def every():
+        return await asyncio.gather(*(one(size) for size in range(1, 6)))
+
+    graphs = asyncio.run(every())
+    assert [g.outputs["output"].shape for g in graphs] == [(n,) for n in range(1, 6)]
+    assert [len(g.layers) for g in graphs] == [2] * 5
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_training_is_false_while_recording_and_as_it_was_afterwards():
+    seen = []
+
+    class Net(nn.Module):
+        def forward(self, x):
+            seen.append(self.training)
+            return F.relu(x)
+
+    net = Net()
+    assert net.training
+    trtnet.record(net, x=Input((2,)))
+    assert seen == [False]
+    assert net.training
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_in_forwards_order_whatever_the_keywords_order():
+    def forward(a, b, c):
+        return a - b * c
+
+    graph = trtnet.record(forward, c=Input((3,)), a=Input((3,)), b=Input((3,)))
+    assert list(graph.inputs) == ["a", "b", "c"]
+    a, b, c = (np.asarray(v, np.float32) for v in ([1, 2, 3], [4, 5, 6], [7, 8, 9]))
+    np.testing.assert_array_equal(trtnet.reference(graph)(a, b, c), a - b * c)
+
+
+def test_defaults_may_be_left_out():
+    class Net(nn.Module):
+        def forward(self, x, mask=None, scale=2.0):
+            assert mask is None
+            return x * scale
+
+    graph = trtnet.record(Net(), x=Input((2,)))
+    assert list(graph.inputs) == ["x"]
+    np.testing.assert_array_equal(trtnet.reference(graph)(np.ones(2, np.float32)), [2, 2])
+
+
+def test_an_optional_input_may_be_given():
+    class Net(nn.Module):
+        def forward(self, x, mask=None):
+            return x if mask is None else x * mask
+
+    graph = trtnet.record(Net(), mask=Input((2,)), x=Input((2,)))
+    assert list(graph.inputs) == ["x", "mask"]
+
+
+@pytest.mark.parametrize("value", [None, True, 3, 0.5, "mean"])
+def test_plain_values_reach_forward_as_they_are(value):
+    seen = []
+
+    def forward(x, option):
+        seen.append(option)
+        return F.relu(x)
+
+    graph = trtnet.record(forward, x=Input((2,)), option=value)
+    assert seen == [value]
+    assert type(seen[0]) is type(value)
+    assert list(graph.inputs) == ["x"]
+
+
+def test_keyword_only_and_variable_keywords():
+    def forward(x, *, y, **more):
+        return x + y + more["z"]
+
+    graph = trtnet.record(forward, x=Input((2,)), z=Input((2,)), y=Input((2,)))
+    assert list(graph.inputs) == ["x", "y", "z"]
+
+
+def test_functions_lambdas_partials_and_callables_are_recorded():
+    import functools
+
+    class Callable:
+        def __call__(self, x):
+            return F.relu(x)
+
+    for function in (lambda x: F.relu(x), functools.partial(F.softmax, dim=0), Callable(), Net().blocks[0].forward):
+        shape = (1, 4, 2, 2) if isinstance(function, types.MethodType) else (2,)
+        name = "input" if isinstance(function, functools.partial) else "x"
+        assert trtnet.record(function, **{name: Input(shape)}).layers
+
+
+@pytest.mark.parametrize("name", ["graph", "stream", "out"])
+def test_reserved_names(name):
+    scope = {"F": F}
+    exec(f"def forward({name}):\n    return F.relu({name})", scope)
+    with pytest.raises(ArgumentError, match=f"'{name}' cannot be the name of an input") as caught:
+        trtnet.record(scope["forward"], **{name: Input((2,))})
+    assert caught.value.remedy
+    # a plain value of that name is no input
+    exec(f"def forward(x, {name}):\n    return F.relu(x)", scope)
+    trtnet.record(scope["forward"], x=Input((2,)), **{name: 3})
+
+
+def test_missing_and_unknown_arguments():
+    with pytest.raises(ArgumentTypeError, match="missing a required argument: 'image'") as caught:
+        trtnet.record(Net())
+    assert "image" in caught.value.expected
+    assert caught.value.found == "no inputs"
+    with pytest.raises(ArgumentTypeError, match="unexpected keyword argument 'picture'") as caught:
+        trtnet.record(Net(), picture=Input((1, 3, 8, 8)))
+    assert caught.value.where.line == line_before(caught)
+
+
+def line_before(caught):
+    """The line of the test that raised, from the traceback."""
+    return next(entry.lineno + 1 for entry in reversed(caught.traceback) if str(entry.path) == __file__)
+
+
+@pytest.mark.parametrize("value", [np.ones(3, np.float32), (2, 3), [1], {"a": 1}, object()])
+def test_what_is_no_input_is_refused(value):
+    with pytest.raises(ArgumentTypeError, match="record takes Inputs, and 'x' is none") as caught:
+        trtnet.record(lambda x: F.relu(x), x=value)
+    assert "Input(" in caught.value.remedy
+
+
+@pytest.mark.parametrize("module", [None, 3, "LeNet", [nn.ReLU()]])
+def test_what_cannot_be_recorded(module):
+    with pytest.raises(ArgumentTypeError, match="only a module or a function can be recorded"):
+        trtnet.record(module, x=Input((2,)))
+
+
+def test_a_class_in_place_of_a_module():
+    with pytest.raises(ArgumentTypeError, match="class") as caught:
+        trtnet.record(Net, image=Input((1, 3, 8, 8)))
+    assert "Net(...)" in caught.value.remedy
+
+
+def test_a_torch_module_is_refused_with_the_way():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ArgumentTypeError, match=r"torch\.nn") as caught:
+        trtnet.record(torch.nn.Linear(3, 3), input=Input((1, 3)))
+    assert "trtnet.nn" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kind"),
+    [
+        ((2, -1), "float32", ShapeError),
+        ((2, 3.0), "float32", ShapeError),
+        ((True,), "float32", ShapeError),
+        ((None, 3), "float32", ShapeError),
+        ("ab", "float32", ShapeError),
+        (None, "float32", ShapeError),
+        (2.5, "float32", ShapeError),
+        ((2,), "float64", DtypeError),
+        ((2,), "int16", DtypeError),
+        ((2,), "floaty", DtypeError),
+        ((2,), "complex64", DtypeError),
+    ],
+)
+def test_input_refuses(shape, dtype, kind):
+    with pytest.raises(kind) as caught:
+        Input(shape, dtype)  # input refuses
+    assert caught.value.where.line == line("input refuses")
+    assert caught.value.expected
+    assert caught.value.found is not None
+
+
+def test_input_takes_sizes_and_dtypes_of_every_kind():
+    torch = pytest.importorskip("torch")
+    batch = Dim("batch", min=1, max=4)
+    assert Input(3).shape == (3,)
+    assert Input(batch).shape == (batch,)
+    assert Input([np.int64(2), batch * 2]).shape == (2, batch * 2)
+    assert Input(torch.Size([2, 3])).shape == (2, 3)
+    for dtype in ("float16", np.float16, torch.float16, trtnet.float16, np.dtype("float16")):
+        assert Input((2,), dtype).dtype is trtnet.float16
+    assert Input(()).shape == ()
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_three_forms_of_a_result():
+    one = trtnet.record(lambda x: F.relu(x), x=Input((2,)))
+    several = trtnet.record(lambda x: (F.relu(x), F.sigmoid(x)), x=Input((2,)))
+    listed = trtnet.record(lambda x: [F.relu(x)], x=Input((2,)))
+    named = trtnet.record(lambda x: {"a": F.relu(x), "b": F.sigmoid(x)}, x=Input((2,)))
+    assert (one.form, list(one.outputs)) == ("one", ["output"])
+    assert (several.form, list(several.outputs)) == ("tuple", ["output_0", "output_1"])
+    assert (listed.form, list(listed.outputs)) == ("tuple", ["output_0"])
+    assert (named.form, list(named.outputs)) == ("dict", ["a", "b"])
+    x = np.array([-1, 2], np.float32)
+    assert trtnet.reference(one)(x).tolist() == [0, 2]
+    result = trtnet.reference(several)(x)
+    assert type(result) is tuple
+    assert len(result) == 2
+    assert type(trtnet.reference(listed)(x)) is tuple
+    assert list(trtnet.reference(named)(x)) == ["a", "b"]
+    assert one.outputs["output"].name == "output"
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda x: None, "NoneType"),
+        (lambda x: (F.relu(x), None), "NoneType for 'output_1'"),
+        (lambda x: (F.relu(x), (F.relu(x),)), "tuple for 'output_1'"),
+        (lambda x: {"a": {"b": F.relu(x)}}, "dict for 'a'"),
+        (lambda x: {"a": [F.relu(x)]}, "list for 'a'"),
+        (lambda x: 3.0, "float"),
+        (lambda x: "abc", "str"),
+        (lambda x: {1: F.relu(x)}, "1"),
+    ],
+)
+def test_nested_and_missing_outputs_are_refused(make, found):
+    with pytest.raises(ArgumentTypeError) as caught:
+        trtnet.record(make, x=Input((2,)))
+    assert found in caught.value.found
+    assert "tensor" in caught.value.expected
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("empty", [(), [], {}])
+def test_an_empty_network(empty):
+    with pytest.raises(ArgumentError, match="empty network"):
+        trtnet.record(lambda x: empty, x=Input((2,)))
+
+
+def test_a_network_without_inputs():
+    with pytest.raises(ArgumentError, match="a network needs an input"):
+        trtnet.record(lambda: trtnet.ones(3))
+
+
+def test_an_output_that_is_an_input():
+    with pytest.raises(ArgumentError, match="the output 'output' is the input 'x' itself") as caught:
+        trtnet.record(lambda x: x, x=Input((2,)))
+    assert "clone" in caught.value.remedy
+    graph = trtnet.record(lambda x: x.clone(), x=Input((2,)))
+    assert [layer.kind for layer in graph.layers] == ["identity"]
+
+
+def test_an_output_named_as_an_input():
+    with pytest.raises(ArgumentError, match="same name 'x'") as caught:
+        trtnet.record(lambda x: {"x": F.relu(x)}, x=Input((2,)))
+    assert caught.value.found == "x"
+
+
+def test_an_output_without_a_name():
+    with pytest.raises(ArgumentError, match="name"):
+        trtnet.record(lambda x: {"": F.relu(x)}, x=Input((2,)))
+
+
+def test_one_tensor_returned_twice_makes_two_outputs():
+    def forward(x):
+        y = F.relu(x)
+        return y, y
+
+    graph = trtnet.record(forward, x=Input((2,)))
+    assert [layer.kind for layer in graph.layers] == ["activation", "identity"]
+    first, second = trtnet.reference(graph)(np.array([-1, 2], np.float32))
+    np.testing.assert_array_equal(first, second)
+    first[:] = 9
+    assert second.tolist() == [0, 2]
+
+
+def test_constants_parameters_and_arrays_can_be_outputs():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(trtnet.tensor([1.0, 2.0]))
+
+        def forward(self, x):
+            return F.relu(x), self.w, trtnet.arange(3)
+
+    graph = trtnet.record(Net(), x=Input((2,)))
+    _, w, steps = trtnet.reference(graph)(np.zeros(2, np.float32))
+    assert w.tolist() == [1, 2]
+    assert steps.tolist() == [0, 1, 2]
+    assert steps.dtype == np.int64
+
+
+# --- tensors in the wrong place ---------------------------------------------------------------------------------------
+
+
+def test_a_tensor_kept_from_another_recording():
+    kept = []
+
+    def first(x):
+        kept.append(F.relu(x))
+        return kept[0]
+
+    trtnet.record(first, x=Input((2,)))
+
+    def second(x):
+        return x + kept[0]  # kept
+
+    with pytest.raises(ArgumentError, match="belongs to another graph") as caught:
+        trtnet.record(second, x=Input((2,)))
+    assert caught.value.where.line == line("kept")
+    assert caught.value.remedy
+    with pytest.raises(ArgumentError, match="belongs to another graph"):
+        trtnet.record(lambda x: kept[0], x=Input((2,)))
+
+
+def test_a_recorded_tensor_outside_any_recording():
+    kept = []
+
+    def forward(x):
+        kept.append(x)
+        return F.relu(x)
+
+    trtnet.record(forward, x=Input((2,)))
+    with pytest.raises(ArgumentTypeError, match="outside its recording") as caught:
+        kept[0] + 1  # outside
+    assert caught.value.where.line == line("outside")
+
+
+def test_a_module_called_outside_a_recording():
+    with pytest.raises(ArgumentTypeError, match="outside a recording") as caught:
+        nn.ReLU()(np.ones(3, np.float32))
+    assert "trtnet.record" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [
+        (lambda x: bool(x), r"bool\(\)"),
+        (lambda x: 1 if x > 0 else 2, r"bool\(\)"),
+        (lambda x: int(x), r"int\(\)"),
+        (lambda x: float(x), r"float\(\)"),
+        (lambda x: x.item(), r"\.item\(\)"),
+        (lambda x: x.tolist(), r"\.tolist\(\)"),
+        (lambda x: x.numpy(), r"\.numpy\(\)"),
+        (lambda x: np.asarray(x), "NumPy"),
+        (lambda x: [1, 2][x], "index"),
+        (lambda x: range(x), "index"),
+    ],
+)
+def test_a_recorded_tensor_has_no_value(use, what):
+    def forward(x):
+        use(x[0])
+        return F.relu(x)
+
+    with pytest.raises(ArgumentTypeError, match=what) as caught:
+        trtnet.record(forward, x=Input((2,)))
+    assert caught.value.where.file == __file__
+    assert "trtnet.where" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [(int, r"int\(\)"), (bool, r"bool\(\)"), (float, r"float\(\)"), (range, r"int\(\)"), (lambda b: b / 2, "/ does not")],
+)
+def test_a_dim_has_no_value(use, what):
+    batch = Dim("batch", min=1, max=4)
+
+    def forward(x):
+        use(x.shape[0])
+        return F.relu(x)
+
+    with pytest.raises(ArgumentTypeError, match=what) as caught:
+        trtnet.record(forward, x=Input((batch, 2)))
+    assert caught.value.where.file == __file__
+    assert caught.value.remedy
+    assert "batch" in str(caught.value)
+
+
+def test_int_of_a_dim_names_the_users_line():
+    def forward(x):
+        return x.reshape(int(x.shape[0]), 2)  # int of a dim
+
+    with pytest.raises(ArgumentTypeError, match="dynamic size batch") as caught:
+        trtnet.record(forward, x=Input((Dim("batch", min=1, max=4), 2)))
+    assert (caught.value.where.file, caught.value.where.line) == (__file__, line("int of a dim"))
+
+
+def test_one_name_with_two_ranges():
+    with pytest.raises(ShapeError, match="the name n stands for two ranges") as caught:
+        trtnet.record(lambda x, y: x + y, x=Input((Dim("n", max=4),)), y=Input((Dim("n", max=8),)))
+    assert "max=4" in caught.value.expected
+    assert "max=8" in caught.value.found
+
+
+def test_dims_made_alike_are_one():
+    graph = trtnet.record(lambda x, y: x + y, x=Input((Dim("n", max=4),)), y=Input((Dim("n", max=4),)))
+    assert graph.equalities == []
+    assert list(graph.dims) == ["n"]
+
+
+def test_unknown_methods_name_the_nearest():
+    with pytest.raises(TrtnetError, match="no method or attribute 'reshap'") as caught:
+        trtnet.record(lambda x: x.reshap(2), x=Input((2,)))
+    assert "reshape" in caught.value.remedy
+    assert isinstance(caught.value, AttributeError)
+    assert trtnet.record(lambda x: F.relu(x) if not hasattr(x, "is_sparse") else x, x=Input((2,)))
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def test_a_shared_module_is_recorded_twice_under_its_first_path():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 3)
+            self.b = self.a
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    graph = trtnet.record(Net(), x=Input((2, 3)))
+    assert {layer.path for layer in graph.layers} == {"a"}
+    assert len({layer.name for layer in graph.layers}) == len(graph.layers)
+    assert set(graph.parameters) >= {"a.weight", "a.bias"}
+    weights = {id(w) for _, _, w in graph.weights() if w.name == "a.weight"}
+    assert len(weights) == 1
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Linear(4, 3, bias=False)
+        self.decoder = nn.Linear(4, 3, bias=False)
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, x):
+        return self.encoder(x) + self.decoder(x)
+
+
+def test_tied_parameters_are_one_leaf_under_two_keys():
+    net = Tied()
+    graph = trtnet.record(net, x=Input((2, 4)))
+    assert list(graph.parameters) == ["encoder.weight", "decoder.weight"]
+    assert graph.parameters["encoder.weight"] is graph.parameters["decoder.weight"]
+    assert sorted(net.state_dict()) == ["decoder.weight", "encoder.weight"]
+    assert graph.state_dict()["encoder.weight"] is graph.state_dict()["decoder.weight"]
+
+
+def test_deep_copies_are_independent_and_keep_ties():
+    net = Tied()
+    net.encoder.weight.numpy()
+    twin = copy.deepcopy(net)
+    assert twin.encoder.weight is twin.decoder.weight
+    assert twin.encoder.weight is not net.encoder.weight
+    np.testing.assert_array_equal(twin.encoder.weight.numpy(), net.encoder.weight.numpy())
+    twin.encoder.weight.numpy()[:] = 0
+    assert net.encoder.weight.numpy().any()
+    assert {layer.path for layer in trtnet.record(twin, x=Input((2, 4))).layers} == {"encoder", "decoder", ""}
+
+
+def test_a_deep_copy_before_the_first_read_draws_the_same_values():
+    net = Net()
+    twin = copy.deepcopy(net)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, twin.state_dict()[name], err_msg=name)
+
+
+def test_a_parameter_of_no_module_is_a_constant():
+    loose = nn.Parameter(trtnet.tensor([1.0, 2.0]))
+
+    class Net(nn.Module):
+        def forward(self, x):
+            return x * loose
+
+    graph = trtnet.record(Net(), x=Input((2,)))
+    assert graph.parameters == {}
+    assert [w.name for _, _, w in graph.weights()] == [None]
+    assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [1, 2]
+
+
+def test_a_parameter_made_in_forward_never_passes_for_another():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(trtnet.tensor([1.0, 2.0]))
+
+        def forward(self, x):
+            y = x * self.w
+            for value in range(2, 40):
+                self.w = nn.Parameter(trtnet.tensor([float(value), 0.0]))
+                gc.collect()
+                y = y + self.w
+            return y
+
+    graph = trtnet.record(Net(), x=Input((2,)))
+    assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [1 + sum(range(2, 40)), 2]
+
+
+def test_buffers_and_what_trains():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(trtnet.ones(2))
+            self.fixed = nn.Parameter(trtnet.ones(2), requires_grad=False)
+            self.register_buffer("kept", trtnet.ones(2))
+            self.register_buffer("passing", trtnet.full((2,), 3.0), persistent=False)
+
+        def forward(self, x):
+            return x * self.w + self.fixed + self.kept * self.passing
+
+    net = Net()
+    graph = trtnet.record(net, x=Input((2,)))
+    assert list(graph.parameters) == ["w", "fixed", "kept", "passing"]
+    assert graph.trainable == {"w"}
+    assert graph.buffers == {"kept", "passing"}
+    assert list(graph.state_dict()) == list(net.state_dict()) == ["w", "fixed", "kept"]
+    graph.load_state_dict({"w": np.zeros(2, np.float32), "fixed": np.zeros(2, np.float32), "kept": np.ones(2, np.float32)})
+    assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [3, 3]
+
+
+def test_recording_draws_no_values():
+    drawn = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(shape=(3,), initializer=lambda rng, shape: drawn.append(shape) or rng.random(shape))
+
+        def forward(self, x):
+            return x * self.w
+
+    graph = trtnet.record(Net(), x=Input((2, 3)))
+    graph.summary()
+    assert drawn == []
+    graph.state_dict()
+    assert drawn == [(3,)]
+
+
+def test_a_scalar_parameter_that_is_drawn_has_no_dimensions():
+    parameter = nn.Parameter(shape=(), initializer=lambda rng, shape: rng.random(shape) + 1)
+    assert parameter.shape == ()
+    assert parameter.numpy().shape == ()
+
+
+def test_an_array_changed_after_recording_does_not_change_the_graph():
+    table = trtnet.tensor([1.0, 2.0])
+    graph = trtnet.record(lambda x: x + table, x=Input((2,)))
+    table[0] = 100.0
+    assert trtnet.reference(graph)(np.zeros(2, np.float32)).tolist() == [1, 2]

@@ -1,0 +1,50 @@
+"""The limits of element types, as torch.finfo and torch.iinfo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+
+from . import dtypes
+from .errors import DtypeError
+
+__all__ = ["finfo", "iinfo"]
+
+
+class finfo:  # noqa: N801  (torch's own spelling)
+    """The limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution; Python floats."""
+
+    def __init__(self, type: Any = dtypes.float32) -> None:
+        dtype = dtypes.get(type)
+        if not dtype.is_floating_point:
+            raise DtypeError("finfo takes a floating-point dtype", found=dtype.name, remedy=f"trtnet.iinfo(trtnet.{dtype.name})")
+        limits = ml_dtypes.finfo(dtype.numpy)
+        self.dtype = dtype.name
+        self.bits = dtype.bits
+        self.eps = float(limits.eps)
+        self.max = float(limits.max)
+        self.min = float(limits.min)
+        self.tiny = self.smallest_normal = float(limits.smallest_normal)
+        self.resolution = 10.0 ** -limits.precision
+
+    def __repr__(self) -> str:
+        shown = ("resolution", "min", "max", "eps", "smallest_normal", "tiny", "dtype")
+        return f"finfo({', '.join(f'{name}={getattr(self, name)}' for name in shown)})"
+
+
+class iinfo:  # noqa: N801
+    """The limits of an integer dtype: bits, max, min; Python ints."""
+
+    def __init__(self, type: Any) -> None:
+        dtype = dtypes.get(type)
+        if dtype.is_floating_point or dtype is dtypes.bool_:
+            raise DtypeError("iinfo takes an integer dtype", found=dtype.name, remedy=f"trtnet.finfo(trtnet.{dtype.name})")
+        limits = ml_dtypes.iinfo(dtype.numpy)
+        self.dtype = dtype.name
+        self.bits = dtype.bits
+        self.max = int(limits.max)
+        self.min = int(limits.min)
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"

@@ -1,0 +1,627 @@
+"""`x[...]` and the functions that pick elements by position. Names, signatures and defaults as torch's.
+
+Slices keep Dims: `x[:, -1]`, `x[:, 1:]`, `x[:, :n]` work on dynamic dimensions. Indices that are recorded tensors must
+not be negative: TensorRT does not count them from the end.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..graph import emit, recorder_constant
+from ..layers.base import require_equal
+from ..layers.gather import Gather, OneHot, Scatter
+from ..layers.shaping import Slice
+from ..tensor import Array, Parameter, Tensor, current_recorder
+from ..weights.recipes import Literal
+from .casting import converted
+from .creation import size_tensor
+from .dispatch import axis_of, operation, tensor
+from .joining import cat
+from .shape import broadcast_shapes, constant, expanded, has_dims, reshaped, size_of, transposed, unsqueeze
+
+__all__ = [
+    "gather",
+    "getitem",
+    "index_select",
+    "masked_select",
+    "narrow",
+    "nonzero",
+    "one_hot",
+    "scatter",
+    "select",
+    "take",
+    "take_along_dim",
+]
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One part of a key: 'new' dimension, 'int', 'slice' (start, size, step), or 'index' (an array or a tensor)."""
+
+    kind: str
+    start: SizeLike = 0
+    size: SizeLike = 1
+    step: int = 1
+    index: Any = None
+
+
+def _is_mask(item: Any) -> bool:
+    if isinstance(item, list):
+        item = np.asarray(item) if item and not has_dims(item) else np.zeros(0, np.int64)
+    return (isinstance(item, np.ndarray) and item.dtype == np.bool_) or (
+        isinstance(item, Tensor) and item.dtype is dtypes.bool_
+    )
+
+
+def _is_recorded(item: Any) -> bool:
+    return type(item) is Tensor or (isinstance(item, Parameter) and current_recorder.get() is not None)
+
+
+def _parts(key: Any) -> list[Any]:
+    """The key as a list; arrays in place of lists, ranges and concrete tensors, numbers in place of those without dimensions."""
+    made: list[Any] = []
+    for item in key if isinstance(key, tuple) else (key,):
+        if _is_recorded(item):
+            made.append(tensor(item))
+            continue
+        if isinstance(item, Array):
+            item = item.numpy()
+        elif isinstance(item, (list, range)):
+            if any(type(i) is Tensor or isinstance(i, Dim) for i in item):
+                from .creation import as_tensor
+
+                made.append(as_tensor(list(item)))
+                continue
+            item = np.asarray([i.numpy() if isinstance(i, Array) else i for i in item])
+            item = item.astype(np.int64) if not item.size else item
+        if isinstance(item, (np.ndarray, np.generic)):
+            if item.dtype.kind not in "iub":
+                raise DtypeError("indices are whole numbers or bools", expected="int64, int32 or bool", found=str(item.dtype))
+            if item.dtype.kind in "iu" and np.ndim(item) == 0:
+                item = int(item)
+        if isinstance(item, (bool, np.bool_)) or (isinstance(item, np.ndarray) and item.ndim == 0):
+            raise UnsupportedError("a single bool is no index here", found=repr(item), remedy="use x[None] for a new dimension")
+        made.append(item)
+    return made
+
+
+def _parse(shape: Any, key: Any) -> list[_Entry]:
+    rank, given = len(shape), _parts(key)
+    used = sum(_width(item) for item in given)
+    if used > rank:
+        raise ShapeError("too many indices", expected=f"at most {rank}, for {format_shape(shape)}", found=used)
+    places = [i for i, item in enumerate(given) if item is Ellipsis]
+    if len(places) > 1:
+        raise ArgumentError("an index can have one ellipsis only", found=repr(key))
+    at = places[0] if places else len(given)
+    rest = [slice(None)] * (rank - used)
+    given[at : at + 1] = rest
+    entries: list[_Entry] = []
+    axis = 0
+    for item in given:
+        if item is None:
+            entries.append(_Entry("new"))
+            continue
+        size = shape[axis]
+        if isinstance(item, slice):
+            entries.append(_slice(size, item))
+        elif type(item) is Tensor:
+            if item.dtype is dtypes.bool_:
+                raise _unknown_count(item)
+            entries.append(_Entry("index", 0, size, 1, item))
+        elif isinstance(item, np.ndarray) and item.dtype == np.bool_:
+            for step, length in enumerate(item.shape):
+                known = shape[axis + step]
+                if known != length:
+                    problem = f"the mask does not fit dimension {axis + step} of {format_shape(shape)}"
+                    if isinstance(known, int):
+                        raise ShapeError(problem, expected=known, found=length)
+                    require_equal(known, length, problem)
+            entries += [_Entry("index", 0, shape[axis + i], 1, where) for i, where in enumerate(item.nonzero())]
+            axis += item.ndim - 1
+        elif isinstance(item, np.ndarray):
+            entries.append(_Entry("index", 0, size, 1, _from_start(item, size, axis)))
+        else:
+            entries.append(_Entry("int", position(_whole(item), size, axis)))
+        axis += 1
+    return entries
+
+
+def _width(item: Any) -> int:
+    """How many dimensions a part of a key takes."""
+    if item is None or item is Ellipsis:
+        return 0
+    return item.ndim if isinstance(item, np.ndarray) and item.dtype == np.bool_ else 1
+
+
+def _whole(item: Any) -> SizeLike:
+    if isinstance(item, Dim):
+        return item
+    try:
+        return operator.index(item)
+    except TypeError:
+        raise ArgumentTypeError(
+            "this is no index", expected="ints, slices, None, ..., lists and integer tensors", found=repr(item)
+        ) from None
+
+
+def _unknown_count(mask: Tensor) -> UnsupportedError:
+    return UnsupportedError(
+        "a bool mask that is computed in the network gives as many elements as are True, which TensorRT cannot size",
+        found=repr(mask),
+        remedy="keep the shape: trtnet.where(mask, x, 0), x.masked_fill(mask, value), x * mask.to(x.dtype), "
+        "or x.topk(k) for a fixed number",
+    )
+
+
+def position(index: SizeLike, size: SizeLike, axis: int) -> SizeLike:
+    """An index from 0. Raises ShapeError where it is out of range; for a Dim also at each call."""
+    low, high = (index, index) if isinstance(index, int) else index.bounds
+    from_start = index if low >= 0 else size + index if high < 0 else None
+    if from_start is None:
+        raise ArgumentError("an index must be positive or negative at all sizes", found=f"{index} in {low}..{high}")
+    problem = f"index {index} is out of range in dimension {axis} of size {size}"
+    if isinstance(from_start, int) and isinstance(size, int):
+        if not 0 <= from_start < size:
+            raise ShapeError(problem, expected=f"{-size} to {size - 1}", found=index)
+    elif low >= 0:
+        require_equal(minimum(size, from_start + 1), from_start + 1, problem)
+    else:
+        require_equal(maximum(from_start, 0), from_start, problem)
+    return from_start
+
+
+def _from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
+    """A constant index without negative numbers."""
+    index = index.astype(np.int64, copy=False)
+    if not index.size:
+        return index
+    low, high = int(index.min()), int(index.max())
+    for extreme in (low, high):
+        position(extreme, size, axis)
+    if low >= 0:
+        return index
+    if isinstance(size, int):
+        return np.where(index < 0, index + size, index)
+    from .arithmetic import add, mul
+
+    return add(constant(index), mul(constant((index < 0).astype(np.int64)), size_tensor(size)))
+
+
+def _slice(size: SizeLike, key: slice) -> _Entry:
+    step = 1 if key.step is None else _bound(key.step)
+    if isinstance(step, Dim) or step < 1:
+        raise ArgumentError(
+            "the step of a slice must be a positive number", expected=">= 1", found=step, remedy="x.flip(dim) reverses a dimension"
+        )
+    start = 0 if key.start is None else _clamped(_bound(key.start), size)
+    stop = size if key.stop is None else _clamped(_bound(key.stop), size)
+    if start == 0 and stop is size and step == 1:
+        return _Entry("slice", 0, size, 1)
+    return _Entry("slice", start, maximum(ceil_divide(stop - start, step), 0), step)
+
+
+def _bound(value: Any) -> SizeLike:
+    if type(value) is Tensor:
+        raise UnsupportedError(
+            "a slice with a bound that is computed in the network has no size that TensorRT knows", found=repr(value),
+            remedy="use ints and Dims (x.shape[i] and arithmetic on it), or keep the shape and mask: trtnet.where(...)",
+        )
+    return _whole(value)
+
+
+def _clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
+    """A bound of a slice from 0, within the dimension, as Python's slices have it."""
+    low, high = (bound, bound) if isinstance(bound, int) else bound.bounds
+    if low >= 0:
+        return minimum(bound, size)
+    if high <= 0:
+        return maximum(size + bound, 0) if high < 0 else minimum(maximum(size + bound, 0), size)
+    raise ArgumentError("the bound of a slice must be positive or negative at all sizes", found=f"{bound} in {low}..{high}")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def sliced(x: Tensor, start: Any, size: Any, step: Any) -> Tensor:
+    """Record a slice; `x` itself where it is whole."""
+    if Size(size) == x.shape and all(s == 1 for s in step):
+        return x
+    return emit(Slice((x,), start=tuple(start), shape=Size(size), stride=tuple(step)))
+
+
+def part(x: Tensor, axis: int, start: SizeLike, size: SizeLike, step: int = 1) -> Tensor:
+    """Record a slice of one dimension."""
+    rank = x.ndim
+    return sliced(
+        x, (0,) * axis + (start,) + (0,) * (rank - axis - 1), (*x.shape[:axis], size, *x.shape[axis + 1 :]),
+        (1,) * axis + (step,) + (1,) * (rank - axis - 1),
+    )
+
+
+def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
+    taken = [e for e in entries if e.kind != "new"]
+    x = sliced(x, [e.start for e in taken], [e.size for e in taken], [e.step for e in taken])
+    return reshaped(x, tuple(e.size for e in entries if e.kind != "int"))
+
+
+def _getitem_numpy(input: np.ndarray, key: Any) -> Any:
+    if has_dims(key):
+        return getitem(constant(input), key)
+    entries = _parse(input.shape, key)
+    basic = tuple(
+        None if e.kind == "new" else e.start if e.kind == "int"
+        else slice(e.start, e.start + (e.size - 1) * e.step + 1 if e.size else e.start, e.step)  # type: ignore[operator]
+        for e in entries
+    )  # fmt: skip
+    result = input[basic]
+    indices = tuple(e.index if e.kind == "index" else slice(None) for e in entries if e.kind != "int")
+    if any(isinstance(i, np.ndarray) for i in indices):
+        result = result[indices]
+    return np.asarray(result)
+
+
+@operation(_getitem_numpy, method="__getitem__")
+def getitem(input: Tensor, key: Any) -> Tensor:
+    """`input[key]`: ints, slices, None, ..., lists, integer arrays and tensors, bool arrays whose values are known.
+
+    Raises UnsupportedError for masks and bounds of slices that are computed in the network.
+    """
+    x = tensor(input)
+    entries = _parse(x.shape, key)
+    x = _basic(x, entries)
+    indices = {i: e.index for i, e in enumerate(e for e in entries if e.kind != "int") if e.kind == "index"}
+    if not indices:
+        return x
+    if len(indices) == 1:
+        ((axis, index),) = indices.items()
+        return emit(Gather((x, _recorded_index(index)), axis=axis))
+    return _gather_nd(x, indices)
+
+
+def _recorded_index(index: Any) -> Tensor:
+    return constant(index) if isinstance(index, np.ndarray) else index
+
+
+def _stacked(indices: list[Any]) -> Tensor:
+    """Several indices, broadcast, side by side in a last dimension."""
+    if all(isinstance(i, np.ndarray) for i in indices):
+        return constant(np.stack(np.broadcast_arrays(*indices), -1))
+    tensors = [converted(_recorded_index(i), dtypes.int64) for i in indices]
+    shape = broadcast_shapes(*(i.shape for i in tensors))
+    return cat([unsqueeze(expanded(i, tuple(shape)), -1) for i in tensors], -1)
+
+
+def _gather_nd(x: Tensor, indices: dict[int, Any]) -> Tensor:
+    axes = list(indices)
+    others = [axis for axis in range(x.ndim) if axis not in indices]
+    stacked = _stacked(list(indices.values()))
+    made = emit(Gather((transposed(x, (*axes, *others)), stacked), mode="ND"))
+    adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    if not adjacent or axes[0] == 0:
+        return made
+    front, count = stacked.ndim - 1, axes[0]
+    order = [*range(front, front + count), *range(front), *range(front + count, made.ndim)]
+    return transposed(made, tuple(order))
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _setitem(self: Tensor, key: Any, value: Any) -> None:
+    """`x[key] = value` of a recorded tensor, which then stands for the changed value.
+
+    Takes slices, ints and indices, and masks with a value that broadcasts. The value has the tensor's dtype.
+    """
+    from .inplace import rebind
+
+    rebind(self, _assigned(self, key, value))
+
+
+Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
+
+
+def _value(x: Tensor, value: Any) -> Tensor:
+    from .dispatch import is_scalar, scalar
+
+    if is_scalar(value):
+        return scalar(value, x.dtype, 0)
+    made = tensor(value)
+    if made.dtype is not x.dtype:
+        raise DtypeError(
+            "the value that is written has another dtype", expected=x.dtype, found=made.dtype,
+            remedy=f"convert it: .to(trtnet.{x.dtype})",
+        )
+    return made
+
+
+def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
+    from .comparison import where
+
+    parts = [item for item in (key if isinstance(key, tuple) else (key,)) if item is not Ellipsis]
+    written = _value(x, value)
+    if len(parts) == 1 and _is_mask(parts[0]):
+        mask = tensor(parts[0] if isinstance(parts[0], Tensor) else Array(np.asarray(parts[0])))
+        after = x.ndim - mask.ndim
+        if written.ndim > after:
+            raise UnsupportedError(
+                "writing at a mask takes one value for all elements", found=f"a value of shape {format_shape(written.shape)}",
+                remedy="trtnet.where(mask, values, x) with values of the shape of x",
+            )
+        return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
+    entries = _parse(x.shape, key)
+    shape = tuple(e.size for e in entries if e.kind != "int")
+    indices = [e for e in entries if e.kind == "index"]
+    if indices:
+        return _scattered(x, entries, written)
+    target = expanded(_fitting(written, shape), shape)
+    taken = [e for e in entries if e.kind != "new"]
+    return _written(x, 0, taken, reshaped(target, tuple(e.size for e in taken)))
+
+
+def _fitting(value: Tensor, shape: tuple[SizeLike, ...]) -> Tensor:
+    """A value that broadcasts to `shape`; leading dimensions of size 1 that are too many fall off, as in torch."""
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = reshaped(value, tuple(value.shape[1:]))
+    if value.ndim > len(shape) or broadcast_shapes(shape, value.shape) != Size(shape):
+        raise ShapeError("the value that is written does not fit", expected=format_shape(shape), found=format_shape(value.shape))
+    return value
+
+
+def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tensor:
+    """`x` with `value` in the region that the entries of the dimensions from `axis` on name."""
+    if axis == len(entries):
+        return value
+    entry = entries[axis]
+    start, size, step = entry.start, entry.size, entry.step
+    if start == 0 and size == x.shape[axis] and step == 1:
+        return _written(x, axis + 1, entries, value)
+    inner = _written(part(x, axis, start, size, step), axis + 1, entries, value)
+    if step == 1:
+        end = start + size
+        pieces = [part(x, axis, 0, start)] if start != 0 else []
+        pieces.append(inner)
+        if end != x.shape[axis]:
+            pieces.append(part(x, axis, end, x.shape[axis] - end))
+        return cat(pieces, axis)
+    from .comparison import where
+
+    length = x.shape[axis]
+    if not (isinstance(length, int) and isinstance(start, int) and isinstance(size, int)):
+        raise UnsupportedError(
+            "writing with a step needs a dimension of fixed size", found=f"{length} in dimension {axis}",
+            remedy="put the parts together: trtnet.stack((even, odd), -1).flatten(-2)",
+        )
+    at = np.arange(length) - start
+    inside = (at >= 0) & (at % step == 0) & (at // step < size)
+    spread = emit(Gather((inner, constant(np.clip(at // step, 0, size - 1))), axis=axis))
+    return where(constant(inside.reshape(-1, *(1,) * (x.ndim - axis - 1))), spread, x)
+
+
+def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
+    if any(e.kind == "new" or (e.kind == "slice" and e.size is not s) for e, s in zip(entries, x.shape)) or len(entries) != x.ndim:
+        raise UnsupportedError(
+            "indices and slices together cannot be written to", expected="indices, ints and whole dimensions (:)",
+            found=f"{len(entries)} parts for {format_shape(x.shape)}", remedy="write in two steps, or use trtnet.where",
+        )
+    indices = {
+        axis: e.index if e.kind == "index" else _position_index(e.start) for axis, e in enumerate(entries) if e.kind != "slice"
+    }
+    axes = list(indices)
+    others = [axis for axis in range(x.ndim) if axis not in indices]
+    stacked = _stacked(list(indices.values()))
+    order = (*axes, *others)
+    front = tuple(stacked.shape[:-1])
+    after = tuple(x.shape[a] for a in others)
+    # where the new dimensions are in x[key], to which the value broadcasts
+    shown = [axis for axis, e in enumerate(entries) if e.kind == "index"]
+    adjacent = shown == list(range(shown[0], shown[-1] + 1))
+    count = sum(1 for a in others if a < shown[0]) if adjacent else 0
+    shape = (*after[:count], *front, *after[count:])
+    updates = expanded(_fitting(value, shape), shape)
+    updates = transposed(updates, (*range(count, count + len(front)), *range(count), *range(count + len(front), len(shape))))
+    made = emit(Scatter((transposed(x, order), stacked, updates), mode="ND"))
+    return transposed(made, tuple(int(i) for i in np.argsort(order)))
+
+
+def _position_index(start: SizeLike) -> Any:
+    return np.asarray(start) if isinstance(start, int) else size_tensor(start)
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def _narrowed(shape: Any, dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
+    axis = axis_of(dim, len(shape))
+    size, first, count = shape[axis], size_of(start), size_of(length)
+    if isinstance(first, int) and first < 0:
+        first = size + first
+    problem = f"narrow: elements {start} to {start} + {length} do not lie in a dimension of size {size}"
+    end = first + count
+    if all(isinstance(v, int) for v in (first, count, size)):
+        if not (0 <= first and 0 <= count and end <= size):
+            raise ShapeError(problem, expected=f"0 to {size}", found=f"{first} to {end}")
+    else:
+        require_equal(minimum(end, size), end, problem)
+    return axis, first, count
+
+
+def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
+    if has_dims(start, length):
+        return narrow(constant(input), dim, start, length)
+    axis, first, count = _narrowed(input.shape, dim, start, length)
+    return input[(slice(None),) * axis + (slice(first, first + count),)]  # type: ignore[operator]
+
+
+@operation(_narrow_numpy, method=True)
+def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
+    """`length` elements of one dimension from `start` on."""
+    x = tensor(input)
+    axis, first, count = _narrowed(x.shape, dim, start, length)
+    return part(x, axis, first, count)
+
+
+def _at(rank: int, dim: int, index: Any) -> tuple[Any, ...]:
+    return (slice(None),) * axis_of(dim, rank) + (index,)
+
+
+@operation(lambda input, dim, index: _getitem_numpy(input, _at(input.ndim, dim, index)), method=True)
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """Element `index` of one dimension, which falls away."""
+    return getitem(input, _at(input.ndim, dim, index))
+
+
+def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
+    return np.take(input, np.atleast_1d(index), axis_of(dim, input.ndim))
+
+
+@operation(_index_select_numpy, method=True)
+def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """The elements at a 1-D index of one dimension."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    known = index.numpy() if isinstance(index, Array) and not _is_recorded(index) else index
+    if isinstance(known, (np.ndarray, list)):
+        known = _from_start(np.atleast_1d(np.asarray(known)), x.shape[axis], axis)
+    i = _recorded_index(known) if isinstance(known, np.ndarray) else tensor(known)
+    if i.ndim > 1:
+        raise ShapeError("index_select takes a 1-D index", found=format_shape(i.shape))
+    return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
+
+
+def _element_index(x: Tensor, axis: int, index: Any) -> Tensor:
+    if isinstance(index, Array) and not _is_recorded(index):
+        return constant(index.numpy())
+    return tensor(index)
+
+
+def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> Any:
+    axis = axis_of(dim, input.ndim)
+    whole = tuple(slice(None) if a == axis else slice(s) for a, s in enumerate(index.shape))
+    return np.take_along_axis(input[whole], index, axis)
+
+
+@operation(_gather_numpy, method=True)
+def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
+    """One element of `input` for each element of `index`, along `dim`; sizes of `index` are at most those of `input`."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    i = _element_index(x, axis, index)
+    if i.ndim != x.ndim:
+        raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
+    sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
+    for a, (size, wanted) in enumerate(zip(x.shape, sizes)):
+        if isinstance(size, int) and isinstance(wanted, int) and wanted > size:
+            raise ShapeError(f"gather: the index is larger in dimension {a}", expected=f"at most {size}", found=wanted)
+    return emit(Gather((sliced(x, (0,) * x.ndim, sizes, (1,) * x.ndim), i), axis=axis, mode="ELEMENT"))
+
+
+def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> Any:
+    if dim is None:
+        return input.reshape(-1)[indices.reshape(-1)]
+    axis = axis_of(dim, input.ndim)
+    shape = np.broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices)))
+    whole = [np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)]
+    return np.take_along_axis(*whole, axis)
+
+
+@operation(_take_along_dim_numpy, method=True)
+def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
+    """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
+    x, i = tensor(input), _element_index(input, 0, indices)
+    if dim is None:
+        return emit(Gather((x.flatten(), i.flatten())))  # type: ignore[attr-defined]
+    axis = axis_of(dim, x.ndim)
+    others = broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (x, i)))
+    whole = [expanded(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(others))) for v in (x, i)]
+    return emit(Gather(tuple(whole), axis=axis, mode="ELEMENT"))
+
+
+@operation(lambda input, index: input.reshape(-1)[index], method=True)
+def take(input: Tensor, index: Any) -> Tensor:
+    """The elements at `index` of the flattened tensor, in the shape of `index`."""
+    x = reshaped(tensor(input), (tensor(input).shape.numel(),))
+    return emit(Gather((x, _element_index(x, 0, index))))
+
+
+def _scatter_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
+    if reduce is not None:
+        raise _reducing()
+    result, axis = input.copy(), axis_of(dim, input.ndim)
+    written = value if src is None else src
+    if isinstance(written, np.ndarray) and written.ndim:
+        written = written[tuple(slice(s) for s in index.shape)]
+    places = list(np.indices(index.shape, sparse=True))
+    places[axis] = index
+    result[tuple(places)] = written
+    return result
+
+
+def _reducing() -> UnsupportedError:
+    return UnsupportedError(
+        "TensorRT's scatter writes, and neither adds nor multiplies", found="reduce=",
+        remedy="one_hot(index) as a matrix times the source adds up what has one index",
+    )
+
+
+@operation(_scatter_numpy, method=True)
+def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
+    """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`."""
+    if reduce is not None:
+        raise _reducing()
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    i = _element_index(x, axis, index)
+    written = _value(x, value if src is None else src)
+    sizes = tuple(i.shape)
+    if written.ndim == 0:
+        written = expanded(reshaped(written, (1,) * x.ndim), sizes)
+    return emit(Scatter((x, i, sliced(written, (0,) * x.ndim, sizes, (1,) * x.ndim)), axis=axis))
+
+
+def masked_select(input: Tensor, mask: Tensor) -> Any:
+    """The elements where the mask is True, of concrete tensors. Raises UnsupportedError while recording."""
+    if _is_recorded(input) or _is_recorded(mask):
+        raise _unknown_count(mask)
+    return getitem(input, mask)
+
+
+def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
+    """Where a concrete tensor is not zero. Raises UnsupportedError while recording."""
+    if _is_recorded(input):
+        raise _unknown_count(input)
+    found = np.nonzero(input.numpy())
+    return tuple(Array(f) for f in found) if as_tuple else Array(np.stack(found, -1))
+
+
+Tensor.masked_select = masked_select  # type: ignore[attr-defined]
+Tensor.nonzero = nonzero  # type: ignore[attr-defined]
+
+
+def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:
+    depth = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    return (tensor[..., None] == np.arange(depth)).astype(np.int64)
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
+    """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`."""
+    return _one_hot(tensor, num_classes)
+
+
+@operation(_one_hot_numpy)
+def _one_hot(input: Any, num_classes: int = -1) -> Tensor:
+    if num_classes == -1:
+        raise UnsupportedError(
+            "one_hot of a recorded tensor needs the number of classes", remedy="one_hot(x, num_classes=10)"
+        )
+    values = recorder_constant(Literal(np.array([0, 1], np.int64)))
+    return emit(OneHot((tensor(input), values), size_of(num_classes)))  # type: ignore[arg-type]
+
+
