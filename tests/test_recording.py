@@ -17,6 +17,7 @@ import pytest
 import trtnet
 from trtnet import Dim, Input, functional as F, nn
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError
+from trtnet.tensor import current_recorder
 
 SOURCE = Path(__file__).read_text().splitlines()
 
@@ -215,7 +216,7 @@ def test_a_users_own_exception_comes_through_unchanged():
 
     with pytest.raises(KeyError, match="mine"):
         trtnet.record(forward, x=Input((2,)))
-    assert trtnet.tensor.current_recorder.get() is None if hasattr(trtnet.tensor, "current_recorder") else True
+    assert current_recorder.get() is None
 
 
 # --- re-entrant, threads, tasks ---------------------------------------------------------------------------------------

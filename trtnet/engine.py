@@ -141,7 +141,7 @@ class Engine:
         Args:
             state_dict: arrays or torch tensors by `state_dict` key. fp32, fp16 and bf16 convert.
             prefix: stripped from the keys that have it (`module.`, `_orig_mod.`).
-            finite: what NaN and infinity do: "warn", "raise" or None (not looked for).
+            finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
 
         Raises:
             WeightsError, DtypeError: before anything is changed.
@@ -160,6 +160,7 @@ class Engine:
             )
         self._check_finite(matched.values, finite)
         report = self._refit({parameters[name].name: value for name, value in matched.values.items()})
+        report.given = list(matched.values)
         report.converted = matched.converted
         self.generation += 1
         report.seconds = time.perf_counter() - started
@@ -169,20 +170,26 @@ class Engine:
         raise NotImplementedError
 
     def _check_finite(self, values: Mapping[str, Any], finite: str | None) -> None:
-        from .weights.loading import nonfinite, warn_nonfinite
+        from .weights.loading import nonfinite, warn_of
 
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        arrays |= {
-            name: value.float().numpy()
-            for name, value in values.items()
-            if not isinstance(value, np.ndarray) and value.device.type == "cpu" and value.is_floating_point()
-        }
-        if finite == "warn":
-            warn_nonfinite(arrays)
-        elif finite == "raise":
-            names = [name for name, array in arrays.items() if nonfinite(array)]
-            if names:
-                raise WeightsError("these weights hold NaN or infinity", found=", ".join(names), remedy="refit(..., finite=None)")
+        if finite is None:
+            return
+        names = []
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                bad = nonfinite(value)
+            elif not value.is_floating_point() or (value.is_cuda and finite == "warn"):  # to look there takes time
+                continue
+            else:
+                bad = not bool(value.isfinite().all())
+            if bad:
+                names.append(name)
+        if names and finite == "raise":
+            raise WeightsError(
+                "these weights hold NaN or infinity", expected="finite numbers", found=", ".join(names),
+                remedy="find out where they come from, or refit(..., finite=None)",
+            )
+        warn_of(names)
 
     def snapshot(self) -> Snapshot:
         """The engine's weights as they are now, for `restore`."""

@@ -12,13 +12,13 @@ from .errors import DtypeError
 __all__ = ["finfo", "iinfo"]
 
 
-class finfo:  # noqa: N801  (torch's own spelling)
+class finfo:
     """The limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution; Python floats."""
 
     def __init__(self, type: Any = dtypes.float32) -> None:
         dtype = dtypes.get(type)
         if not dtype.is_floating_point:
-            raise DtypeError("finfo takes a floating-point dtype", found=dtype.name, remedy=f"trtnet.iinfo(trtnet.{dtype.name})")
+            raise DtypeError("finfo takes a floating-point dtype", found=dtype.name, remedy="trtnet.iinfo(dtype)")
         limits = ml_dtypes.finfo(dtype.numpy)
         self.dtype = dtype.name
         self.bits = dtype.bits
@@ -33,13 +33,13 @@ class finfo:  # noqa: N801  (torch's own spelling)
         return f"finfo({', '.join(f'{name}={getattr(self, name)}' for name in shown)})"
 
 
-class iinfo:  # noqa: N801
+class iinfo:
     """The limits of an integer dtype: bits, max, min; Python ints."""
 
     def __init__(self, type: Any) -> None:
         dtype = dtypes.get(type)
         if dtype.is_floating_point or dtype is dtypes.bool_:
-            raise DtypeError("iinfo takes an integer dtype", found=dtype.name, remedy=f"trtnet.finfo(trtnet.{dtype.name})")
+            raise DtypeError("iinfo takes an integer dtype", found=dtype.name, remedy="trtnet.finfo(dtype)")
         limits = ml_dtypes.iinfo(dtype.numpy)
         self.dtype = dtype.name
         self.bits = dtype.bits

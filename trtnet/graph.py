@@ -247,14 +247,16 @@ class Graph:
         """The values that the graph refers to, by the module's `state_dict` keys."""
         return {name: leaf.value.read() for name, leaf in self.parameters.items() if leaf.persistent}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, prefix: str = "") -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, prefix: str = ""
+    ) -> Any:
         """Give the graph other values; the module that it was recorded from keeps its own.
 
         As `Module.load_state_dict`: a mismatch raises WeightsError and changes nothing.
         """
         from .weights.loading import load_into
 
-        return load_into(self.parameters, state_dict, strict=strict, prefix=prefix)
+        return load_into(self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix)
 
     # --- sizes
 
@@ -431,7 +433,7 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
             leaf = recorder.leaves.get(id(parameter))
             if leaf is None:
                 leaf = Leaf(
-                    name, tuple(parameter.shape), parameter.dtype, parameter.value, getattr(parameter, "persistent", True)
+                    name, tuple(parameter.shape), parameter.dtype, parameter.value, parameter.persistent
                 )
                 recorder.leaves[id(parameter)] = leaf
                 recorder.keep.append(parameter)

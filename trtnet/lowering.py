@@ -61,7 +61,9 @@ class Lowering:
             return self.provider.placeholder(operand.dtype, operand.count)
         assert self._layer is not None
         holding = self.ledger.hold(operand, self.provider.stored(operand.dtype), self._layer.name)
-        return self.provider.weights(holding.array, holding.dtype)
+        if holding.given is None:
+            holding.given = self.provider.weights_at(holding.address, holding.array.size, holding.dtype)
+        return holding.given
 
     def _is_left_out(self, weight: Weight) -> bool:
         return any(leaf.name in self._left_out for leaf in weight.leaves())
@@ -190,7 +192,7 @@ class Lowering:
         return self
 
     def _set_name(self, holding: Holding) -> bool:
-        return bool(self.network.set_weights_name(self.provider.weights(holding.array, holding.dtype), holding.name))
+        return bool(self.network.set_weights_name(holding.given, holding.name))
 
     def _name_placeholders(self, layer: Layer, added: Any) -> None:
         for index, attribute in layer.weight_attributes.items():

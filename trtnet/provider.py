@@ -94,10 +94,11 @@ class Provider:
 
     def weights(self, array: np.ndarray, dtype: Dtype) -> Any:
         """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive."""
-        if dtype in _NATURAL:
-            return array
-        # NumPy types that the bindings do not know (bfloat16, float8, int4) go by address
-        return self.trt.Weights(self.data_type(dtype), array.ctypes.data, array.size)
+        return self.weights_at(array.ctypes.data, array.size, dtype)
+
+    def weights_at(self, address: int, count: int, dtype: Dtype) -> Any:
+        """Weights by their address: the bindings know no bfloat16, float8 and int4 arrays, and are slower with arrays."""
+        return self.trt.Weights(self.data_type(dtype), address, count)
 
     def no_weights(self, dtype: Dtype) -> Any:
         """Empty weights: no bias, or a kernel that is a tensor."""
@@ -220,11 +221,6 @@ class Newest(Provider):
 
     def has_layer(self, method: str) -> bool:
         return True
-
-
-_NATURAL = (
-    dtypes.float32, dtypes.float16, dtypes.int8, dtypes.int32, dtypes.int64, dtypes.bool_, dtypes.uint8,
-)  # fmt: skip
 
 
 class ProgressMonitor:

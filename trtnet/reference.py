@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +36,22 @@ _THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}
 def from_numpy(array: np.ndarray) -> torch.Tensor:
     """A torch tensor over the same memory, ml_dtypes' types included."""
     torch = import_torch()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        through = _THROUGH.get(array.dtype.name)
-        if through is None:
-            return torch.from_numpy(array)
-        integers = torch.from_numpy(array.view(through).view(np.int16 if through is np.uint16 else np.uint8))
-        return integers.view(getattr(torch, array.dtype.name))
+    name = array.dtype.name
+    if name in _THROUGH:
+        array = array.view(np.int16 if name == "bfloat16" else np.uint8)
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))  # torch warns otherwise; warnings.catch_warnings is not for threads
+    tensor = torch.from_numpy(array)
+    return tensor.view(getattr(torch, name)) if name in _THROUGH else tensor
+
+
+class _Writable:
+    """A read-only array as one that may be written: for torch, which has no such thing and does not write here."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -226,7 +234,7 @@ class ReferenceEngine(Engine):
         if raw and not double:
             raise ArgumentError("raw=True needs dtype='float64'")
         self.torch = import_torch()
-        self.device = self.torch.device(device)
+        self.device = self._found(device)
         self._double = double
         self._raw = raw
         self._program = Program(graph, double)
@@ -235,6 +243,21 @@ class ReferenceEngine(Engine):
         self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
         self._values: dict[str, Any] = {}
         self._slots: list[Any] | None = None
+
+    def _found(self, device: Any) -> Any:
+        torch = self.torch
+        try:
+            found = torch.device(device)
+        except RuntimeError as error:
+            raise ArgumentError("torch has no such device", expected="cpu, cuda or cuda:0", found=repr(device), details=str(error)) from None
+        try:
+            torch.empty(1, device=found)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ProviderError(
+                f"this torch cannot use the device {device}", found=f"torch {torch.__version__}", details=str(error).splitlines()[0],
+                remedy="leave device out to run on the CPU",
+            ) from None
+        return found
 
     # --- weights
 
@@ -290,7 +313,7 @@ class ReferenceEngine(Engine):
             values = [v.numpy() for v in values]
         sizes = self._check(values)
         if kind != "torch":
-            values = [from_numpy(np.ascontiguousarray(v)) for v in values]
+            values = [from_numpy(np.asarray(v, order="C")) for v in values]
         where = [v.device for v in values]
         slots = self._slots
         if slots is None:
@@ -303,9 +326,15 @@ class ReferenceEngine(Engine):
             results = self._program.run(slots.copy(), values, self.device, sizes)
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
+        # outputs are the caller's own: a view of an input, of weights or of another output is copied, and so is what
+        # torch would let nobody change or differentiate because it was made in inference mode
         held = {v.untyped_storage().data_ptr() for v in (*values, *(s for s in slots if isinstance(s, torch.Tensor)))}
-        # outputs are the caller's own: a view of an input or of weights is copied
-        results = [r.clone() if r.untyped_storage().data_ptr() in held else r.contiguous() for r in results]
+        for index, result in enumerate(results):
+            if kind == "torch" or result.untyped_storage().data_ptr() in held:
+                results[index] = result.clone(memory_format=torch.contiguous_format)
+            else:
+                results[index] = result.contiguous()
+            held.add(results[index].untyped_storage().data_ptr())
         if kind == "torch":
             return [r.to(where[0]) for r in results]
         arrays = [to_numpy(r) for r in results]

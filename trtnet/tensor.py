@@ -272,6 +272,8 @@ class Parameter(Array):
 
     __slots__ = ("_dtype", "_requires_grad", "_shape", "value")
 
+    persistent: bool = True
+
     def __init__(
         self,
         data: Any = None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ProviderError, TrtnetError
+from ..errors import ArgumentError, ProviderError, TrtnetError
 from .digits import Digits, bundled, load_digits
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from .drawing import Answer
 
-TARGETS = {"sm86": "GeForce RTX 30, A10, A40", "sm89": "GeForce RTX 40, L4, L40", "sm120": "GeForce RTX 50, RTX PRO Blackwell"}
+TARGETS = {"sm86": "GeForce RTX 30 (Ampere)", "sm89": "GeForce RTX 40 (Ada)", "sm120": "GeForce RTX 50 (Blackwell)"}
 BATCH = 64
 
 
 def run_demo(console: Console, picture: Path) -> None:
     """Everything that `trtnet demo` does. Raises ProviderError where a package is missing."""
+    if picture.suffix != ".png":
+        raise ArgumentError("the picture is a PNG", expected="a file name that ends in .png", found=str(picture))
     _need("torch", "sklearn", "PIL")
     started = time.perf_counter()
     console.print("\n[bold]trtnet demo[/]: a small network reads real handwritten digits.\n")
@@ -56,10 +58,6 @@ def _heading(console: Console, number: int, text: str) -> None:
     console.rule(f"[bold]{number}  {text}", align="left", style="dim")
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text)
-
-
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
@@ -76,10 +74,10 @@ def _record(console: Console) -> Graph:
     network = load_file(path).LeNet()
     network.load_weights(bundled("weights/lenet.safetensors"))
     _heading(console, 1, "A network, written like a PyTorch module")
-    _say(console, f"{_short(path)}:\n")
+    console.print(f"{_short(path)}:\n")
     source = inspect.getsource(type(network).forward)
     console.print(Padding(Syntax(source.rstrip(), "python", theme="ansi_dark", background_color="default", dedent=True), (0, 0, 1, 2)))
-    _say(console, "Recording runs forward once, on symbols instead of numbers. What it did is a list of TensorRT layers:\n")
+    console.print("Recording runs forward once, on symbols instead of numbers. What it did is a list of TensorRT layers:\n")
     graph = record(network, image=Input((Dim("batch", min=1, opt=8, max=BATCH), 1, 28, 28)))
     console.print(graph.summary(), markup=False, soft_wrap=True)
     console.print()
@@ -96,8 +94,10 @@ def _compile(console: Console, graph: Graph) -> None:
     try:
         version = str(provider.load("tensorrt_rtx"))
     except TrtnetError:
-        _say(console, "TensorRT-RTX compiles plans without a GPU, on Linux and Windows. It is not installed here, so this step is\n"
-             "left out. Where there are wheels for it: [bold]pip install 'trtnet\\[rtx]'[/]\n")
+        console.print(
+            "TensorRT-RTX compiles plans without a GPU, on Linux and Windows. It is not installed here, so this step is "
+            "left out. Where there are wheels for it: [bold]pip install 'trtnet\\[rtx]'[/]\n"
+        )
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in ("target", "runs on", "plan", "compiled in"):
@@ -106,11 +106,13 @@ def _compile(console: Console, graph: Graph) -> None:
         with console.status(f"compiling for {target} …"):
             plan = build_plan(graph, targets=[target])
         table.add_row(target, cards, f"{len(plan):,} bytes", f"{plan.seconds:.1f} s")
-    _say(console, f"{version} turned the layers into one plan for each kind of GPU, on this machine's CPU:")
+    console.print(f"{version} turned the layers into a plan for each kind of GPU, on this machine's CPU:")
     console.print(table)
 
 
 def _engine(console: Console, graph: Graph, digits: Digits) -> Engine:
+    from rich.markup import escape
+
     from .. import build, provider, reference
 
     _heading(console, 3, "Reading digits that it has never seen")
@@ -121,14 +123,20 @@ def _engine(console: Console, graph: Graph, digits: Digits) -> Engine:
     if reason is None:
         expected, found = (_probabilities(e, digits.images) for e in (reference(graph), engine))
         same = int((expected.argmax(1) == found.argmax(1)).sum())
-        _say(console, f"TensorRT runs them on this machine's GPU ({provider.executing()}). Against the reference engine, which runs the\n"
-             f"same layers in PyTorch: {same} of {len(found)} answers are the same, largest difference {np.abs(expected - found).max():.1e}.\n")
+        console.print(
+            f"{provider.executing()} runs them on this machine's GPU. The reference engine, which runs the same layers in PyTorch, "
+            f"gives the same answer for [bold]{same} of {len(found)}[/] digits; "
+            f"largest difference of a probability: {np.abs(expected - found).max():.1e}.\n"
+        )
     else:
-        _say(console, f"No TensorRT can run here ({reason}),\nso the reference engine runs the same layers in PyTorch.\n")
+        why = "There is no NVIDIA GPU here" if provider.gpu() is None else f"No TensorRT can run here ({escape(reason)})"
+        console.print(f"{why}, so the reference engine runs the same layers in PyTorch.\n")
     return engine
 
 
 def _read(console: Console, engine: Engine, digits: Digits, picture: Path) -> np.ndarray:
+    from rich.markup import escape
+
     from .drawing import draw_answers, save_picture
 
     started = time.perf_counter()
@@ -136,8 +144,10 @@ def _read(console: Console, engine: Engine, digits: Digits, picture: Path) -> np
     seconds = time.perf_counter() - started
     right = prob.argmax(1) == digits.labels
     score = f"{int(right.sum())} of {len(right)} right: {right.mean():.1%}"
-    _say(console, f"scikit-learn brings 1,797 digits that people wrote; half of them were kept from LeNet's training.\n"
-         f"It reads those now: [bold green]{score}[/], in {seconds:.2f} s.\n")
+    console.print(
+        "scikit-learn brings 1,797 digits that people wrote; half of them were kept from LeNet's training. "
+        f"It reads those now: [bold green]{score}[/], in {seconds:.2f} s.\n"
+    )
     answers = list(_answers(digits, prob))
     examples, mistakes = _one_of_each(answers), [a for a in answers if not a.right]
     shown = [examples[digit] for digit in (3, 5, 8)[: 3 if mistakes else 4]] + mistakes[:1]
@@ -146,9 +156,9 @@ def _read(console: Console, engine: Engine, digits: Digits, picture: Path) -> np
     draw_answers(console, shown)
     size = save_picture(
         picture, "LeNet reads handwritten digits",
-        f"{score}. One of each digit, then the ones that it read wrong.", [*examples, *mistakes[:5]],
+        f"{score}. One of each digit, then some that it read wrong.", [*examples, *mistakes[:5]],
     )
-    _say(console, f"More of them: [bold]{picture}[/] ({size[0]}×{size[1]})\n")
+    console.print(f"More of them in a picture: [bold]{escape(str(picture))}[/] ({size[0]}×{size[1]})\n", soft_wrap=True)
     return prob
 
 
@@ -161,12 +171,13 @@ def _refit(console: Console, engine: Engine, digits: Digits, before: np.ndarray)
     report = engine.refit(rotated)
     after = _probabilities(engine, digits.images)
     right = (after.argmax(1) == digits.labels).mean()
-    examples = _one_of_each(list(_answers(digits, before)))
-    where = [next(i for i, image in enumerate(digits.images) if image[0] is e.image or (image[0] == e.image).all()) for e in examples]
-    _say(console, "The last layer's ten rows, moved down by one, so that each digit goes by the name of the next.\n"
-         f"[bold]engine.refit(new_weights)[/] {report}; nothing was built anew:\n")
-    _say(console, "  it read " + "  ".join(str(before[i].argmax()) for i in where))
-    _say(console, "  now     " + "  ".join(f"[bold yellow]{after[i].argmax()}[/]" for i in where) + f"   {right:.1%} right")
+    where = [answer.index for answer in _one_of_each(list(_answers(digits, before)))]
+    console.print(
+        "The rows of the last layer, moved down by one: each digit goes by the name of the next. "
+        f"[bold]engine.refit(new_weights)[/] {report}; nothing was compiled again.\n"
+    )
+    console.print("  it read " + "  ".join(str(before[i].argmax()) for i in where))
+    console.print("  now     " + "  ".join(f"[bold yellow]{after[i].argmax()}[/]" for i in where) + f"   {right:.1%} right")
     same = []
     engine.refit(original)
     same.append(np.array_equal(_probabilities(engine, digits.images), before))
@@ -174,8 +185,10 @@ def _refit(console: Console, engine: Engine, digits: Digits, before: np.ndarray)
     engine.restore(kept)
     same.append(np.array_equal(_probabilities(engine, digits.images), before))
     words = ["the same bits as before" if s else "[bold red]not the same bits as before[/]" for s in same]
-    _say(console, f"\nAnd back, with [bold]engine.refit(old_weights)[/]: all {before.size:,} probabilities have {words[0]}.\n"
-         f"With [bold]engine.restore(snapshot)[/]: {words[1]}.\n")
+    console.print(
+        f"\nAnd back. [bold]engine.refit(old_weights)[/]: all {before.size:,} probabilities have {words[0]}. "
+        f"[bold]engine.restore(snapshot)[/]: {words[1]}.\n"
+    )
 
 
 def _next(console: Console, seconds: float) -> None:
@@ -201,8 +214,8 @@ def _probabilities(engine: Engine, images: np.ndarray) -> np.ndarray:
 def _answers(digits: Digits, prob: np.ndarray) -> Iterator[Answer]:
     from .drawing import Answer
 
-    for image, row, label in zip(digits.images, prob, digits.labels):
-        yield Answer(image[0], row, int(label))
+    for index, (image, row, label) in enumerate(zip(digits.images, prob, digits.labels)):
+        yield Answer(image[0], row, int(label), index)
 
 
 def _one_of_each(answers: list[Answer]) -> list[Answer]:
@@ -210,7 +223,7 @@ def _one_of_each(answers: list[Answer]) -> list[Answer]:
     chosen = []
     for digit in range(10):
         right = sorted((a for a in answers if a.right and a.label == digit), key=lambda a: float(a.prob.max()))
-        chosen.append(right[len(right) // 20])
+        chosen.append(right[len(right) // 8])
     return chosen
 
 

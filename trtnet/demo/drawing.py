@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import ArgumentError
 from .digits import BOX
 
 SHADES = " ░▒▓█"
@@ -19,11 +21,12 @@ BAR = 10
 
 
 class Answer(NamedTuple):
-    """A digit (28×28, 0 to 1), the probability of each class, and what it is."""
+    """A digit (28×28, 0 to 1), the probability of each class, what it is, and its place among the digits."""
 
     image: np.ndarray
     prob: np.ndarray
     label: int
+    index: int = 0
 
     @property
     def guess(self) -> int:
@@ -116,10 +119,15 @@ def save_picture(path: Path, title: str, subtitle: str, answers: Iterable[Answer
             colour = (RIGHT if answer.right else WRONG) if best else FAINT
             draw.text((left + 28 * SCALE + 10, y), str(digit), colour, _font(12))
             draw.rectangle((left + 28 * SCALE + 24, y + 3, left + 28 * SCALE + 24 + round(float(prob) * 90), y + 10), colour)
-        verdict = f"{answer.guess}  {float(answer.prob.max()):.1%}" + ("" if answer.right else f"   it is a {answer.label}")
+        verdict = f"a {answer.guess}, at {float(answer.prob.max()):.1%}" + ("" if answer.right else f": it is a {answer.label}")
         draw.text((left, top + 28 * SCALE + 6), verdict, RIGHT if answer.right else WRONG, _font(16))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    data = io.BytesIO()
+    picture.save(data, "png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.getvalue())
+    except OSError as error:
+        raise ArgumentError(f"{path} could not be written", found=str(error), remedy="name another file: --output FILE.png") from error
     return size
 
 

@@ -13,7 +13,8 @@ from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReL
 from ..tensor import Tensor
 from .arithmetic import minimum, mul, neg, sub
 from .comparison import gt, le, where
-from .concrete import erf, floats, quiet, sigmoid as _sigmoid
+from .concrete import erf, floats, quiet
+from .concrete import sigmoid as _sigmoid
 from .dispatch import is_scalar, operation, scalar, tensor
 from .inplace import in_place, install, rebind
 from .math import abs
@@ -70,7 +71,9 @@ def relu6(input: Any, inplace: bool = False) -> Tensor:
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """The input held between `min_val` and `max_val`."""
     if min_val > max_val:
-        raise ArgumentError("min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}")
+        raise ArgumentError(
+            "min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}"
+        )
     return _layer(input, "CLIP", float(min_val), float(max_val), inplace)
 
 
@@ -93,7 +96,9 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
 
 
 @operation(_numpy(lambda x, lower=1 / 8, upper=1 / 3, training=False: np.where(x > 0, x, x * ((lower + upper) / 2))))
-def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+def rrelu(
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises."""
     if training:
         raise UnsupportedError("random slopes are for training", remedy="training=False gives their mean, as in eval()")
@@ -233,7 +238,7 @@ def _slopes(x: Any, weight: Any, rank: int) -> Tensor:
     if is_scalar(weight):
         return scalar(weight, x.dtype, rank)
     shape = _prelu_shape(x.shape, weight.shape)
-    return weight.reshape(shape) if type(weight) is Tensor else recorder_constant(weight, shape)  # type: ignore[attr-defined]
+    return weight.reshape(shape) if type(weight) is Tensor else recorder_constant(weight, shape)
 
 
 def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:
@@ -259,7 +264,7 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     size = x.shape[dim]
     if isinstance(size, int) and size % 2:
         raise ShapeError("glu halves a dimension", expected="an even size", found=f"{size} in {format_shape(x.shape)}")
-    a, b = x.chunk(2, dim)  # type: ignore[attr-defined]
+    a, b = x.chunk(2, dim)
     return mul(a, sigmoid(b))
 
 

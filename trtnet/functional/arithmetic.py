@@ -64,7 +64,7 @@ def _true_operands(a: Any, b: Any) -> tuple[Any, Any]:
         return a, b
     for value in (a, b):
         if isinstance(number(value), float):
-            scalar(value, tensors[0].dtype, 0)  # raises
+            scalar(value, tensors[0].dtype, 0)
     first, second = (v if is_scalar(v) else emit(Cast((tensor(v),), dtypes.float32)) for v in (a, b))
     return first, second
 
@@ -133,13 +133,13 @@ def positive(input: Any) -> Tensor:
 
 @operation(binary(np.maximum), method=True)
 def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of each pair, broadcast. Beside NaN TensorRT gives the number (NVIDIA/TensorRT issue 4758), torch NaN."""
+    """The larger of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758)."""
     return apply("maximum", "MAX", input, other, "OR")
 
 
 @operation(binary(np.minimum), method=True)
 def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of each pair, broadcast. Beside NaN TensorRT gives the number (NVIDIA/TensorRT issue 4758), torch NaN."""
+    """The smaller of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758)."""
     return apply("minimum", "MIN", input, other, "AND")
 
 
@@ -169,7 +169,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode == "floor":
         return apply("floor_divide", "FLOOR_DIV", input, other)
     if rounding_mode != "trunc":
-        raise ArgumentError("there is no such rounding mode", expected="None, 'trunc' or 'floor'", found=repr(rounding_mode))
+        expected = "None, 'trunc' or 'floor'"
+        raise ArgumentError("there is no such rounding mode", expected=expected, found=repr(rounding_mode))
     from .math import trunc
 
     quotient = apply("div", "DIV", input, other)
@@ -241,7 +242,7 @@ def square(input: Any) -> Tensor:
 
 @operation(binary(np.power), method=True)
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent, broadcast. The exponents 2, 3, 4, 0.5, -0.5, -1, -2 and 1 become products, roots and reciprocals."""
+    """input ** exponent, broadcast. 1, 2, 3, 4, 0.5, -0.5, -1 and -2 become products, roots and reciprocals."""
     power = number(exponent)
     if power is None or isinstance(power, bool) or number(input) is not None:
         return apply("pow", "POW", input, exponent)
@@ -280,21 +281,24 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
     return add(input, mul(weight, sub(end, input)))
 
 
-@operation(quiet(lambda input, tensor1, tensor2, *, value=1: _scaled_numpy(np.multiply, input, tensor1, tensor2, value)), method=True)
+def _scaled(function: Any) -> Any:
+    def call(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> np.ndarray:
+        x, a, b = promoted(input, tensor1, tensor2)
+        return x + np.asarray(value, x.dtype) * function(a, b)
+
+    return quiet(call)
+
+
+@operation(_scaled(np.multiply), method=True)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     return add(input, mul(tensor1, tensor2), alpha=value)
 
 
-@operation(quiet(lambda input, tensor1, tensor2, *, value=1: _scaled_numpy(np.divide, input, tensor1, tensor2, value)), method=True)
+@operation(_scaled(np.divide), method=True)
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     return add(input, div(tensor1, tensor2), alpha=value)
-
-
-def _scaled_numpy(function: Any, input: Any, tensor1: Any, tensor2: Any, value: Any) -> np.ndarray:
-    x, a, b = promoted(input, tensor1, tensor2)
-    return x + np.asarray(value, x.dtype) * function(a, b)
 
 
 @operation(binary(np.hypot), method=True)
@@ -333,9 +337,8 @@ def atan2(input: Any, other: Any) -> Tensor:
 
     y, x = pair("atan2", input, other)
     zero = scalar(0, x.dtype, len(x.shape))
-    left, down, on_axis = (
-        emit(ElementWise((x, zero), "LESS")), emit(ElementWise((y, zero), "LESS")), emit(ElementWise((x, zero), "EQUAL")),
-    )
+    left, on_axis = emit(ElementWise((x, zero), "LESS")), emit(ElementWise((x, zero), "EQUAL"))
+    down = emit(ElementWise((y, zero), "LESS"))
     pi, minus_pi = (scalar(v, x.dtype, len(x.shape)) for v in (math.pi, -math.pi))
     turn = emit(Select((left, emit(Select((down, minus_pi, pi))), zero)))
     return emit(Select((on_axis, mul(sign(y), math.pi / 2), add(atan(div(y, x)), turn))))
@@ -357,7 +360,8 @@ _OPERATORS = {
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _reflected(_function))
-Tensor.__neg__ = neg  # type: ignore[attr-defined]
-Tensor.__pos__ = positive  # type: ignore[attr-defined]
+setattr(Tensor, "__neg__", neg)  # noqa: B010
+setattr(Tensor, "__pos__", positive)  # noqa: B010
 install_operators(_OPERATORS)
-install({name: globals()[name] for name in __all__ if name not in ("logaddexp", "maximum", "minimum", "positive", "rsub")})
+_NOT_IN_PLACE = ("logaddexp", "maximum", "minimum", "positive", "rsub")
+install({name: globals()[name] for name in __all__ if name not in _NOT_IN_PLACE})

@@ -12,7 +12,7 @@ from ..errors import DtypeError, UnsupportedError
 from ..graph import emit
 from ..layers.activation import Activation
 from ..layers.elementwise import ElementWise, Select, Unary
-from ..tensor import Array, Tensor
+from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
 from .concrete import binary, category, promoted, quiet
 from .dispatch import is_scalar, operation, pair, scalar, tensor, with_rank
@@ -122,7 +122,8 @@ def isneginf(input: Any) -> Tensor:
 
 
 def _isclose_numpy(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
-    return np.isclose(*promoted(input, other), rtol, atol, equal_nan)
+    a, b = promoted(input, other)
+    return np.isclose(a, b, rtol, atol, equal_nan)
 
 
 @operation(quiet(_isclose_numpy), method=True)
@@ -193,7 +194,8 @@ def _bitwise(op: str, input: Any, other: Any) -> Tensor:
     a, b = pair("bitwise_" + op.lower(), input, other)
     if a.dtype is not dtypes.bool_:
         raise UnsupportedError(
-            f"TensorRT has no bitwise {op} of numbers", expected="two bool tensors", found=f"{a.dtype} {format_shape(a.shape)}",
+            f"TensorRT has no bitwise {op} of numbers",
+            expected="two bool tensors", found=f"{a.dtype} {format_shape(a.shape)}",
             remedy="compare first (x != 0), or use + * // % with powers of two",
         )
     return _binary(op, a, b)
@@ -247,7 +249,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Tensor:
         dtype = dtypes.float32 if any(isinstance(number(v), float) for v in (input, other)) else dtypes.int64
         if all(isinstance(number(v), (bool, np.bool_)) for v in (input, other)):
             dtype = dtypes.bool_
-        a, b = (scalar(v, dtype, 0) if len(condition.shape) == 0 else scalar(v, dtype, len(condition.shape)) for v in (input, other))
+        a, b = (scalar(v, dtype, len(condition.shape)) for v in (input, other))
     else:
         a, b = pair("where", input, other)
     return _select(condition, a, b)
@@ -330,7 +332,7 @@ def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: An
 
 @operation(_nan_to_num_numpy, method=True)
 def nan_to_num(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
-    """NaN replaced by `nan`, infinities by `posinf` and `neginf`, the largest finite numbers of the dtype where None."""
+    """NaN replaced by `nan`, infinities by `posinf` and `neginf`; where None, by the dtype's largest finite numbers."""
     x = tensor(input)
     if not x.dtype.is_floating_point:
         return x
@@ -369,15 +371,13 @@ def _reflected(function: Any) -> Any:
     return lambda self, other: function(other, self)
 
 
-Tensor.__eq__ = _equal  # type: ignore[assignment, method-assign]
-Tensor.__ne__ = _unequal  # type: ignore[assignment, method-assign]
-for _name, _function in (("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
+for _name, _function in (("eq", _equal), ("ne", _unequal), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
     setattr(Tensor, f"__{_name}__", _function)
 _OPERATORS = {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _reflected(_function))
-Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+setattr(Tensor, "__invert__", bitwise_not)  # noqa: B010
 install_operators(_OPERATORS)
 install({
     name: globals()[name]

@@ -52,7 +52,7 @@ def kernel_of(name: str, weight: Any, spatial: int) -> Tensor | Weight:
             expected="(out, in / groups" + ", size" * spatial + ")",
             found="None" if kernel is None else format_shape(kernel.shape),
         )
-    if not all(isinstance(size, int) for size in kernel.shape):
+    if type(kernel) is Tensor and not all(isinstance(size, int) for size in kernel.shape):
         raise ShapeError(f"the weight of {name} must have fixed sizes", expected="ints", found=format_shape(kernel.shape))
     return kernel
 

@@ -17,7 +17,8 @@ from ..layers.generation import Fill
 from ..tensor import Array, Tensor, as_array, next_seed
 from ..weights.recipes import Literal
 from .casting import converted
-from .shape import expanded, has_dims, reshaped, size_of, sizes_of
+from .broadcasting import expanded
+from .shape import has_dims, reshaped, size_of, sizes_of
 
 __all__ = [
     "arange",

@@ -215,6 +215,8 @@ def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
 
 def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
     """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
+    if type(value) is tuple and len(value) == count and {int}.issuperset(map(type, value)):
+        return value
     if isinstance(value, (list, tuple)):
         values = list(value) * count if len(value) == 1 else list(value)
     else:

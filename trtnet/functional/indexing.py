@@ -1,4 +1,4 @@
-"""`x[...]` and the functions that pick elements by position. Names, signatures and defaults as torch's.
+"""`x[...]`, read and written.
 
 Slices keep Dims: `x[:, -1]`, `x[:, 1:]`, `x[:, :n]` work on dynamic dimensions. Indices that are recorded tensors must
 not be negative: TensorRT does not count them from the end.
@@ -15,31 +15,19 @@ import numpy as np
 from .. import dtypes
 from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit, recorder_constant
+from ..graph import emit
 from ..layers.base import require_equal
-from ..layers.gather import Gather, OneHot, Scatter
+from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
 from ..tensor import Array, Parameter, Tensor, current_recorder
-from ..weights.recipes import Literal
+from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .creation import size_tensor
-from .dispatch import axis_of, operation, tensor
+from .dispatch import is_scalar, operation, scalar, tensor
 from .joining import cat
-from .shape import broadcast_shapes, constant, expanded, has_dims, reshaped, size_of, transposed, unsqueeze
+from .shape import constant, has_dims, reshaped, transposed, unsqueeze
 
-__all__ = [
-    "gather",
-    "getitem",
-    "index_select",
-    "masked_select",
-    "narrow",
-    "nonzero",
-    "one_hot",
-    "scatter",
-    "select",
-    "take",
-    "take_along_dim",
-]
+__all__ = ["getitem"]
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
@@ -63,7 +51,7 @@ def _is_mask(item: Any) -> bool:
     )
 
 
-def _is_recorded(item: Any) -> bool:
+def is_recorded(item: Any) -> bool:
     return type(item) is Tensor or (isinstance(item, Parameter) and current_recorder.get() is not None)
 
 
@@ -71,7 +59,7 @@ def _parts(key: Any) -> list[Any]:
     """The key as a list; arrays in place of lists, ranges and concrete tensors, numbers in place of those without dimensions."""
     made: list[Any] = []
     for item in key if isinstance(key, tuple) else (key,):
-        if _is_recorded(item):
+        if is_recorded(item):
             made.append(tensor(item))
             continue
         if isinstance(item, Array):
@@ -117,7 +105,7 @@ def _parse(shape: Any, key: Any) -> list[_Entry]:
             entries.append(_slice(size, item))
         elif type(item) is Tensor:
             if item.dtype is dtypes.bool_:
-                raise _unknown_count(item)
+                raise unknown_count(item)
             entries.append(_Entry("index", 0, size, 1, item))
         elif isinstance(item, np.ndarray) and item.dtype == np.bool_:
             for step, length in enumerate(item.shape):
@@ -130,7 +118,7 @@ def _parse(shape: Any, key: Any) -> list[_Entry]:
             entries += [_Entry("index", 0, shape[axis + i], 1, where) for i, where in enumerate(item.nonzero())]
             axis += item.ndim - 1
         elif isinstance(item, np.ndarray):
-            entries.append(_Entry("index", 0, size, 1, _from_start(item, size, axis)))
+            entries.append(_Entry("index", 0, size, 1, from_start(item, size, axis)))
         else:
             entries.append(_Entry("int", position(_whole(item), size, axis)))
         axis += 1
@@ -155,7 +143,7 @@ def _whole(item: Any) -> SizeLike:
         ) from None
 
 
-def _unknown_count(mask: Tensor) -> UnsupportedError:
+def unknown_count(mask: Tensor) -> UnsupportedError:
     return UnsupportedError(
         "a bool mask that is computed in the network gives as many elements as are True, which TensorRT cannot size",
         found=repr(mask),
@@ -181,7 +169,7 @@ def position(index: SizeLike, size: SizeLike, axis: int) -> SizeLike:
     return from_start
 
 
-def _from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
+def from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
     """A constant index without negative numbers."""
     index = index.astype(np.int64, copy=False)
     if not index.size:
@@ -204,8 +192,8 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
         raise ArgumentError(
             "the step of a slice must be a positive number", expected=">= 1", found=step, remedy="x.flip(dim) reverses a dimension"
         )
-    start = 0 if key.start is None else _clamped(_bound(key.start), size)
-    stop = size if key.stop is None else _clamped(_bound(key.stop), size)
+    start = 0 if key.start is None else clamped(_bound(key.start), size)
+    stop = size if key.stop is None else clamped(_bound(key.stop), size)
     if start == 0 and stop is size and step == 1:
         return _Entry("slice", 0, size, 1)
     return _Entry("slice", start, maximum(ceil_divide(stop - start, step), 0), step)
@@ -220,7 +208,7 @@ def _bound(value: Any) -> SizeLike:
     return _whole(value)
 
 
-def _clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
+def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
     """A bound of a slice from 0, within the dimension, as Python's slices have it."""
     low, high = (bound, bound) if isinstance(bound, int) else bound.bounds
     if low >= 0:
@@ -255,7 +243,7 @@ def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
     return reshaped(x, tuple(e.size for e in entries if e.kind != "int"))
 
 
-def _getitem_numpy(input: np.ndarray, key: Any) -> Any:
+def getitem_numpy(input: np.ndarray, key: Any) -> Any:
     if has_dims(key):
         return getitem(constant(input), key)
     entries = _parse(input.shape, key)
@@ -271,7 +259,7 @@ def _getitem_numpy(input: np.ndarray, key: Any) -> Any:
     return np.asarray(result)
 
 
-@operation(_getitem_numpy, method="__getitem__")
+@operation(getitem_numpy, method="__getitem__")
 def getitem(input: Tensor, key: Any) -> Tensor:
     """`input[key]`: ints, slices, None, ..., lists, integer arrays and tensors, bool arrays whose values are known.
 
@@ -285,11 +273,11 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         return x
     if len(indices) == 1:
         ((axis, index),) = indices.items()
-        return emit(Gather((x, _recorded_index(index)), axis=axis))
+        return emit(Gather((x, recorded_index(index)), axis=axis))
     return _gather_nd(x, indices)
 
 
-def _recorded_index(index: Any) -> Tensor:
+def recorded_index(index: Any) -> Tensor:
     return constant(index) if isinstance(index, np.ndarray) else index
 
 
@@ -297,7 +285,7 @@ def _stacked(indices: list[Any]) -> Tensor:
     """Several indices, broadcast, side by side in a last dimension."""
     if all(isinstance(i, np.ndarray) for i in indices):
         return constant(np.stack(np.broadcast_arrays(*indices), -1))
-    tensors = [converted(_recorded_index(i), dtypes.int64) for i in indices]
+    tensors = [converted(recorded_index(i), dtypes.int64) for i in indices]
     shape = broadcast_shapes(*(i.shape for i in tensors))
     return cat([unsqueeze(expanded(i, tuple(shape)), -1) for i in tensors], -1)
 
@@ -331,9 +319,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
 
 
-def _value(x: Tensor, value: Any) -> Tensor:
-    from .dispatch import is_scalar, scalar
-
+def written_value(x: Tensor, value: Any) -> Tensor:
     if is_scalar(value):
         return scalar(value, x.dtype, 0)
     made = tensor(value)
@@ -349,7 +335,7 @@ def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
     from .comparison import where
 
     parts = [item for item in (key if isinstance(key, tuple) else (key,)) if item is not Ellipsis]
-    written = _value(x, value)
+    written = written_value(x, value)
     if len(parts) == 1 and _is_mask(parts[0]):
         mask = tensor(parts[0] if isinstance(parts[0], Tensor) else Array(np.asarray(parts[0])))
         after = x.ndim - mask.ndim
@@ -436,192 +422,3 @@ def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
 
 def _position_index(start: SizeLike) -> Any:
     return np.asarray(start) if isinstance(start, int) else size_tensor(start)
-
-
-# --- functions --------------------------------------------------------------------------------------------------------
-
-
-def _narrowed(shape: Any, dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
-    axis = axis_of(dim, len(shape))
-    size, first, count = shape[axis], size_of(start), size_of(length)
-    if isinstance(first, int) and first < 0:
-        first = size + first
-    problem = f"narrow: elements {start} to {start} + {length} do not lie in a dimension of size {size}"
-    end = first + count
-    if all(isinstance(v, int) for v in (first, count, size)):
-        if not (0 <= first and 0 <= count and end <= size):
-            raise ShapeError(problem, expected=f"0 to {size}", found=f"{first} to {end}")
-    else:
-        require_equal(minimum(end, size), end, problem)
-    return axis, first, count
-
-
-def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
-    if has_dims(start, length):
-        return narrow(constant(input), dim, start, length)
-    axis, first, count = _narrowed(input.shape, dim, start, length)
-    return input[(slice(None),) * axis + (slice(first, first + count),)]  # type: ignore[operator]
-
-
-@operation(_narrow_numpy, method=True)
-def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
-    """`length` elements of one dimension from `start` on."""
-    x = tensor(input)
-    axis, first, count = _narrowed(x.shape, dim, start, length)
-    return part(x, axis, first, count)
-
-
-def _at(rank: int, dim: int, index: Any) -> tuple[Any, ...]:
-    return (slice(None),) * axis_of(dim, rank) + (index,)
-
-
-@operation(lambda input, dim, index: _getitem_numpy(input, _at(input.ndim, dim, index)), method=True)
-def select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Element `index` of one dimension, which falls away."""
-    return getitem(input, _at(input.ndim, dim, index))
-
-
-def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
-    return np.take(input, np.atleast_1d(index), axis_of(dim, input.ndim))
-
-
-@operation(_index_select_numpy, method=True)
-def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """The elements at a 1-D index of one dimension."""
-    x, axis = tensor(input), axis_of(dim, input.ndim)
-    known = index.numpy() if isinstance(index, Array) and not _is_recorded(index) else index
-    if isinstance(known, (np.ndarray, list)):
-        known = _from_start(np.atleast_1d(np.asarray(known)), x.shape[axis], axis)
-    i = _recorded_index(known) if isinstance(known, np.ndarray) else tensor(known)
-    if i.ndim > 1:
-        raise ShapeError("index_select takes a 1-D index", found=format_shape(i.shape))
-    return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
-
-
-def _element_index(x: Tensor, axis: int, index: Any) -> Tensor:
-    if isinstance(index, Array) and not _is_recorded(index):
-        return constant(index.numpy())
-    return tensor(index)
-
-
-def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> Any:
-    axis = axis_of(dim, input.ndim)
-    whole = tuple(slice(None) if a == axis else slice(s) for a, s in enumerate(index.shape))
-    return np.take_along_axis(input[whole], index, axis)
-
-
-@operation(_gather_numpy, method=True)
-def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
-    """One element of `input` for each element of `index`, along `dim`; sizes of `index` are at most those of `input`."""
-    x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index(x, axis, index)
-    if i.ndim != x.ndim:
-        raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
-    sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
-    for a, (size, wanted) in enumerate(zip(x.shape, sizes)):
-        if isinstance(size, int) and isinstance(wanted, int) and wanted > size:
-            raise ShapeError(f"gather: the index is larger in dimension {a}", expected=f"at most {size}", found=wanted)
-    return emit(Gather((sliced(x, (0,) * x.ndim, sizes, (1,) * x.ndim), i), axis=axis, mode="ELEMENT"))
-
-
-def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> Any:
-    if dim is None:
-        return input.reshape(-1)[indices.reshape(-1)]
-    axis = axis_of(dim, input.ndim)
-    shape = np.broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices)))
-    whole = [np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)]
-    return np.take_along_axis(*whole, axis)
-
-
-@operation(_take_along_dim_numpy, method=True)
-def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
-    """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
-    x, i = tensor(input), _element_index(input, 0, indices)
-    if dim is None:
-        return emit(Gather((x.flatten(), i.flatten())))  # type: ignore[attr-defined]
-    axis = axis_of(dim, x.ndim)
-    others = broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (x, i)))
-    whole = [expanded(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(others))) for v in (x, i)]
-    return emit(Gather(tuple(whole), axis=axis, mode="ELEMENT"))
-
-
-@operation(lambda input, index: input.reshape(-1)[index], method=True)
-def take(input: Tensor, index: Any) -> Tensor:
-    """The elements at `index` of the flattened tensor, in the shape of `index`."""
-    x = reshaped(tensor(input), (tensor(input).shape.numel(),))
-    return emit(Gather((x, _element_index(x, 0, index))))
-
-
-def _scatter_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
-    if reduce is not None:
-        raise _reducing()
-    result, axis = input.copy(), axis_of(dim, input.ndim)
-    written = value if src is None else src
-    if isinstance(written, np.ndarray) and written.ndim:
-        written = written[tuple(slice(s) for s in index.shape)]
-    places = list(np.indices(index.shape, sparse=True))
-    places[axis] = index
-    result[tuple(places)] = written
-    return result
-
-
-def _reducing() -> UnsupportedError:
-    return UnsupportedError(
-        "TensorRT's scatter writes, and neither adds nor multiplies", found="reduce=",
-        remedy="one_hot(index) as a matrix times the source adds up what has one index",
-    )
-
-
-@operation(_scatter_numpy, method=True)
-def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
-    """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`."""
-    if reduce is not None:
-        raise _reducing()
-    x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index(x, axis, index)
-    written = _value(x, value if src is None else src)
-    sizes = tuple(i.shape)
-    if written.ndim == 0:
-        written = expanded(reshaped(written, (1,) * x.ndim), sizes)
-    return emit(Scatter((x, i, sliced(written, (0,) * x.ndim, sizes, (1,) * x.ndim)), axis=axis))
-
-
-def masked_select(input: Tensor, mask: Tensor) -> Any:
-    """The elements where the mask is True, of concrete tensors. Raises UnsupportedError while recording."""
-    if _is_recorded(input) or _is_recorded(mask):
-        raise _unknown_count(mask)
-    return getitem(input, mask)
-
-
-def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
-    """Where a concrete tensor is not zero. Raises UnsupportedError while recording."""
-    if _is_recorded(input):
-        raise _unknown_count(input)
-    found = np.nonzero(input.numpy())
-    return tuple(Array(f) for f in found) if as_tuple else Array(np.stack(found, -1))
-
-
-Tensor.masked_select = masked_select  # type: ignore[attr-defined]
-Tensor.nonzero = nonzero  # type: ignore[attr-defined]
-
-
-def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:
-    depth = int(tensor.max()) + 1 if num_classes == -1 else num_classes
-    return (tensor[..., None] == np.arange(depth)).astype(np.int64)
-
-
-def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
-    """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`."""
-    return _one_hot(tensor, num_classes)
-
-
-@operation(_one_hot_numpy)
-def _one_hot(input: Any, num_classes: int = -1) -> Tensor:
-    if num_classes == -1:
-        raise UnsupportedError(
-            "one_hot of a recorded tensor needs the number of classes", remedy="one_hot(x, num_classes=10)"
-        )
-    values = recorder_constant(Literal(np.array([0, 1], np.int64)))
-    return emit(OneHot((tensor(input), values), size_of(num_classes)))  # type: ignore[arg-type]
-
-

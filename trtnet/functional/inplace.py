@@ -35,7 +35,8 @@ def rebind(x: Any, new: Tensor, since: int = -1) -> Tensor:
     if type(x) is not Tensor:
         what = "a parameter" if isinstance(x, Parameter) else "a concrete array"
         raise UnsupportedError(
-            f"{what} cannot become a recorded value in place", found=repr(x), remedy="write a = a + b in place of a += b"
+            f"{what} cannot become a recorded value in place",
+            found=repr(x), remedy="write a = a + b in place of a += b",
         )
     _same(x, new)
     current: Recorder = recorder()
@@ -76,13 +77,14 @@ def _same(x: Tensor, new: Tensor) -> None:
         )
     if tuple(new.shape) != tuple(x.shape):
         raise ShapeError(
-            "a change in place cannot change the shape", expected=format_shape(x.shape), found=format_shape(new.shape),
+            "a change in place cannot change the shape",
+            expected=format_shape(x.shape), found=format_shape(new.shape),
             remedy="write it out of place: a = a + b",
         )
 
 
 def _forbid_aliases(current: Recorder, x: Tensor) -> None:
-    """Make tensors that share memory with `x` in torch raise at their next use, as they would hold the old value here."""
+    """Make what shares memory with `x` in torch raise at its next use: here it would hold the old value."""
     root, path = x, []
     while root.layer is not None and root.layer.is_view and isinstance(root.layer.inputs[0], Tensor):
         path.append(root.layer)
@@ -97,7 +99,7 @@ def _forbid_aliases(current: Recorder, x: Tensor) -> None:
         return
     error = UnsupportedError(
         "this tensor was changed in place through another tensor that shares its memory",
-        remedy="write the change out of place (y = y + 1 in place of y += 1), or put the parts together with trtnet.cat",
+        remedy="write the change out of place (y = y + 1, not y += 1), or put the parts together with trtnet.cat",
     )
     pending: list[tuple[Tensor, Layer | None]] = [(root, path.pop() if path else None)]
     while pending:
@@ -159,7 +161,7 @@ def _filled(self: Tensor, value: Any) -> Any:
 def _copied(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
     from .casting import converted
 
-    return converted(tensor(src), self.dtype).expand(self.shape)  # type: ignore[attr-defined]
+    return converted(tensor(src), self.dtype).expand(self.shape)
 
 
 install({"fill": _filled, "copy": _copied, "zero": lambda self: _filled(self, 0)})

@@ -14,7 +14,10 @@ from ..tensor import Tensor
 from . import arithmetic
 from .arithmetic import *  # noqa: F403
 from .arithmetic import add, apply_unary, div, mul, sub
-from .concrete import category, each, erf as _erf, erfc as _erfc, erfinv as _erfinv, quiet, unary
+from .concrete import category, each, quiet, unary
+from .concrete import erf as _erf
+from .concrete import erfc as _erfc
+from .concrete import erfinv as _erfinv
 from .dispatch import operation, tensor
 from .inplace import install
 
@@ -189,5 +192,5 @@ lgamma = _missing("lgamma", "logarithm of the gamma function", unary(each(_math.
 digamma = _missing("digamma", "digamma function")
 
 
-Tensor.__abs__ = abs  # type: ignore[attr-defined]
+setattr(Tensor, "__abs__", abs)  # noqa: B010
 install({name: globals()[name] for name in __all__ if name not in arithmetic.__all__})

@@ -294,7 +294,7 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
         raise ArgumentTypeError("the order p of normalize is a number other than 0", found=repr(p))
     x = tensor(input)
     floating("normalize", x)
-    return F.div(x, F.maximum(_norm(x, p, dim), F.scalar_tensor(eps)))
+    return F.div(x, F.maximum(_norm(x, p, dim), eps))
 
 
 @operation()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..dims import format_shape
+from ..dims import Dim, divide_exactly, format_shape
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.pooling import Pooling
+from ..layers.reduction import Reduce
 from ..tensor import Tensor
 from .convolution import batched, narrow, reshaped, widen
 from .dispatch import operation, tuple_of
 
-__all__ = ["avg_pool2d", "max_pool2d"]
+__all__ = [
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
+    "max_pool2d", "max_pool3d",
+]  # fmt: skip
 
 
 def _windows(name: str, spatial: int, kernel: Any, stride: Any, padding: Any) -> tuple[tuple[int, ...], ...]:
@@ -28,8 +34,11 @@ def _windows(name: str, spatial: int, kernel: Any, stride: Any, padding: Any) ->
     return window, step, before
 
 
-def _beyond(x: Tensor, extents: tuple[int, ...], step: tuple[int, ...], before: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """What `ceil_mode` pads behind each axis beyond the padding: the last window starts inside the input or its left padding."""
+def _beyond(name: str, x: Tensor, extents: Sequence[int], step: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """What torch's `ceil_mode` pads behind each axis beyond the padding.
+
+    Sizes are rounded up, but the last window starts inside the input or its left padding.
+    """
     beyond = []
     for axis, (extent, s, p) in enumerate(zip(extents, step, before, strict=True)):
         size = x.shape[axis + 2]
@@ -37,18 +46,12 @@ def _beyond(x: Tensor, extents: tuple[int, ...], step: tuple[int, ...], before: 
         if not isinstance(extra, int):
             raise UnsupportedError(
                 f"{name}: with ceil_mode the padding of a dynamic size must be the same for all its values",
-                expected=f"a size that leaves one remainder of the stride {s}", found=f"{size} in {format_shape(x.shape)}",
+                expected=f"a size that always leaves the same remainder of the stride {s}",
+                found=f"{size} in {format_shape(x.shape)}",
                 remedy=f"say so with Dim(..., multiple_of={s}), or use ceil_mode=False",
             )
         beyond.append(0 if extra >= extent - p else extra)
     return tuple(beyond)
-
-
-def _flag(name: str, value: Any) -> None:
-    if value:
-        raise UnsupportedError(
-            f"{name} gives no indices: TensorRT's pooling has none", found="return_indices=True", remedy="leave return_indices out"
-        )
 
 
 def _shaped(name: str, spatial: int, input: Any) -> tuple[Tensor, bool]:
@@ -56,28 +59,76 @@ def _shaped(name: str, spatial: int, input: Any) -> tuple[Tensor, bool]:
     return (widen(x) if spatial == 1 else x), alone
 
 
-def finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
+def _finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
     if spatial == 1:
-        y = narrow(y)
+        return reshaped(y, (y.shape[1], y.shape[3])) if alone else narrow(y)
     return reshaped(y, y.shape[1:]) if alone else y
+
+
+def _without_indices(name: str, return_indices: bool) -> None:
+    if return_indices:
+        raise UnsupportedError(
+            f"{name} gives no indices: TensorRT's pooling has none", found="return_indices=True",
+            remedy="leave return_indices out; to unpool, resize with trtnet.functional.interpolate",
+        )
+
+
+# --- max --------------------------------------------------------------------------------------------------------------
 
 
 def _max(
     spatial: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
 ) -> Tensor:
     name = f"max_pool{spatial}d"
-    _flag(name, return_indices)
+    _without_indices(name, return_indices)
     window, step, before = _windows(name, spatial, kernel_size, stride, padding)
     dilations = tuple_of(dilation, spatial, "dilation")
+    if min(dilations) < 1:
+        raise ArgumentError(f"the dilation of {name} is at least 1", found=dilation)
     x, alone = _shaped(name, spatial, input)
     if spatial == 1:
         window, step, before, dilations = (1, *window), (1, *step), (0, *before), (1, *dilations)
     extents = tuple(d * (w - 1) + 1 for d, w in zip(dilations, window, strict=True))
-    beyond = _beyond(x, extents, step, before, name) if ceil_mode else (0,) * len(window)
+    beyond = _beyond(name, x, extents, step, before) if ceil_mode else (0,) * len(window)
     after = tuple(p + b for p, b in zip(before, beyond, strict=True))
-    if any(d != 1 for d in dilations):
-        raise UnsupportedError("dilation")
-    return finish(emit(Pooling((x,), "MAX", window, step, before, after)), spatial, alone)
+    if all(d == 1 for d in dilations):
+        return _finish(emit(Pooling((x,), "MAX", window, step, before, after)), spatial, alone)
+    return _finish(_dilated(name, x, window, step, before, after, dilations), spatial, alone)
+
+
+def _dilated(
+    name: str, x: Tensor, window: Sequence[int], step: Sequence[int], before: Sequence[int], after: Sequence[int],
+    dilations: Sequence[int],
+) -> Tensor:
+    """The largest of strided slices, one axis after the other: TensorRT's pooling has no dilation."""
+    from .. import functional as F
+
+    if any(before) or any(after):
+        both = [p for side in zip(reversed(before), reversed(after), strict=True) for p in side]
+        x = F.pad(x, both, value=float("-inf"))
+    for axis, (count, s, d) in enumerate(zip(window, step, dilations, strict=True), 2):
+        size = x.shape[axis] - d * (count - 1) - 1
+        if (size if isinstance(size, int) else size.min) < 0:
+            raise ShapeError(
+                f"the dilated kernel of {name} is larger than its padded input",
+                expected=f"at least {d * (count - 1) + 1} in dimension {axis}", found=format_shape(x.shape),
+            )
+        last = size // s * s
+        everything = (slice(None),) * axis
+        parts = [x[(*everything, slice(i * d, i * d + last + 1, s))] for i in range(count)]
+        x = parts[0]
+        for part in parts[1:]:
+            x = F.maximum(x, part)
+    return x
+
+
+@operation()
+def max_pool1d(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The largest value of each window of (N, C, L) or (C, L)."""
+    return _max(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 @operation()
@@ -87,3 +138,202 @@ def max_pool2d(
 ) -> Tensor:
     """The largest value of each window of (N, C, H, W) or (C, H, W)."""
     return _max(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@operation()
+def max_pool3d(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The largest value of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    return _max(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+# --- average ----------------------------------------------------------------------------------------------------------
+
+
+def _average(
+    spatial: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: Any
+) -> Tensor:
+    from .. import functional as F
+
+    name = f"avg_pool{spatial}d"
+    window, step, before = _windows(name, spatial, kernel_size, stride, padding)
+    if divisor is not None and (isinstance(divisor, bool) or not isinstance(divisor, int) or divisor == 0):
+        raise ArgumentError(f"the divisor_override of {name} is a whole number other than 0", found=repr(divisor))
+    x, alone = _shaped(name, spatial, input)
+    if spatial == 1:
+        window, step, before = (1, *window), (1, *step), (0, *before)
+    beyond = _beyond(name, x, window, step, before) if ceil_mode else (0,) * len(window)
+    after = tuple(p + b for p, b in zip(before, beyond, strict=True))
+    if divisor is not None:
+        y = emit(Pooling((x,), "AVERAGE", window, step, before, after, False))
+        count = 1
+        for size in window:
+            count *= size
+        return _finish(y if count == divisor else F.mul(y, count / divisor), spatial, alone)
+    if count_include_pad and any(beyond) and any(before):
+        # torch counts the padding, but not what ceil_mode adds beyond it: the padding becomes part of the input
+        both = [p for side in zip(reversed(before), reversed(before), strict=True) for p in side]
+        x, before, after, count_include_pad = F.pad(x, both), (0,) * len(window), beyond, False
+    excludes = not count_include_pad or (any(beyond) and not any(before))
+    return _finish(emit(Pooling((x,), "AVERAGE", window, step, before, after, excludes)), spatial, alone)
+
+
+@operation()
+def avg_pool1d(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Tensor:
+    """The mean of each window of (N, C, L) or (C, L)."""
+    return _average(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+@operation()
+def avg_pool2d(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (N, C, H, W) or (C, H, W)."""
+    return _average(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+@operation()
+def avg_pool3d(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    return _average(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+# --- power average ----------------------------------------------------------------------------------------------------
+
+
+def _power(spatial: int, input: Any, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    from .. import functional as F
+
+    count = 1
+    for size in tuple_of(kernel_size, spatial, "kernel_size"):
+        count *= size
+    mean = _average(spatial, F.pow(input, norm_type), kernel_size, stride, 0, ceil_mode, True, None)
+    return F.pow(F.mul(mean, float(count)), 1.0 / norm_type)
+
+
+@operation()
+def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norm of order `norm_type` of each window of (N, C, L) or (C, L)."""
+    return _power(1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@operation()
+def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norm of order `norm_type` of each window of (N, C, H, W) or (C, H, W)."""
+    return _power(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@operation()
+def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norm of order `norm_type` of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    return _power(3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+# --- adaptive ---------------------------------------------------------------------------------------------------------
+
+
+def _adaptive(operation: str, spatial: int, input: Any, output_size: Any) -> Tensor:
+    name = f"adaptive_{'avg' if operation == 'AVG' else 'max'}_pool{spatial}d"
+    x, alone = batched(name, input, spatial)
+    wanted = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * spatial
+    wanted = wanted * spatial if len(wanted) == 1 else wanted
+    if len(wanted) != spatial or any(
+        w is not None and (isinstance(w, bool) or not isinstance(w, (int, Dim)) or (isinstance(w, int) and w < 1)) for w in wanted
+    ):
+        raise ArgumentError(f"the output_size of {name} is {spatial} whole numbers, at least 1, or None", found=repr(output_size))
+    # the windows are boxes, so that each axis can be done on its own
+    whole = tuple(axis for axis, size in enumerate(wanted, 2) if size == 1 and x.shape[axis] != 1)
+    y = emit(Reduce((x,), operation, whole, True)) if whole else x
+    window = [1] * spatial
+    for axis, size in enumerate(wanted, 2):
+        present = y.shape[axis]
+        if size is None or size == present or axis in whole:
+            continue
+        if isinstance(size, Dim):
+            raise _dynamic(name, size, y)
+        if isinstance(present, int) and present % size == 0:
+            window[axis - 2] = present // size
+    if any(w != 1 for w in window):
+        wide = widen(y) if spatial == 1 else y
+        windows = (1, *window) if spatial == 1 else tuple(window)
+        none = (0,) * len(windows)
+        y = emit(Pooling((wide,), "AVERAGE" if operation == "AVG" else "MAX", windows, windows, none, none))
+        y = narrow(y) if spatial == 1 else y
+    for axis, size in enumerate(wanted, 2):
+        if size is not None and y.shape[axis] != size:
+            y = _uneven(name, operation, y, axis, size)
+    if y is x and not alone:
+        from .. import functional as F
+
+        return F.clone(x)
+    return reshaped(y, y.shape[1:]) if alone else y
+
+
+def _uneven(name: str, operation: str, x: Tensor, axis: int, size: int) -> Tensor:
+    from .. import functional as F
+
+    present = x.shape[axis]
+    if isinstance(present, Dim):
+        each = divide_exactly(present, size)
+        if each is None:
+            raise _dynamic(name, size, x)
+        split = reshaped(x, (*x.shape[:axis], size, each, *x.shape[axis + 1 :]))
+        return emit(Reduce((split,), operation, (axis + 1,), False))
+    before = (slice(None),) * axis
+    windows = [x[(*before, slice(i * present // size, -(-(i + 1) * present // size)))] for i in range(size)]
+    return F.cat([emit(Reduce((w,), operation, (axis,), True)) for w in windows], axis)
+
+
+def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name}: the windows of a dynamic size must be equal",
+        expected=f"sizes that are divisible by output_size {size}", found=format_shape(x.shape),
+        remedy=f"say so with Dim(..., multiple_of={size}), use output_size 1, or fix the size",
+    )
+
+
+@operation()
+def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
+    """(N, C, L), or (C, L), to (N, C, output_size) by means."""
+    return _adaptive("AVG", 1, input, output_size)
+
+
+@operation()
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
+    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means. None keeps a size; a dynamic size must be divisible."""
+    return _adaptive("AVG", 2, input, output_size)
+
+
+@operation()
+def adaptive_avg_pool3d(input: Any, output_size: Any) -> Tensor:
+    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by means."""
+    return _adaptive("AVG", 3, input, output_size)
+
+
+@operation()
+def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+    """(N, C, L), or (C, L), to (N, C, output_size) by maxima."""
+    _without_indices("adaptive_max_pool1d", return_indices)
+    return _adaptive("MAX", 1, input, output_size)
+
+
+@operation()
+def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by maxima."""
+    _without_indices("adaptive_max_pool2d", return_indices)
+    return _adaptive("MAX", 2, input, output_size)
+
+
+@operation()
+def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by maxima."""
+    _without_indices("adaptive_max_pool3d", return_indices)
+    return _adaptive("MAX", 3, input, output_size)

@@ -9,9 +9,8 @@ import numpy as np
 from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
 from ..errors import ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit
-from ..layers.base import require_equal
 from ..layers.casting import Identity
-from ..layers.shaping import Shuffle, Slice
+from ..layers.shaping import Shuffle
 from ..tensor import Array, Tensor
 from .dispatch import axes_of, axis_of, operation, tensor
 
@@ -19,28 +18,21 @@ __all__ = [
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
-    "broadcast_shapes",
-    "broadcast_tensors",
-    "broadcast_to",
     "clone",
     "contiguous",
     "detach",
-    "expand",
-    "expand_as",
     "flatten",
     "moveaxis",
     "movedim",
     "numel",
     "permute",
     "ravel",
-    "repeat",
     "reshape",
     "reshape_as",
     "squeeze",
     "swapaxes",
     "swapdims",
     "t",
-    "tile",
     "transpose",
     "unflatten",
     "unsqueeze",
@@ -93,7 +85,7 @@ def constant(array: np.ndarray) -> Tensor:
     return tensor(Array(array))
 
 
-def _not_negative(sizes: tuple[SizeLike, ...]) -> None:
+def not_negative(sizes: tuple[SizeLike, ...]) -> None:
     for size in sizes:
         if isinstance(size, int) and size < 0:
             raise ShapeError("a size cannot be negative", found=format_shape(sizes))
@@ -110,13 +102,13 @@ def resolved(shape: Size, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
     """
     unknown = [axis for axis, size in enumerate(sizes) if isinstance(size, int) and size == -1]
     if not unknown:
-        _not_negative(sizes)
+        not_negative(sizes)
         return sizes
     if len(unknown) > 1:
         raise ShapeError("only one size can be -1", found=format_shape(sizes))
     at = unknown[0]
     others = (*sizes[:at], *sizes[at + 1 :])
-    _not_negative(others)
+    not_negative(others)
     total, known = product(shape), product(others)
     if isinstance(known, int) and known == 0:
         raise ShapeError("-1 has no single value where another size is 0", found=format_shape(sizes))
@@ -393,142 +385,6 @@ def _at_least(count: int, orders: dict[int, tuple[int | None, ...]]) -> Any:
 atleast_1d = _at_least(1, {0: (None,)})
 atleast_2d = _at_least(2, {0: (None, None), 1: (None, 0)})
 atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
-
-# --- broadcasting -----------------------------------------------------------------------------------------------------
-
-
-def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
-    """Record an expansion to sizes that are worked out (a slice of stride 0)."""
-    missing = len(target) - x.ndim
-    x = reshaped(x, (1,) * missing + tuple(x.shape))
-    strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
-    if all(strides):
-        return x
-    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=strides))
-
-
-def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
-    missing = len(sizes) - len(shape)
-    if missing < 0:
-        raise ShapeError("expand takes at least as many sizes as there are dimensions", expected=len(shape), found=format_shape(sizes))
-    target: list[SizeLike] = []
-    for axis, size in enumerate(sizes):
-        kept = isinstance(size, int) and size == -1
-        if axis < missing:
-            if kept:
-                raise ShapeError("-1 keeps a size, and a new dimension has none", found=format_shape(sizes))
-            target.append(size)
-            continue
-        old = shape[axis - missing]
-        if kept or size == old:
-            target.append(old)
-        elif isinstance(old, int) and old == 1:
-            target.append(size)
-        else:
-            problem = f"only dimensions of size 1 can be expanded: {format_shape(shape)} to {format_shape(sizes)}"
-            if isinstance(old, int) and isinstance(size, int):
-                raise ShapeError(problem, expected=f"{old}, or -1, in dimension {axis}", found=size)
-            require_equal(old, size, problem)
-            target.append(old)
-    _not_negative(tuple(target))
-    return tuple(target)
-
-
-def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
-    sizes = sizes_of(size)
-    if has_dims(sizes):
-        return expand(constant(input), sizes)
-    return np.broadcast_to(input, _expansion(input.shape, sizes))  # type: ignore[arg-type]
-
-
-@operation(_expand_numpy, method=True)
-def expand(input: Tensor, *size: Any) -> Tensor:
-    """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first."""
-    x = tensor(input)
-    return expanded(x, _expansion(x.shape, sizes_of(size)))
-
-
-def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
-    return _expand_numpy(input, tuple(other.shape))
-
-
-@operation(_expand_as_numpy, method=True)
-def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """`input` expanded to the shape of `other`."""
-    return expand(input, tuple(other.shape))
-
-
-def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
-    return _expand_numpy(input, size)
-
-
-@operation(_broadcast_to_numpy, method=True)
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
-    """As `expand`."""
-    return expand(input, size)
-
-
-def broadcast_shapes(*shapes: Any) -> Size:
-    """The shape that shapes have in common when broadcast."""
-    rank = max((len(s) for s in shapes), default=0)
-    result: list[SizeLike] = [1] * rank
-    for shape in shapes:
-        for axis, size in enumerate(shape, rank - len(shape)):
-            known = result[axis]
-            if isinstance(known, int) and known == 1:
-                result[axis] = size
-            elif size != known and not (isinstance(size, int) and size == 1):
-                problem = f"shapes that cannot be broadcast: {' and '.join(format_shape(s) for s in shapes)}"
-                if not has_dims(size, known):
-                    raise ShapeError(problem)
-                require_equal(known, size, problem)
-    return Size(result)
-
-
-def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
-    """All tensors expanded to the shape that they have in common."""
-    shape = broadcast_shapes(*(x.shape for x in tensors))
-    return tuple(expand(x, tuple(shape)) for x in tensors)
-
-
-def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
-    missing = len(repeats) - len(shape)
-    if missing < 0:
-        raise ShapeError("repeat takes a number for each dimension at least", expected=len(shape), found=format_shape(repeats))
-    _not_negative(repeats)
-    before = (1,) * missing + tuple(shape)
-    return before, tuple(size * times for size, times in zip(before, repeats))
-
-
-def _repeat_numpy(input: np.ndarray, *repeats: Any) -> Any:
-    times = sizes_of(repeats)
-    if has_dims(times):
-        return repeat(constant(input), times)
-    _repetition(input.shape, times)
-    return np.tile(input, times)  # type: ignore[arg-type]
-
-
-@operation(_repeat_numpy, method=True)
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first."""
-    x = tensor(input)
-    before, target = _repetition(x.shape, sizes_of(repeats))
-    x = reshaped(x, before)
-    if all(a == b or (isinstance(a, int) and a == 1) for a, b in zip(before, target)):
-        return expanded(x, target)
-    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=(1,) * x.ndim, mode="WRAP"))
-
-
-def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
-    times = sizes_of(dims)
-    return (1,) * (rank - len(times)) + times
-
-
-@operation(lambda input, *dims: _repeat_numpy(input, _tiled(input.ndim, dims)), method=True)
-def tile(input: Tensor, *dims: Any) -> Tensor:
-    """As `repeat`, with ones in front where fewer numbers than dimensions are given."""
-    return repeat(input, _tiled(input.ndim, dims))
-
 
 # --- copies -----------------------------------------------------------------------------------------------------------
 

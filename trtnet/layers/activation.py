@@ -67,7 +67,7 @@ class Activation(Layer):
         if self.type not in _COMPUTE:
             raise ArgumentError("TensorRT has no such activation", expected=", ".join(_COMPUTE), found=self.type)
         if x.dtype not in FLOATING and not (self.type == "RELU" and x.dtype in SIGNED_INTEGERS):
-            raise not_taken(self.type, x, "float32, float16 or bfloat16" + ", or a signed integer type" * (self.type == "RELU"))
+            raise not_taken(self.type, x, self.type == "RELU")
         return ((x.shape, x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -87,13 +87,14 @@ class Activation(Layer):
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
         """GELU before TensorRT 10."""
         from ..functional import math
+        from ..functional.activation import tanh
 
         x = inputs[0]
         if self.type == "GELU_ERF":
             inner = math.erf(math.mul(x, 0.5**0.5))
         else:
             cube = math.mul(math.mul(math.mul(x, x), x), 0.044715)
-            inner = math.tanh(math.mul(math.add(x, cube), 0.7978845608028654))
+            inner = tanh(math.mul(math.add(x, cube), 0.7978845608028654))
         return math.mul(math.mul(x, 0.5), math.add(inner, 1.0))
 
 
@@ -108,12 +109,14 @@ class ParametricReLU(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         x, slope = self.inputs
-        assert isinstance(x, Tensor) and isinstance(slope, Tensor)
+        assert isinstance(x, Tensor)
+        assert isinstance(slope, Tensor)
         if x.dtype not in FLOATING:
-            raise not_taken("PARAMETRIC_RELU", x, "float32, float16 or bfloat16")
+            raise not_taken("PARAMETRIC_RELU", x)
         if slope.dtype is not x.dtype:
             raise DtypeError(
-                "the input and the slopes of a parametric ReLU must have one dtype", expected=x.dtype, found=slope.dtype,
+                "the input and the slopes of a parametric ReLU must have one dtype",
+                expected=x.dtype, found=slope.dtype,
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
         if len(slope.shape) != len(x.shape) or broadcast("parametric ReLU", x, slope) != x.shape:
@@ -131,9 +134,12 @@ class ParametricReLU(Layer):
         return run.torch.where(x >= 0, x, slope * x)
 
 
-def not_taken(operation: str, x: Tensor, expected: str) -> DtypeError:
-    """The error for a dtype that TensorRT's layer refuses."""
+def not_taken(operation: str, x: Tensor, integers: bool = False, expected: str | None = None) -> DtypeError:
+    """The error for a dtype that TensorRT's layer refuses; most take floats, some signed integers too."""
+    if expected is None:
+        expected = "float32, float16 or bfloat16" + (", int8, int32 or int64" if integers else "")
     remedy = "convert it first: x.float() or x.to(dtype)"
+    problem = f"TensorRT's {operation} does not take {x.dtype}"
     if x.dtype is dtypes.uint8:
         remedy = "TensorRT only casts and compares uint8: convert it first, x.float() or x.to(trtnet.int32)"
-    return DtypeError(f"TensorRT's {operation} does not take {x.dtype}", expected=expected, found=repr(x), remedy=remedy)
+    return DtypeError(problem, expected=expected, found=repr(x), remedy=remedy)

@@ -42,11 +42,11 @@ class Convolution(Layer):
     def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
         return (self.num_output_maps, channels // self.num_groups, *self.kernel_size)
 
-    def check(self) -> tuple[Tensor, int]:
-        """Operands as TensorRT wants them; the input and its channels."""
+    def check(self) -> Tensor:
+        """The input, with the operands as TensorRT wants them."""
         x, kernel, bias = self.inputs
         assert isinstance(x, Tensor) and isinstance(kernel, (Tensor, Weight))
-        rank = len(self.kernel_size)
+        rank, dtype = len(self.kernel_size), x.dtype
         if len(x.shape) != rank + 2:
             raise ShapeError(
                 f"a {rank}-D {self.kind} takes an input of {rank + 2} dimensions",
@@ -76,17 +76,17 @@ class Convolution(Layer):
                 expected=f"({self.num_output_maps},)", found=format_shape(bias.shape),
             )
         for operand, what in ((kernel, "kernel"), (bias, "bias")):
-            if operand is not None and operand.dtype is not x.dtype:
+            if operand is not None and operand.dtype is not dtype:
                 raise DtypeError(
                     f"the input and the {what} of a {self.kind} must have one dtype",
-                    expected=f"{what} of {x.dtype}", found=operand.dtype,
+                    expected=f"{what} of {dtype}", found=operand.dtype,
                     remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
                 )
-        if not x.dtype.is_floating_point:
+        if not dtype.is_floating_point:
             raise DtypeError(f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype)
-        if any(s < 1 for s in (*self.stride, *self.dilation, *self.kernel_size, self.num_groups)):
+        if min(*self.stride, *self.dilation, *self.kernel_size, self.num_groups) < 1:
             raise ArgumentError(f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe())
-        return x, channels
+        return x
 
     def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """Input, kernel and bias in torch, the kernel with as many dimensions as the input."""
@@ -94,18 +94,20 @@ class Convolution(Layer):
         return x, kernel if kernel.dim() == x.dim() else kernel.unsqueeze(2), bias
 
     def infer(self) -> tuple[Output, ...]:
-        x, _ = self.check()
-        shape: list[SizeLike] = [x.shape[0], self.num_output_maps]
-        for axis, kernel in enumerate(self.kernel_size):
-            size = x.shape[axis + 2] + self.pre_padding[axis] + self.post_padding[axis]
-            size = size - (self.dilation[axis] * (kernel - 1) + 1)
-            if (size if isinstance(size, int) else size.min) < 0:
+        x = self.check()
+        batch, _, *sizes = x.shape
+        shape: list[SizeLike] = [batch, self.num_output_maps]
+        for size, kernel, stride, before, after, dilation in zip(
+            sizes, self.kernel_size, self.stride, self.pre_padding, self.post_padding, self.dilation
+        ):
+            room = size + (before + after - dilation * (kernel - 1) - 1)
+            if (room if isinstance(room, int) else room.min) < 0:
                 raise ShapeError(
                     f"the kernel of this {self.kind} is larger than its padded input",
-                    expected=f"at least {self.dilation[axis] * (kernel - 1) + 1} in dimension {axis + 2}",
-                    found=f"{format_shape(x.shape)}, padding {self.pre_padding[axis]} + {self.post_padding[axis]}",
+                    expected=f"at least {dilation * (kernel - 1) + 1} in dimension {len(shape)}",
+                    found=f"{format_shape(x.shape)}, padding {before} + {after}",
                 )
-            shape.append(size // self.stride[axis] + 1)
+            shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
     def set_attributes(self, lowering: Lowering, layer: Any) -> Any:
@@ -113,9 +115,11 @@ class Convolution(Layer):
         if layer is None:
             return None
         layer.stride_nd = self.stride
-        if any(self.pre_padding) or any(self.post_padding):
+        if self.pre_padding != self.post_padding:
             layer.pre_padding = self.pre_padding
             layer.post_padding = self.post_padding
+        elif any(self.pre_padding):
+            layer.padding_nd = self.pre_padding
         if any(d != 1 for d in self.dilation):
             layer.dilation_nd = self.dilation
         if self.num_groups != 1:
@@ -160,7 +164,7 @@ class Deconvolution(Convolution):
         return (channels, self.num_output_maps // self.num_groups, *self.kernel_size)
 
     def infer(self) -> tuple[Output, ...]:
-        x, _ = self.check()
+        x = self.check()
         shape: list[SizeLike] = [x.shape[0], self.num_output_maps]
         for axis, kernel in enumerate(self.kernel_size):
             size = (x.shape[axis + 2] - 1) * self.stride[axis] + self.dilation[axis] * (kernel - 1) + 1

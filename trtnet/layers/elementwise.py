@@ -68,9 +68,9 @@ class Unary(Layer):
             raise ArgumentError("TensorRT has no such unary operation", expected=", ".join(UNARY), found=op)
         if op == "NOT":
             if x.dtype is not dtypes.bool_:
-                raise not_taken(op, x, "bool")
+                raise not_taken(op, x, expected="bool")
         elif x.dtype not in FLOATING and not (op in _INTEGER_UNARY and x.dtype in SIGNED_INTEGERS):
-            raise not_taken(op, x, "float32, float16 or bfloat16" + ", or a signed integer type" * (op in _INTEGER_UNARY))
+            raise not_taken(op, x, op in _INTEGER_UNARY)
         return ((x.shape, dtypes.bool_ if op in ("ISINF", "ISNAN") else x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -97,7 +97,7 @@ class ElementWise(Layer):
     """`add_elementwise`: two tensors of one dtype and one rank, broadcast against each other.
 
     Arithmetic and GREATER and LESS take float32, float16, bfloat16, int8, int32 and int64; EQUAL takes bool and uint8
-    too; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
+    too, POW not int8; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
     """
 
     op: str
@@ -106,27 +106,28 @@ class ElementWise(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         a, b = self.inputs
-        assert isinstance(a, Tensor) and isinstance(b, Tensor)
+        assert isinstance(a, Tensor)
+        assert isinstance(b, Tensor)
         op, dtype = self.op, a.dtype
         if op not in BINARY:
             raise ArgumentError("TensorRT has no such operation of two tensors", expected=", ".join(BINARY), found=op)
         same_dtype(op, a, b)
         same_rank(op, a, b)
-        if dtype not in _NUMBERS or op in LOGICAL:
+        if dtype not in _NUMBERS or op in LOGICAL or (op == "POW" and dtype is dtypes.int8):
             self._check_dtype(a)
         return ((broadcast(op, a, b), dtypes.bool_ if op in COMPARISONS else dtype),)
 
     def _check_dtype(self, a: Tensor) -> None:
         if self.op in LOGICAL:
             if a.dtype is not dtypes.bool_:
-                raise not_taken(self.op, a, "bool")
+                raise not_taken(self.op, a, expected="bool")
         elif self.op != "EQUAL" or a.dtype not in (dtypes.bool_, dtypes.uint8):
-            also = ", bool or uint8" if self.op == "EQUAL" else ""
-            raise not_taken(self.op, a, "float32, float16, bfloat16, int8, int32, int64" + also)
+            raise not_taken(self.op, a, True)
 
     def add_to(self, lowering: Lowering) -> Any:
         a, b = self.inputs
-        return lowering.network.add_elementwise(lowering[a], lowering[b], lowering.enum("ElementWiseOperation", self.op))
+        operation = lowering.enum("ElementWiseOperation", self.op)
+        return lowering.network.add_elementwise(lowering[a], lowering[b], operation)
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return BINARY[self.op](run.torch, *inputs)
@@ -144,7 +145,9 @@ class Select(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         condition, a, b = self.inputs
-        assert isinstance(condition, Tensor) and isinstance(a, Tensor) and isinstance(b, Tensor)
+        assert isinstance(condition, Tensor)
+        assert isinstance(a, Tensor)
+        assert isinstance(b, Tensor)
         if condition.dtype is not dtypes.bool_:
             raise DtypeError(
                 "the condition of a select must be bool", expected="bool", found=repr(condition),
@@ -153,7 +156,7 @@ class Select(Layer):
         same_dtype("SELECT", a, b)
         same_rank("SELECT", condition, a, b)
         if a.dtype not in _NUMBERS and a.dtype is not dtypes.bool_:
-            raise not_taken("SELECT", a, "float32, float16, bfloat16, int8, int32, int64 or bool")
+            raise not_taken("SELECT", a, expected="float32, float16, bfloat16, int8, int32, int64 or bool")
         return ((broadcast("SELECT", condition, a, b), a.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -167,7 +170,8 @@ class Select(Layer):
 def same_dtype(operation: str, a: Tensor, b: Tensor) -> None:
     if a.dtype is not b.dtype:
         raise DtypeError(
-            f"{operation}: the two tensors have different dtypes", expected="one dtype; TensorRT casts nothing by itself",
+            f"{operation}: the two tensors have different dtypes",
+            expected="one dtype; TensorRT casts nothing by itself",
             found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
             remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
         )

@@ -77,7 +77,8 @@ class PReLU(Module):
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
-        self.weight = Parameter(shape=(num_parameters,), dtype=dtype, initializer=lambda _, size: np.full(size, init, np.float32))
+        self.weight = Parameter(shape=(num_parameters,), dtype=dtype)
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Set every slope to `init`."""
@@ -219,10 +220,21 @@ class Tanhshrink(Module):
 class Hardtanh(Module):
     """The input held between `min_val` and `max_val`."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+    ) -> None:
         super().__init__()
+        min_val = min_val if min_value is None else min_value  # torch's old names
+        max_val = max_val if max_value is None else max_value
         if min_val >= max_val:
-            raise ArgumentError("max_val must be above min_val", expected="min_val < max_val", found=f"{min_val} and {max_val}")
+            raise ArgumentError(
+                "max_val must be above min_val", expected="min_val < max_val", found=f"{min_val} and {max_val}"
+            )
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input: Tensor) -> Tensor:

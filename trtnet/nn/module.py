@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,12 @@ class Module:
         super().__setattr__("_buffers", {})
         super().__setattr__("_modules", {})
         super().__setattr__("_training", True)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced = super().__reduce_ex__(protocol)
+        if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
+            return object.__new__, *reduced[1:]  # copies are made without arguments, which __new__ would miss
+        return reduced
 
     forward: Callable[..., Any]
 
@@ -109,9 +116,10 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        for store in ("_parameters", "_buffers", "_modules"):
-            if store in own and name in own[store]:
-                return own[store][name]
+        if "_modules" in own:
+            for store in (own["_parameters"], own["_modules"], own["_buffers"]):
+                if name in store:
+                    return store[name]
         if name.startswith("__"):
             raise AttributeError(name)
         if "_modules" not in own:
@@ -316,7 +324,7 @@ class Module:
                     key = f"{path}.{name}" if path else name
                     if id(value) not in leaves:
                         leaves[id(value)] = Leaf(
-                            key, tuple(value.shape), value.dtype, value.value, getattr(value, "persistent", True)
+                            key, tuple(value.shape), value.dtype, value.value, value.persistent
                         )
                     named[key] = leaves[id(value)]
         return named
@@ -326,14 +334,15 @@ class Module:
         return {prefix + name: leaf.value.read() for name, leaf in self._leaves().items() if leaf.persistent}
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = True, *, prefix: str = ""
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, prefix: str = ""
     ) -> Any:
-        """Take values by key, from NumPy arrays, Arrays or torch tensors; NumPy arrays are not copied.
+        """Take values by key, from NumPy arrays, Arrays or torch tensors.
 
         Args:
             state_dict: values by key. fp32, fp16 and bf16 convert to the parameter's dtype.
             strict: whether missing and unknown keys raise.
-            assign: accepted for torch's sake; arrays that need no change are always taken as they are.
+            assign: take arrays that need no change as they are, as torch does. Else they are copied, unless they are
+                read-only, as those of a mapped file are.
             prefix: a prefix of the keys to strip (`module.`, `_orig_mod.`).
 
         Returns:
@@ -345,7 +354,7 @@ class Module:
         from ..weights.loading import load_into
 
         leaves = self._leaves()
-        report = load_into(leaves, state_dict, strict=strict, prefix=prefix)
+        report = load_into(leaves, state_dict, assign=assign, strict=strict, prefix=prefix)
         self._take(leaves)
         return report
 

@@ -70,7 +70,12 @@ def match(
     misshapen: list[str] = []
     keys: dict[Leaf, str] = {}
     for full, value in given.items():
+        if not isinstance(full, str):
+            raise ArgumentTypeError("weights are given by name", expected="keys of text", found=repr(full))
         key = full[len(prefix) :] if prefix and full.startswith(prefix) else full
+        if key in matched.values:
+            misshapen.append(f"{key}: given twice, with and without the prefix {prefix!r}")
+            continue
         leaf = leaves.get(key)
         if leaf is None:
             if key.rpartition(".")[2] != "num_batches_tracked":
@@ -103,11 +108,17 @@ def match(
     return matched
 
 
-def load_into(leaves: Mapping[str, Leaf], given: Mapping[str, Any], **options: Any) -> LoadReport:
-    """`match`, and give each Leaf its new value; a warning names what is not finite."""
+def load_into(leaves: Mapping[str, Leaf], given: Mapping[str, Any], *, assign: bool = True, **options: Any) -> LoadReport:
+    """`match`, and give each Leaf its new value; a warning names what is not finite.
+
+    With `assign` given arrays that need no change are taken as they are; else those that can be written are copied.
+    """
     matched = match(leaves, given, **options)
     for name, value in matched.values.items():
-        leaves[name].value = Value(as_array(value))
+        array = as_array(value)
+        if not assign and array.flags.writeable and name not in matched.converted:
+            array = array.copy()
+        leaves[name].value = Value(array)
     warn_nonfinite({name: leaves[name].value.read() for name in matched.values})
     return LoadReport(matched.missing, matched.unexpected, matched.converted)
 
@@ -120,7 +131,7 @@ def load_file(
 
     given = read(path, mmap=mmap)
     flat = str(path).endswith(".wts")
-    return load_into(leaves, given, strict=strict, prefix=prefix, flat=flat, source=str(path))
+    return load_into(leaves, given, assign=True, strict=strict, prefix=prefix, flat=flat, source=str(path))
 
 
 def _value(key: str, value: Any) -> Any:
@@ -152,7 +163,8 @@ def _same(a: Any, b: Any) -> bool:
     if a is b:
         return True
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.__array_interface__["data"] == b.__array_interface__["data"] or np.array_equal(a, b)
+        # as bytes: NaN is the same as NaN
+        return a.__array_interface__["data"] == b.__array_interface__["data"] or a.tobytes() == b.tobytes()
     if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and a.device == b.device:
         return bool(a.data_ptr() == b.data_ptr() or a.equal(b))
     return np.array_equal(as_array(a), as_array(b))
@@ -203,7 +215,10 @@ def nonfinite(array: np.ndarray, chunk: int = 1 << 20) -> bool:
 
 def warn_nonfinite(values: Mapping[str, np.ndarray]) -> None:
     """One warning that names the arrays that hold NaN or infinity."""
-    names = [name for name, array in values.items() if nonfinite(array)]
+    warn_of([name for name, array in values.items() if nonfinite(array)])
+
+
+def warn_of(names: list[str]) -> None:
     if names:
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         warnings.warn(f"weights hold NaN or infinity: {shown}", stacklevel=_user_level())

@@ -6,6 +6,7 @@ documentation of `tensorrt.Weights`). The Ledger owns every array that a network
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,10 @@ class Holding:
     shape: tuple[int, ...]
     owner: str
     weight: Weight
+    address: int
     consumers: list[str] = field(default_factory=list)
+    given: Any = None
+    """What TensorRT was given for it: `Provider.weights_at`."""
 
     @property
     def nbytes(self) -> int:
@@ -67,7 +71,7 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = array.__array_interface__["data"][0]
-            holding = Holding(weight.name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight)
+            holding = Holding(weight.name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight, address)
             self._by_key[key] = self._by_address[address] = holding
         holding.consumers.append(consumer)
         return holding
@@ -112,8 +116,6 @@ def _read(leaf: Leaf) -> np.ndarray:
 
 def _base(array: np.ndarray) -> Any:
     """The memory map that an array is a view of, if it is one."""
-    import mmap
-
     base: Any = array
     while base is not None:
         if isinstance(base, mmap.mmap):

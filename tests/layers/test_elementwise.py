@@ -1,0 +1,215 @@
+"""Unary, ElementWise and Select: every operation against torch, and compiled by TensorRT-RTX."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from harness import check_against_torch, compile_network, lower_and_compare, needs_rtx, record
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trtnet
+from trtnet import Dim, Input, dtypes
+from trtnet.errors import ArgumentError, DtypeError, ShapeError
+from trtnet.graph import emit
+from trtnet.layers.elementwise import BINARY, COMPARISONS, LOGICAL, UNARY, ElementWise, Select, Unary
+
+FLOATS = ("float32", "float16", "bfloat16")
+INTEGERS = ("int8", "int32", "int64")
+BATCH = Dim("batch", min=1, opt=2, max=5)
+RANGES = {"ACOSH": (1.1, 4), "ASIN": (-0.9, 0.9), "ACOS": (-0.9, 0.9), "ATANH": (-0.9, 0.9), "LOG": (0.1, 4), "SQRT": (0.1, 4)}
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, 1.5, -2.5], np.float32)
+
+
+def unary(op: str):
+    return lambda x: emit(Unary((x,), op))
+
+
+def elementwise(op: str):
+    return lambda a, b: emit(ElementWise((a, b), op))
+
+
+def values(dtype: str, shape: tuple[int, ...], seed: int, low: float = -3, high: float = 3) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    to = dtypes.get(dtype)
+    if dtype == "bool":
+        return generator.integers(0, 2, shape).astype(bool)
+    if not to.is_floating_point:
+        return generator.integers(-6, 7, shape).astype(to.numpy)
+    return generator.uniform(low, high, shape).astype(np.float32).astype(to.numpy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"), [("UnaryOperation", UNARY), ("ElementWiseOperation", BINARY)]
+)
+def test_every_operation_of_tensorrt_is_there(kind: str, table: dict) -> None:
+    assert set(getattr(needs_rtx().trt, kind).__members__) == set(table)
+
+
+@pytest.mark.parametrize("op", [op for op in UNARY if op != "NOT"])
+def test_unary_equals_torch(op: str) -> None:
+    x = values("float32", (2, 3, 4), 1, *RANGES.get(op, (-3, 3)))
+    expected = getattr(torch, UNARY[op])
+    check_against_torch(unary(op), expected, {"x": x}, shapes={"x": (BATCH, 3, 4)}, compile=False)
+    if op in ("ABS", "NEG", "SIGN"):
+        check_against_torch(unary(op), expected, {"x": values("int32", (2, 3), 2)}, compile=False)
+
+
+def test_not_equals_torch() -> None:
+    check_against_torch(unary("NOT"), torch.logical_not, {"x": values("bool", (2, 3), 1)}, compile=False)
+
+
+@pytest.mark.parametrize("op", ["ISNAN", "ISINF", "SIGN", "ABS", "FLOOR"])
+def test_special_values(op: str) -> None:
+    graph = record(unary(op), {"x": SPECIAL})
+    expected = getattr(torch, UNARY[op])(torch.from_numpy(SPECIAL)).numpy()
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=SPECIAL), expected)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
+def test_every_unary_compiles(dtype: str) -> None:
+    def every(x, mask):
+        floating = dtypes.get(dtype).is_floating_point
+        chosen = [op for op in UNARY if op != "NOT"] if floating else ["ABS", "NEG", "SIGN"]
+        return {op: unary(op)(x) for op in chosen} | {"NOT": unary("NOT")(mask)}
+
+    lower_and_compare(trtnet.record(every, x=Input((BATCH, 3), dtype), mask=Input((2, 3), "bool")))
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, "bool"])
+def test_every_elementwise_compiles(dtype: str) -> None:
+    allowed = LOGICAL | {"EQUAL"} if dtype == "bool" else set(BINARY) - LOGICAL
+    if dtype == "int8":
+        allowed = allowed - {"POW"}
+
+    def every(a, b):
+        return {op: elementwise(op)(a, b) for op in BINARY if op in allowed}
+
+    lower_and_compare(trtnet.record(every, a=Input((BATCH, 3), dtype), b=Input((1, 3), dtype)))
+
+
+@pytest.mark.parametrize("op", BINARY)
+@given(data=st.data())
+def test_elementwise_equals_torch(op: str, data: st.DataObject) -> None:
+    rank = data.draw(st.integers(0, 4))
+    full = data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank))
+    ones = st.lists(st.booleans(), min_size=rank, max_size=rank)
+    shapes = [tuple(1 if one else size for size, one in zip(full, data.draw(ones))) for _ in range(2)]
+    dtype = "bool" if op in LOGICAL else data.draw(st.sampled_from(("float32", "int32", "int64")))
+    seed = data.draw(st.integers(0, 99))
+    a, b = (values(dtype, shape, seed + i) for i, shape in enumerate(shapes))
+    if op in ("DIV", "FLOOR_DIV"):
+        b = np.where(b == 0, np.ones((), b.dtype), b)
+    if op == "POW":
+        a, b = (np.abs(a), b) if dtype == "float32" else (a, np.abs(b))
+
+    def expected(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        names = {
+            "SUM": torch.add, "PROD": torch.mul, "MAX": torch.maximum, "MIN": torch.minimum, "SUB": torch.sub, "POW": torch.pow,
+            "AND": torch.logical_and, "OR": torch.logical_or, "XOR": torch.logical_xor,
+            "EQUAL": torch.eq, "GREATER": torch.gt, "LESS": torch.lt, "FLOOR_DIV": torch.floor_divide,
+        }  # fmt: skip
+        if op == "DIV":
+            return torch.div(x, y, rounding_mode=None if x.is_floating_point() else "trunc")
+        return names[op](x, y)
+
+    graph = check_against_torch(elementwise(op), expected, {"a": a, "b": b}, compile=False)
+    assert graph.outputs["output"].dtype is (dtypes.bool_ if op in COMPARISONS else dtypes.get(dtype))
+
+
+def test_broadcast_over_a_dynamic_batch() -> None:
+    inputs = {"a": values("float32", (2, 1, 4), 1), "b": values("float32", (1, 3, 4), 2)}
+    graph = check_against_torch(elementwise("SUM"), torch.add, inputs, shapes={"a": (BATCH, 1, 4), "b": (1, 3, 4)})
+    assert str(graph.outputs["output"].shape) == "(batch, 3, 4)"
+
+
+@given(data=st.data())
+def test_select_equals_torch(data: st.DataObject) -> None:
+    full = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+    shapes = [tuple(1 if data.draw(st.booleans()) else size for size in full) for _ in range(3)]
+    dtype = data.draw(st.sampled_from(("float32", "int32", "int64", "bool")))
+    inputs = {
+        "condition": values("bool", shapes[0], 1), "a": values(dtype, shapes[1], 2), "b": values(dtype, shapes[2], 3),
+    }  # fmt: skip
+    check_against_torch(lambda condition, a, b: emit(Select((condition, a, b))), torch.where, inputs, compile=False)
+
+
+def test_select_compiles_for_every_dtype() -> None:
+    kinds = (*FLOATS, *INTEGERS, "bool")
+
+    def every(condition, **named):
+        return {f"out_{kind}": emit(Select((condition, named[kind], named[kind]))) for kind in kinds}
+
+    inputs = {kind: Input((BATCH, 1), kind) for kind in kinds}
+    lower_and_compare(trtnet.record(every, condition=Input((1, 3), "bool"), **inputs))
+
+
+@pytest.mark.parametrize("op", ["ISNAN", "ISINF"])
+def test_what_a_provider_lacks_is_composed(op: str) -> None:
+    graph = record(unary(op), {"x": SPECIAL})
+    provider = needs_rtx()
+    older = _Without(provider, op)
+    composed = graph.for_provider(older)
+    assert all(layer.kind != "unary" or layer.op != op for layer in composed.layers)
+    expected = trtnet.reference(graph)(x=SPECIAL)
+    np.testing.assert_array_equal(trtnet.reference(composed)(x=SPECIAL), expected)
+    assert trtnet.reference(graph)(x=SPECIAL).sum() == {"ISNAN": 1, "ISINF": 2}[op]
+    network = trtnet.provider.load("tensorrt_rtx").create_network(provider.trt.Builder(provider.logger))
+    compile_network(trtnet.lowering.lower(composed, network))
+
+
+class _Without:
+    """A provider without one member of an enum."""
+
+    def __init__(self, provider, member: str) -> None:
+        self.provider, self.member = provider, member
+
+    def has(self, kind: str, member: str) -> bool:
+        return member != self.member and self.provider.has(kind, member)
+
+
+def refused(kind: type[Exception], layer, match: str, **inputs: Input) -> str:
+    with pytest.raises(kind, match=match) as caught:
+        trtnet.record(lambda **tensors: emit(layer(*tensors.values())), **inputs)
+    text = str(caught.value)
+    assert "emit(layer(*tensors.values()))" in text  # the line above is the user's
+    return text
+
+
+def test_dtypes_that_tensorrt_refuses() -> None:
+    text = refused(DtypeError, lambda x: Unary((x,), "EXP"), "EXP does not take int32", x=Input((2,), "int32"))
+    assert "x.float()" in text
+    refused(DtypeError, lambda x: Unary((x,), "NOT"), "NOT does not take float32", x=Input((2,)))
+    refused(DtypeError, lambda x: Unary((x,), "ABS"), "ABS does not take bool", x=Input((2,), "bool"))
+    ints = {"a": Input((2,), "int32"), "b": Input((2,), "int32")}
+    refused(DtypeError, lambda a, b: ElementWise((a, b), "AND"), "AND does not take int32", **ints)
+    bools = {"a": Input((2,), "bool"), "b": Input((2,), "bool")}
+    refused(DtypeError, lambda a, b: ElementWise((a, b), "SUM"), "SUM does not take bool", **bools)
+    bytes_ = {"a": Input((2,), "uint8"), "b": Input((2,), "uint8")}
+    assert "trtnet.int32" in refused(DtypeError, lambda a, b: ElementWise((a, b), "LESS"), "does not take uint8", **bytes_)
+    bytes_ = {"a": Input((2,), "int8"), "b": Input((2,), "int8")}
+    refused(DtypeError, lambda a, b: ElementWise((a, b), "POW"), "POW does not take int8", **bytes_)
+    mixed = {"a": Input((2,)), "b": Input((2,), "float16")}
+    text = refused(DtypeError, lambda a, b: ElementWise((a, b), "SUM"), "different dtypes", **mixed)
+    assert ".to(trtnet.float16)" in text
+    refused(DtypeError, lambda a, b: Select((a, b, b)), "condition of a select must be bool", **mixed)
+
+
+def test_shapes_and_names_that_do_not_fit() -> None:
+    ranks = {"a": Input((2, 3)), "b": Input((3,))}
+    refused(ShapeError, lambda a, b: ElementWise((a, b), "SUM"), "one rank", **ranks)
+    sizes = {"a": Input((2, 3)), "b": Input((2, 4))}
+    text = refused(ShapeError, lambda a, b: ElementWise((a, b), "SUM"), "sizes differ in dimension 1", **sizes)
+    assert "(2, 3) and (2, 4)" in text
+    dynamic = {"a": Input((BATCH, 3)), "b": Input((4, 3))}
+    refused(ShapeError, lambda a, b: ElementWise((a, b), "SUM"), "sizes differ in dimension 0", **dynamic)
+    refused(ArgumentError, lambda a: Unary((a,), "CBRT"), "no such unary operation", a=Input((2,)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool"])
+def test_equal_takes_what_arithmetic_does_not(dtype: str) -> None:
+    a = np.array([0, 1, 1], dtype)
+    graph = record(elementwise("EQUAL"), {"a": a, "b": a[::-1].copy()})
+    np.testing.assert_array_equal(trtnet.reference(graph)(a=a, b=a[::-1].copy()), a == a[::-1])
+    lower_and_compare(graph)

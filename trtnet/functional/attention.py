@@ -1,0 +1,96 @@
+"""Attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..dims import format_shape
+from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..tensor import Tensor
+from .dispatch import floating, operation, tensor
+
+__all__ = ["scaled_dot_product_attention"]
+
+
+def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
+    """The scores with minus infinity where a bool mask is not `allowed`, or with a float mask added."""
+    from .. import functional as F
+
+    mask = tensor(mask)
+    if mask.dtype.name == "bool":
+        return F.masked_fill(scores, F.logical_not(mask) if allowed else mask, float("-inf"))
+    if not mask.dtype.is_floating_point:
+        raise DtypeError("an attention mask is bool or floating-point", expected=f"bool or {scores.dtype}", found=mask.dtype)
+    return F.add(scores, mask)
+
+
+def causal(rows: Any, columns: Any) -> Any:
+    """A bool mask (rows, columns): whether each row may see each column, those up to its own number."""
+    from .. import functional as F
+
+    if isinstance(rows, int) and isinstance(columns, int):
+        import numpy as np
+
+        return tensor(np.tri(rows, columns, dtype=bool))
+    return F.ge(F.unsqueeze(F.arange(rows), 1), F.unsqueeze(F.arange(columns), 0))
+
+
+@operation()
+def scaled_dot_product_attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(query key^T * scale + mask) value, for (..., L, E), (..., S, E), (..., S, V): (..., L, V).
+
+    Args:
+        attn_mask: bool (True takes part) or of the query's dtype (added); broadcast to (..., L, S). A row that is masked
+            entirely gives NaN.
+        dropout_p: must be 0.
+        is_causal: each row sees the columns up to its own number.
+        scale: 1 / sqrt(E) when left out.
+        enable_gqa: key and value have fewer heads (dimension -3) than the query, each used for several of them.
+    """
+    from .. import functional as F
+
+    if dropout_p:
+        raise UnsupportedError(
+            "attention drops nothing inside a network", expected="dropout_p=0.0", found=f"dropout_p={dropout_p}",
+            remedy="pass dropout_p=self.dropout if self.training else 0.0",
+        )
+    q, k, v = tensor(query), tensor(key), tensor(value)
+    floating("scaled_dot_product_attention", q, k, v)
+    if min(len(x.shape) for x in (q, k, v)) < 2:
+        raise ShapeError(
+            "attention takes two dimensions or more", expected="(..., length, size)",
+            found=", ".join(format_shape(x.shape) for x in (q, k, v)),
+        )
+    if is_causal and attn_mask is not None:
+        raise ArgumentError("attention takes attn_mask or is_causal, not both", remedy="put both into attn_mask")
+    if enable_gqa:
+        k, v = _repeated(k, q), _repeated(v, q)
+    if scale is None:
+        size = q.shape[-1]
+        if not isinstance(size, int):
+            raise ShapeError("the last size of the query must be a number", found=format_shape(q.shape), remedy="give scale=")
+        scale = 1.0 / math.sqrt(size)
+    scores = F.matmul(F.mul(q, scale), F.transpose(k, -1, -2))
+    if is_causal:
+        scores = masked(scores, causal(scores.shape[-2], scores.shape[-1]), True)
+    elif attn_mask is not None:
+        scores = masked(scores, attn_mask, True)
+    return F.matmul(F.softmax(scores, -1), v)
+
+
+def _repeated(x: Tensor, query: Tensor) -> Tensor:
+    """(..., heads, S, E) with each head as often as the query's heads need."""
+    from .. import functional as F
+
+    heads, wanted = x.shape[-3], query.shape[-3]
+    if not isinstance(heads, int) or not isinstance(wanted, int) or wanted % heads:
+        raise ShapeError("the query's heads must be a multiple of the key's and value's", expected=f"a multiple of {heads}", found=wanted)
+    if heads == wanted:
+        return x
+    front, back = x.shape[:-3], x.shape[-2:]
+    spread = F.expand(F.unsqueeze(x, -3), (*front, heads, wanted // heads, *back))
+    return F.reshape(spread, (*front, wanted, *back))

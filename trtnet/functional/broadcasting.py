@@ -1,0 +1,199 @@
+"""Sizes that grow without new elements: expand, broadcast, repeat. Names, signatures and defaults as torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import Size, SizeLike, format_shape
+from ..errors import ShapeError, UnsupportedError
+from ..graph import emit
+from ..layers.base import require_equal
+from ..layers.shaping import Slice
+from ..tensor import Tensor
+from .dispatch import axis_of, operation, tensor
+from .shape import constant, has_dims, not_negative, reshaped, sizes_of
+
+__all__ = [
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "broadcast_to",
+    "expand",
+    "expand_as",
+    "repeat",
+    "repeat_interleave",
+    "tile",
+]
+
+
+def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
+    """Record an expansion to sizes that are worked out (a slice of stride 0)."""
+    missing = len(target) - x.ndim
+    x = reshaped(x, (1,) * missing + tuple(x.shape))
+    strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
+    if all(strides):
+        return x
+    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=strides))
+
+
+def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
+    missing = len(sizes) - len(shape)
+    if missing < 0:
+        raise ShapeError("expand takes at least as many sizes as there are dimensions", expected=len(shape), found=format_shape(sizes))
+    target: list[SizeLike] = []
+    for axis, size in enumerate(sizes):
+        kept = isinstance(size, int) and size == -1
+        if axis < missing:
+            if kept:
+                raise ShapeError("-1 keeps a size, and a new dimension has none", found=format_shape(sizes))
+            target.append(size)
+            continue
+        old = shape[axis - missing]
+        if kept or size == old:
+            target.append(old)
+        elif isinstance(old, int) and old == 1:
+            target.append(size)
+        else:
+            problem = f"only dimensions of size 1 can be expanded: {format_shape(shape)} to {format_shape(sizes)}"
+            if isinstance(old, int) and isinstance(size, int):
+                raise ShapeError(problem, expected=f"{old}, or -1, in dimension {axis}", found=size)
+            require_equal(old, size, problem)
+            target.append(old)
+    not_negative(tuple(target))
+    return tuple(target)
+
+
+def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
+    sizes = sizes_of(size)
+    if has_dims(sizes):
+        return expand(constant(input), sizes)
+    return np.broadcast_to(input, _expansion(input.shape, sizes))  # type: ignore[arg-type]
+
+
+@operation(_expand_numpy, method=True)
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first."""
+    x = tensor(input)
+    return expanded(x, _expansion(x.shape, sizes_of(size)))
+
+
+def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
+    return _expand_numpy(input, tuple(other.shape))
+
+
+@operation(_expand_as_numpy, method=True)
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` expanded to the shape of `other`."""
+    return expand(input, tuple(other.shape))
+
+
+def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
+    return _expand_numpy(input, size)
+
+
+@operation(_broadcast_to_numpy, method=True)
+def broadcast_to(input: Tensor, size: Any) -> Tensor:
+    """As `expand`."""
+    return expand(input, size)
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that shapes have in common when broadcast."""
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[SizeLike] = [1] * rank
+    for shape in shapes:
+        for axis, size in enumerate(shape, rank - len(shape)):
+            known = result[axis]
+            if isinstance(known, int) and known == 1:
+                result[axis] = size
+            elif size != known and not (isinstance(size, int) and size == 1):
+                problem = f"shapes that cannot be broadcast: {' and '.join(format_shape(s) for s in shapes)}"
+                if not has_dims(size, known):
+                    raise ShapeError(problem)
+                require_equal(known, size, problem)
+    return Size(result)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """All tensors expanded to the shape that they have in common."""
+    shape = broadcast_shapes(*(x.shape for x in tensors))
+    return tuple(expand(x, tuple(shape)) for x in tensors)
+
+
+def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+    missing = len(repeats) - len(shape)
+    if missing < 0:
+        raise ShapeError("repeat takes a number for each dimension at least", expected=len(shape), found=format_shape(repeats))
+    not_negative(repeats)
+    before = (1,) * missing + tuple(shape)
+    return before, tuple(size * times for size, times in zip(before, repeats))
+
+
+def _repeat_numpy(input: np.ndarray, *repeats: Any) -> Any:
+    times = sizes_of(repeats)
+    if has_dims(times):
+        return repeat(constant(input), times)
+    _repetition(input.shape, times)
+    return np.tile(input, times)  # type: ignore[arg-type]
+
+
+@operation(_repeat_numpy, method=True)
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first."""
+    x = tensor(input)
+    before, target = _repetition(x.shape, sizes_of(repeats))
+    x = reshaped(x, before)
+    if all(a == b or (isinstance(a, int) and a == 1) for a, b in zip(before, target)):
+        return expanded(x, target)
+    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=(1,) * x.ndim, mode="WRAP"))
+
+
+def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
+    times = sizes_of(dims)
+    return (1,) * (rank - len(times)) + times
+
+
+@operation(lambda input, *dims: _repeat_numpy(input, _tiled(input.ndim, dims)), method=True)
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """As `repeat`, with ones in front where fewer numbers than dimensions are given."""
+    return repeat(input, _tiled(input.ndim, dims))
+
+
+
+def _interleaved(shape: Any, dim: int, times: SizeLike) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+    axis = axis_of(dim, len(shape))
+    before, size, after = tuple(shape[:axis]), shape[axis], tuple(shape[axis + 1 :])
+    return (*before, size, 1, *after), (*before, size, times, *after), (*before, size * times, *after)
+
+
+def _repeat_interleave_numpy(input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Any:
+    if has_dims(repeats):
+        return repeat_interleave(constant(input), repeats, dim)
+    return np.repeat(input, repeats, None if dim is None else axis_of(dim, input.ndim))
+
+
+@operation(_repeat_interleave_numpy, method=True)
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
+    """Each element `repeats` times, one after the other, along `dim`, or of the flattened tensor.
+
+    `repeats` is a number, a Dim, or a concrete tensor with a number for each element.
+    """
+    x = tensor(input)
+    if dim is None:
+        x, dim = reshaped(x, (x.shape.numel(),)), 0
+    if isinstance(repeats, Tensor) and repeats.ndim and not (type(repeats) is not Tensor and repeats.shape == (1,)):
+        if type(repeats) is Tensor:
+            raise UnsupportedError(
+                "repeat_interleave with numbers that are computed in the network has no size that TensorRT knows",
+                found=repr(repeats), remedy="give the numbers as ints or as a concrete tensor",
+            )
+        from .picking import index_select
+
+        counts = repeats.numpy()  # type: ignore[attr-defined]
+        return index_select(x, dim, np.repeat(np.arange(len(counts)), counts))
+    times = sizes_of((repeats,))[0]
+    unsqueezed, wide, flat = _interleaved(x.shape, dim, times)
+    if times == 1:
+        return x
+    return reshaped(expanded(reshaped(x, unsqueezed), wide), flat)

@@ -1,0 +1,368 @@
+"""Tensors put together and taken apart. Names, signatures and defaults as torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dims import Dim, SizeLike, ceil_divide, divide_exactly, format_shape
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
+from ..graph import emit
+from ..layers.base import require_equal
+from ..layers.shaping import Concatenation, Slice
+from ..tensor import Array, Tensor
+from .concrete import promoted
+from .dispatch import axes_of, axis_of, operation, tensor
+from .shape import constant, has_dims, reshaped, size_of, sizes_of, unsqueeze
+
+__all__ = [
+    "cat",
+    "chunk",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "dstack",
+    "flip",
+    "fliplr",
+    "flipud",
+    "hsplit",
+    "hstack",
+    "meshgrid",
+    "roll",
+    "split",
+    "split_with_sizes",
+    "stack",
+    "tensor_split",
+    "unbind",
+    "vsplit",
+    "vstack",
+]
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+def _checked(tensors: Any, name: str) -> list[Any]:
+    if isinstance(tensors, Tensor) or not isinstance(tensors, Sequence):
+        raise ArgumentTypeError(f"{name} takes a list or tuple of tensors", found=repr(tensors))
+    if not tensors:
+        raise ArgumentError(f"{name} of no tensors", expected="one or more")
+    return list(tensors)
+
+
+def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+    arrays = promoted(*_checked(tensors, "cat"))
+    # torch's old rule: an empty vector joins anything
+    kept = [a for a in arrays if a.shape != (0,)] or arrays
+    return np.concatenate(kept, axis_of(dim if axis is None else axis, kept[0].ndim))
+
+
+@operation(_cat_numpy)
+def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors of one dtype, and of the same sizes but for `dim`, one after the other."""
+    parts = _checked(tensors, "cat")
+    parts = [p for p in parts if tuple(p.shape) != (0,)] or parts
+    if any(p.ndim == 0 for p in parts):
+        raise ShapeError("tensors without dimensions cannot be concatenated", remedy="use trtnet.stack, or x.reshape(1)")
+    at = axis_of(dim if axis is None else axis, parts[0].ndim)
+    if len(parts) == 1:
+        return tensor(parts[0])
+    return emit(Concatenation(tuple(tensor(p) for p in parts), at))
+
+
+def concat(tensors: Any, dim: int = 0) -> Any:
+    """As `cat`."""
+    return cat(tensors, dim)
+
+
+def concatenate(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+    """As `cat`."""
+    return cat(tensors, dim, axis=axis)
+
+
+def _stack_numpy(tensors: Any, dim: int = 0) -> Any:
+    arrays = promoted(*_checked(tensors, "stack"))
+    return np.stack(arrays, axis_of(dim, arrays[0].ndim + 1))
+
+
+@operation(_stack_numpy)
+def stack(tensors: Any, dim: int = 0) -> Tensor:
+    """Tensors of one shape side by side in a new dimension."""
+    parts = _checked(tensors, "stack")
+    axis = axis_of(dim, parts[0].ndim + 1)
+    for p in parts:
+        if len(p.shape) != len(parts[0].shape):
+            raise ShapeError(
+                "stack takes tensors of one shape", expected=format_shape(parts[0].shape), found=format_shape(p.shape)
+            )
+    return cat([unsqueeze(tensor(p), axis) for p in parts], axis)
+
+
+def hstack(tensors: Any) -> Any:
+    """Concatenation along the second dimension, of vectors along the first."""
+    from .shape import atleast_1d
+
+    parts = [atleast_1d(x) for x in _checked(tensors, "hstack")]
+    return cat(parts, 0 if parts[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Any) -> Any:
+    """Concatenation along the first dimension; vectors are rows."""
+    from .shape import atleast_2d
+
+    return cat([atleast_2d(x) for x in _checked(tensors, "vstack")], 0)
+
+
+def dstack(tensors: Any) -> Any:
+    """Concatenation along the third dimension."""
+    from .shape import atleast_3d
+
+    return cat([atleast_3d(x) for x in _checked(tensors, "dstack")], 2)
+
+
+def column_stack(tensors: Any) -> Any:
+    """Vectors as columns, matrices side by side."""
+    return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in _checked(tensors, "column_stack")])
+
+
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
+    """For each vector a tensor of all the vectors' sizes, in which it runs along its own dimension; indexing "ij" or "xy"."""
+    vectors = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    if indexing not in (None, "ij", "xy"):
+        raise ArgumentError("meshgrid: there is no such indexing", expected='"ij" or "xy"', found=indexing)
+    if any(v.ndim > 1 for v in vectors):
+        raise ShapeError("meshgrid takes vectors", found=" and ".join(format_shape(v.shape) for v in vectors))
+    vectors = [v.reshape(1) if v.ndim == 0 else v for v in vectors]
+    swap = indexing == "xy" and len(vectors) > 1
+    if swap:
+        vectors[:2] = vectors[1::-1]
+    sizes = tuple(v.shape[0] for v in vectors)
+    made = []
+    for at, vector in enumerate(vectors):
+        own = (1,) * at + (vector.shape[0],) + (1,) * (len(vectors) - at - 1)
+        made.append(vector.reshape(own).expand(sizes))
+    if swap:
+        made = [m.transpose(0, 1) for m in made]
+        made[:2] = made[1::-1]
+    return tuple(made)
+
+
+# --- apart ------------------------------------------------------------------------------------------------------------
+
+
+def _pieces(x: Any, axis: int, sizes: Sequence[SizeLike]) -> tuple[Any, ...]:
+    """Consecutive parts of these sizes, of a recorded tensor or a NumPy array."""
+    made, start = [], 0
+    for size in sizes:
+        if isinstance(x, np.ndarray):
+            made.append(x[(slice(None),) * axis + (slice(start, start + size),)])  # type: ignore[operator]
+        else:
+            from .indexing import part
+
+            made.append(part(x, axis, start, size))
+        start = start + size  # type: ignore[assignment]
+    return tuple(made)
+
+
+def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
+    if isinstance(given, (list, tuple)):
+        sizes = list(sizes_of((tuple(given),)))
+        total: SizeLike = sum(sizes)  # type: ignore[assignment]
+        problem = f"split: the sizes {format_shape(sizes)} do not add up to {size}"
+        if isinstance(total, int) and isinstance(size, int):
+            if total != size or any(s < 0 for s in sizes):  # type: ignore[operator]
+                raise ShapeError(problem, expected=size, found=total)
+        else:
+            require_equal(size, total, problem)
+        return sizes
+    each = size_of(given)
+    if isinstance(each, int) and each < 1:
+        raise ArgumentError("split: the size of the parts is at least 1", found=each)
+    whole = divide_exactly(size, each)
+    if isinstance(whole, int):
+        return [each] * whole
+    if isinstance(size, Dim) or isinstance(each, Dim):
+        raise _unknown_parts("split", size)
+    return [each] * (size // each) + [size % each]
+
+
+def _unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name}: the number of parts or their sizes depend on the dynamic size {size}", found=f"{size!r}",
+        remedy="slice it (x[:, :n]), or say what it is a multiple of: Dim(..., multiple_of=...)",
+    )
+
+
+def _split_numpy(input: np.ndarray, split_size_or_sections: Any, dim: int = 0) -> Any:
+    axis = axis_of(dim, input.ndim)
+    return _pieces(input, axis, _split_sizes(input.shape[axis], split_size_or_sections))
+
+
+@operation(_split_numpy, method=True)
+def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Parts of one size (the last may be smaller), or of the given sizes, along `dim`."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    return _pieces(x, axis, _split_sizes(x.shape[axis], split_size_or_sections))
+
+
+def _split_method(self: Any, split_size: Any, dim: int = 0) -> Any:
+    """As the function `split`."""
+    return split(self, split_size, dim)
+
+
+Tensor.split = _split_method  # type: ignore[attr-defined]
+
+
+def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> Any:
+    """Parts of the given sizes along `dim`."""
+    return split(input, tuple(split_sizes), dim)
+
+
+Tensor.split_with_sizes = split_with_sizes  # type: ignore[attr-defined]
+
+
+def _chunk_sizes(size: SizeLike, chunks: int) -> list[SizeLike]:
+    if isinstance(chunks, bool) or not isinstance(chunks, (int, np.integer)) or chunks < 1:
+        raise ArgumentError("chunk takes a number of parts of at least 1", found=chunks)
+    if isinstance(size, Dim):
+        each = divide_exactly(size, int(chunks))
+        if each is None:
+            raise _unknown_parts("chunk", size)
+        return [each] * chunks
+    each = max(1, ceil_divide(size, int(chunks)))  # type: ignore[assignment, type-var]
+    return _split_sizes(size, each) if size else [0] * chunks
+
+
+def _chunk_numpy(input: np.ndarray, chunks: int, dim: int = 0) -> Any:
+    axis = axis_of(dim, input.ndim)
+    return _pieces(input, axis, _chunk_sizes(input.shape[axis], chunks))
+
+
+@operation(_chunk_numpy, method=True)
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` parts of one size along `dim`; the last may be smaller. A Dim must be divisible."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    return _pieces(x, axis, _chunk_sizes(x.shape[axis], chunks))
+
+
+def _tensor_split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
+    if isinstance(given, (int, np.integer)):
+        if given < 1:
+            raise ArgumentError("tensor_split takes a number of parts of at least 1", found=given)
+        count = int(given)
+        if isinstance(size, Dim):
+            return _chunk_sizes(size, count)
+        return [size // count + (1 if i < size % count else 0) for i in range(count)]
+    from .indexing import clamped
+
+    ends = [clamped(size_of(i), size) for i in (given.tolist() if isinstance(given, (Array, np.ndarray)) else given)]
+    starts = [0, *ends]
+    sizes = []
+    for start, end in zip(starts, [*ends, size]):
+        length = end - start
+        sizes.append(max(length, 0) if isinstance(length, int) else length)
+    return sizes
+
+
+def _tensor_split_numpy(input: np.ndarray, indices_or_sections: Any, dim: int = 0) -> Any:
+    if isinstance(indices_or_sections, np.ndarray):
+        indices_or_sections = indices_or_sections.tolist()
+    return tuple(np.array_split(input, indices_or_sections, axis_of(dim, input.ndim)))
+
+
+@operation(_tensor_split_numpy, method=True)
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """That many parts of nearly one size, or parts that end at the given positions (in ascending order)."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    return _pieces(x, axis, _tensor_split_sizes(x.shape[axis], indices_or_sections))
+
+
+def hsplit(input: Any, indices_or_sections: Any) -> Any:
+    """`tensor_split` along the second dimension, of vectors along the first."""
+    return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
+
+
+def vsplit(input: Any, indices_or_sections: Any) -> Any:
+    """`tensor_split` along the first dimension."""
+    return tensor_split(input, indices_or_sections, 0)
+
+
+@operation(lambda input, dim=0: tuple(np.moveaxis(input, axis_of(dim, input.ndim), 0)), method=True)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The elements of one dimension of fixed size, which falls away."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    size = x.shape[axis]
+    if isinstance(size, Dim):
+        raise _unknown_parts("unbind", size)
+    from .picking import select
+
+    return tuple(select(x, axis, i) for i in range(size))
+
+
+# --- turned -----------------------------------------------------------------------------------------------------------
+
+
+def _axes(rank: int, dims: tuple[Any, ...]) -> tuple[int, ...]:
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    return axes_of(tuple(given), rank) if given else ()
+
+
+@operation(lambda input, *dims: np.flip(input, _axes(input.ndim, dims)), method=True)
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The order of the elements reversed in some dimensions."""
+    x = tensor(input)
+    axes = _axes(x.ndim, dims)
+    if not axes:
+        return x
+    start = tuple(size - 1 if axis in axes else 0 for axis, size in enumerate(x.shape))
+    stride = tuple(-1 if axis in axes else 1 for axis in range(x.ndim))
+    return emit(Slice((x,), start=start, shape=x.shape, stride=stride))
+
+
+def fliplr(input: Any) -> Any:
+    """The second dimension reversed."""
+    return flip(input, 1)
+
+
+def flipud(input: Any) -> Any:
+    """The first dimension reversed."""
+    return flip(input, 0)
+
+
+Tensor.fliplr, Tensor.flipud = fliplr, flipud  # type: ignore[attr-defined]
+
+
+def _shifts(rank: int, shifts: Any, dims: Any) -> dict[int, SizeLike]:
+    given = sizes_of((tuple(shifts) if isinstance(shifts, (tuple, list)) else shifts,))
+    axes = [axis_of(d, rank) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))]
+    if len(given) != len(axes):
+        raise ShapeError("roll takes as many shifts as dimensions", expected=len(axes), found=len(given))
+    found: dict[int, SizeLike] = {}
+    for axis, shift in zip(axes, given):
+        found[axis] = found.get(axis, 0) + shift
+    return found
+
+
+def _roll_numpy(input: np.ndarray, shifts: Any, dims: Any = None) -> Any:
+    if has_dims(shifts):
+        return roll(constant(input), shifts, dims)
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims):
+        return np.roll(input, shifts)
+    by = _shifts(input.ndim, shifts, dims)
+    return np.roll(input, tuple(by.values()), tuple(by))  # type: ignore[arg-type]
+
+
+@operation(_roll_numpy, method=True)
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """The elements moved by `shifts` along `dims`; those that fall off come in at the other end."""
+    x = tensor(input)
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims):
+        return reshaped(roll(reshaped(x, (x.shape.numel(),)), shifts, 0), tuple(x.shape))
+    by = _shifts(x.ndim, shifts, dims)
+    start = tuple(-by[axis] % size if axis in by else 0 for axis, size in enumerate(x.shape))
+    if all(isinstance(s, int) and s == 0 for s in start):
+        return x
+    return emit(Slice((x,), start=start, shape=x.shape, stride=(1,) * x.ndim, mode="WRAP"))
+
+

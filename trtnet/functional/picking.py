@@ -1,0 +1,226 @@
+"""The functions that pick elements by position, and put them. Names, signatures and defaults as torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import Size, SizeLike, format_shape, minimum
+from ..errors import ShapeError, UnsupportedError
+from ..graph import emit, recorder_constant
+from ..layers.base import require_equal
+from ..layers.gather import Gather, OneHot, Scatter
+from ..tensor import Array, Tensor
+from ..weights.recipes import Literal
+from .broadcasting import broadcast_shapes, expanded
+from .dispatch import axis_of, operation, tensor
+from .indexing import (
+    from_start,
+    getitem,
+    getitem_numpy,
+    is_recorded,
+    part,
+    recorded_index,
+    sliced,
+    unknown_count,
+    written_value,
+)
+from .inplace import install
+from .shape import constant, has_dims, reshaped, size_of
+
+__all__ = [
+    "gather",
+    "index_select",
+    "masked_select",
+    "narrow",
+    "nonzero",
+    "one_hot",
+    "scatter",
+    "select",
+    "take",
+    "take_along_dim",
+]
+
+
+def _narrowed(shape: Any, dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
+    axis = axis_of(dim, len(shape))
+    size, first, count = shape[axis], size_of(start), size_of(length)
+    if isinstance(first, int) and first < 0:
+        first = size + first
+    problem = f"narrow: elements {start} to {start} + {length} do not lie in a dimension of size {size}"
+    end = first + count
+    if all(isinstance(v, int) for v in (first, count, size)):
+        if not (0 <= first and 0 <= count and end <= size):
+            raise ShapeError(problem, expected=f"0 to {size}", found=f"{first} to {end}")
+    else:
+        require_equal(minimum(end, size), end, problem)
+    return axis, first, count
+
+
+def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
+    if has_dims(start, length):
+        return narrow(constant(input), dim, start, length)
+    axis, first, count = _narrowed(input.shape, dim, start, length)
+    return input[(slice(None),) * axis + (slice(first, first + count),)]  # type: ignore[operator]
+
+
+@operation(_narrow_numpy, method=True)
+def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
+    """`length` elements of one dimension from `start` on."""
+    x = tensor(input)
+    axis, first, count = _narrowed(x.shape, dim, start, length)
+    return part(x, axis, first, count)
+
+
+def _at(rank: int, dim: int, index: Any) -> tuple[Any, ...]:
+    return (slice(None),) * axis_of(dim, rank) + (index,)
+
+
+@operation(lambda input, dim, index: getitem_numpy(input, _at(input.ndim, dim, index)), method=True)
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """Element `index` of one dimension, which falls away."""
+    return getitem(input, _at(input.ndim, dim, index))
+
+
+def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
+    return np.take(input, np.atleast_1d(index), axis_of(dim, input.ndim))
+
+
+@operation(_index_select_numpy, method=True)
+def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """The elements at a 1-D index of one dimension."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    known = index.numpy() if isinstance(index, Array) and not is_recorded(index) else index
+    if isinstance(known, (np.ndarray, list)):
+        known = from_start(np.atleast_1d(np.asarray(known)), x.shape[axis], axis)
+    i = recorded_index(known) if isinstance(known, np.ndarray) else tensor(known)
+    if i.ndim > 1:
+        raise ShapeError("index_select takes a 1-D index", found=format_shape(i.shape))
+    return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
+
+
+def _element_index(x: Tensor, axis: int, index: Any) -> Tensor:
+    if isinstance(index, Array) and not is_recorded(index):
+        return constant(index.numpy())
+    return tensor(index)
+
+
+def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> Any:
+    axis = axis_of(dim, input.ndim)
+    whole = tuple(slice(None) if a == axis else slice(s) for a, s in enumerate(index.shape))
+    return np.take_along_axis(input[whole], index, axis)
+
+
+@operation(_gather_numpy, method=True)
+def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
+    """One element of `input` for each element of `index`, along `dim`; sizes of `index` are at most those of `input`."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    i = _element_index(x, axis, index)
+    if i.ndim != x.ndim:
+        raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
+    sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
+    for a, (size, wanted) in enumerate(zip(x.shape, sizes)):
+        if isinstance(size, int) and isinstance(wanted, int) and wanted > size:
+            raise ShapeError(f"gather: the index is larger in dimension {a}", expected=f"at most {size}", found=wanted)
+    return emit(Gather((sliced(x, (0,) * x.ndim, sizes, (1,) * x.ndim), i), axis=axis, mode="ELEMENT"))
+
+
+def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> Any:
+    if dim is None:
+        return input.reshape(-1)[indices.reshape(-1)]
+    axis = axis_of(dim, input.ndim)
+    shape = np.broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices)))
+    whole = [np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)]
+    return np.take_along_axis(*whole, axis)
+
+
+@operation(_take_along_dim_numpy, method=True)
+def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
+    """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
+    x, i = tensor(input), _element_index(input, 0, indices)
+    if dim is None:
+        return emit(Gather((x.flatten(), i.flatten())))  # type: ignore[attr-defined]
+    axis = axis_of(dim, x.ndim)
+    others = broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (x, i)))
+    whole = [expanded(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(others))) for v in (x, i)]
+    return emit(Gather(tuple(whole), axis=axis, mode="ELEMENT"))
+
+
+@operation(lambda input, index: input.reshape(-1)[index], method=True)
+def take(input: Tensor, index: Any) -> Tensor:
+    """The elements at `index` of the flattened tensor, in the shape of `index`."""
+    x = reshaped(tensor(input), (tensor(input).shape.numel(),))
+    return emit(Gather((x, _element_index(x, 0, index))))
+
+
+def _scatter_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
+    if reduce is not None:
+        raise _reducing()
+    result, axis = input.copy(), axis_of(dim, input.ndim)
+    written = value if src is None else src
+    if isinstance(written, np.ndarray) and written.ndim:
+        written = written[tuple(slice(s) for s in index.shape)]
+    places = list(np.indices(index.shape, sparse=True))
+    places[axis] = index
+    result[tuple(places)] = written
+    return result
+
+
+def _reducing() -> UnsupportedError:
+    return UnsupportedError(
+        "TensorRT's scatter writes, and neither adds nor multiplies", found="reduce=",
+        remedy="one_hot(index) as a matrix times the source adds up what has one index",
+    )
+
+
+@operation(_scatter_numpy, method=True)
+def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
+    """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`."""
+    if reduce is not None:
+        raise _reducing()
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    i = _element_index(x, axis, index)
+    written = written_value(x, value if src is None else src)
+    sizes = tuple(i.shape)
+    if written.ndim == 0:
+        written = expanded(reshaped(written, (1,) * x.ndim), sizes)
+    return emit(Scatter((x, i, sliced(written, (0,) * x.ndim, sizes, (1,) * x.ndim)), axis=axis))
+
+
+def masked_select(input: Tensor, mask: Tensor) -> Any:
+    """The elements where the mask is True, of concrete tensors. Raises UnsupportedError while recording."""
+    if is_recorded(input) or is_recorded(mask):
+        raise unknown_count(mask)
+    return getitem(input, mask)
+
+
+def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
+    """Where a concrete tensor is not zero. Raises UnsupportedError while recording."""
+    if is_recorded(input):
+        raise unknown_count(input)
+    found = np.nonzero(input.numpy())
+    return tuple(Array(f) for f in found) if as_tuple else Array(np.stack(found, -1))
+
+
+Tensor.masked_select = masked_select  # type: ignore[attr-defined]
+Tensor.nonzero = nonzero  # type: ignore[attr-defined]
+
+
+def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:
+    depth = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    return (tensor[..., None] == np.arange(depth)).astype(np.int64)
+
+
+@operation(_one_hot_numpy)
+def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
+    """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`."""
+    if num_classes == -1:
+        raise UnsupportedError(
+            "one_hot of a recorded tensor needs the number of classes", remedy="one_hot(x, num_classes=10)"
+        )
+    values = recorder_constant(Literal(np.array([0, 1], np.int64)))
+    return emit(OneHot((recorded_index(tensor), values), size_of(num_classes)))  # type: ignore[arg-type]
+
+
+install({"scatter": scatter})

@@ -1,0 +1,183 @@
+"""Batch and instance normalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..dims import format_shape
+from ..errors import ShapeError
+from ..functional import normalization as F
+from ..functional.dispatch import tensor
+from ..tensor import Buffer, Parameter, Tensor
+from . import init
+from .module import Module
+
+__all__ = [
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "SyncBatchNorm",
+]  # fmt: skip
+
+
+class _NormBase(Module):
+    """Weight, bias and running statistics for each channel."""
+
+    ranks: tuple[int, ...] = ()
+
+    def __init__(
+        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype: Any
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        if affine:
+            self.weight = Parameter(shape=(num_features,), dtype=dtype)
+            self.bias = Parameter(shape=(num_features,), dtype=dtype)
+        else:
+            self.register_parameter("weight", None)
+            self.register_parameter("bias", None)
+        if track_running_stats:
+            self.running_mean = Buffer(shape=(num_features,), dtype=dtype)
+            self.running_var = Buffer(shape=(num_features,), dtype=dtype)
+            self.num_batches_tracked = Buffer(shape=(), dtype=dtypes.int64)
+        else:
+            self.register_buffer("running_mean", None)
+            self.register_buffer("running_var", None)
+            self.register_buffer("num_batches_tracked", None)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        if self.track_running_stats:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            init.zeros_(self.num_batches_tracked)
+
+    def reset_parameters(self) -> None:
+        """torch's default: weights 1, biases 0."""
+        self.reset_running_stats()
+        if self.affine:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def _check(self, input: Any) -> Tensor:
+        x = tensor(input)
+        if self.ranks and len(x.shape) not in self.ranks:
+            raise ShapeError(
+                f"{type(self).__name__} takes an input of {' or '.join(map(str, self.ranks))} dimensions",
+                expected=f"({'batch, ' if len(x.shape) != 1 else ''}{self.num_features}, ...)", found=format_shape(x.shape),
+            )
+        return x
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_NormBase):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self._check(input)
+        if self.running_mean is None or self.running_var is None:
+            return F.batch_statistics(x, self.weight, self.bias, self.eps)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalization of (N, C) or (N, C, L) by the running statistics, as torch.nn.BatchNorm1d in eval mode.
+
+    Weight, bias, running mean and variance are folded into one scale and one shift for each channel. Without running
+    statistics the batch's own are used.
+    """
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalization of (N, C, H, W) by the running statistics; see BatchNorm1d."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalization of (N, C, D, H, W) by the running statistics; see BatchNorm1d."""
+
+    ranks = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization of (N, C, ...) by the running statistics; see BatchNorm1d."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        self.process_group = process_group
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """The module as it is: in a network, both are the same."""
+        return module
+
+
+class _InstanceNorm(_NormBase):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self._check(input)
+        alone = len(x.shape) == min(self.ranks)
+        if alone:
+            x = F.reshaped(x, (1, *x.shape))
+        own = self.running_mean is None or self.running_var is None
+        y = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, 0.0, self.eps)
+        return F.reshaped(y, y.shape[1:]) if alone else y
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalization of each channel of each sample of (N, C, L) or (C, L), as torch.nn.InstanceNorm1d in eval mode."""
+
+    ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalization of each channel of each sample of (N, C, H, W) or (C, H, W)."""
+
+    ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalization of each channel of each sample of (N, C, D, H, W) or (C, D, H, W)."""
+
+    ranks = (4, 5)
