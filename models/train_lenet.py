@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lenet import LeNet
 from rich.progress import track
 from torch.nn import functional
 
 import trtnet
-from lenet import LeNet
 from trtnet.demo.digits import Digits, load_digits
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from trtnet.cli import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
 from trtnet.errors import ArgumentError
 
-NET = '''
+NET = """
 import trtnet
 from trtnet import nn
 
@@ -56,7 +56,7 @@ class Mismatch(nn.Module):
 class Crashes(nn.Module):
     def forward(self, x):
         return [][0]
-'''
+"""
 
 
 @pytest.fixture
@@ -87,7 +87,9 @@ def fails(*arguments):
 
 
 def test_real_process(tmp_path):
-    run = subprocess.run([sys.executable, "-m", "trtnet", "--version"], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-m", "trtnet", "--version"], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, f"trtnet {trtnet.__version__}", "")
 
 
@@ -155,7 +157,8 @@ def test_model_from_a_package(folder):
 def test_model_imports_its_neighbours(folder):
     (folder / "deep").mkdir()
     (folder / "deep" / "helper_of_model.py").write_text("width = 7")
-    (folder / "deep" / "m.py").write_text(NET.replace("width=4", "width=helper_of_model.width") .replace("import trtnet\n", "import trtnet, helper_of_model\n", 1))
+    text = NET.replace("width=4", "width=helper_of_model.width")
+    (folder / "deep" / "m.py").write_text("import helper_of_model\n" + text)
     code, text, _ = call("summary", "deep/m.py:Net", "-i", "x=1x3")
     assert code == 0
     assert "44 parameters" in text
@@ -240,7 +243,7 @@ def test_traceback_on_demand(folder):
         ("x=2x3:half", (2, 3), "float16"),
         ("x=batch=1..8..64x1x28x28", (Dim("batch", 1, 8, 64), 1, 28, 28), "float32"),
         ("x=batch=1..64x3", (Dim("batch", 1, None, 64), 3), "float32"),
-        ("x=1x3xheight=32..256..512/32xwidth=32..512/32", (1, 3, Dim("height", 32, 256, 512, 32), Dim("width", 32, None, 512, 32)), "float32"),
+        ("x=2xside=32..64..512/32xe=2..4", (2, Dim("side", 32, 64, 512, 32), Dim("e", 2, None, 4)), "float32"),
         ("x=max=1..4,max", (Dim("max", 1, None, 4),) * 2, "float32"),
     ],
 )
@@ -284,10 +287,18 @@ def test_drives_are_no_dtypes():
 
 
 def test_arguments():
-    assert parse_arguments(["a=3", "b=(1, 2)", "c=relu", "d=None", "e=x=y"]) == {"a": 3, "b": (1, 2), "c": "relu", "d": None, "e": "x=y"}
+    assert parse_arguments(["a=3", "b=(1, 2)", "c=relu", "d=None", "e=x=y"]) == {
+        "a": 3,
+        "b": (1, 2),
+        "c": "relu",
+        "d": None,
+        "e": "x=y",
+    }
 
 
-@pytest.mark.parametrize(("text", "count"), [(None, None), ("1024", 1024), ("256M", 2**28), ("1GiB", 2**30), ("1.5k", 1536)])
+@pytest.mark.parametrize(
+    ("text", "count"), [(None, None), ("1024", 1024), ("256M", 2**28), ("1GiB", 2**30), ("1.5k", 1536)]
+)
 def test_bytes(text, count):
     assert parse_bytes(text) == count
 
@@ -304,8 +315,8 @@ def test_build(folder):
     needs_rtx()
     trtnet.cli.model.load_module("net.py").Net().save_weights("net.safetensors")
     code, text, notes = call(
-        "build", "net.py:Net", "-w", "net.safetensors", "-i", "x=batch=1..4x3", "-o", "net.fp32.engine", "-t", "sm86", "-t", "sm120",
-        "--level", 0, "--workspace", "64M",
+        "build", "net.py:Net", "-w", "net.safetensors", "-i", "x=batch=1..4x3", "-o", "net.fp32.engine",
+        "-t", "sm86", "-t", "sm120", "--level", 0, "--workspace", "64M",
     )  # fmt: skip
     assert code == 0
     assert "note" not in notes
@@ -321,7 +332,11 @@ def test_build_refittable_under_its_own_name(folder):
     assert code == 0
     assert "random initial values" in notes
     assert "net.fp32.engine.safetensors" in text
-    assert {p.name for p in folder.glob("net.fp32*")} == {"net.fp32.engine", "net.fp32.engine.json", "net.fp32.engine.safetensors"}
+    assert {p.name for p in folder.glob("net.fp32*")} == {
+        "net.fp32.engine",
+        "net.fp32.engine.json",
+        "net.fp32.engine.safetensors",
+    }
 
 
 def test_build_errors(folder):
@@ -370,7 +385,9 @@ def test_run_with_weights_in_float64(arrays, folder):
     net.save_weights("net.safetensors")
     w = {name: value.astype(np.float64) for name, value in net.state_dict().items()}
     expected = (arrays["a"] @ w["first.weight"].T + w["first.bias"]) @ w["last.weight"].T + w["last.bias"]
-    code, text, notes = call("run", "net.py:Net", "-w", "net.safetensors", "-i", "x=a.npy", "--dtype", "float64", "-o", "y.npy")
+    code, _, notes = call(
+        "run", "net.py:Net", "-w", "net.safetensors", "-i", "x=a.npy", "--dtype", "float64", "-o", "y.npy"
+    )
     assert code == 0
     assert notes == ""
     np.testing.assert_array_equal(np.load("y.npy"), expected.astype(np.float32))

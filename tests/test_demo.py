@@ -28,7 +28,12 @@ def shown(tmp_path_factory):
 
 def test_tells_the_whole_story(shown):
     text, _ = shown
-    for heading in ("written like a PyTorch module", "GPUs that need not be here", "has never seen", "Other weights, same engine"):
+    for heading in (
+        "written like a PyTorch module",
+        "GPUs that need not be here",
+        "has never seen",
+        "Other weights, same engine",
+    ):
         assert heading in text
     assert "def forward(self, image):" in text
     assert "431,080 parameters" in text

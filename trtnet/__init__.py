@@ -19,7 +19,8 @@ from .dtypes import (
     uint8,
 )
 from .errors import TrtnetError
-from .graph import Graph, Input, record
+from .graph import Graph, Input
+from .recording import record
 from .building import Plan, build, build_plan
 from .engine import Engine, RefitReport, Snapshot
 from .reference import reference, to_torch

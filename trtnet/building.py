@@ -354,7 +354,8 @@ def _recover(provider: Provider) -> None:
     import numpy as np
 
     from .functional import relu
-    from .graph import Input, record
+    from .graph import Input
+    from .recording import record
 
     tiny = record(lambda x: relu(x), x=Input((1,)))
     builder = provider.trt.Builder(provider.logger)

@@ -131,7 +131,12 @@ def _abilities() -> list[Ability]:
     abilities = [Ability("record networks, print summaries, read and write weights", True)]
     torch = _broken("torch")
     abilities.append(
-        Ability("run networks in PyTorch (trtnet.reference), train them (to_torch)", torch is None, torch or "", "pip install 'trtnet[torch]'")
+        Ability(
+            "run networks in PyTorch (trtnet.reference), train them (to_torch)",
+            torch is None,
+            torch or "",
+            "pip install 'trtnet[torch]'",
+        )
     )
     abilities.append(_compile_ahead())
     abilities.append(_execute())
@@ -152,7 +157,7 @@ def _compile_ahead() -> Ability:
     except Exception as error:
         if _has_rtx_wheels():
             return Ability(name, False, _line(error), "pip install 'trtnet[rtx]'")
-        return Ability(name, False, "TensorRT-RTX is made for Linux and Windows only", "use such a machine; everything else works here")
+        return Ability(name, False, "TensorRT-RTX is made for Linux and Windows", "the rest works here without it")
 
 
 def _has_rtx_wheels() -> bool:

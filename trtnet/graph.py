@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .layers.base import Layer, Operand
 from .location import _PREFIX, PACKAGE, Location, here
-from .tensor import Array, Buffer, Parameter, Tensor, as_array, current_recorder
+from .tensor import Array, Parameter, Tensor, as_array, current_recorder
 from .weights.recipes import Leaf, Literal, Weight
 
 if TYPE_CHECKING:
@@ -186,6 +184,23 @@ def emit(layer: Layer) -> Any:
     return recorder().emit(layer)
 
 
+def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
+    """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
+    from .layers.constant import Constant
+
+    current = recorder()
+    weight = value if isinstance(value, Weight) else current.weight(value)
+    target = tuple(weight.shape) if shape is None else shape
+    if isinstance(weight, Literal):
+        return current.emit(Constant((weight,), target))
+    key = (id(weight), target)
+    found = current.constants.get(key)
+    if found is None:
+        current.keep.append(weight)  # its id stays its own
+        found = current.constants[key] = current.emit(Constant((weight,), target))
+    return found
+
+
 def foreign_tensor(tensor: Tensor) -> TrtnetError:
     if isinstance(tensor.recorder, TrtnetError):
         return tensor.recorder
@@ -297,6 +312,12 @@ class Graph:
                         )
                 pending.append((name, axis, expected, actual))
         for name, axis, expected, actual in pending:
+            unknown = [str(s) for s in expected.symbols if str(s) not in found]
+            if unknown:
+                raise ShapeError(
+                    f"input {name!r} has the wrong size in dimension {axis}",
+                    expected=f"{expected}, for a whole number {unknown[0]}", found=f"{actual} (shape {format_shape(shapes[name])})",
+                )
             if dims.evaluate(expected, found) != actual:
                 raise ShapeError(
                     f"input {name!r} has the wrong size in dimension {axis}",
@@ -323,8 +344,11 @@ class Graph:
                 result = _again(new, layer, operands, provider)
                 for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
                     replaced[old] = tensor
+        outputs = {name: replaced[t] for name, t in self.outputs.items()}
+        for name, tensor in outputs.items():
+            tensor.name = name
         return Graph(
-            new.layers, new.inputs, {name: replaced[t] for name, t in self.outputs.items()}, self.form,
+            new.layers, new.inputs, outputs, self.form,
             self.parameters, self.trainable, self.buffers, self.equalities, self.title,
         )
 
@@ -375,6 +399,8 @@ def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], prov
             again = _again(recorder, inner, inner_operands, provider)
             for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
                 replaced[old] = tensor
+        for key, tensor in recorder.constants.items():
+            recorder.constants[key] = replaced.get(tensor, tensor)
         single = result if isinstance(result, tuple) else (result,)
         final = tuple(replaced.get(t, t) for t in single)
         return final if isinstance(result, tuple) else final[0]
@@ -383,175 +409,3 @@ def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], prov
     copy.outputs = tuple(Tensor(t.shape, t.dtype, recorder, copy, t.index) for t in layer.outputs)
     recorder.layers.append(copy)
     return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
-
-
-# --- record -----------------------------------------------------------------------------------------------------------
-
-RESERVED = ("graph", "stream", "out")
-
-
-def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
-    """Run `module`'s forward once on symbolic tensors and return the layers that it made.
-
-    Args:
-        module: a trtnet Module, or a function of tensors.
-        inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
-            forward gets as it is. Arguments with defaults may be left out.
-
-    Raises:
-        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output that is an input.
-        ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
-    """
-    from .nn.module import Module
-
-    if not callable(module):
-        raise ArgumentTypeError(
-            "only a module or a function can be recorded", expected="a trtnet.nn.Module", found=type(module).__name__
-        )
-    if isinstance(module, type):
-        raise ArgumentTypeError(
-            "a class was given in place of a module", expected="a trtnet.nn.Module", found=f"the class {module.__name__}",
-            remedy=f"make one first: record({module.__name__}(...), ...)",
-        )
-    if any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
-        raise ArgumentTypeError(
-            "a module of torch.nn cannot be recorded", expected="a trtnet.nn.Module", found=type(module).__name__,
-            remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",
-        )
-    forward = module.forward if isinstance(module, Module) else module
-    recorder = Recorder()
-    parameters: dict[str, Leaf] = {}
-    trainable: set[str] = set()
-    buffers: set[str] = set()
-    if isinstance(module, Module):
-        for path, child in module.named_modules():
-            recorder.paths.setdefault(id(child), path)
-            recorder.keep.append(child)  # ids are taken again once their object is gone
-        for name, parameter in itertools.chain(
-            module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-        ):
-            leaf = recorder.leaves.get(id(parameter))
-            if leaf is None:
-                leaf = Leaf(
-                    name, tuple(parameter.shape), parameter.dtype, parameter.value, parameter.persistent
-                )
-                recorder.leaves[id(parameter)] = leaf
-                recorder.keep.append(parameter)
-            parameters[name] = leaf
-            if isinstance(parameter, Buffer):
-                buffers.add(name)
-            elif parameter.requires_grad:
-                trainable.add(name)
-    arguments = _arguments(recorder, forward, inputs)
-    with recorder:
-        result = module(**arguments)
-        outputs, form = _outputs(recorder, result)
-    if not recorder.inputs:
-        raise ArgumentError("a network needs an input", remedy="record(module, x=Input((1, 3, 224, 224)))")
-    for tensor in outputs.values():
-        tensor.name = None
-    title = type(module).__name__ if isinstance(module, Module) else getattr(module, "__name__", "function")
-    graph = Graph(
-        recorder.layers, recorder.inputs, outputs, form, parameters, frozenset(trainable), frozenset(buffers),
-        recorder.equalities, title,
-    )
-    for name, tensor in outputs.items():
-        tensor.name = name
-    return graph
-
-
-def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    signature = inspect.signature(forward)
-    known = list(signature.parameters)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    try:
-        bound = signature.bind(**given)
-    except TypeError as error:
-        required = [n for n, p in signature.parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-        raise ArgumentTypeError(
-            f"these inputs do not fit forward: {error}",
-            expected=", ".join(required) or "no inputs", found=", ".join(given) or "no inputs",
-            remedy="the keywords of record(module, name=Input(...)) are forward's argument names",
-        ) from None
-    dims.check_same_ranges(s for spec in given.values() if isinstance(spec, Input) for s in spec.shape)
-    arguments: dict[str, Any] = {}
-    # forward's order, not the keywords', so that positional calls work
-    order = [n for n in known if n in bound.arguments] + [n for n in given if n not in known and takes_any]
-    for name in order:
-        if name not in given:
-            continue
-        spec = given[name]
-        if isinstance(spec, Input):
-            if name in RESERVED:
-                raise ArgumentError(f"{name!r} cannot be the name of an input", found=name, remedy="rename forward's argument")
-            arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
-        elif isinstance(spec, (Array, bool, int, float, str, type(None), dtypes.dtype)):
-            arguments[name] = spec
-        else:
-            raise ArgumentTypeError(
-                f"record takes Inputs, and {name!r} is none",
-                expected="Input(shape, dtype)", found=repr(spec), remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
-            )
-    return arguments
-
-
-def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
-    from .layers.casting import Identity
-
-    if isinstance(result, Mapping):
-        form, named = "dict", dict(result)
-    elif isinstance(result, (tuple, list)):
-        form, named = "tuple", {f"output_{i}": value for i, value in enumerate(result)}
-    else:
-        form, named = "one", {"output": result}
-    if not named:
-        raise ArgumentError("an empty network: forward returned no tensor", remedy="return a tensor, a tuple or a dict of them")
-    outputs: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, value in named.items():
-        if isinstance(value, Array):
-            value = recorder_constant(value)
-        if not isinstance(value, Tensor) or not isinstance(name, str):
-            raise ArgumentTypeError(
-                "forward returned something that is no tensor" if isinstance(name, str) else "an output's name must be a string",
-                expected="a tensor, or a tuple, list or dict of tensors",
-                found=f"{type(value).__name__} for {name!r}",
-                remedy="return a flat tuple or dict of tensors",
-            )
-        if value.recorder is not recorder:
-            raise foreign_tensor(value)
-        if value.layer is None:
-            raise ArgumentError(
-                f"the output {name!r} is the input {value.name!r} itself",
-                expected="a tensor that a layer makes", found=repr(value),
-                remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
-            )
-        if not name:
-            raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
-        if name in recorder.inputs:
-            raise ArgumentError(
-                f"an input and an output have the same name {name!r}",
-                expected="different names", found=name, remedy="rename the key in the dict that forward returns",
-            )
-        if id(value) in taken:
-            value = recorder.emit(Identity((value,)))
-        taken.add(id(value))
-        outputs[name] = value
-    return outputs, form
-
-
-def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
-    """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
-    from .layers.constant import Constant
-
-    current = recorder()
-    weight = value if isinstance(value, Weight) else current.weight(value)
-    target = tuple(weight.shape) if shape is None else shape
-    if isinstance(weight, Literal):
-        return current.emit(Constant((weight,), target))
-    key = (id(weight), target)
-    found = current.constants.get(key)
-    if found is None:
-        current.keep.append(weight)  # its id stays its own
-        found = current.constants[key] = current.emit(Constant((weight,), target))
-    return found

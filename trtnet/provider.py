@@ -360,6 +360,7 @@ def of(network: Any) -> Provider:
     raise ArgumentError(
         "this is no INetworkDefinition of a TensorRT that trtnet knows",
         expected=" or ".join(f"{m}.INetworkDefinition" for m in MODULES), found=f"{type(network).__module__}.{type(network).__name__}",
+        remedy="give a network made by builder.create_network(flags), or let trtnet.build and trtnet.build_plan make one",
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .dims import format_shape
 from .provider import Newest
-from .weights.recipes import Leaf, Weight
+from .weights.recipes import Weight
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -39,6 +39,7 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
     graph = graph.for_provider(provider or Newest())
     rows = []
     counted: set[str] = set()
+    sized: set[str] = set()
     parameters = size = 0
     for layer in graph.layers:
         count = nbytes = 0
@@ -48,7 +49,8 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
                     if leaf.name not in counted:
                         counted.add(leaf.name)
                         count += leaf.count
-                if (operand.name or str(id(operand))) not in counted or isinstance(operand, Leaf):
+                if (name := operand.name or str(id(operand))) not in sized:
+                    sized.add(name)
                     nbytes += operand.nbytes
         parameters += count
         size += nbytes

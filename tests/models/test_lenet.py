@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from harness import check_against_torch, lower_and_compare, needs_rtx
-from models.lenet import LeNet
 
 import trtnet
+from models.lenet import LeNet
 from trtnet import Dim, Input
 from trtnet.demo.digits import bundled, load_digits, mnist_like
 
@@ -61,7 +61,10 @@ def test_equals_a_lenet_written_in_torch(lenet, held_out):
     module = TorchLeNet()
     module.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in lenet.state_dict().items()})
     check_against_torch(
-        lenet, module, {"image": held_out.images[:16]}, shapes={"image": (Dim("batch", min=1, opt=8, max=64), 1, 28, 28)}
+        lenet,
+        module,
+        {"image": held_out.images[:16]},
+        shapes={"image": (Dim("batch", min=1, opt=8, max=64), 1, 28, 28)},
     )
 
 

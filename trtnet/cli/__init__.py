@@ -25,19 +25,24 @@ app = typer.Typer(
 Model = Annotated[
     str,
     typer.Argument(
-        help="[cyan]path/to/file.py:Class[/] or [cyan]package.module:Class[/]. Without [cyan]:Class[/], the only module there. "
-        "A function that makes a module will do too.",
+        help="[cyan]path/to/file.py:Class[/] or [cyan]package.module:Class[/]. Without [cyan]:Class[/], the only "
+        "module there. A function that makes a module will do too.",
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", "-w", metavar="FILE", help=".safetensors, .npz, .pt or .wts. Left out: random initial values."),
+    typer.Option(
+        "--weights", "-w", metavar="FILE", help=".safetensors, .npz, .pt or .wts. Left out: random initial values."
+    ),
 ]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
-        "--input", "-i", metavar="NAME=SHAPE",
-        help="An argument of forward, once for each. [cyan]image=1x1x28x28[/] is float32; [cyan]tokens=1x77:int64[/] says the type; "
+        "--input",
+        "-i",
+        metavar="NAME=SHAPE",
+        help="An argument of forward, once for each. [cyan]image=1x1x28x28[/] is float32; "
+        "[cyan]tokens=1x77:int64[/] says the type; "
         "[cyan]image=batch=1..8..64x1x28x28[/] has a dynamic size (its name, smallest, best, largest; "
         "[cyan]side=32..512/32[/]: multiples of 32). "
         "The name alone means the same size again: [cyan]mask=batch,77:bool[/].",
@@ -45,7 +50,9 @@ Shapes = Annotated[
 ]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option("--arg", "-a", metavar="NAME=VALUE", help="An argument of the constructor: [cyan]--arg classes=10[/]."),
+    typer.Option(
+        "--arg", "-a", metavar="NAME=VALUE", help="An argument of the constructor: [cyan]--arg classes=10[/]."
+    ),
 ]
 
 
@@ -116,23 +123,46 @@ def build(
     arg: Arguments = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.engine", help="The plan; its manifest goes beside it, FILE.engine.json. "
-                     "Left out: named after the class and its precision, here."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.engine",
+            help="The plan; its manifest goes beside it, FILE.engine.json. "
+            "Left out: named after the class and its precision, here.",
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", metavar="SM", help="The GPU that will run it, by compute capability: [cyan]sm86[/] (RTX 30), "
-                     "[cyan]sm89[/] (RTX 40), [cyan]sm120[/] (RTX 50). Several make one plan for all. "
-                     "Left out: TensorRT-RTX's own default."),
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="SM",
+            help="The GPU that will run it, by compute capability: [cyan]sm86[/] (RTX 30), "
+            "[cyan]sm89[/] (RTX 40), [cyan]sm120[/] (RTX 50). Several make one plan for all. "
+            "Left out: TensorRT-RTX's own default.",
+        ),
     ] = None,
     refit: Annotated[
-        bool, typer.Option("--refit", help="Leave the weights out of the plan, to be given and changed later. One target only.")
+        bool,
+        typer.Option(
+            "--refit", help="Leave the weights out of the plan, to be given and changed later. One target only."
+        ),
     ] = False,
     workspace: Annotated[
-        str | None, typer.Option("--workspace", metavar="SIZE", help="Most scratch memory that a layer may use: [cyan]256M[/], [cyan]1G[/].")
+        str | None,
+        typer.Option(
+            "--workspace", metavar="SIZE", help="Most scratch memory that a layer may use: [cyan]256M[/], [cyan]1G[/]."
+        ),
     ] = None,
     level: Annotated[
-        int | None, typer.Option("--level", metavar="0..5", min=0, max=5, help="How long to search for fast kernels; TensorRT's default is 3.")
+        int | None,
+        typer.Option(
+            "--level",
+            metavar="0..5",
+            min=0,
+            max=5,
+            help="How long to search for fast kernels; TensorRT's default is 3.",
+        ),
     ] = None,
 ) -> None:
     """Compile MODEL into a TensorRT plan, ahead of time and without a GPU (TensorRT-RTX).
@@ -146,7 +176,9 @@ def build(
     from .model import record_model
 
     if output is not None and output.suffix != ".engine":
-        raise ArgumentError("a plan's file name ends in .engine", found=str(output), remedy=f"-o {output.with_suffix('.engine')}")
+        raise ArgumentError(
+            "a plan's file name ends in .engine", found=str(output), remedy=f"-o {output.with_suffix('.engine')}"
+        )
     if output is not None and not output.parent.is_dir():
         raise ArgumentError(f"there is no folder {output.parent}", remedy=f"create it first: mkdir {output.parent}")
     inputs = parse_inputs(input or ())
@@ -172,26 +204,41 @@ def run(
     input: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", "-i", metavar="NAME=FILE.npy",
-            help="An argument of forward, once for each; [cyan]x=file.npy:float32[/] converts. Or one [cyan]FILE.npz[/] with them all.",
+            "--input",
+            "-i",
+            metavar="NAME=FILE.npy",
+            help="An argument of forward, once for each; [cyan]x=file.npy:float32[/] converts. "
+            "Or one [cyan]FILE.npz[/] with them all.",
         ),
     ] = None,
     weights: Weights = None,
     arg: Arguments = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.npz|DIR", help="Keep the outputs: a .npz, a .npy (one output), or a folder of .npy."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.npz|DIR",
+            help="Keep the outputs: a .npz, a .npy (one output), or a folder of .npy.",
+        ),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", metavar="float64", help="Compute every float in this type, in PyTorch, to compare with.")
+        str | None,
+        typer.Option(
+            "--dtype", metavar="float64", help="Compute every float in this type, in PyTorch, to compare with."
+        ),
     ] = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Run in PyTorch even where TensorRT could run it.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Run in PyTorch even where TensorRT could run it.")
+    ] = False,
 ) -> None:
     """Run MODEL on arrays and print what comes out: with TensorRT where a GPU can run it, else in PyTorch.
 
-    [dim]Example:[/] [bold]trtnet run models/lenet.py:LeNet --weights weights/lenet.safetensors --input image=digit.npy -o answer.npz[/]
+    [dim]Example:[/] [bold]trtnet run models/lenet.py:LeNet --weights weights/lenet.safetensors
+    --input image=digit.npy -o answer.npz[/]
     """
     from ..building import build as build_engine
+    from ..engine import Engine
     from ..graph import Input
     from ..reference import reference as reference_engine
     from .inputs import read_arrays
@@ -206,7 +253,7 @@ def run(
     if weights is None and graph.parameters:
         note("no --weights: these are the answers of random initial values")
     if dtype is not None or reference:
-        engine = reference_engine(graph, dtype=dtype)
+        engine: Engine = reference_engine(graph, dtype=dtype)
     else:
         engine = build_engine(graph)
     answer = engine(**arrays)

@@ -22,7 +22,9 @@ err = Console(highlight=False, stderr=True)
 
 Traceback = Annotated[
     bool,
-    typer.Option("--traceback", envvar="TRTNET_TRACEBACK", help="Show Python's traceback with an error.", show_envvar=True),
+    typer.Option(
+        "--traceback", envvar="TRTNET_TRACEBACK", help="Show Python's traceback with an error.", show_envvar=True
+    ),
 ]
 
 
@@ -52,7 +54,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         outside = here()
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = lambda message, *_: note(str(message))  # type: ignore[assignment]
+                warnings.showwarning = lambda message, *_: note(str(message))
                 function(*args, **kwargs)
         except TrtnetError as error:
             if traceback:
@@ -74,7 +76,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         parameters=[*signature.parameters.values(), parameter]
     )
     run.__annotations__ = {name: p.annotation for name, p in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run
 
 

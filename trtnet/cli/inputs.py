@@ -18,12 +18,16 @@ from .model import no_file
 
 SIZE = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<min>\d+)\.\.(?P<mid>\d+)(?:\.\.(?P<max>\d+))?(?:/(?P<step>\d+))?")
 INPUT_REMEDY = (
-    "--input image=1x1x28x28, with a type --input tokens=1x77:int64, with a dynamic size --input image=batch=1..8..64x1x28x28"
+    "--input image=1x1x28x28, with a type --input tokens=1x77:int64, "
+    "with a dynamic size --input image=batch=1..8..64x1x28x28"
 )
 
 
 def parse_inputs(texts: Iterable[str]) -> dict[str, Input]:
-    """`NAME=SHAPE[:DTYPE]` each; sizes are numbers, `NAME=MIN..MAX`, `NAME=MIN..BEST..MAX[/STEP]`, or a name that another gave."""
+    """`NAME=SHAPE[:DTYPE]` each, as Inputs by name.
+
+    A size is a number, `NAME=MIN..MAX[/STEP]`, `NAME=MIN..BEST..MAX[/STEP]`, or a NAME whose range is given elsewhere.
+    """
     split: dict[str, tuple[list[str], str, str]] = {}
     named: dict[str, Dim] = {}
     for text in texts:
@@ -40,11 +44,14 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, Input]:
                 dim = _dim(match)
                 if named.setdefault(dim.name or "", dim) != dim:
                     raise ArgumentError(
-                        f"the size {dim.name!r} has two ranges", found=f"{named[dim.name or '']!r} and {dim!r}",
+                        f"the size {dim.name!r} has two ranges",
+                        found=f"{named[dim.name or '']!r} and {dim!r}",
                         remedy="give the range once; elsewhere the name alone is enough",
                     )
         split[name] = sizes, dtype or "float32", text
-    return {name: Input(tuple(_size(s, named, text) for s in sizes), dtype) for name, (sizes, dtype, text) in split.items()}
+    return {
+        name: Input(tuple(_size(s, named, text) for s in sizes), dtype) for name, (sizes, dtype, text) in split.items()
+    }
 
 
 def _named(text: str, option: str, remedy: str) -> tuple[str, str]:
@@ -80,8 +87,10 @@ def _size(text: str, named: Mapping[str, Dim], whole: str) -> int | Dim:
     else:
         remedy = INPUT_REMEDY
     raise ArgumentError(
-        f"--input {whole}: the size {text!r} cannot be read", expected="a number, name=min..best..max, or a name with a range elsewhere",
-        found=text, remedy=remedy,
+        f"--input {whole}: the size {text!r} cannot be read",
+        expected="a number, name=min..best..max, or a name whose range is given elsewhere",
+        found=text,
+        remedy=remedy,
     )
 
 
@@ -99,7 +108,9 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
         if not isinstance(array, np.ndarray):
             if len(array.files) != 1 and name not in array.files:
                 raise ArgumentError(
-                    f"{file} holds several arrays", expected=f"one, or one named {name!r}", found=", ".join(array.files),
+                    f"{file} holds several arrays",
+                    expected=f"one, or one named {name!r}",
+                    found=", ".join(array.files),
                     remedy=f"--input {file}, when all of them are inputs",
                 )
             array = array[name if name in array.files else array.files[0]]
@@ -107,9 +118,10 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if array.dtype in (np.float64, np.int16):
             wanted = "float32" if array.dtype == np.float64 else "int32"
-            dtypes_found = f"{array.dtype}, as NumPy makes it unless told otherwise" if array.dtype == np.float64 else str(array.dtype)
             raise ArgumentError(
-                f"TensorRT has no {array.dtype}, which is what the file for {name!r} holds", expected=wanted, found=dtypes_found,
+                f"TensorRT has no {array.dtype}, which is what the file for {name!r} holds",
+                expected=wanted,
+                found=str(array.dtype),
                 remedy=f"let it be converted: --input {name}=FILE:{wanted}",
             )
     return arrays
@@ -122,7 +134,9 @@ def _load(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise WeightsError(
-            f"{path} cannot be read as NumPy's .npy or .npz", details=str(error), remedy="write it with numpy.save or numpy.savez"
+            f"{path} cannot be read as NumPy's .npy or .npz",
+            details=str(error),
+            remedy="write it with numpy.save or numpy.savez",
         ) from error
 
 
@@ -147,5 +161,10 @@ def parse_bytes(text: str | None) -> int | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise ArgumentError(f"--workspace {text} is no size", expected="a number of bytes, or one with K, M or G", found=text, remedy="--workspace 256M")
+        raise ArgumentError(
+            f"--workspace {text} is no size",
+            expected="a number of bytes, or one with K, M or G",
+            found=text,
+            remedy="--workspace 256M",
+        )
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
-from ..graph import Graph, record
+from ..graph import Graph
+from ..recording import record
 from ..location import PACKAGE, Location
 from ..nn.module import Module
 
@@ -50,11 +51,15 @@ def load_model(text: str, arguments: Mapping[str, Any], inputs: Iterable[str] = 
         return made
     if _is_torch(made):
         raise UnsupportedError(
-            f"{label} is a module of PyTorch's own", expected="a trtnet.nn.Module", found="a torch.nn.Module",
-            remedy="swap the file's imports: `from trtnet import nn`, `from trtnet import functional as F`, `import trtnet as torch`",
+            f"{label} is a module of PyTorch's own",
+            expected="a trtnet.nn.Module",
+            found="a torch.nn.Module",
+            remedy="swap the file's imports: `import trtnet as torch`, `from trtnet import nn, functional as F`",
         )
     raise ModelError(
-        f"{label}(...) made no module", expected="a trtnet.nn.Module", found=type(made).__name__,
+        f"{label}(...) made no module",
+        expected="a trtnet.nn.Module",
+        found=type(made).__name__,
         remedy="name a class of trtnet modules, or a function that returns one",
     )
 
@@ -77,8 +82,10 @@ def load_module(source: str) -> ModuleType:
         return load_file(path)
     if path.is_dir() or not all(part.isidentifier() for part in source.split(".")):
         raise ArgumentError(
-            f"MODEL {source!r} is neither a Python file nor a module", expected="path/to/file.py:Class, or package.module:Class",
-            found=source, remedy=f"for instance {EXAMPLE}",
+            f"MODEL {source!r} is neither a Python file nor a module",
+            expected="path/to/file.py:Class, or package.module:Class",
+            found=source,
+            remedy=f"for instance {EXAMPLE}",
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -116,22 +123,27 @@ def _pick(module: ModuleType, source: str, name: str) -> Any:
         if len(own) == 1:
             return next(iter(own.values()))
         raise ArgumentError(
-            f"MODEL must say which class of {source} is meant", expected=f"{source}:Class",
+            f"MODEL must say which class of {source} is meant",
+            expected=f"{source}:Class",
             found=f"{len(own)} modules there" + (f": {', '.join(own)}" if own else ""),
             remedy=f"write {source}:{next(reversed(own), 'Class')}",
         )
     if not hasattr(module, name):
         # only what could be meant: its own classes and functions
-        choices = list(own) + [k for k, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+        functions = {k: v for k, v in vars(module).items() if inspect.isfunction(v)}
+        choices = [*own, *(k for k, v in functions.items() if v.__module__ == module.__name__)]
         near = _nearest(name, choices)
         raise ModelError(
-            f"{source} has no {name}", expected="one of " + ", ".join(choices) if choices else "a class of trtnet.nn modules",
-            found=name, remedy=f"did you mean {source}:{near}?" if near else f"look into {source}",
+            f"{source} has no {name}",
+            expected="one of " + ", ".join(choices) if choices else "a class of trtnet.nn modules",
+            found=name,
+            remedy=f"did you mean {source}:{near}?" if near else f"look into {source}",
         )
     found = getattr(module, name)
     if not callable(found):
         raise ModelError(
-            f"{name} in {source} is no network", expected="a class of trtnet.nn modules, or a function that makes one",
+            f"{name} in {source} is no network",
+            expected="a class of trtnet.nn modules, or a function that makes one",
             found=type(found).__name__,
         )
     return found
@@ -157,7 +169,7 @@ def _is_torch(value: Any) -> bool:
     return any(c.__module__.startswith("torch.") for c in type(value).__mro__)
 
 
-class user_code:  # noqa: N801  (a context manager)
+class user_code:
     """Turns what the user's own code raises into a ModelError at their line; trtnet's own errors pass."""
 
     def __init__(self, what: str) -> None:
@@ -179,7 +191,9 @@ class user_code:  # noqa: N801  (a context manager)
             remedy = f"install it: pip install {error.name.partition('.')[0]}"
         elif isinstance(error, TypeError) and self.what.endswith(")"):
             remedy = "constructor arguments are given as --arg name=value"
-        raise ModelError(f"{self.what} raised {type(error).__name__}", details=text, where=where, remedy=remedy) from error
+        raise ModelError(
+            f"{self.what} raised {type(error).__name__}", details=text, where=where, remedy=remedy
+        ) from error
 
 
 def _instruction(trace: Any, frame: Any) -> int:
@@ -194,14 +208,17 @@ def record_model(network: Callable[..., Any], inputs: Mapping[str, Any]) -> Grap
     """`trtnet.record`, with what forward wants said in the command line's own terms."""
     forward = network.forward if isinstance(network, Module) else network
     known = inspect.signature(forward).parameters
-    required = [n for n, p in known.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    required = [n for n, p in known.items() if p.default is p.empty and p.kind in kinds]
     missing = [n for n in required if n not in inputs]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     extra = [] if takes_any else [n for n in inputs if n not in known]
     if missing or extra:
         title = type(network).__name__ if isinstance(network, Module) else getattr(network, "__name__", "the function")
         raise ArgumentTypeError(
-            f"{title} needs other inputs", expected=", ".join(required) or "none", found=", ".join(inputs) or "none",
+            f"{title} needs other inputs",
+            expected=", ".join(required) or "none",
+            found=", ".join(inputs) or "none",
             remedy="one for each argument of forward: " + " ".join(f"--input {n}=..." for n in required),
         )
     with user_code("forward()"):

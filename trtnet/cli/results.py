@@ -42,7 +42,9 @@ def print_results(engine: Engine, results: Mapping[str, np.ndarray]) -> None:
 
 def _print_top(name: str, rows: np.ndarray) -> None:
     count = min(TOP, rows.shape[1])
-    table = Table(box=box.SIMPLE_HEAD, title=f"{name}: the {count} largest of each row (index: value)", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"{name}: the {count} largest of each row (index: value)", title_justify="left"
+    )
     table.add_column("row", justify="right")
     for _ in range(count):
         table.add_column("")
@@ -58,19 +60,25 @@ def _print_top(name: str, rows: np.ndarray) -> None:
 def check_output(path: Path) -> None:
     """Raises ArgumentError for an output that could not be written, before anything is computed."""
     if path.suffix not in (".npz", ".npy", ""):
-        raise ArgumentError("outputs are kept as .npz, as .npy, or in a folder", found=str(path), remedy=f"-o {path.with_suffix('.npz')}")
+        raise ArgumentError(
+            "outputs are kept as .npz, as .npy, or in a folder",
+            found=str(path),
+            remedy=f"-o {path.with_suffix('.npz')}",
+        )
     if path.suffix and not path.parent.is_dir():
         raise ArgumentError(f"there is no folder {path.parent}", remedy=f"create it first: mkdir {path.parent}")
 
 
 def save_results(path: Path, results: Mapping[str, np.ndarray]) -> None:
     """One `.npz`, one `.npy`, or a folder of them. NumPy's own types only: bfloat16 is kept as float32."""
-    arrays = {n: a if a.dtype.isbuiltin == 1 else a.astype(np.float32) for n, a in results.items()}
+    arrays: dict[str, Any] = {n: a if a.dtype.isbuiltin == 1 else a.astype(np.float32) for n, a in results.items()}
     if path.suffix == ".npz":
         _write(path, lambda file: np.savez(file, **arrays))
     elif path.suffix == ".npy":
         if len(arrays) != 1:
-            raise ArgumentError("one .npy file holds one output", found=", ".join(arrays), remedy=f"-o {path.with_suffix('.npz')}")
+            raise ArgumentError(
+                "one .npy file holds one output", found=", ".join(arrays), remedy=f"-o {path.with_suffix('.npz')}"
+            )
         _write(path, lambda file: np.save(file, *arrays.values()))
     else:
         path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +93,9 @@ def _write(path: Path, write: Any) -> None:
             write(file)
         os.replace(temporary, path)
     except OSError as error:
-        raise WeightsError(f"{path} could not be written", details=str(error), remedy="check the folder's permissions and room") from error
+        raise WeightsError(
+            f"{path} could not be written", details=str(error), remedy="is there room, and may you write there?"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     say(f"[bold]{escape(str(path))}[/] written")

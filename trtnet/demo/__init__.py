@@ -49,7 +49,8 @@ def _need(*modules: str) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise ProviderError(
-                f"the demo needs {packages.get(module, module)}", found=f"{type(error).__name__}: {error}",
+                f"the demo needs {packages.get(module, module)}",
+                found=f"{type(error).__name__}: {error}",
                 remedy="pip install 'trtnet[demo]'",
             ) from None
 
@@ -76,10 +77,16 @@ def _record(console: Console) -> Graph:
     _heading(console, 1, "A network, written like a PyTorch module")
     console.print(f"{_short(path)}:\n")
     source = inspect.getsource(type(network).forward)
-    console.print(Padding(Syntax(source.rstrip(), "python", theme="ansi_dark", background_color="default", dedent=True), (0, 0, 1, 2)))
-    console.print("Recording runs forward once, on symbols instead of numbers. What it did is a list of TensorRT layers:\n")
+    code = Syntax(source.rstrip(), "python", theme="ansi_dark", background_color="default", dedent=True)
+    console.print(Padding(code, (0, 0, 1, 2)))
+    console.print(
+        "Recording runs forward once, on symbols instead of numbers. What comes of it is a list of TensorRT's layers:\n"
+    )
     graph = record(network, image=Input((Dim("batch", min=1, opt=8, max=BATCH), 1, 28, 28)))
-    console.print(graph.summary(), markup=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print(graph.summary(), markup=False, no_wrap=True, overflow="ellipsis")
+    else:
+        console.print(graph.summary(), markup=False, soft_wrap=True)
     console.print()
     return graph
 
@@ -95,8 +102,8 @@ def _compile(console: Console, graph: Graph) -> None:
         version = str(provider.load("tensorrt_rtx"))
     except TrtnetError:
         console.print(
-            "TensorRT-RTX compiles plans without a GPU, on Linux and Windows. It is not installed here, so this step is "
-            "left out. Where there are wheels for it: [bold]pip install 'trtnet\\[rtx]'[/]\n"
+            "TensorRT-RTX compiles plans without a GPU, on Linux and Windows. It is not installed here, so this step "
+            "is left out. Where there are wheels for it: [bold]pip install 'trtnet\\[rtx]'[/]\n"
         )
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
@@ -124,12 +131,14 @@ def _engine(console: Console, graph: Graph, digits: Digits) -> Engine:
         expected, found = (_probabilities(e, digits.images) for e in (reference(graph), engine))
         same = int((expected.argmax(1) == found.argmax(1)).sum())
         console.print(
-            f"{provider.executing()} runs them on this machine's GPU. The reference engine, which runs the same layers in PyTorch, "
-            f"gives the same answer for [bold]{same} of {len(found)}[/] digits; "
+            f"{provider.executing()} runs them on this machine's GPU. The reference engine, which runs the same layers "
+            f"in PyTorch, gives the same answer for [bold]{same} of {len(found)}[/] digits; "
             f"largest difference of a probability: {np.abs(expected - found).max():.1e}.\n"
         )
     else:
-        why = "There is no NVIDIA GPU here" if provider.gpu() is None else f"No TensorRT can run here ({escape(reason)})"
+        why = "There is no NVIDIA GPU here"
+        if provider.gpu() is not None:
+            why = f"No TensorRT can run here ({escape(reason)})"
         console.print(f"{why}, so the reference engine runs the same layers in PyTorch.\n")
     return engine
 
@@ -155,8 +164,10 @@ def _read(console: Console, engine: Engine, digits: Digits, picture: Path) -> np
         shown = [examples[2], examples[7], *shown]
     draw_answers(console, shown)
     size = save_picture(
-        picture, "LeNet reads handwritten digits",
-        f"{score}. One of each digit, then some that it read wrong.", [*examples, *mistakes[:5]],
+        picture,
+        "LeNet reads handwritten digits",
+        f"{score}. One of each digit, then some that it read wrong.",
+        [*examples, *mistakes[:5]],
     )
     console.print(f"More of them in a picture: [bold]{escape(str(picture))}[/] ({size[0]}×{size[1]})\n", soft_wrap=True)
     return prob
@@ -171,13 +182,13 @@ def _refit(console: Console, engine: Engine, digits: Digits, before: np.ndarray)
     report = engine.refit(rotated)
     after = _probabilities(engine, digits.images)
     right = (after.argmax(1) == digits.labels).mean()
-    where = [answer.index for answer in _one_of_each(list(_answers(digits, before)))]
+    where = [answer.place for answer in _one_of_each(list(_answers(digits, before)))]
     console.print(
         "The rows of the last layer, moved down by one: each digit goes by the name of the next. "
         f"[bold]engine.refit(new_weights)[/] {report}; nothing was compiled again.\n"
     )
-    console.print("  it read " + "  ".join(str(before[i].argmax()) for i in where))
-    console.print("  now     " + "  ".join(f"[bold yellow]{after[i].argmax()}[/]" for i in where) + f"   {right:.1%} right")
+    rows = ("  ".join(str(prob[i].argmax()) for i in where) for prob in (before, after))
+    console.print("  it read {}\n  now     [bold yellow]{}[/]   {:.1%} right".format(*rows, right))
     same = []
     engine.refit(original)
     same.append(np.array_equal(_probabilities(engine, digits.images), before))
@@ -214,8 +225,8 @@ def _probabilities(engine: Engine, images: np.ndarray) -> np.ndarray:
 def _answers(digits: Digits, prob: np.ndarray) -> Iterator[Answer]:
     from .drawing import Answer
 
-    for index, (image, row, label) in enumerate(zip(digits.images, prob, digits.labels)):
-        yield Answer(image[0], row, int(label), index)
+    for place, (image, row, label) in enumerate(zip(digits.images, prob, digits.labels)):
+        yield Answer(image[0], row, int(label), place)
 
 
 def _one_of_each(answers: list[Answer]) -> list[Answer]:

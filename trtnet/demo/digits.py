@@ -26,7 +26,8 @@ def bundled(path: str) -> Path:
         if (root / path).is_file():
             return root / path
     raise ProviderError(
-        f"{path} is not beside the installed trtnet", expected=f"{PACKAGE / '_bundled' / path}, or a checkout",
+        f"{path} is not beside the installed trtnet",
+        expected=f"{PACKAGE / '_bundled' / path}, or a checkout",
         remedy="install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
     )
 

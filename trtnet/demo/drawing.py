@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     image: np.ndarray
     prob: np.ndarray
     label: int
-    index: int = 0
+    place: int = 0
 
     @property
     def guess(self) -> int:
@@ -118,8 +118,12 @@ def save_picture(path: Path, title: str, subtitle: str, answers: Iterable[Answer
             best = digit == answer.guess
             colour = (RIGHT if answer.right else WRONG) if best else FAINT
             draw.text((left + 28 * SCALE + 10, y), str(digit), colour, _font(12))
-            draw.rectangle((left + 28 * SCALE + 24, y + 3, left + 28 * SCALE + 24 + round(float(prob) * 90), y + 10), colour)
-        verdict = f"a {answer.guess}, at {float(answer.prob.max()):.1%}" + ("" if answer.right else f": it is a {answer.label}")
+            draw.rectangle(
+                (left + 28 * SCALE + 24, y + 3, left + 28 * SCALE + 24 + round(float(prob) * 90), y + 10), colour
+            )
+        verdict = f"a {answer.guess}, at {float(answer.prob.max()):.1%}" + (
+            "" if answer.right else f": it is a {answer.label}"
+        )
         draw.text((left, top + 28 * SCALE + 6), verdict, RIGHT if answer.right else WRONG, _font(16))
     data = io.BytesIO()
     picture.save(data, "png")
@@ -127,7 +131,9 @@ def save_picture(path: Path, title: str, subtitle: str, answers: Iterable[Answer
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.getvalue())
     except OSError as error:
-        raise ArgumentError(f"{path} could not be written", found=str(error), remedy="name another file: --output FILE.png") from error
+        raise ArgumentError(
+            f"{path} could not be written", found=str(error), remedy="name another: --output FILE.png"
+        ) from error
     return size
 
 

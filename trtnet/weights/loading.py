@@ -69,6 +69,7 @@ def match(
     matched = Matched()
     misshapen: list[str] = []
     keys: dict[Leaf, str] = {}
+    reached: set[Leaf] = set()
     for full, value in given.items():
         if not isinstance(full, str):
             raise ArgumentTypeError("weights are given by name", expected="keys of text", found=repr(full))
@@ -81,6 +82,7 @@ def match(
             if key.rpartition(".")[2] != "num_batches_tracked":
                 matched.unexpected.append(key)
             continue
+        reached.add(leaf)
         array = _value(key, value)
         shape, count = tuple(array.shape), int(np.prod(array.shape))
         if shape != leaf.shape and flat and count == leaf.count:
@@ -96,7 +98,6 @@ def match(
             continue
         keys[leaf] = key
         matched.values[key] = array
-    reached = set(keys)
     matched.missing = [
         name for name, leaf in leaves.items()
         if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"

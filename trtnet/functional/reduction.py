@@ -1,0 +1,366 @@
+"""One number of many. Names, signatures and defaults as torch's.
+
+What torch promotes is cast: sums and products of bools and integers are int64, indices are int64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import format_shape, product
+from ..errors import ArgumentError, DtypeError, UnsupportedError
+from ..graph import emit
+from ..layers.reduction import Cumulative, Reduce
+from ..tensor import Tensor
+from . import arithmetic, comparison
+from .casting import converted
+from .concrete import floats
+from .creation import size_tensor
+from .dispatch import axes_of, axis_of, floating, operation, tensor
+from .math import abs as absolute
+from .math import exp, log
+from .shape import reshaped
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "logsumexp",
+    "mean",
+    "nanmean",
+    "nansum",
+    "norm",
+    "prod",
+    "std",
+    "std_mean",
+    "sum",
+    "var",
+    "var_mean",
+    "vector_norm",
+]
+
+
+def reduced(x: Tensor, op: str, dim: Any, keepdim: bool) -> Tensor:
+    """Record a reduction; `x` itself where it has no dimensions."""
+    axes = axes_of(dim, x.ndim)
+    return emit(Reduce((x,), op, axes, bool(keepdim))) if axes else x
+
+
+def _axes(array: np.ndarray, dim: Any) -> tuple[int, ...]:
+    return axes_of(dim, array.ndim)
+
+
+def _integers_to_int64(x: Tensor, dtype: Any) -> Tensor:
+    """What torch sums in: the given dtype, else int64 for bools and integers."""
+    if dtype is not None:
+        return converted(x, dtypes.get(dtype))
+    return x if x.dtype.is_floating_point else converted(x, dtypes.int64)
+
+
+def _summed_type(array: np.ndarray, dtype: Any) -> np.ndarray:
+    if dtype is not None:
+        return array.astype(dtypes.get(dtype).numpy)
+    return array if dtypes.get(array.dtype).is_floating_point else array.astype(np.int64)
+
+
+def _sum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Any:
+    values = _summed_type(input, dtype)
+    return values.sum(_axes(values, axis if dim is None else dim), keepdims=keepdim, dtype=values.dtype)
+
+
+@operation(_sum_numpy, method=True)
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+    """The sum over some dimensions, or all. Bools and integers sum up to int64."""
+    return reduced(_integers_to_int64(tensor(input), dtype), "SUM", axis if dim is None else dim, keepdim)
+
+
+def _nansum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    return _sum_numpy(np.where(np.isnan(input), 0, input).astype(input.dtype), dim, keepdim, dtype=dtype)
+
+
+@operation(_nansum_numpy, method=True)
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum, with NaNs counting as 0."""
+    x = tensor(input)
+    return sum(comparison.masked_fill(x, comparison.isnan(x), 0.0), dim, keepdim, dtype=dtype)
+
+
+def _nanmean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    return np.nanmean(input, _axes(input, dim), keepdims=keepdim)
+
+
+@operation(_nanmean_numpy, method=True)
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of what is not NaN."""
+    x = tensor(input)
+    count = sum(converted(comparison.logical_not(comparison.isnan(x)), x.dtype), dim, keepdim)
+    return arithmetic.div(nansum(x, dim, keepdim, dtype=dtype), count)
+
+
+def _prod_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    values = _summed_type(input, dtype)
+    return values.prod(_axes(values, dim), keepdims=keepdim, dtype=values.dtype)
+
+
+@operation(_prod_numpy, method=True)
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over one dimension, or all. Bools and integers multiply to int64."""
+    return reduced(_integers_to_int64(tensor(input), dtype), "PROD", dim, keepdim)
+
+
+def _not_floating(found: Any) -> DtypeError:
+    return DtypeError(
+        "mean(): the input must be of a floating-point dtype", expected="float32, float16 or bfloat16", found=found,
+        remedy="x.float().mean(), or mean(dtype=trtnet.float32)",
+    )
+
+
+def _mean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Any:
+    values = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
+    if not dtypes.get(values.dtype).is_floating_point:
+        raise _not_floating(values.dtype)
+    axes = _axes(values, axis if dim is None else dim)
+    return values.mean(axes, keepdims=keepdim).astype(values.dtype)
+
+
+@operation(_mean_numpy, method=True)
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+    """The mean over some dimensions, or all. Raises DtypeError for integers, as torch."""
+    x = tensor(input)
+    if dtype is not None:
+        x = converted(x, dtypes.get(dtype))
+    if not x.dtype.is_floating_point:
+        raise _not_floating(x.dtype)
+    return reduced(x, "AVG", axis if dim is None else dim, keepdim)
+
+
+def _amax_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
+    return input.max(_axes(input, dim), keepdims=keepdim)
+
+
+@operation(_amax_numpy, method=True)
+def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The largest element over some dimensions, or all."""
+    return _extreme(tensor(input), "MAX", dim, keepdim)
+
+
+def _amin_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
+    return input.min(_axes(input, dim), keepdims=keepdim)
+
+
+@operation(_amin_numpy, method=True)
+def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The smallest element over some dimensions, or all."""
+    return _extreme(tensor(input), "MIN", dim, keepdim)
+
+
+def _extreme(x: Tensor, op: str, dim: Any, keepdim: bool) -> Tensor:
+    if x.dtype is dtypes.bool_:
+        return converted(reduced(converted(x, dtypes.int32), op, dim, keepdim), dtypes.bool_)
+    return reduced(x, op, dim, keepdim)
+
+
+# --- bools ------------------------------------------------------------------------------------------------------------
+
+
+def _as_bool(x: Tensor) -> Tensor:
+    return x if x.dtype is dtypes.bool_ else comparison.ne(x, 0)
+
+
+@operation(lambda input, dim=None, keepdim=False: (input != 0).all(_axes(input, dim), keepdims=keepdim), method=True)
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are True (or not 0)."""
+    return _extreme(_as_bool(tensor(input)), "MIN", dim, keepdim)
+
+
+@operation(lambda input, dim=None, keepdim=False: (input != 0).any(_axes(input, dim), keepdims=keepdim), method=True)
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether any element is True (or not 0)."""
+    return _extreme(_as_bool(tensor(input)), "MAX", dim, keepdim)
+
+
+@operation(lambda input, dim=None: np.asarray((input != 0).sum(_axes(input, dim)), np.int64), method=True)
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements are not 0, as int64."""
+    return reduced(converted(_as_bool(tensor(input)), dtypes.int64), "SUM", dim, False)
+
+
+# --- spread -----------------------------------------------------------------------------------------------------------
+
+_SPREAD = object()
+
+
+def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """torch takes var(x, unbiased), var(x, dim, unbiased, keepdim) and var(x, dim, correction=1)."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if correction is not _SPREAD:
+        return dim, 1 if correction is None else correction
+    return dim, 1 if unbiased is None or unbiased else 0
+
+
+def _var_numpy(input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+    dim, less = _correction(dim, unbiased, correction)
+    with np.errstate(all="ignore"):
+        axes = _axes(input, dim)
+        return np.var(input, axes, ddof=less, keepdims=keepdim).astype(input.dtype)
+
+
+@operation(_var_numpy, method=True)
+def var(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Tensor:
+    """The variance over some dimensions, or all, with `correction` (1) taken off the count."""
+    return _spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0]
+
+
+def _std_numpy(input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+    with np.errstate(all="ignore"):
+        return np.sqrt(_var_numpy(input, dim, unbiased, keepdim, correction=correction))
+
+
+@operation(_std_numpy, method=True)
+def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Tensor:
+    """The standard deviation over some dimensions, or all, with `correction` (1) taken off the count."""
+    return arithmetic.sqrt(_spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0])
+
+
+def var_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+    """The variance and the mean."""
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
+
+
+def std_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+    """The standard deviation and the mean."""
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
+
+
+def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
+    floating("var", x)
+    axes = axes_of(dim, x.ndim)
+    middle = reduced(x, "AVG", axes, True) if axes else x
+    squares = arithmetic.square(arithmetic.sub(x, middle))
+    average = reduced(squares, "AVG", axes, keepdim) if axes else squares
+    count = product(x.shape[a] for a in axes)
+    if correction == 0:
+        return average, middle
+    if isinstance(count, int):
+        return arithmetic.mul(average, count / (count - correction) if count > correction else math.nan), middle
+    if not isinstance(correction, int):
+        raise ArgumentError("the correction over a dynamic dimension is a whole number", found=correction)
+    size, less = size_tensor(count, x.dtype), size_tensor(count - correction, x.dtype)
+    return arithmetic.mul(average, arithmetic.div(size, less)), middle
+
+
+# --- norms ------------------------------------------------------------------------------------------------------------
+
+
+def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The vector norm of order `ord` over some dimensions, or all."""
+    return _vector_norm(x if dtype is None else x.to(dtype), float(ord), dim, keepdim)
+
+
+def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Any, keepdim: bool) -> Any:
+    (values,) = floats(input)
+    values, axes = np.abs(values), _axes(values, dim)
+    if math.isinf(ord):
+        return (values.max if ord > 0 else values.min)(axes, keepdims=keepdim)
+    if ord == 0:
+        return (values != 0).sum(axes, keepdims=keepdim).astype(values.dtype)
+    power = np.asarray(ord, values.dtype)
+    return (values**power).sum(axes, keepdims=keepdim) ** (1 / power)
+
+
+@operation(_vector_norm_numpy)
+def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
+    x = tensor(input)
+    floating("norm", x)
+    if math.isinf(ord):
+        return reduced(absolute(x), "MAX" if ord > 0 else "MIN", dim, keepdim)
+    if ord == 0:
+        return reduced(converted(comparison.ne(x, 0), x.dtype), "SUM", dim, keepdim)
+    if ord == 1:
+        return reduced(absolute(x), "SUM", dim, keepdim)
+    if ord == 2:
+        return arithmetic.sqrt(reduced(arithmetic.mul(x, x), "SUM", dim, keepdim))
+    return arithmetic.pow(reduced(arithmetic.pow(absolute(x), ord), "SUM", dim, keepdim), 1 / ord)
+
+
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
+    """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError."""
+    if out is not None:
+        raise UnsupportedError("norm writes into no given tensor", remedy="use what it returns")
+    if p == "nuc":
+        raise UnsupportedError("TensorRT computes no singular values, so no nuclear norm", found='p="nuc"')
+    return vector_norm(input, 2 if p == "fro" or p is None else p, dim, keepdim, dtype=dtype)
+
+
+def _norm_method(self: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """As the function `norm`."""
+    return norm(self, p, dim, keepdim, dtype=dtype)
+
+
+Tensor.norm = _norm_method  # type: ignore[attr-defined]
+
+
+def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
+    (values,) = floats(input)
+    axes = _axes(values, dim)
+    with np.errstate(all="ignore"):
+        top = values.max(axes, keepdims=True)
+        top = np.where(np.isfinite(top), top, np.zeros_like(top))
+        found = np.log(np.exp(values - top).sum(axes, keepdims=True)) + top
+    return found if keepdim else found.squeeze(axes)
+
+
+@operation(_logsumexp_numpy, method=True)
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over some dimensions, without overflow."""
+    x = tensor(input)
+    floating("logsumexp", x)
+    axes = axes_of(dim, x.ndim)
+    if not axes:
+        return x
+    limit = float(np.finfo(np.float32).max) if x.dtype is not dtypes.float16 else 65504.0
+    # a row of -inf alone must not become inf - inf
+    top = comparison.clamp(reduced(x, "MAX", axes, True), -limit, limit)
+    found = arithmetic.add(log(reduced(exp(arithmetic.sub(x, top)), "SUM", axes, True)), top)
+    return found if keepdim else reshaped(found, tuple(s for a, s in enumerate(found.shape) if a not in axes))
+
+
+# --- running sums -----------------------------------------------------------------------------------------------------
+
+
+def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
+    values = _summed_type(input, dtype)
+    return values.cumsum(axis_of(dim, values.ndim), dtype=values.dtype) if values.ndim else values
+
+
+@operation(_cumsum_numpy, method=True)
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The sums of the elements up to each one along `dim`. Bools and integers sum up to int64."""
+    x = _integers_to_int64(tensor(input), dtype)
+    axis = axis_of(dim, x.ndim)
+    return emit(Cumulative((x,), axis)) if x.ndim else x
+
+
+def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
+    values = _summed_type(input, dtype)
+    return values.cumprod(axis_of(dim, values.ndim), dtype=values.dtype)
+
+
+@operation(_cumprod_numpy, method=True)
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Of concrete tensors only: TensorRT has no running product."""
+    raise UnsupportedError(
+        "TensorRT has running sums, and no running products", found=f"cumprod of {format_shape(tensor(input).shape)}",
+        remedy="for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
+    )
+
+

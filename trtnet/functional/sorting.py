@@ -1,0 +1,217 @@
+"""The largest and smallest elements and where they are. Names, signatures and defaults as torch's.
+
+TensorRT finds at most 3840 elements in order, so `sort` of a longer dimension raises.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import SizeLike
+from ..errors import ArgumentError, UnsupportedError
+from ..graph import emit
+from ..layers.reduction import TopK
+from ..tensor import Array, Tensor
+from . import arithmetic
+from .casting import converted
+from .dispatch import axis_of, operation, tensor
+from .reduction import amax, amin
+from .shape import reshaped, size_of, transposed
+
+__all__ = ["aminmax", "argmax", "argmin", "argsort", "max", "min", "msort", "sort", "topk"]
+
+
+class Sorted(NamedTuple):
+    """Values in order, and where they were (int64)."""
+
+    values: Any
+    indices: Any
+
+
+class Extremum(tuple):
+    """The largest or smallest values along one dimension and their indices (int64), as torch's named tuple.
+
+    The layers are recorded when they are asked for: `x.max(1).values` is one reduction.
+    """
+
+    __slots__ = ()
+    _fields = ("values", "indices")
+    _state: dict[int, dict[str, Any]] = {}
+
+    def __new__(cls, values: Any = None, indices: Any = None) -> Extremum:
+        return super().__new__(cls, (values, indices))
+
+
+def _top(x: Tensor, op: str, k: SizeLike, axis: int) -> tuple[Tensor, Tensor]:
+    """Values and int64 indices of a top-k layer, which wants two dimensions and one of the last four."""
+    before, rank = x, x.ndim
+    if rank == 1:
+        x, axis = reshaped(x, (1, *x.shape)), 1
+    moved = axis < x.ndim - 4
+    order = (*(a for a in range(x.ndim) if a != axis), axis)
+    if moved:
+        x = transposed(x, order)
+    if x.dtype is dtypes.bool_:
+        x = converted(x, dtypes.int32)
+    values, indices = emit(TopK((x,), op, k, (x.ndim - 1 if moved else axis,)))
+    made = []
+    for result, dtype in ((values, before.dtype), (indices, dtypes.int64)):
+        if moved:
+            result = transposed(result, tuple(int(i) for i in np.argsort(order)))
+        if rank == 1:
+            result = reshaped(result, tuple(result.shape[1:]))
+        made.append(converted(result, dtype))
+    return made[0], made[1]
+
+
+def _without(x: Tensor, axis: int, keepdim: bool) -> Tensor:
+    return x if keepdim else reshaped(x, (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+# --- topk, sort -------------------------------------------------------------------------------------------------------
+
+
+def _order(array: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    if not descending:
+        return np.argsort(array, axis, kind="stable")
+    # equal elements keep their order
+    reverse = np.flip(np.argsort(np.flip(array, axis), axis, kind="stable"), axis)
+    return array.shape[axis] - 1 - reverse
+
+
+def _topk_numpy(input: np.ndarray, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    axis = axis_of(dim, input.ndim)
+    if not 0 <= int(k) <= input.shape[axis]:
+        raise ArgumentError("topk: k is out of range", expected=f"0 to {input.shape[axis]}", found=k)
+    order = np.take(_order(input, axis, largest), np.arange(int(k)), axis)
+    return Sorted(np.take_along_axis(input, order, axis), order)
+
+
+@operation(_topk_numpy, method=True)
+def topk(input: Tensor, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+    """The k largest (or smallest) elements along `dim` in order, and their indices (int64); k may be a Dim.
+
+    Which of several equal elements come first is TensorRT's choice.
+    """
+    x = tensor(input)
+    return Sorted(*_top(x, "MAX" if largest else "MIN", size_of(k), axis_of(dim, x.ndim)))
+
+
+def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    if not input.ndim:
+        return Sorted(input, np.zeros((), np.int64))
+    axis = axis_of(dim, input.ndim)
+    order = _order(input, axis, descending)
+    return Sorted(np.take_along_axis(input, order, axis), order)
+
+
+@operation(_sort_numpy, method=True)
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Sorted:
+    """The elements in order along `dim`, and where they were (int64): a top-k layer over the whole dimension.
+
+    Raises UnsupportedError for more than 3840 elements, and for `stable`: TensorRT's order of equal elements is its own.
+    """
+    if stable:
+        raise UnsupportedError("TensorRT's order of equal elements is its own", found="stable=True", remedy="leave stable out")
+    x = tensor(input)
+    axis = axis_of(dim, x.ndim)
+    return Sorted(*_top(x, "MAX" if descending else "MIN", x.shape[axis], axis))
+
+
+def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """The indices that sort the elements along `dim`."""
+    return sort(input, dim, descending, stable).indices
+
+
+Tensor.argsort = argsort  # type: ignore[attr-defined]
+
+
+def msort(input: Any) -> Any:
+    """The values sorted along the first dimension."""
+    return sort(input, 0).values
+
+
+# --- one extremum -----------------------------------------------------------------------------------------------------
+
+
+def _arg_numpy(find: Any) -> Any:
+    def compute(input: np.ndarray, dim: int | None = None, keepdim: bool = False) -> Any:
+        if dim is None:
+            found = np.asarray(find(input))
+            return found.reshape((1,) * input.ndim) if keepdim else found
+        axis = axis_of(dim, input.ndim)
+        found = np.asarray(find(input, axis) if input.ndim else 0)
+        return np.expand_dims(found, axis) if keepdim and input.ndim else found
+
+    return compute
+
+
+def _arg(x: Tensor, op: str, dim: int | None, keepdim: bool) -> Tensor:
+    if dim is None:
+        rank = x.ndim
+        found = _top(reshaped(x, (x.shape.numel(),)), op, 1, 0)[1]
+        return reshaped(found, (1,) * rank if keepdim else ())
+    axis = axis_of(dim, x.ndim)
+    return _without(_top(x, op, 1, axis)[1], axis, keepdim)
+
+
+@operation(_arg_numpy(np.argmax), method=True)
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest element is (int64), along `dim` or in the flattened tensor."""
+    return _arg(tensor(input), "MAX", dim, keepdim)
+
+
+@operation(_arg_numpy(np.argmin), method=True)
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest element is (int64), along `dim` or in the flattened tensor."""
+    return _arg(tensor(input), "MIN", dim, keepdim)
+
+
+class _Recorded(Extremum):
+    """An Extremum whose layers are recorded when they are read."""
+
+    def __new__(cls, x: Tensor, op: str, axis: int, keepdim: bool) -> _Recorded:
+        made = super().__new__(cls)
+        made.__dict__.update(x=x, op=op, axis=axis, keepdim=keepdim)
+        return made
+
+    @property
+    def values(self) -> Tensor:
+        own = self.__dict__
+        if "found_values" not in own:
+            reduce = amax if self.op == "MAX" else amin
+            own["found_values"] = reduce(self.x, self.axis, self.keepdim)
+        return own["found_values"]
+
+    @property
+    def indices(self) -> Tensor:
+        self._both()
+        return self.__dict__["found_indices"]
+
+    def _both(self) -> None:
+        own = self.__dict__
+        if "found_indices" not in own:
+            values, indices = _top(self.x, self.op, 1, self.axis)
+            own["found_indices"] = _without(indices, self.axis, self.keepdim)
+            if "found_values" not in own:
+                own["found_values"] = _without(values, self.axis, self.keepdim)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self._both()
+        return iter((self.values, self.indices))
+
+    def __getitem__(self, index: Any) -> Any:
+        if index in (0, -2):
+            return self.values
+        return self.indices if index in (1, -1) else tuple(self)[index]
+
+    def __repr__(self) -> str:
+        return f"{'max' if self.op == 'MAX' else 'min'}(values={self.values!r}, indices={self.indices!r})"
+
+
+_ = (namedtuple, Array, arithmetic)
