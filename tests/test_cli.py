@@ -68,11 +68,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def call(*arguments):
-    """Exit code, and what was printed to stdout and stderr, on one line each where the terminal is narrow."""
+    """Exit code, and what was printed to stdout and stderr, without colours."""
     result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+    plain = (re.sub(r"\x1b\[[\d;]*m", "", text) for text in (result.stdout, result.stderr))
+    return result.exit_code, *plain
 
 
 def fails(*arguments):

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,8 +96,18 @@ def test_a_missing_package_is_named(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(trtnet.TrtnetError, match="the demo needs scikit-learn") as caught:
-        run_demo(Console(file=io.StringIO()), None)
+        run_demo(Console(file=io.StringIO()), Path("digits.png"))
     assert caught.value.remedy == "pip install 'trtnet[demo]'"
+
+
+def test_the_picture_is_a_png(tmp_path):
+    from trtnet.demo import run_demo
+
+    with pytest.raises(trtnet.TrtnetError, match="the picture is a PNG"):
+        run_demo(Console(file=io.StringIO()), Path("digits.gif"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(trtnet.TrtnetError, match="could not be written"):
+        drawing.save_picture(tmp_path / "file" / "digits.png", "", "", [])
 
 
 def test_without_tensorrt_rtx_plans_are_left_out(monkeypatch):

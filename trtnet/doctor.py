@@ -178,7 +178,8 @@ def _execute() -> Ability:
     if found is not None:
         return Ability(f"{name}, by {found}", True)
     if capability is None:
-        remedy = "needs an NVIDIA GPU and its driver; until then trtnet.build runs networks in PyTorch"
+        reason = "no NVIDIA GPU, or no driver for it"
+        remedy = "on a machine that has one: pip install 'trtnet[tensorrt]'; here trtnet.build runs networks in PyTorch"
     else:
         remedy = "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RTX cards)"
     return Ability(name, False, reason or "", remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from . import dims, dtypes
 from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .layers.base import Layer, Operand
-from .location import _PREFIX, PACKAGE, Location, here
+from .location import Location, here
 from .tensor import Array, Parameter, Tensor, as_array, current_recorder
 from .weights.recipes import Leaf, Literal, Weight
 
@@ -82,6 +81,7 @@ class Recorder:
         self.inputs: dict[str, Tensor] = {}
         self.equalities: list[Equality] = []
         self.path = ""
+        self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[int, Any], Tensor] = {}
@@ -98,14 +98,7 @@ class Recorder:
         origin = self._origin
         if origin is None:
             layer.path = path = self.path
-            # inlined location.here(): this runs once for every layer
-            frame: Any = sys._getframe(1)
-            while frame is not None:
-                module = frame.f_globals.get("__name__", "")
-                if not module.startswith(_PREFIX) and module != PACKAGE:
-                    layer.location = Location(frame.f_code, frame.f_lasti)
-                    break
-                frame = frame.f_back
+            layer.location = self.where or here()
             stem = f"{path}/{layer.kind}" if path else layer.kind
         else:
             layer.path, layer.location = origin.path, origin.location
@@ -135,10 +128,9 @@ class Recorder:
 
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
-        if isinstance(value, Parameter):
-            leaf = self.leaves.get(id(value))
-            if leaf is not None:
-                return leaf
+        leaf = self.leaves.get(id(value))
+        if leaf is not None:
+            return leaf
         return Literal(as_array(value).copy())  # the user may go on writing to it
 
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:

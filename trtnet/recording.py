@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,24 +49,24 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
     trainable: set[str] = set()
     buffers: set[str] = set()
     if isinstance(module, Module):
-        for path, child in module.named_modules():
+        leaves, keep = recorder.leaves, recorder.keep
+        for path, child in module.named_modules(remove_duplicate=False):
             recorder.paths.setdefault(id(child), path)
-            recorder.keep.append(child)  # ids are taken again once their object is gone
-        for name, parameter in itertools.chain(
-            module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-        ):
-            leaf = recorder.leaves.get(id(parameter))
-            if leaf is None:
-                leaf = Leaf(
-                    name, tuple(parameter.shape), parameter.dtype, parameter.value, parameter.persistent
-                )
-                recorder.leaves[id(parameter)] = leaf
-                recorder.keep.append(parameter)
-            parameters[name] = leaf
-            if isinstance(parameter, Buffer):
-                buffers.add(name)
-            elif parameter.requires_grad:
-                trainable.add(name)
+            keep.append(child)  # ids are taken again once their object is gone
+            for key, parameter in (*child._parameters.items(), *child._buffers.items()):
+                if parameter is None:
+                    continue
+                name = f"{path}.{key}" if path else key
+                leaf = leaves.get(id(parameter))
+                if leaf is None:
+                    leaf = Leaf(name, tuple(parameter.shape), parameter.dtype, parameter.value, parameter.persistent)
+                    leaves[id(parameter)] = leaf
+                    keep.append(parameter)
+                parameters[name] = leaf
+                if isinstance(parameter, Buffer):
+                    buffers.add(name)
+                elif parameter.requires_grad:
+                    trainable.add(name)
     arguments = _arguments(recorder, forward, inputs)
     with recorder:
         result = module(**arguments)

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
 from ..graph import Graph
-from ..recording import record
 from ..location import PACKAGE, Location
 from ..nn.module import Module
+from ..recording import record
 
 EXAMPLE = "models/lenet.py:LeNet"
 

@@ -37,6 +37,10 @@ class Answer(NamedTuple):
         return self.guess == self.label
 
 
+def named(digit: int) -> str:
+    return f"{'an' if digit == 8 else 'a'} {digit}"
+
+
 def crop(image: np.ndarray) -> np.ndarray:
     """The 20×20 box around a digit."""
     corner = []
@@ -75,8 +79,10 @@ def draw_answer(answer: Answer, colours: bool) -> RenderableType:
         body.append(f"{bar}{percent}".ljust(BAR + 5), style)
         body.append("\n")
     body.rstrip()
-    verdict = "right" if answer.right else f"wrong: it is a {answer.label}"
-    title = Text(f"a {answer.guess}, at {float(answer.prob.max()):.1%}: {verdict}", "green" if answer.right else "red")
+    verdict = "right" if answer.right else f"wrong: it is {named(answer.label)}"
+    title = Text(
+        f"{named(answer.guess)}, at {float(answer.prob.max()):.1%}: {verdict}", "green" if answer.right else "red"
+    )
     return Group(title, body, Text())
 
 
@@ -121,8 +127,8 @@ def save_picture(path: Path, title: str, subtitle: str, answers: Iterable[Answer
             draw.rectangle(
                 (left + 28 * SCALE + 24, y + 3, left + 28 * SCALE + 24 + round(float(prob) * 90), y + 10), colour
             )
-        verdict = f"a {answer.guess}, at {float(answer.prob.max()):.1%}" + (
-            "" if answer.right else f": it is a {answer.label}"
+        verdict = f"{named(answer.guess)}, at {float(answer.prob.max()):.1%}" + (
+            "" if answer.right else f": it is {named(answer.label)}"
         )
         draw.text((left, top + 28 * SCALE + 6), verdict, RIGHT if answer.right else WRONG, _font(16))
     data = io.BytesIO()

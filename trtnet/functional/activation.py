@@ -83,7 +83,7 @@ def sigmoid(input: Any) -> Tensor:
     return emit(Activation((tensor(input),), "SIGMOID"))
 
 
-@operation(_numpy(np.tanh), method=True)
+@operation(_numpy(lambda x: np.tanh(x)), method=True)
 def tanh(input: Any) -> Tensor:
     """The hyperbolic tangent."""
     return emit(Activation((tensor(input),), "TANH"))

@@ -233,14 +233,14 @@ def rsqrt(input: Any) -> Tensor:
     return apply_unary("RECIP", sqrt(input))
 
 
-@operation(np.square, method=True)
+@operation(quiet(lambda input: np.square(input.astype(np.int64) if input.dtype == bool else input)), method=True)
 def square(input: Any) -> Tensor:
     """input * input."""
     x = tensor(input)
     return mul(x, x)
 
 
-@operation(binary(np.power), method=True)
+@operation(binary(lambda a, b: np.power(a, b).astype(a.dtype)), method=True)
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast. 1, 2, 3, 4, 0.5, -0.5, -1 and -2 become products, roots and reciprocals."""
     power = number(exponent)

@@ -141,12 +141,11 @@ def _transpose(
         )
     )
     if any(beyond):
-        from .math import add
-        from .shape import pad
+        from .. import functional as F
 
-        y = pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
+        y = F.pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
         if shift is not None:
-            y = add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
+            y = F.add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
     return _finish(y, spatial, alone)
 
 

@@ -124,10 +124,12 @@ def tensor(value: Any) -> Tensor:
 
 def operand(value: Any) -> Tensor | Weight | None:
     """What a layer that takes weights or tensors is given: weights for parameters and arrays."""
+    if isinstance(value, Array):
+        return recorder().weight(value)
     if value is None or type(value) is Tensor or isinstance(value, Weight):
         return value
-    if isinstance(value, (Array, np.ndarray)):
-        return recorder().weight(value if isinstance(value, Array) else Array(value))
+    if isinstance(value, np.ndarray):
+        return recorder().weight(Array(value))
     raise ArgumentTypeError("these are no weights", expected="a parameter, an array or a tensor", found=repr(value))
 
 
@@ -213,9 +215,12 @@ def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
+_INT = frozenset((int,))
+
+
 def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
     """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
-    if type(value) is tuple and len(value) == count and {int}.issuperset(map(type, value)):
+    if type(value) is tuple and len(value) == count and _INT.issuperset(map(type, value)):
         return value
     if isinstance(value, (list, tuple)):
         values = list(value) * count if len(value) == 1 else list(value)

@@ -42,7 +42,14 @@ def _declare(name: str, op: str, numpy: Callable[..., Any], text: str, alias: st
 
 
 abs = _declare("abs", "ABS", np.abs, "|input|.", "absolute")
-sign = _declare("sign", "SIGN", np.sign, "-1, 0 or 1.", "sgn")
+
+
+def _sign_numpy(input: np.ndarray) -> np.ndarray:
+    above, below = ((input > 0).astype(np.int8), (input < 0).astype(np.int8))  # of NaN 0, as in torch
+    return (above - below).astype(input.dtype)
+
+
+sign = _declare("sign", "SIGN", quiet(_sign_numpy), "-1, 0 or 1.", "sgn")
 exp = _declare("exp", "EXP", unary(np.exp), "e to the power of the input.")
 log = _declare("log", "LOG", unary(np.log), "The natural logarithm; NaN of negative numbers.")
 sin = _declare("sin", "SIN", unary(np.sin), "The sine.")
@@ -112,7 +119,7 @@ def round(input: Any, *, decimals: int = 0) -> Tensor:
 @operation(unary(np.exp2), method=True)
 def exp2(input: Any) -> Tensor:
     """2 to the power of the input."""
-    return exp(mul(input, _math.log(2)))
+    return arithmetic.pow(2.0, input)
 
 
 @operation(unary(np.expm1), method=True)

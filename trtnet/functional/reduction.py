@@ -246,16 +246,18 @@ def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tens
     axes = axes_of(dim, x.ndim)
     middle = reduced(x, "AVG", axes, True) if axes else x
     squares = arithmetic.square(arithmetic.sub(x, middle))
-    average = reduced(squares, "AVG", axes, keepdim) if axes else squares
     count = product(x.shape[a] for a in axes)
+    if isinstance(count, int) and x.dtype is not dtypes.float16:
+        return arithmetic.div(reduced(squares, "SUM", axes, keepdim), float(max(count - correction, 0))), middle
+    average = reduced(squares, "AVG", axes, keepdim)  # a sum could overflow float16
     if correction == 0:
         return average, middle
     if isinstance(count, int):
         return arithmetic.mul(average, count / (count - correction) if count > correction else math.nan), middle
     if not isinstance(correction, int):
         raise ArgumentError("the correction over a dynamic dimension is a whole number", found=correction)
-    size, less = size_tensor(count, x.dtype), size_tensor(count - correction, x.dtype)
-    return arithmetic.mul(average, arithmetic.div(size, less)), middle
+    ratio = arithmetic.div(size_tensor(count, dtypes.float32), size_tensor(count - correction, dtypes.float32))
+    return arithmetic.mul(average, converted(ratio, x.dtype)), middle
 
 
 # --- norms ------------------------------------------------------------------------------------------------------------

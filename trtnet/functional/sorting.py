@@ -5,7 +5,6 @@ TensorRT finds at most 3840 elements in order, so `sort` of a longer dimension r
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,10 +15,10 @@ from ..dims import SizeLike
 from ..errors import ArgumentError, UnsupportedError
 from ..graph import emit
 from ..layers.reduction import TopK
-from ..tensor import Array, Tensor
+from ..tensor import Tensor
 from . import arithmetic
 from .casting import converted
-from .dispatch import axis_of, operation, tensor
+from .dispatch import axes_of, axis_of, operation, tensor
 from .reduction import amax, amin
 from .shape import reshaped, size_of, transposed
 
@@ -33,18 +32,56 @@ class Sorted(NamedTuple):
     indices: Any
 
 
-class Extremum(tuple):
-    """The largest or smallest values along one dimension and their indices (int64), as torch's named tuple.
+class Extremum(NamedTuple):
+    """The largest or smallest values along one dimension, and where they are (int64)."""
 
-    The layers are recorded when they are asked for: `x.max(1).values` is one reduction.
+    values: Any
+    indices: Any
+
+
+class RecordedExtremum(tuple[Any, Any]):
+    """An Extremum of a recorded tensor: layers are recorded when their results are asked for.
+
+    `x.max(1).values` and `x.max(1)[0]` are one reduction; indices, and both by unpacking, are one top-k layer.
     """
 
-    __slots__ = ()
     _fields = ("values", "indices")
-    _state: dict[int, dict[str, Any]] = {}
 
-    def __new__(cls, values: Any = None, indices: Any = None) -> Extremum:
-        return super().__new__(cls, (values, indices))
+    def __new__(cls, x: Tensor, op: str, axis: int, keepdim: bool) -> RecordedExtremum:
+        made = super().__new__(cls, (None, None))  # type: ignore[arg-type]
+        made._of = (x, op, axis, keepdim)
+        made._found = [None, None]
+        return made
+
+    _of: tuple[Tensor, str, int, bool]
+    _found: list[Any]
+
+    @property
+    def values(self) -> Tensor:
+        if self._found[0] is None:
+            x, op, axis, keepdim = self._of
+            self._found[0] = (amax if op == "MAX" else amin)(x, axis, keepdim)
+        return self._found[0]
+
+    @property
+    def indices(self) -> Tensor:
+        if self._found[1] is None:
+            x, op, axis, keepdim = self._of
+            values, indices = (_without(t, axis, keepdim) for t in _top(x, op, 1, axis))
+            self._found = [values if self._found[0] is None else self._found[0], indices]
+        return self._found[1]
+
+    def __iter__(self) -> Iterator[Any]:
+        indices = self.indices
+        return iter((self.values, indices))
+
+    def __getitem__(self, index: Any) -> Any:
+        if index in (0, -2):
+            return self.values
+        return self.indices if index in (1, -1) else tuple(self)[index]
+
+    def __repr__(self) -> str:
+        return f"Extremum({self._of[1]} of {self._of[0]!r} along {self._of[2]})"
 
 
 def _top(x: Tensor, op: str, k: SizeLike, axis: int) -> tuple[Tensor, Tensor]:
@@ -172,46 +209,60 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _arg(tensor(input), "MIN", dim, keepdim)
 
 
-class _Recorded(Extremum):
-    """An Extremum whose layers are recorded when they are read."""
-
-    def __new__(cls, x: Tensor, op: str, axis: int, keepdim: bool) -> _Recorded:
-        made = super().__new__(cls)
-        made.__dict__.update(x=x, op=op, axis=axis, keepdim=keepdim)
-        return made
-
-    @property
-    def values(self) -> Tensor:
-        own = self.__dict__
-        if "found_values" not in own:
-            reduce = amax if self.op == "MAX" else amin
-            own["found_values"] = reduce(self.x, self.axis, self.keepdim)
-        return own["found_values"]
-
-    @property
-    def indices(self) -> Tensor:
-        self._both()
-        return self.__dict__["found_indices"]
-
-    def _both(self) -> None:
-        own = self.__dict__
-        if "found_indices" not in own:
-            values, indices = _top(self.x, self.op, 1, self.axis)
-            own["found_indices"] = _without(indices, self.axis, self.keepdim)
-            if "found_values" not in own:
-                own["found_values"] = _without(values, self.axis, self.keepdim)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        self._both()
-        return iter((self.values, self.indices))
-
-    def __getitem__(self, index: Any) -> Any:
-        if index in (0, -2):
-            return self.values
-        return self.indices if index in (1, -1) else tuple(self)[index]
-
-    def __repr__(self) -> str:
-        return f"{'max' if self.op == 'MAX' else 'min'}(values={self.values!r}, indices={self.indices!r})"
+def _max_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+    return Extremum(_amax(input, dim, keepdim), _arg_numpy(np.argmax)(input, dim, keepdim))
 
 
-_ = (namedtuple, Array, arithmetic)
+def _min_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+    return Extremum(_amin(input, dim, keepdim), _arg_numpy(np.argmin)(input, dim, keepdim))
+
+
+def _amax(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+    return input.max(axes_of(dim, input.ndim), keepdims=keepdim)
+
+
+def _amin(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+    return input.min(axes_of(dim, input.ndim), keepdims=keepdim)
+
+
+@operation(_max_numpy)
+def _max_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
+    return RecordedExtremum(tensor(input), "MAX", axis_of(dim, input.ndim), keepdim)
+
+
+@operation(_min_numpy)
+def _min_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
+    return RecordedExtremum(tensor(input), "MIN", axis_of(dim, input.ndim), keepdim)
+
+
+def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise."""
+    if other is not None or isinstance(dim, Tensor):
+        return arithmetic.maximum(input, dim if other is None else other)
+    return amax(input) if dim is None else _max_along(input, dim, keepdim)
+
+
+def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise."""
+    if other is not None or isinstance(dim, Tensor):
+        return arithmetic.minimum(input, dim if other is None else other)
+    return amin(input) if dim is None else _min_along(input, dim, keepdim)
+
+
+Tensor.max, Tensor.min = max, min  # type: ignore[attr-defined]
+
+
+class Range(NamedTuple):
+    """The smallest and the largest values."""
+
+    min: Any
+    max: Any
+
+
+def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Range:
+    """The smallest and the largest elements along `dim`, or of all."""
+    given = () if dim is None else dim
+    return Range(amin(input, given, keepdim), amax(input, given, keepdim))
+
+
+Tensor.aminmax = aminmax  # type: ignore[attr-defined]

@@ -120,7 +120,7 @@ class Convolution(Layer):
             layer.post_padding = self.post_padding
         elif any(self.pre_padding):
             layer.padding_nd = self.pre_padding
-        if any(d != 1 for d in self.dilation):
+        if max(self.dilation) > 1:
             layer.dilation_nd = self.dilation
         if self.num_groups != 1:
             layer.num_groups = self.num_groups
@@ -189,10 +189,14 @@ class Deconvolution(Convolution):
         x, kernel, bias = inputs
         assert isinstance(x, Tensor)
         if x.dtype is dtypes.bfloat16:
-            operands = [
-                recipes.cast(o, dtypes.float32) if isinstance(o, Weight) else o and emit(Cast((o,), dtypes.float32)) for o in inputs
-            ]
-            return emit(Cast((emit(self._with(tuple(operands), self.kernel_size, self.dilation)),), x.dtype))
+
+            def wide(operand: Operand) -> Operand:
+                if isinstance(operand, Weight):
+                    return recipes.cast(operand, dtypes.float32)
+                return None if operand is None else emit(Cast((operand,), dtypes.float32))
+
+            y = emit(self._with((wide(x), wide(kernel), wide(bias)), self.kernel_size, self.dilation))
+            return emit(Cast((y,), x.dtype))
         if not isinstance(kernel, Weight):
             raise UnsupportedError(
                 "a deconvolution with strides and dilation needs fixed weights", found=self.describe(),

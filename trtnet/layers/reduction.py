@@ -128,7 +128,7 @@ class TopK(Layer):
             # the first of several equal ones, as torch's argmax
             values, indices = (x.max if largest else x.min)(axis, keepdim=True)
         elif k == x.shape[axis]:
-            values, indices = x.sort(axis, descending=largest, stable=True)
+            values, indices = x.sort(dim=axis, descending=largest, stable=True)
         else:
             values, indices = x.topk(k, axis, largest)
         return values, indices.to(run.torch.int32)

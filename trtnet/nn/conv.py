@@ -81,7 +81,7 @@ class _Convolution(Module):
         """The input padded where torch pads by another mode, and the padding that is left to do."""
         if self.padding_mode == "zeros":
             return input, self.padding
-        from ..functional.shape import pad
+        from ..functional import pad
 
         if self.padding == "same":
             total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError
+from ..location import here
 from ..tensor import Array, Buffer, Parameter, current_recorder
 from ..weights.recipes import Leaf
 
@@ -31,8 +32,14 @@ class Module:
     _buffers: dict[str, Buffer | None]
     _modules: dict[str, Module | None]
 
+    _is_own = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._is_own = cls.__module__.startswith("trtnet.")
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if cls.__module__.startswith("trtnet."):
+        if cls._is_own:
             try:
                 _signature(cls).bind(None, *args, **kwargs)
             except TypeError as error:
@@ -66,11 +73,15 @@ class Module:
                 expected="to be called inside trtnet.record",
                 remedy="graph = trtnet.record(module, x=Input(shape)); engine = trtnet.reference(graph); engine(x=array)",
             )
-        outer = recorder.path
+        outer, where = recorder.path, recorder.where
         path = recorder.paths.get(id(self))
         if path is None:  # a module that the recorded one does not own
             path = f"{outer}.{type(self).__name__}" if outer else type(self).__name__
         recorder.path = path
+        if not self._is_own:
+            recorder.where = None
+        elif where is None:
+            recorder.where = here()
         try:
             return self.forward(*args, **kwargs)
         except TrtnetError as error:
@@ -78,7 +89,7 @@ class Module:
                 error.module = f"{path} ({type(self).__name__})" if path else type(self).__name__
             raise
         finally:
-            recorder.path = outer
+            recorder.path, recorder.where = outer, where
 
     # --- attributes
 

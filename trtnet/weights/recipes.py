@@ -7,6 +7,7 @@ the evaluators agree to the last bit or nearly so.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -106,7 +107,10 @@ class Literal(Weight):
         return iter(())
 
     def __repr__(self) -> str:
-        return repr(self.array.item()) if self.array.size == 1 else f"array{self.shape}"
+        if self.array.size == 1:
+            return repr(self.array.item())
+        # names of recipes, by which engines know their weights, must tell arrays apart
+        return f"array{'x'.join(map(str, self.shape))}-{hashlib.sha256(self.array.tobytes()).hexdigest()[:12]}"
 
 
 class Recipe(Weight):
@@ -115,7 +119,7 @@ class Recipe(Weight):
     __slots__ = ("arguments", "attributes", "operation")
 
     def __init__(
-        self, operation: str, arguments: tuple[Weight, ...], shape: tuple[int, ...], dtype: dtype, **attributes: Any
+        self, operation: str, arguments: tuple[Weight, ...], shape: tuple[int, ...], dtype: dtype, /, **attributes: Any
     ) -> None:
         assert operation in OPERATIONS
         self.operation = operation
