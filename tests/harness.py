@@ -90,6 +90,7 @@ def compile_network(lowering: Lowering, target: str = TARGET) -> bytes:
         assert config.add_optimization_profile(profile) >= 0
     lowering.network.error_recorder = builder().error_recorder = lowering.errors.native
     plan = builder().build_serialized_network(lowering.network, config)
+    builder().error_recorder = None  # networks would inherit it
     assert plan is not None, f"TensorRT refused to build: {lowering.errors.text()}"
     return bytes(plan)
 

@@ -118,7 +118,7 @@ def test_without_tensorrt_rtx_plans_are_left_out(monkeypatch):
 
     monkeypatch.setattr(provider, "load", missing)
     text = io.StringIO()
-    demo._compile(Console(file=text, width=100), None)
+    demo._compile(Console(file=text, width=100, color_system=None, highlight=False), None)
     assert "pip install 'trtnet[rtx]'" in text.getvalue()
 
 

@@ -6,23 +6,24 @@ import fnmatch
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import shutil
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import dims, dtypes, provider as providers
 from .engine import Engine
-from .errors import ArgumentError, BuildError, ProviderError, WeightsError
+from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError, WeightsNotFoundError
 from .graph import Graph
 from .lowering import Lowering, lower
 from .provider import ProgressMonitor, Provider
 from .weights.loading import warn_nonfinite
-from .weights.recipes import VERSION
+from .weights.recipes import VERSION, Weight
 
 Refit = bool | str | Iterable[str]
 Progress = bool | Callable[[str, int, int], None]
@@ -38,6 +39,7 @@ class Plan:
         seconds: how long the build took.
         stripped: whether it holds no refittable weights, so that a refit must come first.
         manifest: what `save` writes beside it.
+        weights: the parameters that its weights come from, as they were when it was built; nothing is copied.
     """
 
     data: bytes
@@ -47,6 +49,7 @@ class Plan:
     stripped: bool
     manifest: Mapping[str, Any]
     graph: Graph
+    weights: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __bytes__(self) -> bytes:
         return self.data
@@ -57,22 +60,46 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where it is stripped.
 
-        Each file is replaced at once or not at all, the manifest last; it holds the SHA-256 of the others.
+        The files are written beside their places first, and then renamed, the manifest last; it holds the SHA-256 of the
+        others. When anything fails the old files are back.
+
+        Raises:
+            ArgumentError: another suffix. WeightsNotFoundError: no such folder. WeightsError: the disk refuses.
         """
         path = Path(path)
         if path.suffix != ".engine":
             raise ArgumentError(
                 "a plan's file name ends in .engine", expected=f"{path.stem}.{self.manifest['precision']}.engine", found=str(path)
             )
+        if not path.parent.is_dir():
+            raise WeightsNotFoundError(
+                f"the folder {path.parent} does not exist", expected="an existing folder", found=str(path.parent),
+                remedy="create it first: path.parent.mkdir(parents=True)",
+            )
         manifest = dict(self.manifest)
-        if self.stripped:
+
+        def write_weights(at: Path) -> None:
             from .weights.files import write
 
-            weights = path.with_name(path.name + ".safetensors")
-            write(weights, self.graph.state_dict())
-            manifest["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-        _replace(path, self.data)
-        _replace(path.with_name(path.name + ".json"), json.dumps(manifest, indent=1).encode())
+            write(at, self.weights)
+            digest = hashlib.sha256()
+            with at.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            manifest["weights_sha256"] = digest.hexdigest()
+
+        files: dict[Path, Callable[[Path], Any]] = {}
+        if self.stripped:
+            files[path.with_name(path.name + ".safetensors")] = write_weights
+        files[path] = lambda at: at.write_bytes(self.data)
+        files[path.with_name(path.name + ".json")] = lambda at: at.write_bytes(json.dumps(manifest, indent=1).encode())
+        try:
+            _replace_together(files)
+        except OSError as error:
+            raise WeightsError(
+                f"{path} could not be written", found=str(error),
+                remedy="make room, or check the folder's permissions; an old plan of this name is unchanged",
+            ) from error
         return path
 
     def __repr__(self) -> str:
@@ -80,17 +107,32 @@ class Plan:
         return f"Plan({len(self.data):,} bytes, {targets}, {self.provider}, {self.seconds:.1f} s)"
 
 
-def _replace(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def _replace_together(files: Mapping[Path, Callable[[Path], Any]]) -> None:
+    """Write files by their functions, all or none: beside their places first, then renamed in this order."""
+    token = secrets.token_hex(8)
+    new = {path: path.with_name(f".{token}.new.{path.name}") for path in files}
+    old = {path: path.with_name(f".{token}.old.{path.name}") for path in files}
+    replaced: list[Path] = []
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, write in files.items():
+            write(new[path])
+            with new[path].open("rb+") as file:
+                os.fsync(file.fileno())
+        for path in files:
+            if path.exists():
+                shutil.copy2(path, old[path])
+            replaced.append(path)
+            os.replace(new[path], path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for path in replaced:
+            if old[path].exists():
+                os.replace(old[path], path)
+            elif not new[path].exists():
+                path.unlink(missing_ok=True)
         raise
+    finally:
+        for path in (*new.values(), *old.values()):
+            path.unlink(missing_ok=True)
 
 
 def build_plan(
@@ -122,11 +164,14 @@ def build_plan(
         ArgumentError, ProviderError: unknown targets, several with `refit`, TensorRT-RTX not installed.
     """
     found = providers.load(provider)
+    if targets is not None and not isinstance(targets, Iterable):
+        raise ArgumentTypeError("targets are names", expected='"sm86" or a list of such', found=repr(targets))
     targets = (targets,) if isinstance(targets, str) else tuple(targets or ())
     unknown = [t for t in targets if t not in found.targets]
     if unknown:
         raise ArgumentError(
-            f"{found} cannot compile for these targets", expected=", ".join(found.targets) or "no targets", found=", ".join(unknown),
+            f"{found} cannot compile for these targets", expected=", ".join(found.targets) or "no targets",
+            found=", ".join(map(str, unknown)),
             remedy='targets are compute capabilities: "sm86" for 8.6 (RTX 30), "sm89" for 8.9 (RTX 40), "sm120" for 12.0 (RTX 50)',
         )
     left_out = refittable_names(graph, refit)
@@ -139,7 +184,8 @@ def build_plan(
         graph, found, left_out=left_out, targets=targets, workspace=workspace,
         optimization_level=optimization_level, tf32=tf32, progress=progress,
     )
-    return Plan(data, targets, str(found), seconds, bool(left_out), _manifest(graph, lowering, data, targets), graph)
+    weights = {leaf.name: leaf.value.read() for weight in _engine_weights(lowering).values() for leaf in weight.leaves()}
+    return Plan(data, targets, str(found), seconds, bool(left_out), _manifest(graph, lowering, data, targets), graph, weights)
 
 
 def build(
@@ -165,7 +211,6 @@ def build(
     from .reference import ReferenceEngine
 
     names = refittable_names(graph, refit)
-    warn_nonfinite(graph.state_dict())
     found: Provider | None
     if provider is None and device is not None and str(device).startswith("cpu"):
         provider = "reference"
@@ -183,6 +228,7 @@ def build(
         if found is None:
             warnings.warn(f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2)
     if found is None:
+        _warn_nonfinite(graph)
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"))
     else:
         from .runtime import TensorRTEngine
@@ -201,7 +247,12 @@ def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
     if isinstance(refit, bool):
         return frozenset(graph.parameters) if refit else frozenset()
     chosen: set[str] = set()
-    for pattern in [refit] if isinstance(refit, str) else refit:
+    patterns = [refit] if isinstance(refit, str) else list(refit) if isinstance(refit, Iterable) else [refit]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise ArgumentTypeError(
+                "refit is no pattern", expected="False, True, or patterns over state_dict keys", found=repr(pattern)
+            )
         found = fnmatch.filter(graph.parameters, pattern)
         if not found:
             raise WeightsError(
@@ -209,7 +260,8 @@ def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
                 found=pattern,
             )
         chosen.update(found)
-    return frozenset(chosen)
+    leaves = {graph.parameters[name] for name in chosen}  # tied parameters by all their names
+    return frozenset(name for name, leaf in graph.parameters.items() if leaf in leaves)
 
 
 # --- one build --------------------------------------------------------------------------------------------------------
@@ -238,11 +290,15 @@ def _compile(
             "there is no such optimization level", expected="0 to 5", found=repr(optimization_level),
             remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
         )
-    warn_nonfinite({h.name: h.value.read() for h in graph.parameters.values() if h.value.array is not None})
+    _warn_nonfinite(graph)
     started = time.perf_counter()
-    builder = provider.trt.Builder(provider.logger)
+    builder = provider.builder()
     network = provider.create_network(builder)
+    network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
     lowering = lower(graph, network, left_out)
+    # shapes and layers are reported to the network's recorder, everything later to the builder's
+    network.error_recorder = builder.error_recorder = lowering.errors.native
+    lowering.check_outputs()
     config = builder.create_builder_config()
     provider.configure(config, workspace=workspace, optimization_level=optimization_level, tf32=tf32)
     provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
@@ -255,8 +311,6 @@ def _compile(
         config.set_flag(provider.enum("BuilderFlag", "REFIT"))
     if graph.dims:
         _add_profile(graph, builder, config)
-    # shapes and layers are reported to the network's recorder, everything later to the builder's
-    network.error_recorder = builder.error_recorder = lowering.errors.native
     plan = _in_thread(provider, builder, network, config, progress)
     if plan is None:
         error = lowering.explain("TensorRT refused to build this network")
@@ -264,6 +318,11 @@ def _compile(
             _recover(provider)
         raise error
     return bytes(plan), lowering, time.perf_counter() - started
+
+
+def _warn_nonfinite(graph: Graph) -> None:
+    leaves = {leaf.name: leaf for leaf in graph.parameters.values() if leaf.value.array is not None}
+    warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
 
 
 def _is_whole(value: Any) -> bool:
@@ -300,13 +359,13 @@ def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, prog
                 failure.append(error)
 
         thread = threading.Thread(target=work, name="trtnet-build", daemon=True)
-        thread.start()
         try:
+            thread.start()
             while thread.is_alive():
                 thread.join(0.2)
         except KeyboardInterrupt:
             monitor.cancelled = True
-            if listens:
+            if listens and thread.ident is not None:
                 thread.join()
             raise
     if monitor.failure is not None:
@@ -358,7 +417,7 @@ def _recover(provider: Provider) -> None:
     from .recording import record
 
     tiny = record(lambda x: relu(x), x=Input((1,)))
-    builder = provider.trt.Builder(provider.logger)
+    builder = provider.builder()
     network = provider.create_network(builder)
     held = lower(tiny, network), np.zeros(1)
     builder.build_serialized_network(network, builder.create_builder_config())
@@ -376,8 +435,12 @@ def precision(graph: Graph) -> str:
     return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
 
 
+def _engine_weights(lowering: Lowering) -> dict[str, Weight]:
+    return {h.name: h.weight for h in lowering.ledger} | lowering.placeholders
+
+
 def _manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[str]) -> dict[str, Any]:
-    weights = {h.name: h.weight for h in lowering.ledger} | lowering.placeholders
+    weights = _engine_weights(lowering)
     return {
         "format": 1,
         "module": graph.title,

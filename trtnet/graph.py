@@ -92,7 +92,8 @@ class Recorder:
     def emit(self, layer: Layer) -> Any:
         """Record a layer and return its output, or a tuple of its outputs."""
         for operand in layer.inputs:
-            if type(operand) is Tensor and operand.recorder is not self:
+            # what a layer is composed of goes with the tensors of the graph that it is in
+            if type(operand) is Tensor and operand.recorder is not self and self._origin is None:
                 raise foreign_tensor(operand)
         outputs = layer.infer()
         origin = self._origin
@@ -326,21 +327,23 @@ class Graph:
         if all(layer.supported(provider) for layer in self.layers):
             return self
         new = Recorder()
-        replaced: dict[Tensor, Tensor] = {}
-        for name, tensor in self.inputs.items():
-            new.inputs[name] = replaced[tensor] = Tensor(tensor.shape, tensor.dtype, new, name=name)
+        replaced: dict[Any, Tensor] = {}
         with new:
             for layer in self.layers:
+                if layer.name not in new._names and layer.supported(provider) and replaced.keys().isdisjoint(layer.inputs):
+                    new.layers.append(layer)
+                    new._names[layer.name] = 1
+                    continue
                 new._origin = layer
-                operands = tuple(replaced[o] if type(o) is Tensor else o for o in layer.inputs)
+                operands = tuple([replaced.get(o, o) for o in layer.inputs])
                 result = _again(new, layer, operands, provider)
                 for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
                     replaced[old] = tensor
-        outputs = {name: replaced[t] for name, t in self.outputs.items()}
+        outputs = {name: replaced.get(t, t) for name, t in self.outputs.items()}
         for name, tensor in outputs.items():
             tensor.name = name
         return Graph(
-            new.layers, new.inputs, outputs, self.form,
+            new.layers, self.inputs, outputs, self.form,
             self.parameters, self.trainable, self.buffers, self.equalities, self.title,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from types import CodeType
+from types import CodeType, FrameType
 
 PACKAGE = __name__.partition(".")[0]
 _PREFIX = PACKAGE + "."
@@ -65,10 +65,10 @@ class Location:
 
 def here() -> Location | None:
     """The innermost frame outside trtnet, or None if there is none."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if not name.startswith(_PREFIX) and name != PACKAGE:
             return Location(frame.f_code, frame.f_lasti)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from . import dims, provider as providers
 from .dims import Dim, SizeLike
-from .errors import BuildError, ProviderError, TrtnetError
+from .errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from .graph import Graph
 from .layers.base import Layer, Operand
 from .provider import ErrorRecorder, Provider
@@ -62,7 +63,7 @@ class Lowering:
         assert self._layer is not None
         holding = self.ledger.hold(operand, self.provider.stored(operand.dtype), self._layer.name)
         if holding.given is None:
-            holding.given = self.provider.weights_at(holding.address, holding.array.size, holding.dtype)
+            holding.given = self.provider.weights(holding.array, holding.dtype, holding.address)
         return holding.given
 
     def _is_left_out(self, weight: Weight) -> bool:
@@ -118,16 +119,18 @@ class Lowering:
                     return self._helper(self.network.add_slice(shape, (axis,), (1,), (1,))).get_output(0)
         for name, tensor in self.graph.inputs.items():
             for axis, size in enumerate(tensor.shape):
-                solved = dims.solve(size, 0) if isinstance(size, Dim) else None
+                solved = dims.solve(size, size.min) if isinstance(size, Dim) else None
                 if solved is not None and solved[0] == symbol.name:
-                    # size = factor * symbol + offset
+                    # size = factor * (symbol / unit) + offset
+                    unit = symbol.multiple_of
                     offset = dims.evaluate(size, {symbol.name: 0})
-                    factor = dims.evaluate(size, {symbol.name: 1}) - offset
+                    factor = dims.evaluate(size, {symbol.name: unit}) - offset
                     element = self._helper(
                         self.network.add_slice(self._input_shape(name), (axis,), (1,), (1,))
                     ).get_output(0)
                     less = self._operation("SUB")(element, self.size_tensor(offset))
-                    return self._operation("FLOOR_DIV")(less, self.size_tensor(factor))
+                    units = self._operation("FLOOR_DIV")(less, self.size_tensor(factor))
+                    return units if unit == 1 else self._operation("PROD")(units, self.size_tensor(unit))
         raise ProviderError(
             f"{symbol} cannot be worked out from the inputs' shapes",
             expected=f"an input dimension that is {symbol}, or a multiple of it and a constant",
@@ -155,6 +158,7 @@ class Lowering:
 
     def run(self) -> Lowering:
         network, provider = self.network, self.provider
+        crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         for name, tensor in self.graph.inputs.items():
             shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
             added = network.add_input(name, provider.data_type(tensor.dtype), shape)
@@ -167,10 +171,22 @@ class Lowering:
         tensors = self._tensors
         for layer in self.graph.layers:
             self._layer = layer
-            added = layer.add_to(self)
+            try:
+                added = layer.add_to(self)
+            except TrtnetError as error:
+                error.module, error.where = error.module or layer.path or None, layer.location or error.where
+                raise
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise self.explain(f"TensorRT's bindings refused this {layer.kind} layer: {error}", layer) from error
             if added is None or self.errors.errors:
-                raise self._refused(f"TensorRT refused this {layer.kind} layer")
+                raise self.explain(layer=layer)
             added.name = layer.name
+            if crowded and added.name != layer.name:
+                raise ArgumentError(
+                    f"the network has a layer named {layer.name!r} already", expected="a network without layers of these names",
+                    found=f"{network.num_layers - 1} layers", module=layer.path or None, where=layer.location,
+                    remedy="lower each graph onto a network of its own",
+                )
             outputs = layer.outputs
             for tensor in outputs:
                 tensors[tensor] = added.get_output(tensor.index)
@@ -208,29 +224,78 @@ class Lowering:
 
     # --- errors
 
-    def _refused(self, problem: str) -> TrtnetError:
-        layer = self._layer
-        return self.explain(problem, layer)
+    def check_outputs(self) -> None:
+        """Raises BuildError where TensorRT infers another shape or type of an output than was recorded."""
+        for name, tensor in self.graph.outputs.items():
+            native = self._tensors[tensor]
+            shape = _shape_of(native)
+            if shape is None:
+                raise self.explain(f"TensorRT cannot infer the shape of the output {name!r}" if self._misfit() is None else "")
+            if not _may_be(shape, tensor) or native.dtype != self.provider.data_type(tensor.dtype):
+                error = self.explain(f"TensorRT infers another shape or type of the output {name!r}")
+                error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
+                error.found = f"{dims.format_shape(shape)} {native.dtype}"
+                raise error
 
-    def explain(self, problem: str, layer: Layer | None = None) -> BuildError:
-        """One exception with TensorRT's own text, and the module path and source line of the layer that it names."""
+    def _refused(self, problem: str) -> TrtnetError:
+        return self.explain(problem, self._layer)
+
+    def explain(self, problem: str = "", layer: Layer | None = None) -> BuildError:
+        """One exception with TensorRT's own text, and the module path and source line of the layer at fault.
+
+        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers otherwise; else
+        `layer`.
+        """
         text = self.errors.text()
+        found = {id(fault) for fault in (self.layer_named_in(text), self._misfit()) if fault is not None}
+        layer = next((one for one in self.graph.layers if id(one) in found), layer)
+        details = text or "(TensorRT gave no reason)"
         if layer is None:
-            layer = self.layer_named_in(text)
-        if layer is None:
-            return BuildError(problem, details=text or "(TensorRT gave no reason)")
+            return BuildError(problem, details=details, remedy="graph.summary() shows the layers; TensorRT's reason is quoted above")
         operands = ", ".join(
             "none" if o is None else f"{dims.format_shape(o.shape)} {o.dtype}" for o in layer.inputs
         )
         return BuildError(
-            problem, details=text or "(TensorRT gave no reason)", module=layer.path or None, where=layer.location,
-            found=f"{layer.name}: {layer!r} of {operands}",
+            problem or f"TensorRT refused this {layer.kind} layer", details=details, module=layer.path or None, where=layer.location,
+            expected="a layer that TensorRT takes", found=f"{layer.name}: {layer!r} of {operands}",
+            remedy="change this layer's arguments or operands as TensorRT's reason, quoted above, asks",
         )
 
     def layer_named_in(self, text: str) -> Layer | None:
         """The layer whose name TensorRT's message quotes; the longest name where several occur."""
-        found = [layer for layer in self.graph.layers if layer.name in text]
+        found = [
+            layer
+            for layer in self.graph.layers
+            if layer.name in text and re.search(rf"(?<![\w./]){re.escape(layer.name)}(?=[:'\"\])}}]|\.\.|\s*$)", text)
+        ]
         return max(found, key=lambda layer: len(layer.name), default=None)
+
+    def _misfit(self) -> Layer | None:
+        """The first layer whose output TensorRT gives no shape, or another one."""
+        for layer in self.graph.layers:
+            for tensor in layer.outputs:
+                native = self._tensors.get(tensor)
+                if native is None:
+                    return None
+                shape = _shape_of(native)
+                if shape is None or not _may_be(shape, tensor):
+                    return layer
+        return None
+
+
+def _shape_of(native: Any) -> tuple[int, ...] | None:
+    """The shape that TensorRT infers, -1 for what it does not know; None where it can infer none."""
+    try:
+        return tuple(native.shape)
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
+    """Whether a shape of TensorRT's may be the recorded one."""
+    return len(shape) == len(tensor.shape) and all(
+        a == b or a < 0 or not isinstance(b, int) for a, b in zip(shape, tensor.shape)
+    )
 
 
 _alive: dict[int, list[Any]] = {}

@@ -41,6 +41,7 @@ class Provider:
         self.version: str = module.__version__
         self.logger = _logger(module)
         self._data_types: dict[Dtype, Any] = {}
+        self._first_builder: Any = None
 
     def __repr__(self) -> str:
         return f"{self.name} {self.version}"
@@ -92,13 +93,23 @@ class Provider:
 
     # --- weights
 
-    def weights(self, array: np.ndarray, dtype: Dtype) -> Any:
-        """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive."""
-        return self.weights_at(array.ctypes.data, array.size, dtype)
+    def weights(self, array: np.ndarray, dtype: Dtype, address: int | None = None) -> Any:
+        """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive.
 
-    def weights_at(self, address: int, count: int, dtype: Dtype) -> Any:
-        """Weights by their address: the bindings know no bfloat16, float8 and int4 arrays, and are slower with arrays."""
-        return self.trt.Weights(self.data_type(dtype), address, count)
+        By address where the bindings allow it (9.1 on): they know no bfloat16, float8 and int4 arrays, and are slower
+        with arrays.
+        """
+        if self._by_address:
+            return self.trt.Weights(self.data_type(dtype), array.ctypes.data if address is None else address, array.size)
+        return self.trt.Weights(array)
+
+    @functools.cached_property
+    def _by_address(self) -> bool:
+        try:
+            self.trt.Weights(self.data_type(dtypes.float32), 0, 0)
+        except TypeError:
+            return False
+        return True
 
     def no_weights(self, dtype: Dtype) -> Any:
         """Empty weights: no bias, or a kernel that is a tensor."""
@@ -109,6 +120,12 @@ class Provider:
         return self.trt.Weights(self.data_type(dtype), 0, count)
 
     # --- networks
+
+    def builder(self) -> Any:
+        """A new Builder. The first one stays: TensorRT 8.6 unloads its kernels with the last (10 s to load them again)."""
+        if self._first_builder is None:
+            self._first_builder = self.trt.Builder(self.logger)
+        return self.trt.Builder(self.logger)
 
     def create_network(self, builder: Any) -> Any:
         """An empty network: explicit batch, strongly typed where there is such a thing."""
@@ -270,40 +287,44 @@ class ErrorRecorder:
 
     def __init__(self, trt: Any) -> None:
         self.errors: list[str] = []
-        lock = threading.Lock()
-        errors = self.errors
-
-        class Native(trt.IErrorRecorder):  # type: ignore[misc]
-            def __init__(self) -> None:
-                trt.IErrorRecorder.__init__(self)
-
-            def num_errors(self) -> int:
-                return len(errors)
-
-            def get_error_code(self, index: int) -> Any:
-                return trt.ErrorCodeTRT.UNSPECIFIED_ERROR
-
-            def get_error_desc(self, index: int) -> str:
-                return errors[index]
-
-            def has_overflowed(self) -> bool:
-                return False
-
-            def clear(self) -> None:
-                with lock:
-                    errors.clear()
-
-            def report_error(self, code: Any, description: str) -> bool:
-                # without a GPU every error is followed by one about CUDA itself
-                if "catchCudaError" not in description:
-                    with lock:
-                        errors.append(description)
-                return False
-
-        self.native = Native()
+        self.native = _native_recorder(trt)(self.errors)
 
     def text(self) -> str:
         return "\n".join(dict.fromkeys(self.errors))
+
+
+@functools.cache
+def _native_recorder(trt: Any) -> Any:
+    class Native(trt.IErrorRecorder):  # type: ignore[misc, name-defined]
+        def __init__(self, errors: list[str]) -> None:
+            trt.IErrorRecorder.__init__(self)
+            self.errors = errors
+            self.lock = threading.Lock()
+
+        def num_errors(self) -> int:
+            return len(self.errors)
+
+        def get_error_code(self, index: int) -> Any:
+            return trt.ErrorCodeTRT.UNSPECIFIED_ERROR
+
+        def get_error_desc(self, index: int) -> str:
+            return self.errors[index]
+
+        def has_overflowed(self) -> bool:
+            return False
+
+        def clear(self) -> None:
+            with self.lock:
+                self.errors.clear()
+
+        def report_error(self, code: Any, description: str) -> bool:
+            # without a GPU every error is followed by one about CUDA itself
+            if "catchCudaError" not in description:
+                with self.lock:
+                    self.errors.append(description)
+            return False
+
+    return Native
 
 
 def _logger(trt: Any) -> Any:

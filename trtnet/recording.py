@@ -38,7 +38,7 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
             "a class was given in place of a module", expected="a trtnet.nn.Module", found=f"the class {module.__name__}",
             remedy=f"make one first: record({module.__name__}(...), ...)",
         )
-    if any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
+    if not isinstance(module, Module) and any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
         raise ArgumentTypeError(
             "a module of torch.nn cannot be recorded", expected="a trtnet.nn.Module", found=type(module).__name__,
             remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",

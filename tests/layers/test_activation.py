@@ -48,7 +48,10 @@ def test_activation_equals_its_formula(kind: str, data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 4), max_size=4)))
     x = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, 3, shape).astype(np.float32)
     check_against_torch(
-        lambda x: emit(Activation((x,), kind, alpha, beta)), lambda x: FORMULAS[kind](x, alpha, beta), {"x": x}, compile=False
+        lambda x: emit(Activation((x,), kind, alpha, beta)),
+        lambda x: FORMULAS[kind](x, alpha, beta),
+        {"x": x},
+        compile=False,
     )
 
 
@@ -92,7 +95,9 @@ def test_gelu_is_composed_before_tensorrt_10(kind: str) -> None:
     composed = graph.for_provider(Older())
     assert len(composed.layers) > 4
     assert not any(getattr(layer, "type", "").startswith("GELU") for layer in composed.layers)
-    found, expected = (trtnet.reference(g, dtype="float64", raw=True)(x=x.astype(np.float64)) for g in (composed, graph))
+    found, expected = (
+        trtnet.reference(g, dtype="float64", raw=True)(x=x.astype(np.float64)) for g in (composed, graph)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
     lower_and_compare(composed)
 

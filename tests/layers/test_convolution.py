@@ -18,7 +18,10 @@ TORCH = {
     False: {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d},
     True: {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d},
 }
-OURS = {False: {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}, True: {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}}
+OURS = {
+    False: {1: F.conv1d, 2: F.conv2d, 3: F.conv3d},
+    True: {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d},
+}
 
 
 def array(generator: np.random.Generator, *shape: int) -> np.ndarray:
@@ -47,9 +50,7 @@ def configurations(draw, transposed):
     extents = [d * (k - 1) + 1 for d, k in zip(tuple_of(config["dilation"], spatial), config["kernel"], strict=True)]
     pads = tuple_of(config["padding"], spatial)
     if transposed:
-        config["sizes"] = [
-            draw(st.integers(1, 4)) + max(0, 2 * p + 1 - e) for e, p in zip(extents, pads, strict=True)
-        ]
+        config["sizes"] = [draw(st.integers(1, 4)) + max(0, 2 * p + 1 - e) for e, p in zip(extents, pads, strict=True)]
         strides, dilations = tuple_of(config["stride"], spatial), tuple_of(config["dilation"], spatial)
         config["output_padding"] = tuple(
             draw(st.integers(0, max(s, d) - 1)) for s, d in zip(strides, dilations, strict=True)
@@ -79,7 +80,8 @@ def check(config, transposed, compile=False):
         check_against_torch(
             lambda x, weight, bias=None: ours(x, weight, bias, *arguments),
             lambda x, weight, bias=None: theirs(x, weight, bias, *arguments),
-            inputs, compile=compile,
+            inputs,
+            compile=compile,
         )
         return
     weights = [None if w is None else torch.from_numpy(w).double() for w in (weight, bias)]
@@ -106,10 +108,50 @@ def test_deconvolution(config):
 
 
 CASES = [
-    dict(spatial=1, into=4, out=6, groups=2, kernel=(3,), stride=2, padding=1, dilation=2, sizes=[12]),
-    dict(spatial=2, into=4, out=6, groups=2, kernel=(3, 2), stride=(2, 1), padding=(0, 1), dilation=(1, 2), sizes=[9, 8]),
-    dict(spatial=3, into=2, out=4, groups=1, kernel=(3, 2, 1), stride=1, padding=1, dilation=1, sizes=[4, 5, 6]),
-    dict(spatial=2, into=4, out=4, groups=4, kernel=(3, 3), stride=1, padding=1, dilation=1, sizes=[7, 7]),
+    {
+        "spatial": 1,
+        "into": 4,
+        "out": 6,
+        "groups": 2,
+        "kernel": (3,),
+        "stride": 2,
+        "padding": 1,
+        "dilation": 2,
+        "sizes": [12],
+    },
+    {
+        "spatial": 2,
+        "into": 4,
+        "out": 6,
+        "groups": 2,
+        "kernel": (3, 2),
+        "stride": (2, 1),
+        "padding": (0, 1),
+        "dilation": (1, 2),
+        "sizes": [9, 8],
+    },
+    {
+        "spatial": 3,
+        "into": 2,
+        "out": 4,
+        "groups": 1,
+        "kernel": (3, 2, 1),
+        "stride": 1,
+        "padding": 1,
+        "dilation": 1,
+        "sizes": [4, 5, 6],
+    },
+    {
+        "spatial": 2,
+        "into": 4,
+        "out": 4,
+        "groups": 4,
+        "kernel": (3, 3),
+        "stride": 1,
+        "padding": 1,
+        "dilation": 1,
+        "sizes": [7, 7],
+    },
 ]
 
 
@@ -122,11 +164,56 @@ def test_convolution_compiles(case, weights):
 @pytest.mark.parametrize(
     "case",
     [
-        dict(spatial=1, stride=3, dilation=1, padding=1, output_padding=(2,), groups=1, kernel=(4,), sizes=[6]),
-        dict(spatial=2, stride=2, dilation=1, padding=1, output_padding=(1, 0), groups=2, kernel=(3, 3), sizes=[5, 6]),
-        dict(spatial=2, stride=2, dilation=2, padding=0, output_padding=(1, 1), groups=2, kernel=(3, 2), sizes=[5, 6]),
-        dict(spatial=2, stride=1, dilation=2, padding=1, output_padding=(0, 0), groups=1, kernel=(3, 2), sizes=[5, 6]),
-        dict(spatial=3, stride=2, dilation=1, padding=1, output_padding=(1, 1, 0), groups=1, kernel=(3, 3, 3), sizes=[3, 3, 3]),
+        {
+            "spatial": 1,
+            "stride": 3,
+            "dilation": 1,
+            "padding": 1,
+            "output_padding": (2,),
+            "groups": 1,
+            "kernel": (4,),
+            "sizes": [6],
+        },
+        {
+            "spatial": 2,
+            "stride": 2,
+            "dilation": 1,
+            "padding": 1,
+            "output_padding": (1, 0),
+            "groups": 2,
+            "kernel": (3, 3),
+            "sizes": [5, 6],
+        },
+        {
+            "spatial": 2,
+            "stride": 2,
+            "dilation": 2,
+            "padding": 0,
+            "output_padding": (1, 1),
+            "groups": 2,
+            "kernel": (3, 2),
+            "sizes": [5, 6],
+        },
+        {
+            "spatial": 2,
+            "stride": 1,
+            "dilation": 2,
+            "padding": 1,
+            "output_padding": (0, 0),
+            "groups": 1,
+            "kernel": (3, 2),
+            "sizes": [5, 6],
+        },
+        {
+            "spatial": 3,
+            "stride": 2,
+            "dilation": 1,
+            "padding": 1,
+            "output_padding": (1, 1, 0),
+            "groups": 1,
+            "kernel": (3, 3, 3),
+            "sizes": [3, 3, 3],
+        },
     ],
 )
 def test_deconvolution_compiles(case):
@@ -150,11 +237,16 @@ def test_dynamic_sizes():
     generator = np.random.default_rng(0)
     x, weight = array(generator, 2, 3, 12, 10), array(generator, 4, 3, 3, 3)
     graph = check_against_torch(
-        lambda x: F.conv_transpose2d(F.conv2d(x, trtnet.Array(weight), stride=2, padding=1), trtnet.Array(weight), stride=2),
-        lambda x: torch.conv_transpose2d(
-            torch.conv2d(x, torch.from_numpy(weight).double(), stride=2, padding=1), torch.from_numpy(weight).double(), stride=2
+        lambda x: F.conv_transpose2d(
+            F.conv2d(x, trtnet.Array(weight), stride=2, padding=1), trtnet.Array(weight), stride=2
         ),
-        {"x": x}, shapes={"x": (batch, 3, height, 10)},
+        lambda x: torch.conv_transpose2d(
+            torch.conv2d(x, torch.from_numpy(weight).double(), stride=2, padding=1),
+            torch.from_numpy(weight).double(),
+            stride=2,
+        ),
+        {"x": x},
+        shapes={"x": (batch, 3, height, 10)},
     )
     assert str(graph.outputs["output"].shape[2]) == "height + 1"
 
@@ -165,7 +257,9 @@ def test_half_types(dtype, name):
     generator = np.random.default_rng(0)
     to = dtypes.get(dtype).numpy
     x, weight, bias = (array(generator, *shape).astype(to) for shape in ((1, 4, 6, 6), (4, 4, 3, 3), (4,)))
-    graph = trtnet.record(lambda x: getattr(F, name)(x, trtnet.Array(weight), trtnet.Array(bias), 2, 1), x=Input(x.shape, dtype))
+    graph = trtnet.record(
+        lambda x: getattr(F, name)(x, trtnet.Array(weight), trtnet.Array(bias), 2, 1), x=Input(x.shape, dtype)
+    )
     lower_and_compare(graph)
     found = trtnet.reference(graph)(x=x)
     wanted = getattr(torch, name)(*(torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias)), 2, 1).numpy()
@@ -180,7 +274,9 @@ def test_asymmetric_padding():
     def layer(kind):
         def function(x):
             kernel = F.conv2d.__globals__["operand"](trtnet.Array(weight if kind is Convolution else weight[:3, :4]))
-            return emit(kind((x, kernel, None), kernel.shape[kind is Deconvolution], (3, 3), (2, 1), (1, 0), (2, 1), (1, 1), 1))
+            return emit(
+                kind((x, kernel, None), kernel.shape[kind is Deconvolution], (3, 3), (2, 1), (1, 0), (2, 1), (1, 1), 1)
+            )
 
         return function
 

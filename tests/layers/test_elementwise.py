@@ -18,7 +18,14 @@ from trtnet.layers.elementwise import BINARY, COMPARISONS, LOGICAL, UNARY, Eleme
 FLOATS = ("float32", "float16", "bfloat16")
 INTEGERS = ("int8", "int32", "int64")
 BATCH = Dim("batch", min=1, opt=2, max=5)
-RANGES = {"ACOSH": (1.1, 4), "ASIN": (-0.9, 0.9), "ACOS": (-0.9, 0.9), "ATANH": (-0.9, 0.9), "LOG": (0.1, 4), "SQRT": (0.1, 4)}
+RANGES = {
+    "ACOSH": (1.1, 4),
+    "ASIN": (-0.9, 0.9),
+    "ACOS": (-0.9, 0.9),
+    "ATANH": (-0.9, 0.9),
+    "LOG": (0.1, 4),
+    "SQRT": (0.1, 4),
+}
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, 1.5, -2.5], np.float32)
 
 
@@ -40,9 +47,7 @@ def values(dtype: str, shape: tuple[int, ...], seed: int, low: float = -3, high:
     return generator.uniform(low, high, shape).astype(np.float32).astype(to.numpy)
 
 
-@pytest.mark.parametrize(
-    ("kind", "table"), [("UnaryOperation", UNARY), ("ElementWiseOperation", BINARY)]
-)
+@pytest.mark.parametrize(("kind", "table"), [("UnaryOperation", UNARY), ("ElementWiseOperation", BINARY)])
 def test_every_operation_of_tensorrt_is_there(kind: str, table: dict) -> None:
     assert set(getattr(needs_rtx().trt, kind).__members__) == set(table)
 
@@ -106,7 +111,8 @@ def test_elementwise_equals_torch(op: str, data: st.DataObject) -> None:
 
     def expected(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         names = {
-            "SUM": torch.add, "PROD": torch.mul, "MAX": torch.maximum, "MIN": torch.minimum, "SUB": torch.sub, "POW": torch.pow,
+            "SUM": torch.add, "PROD": torch.mul, "MAX": torch.maximum, "MIN": torch.minimum,
+            "SUB": torch.sub, "POW": torch.pow,
             "AND": torch.logical_and, "OR": torch.logical_or, "XOR": torch.logical_xor,
             "EQUAL": torch.eq, "GREATER": torch.gt, "LESS": torch.lt, "FLOOR_DIV": torch.floor_divide,
         }  # fmt: skip
@@ -187,7 +193,9 @@ def test_dtypes_that_tensorrt_refuses() -> None:
     bools = {"a": Input((2,), "bool"), "b": Input((2,), "bool")}
     refused(DtypeError, lambda a, b: ElementWise((a, b), "SUM"), "SUM does not take bool", **bools)
     bytes_ = {"a": Input((2,), "uint8"), "b": Input((2,), "uint8")}
-    assert "trtnet.int32" in refused(DtypeError, lambda a, b: ElementWise((a, b), "LESS"), "does not take uint8", **bytes_)
+    assert "trtnet.int32" in refused(
+        DtypeError, lambda a, b: ElementWise((a, b), "LESS"), "does not take uint8", **bytes_
+    )
     bytes_ = {"a": Input((2,), "int8"), "b": Input((2,), "int8")}
     refused(DtypeError, lambda a, b: ElementWise((a, b), "POW"), "POW does not take int8", **bytes_)
     mixed = {"a": Input((2,)), "b": Input((2,), "float16")}

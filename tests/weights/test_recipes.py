@@ -166,7 +166,9 @@ def test_numpy_and_torch_agree(seed, kind):
         assert mine.shape == weight.shape == tuple(other.shape)
         assert mine.dtype == weight.dtype.numpy
         assert other.dtype == weight.dtype.torch
-        np.testing.assert_allclose(mine.astype(np.float32), other.float().numpy(), rtol=2e-7 if mine.dtype == np.float32 else 1e-2)
+        # a last bit of the sizes that were subtracted
+        tolerance = {"rtol": 2e-7, "atol": 3e-7} if mine.dtype == np.float32 else {"rtol": 1e-2}
+        np.testing.assert_allclose(mine.astype(np.float32), other.float().numpy(), **tolerance)
 
 
 def test_double_computes_in_float64():

@@ -31,7 +31,10 @@ def apply_unary(op: str, value: Any) -> Tensor:
 
 def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
     """One ElementWise layer; `logical` is the operation that torch's arithmetic of two bools amounts to."""
-    left, right = pair(name, a, b)
+    if type(a) is Tensor and type(b) is Tensor and a.dtype is b.dtype and len(a.shape) == len(b.shape):
+        left, right = a, b
+    else:
+        left, right = pair(name, a, b)
     if left.dtype is dtypes.bool_:
         if logical is None or _is_number(a) or _is_number(b):
             raise DtypeError(

@@ -21,7 +21,9 @@ def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
     if mask.dtype.name == "bool":
         return F.masked_fill(scores, F.logical_not(mask) if allowed else mask, float("-inf"))
     if not mask.dtype.is_floating_point:
-        raise DtypeError("an attention mask is bool or floating-point", expected=f"bool or {scores.dtype}", found=mask.dtype)
+        raise DtypeError(
+            "an attention mask is bool or floating-point", expected=f"bool or {scores.dtype}", found=mask.dtype
+        )
     return F.add(scores, mask)
 
 
@@ -38,14 +40,20 @@ def causal(rows: Any, columns: Any) -> Any:
 
 @operation()
 def scaled_dot_product_attention(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """softmax(query key^T * scale + mask) value, for (..., L, E), (..., S, E), (..., S, V): (..., L, V).
 
     Args:
-        attn_mask: bool (True takes part) or of the query's dtype (added); broadcast to (..., L, S). A row that is masked
-            entirely gives NaN.
+        attn_mask: bool (True takes part) or of the query's dtype (added); broadcast to (..., L, S). A row that is
+            masked entirely gives NaN.
         dropout_p: must be 0.
         is_causal: each row sees the columns up to its own number.
         scale: 1 / sqrt(E) when left out.
@@ -55,14 +63,17 @@ def scaled_dot_product_attention(
 
     if dropout_p:
         raise UnsupportedError(
-            "attention drops nothing inside a network", expected="dropout_p=0.0", found=f"dropout_p={dropout_p}",
+            "attention drops nothing inside a network",
+            expected="dropout_p=0.0",
+            found=f"dropout_p={dropout_p}",
             remedy="pass dropout_p=self.dropout if self.training else 0.0",
         )
     q, k, v = tensor(query), tensor(key), tensor(value)
     floating("scaled_dot_product_attention", q, k, v)
     if min(len(x.shape) for x in (q, k, v)) < 2:
         raise ShapeError(
-            "attention takes two dimensions or more", expected="(..., length, size)",
+            "attention takes two dimensions or more",
+            expected="(..., length, size)",
             found=", ".join(format_shape(x.shape) for x in (q, k, v)),
         )
     if is_causal and attn_mask is not None:
@@ -72,7 +83,9 @@ def scaled_dot_product_attention(
     if scale is None:
         size = q.shape[-1]
         if not isinstance(size, int):
-            raise ShapeError("the last size of the query must be a number", found=format_shape(q.shape), remedy="give scale=")
+            raise ShapeError(
+                "the last size of the query must be a number", found=format_shape(q.shape), remedy="give scale="
+            )
         scale = 1.0 / math.sqrt(size)
     scores = F.matmul(F.mul(q, scale), F.transpose(k, -1, -2))
     if is_causal:
@@ -88,7 +101,11 @@ def _repeated(x: Tensor, query: Tensor) -> Tensor:
 
     heads, wanted = x.shape[-3], query.shape[-3]
     if not isinstance(heads, int) or not isinstance(wanted, int) or wanted % heads:
-        raise ShapeError("the query's heads must be a multiple of the key's and value's", expected=f"a multiple of {heads}", found=wanted)
+        raise ShapeError(
+            "the query's heads must be a multiple of the key's and value's",
+            expected=f"a multiple of {heads}",
+            found=wanted,
+        )
     if heads == wanted:
         return x
     front, back = x.shape[:-3], x.shape[-2:]

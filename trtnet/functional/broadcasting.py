@@ -190,7 +190,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
             )
         from .picking import index_select
 
-        counts = repeats.numpy()  # type: ignore[attr-defined]
+        counts = repeats.numpy()
         return index_select(x, dim, np.repeat(np.arange(len(counts)), counts))
     times = sizes_of((repeats,))[0]
     unsqueezed, wide, flat = _interleaved(x.shape, dim, times)

@@ -24,7 +24,7 @@ def dtype_of(value: Any) -> Dtype | None:
     """The dtype that an argument of `to` names; None for a device."""
     if isinstance(value, Dtype):
         return value
-    if value is None or isinstance(value, (Device, int)) and not isinstance(value, bool):
+    if value is None or (isinstance(value, (Device, int)) and not isinstance(value, bool)):
         return None
     if isinstance(value, str) and value not in dtypes._BY_NAME:
         if value.partition(":")[0] not in _DEVICES:

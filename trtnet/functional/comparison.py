@@ -20,7 +20,8 @@ from .inplace import install, install_operators
 
 __all__ = [
     "allclose", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "clamp", "clamp_max", "clamp_min", "clip",
-    "eq", "equal", "ge", "greater", "greater_equal", "gt", "isclose", "isfinite", "isinf", "isnan", "isneginf",
+    "eq", "equal", "fmax", "fmin", "ge", "greater", "greater_equal", "gt", "heaviside", "isclose",
+    "isfinite", "isinf", "isnan", "isneginf",
     "isposinf", "le", "less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "lt",
     "masked_fill", "nan_to_num", "ne", "not_equal", "where",
 ]  # fmt: skip
@@ -319,6 +320,32 @@ def clamp_min(input: Any, min: Any) -> Tensor:
 def clamp_max(input: Any, max: Any) -> Tensor:
     """min(input, max)."""
     return minimum(input, max)
+
+
+def _other_than_nan(name: str, input: Any, other: Any, choose: Any) -> Tensor:
+    a, b = pair(name, input, other)
+    if not a.dtype.is_floating_point:
+        return choose(a, b)
+    return where(isnan(a), b, where(isnan(b), a, choose(a, b)))
+
+
+@operation(binary(np.fmax), method=True)
+def fmax(input: Any, other: Any) -> Tensor:
+    """The larger of each pair; beside NaN the number."""
+    return _other_than_nan("fmax", input, other, maximum)
+
+
+@operation(binary(np.fmin), method=True)
+def fmin(input: Any, other: Any) -> Tensor:
+    """The smaller of each pair; beside NaN the number."""
+    return _other_than_nan("fmin", input, other, minimum)
+
+
+@operation(binary(lambda a, b: np.heaviside(a, b).astype(a.dtype)), method=True)
+def heaviside(input: Any, values: Any) -> Tensor:
+    """0 below zero, 1 above, `values` at zero."""
+    x, at_zero = pair("heaviside", input, values)
+    return where(eq(x, 0), at_zero, where(gt(x, 0), scalar(1, x.dtype, len(x.shape)), scalar(0, x.dtype, len(x.shape))))
 
 
 def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> np.ndarray:

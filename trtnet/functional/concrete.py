@@ -85,8 +85,13 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unary(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of floating-point arrays, for arrays of any type."""
-    return quiet(lambda input: function(floats(input)[0]))
+    """A function of floating-point arrays, for arrays of any type; the result has the array's floating-point type."""
+
+    def call(input: Any) -> np.ndarray:
+        (x,) = floats(input)
+        return np.asarray(function(x)).astype(x.dtype, copy=False)
+
+    return quiet(call)
 
 
 def binary(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,7 +29,8 @@ def batched(name: str, input: Any, spatial: int) -> tuple[Tensor, bool]:
         sizes = ", size" * spatial
         raise ShapeError(
             f"{name} takes an input of {spatial + 2} dimensions, or of {spatial + 1} without a batch",
-            expected=f"(batch, channels{sizes})", found=format_shape(x.shape),
+            expected=f"(batch, channels{sizes})",
+            found=format_shape(x.shape),
         )
     return x, False
 
@@ -44,7 +45,8 @@ def narrow(x: Tensor) -> Tensor:
     return reshaped(x, (x.shape[0], x.shape[1], x.shape[3]))
 
 
-def kernel_of(name: str, weight: Any, spatial: int) -> Tensor | Weight:
+def kernel_of(name: str, weight: Any, spatial: int) -> Any:
+    """The kernel as weights or as a tensor of fixed sizes."""
     kernel = operand(weight)
     if kernel is None or len(kernel.shape) != spatial + 2:
         raise ShapeError(
@@ -53,7 +55,9 @@ def kernel_of(name: str, weight: Any, spatial: int) -> Tensor | Weight:
             found="None" if kernel is None else format_shape(kernel.shape),
         )
     if type(kernel) is Tensor and not all(isinstance(size, int) for size in kernel.shape):
-        raise ShapeError(f"the weight of {name} must have fixed sizes", expected="ints", found=format_shape(kernel.shape))
+        raise ShapeError(
+            f"the weight of {name} must have fixed sizes", expected="ints", found=format_shape(kernel.shape)
+        )
     return kernel
 
 
@@ -70,13 +74,17 @@ def _convolve(
     x, alone = batched(name, input, spatial)
     kernel, shift = kernel_of(name, weight, spatial), operand(bias)
     strides, dilations = tuple_of(stride, spatial, "stride"), tuple_of(dilation, spatial, "dilation")
-    size = tuple(kernel.shape[2:])
+    out, size = kernel.shape[0], tuple(kernel.shape[2:])
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise ArgumentError(f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding))
+            raise ArgumentError(
+                f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding)
+            )
         if padding == "same" and any(s != 1 for s in strides):
             raise ArgumentError(
-                "padding='same' is not for strided convolutions", expected="stride 1", found=strides,
+                "padding='same' is not for strided convolutions",
+                expected="stride 1",
+                found=strides,
                 remedy="give the padding as numbers",
             )
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, size, strict=True)]
@@ -92,8 +100,14 @@ def _convolve(
         before, after = (0, *before), (0, *after)
     y = emit(
         Convolution(
-            (x, kernel, shift), num_output_maps=kernel.shape[0], kernel_size=size, stride=strides, pre_padding=before,
-            post_padding=after, dilation=dilations, num_groups=_number(groups),
+            (x, kernel, shift),
+            num_output_maps=out,
+            kernel_size=size,
+            stride=strides,
+            pre_padding=before,
+            post_padding=after,
+            dilation=dilations,
+            num_groups=_number(groups),
         )
     )
     return _finish(y, spatial, alone)
@@ -108,36 +122,55 @@ def _finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
 
 
 def _transpose(
-    spatial: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: Any, dilation: Any
+    spatial: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
 ) -> Tensor:
     name = f"conv_transpose{spatial}d"
     if isinstance(padding, str):
-        raise ArgumentTypeError(f"the padding of {name} is a number", expected="a number or a tuple", found=repr(padding))
+        raise ArgumentTypeError(
+            f"the padding of {name} is a number", expected="a number or a tuple", found=repr(padding)
+        )
     x, alone = batched(name, input, spatial)
     kernel, shift = kernel_of(name, weight, spatial), operand(bias)
     strides, dilations = tuple_of(stride, spatial, "stride"), tuple_of(dilation, spatial, "dilation")
     before, extra = tuple_of(padding, spatial, "padding"), tuple_of(output_padding, spatial, "output_padding")
     if min(before) < 0 or min(extra) < 0:
-        raise ArgumentError(f"the padding of {name} cannot be negative", found=f"padding {padding}, output_padding {output_padding}")
+        raise ArgumentError(
+            f"the padding of {name} cannot be negative", found=f"padding {padding}, output_padding {output_padding}"
+        )
     for more, step, dilate in zip(extra, strides, dilations, strict=True):
         if more >= max(step, dilate):
             raise ArgumentError(
                 "output_padding must be smaller than stride or dilation",
-                expected=f"less than {max(step, dilate)}", found=output_padding,
+                expected=f"less than {max(step, dilate)}",
+                found=output_padding,
             )
-    size = tuple(kernel.shape[2:])
+    out, size = kernel.shape[1], tuple(kernel.shape[2:])
     if spatial == 1:
         x, kernel = widen(x), kernel if isinstance(kernel, Weight) else widen(kernel)
         size, strides, dilations = (1, *size), (1, *strides), (1, *dilations)
         before, extra = (0, *before), (0, *extra)
     after = tuple(b - e for b, e in zip(before, extra, strict=True))
-    maps = kernel.shape[1] * _number(groups)
+    maps = out * _number(groups)
     # TensorRT cuts the padding off the output; what output_padding adds beyond it holds nothing but the bias
     beyond = tuple(max(0, -a) for a in after)
     y = emit(
         Deconvolution(
-            (x, kernel, None if any(beyond) else shift), num_output_maps=maps, kernel_size=size, stride=strides,
-            pre_padding=before, post_padding=tuple(max(0, a) for a in after), dilation=dilations, num_groups=groups,
+            (x, kernel, None if any(beyond) else shift),
+            num_output_maps=maps,
+            kernel_size=size,
+            stride=strides,
+            pre_padding=before,
+            post_padding=tuple(max(0, a) for a in after),
+            dilation=dilations,
+            num_groups=groups,
         )
     )
     if any(beyond):
@@ -149,7 +182,7 @@ def _transpose(
     return _finish(y, spatial, alone)
 
 
-def reshape_weight(weight: Tensor | Weight, shape: tuple[int, ...]) -> Tensor:
+def reshape_weight(weight: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
     """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
     if isinstance(weight, Weight):
         from ..graph import recorder_constant
@@ -159,26 +192,38 @@ def reshape_weight(weight: Tensor | Weight, shape: tuple[int, ...]) -> Tensor:
 
 
 @operation()
-def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv1d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
     """(N, C, L), or (C, L), by a kernel (K, C/groups, k): (N, K, L'). `padding` is a number, "same" or "valid"."""
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 @operation()
-def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
-    """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w). Kernel and bias are weights or tensors of one dtype."""
+def conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
+    """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w), a weight or a tensor of the same dtype."""
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 @operation()
-def conv3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv3d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), by a kernel (K, C/groups, d, h, w)."""
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
 @operation()
 def conv_transpose1d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
     """(N, C, L), or (C, L), by a kernel (C, K/groups, k)."""
@@ -187,7 +232,13 @@ def conv_transpose1d(
 
 @operation()
 def conv_transpose2d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
     """(N, C, H, W), or (C, H, W), by a kernel (C, K/groups, h, w)."""
@@ -196,7 +247,13 @@ def conv_transpose2d(
 
 @operation()
 def conv_transpose3d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), by a kernel (C, K/groups, d, h, w)."""

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..dims import Dim, Size, SizeLike, ceil_divide
+from ..dims import Dim, SizeLike, ceil_divide
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.generation import Fill
-from ..tensor import Array, Tensor, as_array, next_seed
+from ..tensor import Array, Parameter, Tensor, as_array, next_seed
 from ..weights.recipes import Literal
-from .casting import converted
 from .broadcasting import expanded
+from .casting import converted
 from .shape import has_dims, reshaped, size_of, sizes_of
 
 __all__ = [
@@ -78,7 +78,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """
     to = None if dtype is None else dtypes.get(dtype)
     if isinstance(data, Tensor):
-        return data if to is None else data.to(to)  # type: ignore[attr-defined]
+        return data if to is None else data.to(to)
     if _has_recorded(data):
         return _recorded_values(data, to)
     return Array(as_array(data, to))
@@ -136,10 +136,10 @@ def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Any:
     if has_dims(shape, value):
         return filled(shape, value, dtype)
     for size in shape:
-        if size < 0:  # type: ignore[operator]
+        if size < 0:
             raise ShapeError("a size cannot be negative", found=shape)
     with np.errstate(over="ignore"):
-        return Array(np.full(shape, value, dtype.numpy))  # type: ignore[arg-type]
+        return Array(np.full(shape, value, dtype.numpy))
 
 
 def _default(dtype: Any, otherwise: Dtype = dtypes.float32) -> Dtype:
@@ -423,33 +423,45 @@ for _name, _method in (
     setattr(Tensor, _name, _method)
 
 
-def _filling(name: str, make: Any, doc: str) -> None:
+def _filling(name: str, draw: Any, doc: str) -> None:
+    """A method that writes what `draw(generator, shape, ...)` gives: into an array now, into a Parameter at its first read."""
+
     def method(self: Array, *args: Any, **kwargs: Any) -> Array:
-        array = self.writeable()
-        array[...] = make(array, *args, **kwargs)
+        kwargs.pop("generator", None)
+        if isinstance(self, Parameter):
+            self.initialize(lambda generator, shape: np.asarray(draw(generator, shape, *args, **kwargs)))
+        else:
+            array = self.writeable()
+            array[...] = draw(_generator(), array.shape, *args, **kwargs)
         return self
 
     method.__name__, method.__doc__ = name, doc
     setattr(Array, name, method)
 
 
-def _uniform(array: np.ndarray, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> np.ndarray:
-    return _generator().uniform(from_, to, array.shape)
+def _uniform(generator: np.random.Generator, shape: Any, from_: float = 0.0, to: float = 1.0) -> Any:
+    return generator.uniform(from_, to, shape)
 
 
-def _normal(array: np.ndarray, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> np.ndarray:
-    return _generator().normal(mean, std, array.shape)
+def _normal(generator: np.random.Generator, shape: Any, mean: float = 0.0, std: float = 1.0) -> Any:
+    return generator.normal(mean, std, shape)
 
 
-def _copied(array: np.ndarray, src: Any, non_blocking: bool = False) -> Any:
-    source = as_array(src)
+def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
+    """Write another tensor's values, broadcast and converted."""
+    if type(src) is Tensor:
+        raise UnsupportedError(
+            "a recorded tensor cannot be written into a concrete array", found=repr(src), remedy="use the tensor itself"
+        )
+    array, source = self.writeable(), as_array(src)
     if np.broadcast_shapes(source.shape, array.shape) != array.shape:
         raise ShapeError("copy_: the shapes do not fit", expected=array.shape, found=source.shape)
-    return source
+    array[...] = source
+    return self
 
 
-_filling("fill_", lambda array, value: _number(value), "Write one value everywhere.")
-_filling("zero_", lambda array: 0, "Write zeros.")
-_filling("copy_", _copied, "Write another tensor's values, broadcast and converted.")
+Array.copy_ = _copy  # type: ignore[attr-defined]
+_filling("fill_", lambda generator, shape, value: np.full(shape, _number(value)), "Write one value everywhere.")
+_filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")
 _filling("uniform_", _uniform, "Write uniform random numbers, seeded by `trtnet.manual_seed`.")
 _filling("normal_", _normal, "Write normally distributed numbers, seeded by `trtnet.manual_seed`.")

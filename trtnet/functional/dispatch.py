@@ -220,6 +220,8 @@ _INT = frozenset((int,))
 
 def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
     """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
+    if type(value) is int:
+        return (value,) * count
     if type(value) is tuple and len(value) == count and _INT.issuperset(map(type, value)):
         return value
     if isinstance(value, (list, tuple)):

@@ -14,8 +14,10 @@ def _identity(name: str, input: Any, p: float, training: bool) -> Any:
         raise ArgumentError("a dropout probability is between 0 and 1", expected="0 to 1", found=p)
     if training and p > 0:
         raise UnsupportedError(
-            f"{name} cannot drop anything inside a network", expected="training=False", found="training=True",
-            remedy=f"write F.{name}(x, p, training=self.training), which is False while recording; torch's default is True",
+            f"{name} cannot drop anything inside a network",
+            expected="training=False",
+            found="training=True",
+            remedy=f"write F.{name}(x, p, training=self.training), which is False while recording",
         )
     return input
 

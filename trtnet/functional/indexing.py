@@ -16,7 +16,7 @@ from .. import dtypes
 from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph import emit
-from ..layers.base import require_equal
+from ..layers.base import require_at_least, require_equal
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
 from ..tensor import Array, Parameter, Tensor, current_recorder
@@ -163,9 +163,9 @@ def position(index: SizeLike, size: SizeLike, axis: int) -> SizeLike:
         if not 0 <= from_start < size:
             raise ShapeError(problem, expected=f"{-size} to {size - 1}", found=index)
     elif low >= 0:
-        require_equal(minimum(size, from_start + 1), from_start + 1, problem)
+        require_at_least(size, from_start + 1, problem)
     else:
-        require_equal(maximum(from_start, 0), from_start, problem)
+        require_at_least(size, -index, problem)
     return from_start
 
 
@@ -249,7 +249,7 @@ def getitem_numpy(input: np.ndarray, key: Any) -> Any:
     entries = _parse(input.shape, key)
     basic = tuple(
         None if e.kind == "new" else e.start if e.kind == "int"
-        else slice(e.start, e.start + (e.size - 1) * e.step + 1 if e.size else e.start, e.step)  # type: ignore[operator]
+        else slice(e.start, e.start + (e.size - 1) * e.step + 1 if e.size else e.start, e.step)
         for e in entries
     )  # fmt: skip
     result = input[basic]
@@ -316,7 +316,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     rebind(self, _assigned(self, key, value))
 
 
-Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = _setitem  # type: ignore[index]
 
 
 def written_value(x: Tensor, value: Any) -> Tensor:

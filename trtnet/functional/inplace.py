@@ -48,25 +48,42 @@ def rebind(x: Any, new: Tensor, since: int = -1) -> Tensor:
     if made is None or len(made.outputs) != 1:
         new = current.emit(Identity((new,)))  # a value that has a handle of its own already
         made = current.layers[-1]
-    _forbid_aliases(current, x)
-    old = Tensor(x.shape, x.dtype, current, x.layer, x.index, x.name)
     producer = x.layer
+    later = []
+    has_aliases = producer is not None and producer.is_view
     for layer in reversed(current.layers):
         if layer is producer:
             break
-        if any(operand is x for operand in layer.inputs):
-            layer.inputs = tuple(old if operand is x else operand for operand in layer.inputs)
-    if producer is not None:
+        later.append(layer)
+        if layer.is_view and layer.inputs[0] is x:
+            has_aliases = True
+    if has_aliases:
+        _forbid_aliases(current, x)
+    old = Tensor(x.shape, x.dtype, current, producer, x.index, x.name)
+    for layer in later:
+        for operand in layer.inputs:
+            if operand is x:
+                layer.inputs = tuple(old if o is x else o for o in layer.inputs)
+                break
+    if producer is None:
+        current.inputs = {name: old if given is x else given for name, given in current.inputs.items()}
+    else:
         producer.outputs = tuple(old if output is x else output for output in producer.outputs)
-    for name, given in current.inputs.items():
-        if given is x:
-            current.inputs[name] = old
-    for key, constant in current.constants.items():
-        if constant is x or constant is new:
-            current.constants[key] = old if constant is x else x
+    if _takes_no_tensor(producer) or _takes_no_tensor(made):
+        for key, constant in current.constants.items():  # one of them may be a parameter's own tensor
+            if constant is x or constant is new:
+                current.constants[key] = old if constant is x else x
     x.shape, x.dtype, x.layer, x.index, x.name = new.shape, new.dtype, made, new.index, None
     made.outputs = (x,)
     return x
+
+
+def _takes_no_tensor(layer: Layer | None) -> bool:
+    if layer is not None:
+        for operand in layer.inputs:
+            if type(operand) is Tensor:
+                return False
+    return True
 
 
 def _same(x: Tensor, new: Tensor) -> None:
@@ -75,7 +92,7 @@ def _same(x: Tensor, new: Tensor) -> None:
             "a change in place cannot change the dtype", expected=x.dtype, found=new.dtype,
             remedy="write it out of place: a = a + b",
         )
-    if tuple(new.shape) != tuple(x.shape):
+    if new.shape is not x.shape and new.shape != x.shape:
         raise ShapeError(
             "a change in place cannot change the shape",
             expected=format_shape(x.shape), found=format_shape(new.shape),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, SizeLike, ceil_divide, divide_exactly, format_shape
+from ..dims import Dim, SizeLike, divide_exactly, format_shape
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.base import require_equal
@@ -143,7 +144,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
         own = (1,) * at + (vector.shape[0],) + (1,) * (len(vectors) - at - 1)
         made.append(vector.reshape(own).expand(sizes))
     if swap:
-        made = [m.transpose(0, 1) for m in made]
         made[:2] = made[1::-1]
     return tuple(made)
 
@@ -153,25 +153,26 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
 
 def _pieces(x: Any, axis: int, sizes: Sequence[SizeLike]) -> tuple[Any, ...]:
     """Consecutive parts of these sizes, of a recorded tensor or a NumPy array."""
-    made, start = [], 0
+    made: list[Any] = []
+    start: Any = 0
     for size in sizes:
         if isinstance(x, np.ndarray):
-            made.append(x[(slice(None),) * axis + (slice(start, start + size),)])  # type: ignore[operator]
+            made.append(x[(slice(None),) * axis + (slice(start, start + size),)])
         else:
             from .indexing import part
 
             made.append(part(x, axis, start, size))
-        start = start + size  # type: ignore[assignment]
+        start = start + size
     return tuple(made)
 
 
 def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
     if isinstance(given, (list, tuple)):
         sizes = list(sizes_of((tuple(given),)))
-        total: SizeLike = sum(sizes)  # type: ignore[assignment]
+        total: SizeLike = sum(sizes)
         problem = f"split: the sizes {format_shape(sizes)} do not add up to {size}"
         if isinstance(total, int) and isinstance(size, int):
-            if total != size or any(s < 0 for s in sizes):  # type: ignore[operator]
+            if total != size or any(s < 0 for s in sizes):
                 raise ShapeError(problem, expected=size, found=total)
         else:
             require_equal(size, total, problem)
@@ -181,10 +182,10 @@ def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
         raise ArgumentError("split: the size of the parts is at least 1", found=each)
     whole = divide_exactly(size, each)
     if isinstance(whole, int):
-        return [each] * whole
+        return list(itertools.repeat(each, whole))
     if isinstance(size, Dim) or isinstance(each, Dim):
         raise _unknown_parts("split", size)
-    return [each] * (size // each) + [size % each]
+    return [*itertools.repeat(each, size // each), size % each]
 
 
 def _unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
@@ -230,7 +231,7 @@ def _chunk_sizes(size: SizeLike, chunks: int) -> list[SizeLike]:
         if each is None:
             raise _unknown_parts("chunk", size)
         return [each] * chunks
-    each = max(1, ceil_divide(size, int(chunks)))  # type: ignore[assignment, type-var]
+    each = max(1, -(-size // int(chunks)))
     return _split_sizes(size, each) if size else [0] * chunks
 
 
@@ -350,7 +351,7 @@ def _roll_numpy(input: np.ndarray, shifts: Any, dims: Any = None) -> Any:
     if dims is None or (isinstance(dims, (tuple, list)) and not dims):
         return np.roll(input, shifts)
     by = _shifts(input.ndim, shifts, dims)
-    return np.roll(input, tuple(by.values()), tuple(by))  # type: ignore[arg-type]
+    return np.roll(input, tuple(by.values()), tuple(by))
 
 
 @operation(_roll_numpy, method=True)

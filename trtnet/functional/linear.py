@@ -60,7 +60,8 @@ def matmul(input: Any, other: Any) -> Tensor:
     left, right = len(a.shape), len(b.shape)
     if not left or not right:
         raise ShapeError(
-            "matmul takes one dimension or more on both sides", found=f"{format_shape(a.shape)} and {format_shape(b.shape)}",
+            "matmul takes one dimension or more on both sides",
+            found=f"{format_shape(a.shape)} and {format_shape(b.shape)}",
             remedy="multiply by a number with *",
         )
     if left == 1 or right == 1:
@@ -82,7 +83,8 @@ def _of_rank(name: str, *given: tuple[Any, int]) -> list[Tensor]:
         x = tensor(value)
         if len(x.shape) != rank:
             raise ShapeError(
-                f"{name} takes tensors of {' and '.join(str(r) for _, r in given)} dimensions", found=format_shape(x.shape),
+                f"{name} takes tensors of {' and '.join(str(r) for _, r in given)} dimensions",
+                found=format_shape(x.shape),
                 remedy="use matmul, which takes any number of them",
             )
         found.append(x)
@@ -188,26 +190,40 @@ def _plain(equation: str, ranks: list[int]) -> str:
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
-        raise ArgumentError("the einsum has not as many terms as operands", expected=f"{len(ranks)} terms", found=equation)
+        raise ArgumentError(
+            "the einsum has not as many terms as operands", expected=f"{len(ranks)} terms", found=equation
+        )
     for term in [*terms, right]:
         if not all(c.isascii() and c.isalpha() for c in term.replace("...", "", 1)):
             raise ArgumentError("an einsum takes letters, commas, '...' and '->'", found=equation)
-    spread = [rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)]
+    spread = [
+        rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)
+    ]
     for term, rank, more in zip(terms, ranks, spread, strict=True):
         if more < 0 or ("..." not in term and len(term) != rank):
-            raise ShapeError(f"the term {term!r} of the einsum does not fit its operand", expected=f"{len(term)} dimensions", found=rank)
+            raise ShapeError(
+                f"the term {term!r} of the einsum does not fit its operand",
+                expected=f"{len(term)} dimensions",
+                found=rank,
+            )
         letters = term.replace("...", "")
         if len(set(letters)) != len(letters):
             raise UnsupportedError(
-                "TensorRT's einsum takes no diagonals", expected="each index once in a term", found=f"{term!r} in {equation}",
+                "TensorRT's einsum takes no diagonals",
+                expected="each index once in a term",
+                found=f"{term!r} in {equation}",
                 remedy="take the diagonal first, or multiply by trtnet.eye(n) and sum",
             )
     used = list(dict.fromkeys(c for c in left if c.isalpha()))
     if not arrow:
         counts = [c for term in terms for c in term.replace("...", "")]
-        right = ("..." if any("..." in term for term in terms) else "") + "".join(c for c in sorted(used) if counts.count(c) == 1)
+        right = ("..." if any("..." in term for term in terms) else "") + "".join(
+            c for c in sorted(used) if counts.count(c) == 1
+        )
     if any(right.count(c) > 1 or c not in used for c in right.replace("...", "")):
-        raise ArgumentError("the output of an einsum names each index once, and only such as the operands have", found=equation)
+        raise ArgumentError(
+            "the output of an einsum names each index once, and only such as the operands have", found=equation
+        )
     widest = max(spread, default=0)
     if len(used) + widest > len(_LETTERS):
         raise UnsupportedError("TensorRT's einsum has 26 indices", found=equation)
@@ -237,6 +253,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
     if not isinstance(equation, str):
-        raise UnsupportedError("einsum takes an equation", expected="a string", found=repr(equation), remedy="einsum('ij,jk->ik', a, b)")
+        raise UnsupportedError(
+            "einsum takes an equation", expected="a string", found=repr(equation), remedy="einsum('ij,jk->ik', a, b)"
+        )
     tensors = tuple(tensor(o) for o in given)
     return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))

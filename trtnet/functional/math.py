@@ -26,7 +26,7 @@ __all__ = [
     "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh",
     "atan", "atanh", "ceil", "cos", "cosh", "deg2rad", "digamma", "erf", "erfc", "erfinv", "exp", "exp2", "expm1",
     "fix", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "logit", "rad2deg", "round", "sgn", "sign",
-    "sin", "sinh", "tan", "trunc",
+    "sin", "sinc", "sinh", "tan", "trunc",
 ]  # fmt: skip
 
 
@@ -162,6 +162,16 @@ def deg2rad(input: Any) -> Tensor:
 def rad2deg(input: Any) -> Tensor:
     """Radians to degrees."""
     return mul(input, 180 / _math.pi)
+
+
+@operation(unary(np.sinc), method=True)
+def sinc(input: Any) -> Tensor:
+    """sin(pi x) / (pi x), 1 at zero."""
+    from .comparison import eq, where
+
+    x = tensor(input)
+    angle = mul(x, _math.pi)
+    return where(eq(x, 0), 1.0, div(sin(angle), angle))
 
 
 def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:

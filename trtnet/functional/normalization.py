@@ -20,8 +20,8 @@ from .convolution import reshape_weight, reshaped
 from .dispatch import axis_of, floating, operand, operation, tensor
 
 __all__ = [
-    "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "log_softmax",
-    "normalize", "pairwise_distance", "rms_norm", "softmax", "softmin",
+    "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
+    "log_softmax", "normalize", "pairwise_distance", "rms_norm", "softmax", "softmin",
 ]  # fmt: skip
 
 
@@ -87,7 +87,9 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
 def _channels(name: str, x: Tensor, least: int = 2) -> int:
     floating(name, x)
     if len(x.shape) < least:
-        raise ShapeError(f"{name} takes {least} dimensions or more", expected="(batch, channels, ...)", found=format_shape(x.shape))
+        raise ShapeError(
+            f"{name} takes {least} dimensions or more", expected="(batch, channels, ...)", found=format_shape(x.shape)
+        )
     if not isinstance(x.shape[1], int):
         raise ShapeError(f"the channels of {name} must be a number", expected="int", found=format_shape(x.shape))
     return x.shape[1]
@@ -100,10 +102,16 @@ def _per_channel(name: str, channels: int, dtype: Dtype, **given: Any) -> dict[s
         if value is None:
             continue
         if tuple(value.shape) != (channels,):
-            raise ShapeError(f"the {what} of {name} does not fit its input", expected=f"({channels},)", found=format_shape(value.shape))
+            raise ShapeError(
+                f"the {what} of {name} does not fit its input",
+                expected=f"({channels},)",
+                found=format_shape(value.shape),
+            )
         if value.dtype is not dtype:
             raise DtypeError(
-                f"the input and the {what} of {name} must have one dtype", expected=dtype, found=value.dtype,
+                f"the input and the {what} of {name} must have one dtype",
+                expected=dtype,
+                found=value.dtype,
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
     return operands
@@ -116,8 +124,14 @@ def _spread(value: Any, rank: int) -> Any:
 
 @operation()
 def batch_norm(
-    input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
-    momentum: float = 0.1, eps: float = 1e-5,
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
     """(x - running_mean) / sqrt(running_var + eps) * weight + bias for each channel of (N, C, ...).
 
@@ -126,11 +140,15 @@ def batch_norm(
     """
     if training:
         raise UnsupportedError(
-            "batch_norm cannot train inside a network", expected="training=False", found="training=True",
+            "batch_norm cannot train inside a network",
+            expected="training=False",
+            found="training=True",
             remedy="pass training=self.training, which is False while recording; train trtnet.to_torch(graph)",
         )
     if running_mean is None or running_var is None:
-        raise ArgumentError("batch_norm needs running statistics", expected="running_mean and running_var", found="None")
+        raise ArgumentError(
+            "batch_norm needs running statistics", expected="running_mean and running_var", found="None"
+        )
     x = tensor(input)
     channels = _channels("batch_norm", x)
     given = _per_channel(
@@ -138,7 +156,8 @@ def batch_norm(
     )
     mean, variance, factor, offset = given.values()
     if all(v is None or isinstance(v, Weight) for v in given.values()):
-        assert isinstance(mean, Weight) and isinstance(variance, Weight)
+        assert isinstance(mean, Weight)
+        assert isinstance(variance, Weight)
         scale = recipes.divide(1.0 if factor is None else factor, recipes.sqrt(recipes.add(variance, eps)))  # type: ignore[arg-type]
         shift = recipes.subtract(0.0 if offset is None else offset, recipes.multiply(mean, scale))  # type: ignore[arg-type]
         return emit(Scale((x, recipes.cast(shift, x.dtype), recipes.cast(scale, x.dtype), None), "CHANNEL", 1))
@@ -182,13 +201,16 @@ def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any)
     start = len(x.shape) - len(shape)
     if not shape or start < 0 or tuple(x.shape[start:]) != shape:
         raise ShapeError(
-            f"the input of {name} does not end in normalized_shape", expected=f"(..., {', '.join(map(str, shape))})",
+            f"the input of {name} does not end in normalized_shape",
+            expected=f"(..., {', '.join(map(str, shape))})",
             found=format_shape(x.shape),
         )
     operands = [operand(value) for value in given.values()]
     for what, value in zip(given, operands, strict=True):
         if value is not None and tuple(value.shape) != shape:
-            raise ShapeError(f"the {what} of {name} has the wrong shape", expected=shape, found=format_shape(value.shape))
+            raise ShapeError(
+                f"the {what} of {name} has the wrong shape", expected=shape, found=format_shape(value.shape)
+            )
     return shape, operands
 
 
@@ -220,7 +242,9 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     channels = _channels("group_norm", x)
     if num_groups < 1 or channels % num_groups:
         raise ShapeError(
-            "the channels of group_norm must be divisible by num_groups", expected=f"a multiple of {num_groups}", found=channels
+            "the channels of group_norm must be divisible by num_groups",
+            expected=f"a multiple of {num_groups}",
+            found=channels,
         )
     scale, shift = _per_channel("group_norm", channels, x.dtype, weight=weight, bias=bias).values()
     wide = x if len(x.shape) > 2 else reshaped(x, (*x.shape, 1))
@@ -235,8 +259,14 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
 
 @operation()
 def instance_norm(
-    input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
-    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Zero mean and unit variance for each channel of each sample of (N, C, ...); then weight and bias.
 
@@ -313,7 +343,11 @@ def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
     rank = max(len(a.shape), len(b.shape))
     axis = axis_of(dim, rank) - rank
     if -axis > len(x.shape):
-        raise ShapeError("cosine_similarity: one tensor lacks the dimension", expected=f"dimension {dim}", found=format_shape(x.shape))
+        raise ShapeError(
+            "cosine_similarity: one tensor lacks the dimension",
+            expected=f"dimension {dim}",
+            found=format_shape(x.shape),
+        )
     return axis
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Size, SizeLike, format_shape, minimum
+from ..dims import SizeLike, format_shape
 from ..errors import ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
-from ..layers.base import require_equal
+from ..layers.base import require_at_least
 from ..layers.gather import Gather, OneHot, Scatter
 from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
@@ -27,7 +27,7 @@ from .indexing import (
     written_value,
 )
 from .inplace import install
-from .shape import constant, has_dims, reshaped, size_of
+from .shape import constant, has_dims, reshaped, size_of, transposed
 
 __all__ = [
     "gather",
@@ -50,11 +50,9 @@ def _narrowed(shape: Any, dim: int, start: Any, length: Any) -> tuple[int, SizeL
         first = size + first
     problem = f"narrow: elements {start} to {start} + {length} do not lie in a dimension of size {size}"
     end = first + count
-    if all(isinstance(v, int) for v in (first, count, size)):
-        if not (0 <= first and 0 <= count and end <= size):
-            raise ShapeError(problem, expected=f"0 to {size}", found=f"{first} to {end}")
-    else:
-        require_equal(minimum(end, size), end, problem)
+    if any(isinstance(v, int) and v < 0 for v in (first, count)):
+        raise ShapeError(problem, expected=f"0 to {size}", found=f"{first} to {end}")
+    require_at_least(size, end, problem)
     return axis, first, count
 
 
@@ -62,7 +60,7 @@ def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
     if has_dims(start, length):
         return narrow(constant(input), dim, start, length)
     axis, first, count = _narrowed(input.shape, dim, start, length)
-    return input[(slice(None),) * axis + (slice(first, first + count),)]  # type: ignore[operator]
+    return input[(slice(None),) * axis + (slice(first, first + count),)]
 
 
 @operation(_narrow_numpy, method=True)
@@ -131,8 +129,10 @@ def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | Non
         return input.reshape(-1)[indices.reshape(-1)]
     axis = axis_of(dim, input.ndim)
     shape = np.broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices)))
-    whole = [np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)]
-    return np.take_along_axis(*whole, axis)
+    values, at = (
+        np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)
+    )
+    return np.take_along_axis(values, at, axis)
 
 
 @operation(_take_along_dim_numpy, method=True)
@@ -140,7 +140,7 @@ def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tenso
     """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
     x, i = tensor(input), _element_index(input, 0, indices)
     if dim is None:
-        return emit(Gather((x.flatten(), i.flatten())))  # type: ignore[attr-defined]
+        return emit(Gather((x.flatten(), i.flatten())))
     axis = axis_of(dim, x.ndim)
     others = broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (x, i)))
     whole = [expanded(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(others))) for v in (x, i)]
@@ -161,7 +161,7 @@ def _scatter_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any = No
     written = value if src is None else src
     if isinstance(written, np.ndarray) and written.ndim:
         written = written[tuple(slice(s) for s in index.shape)]
-    places = list(np.indices(index.shape, sparse=True))
+    places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     result[tuple(places)] = written
     return result
@@ -186,6 +186,27 @@ def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any 
     if written.ndim == 0:
         written = expanded(reshaped(written, (1,) * x.ndim), sizes)
     return emit(Scatter((x, i, sliced(written, (0,) * x.ndim, sizes, (1,) * x.ndim)), axis=axis))
+
+
+def _windows(size: SizeLike, length: int, step: int) -> np.ndarray:
+    if not isinstance(size, int):
+        raise UnsupportedError("unfold needs a dimension of fixed size", found=f"{size!r}")
+    if not 0 < length <= size or step < 1:
+        raise ShapeError("unfold: the windows do not fit", expected=f"a size of 1 to {size}", found=f"size {length}, step {step}")
+    return np.arange(0, size - length + 1, step)[:, None] + np.arange(length)
+
+
+def _unfold_numpy(input: np.ndarray, dimension: int, size: int, step: int) -> Any:
+    axis = axis_of(dimension, input.ndim)
+    return np.moveaxis(np.take(input, _windows(input.shape[axis], size, step), axis), axis + 1, -1)
+
+
+@operation(_unfold_numpy, method="unfold")
+def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of `size` elements of a dimension, `step` apart, as a new last dimension."""
+    x, axis = tensor(input), axis_of(dimension, input.ndim)
+    made = emit(Gather((x, constant(_windows(x.shape[axis], size, step))), axis=axis))
+    return transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Any:

@@ -16,8 +16,8 @@ from .dispatch import operation, tuple_of
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
-    "max_pool2d", "max_pool3d",
+    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "max_pool1d", "max_pool2d", "max_pool3d",
 ]  # fmt: skip
 
 
@@ -26,15 +26,21 @@ def _windows(name: str, spatial: int, kernel: Any, stride: Any, padding: Any) ->
     step = window if stride is None or stride == () or stride == [] else tuple_of(stride, spatial, "stride")
     before = tuple_of(padding, spatial, "padding")
     if min(window) < 1 or min(step) < 1:
-        raise ArgumentError(f"kernel_size and stride of {name} are at least 1", found=f"kernel_size {window}, stride {step}")
-    if min(before) < 0 or any(2 * p > w for p, w in zip(before, window, strict=True)):
         raise ArgumentError(
-            f"the padding of {name} is at most half of its kernel", expected=f"0 to {tuple(w // 2 for w in window)}", found=before
+            f"kernel_size and stride of {name} are at least 1", found=f"kernel_size {window}, stride {step}"
+        )
+    if any(before) and (min(before) < 0 or any(2 * p > w for p, w in zip(before, window, strict=True))):
+        raise ArgumentError(
+            f"the padding of {name} is at most half of its kernel",
+            expected=f"0 to {tuple(w // 2 for w in window)}",
+            found=before,
         )
     return window, step, before
 
 
-def _beyond(name: str, x: Tensor, extents: Sequence[int], step: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+def _beyond(
+    name: str, x: Tensor, extents: Sequence[int], step: Sequence[int], before: Sequence[int]
+) -> tuple[int, ...]:
     """What torch's `ceil_mode` pads behind each axis beyond the padding.
 
     Sizes are rounded up, but the last window starts inside the input or its left padding.
@@ -68,7 +74,8 @@ def _finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
 def _without_indices(name: str, return_indices: bool) -> None:
     if return_indices:
         raise UnsupportedError(
-            f"{name} gives no indices: TensorRT's pooling has none", found="return_indices=True",
+            f"{name} gives no indices: TensorRT's pooling has none",
+            found="return_indices=True",
             remedy="leave return_indices out; to unpool, resize with trtnet.functional.interpolate",
         )
 
@@ -77,7 +84,14 @@ def _without_indices(name: str, return_indices: bool) -> None:
 
 
 def _max(
-    spatial: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
+    spatial: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
 ) -> Tensor:
     name = f"max_pool{spatial}d"
     _without_indices(name, return_indices)
@@ -88,16 +102,23 @@ def _max(
     x, alone = _shaped(name, spatial, input)
     if spatial == 1:
         window, step, before, dilations = (1, *window), (1, *step), (0, *before), (1, *dilations)
-    extents = tuple(d * (w - 1) + 1 for d, w in zip(dilations, window, strict=True))
-    beyond = _beyond(name, x, extents, step, before) if ceil_mode else (0,) * len(window)
-    after = tuple(p + b for p, b in zip(before, beyond, strict=True))
-    if all(d == 1 for d in dilations):
+    after = before
+    if ceil_mode:
+        extents = tuple(d * (w - 1) + 1 for d, w in zip(dilations, window, strict=True))
+        beyond = _beyond(name, x, extents, step, before)
+        after = tuple(p + b for p, b in zip(before, beyond, strict=True))
+    if max(dilations) == 1 or all(d == 1 or w == 1 for d, w in zip(dilations, window, strict=True)):
         return _finish(emit(Pooling((x,), "MAX", window, step, before, after)), spatial, alone)
     return _finish(_dilated(name, x, window, step, before, after, dilations), spatial, alone)
 
 
 def _dilated(
-    name: str, x: Tensor, window: Sequence[int], step: Sequence[int], before: Sequence[int], after: Sequence[int],
+    name: str,
+    x: Tensor,
+    window: Sequence[int],
+    step: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
     dilations: Sequence[int],
 ) -> Tensor:
     """The largest of strided slices, one axis after the other: TensorRT's pooling has no dilation."""
@@ -111,7 +132,8 @@ def _dilated(
         if (size if isinstance(size, int) else size.min) < 0:
             raise ShapeError(
                 f"the dilated kernel of {name} is larger than its padded input",
-                expected=f"at least {d * (count - 1) + 1} in dimension {axis}", found=format_shape(x.shape),
+                expected=f"at least {d * (count - 1) + 1} in dimension {axis}",
+                found=format_shape(x.shape),
             )
         last = size // s * s
         everything = (slice(None),) * axis
@@ -124,7 +146,12 @@ def _dilated(
 
 @operation()
 def max_pool1d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
     """The largest value of each window of (N, C, L) or (C, L)."""
@@ -133,7 +160,12 @@ def max_pool1d(
 
 @operation()
 def max_pool2d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
     """The largest value of each window of (N, C, H, W) or (C, H, W)."""
@@ -142,7 +174,12 @@ def max_pool2d(
 
 @operation()
 def max_pool3d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
     """The largest value of each window of (N, C, D, H, W) or (C, D, H, W)."""
@@ -153,7 +190,14 @@ def max_pool3d(
 
 
 def _average(
-    spatial: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: Any
+    spatial: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: Any,
 ) -> Tensor:
     from .. import functional as F
 
@@ -182,7 +226,12 @@ def _average(
 
 @operation()
 def avg_pool1d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Tensor:
     """The mean of each window of (N, C, L) or (C, L)."""
     return _average(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
@@ -190,7 +239,12 @@ def avg_pool1d(
 
 @operation()
 def avg_pool2d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
     """The mean of each window of (N, C, H, W) or (C, H, W)."""
@@ -199,7 +253,12 @@ def avg_pool2d(
 
 @operation()
 def avg_pool3d(
-    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
     """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
@@ -246,9 +305,12 @@ def _adaptive(operation: str, spatial: int, input: Any, output_size: Any) -> Ten
     wanted = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * spatial
     wanted = wanted * spatial if len(wanted) == 1 else wanted
     if len(wanted) != spatial or any(
-        w is not None and (isinstance(w, bool) or not isinstance(w, (int, Dim)) or (isinstance(w, int) and w < 1)) for w in wanted
+        w is not None and (isinstance(w, bool) or not isinstance(w, (int, Dim)) or (isinstance(w, int) and w < 1))
+        for w in wanted
     ):
-        raise ArgumentError(f"the output_size of {name} is {spatial} whole numbers, at least 1, or None", found=repr(output_size))
+        raise ArgumentError(
+            f"the output_size of {name} is {spatial} whole numbers, at least 1, or None", found=repr(output_size)
+        )
     # the windows are boxes, so that each axis can be done on its own
     whole = tuple(axis for axis, size in enumerate(wanted, 2) if size == 1 and x.shape[axis] != 1)
     y = emit(Reduce((x,), operation, whole, True)) if whole else x
@@ -295,7 +357,8 @@ def _uneven(name: str, operation: str, x: Tensor, axis: int, size: int) -> Tenso
 def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:
     return UnsupportedError(
         f"{name}: the windows of a dynamic size must be equal",
-        expected=f"sizes that are divisible by output_size {size}", found=format_shape(x.shape),
+        expected=f"sizes that are divisible by output_size {size}",
+        found=format_shape(x.shape),
         remedy=f"say so with Dim(..., multiple_of={size}), use output_size 1, or fix the size",
     )
 
@@ -308,7 +371,7 @@ def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
 
 @operation()
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
-    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means. None keeps a size; a dynamic size must be divisible."""
+    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means; None keeps a size, a dynamic one must divide."""
     return _adaptive("AVG", 2, input, output_size)
 
 

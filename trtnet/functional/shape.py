@@ -189,7 +189,7 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]:
-    rank = len(shape)
+    shape, rank = tuple(shape), len(shape)
     start, end = axis_of(start_dim, rank, "start_dim"), axis_of(end_dim, rank, "end_dim")
     if start > end:
         raise ShapeError("flatten: start_dim comes after end_dim", found=f"start_dim={start_dim}, end_dim={end_dim}")
@@ -410,3 +410,24 @@ def detach(input: Tensor) -> Tensor:
 def numel(input: Tensor) -> SizeLike:
     """The number of elements: an int, or an expression over Dims."""
     return input.numel()
+
+
+def _reshaping(function: Any) -> Any:
+    """The method that gives a concrete array another shape in place."""
+
+    def method(self: Any, *args: Any) -> Any:
+        if type(self) is not Array:
+            raise UnsupportedError(
+                f"{function.__name__}_ changes the shape of a tensor that other names may stand for", found=repr(self),
+                remedy=f"x = x.{function.__name__}(...)",
+            )
+        self._array = function(self, *args).numpy()
+        return self
+
+    method.__name__ = f"{function.__name__}_"
+    method.__doc__ = f"`{function.__name__}`, in place, of a concrete tensor."
+    return method
+
+
+for _function in (squeeze, unsqueeze, transpose, t):
+    setattr(Tensor, f"{_function.__name__}_", _reshaping(_function))

@@ -48,7 +48,7 @@ class RecordedExtremum(tuple[Any, Any]):
     _fields = ("values", "indices")
 
     def __new__(cls, x: Tensor, op: str, axis: int, keepdim: bool) -> RecordedExtremum:
-        made = super().__new__(cls, (None, None))  # type: ignore[arg-type]
+        made = super().__new__(cls, (None, None))
         made._of = (x, op, axis, keepdim)
         made._found = [None, None]
         return made

@@ -17,16 +17,26 @@ __all__ = ["embedding"]
 
 
 def _embedding(
-    input: np.ndarray, weight: np.ndarray, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False, sparse: bool = False,
+    input: np.ndarray,
+    weight: np.ndarray,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> np.ndarray:
     return weight[input]
 
 
 @operation(_embedding)
 def embedding(
-    input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False, sparse: bool = False,
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Tensor:
     """Rows of the weight (count, size) at int64 or int32 indices of any shape: (*input, size).
 
@@ -35,14 +45,20 @@ def embedding(
     """
     if max_norm is not None:
         raise UnsupportedError(
-            "embedding renormalizes nothing inside a network", found=f"max_norm={max_norm}",
+            "embedding renormalizes nothing inside a network",
+            found=f"max_norm={max_norm}",
             remedy="renormalize the weight once, before recording, and leave max_norm out",
         )
     index, table = tensor(input), tensor(weight)
     if index.dtype.name not in ("int64", "int32"):
         raise DtypeError(
-            "the indices of an embedding are whole numbers", expected="int64 or int32", found=index.dtype, remedy="x.long()"
+            "the indices of an embedding are whole numbers",
+            expected="int64 or int32",
+            found=index.dtype,
+            remedy="x.long()",
         )
     if len(table.shape) != 2:
-        raise ShapeError("the weight of an embedding has two dimensions", expected="(count, size)", found=format_shape(table.shape))
+        raise ShapeError(
+            "the weight of an embedding has two dimensions", expected="(count, size)", found=format_shape(table.shape)
+        )
     return emit(Gather((table, index), 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
-from ..dims import Size, SizeLike, format_shape, product
+from ..dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..dtypes import dtype as Dtype
+from ..errors import ShapeError
 from ..location import Location
 from ..tensor import Tensor, current_recorder
 from ..weights.recipes import Weight
@@ -111,6 +112,22 @@ def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:
     """Check at min, opt and max that two sizes are equal, and keep the check for the sizes of each call."""
     if left is not right and left != right:
         current_recorder.get().require_equal(left, right, problem)  # type: ignore[union-attr]
+
+
+def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
+    """Raises ShapeError where a size is smaller; where that depends on Dims it is checked at each call too."""
+    low = size - least
+    if not isinstance(low, Dim):
+        if low < 0:
+            raise ShapeError(problem, expected=f"at least {least}", found=size)
+    elif low.bounds[0] < 0:
+        values = {which: getattr(low, which) for which in ("min", "opt", "max")}
+        if any(value < 0 for value in values.values()):
+            shown = ", ".join(f"{size if isinstance(size, int) else getattr(size, which)} at {which}" for which in values)
+            raise ShapeError(
+                problem, expected=f"{size} >= {least}", found=shown, remedy="give the Dim a larger min, where that is what is meant"
+            )
+        require_equal(minimum(size, least), least, problem)
 
 
 def same_count(before: tuple[SizeLike, ...], after: tuple[SizeLike, ...]) -> None:

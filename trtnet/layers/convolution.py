@@ -45,20 +45,25 @@ class Convolution(Layer):
     def check(self) -> Tensor:
         """The input, with the operands as TensorRT wants them."""
         x, kernel, bias = self.inputs
-        assert isinstance(x, Tensor) and isinstance(kernel, (Tensor, Weight))
+        assert isinstance(x, Tensor)
+        assert isinstance(kernel, (Tensor, Weight))
         rank, dtype = len(self.kernel_size), x.dtype
         if len(x.shape) != rank + 2:
             raise ShapeError(
                 f"a {rank}-D {self.kind} takes an input of {rank + 2} dimensions",
-                expected="(batch, channels" + ", size" * rank + ")", found=format_shape(x.shape),
+                expected="(batch, channels" + ", size" * rank + ")",
+                found=format_shape(x.shape),
             )
         channels = x.shape[1]
         if not isinstance(channels, int):
-            raise ShapeError(f"the channels of a {self.kind} must be a number", expected="int", found=format_shape(x.shape))
+            raise ShapeError(
+                f"the channels of a {self.kind} must be a number", expected="int", found=format_shape(x.shape)
+            )
         if channels % self.num_groups or self.num_output_maps % self.num_groups:
             raise ShapeError(
                 f"the channels of a {self.kind} must be divisible by its groups",
-                expected=f"multiples of {self.num_groups}", found=f"{channels} in, {self.num_output_maps} out",
+                expected=f"multiples of {self.num_groups}",
+                found=f"{channels} in, {self.num_output_maps} out",
             )
         expected = self.channels_of_kernel(channels)
         # weights of a 1-D convolution are (K, C, k): the same elements
@@ -73,19 +78,25 @@ class Convolution(Layer):
         if bias is not None and tuple(bias.shape) != (self.num_output_maps,):
             raise ShapeError(
                 f"the bias of this {self.kind} has the wrong size",
-                expected=f"({self.num_output_maps},)", found=format_shape(bias.shape),
+                expected=f"({self.num_output_maps},)",
+                found=format_shape(bias.shape),
             )
         for operand, what in ((kernel, "kernel"), (bias, "bias")):
             if operand is not None and operand.dtype is not dtype:
                 raise DtypeError(
                     f"the input and the {what} of a {self.kind} must have one dtype",
-                    expected=f"{what} of {dtype}", found=operand.dtype,
+                    expected=f"{what} of {dtype}",
+                    found=operand.dtype,
                     remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
                 )
         if not dtype.is_floating_point:
-            raise DtypeError(f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype)
+            raise DtypeError(
+                f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype
+            )
         if min(*self.stride, *self.dilation, *self.kernel_size, self.num_groups) < 1:
-            raise ArgumentError(f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe())
+            raise ArgumentError(
+                f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe()
+            )
         return x
 
     def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
@@ -135,8 +146,11 @@ class Convolution(Layer):
         return self.set_attributes(
             lowering,
             lowering.network.add_convolution_nd(
-                lowering[x], self.num_output_maps, self.kernel_size,
-                lowering.weights(kernel, like=x), lowering.weights(bias, like=x),
+                lowering[x],
+                self.num_output_maps,
+                self.kernel_size,
+                lowering.weights(kernel, like=x),
+                lowering.weights(bias, like=x),
             ),
         )
 
@@ -199,7 +213,8 @@ class Deconvolution(Convolution):
             return emit(Cast((y,), x.dtype))
         if not isinstance(kernel, Weight):
             raise UnsupportedError(
-                "a deconvolution with strides and dilation needs fixed weights", found=self.describe(),
+                "a deconvolution with strides and dilation needs fixed weights",
+                found=self.describe(),
                 remedy="give the kernel as a Parameter or an array, or leave out stride or dilation",
             )
         for axis, dilation in enumerate(self.dilation):
@@ -210,7 +225,14 @@ class Deconvolution(Convolution):
 
     def _with(self, inputs: tuple[Any, ...], kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Deconvolution:
         return Deconvolution(
-            inputs, self.num_output_maps, kernel_size, self.stride, self.pre_padding, self.post_padding, dilation, self.num_groups
+            inputs,
+            self.num_output_maps,
+            kernel_size,
+            self.stride,
+            self.pre_padding,
+            self.post_padding,
+            dilation,
+            self.num_groups,
         )
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -218,8 +240,11 @@ class Deconvolution(Convolution):
         return self.set_attributes(
             lowering,
             lowering.network.add_deconvolution_nd(
-                lowering[x], self.num_output_maps, self.kernel_size,
-                lowering.weights(kernel, like=x), lowering.weights(bias, like=x),
+                lowering[x],
+                self.num_output_maps,
+                self.kernel_size,
+                lowering.weights(kernel, like=x),
+                lowering.weights(bias, like=x),
             ),
         )
 
@@ -240,6 +265,6 @@ def _spread(kernel: Weight, axis: int, dilation: int) -> Weight:
     shape = kernel.shape
     zeros = recipes.Literal(np.zeros((*shape[: axis + 1], dilation - 1, *shape[axis + 1 :]), kernel.dtype.numpy))
     column = recipes.reshape(kernel, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
-    spread = recipes.concatenate((column, zeros), axis + 1)
+    spread: Weight = recipes.concatenate((column, zeros), axis + 1)
     spread = recipes.reshape(spread, (*shape[:axis], shape[axis] * dilation, *shape[axis + 1 :]))
     return recipes.take(spread, axis, 0, dilation * (shape[axis] - 1) + 1)

@@ -96,8 +96,8 @@ class Unary(Layer):
 class ElementWise(Layer):
     """`add_elementwise`: two tensors of one dtype and one rank, broadcast against each other.
 
-    Arithmetic and GREATER and LESS take float32, float16, bfloat16, int8, int32 and int64; EQUAL takes bool and uint8
-    too, POW not int8; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
+    Arithmetic, GREATER and LESS take float32, float16, bfloat16, int8 (not POW), int32 and int64; EQUAL takes bool and
+    uint8 too; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
     """
 
     op: str
@@ -111,11 +111,18 @@ class ElementWise(Layer):
         op, dtype = self.op, a.dtype
         if op not in BINARY:
             raise ArgumentError("TensorRT has no such operation of two tensors", expected=", ".join(BINARY), found=op)
-        same_dtype(op, a, b)
-        same_rank(op, a, b)
+        if b.dtype is not dtype:
+            raise different_dtypes(op, a, b)
+        shape = a.shape
+        if b.shape is not shape and b.shape != shape:
+            same_rank(op, a, b)
+            if shape.count(1) == len(shape):
+                shape = b.shape
+            elif b.shape.count(1) != len(shape):
+                shape = broadcast(op, a, b)
         if dtype not in _NUMBERS or op in LOGICAL or (op == "POW" and dtype is dtypes.int8):
             self._check_dtype(a)
-        return ((broadcast(op, a, b), dtypes.bool_ if op in COMPARISONS else dtype),)
+        return ((shape, dtypes.bool_ if op in COMPARISONS else dtype),)
 
     def _check_dtype(self, a: Tensor) -> None:
         if self.op in LOGICAL:
@@ -153,7 +160,8 @@ class Select(Layer):
                 "the condition of a select must be bool", expected="bool", found=repr(condition),
                 remedy="compare first: condition != 0, or condition.bool()",
             )
-        same_dtype("SELECT", a, b)
+        if a.dtype is not b.dtype:
+            raise different_dtypes("SELECT", a, b)
         same_rank("SELECT", condition, a, b)
         if a.dtype not in _NUMBERS and a.dtype is not dtypes.bool_:
             raise not_taken("SELECT", a, expected="float32, float16, bfloat16, int8, int32, int64 or bool")
@@ -167,14 +175,13 @@ class Select(Layer):
         return run.torch.where(*inputs)
 
 
-def same_dtype(operation: str, a: Tensor, b: Tensor) -> None:
-    if a.dtype is not b.dtype:
-        raise DtypeError(
-            f"{operation}: the two tensors have different dtypes",
-            expected="one dtype; TensorRT casts nothing by itself",
-            found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
-            remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
-        )
+def different_dtypes(operation: str, a: Tensor, b: Tensor) -> DtypeError:
+    return DtypeError(
+        f"{operation}: the two tensors have different dtypes",
+        expected="one dtype; TensorRT casts nothing by itself",
+        found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
+        remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
+    )
 
 
 def same_rank(operation: str, *operands: Tensor) -> None:

@@ -47,7 +47,7 @@ class Fill(Layer):
         if not static:
             layer.set_input(0, lowering.shape_tensor(self.shape))
         if self.to_type is float32:
-            layer.alpha, layer.beta = float(self.alpha), float(self.beta)  # type: ignore[arg-type]
+            layer.alpha, layer.beta = float(self.alpha), float(self.beta)
             return layer
         # of integers, and on TensorRT 8.6, the type comes from the tensors
         layer.set_input(1, lowering.scalar(self.alpha))  # type: ignore[arg-type]

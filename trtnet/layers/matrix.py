@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import graph
 from ..dims import Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
+from .elementwise import ElementWise
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -22,21 +24,28 @@ def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
     assert first is not None
     if not first.dtype.is_floating_point:
         raise DtypeError(
-            f"a {kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=first.dtype,
+            f"a {kind} takes floating-point tensors",
+            expected="float32, float16 or bfloat16",
+            found=first.dtype,
             remedy="convert it first: x.float()",
         )
     for other in operands[1:]:
         if other is not None and other.dtype is not first.dtype:
             raise DtypeError(
                 f"the operands of a {kind} must have one dtype",
-                expected=f"{first.dtype} {format_shape(first.shape)}", found=f"{other.dtype} {format_shape(other.shape)}",
+                expected=f"{first.dtype} {format_shape(first.shape)}",
+                found=f"{other.dtype} {format_shape(other.shape)}",
                 remedy="convert the module (module.half(), module.to(dtype)) or the tensor (x.to(dtype))",
             )
 
 
+def _both(a: Tensor, b: Tensor) -> str:
+    return f"{format_shape(a.shape)} and {format_shape(b.shape)}"
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class MatrixMultiply(Layer):
-    """`add_matrix_multiply`: (..., M, K) times (..., K, N); dimensions in front of equal rank, those of size 1 broadcast.
+    """`add_matrix_multiply`: (..., M, K) times (..., K, N), of one rank; dimensions in front of size 1 broadcast.
 
     An operation is NONE, TRANSPOSE, or VECTOR: that operand then has one dimension less, and so has the output.
     """
@@ -48,24 +57,28 @@ class MatrixMultiply(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         a, b = self.inputs
-        assert isinstance(a, Tensor) and isinstance(b, Tensor)
+        assert isinstance(a, Tensor)
+        assert isinstance(b, Tensor)
         _same_floating("matrix multiplication", a, b)
-        found = f"{format_shape(a.shape)} and {format_shape(b.shape)}"
         lead_a, m, k = self._split(a, self.op0, -2)
         lead_b, n, j = self._split(b, self.op1, -1)
         if len(lead_a) != len(lead_b):
-            raise ShapeError("a matrix multiplication takes operands of one rank", found=found)
-        if isinstance(k, int) and isinstance(j, int) and k != j:
-            raise ShapeError(
-                "the inner sizes of a matrix multiplication differ", expected=f"{k} rows on the right", found=f"{j}: {found}"
-            )
-        require_equal(k, j, f"the inner sizes of a matrix multiplication differ: {found}")
+            raise ShapeError("a matrix multiplication takes operands of one rank", found=_both(a, b))
+        if k != j:
+            if isinstance(k, int) and isinstance(j, int):
+                raise ShapeError(
+                    "the inner sizes of a matrix multiplication differ",
+                    expected=f"{k} rows on the right",
+                    found=f"{j}: {_both(a, b)}",
+                )
+            require_equal(k, j, f"the inner sizes of a matrix multiplication differ: {_both(a, b)}")
         shape: list[SizeLike] = []
         for left, right in zip(lead_a, lead_b, strict=True):
             if left == 1 or right == 1:
                 shape.append(right if left == 1 else left)
             else:
-                require_equal(left, right, f"the batch sizes of a matrix multiplication differ: {found}")
+                if left != right:
+                    require_equal(left, right, f"the batch sizes of a matrix multiplication differ: {_both(a, b)}")
                 shape.append(left if isinstance(left, int) else right)
         return ((Size([*shape, *m, *n]), a.dtype),)
 
@@ -86,7 +99,10 @@ class MatrixMultiply(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         a, b = self.inputs
         return lowering.network.add_matrix_multiply(
-            lowering[a], lowering.enum("MatrixOperation", self.op0), lowering[b], lowering.enum("MatrixOperation", self.op1)
+            lowering[a],
+            lowering.enum("MatrixOperation", self.op0),
+            lowering[b],
+            lowering.enum("MatrixOperation", self.op1),
         )
 
     def compute(self, run: Run, *inputs: Any) -> Any:
@@ -106,15 +122,23 @@ class MatrixMultiply(Layer):
 
 @dataclass(slots=True, eq=False, repr=False)
 class FullyConnected(Layer):
-    """A linear layer: input (..., in), weight (out, in), bias (out,) or None. Composed of a matrix multiplication and a sum."""
+    """A linear layer: input (..., in), weight (out, in), bias (out,) or None.
+
+    Composed of a matrix multiplication and a sum.
+    """
 
     kind: ClassVar[str] = "fully_connected"
 
     def infer(self) -> tuple[Output, ...]:
         x, weight, bias = self.inputs
-        assert isinstance(x, Tensor) and isinstance(weight, (Tensor, Weight))
+        assert isinstance(x, Tensor)
+        assert isinstance(weight, (Tensor, Weight))
         if len(weight.shape) != 2:
-            raise ShapeError("the weight of a linear layer has two dimensions", expected="(out, in)", found=format_shape(weight.shape))
+            raise ShapeError(
+                "the weight of a linear layer has two dimensions",
+                expected="(out, in)",
+                found=format_shape(weight.shape),
+            )
         if not x.shape:
             raise ShapeError("a linear layer takes a dimension or more", expected="(..., in)", found="()")
         _same_floating("linear layer", x, weight, bias)
@@ -129,31 +153,34 @@ class FullyConnected(Layer):
                 )
             require_equal(x.shape[-1], features, "the last size of the input must be the linear layer's in_features")
         if bias is not None and tuple(bias.shape) != (out,):
-            raise ShapeError("the bias of this linear layer has the wrong size", expected=f"({out},)", found=format_shape(bias.shape))
+            raise ShapeError(
+                "the bias of this linear layer has the wrong size", expected=f"({out},)", found=format_shape(bias.shape)
+            )
         return ((Size((*x.shape[:-1], out)), x.dtype),)
 
     def supported(self, provider: Provider) -> bool:
         return False
 
     def compose(self, *inputs: Operand) -> Tensor:
-        from ..functional.dispatch import with_rank
-        from ..graph import emit, recorder_constant
-        from .elementwise import ElementWise
-
-        def constant(value: Operand, rank: int) -> Tensor:
-            assert value is not None
-            if isinstance(value, Weight):
-                return recorder_constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
-            return with_rank(value, rank)
-
         x, weight, bias = inputs
         assert isinstance(x, Tensor)
-        rank = len(x.shape)
-        y = emit(MatrixMultiply((x, constant(weight, max(rank, 2))), op0="VECTOR" if rank == 1 else "NONE", op1="TRANSPOSE"))
-        return y if bias is None else emit(ElementWise((y, constant(bias, rank)), "SUM"))
+        rank, recorder = len(x.shape), graph.recorder()
+        left = "VECTOR" if rank == 1 else "NONE"
+        y = recorder.emit(MatrixMultiply((x, _constant(weight, max(rank, 2))), left, "TRANSPOSE"))
+        return y if bias is None else recorder.emit(ElementWise((y, _constant(bias, rank)), "SUM"))
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.nn.functional.linear(*inputs)
+
+
+def _constant(value: Operand, rank: int) -> Tensor:
+    """Weights, or a tensor, with dimensions of size 1 in front."""
+    if isinstance(value, Weight):
+        return graph.recorder_constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
+    from ..functional.dispatch import with_rank
+
+    assert value is not None
+    return with_rank(value, rank)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -173,7 +200,8 @@ class Einsum(Layer):
             if len(term) != len(operand.shape):
                 raise ShapeError(
                     f"the term {term!r} of the einsum does not fit its operand",
-                    expected=f"{len(term)} dimensions", found=format_shape(operand.shape),
+                    expected=f"{len(term)} dimensions",
+                    found=format_shape(operand.shape),
                 )
             for letter, size in zip(term, operand.shape, strict=True):
                 known = sizes.setdefault(letter, size)

@@ -10,7 +10,6 @@ from .. import dtypes
 from ..dims import Size, format_shape, product
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
-from ..weights.recipes import Weight
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
@@ -23,7 +22,9 @@ def _floating(kind: str, x: Operand) -> Tensor:
     assert isinstance(x, Tensor)
     if not x.dtype.is_floating_point:
         raise DtypeError(
-            f"{kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype,
+            f"{kind} takes floating-point tensors",
+            expected="float32, float16 or bfloat16",
+            found=x.dtype,
             remedy="convert it first: x.float()",
         )
     return x
@@ -34,7 +35,8 @@ def _same_dtype(kind: str, x: Tensor, *others: Operand) -> None:
         if other is not None and other.dtype is not x.dtype:
             raise DtypeError(
                 f"the input and the weights of a {kind} must have one dtype",
-                expected=f"weights of {x.dtype}", found=other.dtype,
+                expected=f"weights of {x.dtype}",
+                found=other.dtype,
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
 
@@ -50,7 +52,9 @@ class SoftMax(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = _floating("softmax", self.inputs[0])
         if len(x.shape) < 2:
-            raise ShapeError("TensorRT's softmax takes two dimensions or more", expected="(..., size)", found=format_shape(x.shape))
+            raise ShapeError(
+                "TensorRT's softmax takes two dimensions or more", expected="(..., size)", found=format_shape(x.shape)
+            )
         return ((x.shape, x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -105,7 +109,8 @@ class LRN(Layer):
         if len(x.shape) < 3:
             raise ShapeError(
                 "local response normalization takes three dimensions or more",
-                expected="(batch, channels, size, ...)", found=format_shape(x.shape),
+                expected="(batch, channels, size, ...)",
+                found=format_shape(x.shape),
             )
         if self.window < 1:
             raise ArgumentError("the window of local response normalization is at least 1", found=self.window)
@@ -153,7 +158,7 @@ class Scale(Layer):
     channel_axis: int = 1
 
     kind: ClassVar[str] = "scale"
-    weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale", 3: "power"}
+    weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale"}
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("a scale", self.inputs[0])
@@ -163,7 +168,8 @@ class Scale(Layer):
             if operand is not None and product(operand.shape) != expected:
                 raise ShapeError(
                     f"the {what} of this scale has the wrong size",
-                    expected=f"{expected} numbers for an input of {format_shape(x.shape)}", found=format_shape(operand.shape),
+                    expected=f"{expected} numbers for an input of {format_shape(x.shape)}",
+                    found=format_shape(operand.shape),
                 )
         return ((x.shape, x.dtype),)
 
@@ -171,11 +177,15 @@ class Scale(Layer):
         if self.mode == "UNIFORM":
             return 1
         if not 0 <= self.channel_axis < len(x.shape):
-            raise ShapeError("a scale has no such channel axis", expected=f"0 to {len(x.shape) - 1}", found=self.channel_axis)
+            raise ShapeError(
+                "a scale has no such channel axis", expected=f"0 to {len(x.shape) - 1}", found=self.channel_axis
+            )
         if self.mode == "CHANNEL":
             return x.shape[self.channel_axis]
         if self.mode != "ELEMENTWISE":
-            raise ArgumentError("there is no such mode of a scale", expected="UNIFORM, CHANNEL or ELEMENTWISE", found=self.mode)
+            raise ArgumentError(
+                "there is no such mode of a scale", expected="UNIFORM, CHANNEL or ELEMENTWISE", found=self.mode
+            )
         return product(x.shape[self.channel_axis :])
 
     def _spread(self, rank: int) -> tuple[Any, ...]:
@@ -190,10 +200,10 @@ class Scale(Layer):
         return (*before, x.shape[self.channel_axis], *(1,) * (rank - self.channel_axis - 1))
 
     def supported(self, provider: Provider) -> bool:
-        """TensorRT documents four dimensions or more."""
-        x = self.inputs[0]
+        """TensorRT documents four dimensions or more, and can neither name nor refit a power."""
+        x, shift, scale, power = self.inputs
         assert isinstance(x, Tensor)
-        return len(x.shape) >= 4 and all(o is None or isinstance(o, Weight) for o in self.inputs[1:])
+        return len(x.shape) >= 4 and power is None and not isinstance(shift, Tensor) and not isinstance(scale, Tensor)
 
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
@@ -205,16 +215,24 @@ class Scale(Layer):
         for operand, function in ((scale, F.mul), (shift, F.add), (power, F.pow)):
             if operand is not None:
                 x = function(x, reshape_weight(operand, shape))
-        return x
+        return x if x is not inputs[0] else F.clone(x)
 
     def add_to(self, lowering: Lowering) -> Any:
         x, shift, scale, power = self.inputs
         weights = [lowering.weights(o, like=x) for o in (shift, scale, power)]
-        return lowering.network.add_scale_nd(lowering[x], lowering.enum("ScaleMode", self.mode), *weights, self.channel_axis)
+        return lowering.network.add_scale_nd(
+            lowering[x], lowering.enum("ScaleMode", self.mode), *weights, self.channel_axis
+        )
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, shift, scale, power = inputs
-        if self.mode == "CHANNEL" and self.channel_axis == 1 and power is None and scale is not None and shift is not None:
+        if (
+            self.mode == "CHANNEL"
+            and self.channel_axis == 1
+            and power is None
+            and scale is not None
+            and shift is not None
+        ):
             scale, shift = scale.reshape(-1), shift.reshape(-1)
             return run.torch.batch_norm(
                 x, scale, shift, run.torch.zeros_like(shift), run.torch.ones_like(scale), False, 0.0, 0.0, False
@@ -235,8 +253,8 @@ class Scale(Layer):
 class Normalization(Layer):
     """`add_normalization_v2`, or `add_normalization`: (x - mean) / sqrt(variance + epsilon) * scale + bias.
 
-    Inputs: the tensor, scale and bias, all tensors of one rank and dtype. Mean and variance are over `axes`, and over the
-    channels of each of `num_groups` groups where there is more than one.
+    Inputs: the tensor, scale and bias, all tensors of one rank and dtype. Mean and variance are over `axes`, and over
+    the channels of each of `num_groups` groups where there is more than one.
     """
 
     axes: tuple[int, ...]
@@ -248,7 +266,8 @@ class Normalization(Layer):
     def infer(self) -> tuple[Output, ...]:
         x, scale, bias = self.inputs
         x = _floating("normalization", x)
-        assert isinstance(scale, Tensor) and isinstance(bias, Tensor)
+        assert isinstance(scale, Tensor)
+        assert isinstance(bias, Tensor)
         _same_dtype("normalization", x, scale, bias)
         rank = len(x.shape)
         for operand, what in ((scale, "scale"), (bias, "bias")):
@@ -258,7 +277,8 @@ class Normalization(Layer):
             if not fits:
                 raise ShapeError(
                     f"the {what} of this normalization does not fit its input",
-                    expected=f"{rank} dimensions, each 1 or as in {format_shape(x.shape)}", found=format_shape(operand.shape),
+                    expected=f"{rank} dimensions, each 1 or as in {format_shape(x.shape)}",
+                    found=format_shape(operand.shape),
                 )
         if self.num_groups != 1:
             channels = x.shape[1]
@@ -303,7 +323,9 @@ class Normalization(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, scale, bias = inputs
         rank, first = x.dim(), self.axes[0]
-        per_channel = rank > 1 and scale.numel() == scale.shape[1] == x.shape[1] and bias.numel() == bias.shape[1] == x.shape[1]
+        per_channel = (
+            rank > 1 and scale.numel() == scale.shape[1] == x.shape[1] and bias.numel() == bias.shape[1] == x.shape[1]
+        )
         if per_channel and self.axes == tuple(range(2, rank)):
             groups = self.num_groups if self.num_groups != 1 else x.shape[1]
             return run.torch.group_norm(x, groups, scale.reshape(-1), bias.reshape(-1), self.epsilon)
@@ -334,11 +356,16 @@ class RMSNormalization(Layer):
         last = tuple(x.shape[len(x.shape) - len(self.shape) :])
         if not self.shape or len(x.shape) < len(self.shape) or last != self.shape:
             raise ShapeError(
-                "the input does not end in the normalized shape", expected=f"(..., {', '.join(map(str, self.shape))})",
+                "the input does not end in the normalized shape",
+                expected=f"(..., {', '.join(map(str, self.shape))})",
                 found=format_shape(x.shape),
             )
         if weight is not None and tuple(weight.shape) != self.shape:
-            raise ShapeError("the weight of RMS normalization has the wrong shape", expected=self.shape, found=format_shape(weight.shape))
+            raise ShapeError(
+                "the weight of RMS normalization has the wrong shape",
+                expected=self.shape,
+                found=format_shape(weight.shape),
+            )
         return ((Size(x.shape), x.dtype),)
 
     def supported(self, provider: Provider) -> bool:

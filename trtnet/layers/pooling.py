@@ -39,20 +39,26 @@ class Pooling(Layer):
         if len(x.shape) != spatial + 2:
             raise ShapeError(
                 f"{spatial}-D pooling takes an input of {spatial + 2} dimensions",
-                expected="(batch, channels" + ", size" * spatial + ")", found=format_shape(x.shape),
+                expected="(batch, channels" + ", size" * spatial + ")",
+                found=format_shape(x.shape),
             )
         if not x.dtype.is_floating_point:
-            raise DtypeError("pooling takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype)
-        shape: list[SizeLike] = [x.shape[0], x.shape[1]]
-        for axis, window in enumerate(self.window_size):
-            size = x.shape[axis + 2] + self.pre_padding[axis] + self.post_padding[axis] - window
-            if (size if isinstance(size, int) else size.min) < 0:
+            raise DtypeError(
+                "pooling takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype
+            )
+        batch, channels, *sizes = x.shape
+        shape: list[SizeLike] = [batch, channels]
+        for size, window, stride, before, after in zip(
+            sizes, self.window_size, self.stride, self.pre_padding, self.post_padding, strict=True
+        ):
+            room = size + (before + after - window)
+            if (room if isinstance(room, int) else room.min) < 0:
                 raise ShapeError(
                     "the pooling window is larger than the padded input",
-                    expected=f"at least {window} in dimension {axis + 2}",
-                    found=f"{format_shape(x.shape)}, padding {self.pre_padding[axis]} + {self.post_padding[axis]}",
+                    expected=f"at least {window} in dimension {len(shape)}",
+                    found=f"{format_shape(x.shape)}, padding {before} + {after}",
                 )
-            shape.append(size // self.stride[axis] + 1)
+            shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:

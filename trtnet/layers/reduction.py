@@ -9,7 +9,7 @@ from .. import dtypes
 from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..tensor import Tensor
-from .base import Layer, Operand, Output, require_equal
+from .base import Layer, Operand, Output, require_at_least
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -104,13 +104,7 @@ class TopK(Layer):
                 "TensorRT finds at most 3840 largest elements", expected=f"k up to {self.LIMIT}", found=f"k = {k}, at most {largest}"
             )
         if k != size:
-            if isinstance(k, int) and isinstance(size, int):
-                if not 0 <= k <= size:
-                    raise ShapeError("k is larger than the dimension", expected=f"0 to {size}", found=k)
-            else:
-                from ..dims import minimum
-
-                require_equal(minimum(k, size), k, f"k = {k} is larger than the dimension of size {size}")
+            require_at_least(size, k, f"top-k: k = {k} is larger than the dimension of size {size}")
         shape = Size((*x.shape[:axis], k, *x.shape[axis + 1 :]))
         return ((shape, x.dtype), (shape, dtypes.int32))
 
@@ -182,6 +176,8 @@ class Cumulative(Layer):
         to = x.dtype if x.dtype.is_floating_point else dtypes.float32
         size = x.shape[self.axis]
         # the constant lets arange record where the size is a Dim, and stay concrete where it is a number
+        rows: Any
+        columns: Any
         rows, columns = unsqueeze(arange(size), 1), unsqueeze(arange(size), 0)
         first, last = (columns, rows) if self.reverse else (rows, columns)
         triangle = (first < last) if self.exclusive else (first <= last)

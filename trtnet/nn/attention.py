@@ -108,7 +108,9 @@ class MultiheadAttention(Module):
                 found=", ".join(format_shape(x.shape) for x in (query, key, value)),
             )
         if is_causal and attn_mask is None:
-            raise ArgumentTypeError("is_causal needs attn_mask", remedy="give the mask too: Transformer.generate_square_subsequent_mask(L)")
+            raise ArgumentTypeError(
+                "is_causal needs attn_mask", remedy="give the mask too: Transformer.generate_square_subsequent_mask(L)"
+            )
         alone, same_key, same = ranks[0] == 2, key is value, query is key and key is value
         q = self._batch_first(query, alone)
         k = q if query is key else self._batch_first(key, alone)
@@ -117,9 +119,13 @@ class MultiheadAttention(Module):
         count, length = q.shape[0], q.shape[1]
         mask, padding = attn_mask, key_padding_mask
         if self.bias_k is not None and self.bias_v is not None:
-            k, v = (F.cat([x, F.expand(b, (count, 1, self.embed_dim))], 1) for x, b in ((k, self.bias_k), (v, self.bias_v)))
+            k, v = (
+                F.cat([x, F.expand(b, (count, 1, self.embed_dim))], 1) for x, b in ((k, self.bias_k), (v, self.bias_v))
+            )
             mask, padding = _longer(mask), _longer(padding)
-        q, k, v = (F.transpose(F.reshape(x, (count, x.shape[1], self.num_heads, self.head_dim)), 1, 2) for x in (q, k, v))
+        q, k, v = (
+            F.transpose(F.reshape(x, (count, x.shape[1], self.num_heads, self.head_dim)), 1, 2) for x in (q, k, v)
+        )
         if self.add_zero_attn:
             zeros = F.zeros((count, self.num_heads, 1, self.head_dim), dtype=q.dtype)
             k, v = F.cat([k, zeros], 2), F.cat([v, zeros], 2)
@@ -129,7 +135,11 @@ class MultiheadAttention(Module):
             scores = masked(scores, self._heads(mask, count, scores), False)
         if padding is not None:
             padding = tensor(padding)
-            scores = masked(scores, F.reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1])), False)
+            scores = masked(
+                scores,
+                F.reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1])),
+                False,
+            )
         weights = F.softmax(scores, -1)
         out = F.reshape(F.transpose(F.matmul(weights, v), 1, 2), (count, length, self.embed_dim))
         out = self.out_proj(out)
@@ -175,7 +185,11 @@ class MultiheadAttention(Module):
         if len(mask.shape) == 2:
             return F.reshape(mask, (1, 1, *mask.shape))
         if len(mask.shape) != 3:
-            raise ShapeError("attn_mask has two or three dimensions", expected="(L, S) or (N * heads, L, S)", found=format_shape(mask.shape))
+            raise ShapeError(
+                "attn_mask has two or three dimensions",
+                expected="(L, S) or (N * heads, L, S)",
+                found=format_shape(mask.shape),
+            )
         return F.reshape(mask, (count, self.num_heads, *mask.shape[1:]))
 
 

@@ -22,9 +22,19 @@ class _NormBase(Module):
     """Weight, bias and running statistics for each channel."""
 
     ranks: tuple[int, ...] = ()
+    running_mean: Buffer | None
+    running_var: Buffer | None
+    num_batches_tracked: Buffer | None
 
     def __init__(
-        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype: Any
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        dtype: Any,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -32,12 +42,8 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        if affine:
-            self.weight = Parameter(shape=(num_features,), dtype=dtype)
-            self.bias = Parameter(shape=(num_features,), dtype=dtype)
-        else:
-            self.register_parameter("weight", None)
-            self.register_parameter("bias", None)
+        self.register_parameter("weight", Parameter(shape=(num_features,), dtype=dtype) if affine else None)
+        self.register_parameter("bias", Parameter(shape=(num_features,), dtype=dtype) if affine and bias else None)
         if track_running_stats:
             self.running_mean = Buffer(shape=(num_features,), dtype=dtype)
             self.running_var = Buffer(shape=(num_features,), dtype=dtype)
@@ -49,16 +55,20 @@ class _NormBase(Module):
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
-        if self.track_running_stats:
-            init.zeros_(self.running_mean)
-            init.ones_(self.running_var)
-            init.zeros_(self.num_batches_tracked)
+        for buffer, initializer in (
+            (self.running_mean, init.zeros),
+            (self.running_var, init.ones),
+            (self.num_batches_tracked, init.zeros),
+        ):
+            if buffer is not None:
+                init.initialize(buffer, initializer)
 
     def reset_parameters(self) -> None:
         """torch's default: weights 1, biases 0."""
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def _check(self, input: Any) -> Tensor:
@@ -66,14 +76,15 @@ class _NormBase(Module):
         if self.ranks and len(x.shape) not in self.ranks:
             raise ShapeError(
                 f"{type(self).__name__} takes an input of {' or '.join(map(str, self.ranks))} dimensions",
-                expected=f"({'batch, ' if len(x.shape) != 1 else ''}{self.num_features}, ...)", found=format_shape(x.shape),
+                expected=f"({'batch, ' if len(x.shape) != 1 else ''}{self.num_features}, ...)",
+                found=format_shape(x.shape),
             )
         return x
 
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -87,8 +98,10 @@ class _BatchNorm(_NormBase):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         x = self._check(input)
@@ -132,8 +145,10 @@ class SyncBatchNorm(_BatchNorm):
         process_group: Any = None,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.process_group = process_group
 
     @classmethod
@@ -152,8 +167,10 @@ class _InstanceNorm(_NormBase):
         track_running_stats: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         x = self._check(input)

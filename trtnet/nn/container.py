@@ -136,7 +136,9 @@ class ModuleList(_Sequence):
         super().insert(index, module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise ArgumentTypeError("a ModuleList cannot be called", remedy="call its modules: for module in self.blocks: x = module(x)")
+        raise ArgumentTypeError(
+            "a ModuleList cannot be called", remedy="call its modules: for module in self.blocks: x = module(x)"
+        )
 
 
 class ModuleDict(Module):
@@ -151,7 +153,9 @@ class ModuleDict(Module):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._modules:
-            raise MissingKey(f"there is no module {key!r}", expected=", ".join(self._modules) or "no modules", found=key)
+            raise MissingKey(
+                f"there is no module {key!r}", expected=", ".join(self._modules) or "no modules", found=key
+            )
         return self._modules[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
@@ -258,7 +262,9 @@ class ParameterDict(Module):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:
-            raise MissingKey(f"there is no parameter {key!r}", expected=", ".join(self._keys) or "no parameters", found=key)
+            raise MissingKey(
+                f"there is no parameter {key!r}", expected=", ".join(self._keys) or "no parameters", found=key
+            )
         return getattr(self, key)
 
     def __setitem__(self, key: str, value: Any) -> None:

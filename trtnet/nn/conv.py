@@ -20,6 +20,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class _Convolution(Module):
     spatial: int
     transposed = False
+    bias: Parameter | None
 
     def __init__(
         self,
@@ -42,11 +43,14 @@ class _Convolution(Module):
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"the channels of {name} must be divisible by groups",
-                expected=f"multiples of {groups}", found=f"in_channels {in_channels}, out_channels {out_channels}",
+                expected=f"multiples of {groups}",
+                found=f"in_channels {in_channels}, out_channels {out_channels}",
             )
         modes = PADDING_MODES[:1] if self.transposed else PADDING_MODES
         if padding_mode not in modes:
-            raise ArgumentError(f"there is no such padding_mode of {name}", expected=", ".join(modes), found=repr(padding_mode))
+            raise ArgumentError(
+                f"there is no such padding_mode of {name}", expected=", ".join(modes), found=repr(padding_mode)
+            )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = tuple_of(kernel_size, self.spatial, "kernel_size")
@@ -59,9 +63,13 @@ class _Convolution(Module):
         if not isinstance(padding, str):
             self.padding = tuple_of(padding, self.spatial, "padding")
         elif padding not in ("same", "valid"):
-            raise ArgumentError(f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding))
+            raise ArgumentError(
+                f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding)
+            )
         elif padding == "same" and any(s != 1 for s in self.stride):
-            raise ArgumentError("padding='same' is not for strided convolutions", expected="stride 1", found=self.stride)
+            raise ArgumentError(
+                "padding='same' is not for strided convolutions", expected="stride 1", found=self.stride
+            )
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(shape=(first, second // groups, *self.kernel_size), dtype=dtype)
         if bias:
@@ -175,7 +183,17 @@ class _ConvTranspose(_Convolution):
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode, dtype
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            output_padding,
+            groups,
+            bias,
+            padding_mode,
+            dtype,
         )
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
@@ -189,19 +207,25 @@ class _ConvTranspose(_Convolution):
         wanted = tuple(output_size)[-n:]
         extra = []
         for axis, size in enumerate(tuple(input.shape)[-n:]):
-            smallest = (size - 1) * self.stride[axis] - 2 * self.padding[axis] + self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            smallest = (
+                (size - 1) * self.stride[axis]
+                - 2 * self.padding[axis]
+                + self.dilation[axis] * (self.kernel_size[axis] - 1)
+                + 1
+            )
             more = wanted[axis] - smallest
             if len(wanted) != n or not isinstance(more, int) or not 0 <= more < self.stride[axis]:
                 raise ArgumentError(
                     f"{type(self).__name__} cannot give this output_size",
-                    expected=f"{smallest} to {smallest + self.stride[axis] - 1} in dimension {axis + 2}", found=output_size,
+                    expected=f"{smallest} to {smallest + self.stride[axis] - 1} in dimension {axis + 2}",
+                    found=output_size,
                 )
             extra.append(more)
         return tuple(extra)
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """Transposed convolution of (N, C, L) or (C, L). Arguments, parameters and initial values as torch.nn.ConvTranspose1d."""
+    """Transposed convolution of (N, C, L) or (C, L). As torch.nn.ConvTranspose1d."""
 
     spatial = 1
     function = staticmethod(F.conv_transpose1d)

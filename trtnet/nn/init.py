@@ -41,7 +41,9 @@ def initialize(tensor: A, initializer: Initializer) -> A:
         array = tensor.writeable()
         array[...] = initializer(np.random.default_rng(next_seed()), array.shape)
     else:
-        raise ArgumentTypeError("only a parameter or an array can be initialised", expected="Parameter or Array", found=repr(tensor))
+        raise ArgumentTypeError(
+            "only a parameter or an array can be initialised", expected="Parameter or Array", found=repr(tensor)
+        )
     return tensor
 
 
@@ -162,9 +164,15 @@ def dirac_(tensor: A, groups: int = 1) -> A:
     """A convolution kernel (K, C, ...) that passes its input through, as far as there are channels."""
     shape = tensor.shape
     if len(shape) not in (3, 4, 5):
-        raise ShapeError("dirac_ takes a convolution's kernel", expected="3, 4 or 5 dimensions", found=format_shape(shape))
+        raise ShapeError(
+            "dirac_ takes a convolution's kernel", expected="3, 4 or 5 dimensions", found=format_shape(shape)
+        )
     if int(shape[0]) % groups:
-        raise ArgumentError("the first size of the kernel must be divisible by groups", expected=f"a multiple of {groups}", found=shape[0])
+        raise ArgumentError(
+            "the first size of the kernel must be divisible by groups",
+            expected=f"a multiple of {groups}",
+            found=shape[0],
+        )
 
     def draw(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         values = np.zeros(shape, np.float32)
@@ -181,7 +189,11 @@ def dirac_(tensor: A, groups: int = 1) -> A:
 def _calculate_fan_in_and_fan_out(tensor: Any) -> tuple[int, int]:
     shape: Sequence[Any] = tensor.shape
     if len(shape) < 2:
-        raise ShapeError("fan in and fan out need two dimensions or more", expected="(out, in, ...)", found=format_shape(tuple(shape)))
+        raise ShapeError(
+            "fan in and fan out need two dimensions or more",
+            expected="(out, in, ...)",
+            found=format_shape(tuple(shape)),
+        )
     field = math.prod(int(s) for s in shape[2:])
     return int(shape[1]) * field, int(shape[0]) * field
 
@@ -203,7 +215,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     linear = ("linear", "sigmoid", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)))
     gains = {"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 0.75} | dict.fromkeys(linear, 1.0)
     if nonlinearity not in gains:
-        raise ArgumentError("there is no such nonlinearity", expected="leaky_relu, " + ", ".join(gains), found=repr(nonlinearity))
+        raise ArgumentError(
+            "there is no such nonlinearity", expected="leaky_relu, " + ", ".join(gains), found=repr(nonlinearity)
+        )
     return gains[nonlinearity]
 
 
@@ -231,7 +245,9 @@ def kaiming_normal_(
     tensor: A, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
 ) -> A:
     """Normal, with a variance of gain**2 / fan; `a` is leaky_relu's slope."""
-    return initialize(tensor, normal(0.0, calculate_gain(nonlinearity, a) / math.sqrt(max(1, _calculate_correct_fan(tensor, mode)))))
+    return initialize(
+        tensor, normal(0.0, calculate_gain(nonlinearity, a) / math.sqrt(max(1, _calculate_correct_fan(tensor, mode))))
+    )
 
 
 def orthogonal_(tensor: A, gain: float = 1, generator: Any = None) -> A:

@@ -17,6 +17,9 @@ __all__ = ["Bilinear", "Identity", "Linear", "NonDynamicallyQuantizableLinear"]
 class Identity(Module):
     """The input as it is; arguments are accepted and mean nothing."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
     def forward(self, input: Tensor) -> Tensor:
         return input
 
@@ -24,7 +27,9 @@ class Identity(Module):
 class Linear(Module):
     """(..., in_features) to (..., out_features): x weight^T + bias. As torch.nn.Linear."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
@@ -60,6 +65,6 @@ class Bilinear(Module):
         raise UnsupportedError(
             "Bilinear is not in trtnet",
             found=f"Bilinear({in1_features}, {in2_features}, {out_features})",
-            remedy="keep the weight as a Parameter and write trtnet.einsum('bi,oij->boj', x1, weight), then multiply by "
-            "x2.unsqueeze(1) and sum over the last dimension",
+            remedy="keep the weight as a Parameter and write "
+            "(trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
         )

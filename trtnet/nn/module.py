@@ -100,17 +100,17 @@ class Module:
                 raise _not_initialized(self)
             return super().__setattr__(name, value)
         if isinstance(value, Buffer):
-            self._remove(name)
+            self._remove(name, self._buffers)
             self._buffers[name] = value
         elif isinstance(value, Parameter):
-            self._remove(name)
+            self._remove(name, self._parameters)
             self._parameters[name] = value
         elif isinstance(value, Module):
-            self._remove(name)
+            self._remove(name, self._modules)
             self._modules[name] = value
         elif name in self._buffers and (value is None or isinstance(value, Array)):
             old = self._buffers[name]
-            self._buffers[name] = value and Buffer(value, persistent=old is None or old.persistent)
+            self._buffers[name] = None if value is None else Buffer(value, persistent=old is None or old.persistent)
         elif name in self._parameters or name in self._modules:
             if value is not None:
                 raise ArgumentTypeError(
@@ -121,9 +121,11 @@ class Module:
         else:
             super().__setattr__(name, value)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, keep: Any = None) -> None:
+        """Forget the name, except in the store that keeps its place in the order."""
         for store in (self._parameters, self._buffers, self._modules, self.__dict__):
-            store.pop(name, None)  # type: ignore[attr-defined]
+            if store is not keep:
+                store.pop(name, None)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -148,33 +150,33 @@ class Module:
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        self._check_name(name)
+        self._check_name(name, self.__dict__.get("_parameters"))
         if param is not None and not isinstance(param, Parameter):
             raise ArgumentTypeError("only a Parameter can be registered", expected="Parameter or None", found=type(param))
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        self._check_name(name)
+        self._check_name(name, self.__dict__.get("_buffers"))
         if tensor is not None and not isinstance(tensor, (Array, np.ndarray)):
             raise ArgumentTypeError("only an array can be a buffer", expected="an array or None", found=type(tensor))
         self._buffers[name] = None if tensor is None else Buffer(tensor, persistent=persistent)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        self._check_name(name)
+        self._check_name(name, self.__dict__.get("_modules"))
         if module is not None and not isinstance(module, Module):
             raise ArgumentTypeError("only a Module can be added", expected="Module or None", found=type(module))
         self._modules[name] = module
 
     register_module = add_module
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, keep: Any = None) -> None:
         if "_modules" not in self.__dict__:
             raise _not_initialized(self)
         if not isinstance(name, str) or not name or "." in name:
             raise ArgumentTypeError("a name must be a string without dots", found=repr(name))
         if hasattr(type(self), name):
             raise ArgumentTypeError(f"attribute {name!r} exists already in {type(self).__name__}")
-        self._remove(name)
+        self._remove(name, keep)
 
     # --- walking
 

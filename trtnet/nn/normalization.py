@@ -33,8 +33,12 @@ class LayerNorm(Module):
         self.normalized_shape = _shape(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine else None)
-        self.register_parameter("bias", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine and bias else None)
+        self.register_parameter(
+            "weight", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine and bias else None
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -48,21 +52,30 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        text = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        return text + f", bias={self.bias is not None}" if self.elementwise_affine else text
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class RMSNorm(Module):
     """x / root mean square over the last dimensions. As torch.nn.RMSNorm."""
 
     def __init__(
-        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None, dtype: Any = None
+        self,
+        normalized_shape: Any,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.normalized_shape = _shape(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine else None)
+        self.register_parameter(
+            "weight", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine else None
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -81,12 +94,16 @@ class GroupNorm(Module):
     """Zero mean and unit variance for each group of channels of (N, C, ...). As torch.nn.GroupNorm."""
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None, dtype: Any = None,
-        *, bias: bool = True,
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,
+        dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if num_channels % num_groups:
-            raise ArgumentError("num_channels must be divisible by num_groups", expected=f"a multiple of {num_groups}", found=num_channels)
+            raise ArgumentError(
+                "num_channels must be divisible by num_groups",
+                expected=f"a multiple of {num_groups}",
+                found=num_channels,
+            )
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
@@ -106,7 +123,8 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        bias = self.bias is not None
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={bias}"
 
 
 class LocalResponseNorm(Module):

@@ -46,5 +46,9 @@ class Softmax2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if len(input.shape) not in (3, 4):
-            raise ShapeError("Softmax2d takes 3 or 4 dimensions", expected="(batch, channels, height, width)", found=format_shape(input.shape))
+            raise ShapeError(
+                "Softmax2d takes 3 or 4 dimensions",
+                expected="(batch, channels, height, width)",
+                found=format_shape(input.shape),
+            )
         return F.softmax(input, -3)

@@ -36,11 +36,14 @@ class Embedding(Module):
         super().__init__()
         if max_norm is not None:
             raise UnsupportedError(
-                "Embedding renormalizes nothing inside a network", found=f"max_norm={max_norm}",
+                "Embedding renormalizes nothing inside a network",
+                found=f"max_norm={max_norm}",
                 remedy="renormalize the weight once, before recording, and leave max_norm out",
             )
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ArgumentError("padding_idx is no row", expected=f"{-num_embeddings} to {num_embeddings - 1}", found=padding_idx)
+            raise ArgumentError(
+                "padding_idx is no row", expected=f"{-num_embeddings} to {num_embeddings - 1}", found=padding_idx
+            )
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
@@ -55,7 +58,9 @@ class Embedding(Module):
             values = as_array(_weight)
             if values.shape != (num_embeddings, embedding_dim):
                 raise ShapeError(
-                    "the given weight has another shape", expected=f"({num_embeddings}, {embedding_dim})", found=format_shape(values.shape)
+                    "the given weight has another shape",
+                    expected=f"({num_embeddings}, {embedding_dim})",
+                    found=format_shape(values.shape),
                 )
             self.weight = Parameter(values, not _freeze)
 
@@ -85,10 +90,22 @@ class Embedding(Module):
         """An Embedding of a given table (count, size)."""
         values = as_array(embeddings)
         if values.ndim != 2:
-            raise ShapeError("the table of an embedding has two dimensions", expected="(count, size)", found=format_shape(values.shape))
+            raise ShapeError(
+                "the table of an embedding has two dimensions",
+                expected="(count, size)",
+                found=format_shape(values.shape),
+            )
+        count, size = values.shape
         return cls(
-            *values.shape, padding_idx=padding_idx, max_norm=max_norm, norm_type=norm_type,
-            scale_grad_by_freq=scale_grad_by_freq, sparse=sparse, _weight=embeddings, _freeze=freeze,
+            count,
+            size,
+            padding_idx=padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+            _weight=embeddings,
+            _freeze=freeze,
         )
 
     def forward(self, input: Tensor) -> Tensor:
@@ -109,4 +126,6 @@ class EmbeddingBag(Module):
     """Not in trtnet: constructing it raises UnsupportedError."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise UnsupportedError("EmbeddingBag is not in trtnet", remedy="use Embedding, and sum or average its output over a dimension")
+        raise UnsupportedError(
+            "EmbeddingBag is not in trtnet", remedy="use Embedding, and sum or average its output over a dimension"
+        )

@@ -19,7 +19,13 @@ from .linear import Linear
 from .module import Module
 from .normalization import LayerNorm
 
-__all__ = ["Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer"]
+__all__ = [
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+]
 
 Activation = Callable[[Any], Any]
 
@@ -32,7 +38,9 @@ def _activation(activation: Any) -> Activation:
     if activation == "gelu":
         return F.gelu
     if isinstance(activation, str) or not callable(activation):
-        raise ArgumentError("there is no such activation", expected="'relu', 'gelu' or a function", found=repr(activation))
+        raise ArgumentError(
+            "there is no such activation", expected="'relu', 'gelu' or a function", found=repr(activation)
+        )
     return activation
 
 
@@ -70,8 +78,10 @@ class TransformerEncoderLayer(Module):
         self.dropout2 = Dropout(dropout)
         self.activation = _activation(activation)
 
-    def forward(self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Tensor:
-        """(L, N, E), (N, L, E) with `batch_first`, or (L, E). Positions that the padding mask hides are computed too."""
+    def forward(
+        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+    ) -> Tensor:
+        """(L, N, E), (N, L, E) with `batch_first`, or (L, E). What the padding mask hides is computed too."""
         x = src
         hidden = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
@@ -137,7 +147,11 @@ class TransformerDecoderLayer(Module):
             return self.dropout1(self.self_attn(x, x, x, tgt_key_padding_mask, **hidden)[0])
 
         def remember(x: Tensor) -> Tensor:
-            hidden = {"attn_mask": memory_mask, "is_causal": _causal(memory_mask, memory_is_causal), "need_weights": False}
+            hidden = {
+                "attn_mask": memory_mask,
+                "is_causal": _causal(memory_mask, memory_is_causal),
+                "need_weights": False,
+            }
             return self.dropout2(self.multihead_attn(x, memory, memory, memory_key_padding_mask, **hidden)[0])
 
         def feed_forward(x: Tensor) -> Tensor:
@@ -169,7 +183,9 @@ class TransformerEncoder(Module):
         self.num_layers = num_layers
         self.norm = norm
 
-    def forward(self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None) -> Tensor:
+    def forward(
+        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+    ) -> Tensor:
         x = src
         for layer in self.layers:
             x = layer(x, src_mask=mask, is_causal=bool(is_causal), src_key_padding_mask=src_key_padding_mask)
@@ -199,7 +215,14 @@ class TransformerDecoder(Module):
         x = tgt
         for layer in self.layers:
             x = layer(
-                x, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, bool(tgt_is_causal), memory_is_causal
+                x,
+                memory,
+                tgt_mask,
+                memory_mask,
+                tgt_key_padding_mask,
+                memory_key_padding_mask,
+                bool(tgt_is_causal),
+                memory_is_causal,
             )
         return x if self.norm is None else self.norm(x)
 
@@ -226,12 +249,28 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        options = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, None, dtype)
+        options = (
+            d_model,
+            nhead,
+            dim_feedforward,
+            dropout,
+            activation,
+            layer_norm_eps,
+            batch_first,
+            norm_first,
+            bias,
+            None,
+            dtype,
+        )
         self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*options), num_encoder_layers, LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+            TransformerEncoderLayer(*options),
+            num_encoder_layers,
+            LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype),
         )
         self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*options), num_decoder_layers, LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+            TransformerDecoderLayer(*options),
+            num_decoder_layers,
+            LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype),
         )
         self._reset_parameters()
         self.d_model = d_model
@@ -262,7 +301,14 @@ class Transformer(Module):
                 raise ShapeError("the last size must be d_model", expected=self.d_model, found=x.shape[-1])
         memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
         return self.decoder(
-            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
+            tgt,
+            memory,
+            tgt_mask,
+            memory_mask,
+            tgt_key_padding_mask,
+            memory_key_padding_mask,
+            tgt_is_causal,
+            memory_is_causal,
         )
 
     @staticmethod

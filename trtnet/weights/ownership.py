@@ -36,7 +36,7 @@ class Holding:
     address: int
     consumers: list[str] = field(default_factory=list)
     given: Any = None
-    """What TensorRT was given for it: `Provider.weights_at`."""
+    """What TensorRT was given for it: `Provider.weights`."""
 
     @property
     def nbytes(self) -> int:

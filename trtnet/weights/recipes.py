@@ -7,7 +7,6 @@ the evaluators agree to the last bit or nearly so.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -109,6 +108,8 @@ class Literal(Weight):
     def __repr__(self) -> str:
         if self.array.size == 1:
             return repr(self.array.item())
+        import hashlib
+
         # names of recipes, by which engines know their weights, must tell arrays apart
         return f"array{'x'.join(map(str, self.shape))}-{hashlib.sha256(self.array.tobytes()).hexdigest()[:12]}"
 

@@ -1,0 +1,361 @@
+"""Changes in place: concrete arrays are changed, recorded tensors are seen changed under every name, as in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from harness import check_against_torch, lower_and_compare, record
+
+import trtnet
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
+from trtnet.errors import DtypeError, ShapeError, UnsupportedError
+from trtnet.graph import Graph
+from trtnet.nn import Parameter
+from trtnet.tensor import Array
+
+X = np.array([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]], np.float32)
+
+
+def same_as_torch(function, *, expected=None, **inputs: np.ndarray) -> Graph:
+    """`function` recorded gives what it gives in torch; `expected` where torch's module names differ."""
+    inputs = inputs or {"x": X}
+    torchs = expected or function
+    return check_against_torch(
+        function, lambda *tensors: torchs(*(t.clone() for t in tensors)), inputs, compile=False, rtol=1e-6
+    )
+
+
+def test_a_residual_added_in_place() -> None:
+    def block(x):
+        identity = x
+        out = x * 2
+        out = out.relu_()
+        out += identity
+        return out.relu()
+
+    graph = same_as_torch(block)
+    assert [layer.kind for layer in graph.layers] == [
+        "constant",
+        "elementwise",
+        "activation",
+        "elementwise",
+        "activation",
+    ]
+
+
+def test_every_name_sees_the_change() -> None:
+    def forward(x):
+        y = x * 2
+        identity = y
+        y += 1
+        return identity, y - identity
+
+    same_as_torch(forward)
+
+
+def test_an_input_changed_in_place() -> None:
+    def forward(x):
+        before = x * 10
+        x += 1
+        x *= 3
+        return before, x
+
+    graph = same_as_torch(forward)
+    assert list(graph.inputs) == ["x"]
+    assert graph.inputs["x"].layer is None
+    lower_and_compare(graph)
+
+
+def test_statements_without_a_result() -> None:
+    def forward(x):
+        y = x + 0.5
+        y.masked_fill_(x > 2, -1.0)
+        y.clamp_(-3, 3)
+        y.mul_(2).sub_(1, alpha=0.5).div_(4)
+        y.neg_().exp_()
+        return y
+
+    same_as_torch(forward)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "y += 2", "y -= x", "y *= 2.0", "y /= 2", "y //= 2", "y %= 2", "y **= 2", "y.add_(x, alpha=2)", "y.abs_()",
+        "y.fill_(3)", "y.zero_()", "y.copy_(x)", "y.copy_(x[0])", "y.lerp_(x, 0.25)", "y.addcmul_(x, x, value=2)",
+        "y.sigmoid_()", "y.tanh_()", "y.round_()", "y.pow_(2)", "y.clamp_(min=0)", "y.nan_to_num_()", "y.trunc_()",
+    ],
+)  # fmt: skip
+def test_every_form(statement: str) -> None:
+    def forward(x):
+        y = x + 0.25
+        alias = y
+        scope = {"x": x, "y": y}
+        exec(statement, scope)
+        return alias * 1, y * 1
+
+    same_as_torch(forward)
+
+
+def test_masks_in_place() -> None:
+    def forward(x):
+        mask = x > 0
+        mask &= x < 4
+        mask |= x == -4
+        mask ^= x == 1
+        return mask.logical_not_()
+
+    same_as_torch(forward)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "SiLU", "Mish", "Hardtanh", "Hardsigmoid", "Hardswish"],
+)
+def test_modules_with_inplace(name: str) -> None:
+    def made(package):
+        class Net(package.Module):
+            def __init__(self):
+                super().__init__()
+                self.act = getattr(package, name)(inplace=True)
+
+            def forward(self, x):
+                y = x * 2
+                result = self.act(y)
+                return result * 1, y + 1
+
+        return Net()
+
+    check_against_torch(made(nn), made(torch.nn), {"x": X}, compile=False, rtol=1e-6)
+
+
+def test_the_module_changes_its_callers_tensor() -> None:
+    act = nn.ReLU(inplace=True)
+
+    def forward(x):
+        y = x * 2
+        act(y)
+        return y.clone()
+
+    same_as_torch(forward, expected=lambda x: torch.relu(x * 2))
+
+
+def test_functions_named_with_an_underscore() -> None:
+    def forward(x):
+        y = x * 2
+        F.relu_(y)
+        F.leaky_relu_(y, 0.2)
+        return y.clone()
+
+    same_as_torch(forward, expected=lambda x: torch.relu(x * 2))
+
+
+def test_a_value_with_another_handle_is_copied() -> None:
+    def forward(x):
+        y = x + 1
+        z = x * 2
+        z.copy_(y)
+        z += 1
+        return y.clone(), z
+
+    same_as_torch(forward)
+
+
+def test_a_parameter_copied_into_a_tensor_stays_itself() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = Parameter(np.array([1.0, 2.0, 3.0], np.float32))
+
+        def forward(self, x):
+            y = x * 1
+            y.copy_(self.weight)
+            y += 1
+            return y + self.weight
+
+    graph = trtnet.record(Net(), x=Input((3,)))
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=np.zeros(3, np.float32)), [3, 5, 7])
+
+
+def test_dynamic_batch_compiles() -> None:
+    def forward(x):
+        x = x.relu_()
+        x += x[:, :1]
+        return x
+
+    lower_and_compare(trtnet.record(forward, x=Input((Dim("batch", min=1, max=4), 3))))
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def refused(kind: type[Exception], match: str, function, **inputs: Input) -> str:
+    with pytest.raises(kind, match=match) as caught:
+        trtnet.record(function, **(inputs or {"x": Input((2, 4))}))
+    return str(caught.value)
+
+
+def test_the_base_of_a_changed_view_raises_at_its_next_use() -> None:
+    def forward(x):
+        y = x * 2
+        view = y.reshape(8)
+        view += 1
+        return y.relu()
+
+    text = refused(UnsupportedError, "changed in place through another tensor", forward)
+    assert "view += 1" in text
+    assert "out of place" in text
+
+
+def test_the_view_of_a_changed_base_raises_at_its_next_use() -> None:
+    def forward(x):
+        y = x * 2
+        rows = y.transpose(0, 1)
+        y += 1
+        return rows.relu()
+
+    refused(UnsupportedError, "changed in place through another tensor", forward)
+
+
+def test_a_view_of_a_view() -> None:
+    def forward(x):
+        y = x * 2
+        inner = y.reshape(4, 2)[1:]
+        y += 1
+        return inner.relu()
+
+    refused(UnsupportedError, "changed in place", forward)
+
+    def outward(x):
+        y = x * 2
+        y.reshape(4, 2)[1:].mul_(2)
+        return y
+
+    refused(UnsupportedError, "changed in place", outward)
+
+
+def test_a_view_that_is_not_used_again_does_not_matter() -> None:
+    def forward(x):
+        y = (x * 2).reshape(6)
+        y += 1
+        y.relu_()
+        return y.reshape(2, 3)
+
+    same_as_torch(forward)
+
+
+def test_slices_that_do_not_overlap_keep_their_values() -> None:
+    def forward(x):
+        a, b = (x * 2).chunk(2, 1)
+        a *= 3
+        c, d = (x + 1)[:, 0], (x + 1)[:, 1]
+        c += 1
+        return a + b, c + d
+
+    same_as_torch(forward, x=np.arange(8, dtype=np.float32).reshape(2, 4))
+
+
+def test_slices_that_overlap_raise() -> None:
+    def forward(x):
+        y = x * 2
+        a, b = y[:, :3], y[:, 2:]
+        a += 1
+        return b.relu()
+
+    refused(UnsupportedError, "changed in place", forward)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_shape_and_dtype_stay() -> None:
+    def wider(x):
+        y = x[:1] * 1
+        y += x
+        return y
+
+    assert "y += x" in refused(ShapeError, "cannot change the shape", wider)
+
+    def divided(i):
+        i /= 2
+        return i
+
+    refused(DtypeError, "cannot change the dtype", divided, i=Input((2,), "int32"))
+
+
+def test_parameters_and_arrays_do_not_become_recorded() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = Parameter(np.ones(3, np.float32))
+
+        def forward(self, x):
+            self.weight.mul_(2)
+            return x * self.weight
+
+    with pytest.raises(UnsupportedError, match="a parameter cannot become a recorded value"):
+        trtnet.record(Net(), x=Input((3,)))
+
+    def into_array(x):
+        total = trtnet.zeros(2, 4)
+        total += x
+        return total
+
+    text = refused(UnsupportedError, "a concrete array cannot become a recorded value", into_array)
+    assert "a = a + b" in text
+
+
+# --- concrete arrays --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "x += 2", "x -= y", "x *= y", "x /= 2", "x //= 2", "x %= 2", "x **= 2", "x.clamp_(-1, 1)", "x.relu_()",
+        "x.sqrt_()", "x.masked_fill_(x > 1, 7)", "x.erfinv_()", "x.add_(y, alpha=2)",
+    ],
+)  # fmt: skip
+def test_concrete_arrays_change(statement: str) -> None:
+    mine, torchs = Array(np.abs(X) / 7), torch.from_numpy(np.abs(X) / 7)
+    memory = mine.numpy()
+    exec(statement, {"x": mine, "y": Array(X[0])})
+    exec(statement, {"x": torchs, "y": torch.from_numpy(X[0])})
+    np.testing.assert_allclose(mine.numpy(), torchs.numpy(), rtol=1e-6)
+    assert mine.numpy() is memory
+
+
+def test_concrete_in_place_errors_and_read_only_arrays() -> None:
+    ints = Array(np.array([1, 2]))
+    with pytest.raises(DtypeError, match="cannot change the dtype"):
+        ints /= 2
+    with pytest.raises(ShapeError, match="cannot change the shape"):
+        Array(np.ones(2, np.float32)).add_(Array(np.ones((3, 2), np.float32)))
+    fixed = np.ones(2, np.float32)
+    fixed.flags.writeable = False
+    array = Array(fixed)
+    array += 1
+    np.testing.assert_array_equal(array.numpy(), [2, 2])
+    np.testing.assert_array_equal(fixed, [1, 1])
+
+
+def test_a_parameter_outside_a_recording_changes() -> None:
+    weight = Parameter(np.ones(2, np.float32))
+    weight.mul_(3).add_(1)
+    np.testing.assert_array_equal(weight.numpy(), [4, 4])
+    half = Parameter(np.ones(2, np.float16))
+    half *= trtnet.tensor(2.0)
+    assert half.dtype is trtnet.float16
+
+
+def test_a_recorded_constant_does_not_follow_its_array() -> None:
+    table = Array(np.ones(3, np.float32))
+
+    def forward(x):
+        y = x + table
+        table.add_(1)
+        return y + table
+
+    graph = record(forward, {"x": X})
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=X), X + 1 + 2)

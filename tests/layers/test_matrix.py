@@ -1,0 +1,265 @@
+"""Products of matrices against torch, in float64 and on TensorRT-RTX."""
+
+import numpy as np
+import pytest
+import torch
+from harness import check_against_torch, lower_and_compare
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet import functional as F
+from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from trtnet.graph import emit
+from trtnet.layers.matrix import MatrixMultiply
+
+
+def values(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@st.composite
+def operands(draw):
+    m, k, n = (draw(st.integers(1, 3)) for _ in range(3))
+    batch = draw(st.lists(st.integers(1, 3), max_size=3))
+
+    def front():
+        cut = batch[draw(st.integers(0, len(batch))) :]
+        return tuple(draw(st.sampled_from([1, size])) for size in cut)
+
+    left = draw(st.one_of(st.just((k,)), st.builds(lambda f: (*f, m, k), st.just(front()))))
+    right = draw(st.one_of(st.just((k,)), st.builds(lambda f: (*f, k, n), st.just(front()))))
+    return values(left, 1), values(right, 2)
+
+
+@given(operands(), st.sampled_from(["both", "left", "right"]))
+@settings(max_examples=60)
+def test_matmul(pair, recorded):
+    a, b = pair
+    if recorded == "both":
+        check_against_torch(lambda a, b: a @ b, torch.matmul, {"a": a, "b": b}, compile=False)
+    elif recorded == "left":
+        other, theirs = trtnet.Array(b), torch.from_numpy(b).double()
+        check_against_torch(lambda a: F.matmul(a, other), lambda a: a @ theirs, {"a": a}, compile=False)
+    else:
+        theirs = torch.from_numpy(a).double()
+        check_against_torch(lambda b: a @ b, lambda b: theirs @ b, {"b": b}, compile=False)
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_the_layer_alone(data):
+    op0, op1 = (data.draw(st.sampled_from(["NONE", "TRANSPOSE", "VECTOR"])) for _ in range(2))
+    m, k, n = (data.draw(st.integers(1, 3)) for _ in range(3))
+    batch = data.draw(st.lists(st.integers(1, 3), max_size=2))
+    front0, front1 = (tuple(data.draw(st.sampled_from([1, size])) for size in batch) for _ in range(2))
+    shape0 = front0 + {"NONE": (m, k), "TRANSPOSE": (k, m), "VECTOR": (k,)}[op0]
+    shape1 = front1 + {"NONE": (k, n), "TRANSPOSE": (n, k), "VECTOR": (k,)}[op1]
+
+    def expected(a, b):
+        a = {"NONE": a, "TRANSPOSE": a.mT if a.dim() > 1 else a, "VECTOR": a.unsqueeze(-2)}[op0]
+        b = {"NONE": b, "TRANSPOSE": b.mT if b.dim() > 1 else b, "VECTOR": b.unsqueeze(-1)}[op1]
+        y = a @ b
+        y = y.squeeze(-1) if op1 == "VECTOR" else y
+        return y.squeeze(-1 if op1 == "VECTOR" else -2) if op0 == "VECTOR" else y
+
+    check_against_torch(
+        lambda a, b: emit(MatrixMultiply((a, b), op0, op1)),
+        expected,
+        {"a": values(shape0, 1), "b": values(shape1, 2)},
+        compile=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [((4,), (4,)), ((4,), (3, 4, 5)), ((3, 5, 4), (4,)), ((2, 1, 5, 4), (3, 4, 6)), ((5, 4), (4, 6))]
+)
+def test_matmul_compiles(left, right):
+    check_against_torch(torch_like("matmul"), torch.matmul, {"a": values(left, 1), "b": values(right, 2)})
+
+
+def torch_like(name):
+    return lambda a, b: getattr(F, name)(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right"),
+    [
+        ("mm", (2, 3), (3, 4)),
+        ("bmm", (2, 2, 3), (2, 3, 4)),
+        ("mv", (2, 3), (3,)),
+        ("dot", (3,), (3,)),
+        ("outer", (3,), (4,)),
+        ("inner", (2, 3), (4, 3)),
+        ("inner", (3,), (2, 4, 3)),
+    ],
+)
+def test_named_products(name, left, right):
+    a, b = values(left, 1), values(right, 2)
+    check_against_torch(torch_like(name), getattr(torch, name), {"a": a, "b": b}, compile=False)
+    concrete = getattr(F, name)(trtnet.Array(a), trtnet.Array(b)).numpy()
+    np.testing.assert_allclose(
+        concrete, getattr(torch, name)(torch.from_numpy(a), torch.from_numpy(b)).numpy(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0, 2), (0.5, 3)])
+def test_sums_of_products(beta, alpha):
+    a, b, c = values((2, 3), 1), values((3, 4), 2), values((4,), 3)
+    for name, inputs in (("addmm", {"c": c, "a": a, "b": b}), ("baddbmm", {"c": c, "a": a[None], "b": b[None]})):
+        check_against_torch(
+            lambda c, a, b, name=name: getattr(F, name)(c, a, b, beta=beta, alpha=alpha),
+            lambda c, a, b, name=name: getattr(torch, name)(c, a, b, beta=beta, alpha=alpha),
+            inputs,
+            compile=False,
+        )
+
+
+def test_dynamic_batch():
+    batch, length = Dim("batch", min=1, opt=2, max=4), Dim("length", min=1, opt=3, max=8)
+    weight = values((5, 4), 3)
+
+    def forward(x, w, transpose):
+        return x @ transpose(x), x @ w.T, transpose(x) @ x
+
+    theirs = torch.from_numpy(weight).double()
+    graph = check_against_torch(
+        lambda x: forward(x, trtnet.Array(weight), lambda t: t.transpose(-1, -2)),
+        lambda x: forward(x, theirs, lambda t: t.mT),
+        {"x": values((2, 3, 4))},
+        shapes={"x": (batch, length, 4)},
+    )
+    assert [str(o.shape) for o in graph.outputs.values()] == [
+        "(batch, length, length)",
+        "(batch, length, 5)",
+        "(batch, 4, 4)",
+    ]
+
+
+@given(st.lists(st.integers(1, 4), min_size=0, max_size=3), st.booleans(), st.sampled_from(["constant", "input"]))
+@settings(max_examples=30)
+def test_linear(front, bias, weights):
+    x, w, b = values((*front, 3)), values((4, 3), 1), values((4,), 2) if bias else None
+    if weights == "input":
+        inputs = {"x": x, "w": w} | ({"b": b} if bias else {})
+        check_against_torch(lambda x, w, b=None: F.linear(x, w, b), torch.nn.functional.linear, inputs, compile=False)
+        return
+    mine = [None if v is None else trtnet.Array(v) for v in (w, b)]
+    theirs = [None if v is None else torch.from_numpy(v).double() for v in (w, b)]
+    check_against_torch(
+        lambda x: F.linear(x, *mine), lambda x: torch.nn.functional.linear(x, *theirs), {"x": x}, compile=False
+    )
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 5, 3)])
+def test_linear_compiles(shape):
+    w, b = values((4, 3), 1), values((4,), 2)
+    check_against_torch(
+        lambda x: F.linear(x, trtnet.Array(w), trtnet.Array(b)),
+        lambda x: torch.nn.functional.linear(x, torch.from_numpy(w).double(), torch.from_numpy(b).double()),
+        {"x": values(shape)},
+    )
+
+
+def test_linear_with_one_output():
+    w = values((3,), 1)
+    check_against_torch(
+        lambda x: F.linear(x, trtnet.Array(w), trtnet.Array(np.float32(0.5))),
+        lambda x: torch.nn.functional.linear(x, torch.from_numpy(w).double(), torch.tensor(0.5).double()),
+        {"x": values((2, 4, 3))},
+        compile=False,
+    )
+
+
+EQUATIONS = [
+    ("ij,jk->ik", [(2, 3), (3, 4)]),
+    ("ij,jk", [(2, 3), (3, 4)]),
+    ("bhqd, bhkd -> bhqk", [(1, 2, 3, 4), (1, 2, 5, 4)]),
+    ("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 5)]),
+    ("...ij,...jk->...ik", [(5, 2, 3, 4), (2, 4, 5)]),
+    ("...d,d", [(2, 3, 4), (4,)]),
+    ("BNd,BMd->BNMd", [(2, 3, 4), (2, 5, 4)]),
+    ("ij->ji", [(2, 3)]),
+    ("ij->", [(2, 3)]),
+    ("i,j->ij", [(2,), (3,)]),
+    ("bi,oij,bj->bo", [(2, 3), (4, 3, 5), (2, 5)]),
+    ("nchw,ncvw->nhv", [(2, 3, 4, 5), (2, 3, 6, 5)]),
+    ("ij,jk->ik", [(2, 1), (3, 4)]),
+]
+
+
+@pytest.mark.parametrize(("equation", "shapes"), EQUATIONS)
+def test_einsum(equation, shapes):
+    inputs = {name: values(shape, seed) for seed, (name, shape) in enumerate(zip("abc", shapes, strict=False))}
+
+    def call(einsum):
+        return lambda *args, **named: einsum(equation, *args, *named.values())
+
+    arguments = ", ".join(inputs)
+    ours = eval(f"lambda {arguments}: einsum(equation, {arguments})", {"einsum": F.einsum, "equation": equation})
+    check_against_torch(ours, call(torch.einsum), inputs)
+    concrete = F.einsum(equation, [trtnet.Array(a) for a in inputs.values()])
+    np.testing.assert_allclose(
+        concrete.numpy(), torch.einsum(equation, *map(torch.from_numpy, inputs.values())).numpy(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_einsum_of_dynamic_sizes():
+    batch = Dim("batch", min=1, opt=2, max=4)
+    check_against_torch(
+        lambda a: F.einsum("bij,bkj->bik", a, a),
+        lambda a: torch.einsum("bij,bkj->bik", a, a),
+        {"a": values((2, 3, 4))},
+        shapes={"a": (batch, 3, 4)},
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types(dtype):
+    to = trtnet.dtypes.get(dtype).numpy
+    x, w, b = (values(s, i).astype(to) for i, s in enumerate([(2, 3), (4, 3), (4,)]))
+
+    def forward(x):
+        weight = trtnet.Array(w)
+        return F.linear(x, weight, trtnet.Array(b)), x @ weight.T, F.einsum("ij,kj->ik", x, weight)
+
+    graph = trtnet.record(forward, x=Input(x.shape, dtype))
+    lower_and_compare(graph)
+    found = trtnet.reference(graph)(x=x)
+    wide = [a.astype(np.float32) for a in (x, w, b)]
+    for mine, theirs in zip(
+        found, (wide[0] @ wide[1].T + wide[2], wide[0] @ wide[1].T, wide[0] @ wide[1].T), strict=True
+    ):
+        assert mine.dtype == to
+        np.testing.assert_allclose(mine.astype(np.float32), theirs, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda x: x @ x, ShapeError, "the inner sizes of a matrix multiplication differ"),
+        (lambda x: F.bmm(x, x), ShapeError, "bmm takes tensors of 3 and 3 dimensions"),
+        (lambda x: F.mm(x, x.half().transpose(0, 1)), DtypeError, "one dtype"),
+        (lambda x: x.int() @ x.int().transpose(0, 1), DtypeError, "floating-point"),
+        (lambda x: F.matmul(x, x.sum()), ShapeError, "one dimension or more"),
+        (lambda x: F.linear(x, trtnet.Array(values((4, 2)))), ShapeError, "3 features in the last|in_features equal"),
+        (
+            lambda x: F.linear(x, trtnet.Array(values((4, 3))), trtnet.Array(values((3,)))),
+            ShapeError,
+            "bias of this linear",
+        ),
+        (lambda x: F.linear(x, trtnet.Array(values((4, 3)).astype(np.float16))), DtypeError, "must have one dtype"),
+        (lambda x: F.einsum("ii->i", x), UnsupportedError, "no diagonals"),
+        (lambda x: F.einsum("ij,jk->ik", x), ArgumentError, "as many terms as operands"),
+        (lambda x: F.einsum("ijk->ij", x), ShapeError, "does not fit its operand"),
+        (lambda x: F.einsum("ij->ik", x), ArgumentError, "only such as the operands have"),
+        (lambda x: F.einsum("i?->i", x), ArgumentError, "letters"),
+        (lambda x: F.einsum("ij,ik->jk", x, x[:1, :].reshape(3, 1)), ShapeError, "index 'i' has two sizes"),
+        (lambda x: F.bilinear(x, x, x), UnsupportedError, "einsum"),
+    ],
+)
+def test_errors(call, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        trtnet.record(lambda x: call(x), x=Input((2, 3)))
+    assert caught.value.where.file == __file__

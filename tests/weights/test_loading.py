@@ -1,0 +1,383 @@
+"""state_dict in: names, shapes, dtypes, ties, prefixes, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import trtnet
+from trtnet import nn
+from trtnet.errors import ArgumentTypeError, DtypeError, WeightsError, WeightsNotFoundError
+from trtnet.weights.loading import nonfinite
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.conv1(x).mean((2, 3)))
+
+
+NAMES = ["conv1.weight", "conv1.bias", "fc.weight", "fc.bias"]
+
+
+def values(seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    shapes = {name: value.shape for name, value in Net().state_dict().items()}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def assert_state(module, wanted):
+    found = module.state_dict()
+    assert list(found) == list(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+# --- what fits --------------------------------------------------------------------------------------------------------
+
+
+def test_state_dict_has_torchs_keys():
+    assert list(Net().state_dict()) == NAMES
+    assert list(Net().state_dict(prefix="net.")) == ["net." + name for name in NAMES]
+
+
+def test_a_round_trip():
+    net, given = Net(), values()
+    report = net.load_state_dict(given)
+    assert (report.missing_keys, report.unexpected_keys, report.converted) == ([], [], {})
+    assert_state(net, given)
+    other = Net()
+    other.load_state_dict(net.state_dict())
+    assert_state(other, given)
+
+
+def test_values_of_every_kind():
+    torch = pytest.importorskip("torch")
+    given = values()
+    mixed = {
+        "conv1.weight": torch.from_numpy(given["conv1.weight"]),
+        "conv1.bias": trtnet.tensor(given["conv1.bias"]),
+        "fc.weight": torch.nn.Parameter(torch.from_numpy(given["fc.weight"])),
+        "fc.bias": nn.Parameter(trtnet.tensor(given["fc.bias"])),
+    }
+    net = Net()
+    net.load_state_dict(mixed)
+    assert_state(net, given)
+
+
+def test_torch_module_to_trtnet_and_back():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    mine = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    mine.load_state_dict(theirs.state_dict())
+    for name, value in mine.state_dict().items():
+        np.testing.assert_array_equal(value, theirs.state_dict()[name].numpy())
+    theirs.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in mine.state_dict().items()}, strict=False)
+
+
+def test_num_batches_tracked_may_be_there_or_not():
+    bn = nn.BatchNorm2d(2)
+    state = {name: np.ones(2, np.float32) for name in ("weight", "bias", "running_mean", "running_var")}
+    bn.load_state_dict(state)
+    bn.load_state_dict(state | {"num_batches_tracked": np.array(5)})
+    nn.Sequential(nn.Linear(1, 1)).load_state_dict(
+        {"0.weight": np.ones((1, 1), np.float32), "0.bias": np.ones(1, np.float32), "bn.num_batches_tracked": np.array(5)}
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_types_convert_both_ways_and_the_report_says_so(dtype):
+    given = values(dtype=dtype)
+    net = Net()
+    report = net.load_state_dict(given)
+    assert report.converted == {name: np.dtype(dtype).name for name in NAMES}
+    assert_state(net, {name: value.astype(np.float32) for name, value in given.items()})
+    half = Net().to(np.dtype(dtype).name)
+    report = half.load_state_dict(values())
+    assert report.converted == dict.fromkeys(NAMES, "float32")
+    assert {value.dtype for value in half.state_dict().values()} == {np.dtype(dtype)}
+    assert half.load_state_dict(given).converted == {}
+
+
+def test_torchs_bfloat16():
+    torch = pytest.importorskip("torch")
+    net = Net().bfloat16()
+    given = {name: torch.from_numpy(value).bfloat16() for name, value in values().items()}
+    assert net.load_state_dict(given).converted == {}
+    for name, value in net.state_dict().items():
+        assert value.dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(value.astype(np.float32), given[name].float().numpy())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_prefixes_are_stripped(prefix):
+    net, given = Net(), values()
+    net.load_state_dict({prefix + name: value for name, value in given.items()}, prefix=prefix)
+    assert_state(net, given)
+    with pytest.raises(WeightsError) as caught:
+        net.load_state_dict({prefix + name: value for name, value in given.items()})
+    assert f"prefix={prefix!r}" in caught.value.remedy
+
+
+def test_a_name_given_with_and_without_the_prefix():
+    given = values()
+    with pytest.raises(WeightsError, match="given twice"):
+        Net().load_state_dict(given | {"module.fc.bias": given["fc.bias"]}, prefix="module.")
+
+
+def test_strict_false_takes_what_fits():
+    net = Net()
+    before = net.state_dict()["fc.weight"].copy()
+    given = values()
+    report = net.load_state_dict({"conv1.weight": given["conv1.weight"], "other": np.ones(3, np.float32)}, strict=False)
+    assert report.missing_keys == ["conv1.bias", "fc.weight", "fc.bias"]
+    assert report.unexpected_keys == ["other"]
+    np.testing.assert_array_equal(net.state_dict()["conv1.weight"], given["conv1.weight"])
+    np.testing.assert_array_equal(net.state_dict()["fc.weight"], before)
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+def test_loading_copies_as_torch_does():
+    given = values()
+    net = Net()
+    net.load_state_dict(given)
+    wanted = {name: value.copy() for name, value in given.items()}
+    for value in given.values():
+        value[:] = 0
+    assert_state(net, wanted)
+
+
+def test_a_torch_module_that_trains_on_does_not_reach_the_network():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Linear(3, 2)
+    mine = nn.Linear(3, 2)
+    mine.load_state_dict(theirs.state_dict())
+    before = theirs.weight.detach().clone()
+    with torch.no_grad():
+        theirs.weight.zero_()
+    np.testing.assert_array_equal(mine.state_dict()["weight"], before.numpy())
+
+
+def test_assign_takes_arrays_as_they_are():
+    given = values()
+    net = Net()
+    net.load_state_dict(given, assign=True)
+    for name in NAMES:
+        assert net.state_dict()[name] is given[name]
+
+
+def test_read_only_arrays_are_never_copied():
+    given = values()
+    for value in given.values():
+        value.flags.writeable = False
+    net = Net()
+    net.load_state_dict(given)
+    for name in NAMES:
+        assert net.state_dict()[name] is given[name]
+
+
+def test_a_file_is_mapped_not_copied(tmp_path):
+    source = Net()
+    source.save_weights(tmp_path / "w.safetensors")
+    net = Net().load_weights(tmp_path / "w.safetensors")
+    assert_state(net, source.state_dict())
+    assert not any(value.flags.writeable for value in net.state_dict().values())
+    copied = Net().load_weights(tmp_path / "w.safetensors", mmap=False)
+    assert_state(copied, source.state_dict())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".wts"])
+def test_save_and_load(tmp_path, suffix):
+    if suffix == ".pt":
+        pytest.importorskip("torch")
+    source = Net()
+    source.save_weights(tmp_path / f"w{suffix}")
+    net = Net()
+    assert net.load_weights(tmp_path / f"w{suffix}") is net
+    assert_state(net, source.state_dict())
+
+
+def test_changing_a_mapped_parameter_changes_no_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    Net().save_weights(path)
+    data = path.read_bytes()
+    net = Net().load_weights(path)
+    net.fc.bias[0] = 7.0
+    assert net.state_dict()["fc.bias"][0] == 7
+    assert path.read_bytes() == data
+
+
+# --- ties -------------------------------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(3, 3, bias=False)
+        self.b = nn.Linear(3, 3, bias=False)
+        self.b.weight = self.a.weight
+
+
+@pytest.mark.parametrize("keys", [("a.weight",), ("b.weight",), ("a.weight", "b.weight")])
+def test_tied_parameters_take_either_key_and_stay_tied(keys):
+    net = Tied()
+    value = np.arange(9, dtype=np.float32).reshape(3, 3)
+    report = net.load_state_dict({key: value for key in keys})
+    assert report.missing_keys == []
+    assert net.a.weight is net.b.weight
+    for key in ("a.weight", "b.weight"):
+        np.testing.assert_array_equal(net.state_dict()[key], value)
+
+
+def test_tied_parameters_with_two_values_are_refused():
+    one, two = np.ones((3, 3), np.float32), np.zeros((3, 3), np.float32)
+    with pytest.raises(WeightsError, match="misshapen") as caught:
+        Tied().load_state_dict({"a.weight": one, "b.weight": two})
+    assert "tied to a.weight, but their values differ" in caught.value.details
+
+
+def test_tied_values_with_nan_are_the_same():
+    value = np.full((3, 3), np.nan, np.float32)
+    with pytest.warns(UserWarning, match="NaN"):
+        Tied().load_state_dict({"a.weight": value, "b.weight": value.copy()})
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_mismatch_lists_extra_missing_misshapen_with_the_nearest_name():
+    given = values()
+    given["conv1.wieght"] = given.pop("conv1.weight")
+    given["fc.bias"] = np.ones(3, np.float32)
+    net = Net()
+    before = {name: value.copy() for name, value in net.state_dict().items()}
+    with pytest.raises(WeightsError, match="1 extra, 1 missing, 1 misshapen") as caught:
+        net.load_state_dict(given)
+    details = caught.value.details
+    assert details.index("extra") < details.index("missing") < details.index("misshapen")
+    assert "conv1.wieght  (nearest: conv1.weight)" in details
+    assert "conv1.weight  (nearest: conv1.wieght)" in details
+    assert "fc.bias: expected (2,), found (3,)" in details
+    assert caught.value.where.file == __file__
+    assert_state(net, before)
+
+
+def test_misshapen_raises_without_strict_too():
+    with pytest.raises(WeightsError, match="1 misshapen"):
+        Net().load_state_dict({"fc.bias": np.ones(3, np.float32)}, strict=False)
+
+
+def test_long_lists_are_cut():
+    extra = {f"extra{i}": np.ones(1, np.float32) for i in range(50)}
+    with pytest.raises(WeightsError, match="50 extra") as caught:
+        Net().load_state_dict(values() | extra)
+    assert "and 30 more" in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "remedy"),
+    [
+        (np.ones(2), DtypeError, "astype"),
+        (np.ones(2, np.int32), DtypeError, "astype"),
+        (np.ones(2, np.complex64), DtypeError, None),
+        (np.ones(2, ">f4"), DtypeError, None),
+        (np.array([None, None]), DtypeError, None),
+        (np.ones(4, np.float32)[::2], WeightsError, "ascontiguousarray"),
+        ([1.0, 2.0], WeightsError, None),
+        ("abc", WeightsError, None),
+        (None, WeightsError, None),
+    ],
+)
+def test_values_that_are_refused(value, kind, remedy):
+    net = Net()
+    before = {name: v.copy() for name, v in net.state_dict().items()}
+    with pytest.raises(kind) as caught:
+        net.load_state_dict(values(1) | {"fc.bias": value})
+    assert caught.value.found is not None
+    assert caught.value.expected
+    if remedy:
+        assert remedy in caught.value.remedy
+    if kind is DtypeError and remedy:
+        assert "'fc.bias'" in str(caught.value)
+    assert_state(net, before)
+
+
+def test_float64_of_torch_is_refused_with_the_remedy():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(DtypeError, match=r"'fc\.bias' have the wrong dtype") as caught:
+        Net().load_state_dict(values() | {"fc.bias": torch.ones(2, dtype=torch.float64)})
+    assert (caught.value.expected, caught.value.found) == ("float32", "float64")
+    assert "torch.float32" in caught.value.remedy
+
+
+@pytest.mark.parametrize("given", [None, [1, 2], "weights.safetensors", np.ones(3), {1: np.ones(2)}])
+def test_what_is_no_state_dict(given):
+    with pytest.raises(ArgumentTypeError, match="weights are given by name") as caught:
+        Net().load_state_dict(given)
+    assert caught.value.expected
+
+
+def test_a_wts_file_has_no_shapes_and_counts_must_fit(tmp_path):
+    path = tmp_path / "w.wts"
+    Net().save_weights(path)
+    text = path.read_text().splitlines()
+    (tmp_path / "short.wts").write_text("\n".join(["4", *text[1:3], "fc.bias 1 3f800000", text[3]]) + "\n")
+    with pytest.raises(WeightsError):
+        Net().load_weights(tmp_path / "short.wts")
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(WeightsNotFoundError) as caught:
+        Net().load_weights(tmp_path / "no.safetensors")
+    assert isinstance(caught.value, FileNotFoundError)
+    path = tmp_path / "w.safetensors"
+    net = Net()
+    net.save_weights(path)
+    before = {name: v.copy() for name, v in net.state_dict().items()}
+    data = path.read_bytes()
+    for cut in (0, 7, 20, len(data) - 1):
+        (tmp_path / "cut.safetensors").write_bytes(data[:cut])
+        with pytest.raises(WeightsError, match="damaged"):
+            net.load_weights(tmp_path / "cut.safetensors")
+    assert_state(net, before)
+
+
+# --- what is not finite -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_nonfinite_values_are_warned_of_by_name(bad, dtype):
+    given = values()
+    given["fc.weight"] = given["fc.weight"].astype(dtype)
+    given["fc.weight"][1, 2] = bad
+    with pytest.warns(UserWarning) as caught:
+        Net().load_state_dict(given)
+    assert [str(w.message) for w in caught] == ["weights hold NaN or infinity: fc.weight"]
+    assert caught[0].filename == __file__
+
+
+def test_finite_values_are_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Net().load_state_dict(values())
+
+
+def test_nonfinite_finds_the_last_element_of_a_large_array():
+    array = np.zeros(5 * (1 << 20) + 3, np.float32)
+    assert not nonfinite(array)
+    array[-1] = np.nan
+    assert nonfinite(array)
+    assert not nonfinite(np.ones(3, np.int32))
+    assert not nonfinite(np.zeros(0, np.float32))
+    assert nonfinite(np.array(np.nan, np.float32))
+    assert not nonfinite(np.array([65504], np.float16))

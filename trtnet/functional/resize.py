@@ -1,0 +1,361 @@
+"""Images of other sizes. Names, signatures and defaults as torch's.
+
+torch's modes and TensorRT's settings (ATen's UpSample.h; documentation of IResizeLayer):
+
+    nearest                    NEAREST, ASYMMETRIC, rounding FLOOR
+    nearest-exact              NEAREST, HALF_PIXEL, rounding HALF_UP
+    linear, bilinear, trilinear  LINEAR, HALF_PIXEL, or ALIGN_CORNERS with selector UPPER
+    bicubic                    CUBIC with coefficient -0.75, HALF_PIXEL or ALIGN_CORNERS
+
+TensorRT finds the distance of two samples from the sizes. Where torch's differs (a scale_factor that is not exactly
+output size / input size), and for "area" and antialiasing, which TensorRT has not, the resampling is a product with
+constant matrices, which needs fixed sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape
+from ..errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph import emit
+from ..layers.gather import Gather
+from ..layers.matrix import MatrixMultiply
+from ..layers.resize import GridSample, Resize, taps
+from ..layers.shaping import Shuffle
+from ..tensor import Array, Tensor
+from .concrete import floats
+from .dispatch import floating, operation, tensor, with_rank
+from .shape import constant, reshaped, size_of, sizes_of, transposed
+
+__all__ = [
+    "affine_grid",
+    "channel_shuffle",
+    "grid_sample",
+    "interpolate",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
+]
+
+_MODES = {
+    "nearest": ("NEAREST", (1, 2, 3)), "nearest-exact": ("NEAREST", (1, 2, 3)), "linear": ("LINEAR", (1,)),
+    "bilinear": ("LINEAR", (2,)), "trilinear": ("LINEAR", (3,)), "bicubic": ("CUBIC", (2,)), "area": ("AREA", (1, 2, 3)),
+}  # fmt: skip
+
+
+class _Plan:
+    """What interpolate's arguments mean: TensorRT's mode and coordinates, output sizes, and torch's sampling distances."""
+
+    def __init__(
+        self, shape: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None,
+        recompute_scale_factor: bool | None, antialias: bool,
+    ) -> None:
+        spatial = len(shape) - 2
+        if mode not in _MODES:
+            raise ArgumentError("there is no such interpolation", expected=", ".join(_MODES), found=repr(mode))
+        self.mode, ranks = _MODES[mode]
+        if spatial not in ranks:
+            raise ShapeError(
+                f'mode "{mode}" does not fit a tensor of {len(shape)} dimensions',
+                expected=" or ".join(f"{r + 2} dimensions" for r in ranks), found=format_shape(shape),
+            )
+        if align_corners is not None and self.mode in ("NEAREST", "AREA"):
+            raise ArgumentError("align_corners goes with linear, bilinear, trilinear and bicubic", found=f'mode="{mode}"')
+        if antialias and mode not in ("bilinear", "bicubic"):
+            raise ArgumentError("antialias goes with bilinear and bicubic", found=f'mode="{mode}"')
+        if (size is None) == (scale_factor is None):
+            raise ArgumentError("interpolate takes either size or scale_factor", found=f"size={size}, scale_factor={scale_factor}")
+        self.antialias = antialias
+        self.rounding = "HALF_UP" if mode == "nearest-exact" else "FLOOR"
+        self.coordinates = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
+        self.exact = True
+        self.scales: tuple[float, ...] | None = None
+        self.steps: list[float | None] = [None] * spatial
+        before = tuple(shape[2:])
+        if size is not None:
+            if recompute_scale_factor:
+                raise ArgumentError("recompute_scale_factor goes with scale_factor", found="size")
+            given = sizes_of(tuple(size) if isinstance(size, (tuple, list)) else (size,) * spatial)
+            if len(given) != spatial:
+                raise ShapeError(f"size takes {spatial} numbers", found=format_shape(given))
+            self.after = given
+        else:
+            factors = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * spatial
+            if len(factors) != spatial:
+                raise ShapeError(f"scale_factor takes {spatial} numbers", found=scale_factor)
+            numbers = [float(f) for f in factors]
+            self.after = tuple(_scaled(s, f) for s, f in zip(before, numbers))
+            if not recompute_scale_factor and self.coordinates != "ALIGN_CORNERS" and mode != "area":
+                self.steps = [1 / f for f in numbers]
+                fractions = [Fraction(f) for f in numbers]
+                self.exact = all(
+                    s * f.numerator == a * f.denominator for s, a, f in zip(before, self.after, fractions)
+                )
+            if self.exact and all(_is_binary(f) for f in numbers) and all(
+                divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None for s, f in zip(before, numbers)
+            ):
+                self.scales = (1.0, 1.0, *numbers)
+        for s in self.after:
+            if isinstance(s, int) and s < 1:
+                raise ShapeError("interpolate gives nothing", found=format_shape(self.after))
+        self.before = before
+        self.same = self.after == before and self.exact and not antialias
+
+
+def _is_binary(factor: float) -> bool:
+    """Whether float32 holds the factor and its products with sizes."""
+    return Fraction(factor).denominator <= 256 and Fraction(factor).numerator < 65536
+
+
+def _scaled(size: SizeLike, factor: float) -> SizeLike:
+    if isinstance(size, int):
+        return math.floor(float(size) * factor)
+    fraction = Fraction(factor)
+    if fraction.denominator > 4096:
+        raise UnsupportedError(
+            "this scale_factor has no exact size over a dynamic dimension", expected="a factor such as 2, 0.5 or 1.25",
+            found=f"{factor} of {size}", remedy="give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
+        )
+    return size * fraction.numerator // fraction.denominator
+
+
+def _matrix(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
+    """(size, target): the weights of the input elements for each output element, as ATen computes them."""
+    matrix = np.zeros((size, target))
+    if plan.mode == "AREA":
+        for i in range(target):
+            first, last = i * size // target, -(-(i + 1) * size // target)
+            matrix[first:last, i] = 1 / (last - first)
+        return matrix
+    if plan.antialias:
+        return _antialiased(size, target, plan, step)
+    index, weight = taps(size, target, plan.mode, plan.coordinates, plan.rounding, scale=step)
+    for i in range(index.shape[1]):
+        np.add.at(matrix, (index[:, i], np.arange(target)), weight[:, i])
+    return matrix
+
+
+def _antialiased(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
+    """The filter is as wide as the distance of two samples (ATen's UpSampleKernel.cpp, after Pillow's)."""
+    scale = size / target if step is None else step
+    if plan.coordinates == "ALIGN_CORNERS":
+        scale = (size - 1) / (target - 1) if target > 1 else 0.0
+    width = 2 if plan.mode == "LINEAR" else 4
+    support = width / 2 * max(scale, 1.0)
+    inverse = 1 / scale if scale >= 1 else 1.0
+    matrix = np.zeros((size, target))
+    for i in range(target):
+        center = scale * (i + 0.5)
+        first, last = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), size)
+        distance = np.abs((np.arange(first, last) - center + 0.5) * inverse)
+        if plan.mode == "LINEAR":
+            weight = np.clip(1 - distance, 0, None)
+        else:
+            a = -0.5
+            near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+            far = (((distance - 5) * distance + 8) * distance - 4) * a
+            weight = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+        matrix[first:last, i] = weight / weight.sum()
+    return matrix
+
+
+def _nearest(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
+    """Indices in float32 arithmetic, as ATen's."""
+    distance = np.float32(size) / np.float32(target) if step is None else np.float32(step)
+    at = np.arange(target, dtype=np.float32)
+    source = np.floor((at + np.float32(0.5)) * distance) if plan.rounding == "HALF_UP" else np.floor(at * distance)
+    return np.clip(source, 0, size - 1).astype(np.int64)
+
+
+def _interpolate_numpy(
+    input: np.ndarray, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Any:
+    plan = _Plan(input.shape, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    if any(isinstance(s, Dim) for s in plan.after):
+        return interpolate(constant(input), size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    result = input
+    after: Any
+    for axis, (before, after, step) in enumerate(zip(plan.before, plan.after, plan.steps), 2):
+        if plan.mode == "NEAREST":
+            result = np.take(result, _nearest(before, after, plan, step), axis)
+        else:
+            values = floats(result)[0].astype(np.float64)
+            result = np.moveaxis(np.moveaxis(values, axis, -1) @ _matrix(before, after, plan, step), -1, axis)
+    return result.astype(input.dtype)
+
+
+@operation(_interpolate_numpy)
+def interpolate(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Tensor:
+    """(N, C, *spatial) with other spatial sizes: `size`, or the present ones times `scale_factor`, rounded down.
+
+    Sizes may be Dims. Raises UnsupportedError where the sizes are dynamic and TensorRT's resize layer does not sample
+    as torch does (the module's docstring says when).
+    """
+    x = tensor(input)
+    floating("interpolate", x)
+    plan = _Plan(x.shape, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    if plan.same:
+        return x
+    if not plan.exact or plan.mode == "AREA" or plan.antialias:
+        return _by_constants(x, plan, mode)
+    settings: dict[str, Any] = {
+        "resize_mode": plan.mode, "coordinate_transformation": plan.coordinates, "nearest_rounding": plan.rounding,
+    }
+    if plan.coordinates == "ALIGN_CORNERS":
+        settings["selector_for_single_pixel"] = "UPPER"  # the formula would divide by zero
+    if plan.scales is not None:
+        return emit(Resize((x,), scales=plan.scales, **settings))
+    return emit(Resize((x,), shape=Size((*x.shape[:2], *plan.after)), **settings))
+
+
+def _by_constants(x: Tensor, plan: _Plan, mode: str) -> Tensor:
+    for axis, (before, after, step) in enumerate(zip(plan.before, plan.after, plan.steps), 2):
+        if not isinstance(before, int) or not isinstance(after, int):
+            raise UnsupportedError(
+                f'"{mode}" over the dynamic size {before} cannot be left to TensorRT\'s resize layer'
+                + ("" if plan.exact else ": it takes the distance of two samples from the sizes, torch from scale_factor"),
+                found=f"{before} to {after}",
+                remedy="recompute_scale_factor=True or size=(…), a Dim(..., multiple_of=…) that makes the sizes exact, "
+                "or fixed sizes",
+            )
+        if plan.mode == "NEAREST":
+            x = emit(Gather((x, constant(_nearest(before, after, plan, step))), axis=axis))
+            continue
+        matrix = _matrix(before, after, plan, step).astype(x.dtype.numpy)
+        front, behind = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
+        if not behind:
+            x = emit(MatrixMultiply((x, with_rank(Array(matrix), x.ndim))))
+            continue
+        flat = reshaped(x, (*front, before, Size(behind).numel()))
+        made = emit(MatrixMultiply((with_rank(Array(np.ascontiguousarray(matrix.T)), flat.ndim), flat)))
+        x = reshaped(made, (*front, after, *behind))
+    return x
+
+
+def upsample(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Any:
+    """As `interpolate`."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+    """As `interpolate` with mode "nearest"."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+    """As `interpolate` with mode "bilinear" and aligned corners."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
+
+
+# --- channels and pixels ----------------------------------------------------------------------------------------------
+
+
+def _divided(size: SizeLike, by: int, what: str) -> SizeLike:
+    if isinstance(size, int) and size % by:
+        raise ShapeError(f"{what} must be divisible by {by}", expected=f"a multiple of {by}", found=size)
+    return size // by
+
+
+def _rearranged(x: Any, first: tuple[Any, ...], order: tuple[int, ...], last: tuple[Any, ...]) -> Any:
+    """Reshape, transpose, reshape: of a recorded tensor in two layers, of an array now."""
+    if isinstance(x, np.ndarray):
+        return x.reshape(first).transpose(order).reshape(last)
+    return reshaped(emit(Shuffle((x,), reshape_dims=Size(first), second_transpose=order)), last)
+
+
+def _image(name: str, shape: Any) -> tuple[Any, ...]:
+    if len(shape) < 3:
+        raise ShapeError(f"{name} takes (…, C, H, W)", expected="3 dimensions or more", found=format_shape(shape))
+    return Size(shape[:-3]).numel(), *shape[-3:]
+
+
+def _pixel_shuffled(x: Any, upscale_factor: int) -> Any:
+    r = size_of(upscale_factor)
+    n, c, h, w = _image("pixel_shuffle", x.shape)
+    out = _divided(c, r * r, "pixel_shuffle: the number of channels")  # type: ignore[arg-type]
+    return _rearranged(x, (n, out, r, r, h, w), (0, 1, 4, 2, 5, 3), (*x.shape[:-3], out, h * r, w * r))
+
+
+@operation(_pixel_shuffled)
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """(…, C·r², H, W) to (…, C, H·r, W·r)."""
+    return _pixel_shuffled(tensor(input), upscale_factor)
+
+
+def _pixel_unshuffled(x: Any, downscale_factor: int) -> Any:
+    r = size_of(downscale_factor)
+    n, c, h, w = _image("pixel_unshuffle", x.shape)
+    height, width = (_divided(s, r, "pixel_unshuffle: height and width") for s in (h, w))  # type: ignore[arg-type]
+    return _rearranged(x, (n, c, height, r, width, r), (0, 1, 3, 5, 2, 4), (*x.shape[:-3], c * r * r, height, width))
+
+
+@operation(_pixel_unshuffled)
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """(…, C, H·r, W·r) to (…, C·r², H, W)."""
+    return _pixel_unshuffled(tensor(input), downscale_factor)
+
+
+def _channel_shuffled(x: Any, groups: int) -> Any:
+    if len(x.shape) < 3:
+        raise ShapeError("channel_shuffle takes (N, C, …)", expected="3 dimensions or more", found=format_shape(x.shape))
+    n, c = x.shape[:2]
+    each = _divided(c, groups, "channel_shuffle: the number of channels")
+    return _rearranged(x, (n, groups, each, Size(x.shape[2:]).numel()), (0, 2, 1, 3), tuple(x.shape))
+
+
+@operation(_channel_shuffled)
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """(N, C, …) with the channels of the groups interleaved."""
+    return _channel_shuffled(tensor(input), groups)
+
+
+
+# --- grids ------------------------------------------------------------------------------------------------------------
+
+_GRID = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}
+_OUTSIDE = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
+
+
+@operation()
+def grid_sample(
+    input: Tensor, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
+    """(N, C, H, W) at the positions (x, y) of a grid (N, H', W', 2), from -1 to 1; or the same with depth."""
+    if mode not in _GRID or padding_mode not in _OUTSIDE:
+        raise ArgumentError(
+            "grid_sample: there is no such mode", expected=f"{', '.join(_GRID)}; {', '.join(_OUTSIDE)}", found=f"{mode}, {padding_mode}"
+        )
+    return emit(GridSample((tensor(input), tensor(grid)), _GRID[mode], bool(align_corners), _OUTSIDE[padding_mode]))
+
+
+@operation()
+def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
+    """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of fixed spatial size (N, C, H, W)."""
+    x, sizes = tensor(theta), sizes_of((tuple(size),))
+    spatial = sizes[2:]
+    if any(isinstance(s, Dim) for s in spatial) or x.ndim != 3 or len(spatial) not in (2, 3):
+        raise UnsupportedError(
+            "affine_grid needs fixed spatial sizes, and theta (N, 2, 3) or (N, 3, 4)", found=f"size {format_shape(sizes)}"
+        )
+    lines = []
+    for s in spatial:
+        assert isinstance(s, int)
+        line = np.linspace(-1, 1, s) if s > 1 else np.zeros(1)
+        lines.append(line if align_corners else line * (s - 1) / s)
+    points = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(spatial)], -1)
+    base = Array(points.reshape(1, -1, len(spatial) + 1).astype(x.dtype.numpy))
+    made = emit(MatrixMultiply((tensor(base), transposed(x, (0, 2, 1)))))
+    return reshaped(made, (x.shape[0], *spatial, len(spatial)))

@@ -1,0 +1,97 @@
+"""Triangles and diagonals. Names, signatures and defaults as torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import Dim, minimum
+from ..errors import ShapeError
+from ..tensor import Tensor
+from .arithmetic import sub
+from .broadcasting import expanded
+from .comparison import ge, le, where
+from .creation import arange
+from .dispatch import axis_of, operation, tensor
+from .shape import transposed, unsqueeze
+
+__all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
+
+
+def _difference(x: Tensor) -> Any:
+    """Column less row of each element of the last two dimensions: concrete where both sizes are fixed."""
+    if x.ndim < 2:
+        raise ShapeError("a triangle is of at least 2 dimensions", found=f"{x.ndim} dimensions")
+    rows, columns = x.shape[-2:]
+    return sub(unsqueeze(arange(columns), 0), unsqueeze(arange(rows), 1))
+
+
+@operation(lambda input, diagonal=0: np.tril(input, diagonal), method=True)
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The elements at or below a diagonal of the last two dimensions; zeros above."""
+    x = tensor(input)
+    return where(le(_difference(x), diagonal), x, _zero(x))
+
+
+@operation(lambda input, diagonal=0: np.triu(input, diagonal), method=True)
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The elements at or above a diagonal of the last two dimensions; zeros below."""
+    x = tensor(input)
+    return where(ge(_difference(x), diagonal), x, _zero(x))
+
+
+def _zero(x: Tensor) -> Any:
+    return False if x.dtype.name == "bool" else 0
+
+
+def _diagonal_numpy(input: np.ndarray, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    return np.diagonal(input, offset, axis_of(dim1, input.ndim), axis_of(dim2, input.ndim))
+
+
+@operation(_diagonal_numpy, method=True)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements on a diagonal of two dimensions, as a new last dimension."""
+    x = tensor(input)
+    a, b = axis_of(dim1, x.ndim), axis_of(dim2, x.ndim)
+    if a == b:
+        raise ShapeError("a diagonal is of two dimensions", found=f"dim1={dim1}, dim2={dim2}")
+    x = transposed(x, (*(i for i in range(x.ndim) if i not in (a, b)), a, b))
+    rows, columns = x.shape[-2:]
+    length = minimum(rows + min(offset, 0), columns - max(offset, 0))
+    if not isinstance(length, Dim) and length < 0:
+        raise ShapeError("there is no such diagonal", found=f"offset={offset} of {rows} by {columns}")
+    at = arange(length)
+    return x[..., at + max(-offset, 0), at + max(offset, 0)]  # type: ignore[index]
+
+
+def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    size = input.shape[-1] + abs(offset)
+    made = np.zeros((*input.shape[:-1], size, size), input.dtype)
+    at = np.arange(input.shape[-1])
+    made[..., at + max(-offset, 0), at + max(offset, 0)] = input
+    return np.moveaxis(made, (-2, -1), (axis_of(dim1, made.ndim), axis_of(dim2, made.ndim)))
+
+
+@operation(_diag_embed_numpy, method=True)
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The last dimension as a diagonal of two, zeros elsewhere."""
+    from .padding import pad
+    from .shape import movedim
+
+    x = tensor(input)
+    size = x.shape[-1]
+    square = (*x.shape, size)
+    equal = unsqueeze(arange(size), 0) == unsqueeze(arange(size), 1)
+    made = where(equal, expanded(unsqueeze(x, -1), square), _zero(x))
+    if offset:
+        made = pad(made, (max(offset, 0), max(-offset, 0), max(-offset, 0), max(offset, 0)))
+    return movedim(made, (-2, -1), (dim1, dim2))
+
+
+@operation(lambda input, diagonal=0: np.diag(input, diagonal), method=True)
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """A vector as the diagonal of a matrix, or the diagonal of a matrix."""
+    return diag_embed(input, diagonal) if input.ndim == 1 else globals()["diagonal"](input, diagonal)
+
+
