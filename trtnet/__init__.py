@@ -2,6 +2,7 @@
 
 from . import dtypes, errors, functional, nn
 from .functional import *
+from .compat import *
 from .dims import Dim, Size
 from .dtypes import (
     bfloat16,

@@ -192,7 +192,7 @@ def test_gather_scatter_one_hot_and_take() -> None:
         return (
             x.gather(1, wide), T.gather(x, 2, wide[:, :, :2] // 2), T.take_along_dim(x, i[:, :, None], 1), x.take(i), x.scatter(1, wide, u),
             x.scatter(1, wide, 2.5), T.scatter(x, 1, wide, value=0.0), x.scatter(2, wide[:, :, :1] // 2, u),
-            T.nn.functional.one_hot(i, 6), T.nn.functional.one_hot(i, num_classes=5).sum(1), T.take_along_dim(x[:, :, :2], i[:, :, None] // 2, -1),
+            T.nn.functional.one_hot(i, 6), T.nn.functional.one_hot(i, num_classes=5).sum(1), T.take_along_dim(x[:, :2], i[:, :, None] // 2, -1),
         )  # fmt: skip
 
     i = np.array([[0, 3], [4, 1], [2, 0]])

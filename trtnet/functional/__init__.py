@@ -1,17 +1,88 @@
 """Functions named as torch's: inside a recording they record layers, outside they compute with NumPy."""
 
-# wired by hand when the families are complete
-import importlib as _i
-from pathlib import Path as _P
+from __future__ import annotations
 
-__all__ = []
-for _name in sorted(p.stem for p in _P(__file__).parent.glob("*.py") if p.stem != "__init__"):
-    try:
-        _module = _i.import_module(f"{__name__}.{_name}")
-    except (ImportError, AttributeError, SyntaxError) as _e:
-        print("not yet:", _name, _e)
-        continue
-    for _n in getattr(_module, "__all__", []):
-        if hasattr(_module, _n):
-            globals()[_n] = getattr(_module, _n)
-            __all__.append(_n)
+from ..errors import NameNotFoundError
+from .activation import *
+from .activation import __all__ as _activation
+from .arithmetic import *
+from .arithmetic import __all__ as _arithmetic
+from .attention import *
+from .attention import __all__ as _attention
+from .broadcasting import *
+from .broadcasting import __all__ as _broadcasting
+from .casting import *
+from .casting import __all__ as _casting
+from .comparison import *
+from .comparison import __all__ as _comparison
+from .convolution import *
+from .convolution import __all__ as _convolution
+from .creation import *
+from .creation import __all__ as _creation
+from .dropout import *
+from .dropout import __all__ as _dropout
+from .indexing import *
+from .indexing import __all__ as _indexing
+from .joining import *
+from .joining import __all__ as _joining
+from .linear import *
+from .linear import __all__ as _linear
+from .math import *
+from .math import __all__ as _math
+from .normalization import *
+from .normalization import __all__ as _normalization
+from .padding import *
+from .padding import __all__ as _padding
+from .picking import *
+from .picking import __all__ as _picking
+from .pooling import *
+from .pooling import __all__ as _pooling
+from .reduction import *
+from .reduction import __all__ as _reduction
+from .resize import *
+from .resize import __all__ as _resize
+from .shape import *
+from .shape import __all__ as _shape
+from .sorting import *
+from .sorting import __all__ as _sorting
+from .sparse import *
+from .sparse import __all__ as _sparse
+from .triangular import *
+from .triangular import __all__ as _triangular
+
+__all__ = [
+    *_activation,
+    *_arithmetic,
+    *_attention,
+    *_broadcasting,
+    *_casting,
+    *_comparison,
+    *_convolution,
+    *_creation,
+    *_dropout,
+    *_indexing,
+    *_joining,
+    *_linear,
+    *_math,
+    *_normalization,
+    *_padding,
+    *_picking,
+    *_pooling,
+    *_reduction,
+    *_resize,
+    *_shape,
+    *_sorting,
+    *_sparse,
+    *_triangular,
+]
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    import difflib
+
+    close = difflib.get_close_matches(name, __all__, 1)
+    raise NameNotFoundError(
+        f"trtnet.functional has no {name!r}", remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions there are"
+    )
