@@ -6,7 +6,7 @@ import torch
 import trtnet
 from trtnet import dtypes
 from trtnet.errors import DtypeError
-from trtnet.finfo import finfo, iinfo
+from trtnet.limits import finfo, iinfo
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "float64", "float8_e4m3fn"])

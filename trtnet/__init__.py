@@ -1,32 +1,108 @@
-"""TensorRT networks written like PyTorch modules, with weights that change in milliseconds."""
+"""TensorRT networks written like PyTorch modules, with weights that change in milliseconds.
 
-from . import dtypes, errors, functional, nn
-from .functional import *
-from .compat import *
+Everything is loaded when it is first used, so that `import trtnet` costs little more than `import numpy`.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING, Any
+
 from .dims import Dim, Size
-from .dtypes import (
-    bfloat16,
-    bool_ as bool,
-    dtype,
-    float8_e4m3fn,
-    float16,
-    float32,
-    float64,
-    int4,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-)
+from .dtypes import bfloat16, dtype, float8_e4m3fn, float16, float32, float64, int4, int8, int16, int32, int64, uint8
 from .errors import TrtnetError
-from .graph import Graph, Input
-from .recording import record
-from .building import Plan, build, build_plan
-from .engine import Engine, RefitReport, Snapshot
-from .reference import reference, to_torch
-from .tensor import Array, Device as device, Tensor, manual_seed
+
+if TYPE_CHECKING:
+    from . import functional as functional
+    from . import nn as nn
+    from .building import Plan, build, build_plan
+    from .compat import *
+    from .engine import Engine, RefitReport, Snapshot
+    from .functional import *
+    from .graph import Graph, Input
+    from .limits import finfo, iinfo
+    from .recording import record
+    from .reference import reference, to_torch
+    from .tensor import Array, Tensor, manual_seed
+    from .tensor import Device as device
 
 __version__ = "0.1.0"
 
-half, double, long, short = float16, float64, int64, int16
+_HOMES = {
+    "building": ("Plan", "build", "build_plan"),
+    "compat": (
+        "Generator", "amp", "autocast", "compile", "compiler", "cuda", "enable_grad", "fx", "get_default_dtype",
+        "inference_mode", "is_autocast_enabled", "is_grad_enabled", "is_tensor", "jit", "no_grad", "onnx",
+        "set_grad_enabled", "utils",
+    ),
+    "engine": ("Engine", "RefitReport", "Snapshot"),
+    "graph": ("Graph", "Input"),
+    "limits": ("finfo", "iinfo"),
+    "recording": ("record",),
+    "reference": ("reference", "to_torch"),
+    "tensor": ("Array", "Device", "Tensor", "manual_seed"),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("dtypes", "errors", "functional", "nn", "provider")
+_ALIASES = {"bool": "bool_", "float": "float32", "half": "float16", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    found: Any
+    if name in _MODULES:
+        return _import_module(f"{__name__}.{name}")
+    if name in _ALIASES:
+        found = getattr(_import_module(f"{__name__}.dtypes"), _ALIASES[name])
+    elif name in _HOME:
+        if _HOME[name] == "tensor":
+            _import_module(f"{__name__}.functional")  # gives tensors their methods
+        found = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name == "device":
+        found = __getattr__("Device")
+    else:
+        functional = _import_module(f"{__name__}.functional")
+        if name not in functional.__all__:
+            return _missing(name, functional.__all__)
+        found = getattr(functional, name)
+    globals()[name] = found
+    return found
+
+
+def _missing(name: str, functions: list[str]) -> Any:
+    import difflib
+
+    from .errors import NameNotFoundError
+
+    close = difflib.get_close_matches(name, [*functions, *_HOME, *_MODULES, *_ALIASES], 1)
+    raise NameNotFoundError(f"trtnet has no {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES, *_ALIASES, *_import_module(f"{__name__}.functional").__all__})
+
+
+class _Package(_ModuleType):
+    """Two functions have the names of the files beside them: importing `trtnet/tensor.py` must not hide `trtnet.tensor`."""
+
+    @property
+    def tensor(self) -> Any:
+        return _import_module(f"{__name__}.functional").tensor
+
+    @tensor.setter
+    def tensor(self, value: Any) -> None:
+        pass
+
+    @property
+    def reference(self) -> Any:
+        return _import_module(f"{__name__}.reference").reference
+
+    @reference.setter
+    def reference(self, value: Any) -> None:
+        pass
+
+
+_sys.modules[__name__].__class__ = _Package

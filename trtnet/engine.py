@@ -119,9 +119,10 @@ class Engine:
     def _check(self, values: list[Any]) -> dict[str, int]:
         """Dtypes at every call, shapes at the first with those shapes; the sizes of the Dims."""
         for spec, value in zip(self.inputs, values):
-            if value.dtype != spec.dtype.numpy and dtypes.get(value.dtype) is not spec.dtype:
+            if value.dtype != spec.dtype.numpy and _known(value.dtype) is not spec.dtype:
                 raise DtypeError(
-                    f"input {spec.name!r} has the wrong dtype", expected=spec.dtype.name, found=dtypes.get(value.dtype).name,
+                    f"input {spec.name!r} has the wrong dtype", expected=spec.dtype.name,
+                    found=str(_known(value.dtype) or value.dtype),
                     remedy=f"array.astype(numpy.{spec.dtype.name}), or tensor.to(torch.{spec.dtype.name})",
                 )
         shapes = tuple([tuple(value.shape) for value in values])
@@ -207,6 +208,13 @@ class Engine:
         inputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.inputs)
         outputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.outputs)
         return f"{type(self).__name__}({inputs} -> {outputs})"
+
+
+def _known(dtype: Any) -> Dtype | None:
+    try:
+        return dtypes.get(dtype)
+    except DtypeError:
+        return None
 
 
 def is_torch(value: Any) -> bool:

@@ -312,7 +312,9 @@ class ReferenceEngine(Engine):
         if kind == "array":
             values = [v.numpy() for v in values]
         sizes = self._check(values)
-        if kind != "torch":
+        if kind == "torch":
+            values = [v.contiguous() for v in values]
+        else:
             values = [from_numpy(np.asarray(v, order="C")) for v in values]
         where = [v.device for v in values]
         slots = self._slots

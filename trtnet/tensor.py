@@ -254,7 +254,7 @@ def to_index(key: Any) -> Any:
     return key.numpy() if isinstance(key, Array) else key
 
 
-Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Initializer = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
 
 
 class Parameter(Array):

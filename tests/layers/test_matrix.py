@@ -205,6 +205,19 @@ def test_einsum(equation, shapes):
     )
 
 
+@pytest.mark.parametrize("dims", [0, 1, 2, ([0], [1]), ([0, -1], [1, 0])])
+def test_tensordot(dims):
+    a, b = (values((2, 2), 1), values((2, 2), 2)) if isinstance(dims, int) else (values((2, 3), 1), values((3, 2), 2))
+    check_against_torch(
+        lambda a, b: F.tensordot(a, b, dims), lambda a, b: torch.tensordot(a, b, dims), {"a": a, "b": b}, compile=False
+    )
+    np.testing.assert_allclose(
+        F.tensordot(trtnet.Array(a), trtnet.Array(b), dims).numpy(),
+        torch.tensordot(torch.from_numpy(a), torch.from_numpy(b), dims).numpy(),
+        rtol=1e-5,
+    )
+
+
 def test_einsum_of_dynamic_sizes():
     batch = Dim("batch", min=1, opt=2, max=4)
     check_against_torch(

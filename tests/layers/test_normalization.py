@@ -49,7 +49,7 @@ def test_softmax_compiles():
             F.log_softmax(x, dim=-1),
             F.softmin(x, 0),
             x[0, 0].softmax(0),
-            x.half().softmax(-1, dtype=trtnet.float32),
+            x.half().softmax(-1, trtnet.float32),
         ),
         lambda x: (x.softmax(1), x.log_softmax(-1), T.softmin(x, 0), x[0, 0].softmax(0), x.softmax(-1)),
         {"x": values((2, 3, 4))},

@@ -70,6 +70,8 @@ def test_module_list():
 
     ours, theirs = make(nn), make(torch.nn)
     same_structure(ours, theirs)
+    assert repr(ours) == repr(theirs)
+    assert repr(nn.ModuleList()) == repr(torch.nn.ModuleList())
     assert [type(m).__name__ for m in ours[1:]] == [type(m).__name__ for m in theirs[1:]]
     assert [type(m).__name__ for m in reversed(ours)] == [type(m).__name__ for m in reversed(theirs)]
     assert ours[1] in ours

@@ -454,9 +454,10 @@ def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
             "a recorded tensor cannot be written into a concrete array", found=repr(src), remedy="use the tensor itself"
         )
     array, source = self.writeable(), as_array(src)
-    if np.broadcast_shapes(source.shape, array.shape) != array.shape:
-        raise ShapeError("copy_: the shapes do not fit", expected=array.shape, found=source.shape)
-    array[...] = source
+    try:
+        array[...] = source
+    except ValueError:
+        raise ShapeError("copy_: the shapes do not fit", expected=array.shape, found=source.shape) from None
     return self
 
 

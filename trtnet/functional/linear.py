@@ -11,10 +11,11 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..tensor import Tensor
-from .dispatch import operand, operation, tensor, with_rank
+from .dispatch import axis_of, operand, operation, tensor, with_rank
 
 __all__ = [
     "addmm", "baddbmm", "bilinear", "bmm", "dot", "einsum", "ger", "inner", "linear", "matmul", "mm", "mv", "outer",
+    "tensordot",
 ]  # fmt: skip
 
 
@@ -174,6 +175,28 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2), with batches of matrices."""
     return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
+
+
+def _tensordot(a: np.ndarray, b: np.ndarray, dims: Any = 2, out: Any = None) -> np.ndarray:
+    return np.tensordot(a, b, dims)
+
+
+@operation(_tensordot)
+def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Tensor:
+    """Products summed over `dims`: a number of the last of `a` and first of `b`, or a pair of lists of dimensions."""
+    left, right = tensor(a), tensor(b)
+    ranks = len(left.shape), len(right.shape)
+    if out is not None:
+        raise UnsupportedError("tensordot writes into no tensor", found="out=...", remedy="use what it returns")
+    if isinstance(dims, int):
+        ours, theirs = list(range(ranks[0] - dims, ranks[0])), list(range(dims))
+    else:
+        ours, theirs = ([axis_of(d, rank) for d in given] for given, rank in zip(dims, ranks, strict=True))
+    letters = iter(_LETTERS)
+    first = [next(letters) for _ in range(ranks[0])]
+    second = [first[ours[theirs.index(i)]] if i in theirs else next(letters) for i in range(ranks[1])]
+    kept = [c for i, c in enumerate(first) if i not in ours] + [c for i, c in enumerate(second) if i not in theirs]
+    return emit(Einsum((left, right), f"{''.join(first)},{''.join(second)}->{''.join(kept)}"))
 
 
 # --- einsum -----------------------------------------------------------------------------------------------------------

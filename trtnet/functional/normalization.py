@@ -35,15 +35,22 @@ def _axis(dim: int | None, rank: int) -> int:
 
 
 def _softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
+    dtype = _dtype(_stacklevel, dtype)
     x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     powers = np.exp(x - x.max(_axis(dim, x.ndim), keepdims=True))
     return powers / powers.sum(_axis(dim, x.ndim), keepdims=True)
 
 
 def _log_softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
+    dtype = _dtype(_stacklevel, dtype)
     x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     shifted = x - x.max(_axis(dim, x.ndim), keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(_axis(dim, x.ndim), keepdims=True))
+
+
+def _dtype(stacklevel: Any, dtype: Any) -> Any:
+    """torch.softmax and the method take the dtype third, torch.nn.functional.softmax fourth."""
+    return dtype if isinstance(stacklevel, int) else stacklevel
 
 
 def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
@@ -55,9 +62,9 @@ def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tenso
 
 
 @operation(_softmax, method=True)
-def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first."""
-    x, axis = _prepared("softmax", input, dim, dtype)
+    x, axis = _prepared("softmax", input, dim, _dtype(_stacklevel, dtype))
     if len(x.shape) >= 2:
         return emit(SoftMax((x,), axis))
     wide = reshaped(x, (1, *x.shape) if x.shape else (1, 1))
@@ -65,9 +72,9 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
 
 
 @operation(_log_softmax, method=True)
-def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
     """The logarithm of softmax along `dim`."""
-    x, axis = _prepared("log_softmax", input, dim, dtype)
+    x, axis = _prepared("log_softmax", input, dim, _dtype(_stacklevel, dtype))
     if x.shape:
         return emit(LogSoftMax((x,), axis))
     return reshaped(emit(LogSoftMax((reshaped(x, (1,)),), 0)), ())
@@ -161,7 +168,8 @@ def batch_norm(
         scale = recipes.divide(1.0 if factor is None else factor, recipes.sqrt(recipes.add(variance, eps)))  # type: ignore[arg-type]
         shift = recipes.subtract(0.0 if offset is None else offset, recipes.multiply(mean, scale))  # type: ignore[arg-type]
         return emit(Scale((x, recipes.cast(shift, x.dtype), recipes.cast(scale, x.dtype), None), "CHANNEL", 1))
-    return _standardized(x, *(_spread(v, len(x.shape)) for v in given.values()), eps)
+    mean, variance, factor, offset = (_spread(v, len(x.shape)) for v in given.values())
+    return _standardized(x, mean, variance, factor, offset, eps)
 
 
 def _standardized(x: Tensor, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Tensor:
@@ -182,7 +190,8 @@ def batch_statistics(x: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
     mean = F.mean(x, axes, True)
     distance = F.sub(x, mean)
     variance = F.mean(F.mul(distance, distance), axes, True)
-    return _standardized(x, mean, variance, *(_spread(v, len(x.shape)) for v in given.values()), eps)
+    scale, shift = (_spread(v, len(x.shape)) for v in given.values())
+    return _standardized(x, mean, variance, scale, shift, eps)
 
 
 # --- by the input's own statistics ------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def _max(
 
 def _dilated(
     name: str,
-    x: Tensor,
+    x: Any,
     window: Sequence[int],
     step: Sequence[int],
     before: Sequence[int],
@@ -339,7 +339,7 @@ def _adaptive(operation: str, spatial: int, input: Any, output_size: Any) -> Ten
     return reshaped(y, y.shape[1:]) if alone else y
 
 
-def _uneven(name: str, operation: str, x: Tensor, axis: int, size: int) -> Tensor:
+def _uneven(name: str, operation: str, x: Any, axis: int, size: int) -> Tensor:
     from .. import functional as F
 
     present = x.shape[axis]

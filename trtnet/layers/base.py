@@ -93,7 +93,7 @@ class Layer:
     def headline(self) -> str:
         """The kind and the operation, like `activation RELU`: TensorRT's enum members are the upper-case attributes."""
         members = (getattr(self, name) for name in self.attributes)
-        return " ".join([self.kind, *(m for m in members if isinstance(m, str) and m.isupper())])
+        return " ".join([self.kind, *(m for m in members if isinstance(m, str) and m.isupper() and m != "NONE")])
 
     def describe(self) -> str:
         """The attributes that differ from their defaults, for the summary."""

@@ -86,6 +86,7 @@ class LogSoftMax(Layer):
         from .. import functional as F
 
         x = inputs[0]
+        assert isinstance(x, Tensor)
         shifted = F.sub(x, F.amax(x, self.axis, True))
         return F.sub(shifted, F.log(F.sum(F.exp(shifted), self.axis, True)))
 
@@ -291,8 +292,16 @@ class Normalization(Layer):
         return ((x.shape, x.dtype),)
 
     def supported(self, provider: Provider) -> bool:
-        """The first version of the layer has a scale for each group instead of each channel."""
-        return self.num_groups == 1 or provider.has_layer("add_normalization_v2")
+        """The first version of the layer has a scale for each group instead of each channel.
+
+        One group with weights for each channel is no form of the layer that TensorRT documents.
+        """
+        if self.num_groups != 1:
+            return provider.has_layer("add_normalization_v2")
+        x, scale, _ = self.inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        return not (self.axes[0] == 1 < len(self.axes) and scale.shape[1] != 1 and product(scale.shape[2:]) == 1)
 
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F

@@ -167,7 +167,8 @@ class MultiheadAttention(Module):
         size = self.embed_dim
         bias = operand(self.in_proj_bias)
         if self._qkv_same_embed_dim and same:
-            return F.chunk(F.linear(q, self.in_proj_weight, bias), 3, -1)
+            q, k, v = F.chunk(F.linear(q, self.in_proj_weight, bias), 3, -1)
+            return q, k, v
         if self._qkv_same_embed_dim:
             whole = operand(self.in_proj_weight)
             weights = [_rows(whole, i * size, (i + 1) * size) for i in range(3)]

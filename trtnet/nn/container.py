@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from textwrap import indent
 from typing import Any, TypeVar
 
 from ..errors import ArgumentTypeError, NameNotFoundError, ShapeError
@@ -134,6 +135,17 @@ class ModuleList(_Sequence):
 
     def insert(self, index: int, module: Module) -> None:
         super().insert(index, module)
+
+    def __repr__(self) -> str:
+        """Equal neighbours on one line, as torch prints them."""
+        lines: list[tuple[int, int, str]] = []
+        for number, module in enumerate(self):
+            if lines and lines[-1][2] == repr(module):
+                lines[-1] = (lines[-1][0], number, lines[-1][2])
+            else:
+                lines.append((number, number, repr(module)))
+        shown = [f"({a}): {text}" if a == b else f"({a}-{b}): {b - a + 1} x {text}" for a, b, text in lines]
+        return f"{self._get_name()}(\n{indent(chr(10).join(shown), '  ')}\n)" if shown else f"{self._get_name()}()"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise ArgumentTypeError(

@@ -82,7 +82,7 @@ class TransformerEncoderLayer(Module):
         self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
     ) -> Tensor:
         """(L, N, E), (N, L, E) with `batch_first`, or (L, E). What the padding mask hides is computed too."""
-        x = src
+        x: Any = src
         hidden = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = x + self._attend(self.norm1(x), *hidden)
@@ -157,7 +157,7 @@ class TransformerDecoderLayer(Module):
         def feed_forward(x: Tensor) -> Tensor:
             return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
-        x = tgt
+        x: Any = tgt
         if self.norm_first:
             x = x + attend(self.norm1(x))
             x = x + remember(self.norm2(x))
