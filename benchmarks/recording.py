@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import tensorrt_rtx as trt
+from _common import interleaved, milliseconds, options, report, spread
 
 import trtnet
-from _common import interleaved, milliseconds, options, report, spread
 from models.lenet import LeNet
 from trtnet import Dim, Input, nn
 

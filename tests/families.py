@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim
 from trtnet.graph import Graph
-from trtnet.reference import from_numpy
+from trtnet.interchange import from_numpy
 
 
 def check(

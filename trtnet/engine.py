@@ -14,6 +14,7 @@ from .dims import format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, WeightsError
 from .graph import Graph
+from .interchange import to_numpy
 from .tensor import Array, Tensor
 from .weights.loading import match
 
@@ -91,7 +92,17 @@ class Engine:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network. Raises ShapeError, DtypeError or ArgumentTypeError before anything runs."""
         values = self._ordered(args, kwargs)
-        results = self._run(values)
+        kind = one_kind(self.inputs, values)
+        if kind == "array":
+            values = [v.numpy() for v in values]
+        sizes = self._check(values)
+        results = self._run(values, sizes)
+        if kind == "torch":
+            results = [r.to(values[0].device) for r in results]
+        else:
+            results = [to_numpy(r) for r in results]
+            if kind == "array":
+                results = [Array(r) for r in results]
         form = self.graph.form
         if form == "one":
             return results[0]
@@ -113,7 +124,8 @@ class Engine:
             remedy="engine(" + ", ".join(f"{name}=array" for name in names) + ")",
         )
 
-    def _run(self, values: list[Any]) -> list[Any]:
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
+        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors."""
         raise NotImplementedError
 
     def _check(self, values: list[Any]) -> dict[str, int]:

@@ -377,7 +377,9 @@ def of(network: Any) -> Provider:
     name = type(network).__module__.partition(".")[0]
     for candidate in MODULES:
         if name == candidate or name.startswith(candidate + "_bindings"):
-            return load(candidate)
+            found = load(candidate)
+            if isinstance(network, found.trt.INetworkDefinition):
+                return found
     raise ArgumentError(
         "this is no INetworkDefinition of a TensorRT that trtnet knows",
         expected=" or ".join(f"{m}.INetworkDefinition" for m in MODULES), found=f"{type(network).__module__}.{type(network).__name__}",

@@ -10,59 +10,15 @@ import numpy as np
 from . import dims, dtypes
 from .dims import Dim, SizeLike
 from .dtypes import dtype as Dtype
-from .engine import Engine, RefitReport, Snapshot, TensorSpec, one_kind
+from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import ArgumentError, ArgumentTypeError, ProviderError
 from .graph import Graph
+from .interchange import from_numpy, import_torch
 from .layers.base import Layer
-from .tensor import Array
 from .weights.recipes import Leaf, TorchOperations, Weight, evaluate
 
 if TYPE_CHECKING:
     import torch
-
-
-def import_torch() -> Any:
-    """torch, or ProviderError with the remedy."""
-    try:
-        import torch
-    except ImportError:
-        raise ProviderError("this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'") from None
-    return torch
-
-
-_THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}
-
-
-def from_numpy(array: np.ndarray) -> torch.Tensor:
-    """A torch tensor over the same memory, ml_dtypes' types included."""
-    torch = import_torch()
-    name = array.dtype.name
-    if name in _THROUGH:
-        array = array.view(np.int16 if name == "bfloat16" else np.uint8)
-    if not array.flags.writeable:
-        array = np.asarray(_Writable(array))  # torch warns otherwise; warnings.catch_warnings is not for threads
-    tensor = torch.from_numpy(array)
-    return tensor.view(getattr(torch, name)) if name in _THROUGH else tensor
-
-
-class _Writable:
-    """A read-only array as one that may be written: for torch, which has no such thing and does not write here."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        interface = array.__array_interface__
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-
-
-def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous)."""
-    torch = import_torch()
-    tensor = tensor.detach().cpu().contiguous()
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name in _THROUGH:
-        integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
-        return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
-    return tensor.numpy()
 
 
 class Run:
@@ -241,8 +197,11 @@ class ReferenceEngine(Engine):
         if raw:
             self.inputs = [TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype) for s in self.inputs]
         self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
+        # the graph's of this moment, read when they are needed
+        self._given = {leaf.name: leaf.value for leaf in self._leaves.values()}
         self._values: dict[str, Any] = {}
         self._slots: list[Any] | None = None
+        self._held: set[int] = set()
 
     def _found(self, device: Any) -> Any:
         torch = self.torch
@@ -264,7 +223,7 @@ class ReferenceEngine(Engine):
     def _read(self, leaf: Leaf) -> Any:
         found = self._values.get(leaf.name)
         if found is None:
-            found = self._values[leaf.name] = from_numpy(leaf.value.read()).to(self.device)
+            found = self._values[leaf.name] = from_numpy(self._given[leaf.name].read()).to(self.device)
         return found
 
     def _refit(self, values: dict[str, Any]) -> RefitReport:
@@ -288,6 +247,11 @@ class ReferenceEngine(Engine):
         except BaseException:
             self._values = before
             raise
+        self._use(slots)
+
+    def _use(self, slots: list[Any]) -> None:
+        tensor = self.torch.Tensor
+        self._held = {v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor)}
         self._slots = slots
 
     def _make_slots(self) -> list[Any]:
@@ -306,41 +270,36 @@ class ReferenceEngine(Engine):
 
     # --- calls
 
-    def _run(self, values: list[Any]) -> list[Any]:
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
         torch = self.torch
-        kind = one_kind(self.inputs, values)
-        if kind == "array":
-            values = [v.numpy() for v in values]
-        sizes = self._check(values)
-        if kind == "torch":
+        if is_torch(values[0]):
             values = [v.contiguous() for v in values]
+            mode = torch.no_grad  # what is made in inference mode can be neither changed nor differentiated
         else:
             values = [from_numpy(np.asarray(v, order="C")) for v in values]
-        where = [v.device for v in values]
-        slots = self._slots
-        if slots is None:
-            slots = self._slots = self._make_slots()
-        with torch.inference_mode():
+            mode = torch.inference_mode
+        if self._slots is None:
+            self._use(self._make_slots())
+        slots, held = self._slots, self._held
+        with mode():
             if self._double:
                 values = [v.double() if v.is_floating_point() else v for v in values]
-            if self.device.type != "cpu" or any(d.type != "cpu" for d in where):
+            if self.device.type != "cpu" or any(v.device.type != "cpu" for v in values):
                 values = [v.to(self.device) for v in values]
             results = self._program.run(slots.copy(), values, self.device, sizes)
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
-        # outputs are the caller's own: a view of an input, of weights or of another output is copied, and so is what
-        # torch would let nobody change or differentiate because it was made in inference mode
-        held = {v.untyped_storage().data_ptr() for v in (*values, *(s for s in slots if isinstance(s, torch.Tensor)))}
+        # outputs are the caller's own: a view of an input, of weights or of another output is copied
+        taken = {v.untyped_storage().data_ptr() for v in values}
         for index, result in enumerate(results):
-            if kind == "torch" or result.untyped_storage().data_ptr() in held:
-                results[index] = result.clone(memory_format=torch.contiguous_format)
-            else:
-                results[index] = result.contiguous()
-            held.add(results[index].untyped_storage().data_ptr())
-        if kind == "torch":
-            return [r.to(where[0]) for r in results]
-        arrays = [to_numpy(r) for r in results]
-        return [Array(a) for a in arrays] if kind == "array" else arrays
+            result = result.contiguous()
+            address = result.untyped_storage().data_ptr()
+            if address in held or address in taken:
+                result = result.clone(memory_format=torch.contiguous_format)
+                address = result.untyped_storage().data_ptr()
+            taken.add(address)
+            results[index] = result
+        return results
 
 
 def reference(graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> ReferenceEngine:
@@ -352,10 +311,11 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     """The graph as a torch.nn.Module to train, with nested modules and the same parameter names.
 
     Its parameters start from the graph's values, copied. Recipes are differentiable; ranges of Dims are not enforced,
-    so that minibatches of any size run; equalities between sizes are.
+    so that minibatches of any size run; equalities between sizes are. With a float64 input every float is computed in
+    float64 (`torch.autograd.gradcheck`).
     """
     torch = import_torch()
-    program = Program(graph)
+    programs = {double: Program(graph, double) for double in (False, True)}
     names: dict[Leaf, str] = {}
 
     class Recorded(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -368,6 +328,7 @@ def to_torch(graph: Graph) -> torch.nn.Module:
             values = [given[name] for name in graph.inputs]
             sizes = graph.bind({name: tuple(v.shape) for name, v in given.items()}, ranges=False)
             device = values[0].device
+            program = programs[any(v.dtype is torch.float64 for v in values)]
             found: dict[str, Any] = {}
 
             def read(leaf: Leaf) -> Any:

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import dims, dtypes
-from .engine import Engine, RefitReport, Snapshot, is_torch, one_kind
+from .engine import Engine, RefitReport, Snapshot, is_torch
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
 from .graph import Graph
+from .interchange import from_numpy, import_torch, to_numpy
 from .lowering import Lowering
-from .reference import from_numpy, import_torch, to_numpy
 from .refitting import Refitting
-from .tensor import Array
 
 
 class TensorRTEngine(Engine):
@@ -60,13 +59,8 @@ class TensorRTEngine(Engine):
 
     # --- calls
 
-    def _run(self, values: list[Any]) -> list[Any]:
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
         torch = self.torch
-        kind = one_kind(self.inputs, values)
-        if kind == "array":
-            values = [v.numpy() for v in values]
-        sizes = self._check(values)
-        where = values[0].device if is_torch(values[0]) else None
         with torch.cuda.device(self.device):
             tensors = [self._to_device(spec.name, value) for spec, value in zip(self.inputs, values)]
             results = [
@@ -94,11 +88,7 @@ class TensorRTEngine(Engine):
                 current.wait_stream(stream)
                 for tensor in (*tensors, *results):
                     tensor.record_stream(stream)
-            results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
-        if kind == "torch":
-            return [r.to(where) for r in results]
-        arrays = [to_numpy(r) for r in results]
-        return [Array(a) for a in arrays] if kind == "array" else arrays
+            return [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
 
     def _side_stream(self) -> Any:
         torch = self.torch

@@ -421,7 +421,7 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray:
     elif isinstance(value, Tensor):
         raise value._no_value("a NumPy array")
     elif type(value).__module__.partition(".")[0] == "torch":
-        from .reference import to_numpy
+        from .interchange import to_numpy
 
         array = to_numpy(value)
     else:

@@ -34,7 +34,7 @@ def test_one_value(sizes, dtype, value) -> None:
             T.zeros(sizes, dtype=d), T.zeros(2, *sizes, dtype=d), T.ones(tuple(sizes), dtype=d), T.full(sizes, value, dtype=d),
             T.zeros(size=sizes, dtype=d), T.full_like(x, value), T.full_like(x, value, dtype=d), T.zeros_like(x, dtype=d), T.ones_like(x),
             x.new_zeros(sizes), x.new_ones(2, *sizes, dtype=d), x.new_full(sizes, value), x.new_tensor([1, 2]), x.new_zeros(2, 3),
-            T.empty(sizes, dtype=d) * 0 if d is None else T.zeros(1), T.empty_like(x) * 0, x.new_empty(2) * 0,
+            T.zeros_like(T.empty(sizes, dtype=d)), T.zeros_like(T.empty_like(x)), T.zeros_like(x.new_empty(2)),
         )  # fmt: skip
 
     check_concrete(function, values((2, 3)))

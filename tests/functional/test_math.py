@@ -17,7 +17,7 @@ from trtnet import Dim, Input, dtypes
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from trtnet.nn import Parameter
-from trtnet.reference import from_numpy
+from trtnet.interchange import from_numpy
 from trtnet.tensor import Array
 
 BATCH = Dim("batch", min=1, opt=2, max=5)

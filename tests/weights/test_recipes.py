@@ -32,7 +32,7 @@ def torch_value(weight, double=False):
 
 
 def trtnet_from_numpy(array):
-    from trtnet.reference import from_numpy
+    from trtnet.interchange import from_numpy
 
     return from_numpy(array)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from .. import dtypes
@@ -50,12 +51,13 @@ __all__ = [
 
 def reduced(x: Tensor, op: str, dim: Any, keepdim: bool) -> Tensor:
     """Record a reduction; `x` itself where it has no dimensions."""
-    axes = axes_of(dim, x.ndim)
+    axes = _axes(x, dim)
     return emit(Reduce((x,), op, axes, bool(keepdim))) if axes else x
 
 
-def _axes(array: np.ndarray, dim: Any) -> tuple[int, ...]:
-    return axes_of(dim, array.ndim)
+def _axes(x: Any, dim: Any) -> tuple[int, ...]:
+    axes = axes_of(dim, x.ndim)
+    return axes if x.ndim else ()  # a number has, for torch, a dimension 0 to name
 
 
 def _integers_to_int64(x: Tensor, dtype: Any) -> Tensor:
@@ -243,7 +245,7 @@ def std_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = 
 
 def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
     floating("var", x)
-    axes = axes_of(dim, x.ndim)
+    axes = _axes(x, dim)
     middle = reduced(x, "AVG", axes, True) if axes else x
     squares = arithmetic.square(arithmetic.sub(x, middle))
     count = product(x.shape[a] for a in axes)
@@ -326,10 +328,10 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over some dimensions, without overflow."""
     x = tensor(input)
     floating("logsumexp", x)
-    axes = axes_of(dim, x.ndim)
+    axes = _axes(x, dim)
     if not axes:
         return x
-    limit = float(np.finfo(np.float32).max) if x.dtype is not dtypes.float16 else 65504.0
+    limit = float(ml_dtypes.finfo(x.dtype.numpy).max)
     # a row of -inf alone must not become inf - inf
     top = comparison.clamp(reduced(x, "MAX", axes, True), -limit, limit)
     found = arithmetic.add(log(reduced(exp(arithmetic.sub(x, top)), "SUM", axes, True)), top)

@@ -218,11 +218,11 @@ def _min_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
 
 
 def _amax(input: np.ndarray, dim: int, keepdim: bool) -> Any:
-    return input.max(axes_of(dim, input.ndim), keepdims=keepdim)
+    return input.max(axes_of(dim, input.ndim) if input.ndim else (), keepdims=keepdim)
 
 
 def _amin(input: np.ndarray, dim: int, keepdim: bool) -> Any:
-    return input.min(axes_of(dim, input.ndim), keepdims=keepdim)
+    return input.min(axes_of(dim, input.ndim) if input.ndim else (), keepdims=keepdim)
 
 
 @operation(_max_numpy)

@@ -268,7 +268,7 @@ class TorchOperations:
         return a.narrow(axis, start, stop - start).contiguous()
 
     def constant(self, array: np.ndarray) -> Any:
-        from ..reference import from_numpy
+        from ..interchange import from_numpy
 
         return from_numpy(array).to(self.device)
 

@@ -1,0 +1,57 @@
+"""NumPy and torch over the same memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes
+from .errors import ProviderError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def import_torch() -> Any:
+    """torch, or ProviderError with the remedy."""
+    try:
+        import torch
+    except ImportError:
+        raise ProviderError("this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'") from None
+    return torch
+
+
+_THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}
+
+
+def from_numpy(array: np.ndarray) -> torch.Tensor:
+    """A torch tensor over the same memory, ml_dtypes' types included."""
+    torch = import_torch()
+    name = array.dtype.name
+    if name in _THROUGH:
+        array = array.view(np.int16 if name == "bfloat16" else np.uint8)
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))  # torch warns otherwise; warnings.catch_warnings is not for threads
+    tensor = torch.from_numpy(array)
+    return tensor.view(getattr(torch, name)) if name in _THROUGH else tensor
+
+
+class _Writable:
+    """A read-only array as one that may be written: for torch, which has no such thing and does not write here."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous)."""
+    torch = import_torch()
+    tensor = tensor.detach().cpu().contiguous()
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name in _THROUGH:
+        integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
+        return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
+    return tensor.numpy()
