@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import sys
 import types
@@ -40,24 +42,25 @@ def fake(**members):
     return module
 
 
-def without(monkeypatch, name):
-    monkeypatch.setitem(sys.modules, name, None)
-    provider.load.cache_clear()
-
-
 @pytest.fixture
-def clean_cache():
-    yield
-    provider.load.cache_clear()
+def forget(monkeypatch):
+    """Have providers loaded anew, for this test."""
+
+    def forget():
+        monkeypatch.setattr(provider, "load", functools.cache(inspect.unwrap(provider.load)))
+
+    return forget
 
 
-def test_a_provider_that_is_not_installed(monkeypatch, clean_cache):
-    without(monkeypatch, "tensorrt_rtx")
+def test_a_provider_that_is_not_installed(monkeypatch, forget):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    forget()
     with pytest.raises(ProviderError, match="tensorrt_rtx is not usable here") as caught:
         provider.load("tensorrt_rtx")
     assert "trtnet[rtx]" in caught.value.remedy
     assert "Error" in caught.value.details
-    without(monkeypatch, "tensorrt")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    forget()
     with pytest.raises(ProviderError, match="no TensorRT is installed") as caught:
         provider.find()
     assert "trtnet[rtx]" in caught.value.remedy
@@ -67,11 +70,12 @@ def test_a_provider_that_is_not_installed(monkeypatch, clean_cache):
     assert "\n" not in reason
 
 
-def test_find_prefers_tensorrt(monkeypatch, clean_cache):
+def test_find_prefers_tensorrt(monkeypatch, forget):
     monkeypatch.setitem(sys.modules, "tensorrt", fake())
-    provider.load.cache_clear()
+    forget()
     assert provider.find().name == "tensorrt"
-    without(monkeypatch, "tensorrt")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    forget()
     if "tensorrt_rtx" in sys.modules:
         assert provider.find().name == "tensorrt_rtx"
 

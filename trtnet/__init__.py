@@ -33,9 +33,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "building": ("Plan", "build", "build_plan"),
     "compat": (
-        "Generator", "amp", "autocast", "compile", "compiler", "cuda", "enable_grad", "fx", "get_default_dtype",
-        "inference_mode", "is_autocast_enabled", "is_grad_enabled", "is_tensor", "jit", "no_grad", "onnx",
-        "set_grad_enabled", "utils",
+        "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
+        "LongTensor", "_assert", "amp", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+        "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
+        "get_autocast_dtype", "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode",
+        "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan",
+        "newaxis", "no_grad", "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
     ),
     "engine": ("Engine", "RefitReport", "Snapshot"),
     "graph": ("Graph", "Input"),
@@ -45,7 +48,7 @@ _HOMES = {
     "tensor": ("Array", "Device", "Tensor", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("dtypes", "errors", "functional", "nn", "provider")
+_MODULES = ("autograd", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
 _ALIASES = {"bool": "bool_", "float": "float32", "half": "float16", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
 
 

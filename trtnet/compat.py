@@ -7,15 +7,15 @@ Nothing has gradients and nothing is scripted or compiled: these give what they 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 from . import dtypes
 from .errors import UnsupportedError
-from .tensor import Tensor
-
-T = TypeVar("T")
+from .jit import decorator, never, same
+from .tensor import Tensor, new_tensor
 
 
 class _NoGradient(contextlib.ContextDecorator):
@@ -54,23 +54,6 @@ def is_grad_enabled() -> bool:
     return False
 
 
-def _same(function: T, *args: Any, **kwargs: Any) -> T:
-    return function
-
-
-def _decorator(function: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """A decorator with or without arguments that gives the function itself."""
-    return function if callable(function) else _same
-
-
-def _false(*args: Any, **kwargs: Any) -> bool:
-    return False
-
-
-def _call(function: Callable[..., T], *args: Any, use_reentrant: Any = None, preserve_rng_state: Any = None, **kwargs: Any) -> T:
-    return function(*args, **kwargs)
-
-
 @contextlib.contextmanager
 def autocast(device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None) -> Iterator[None]:
     """Only `enabled=False`: trtnet casts nothing silently. Raises UnsupportedError otherwise."""
@@ -87,19 +70,72 @@ def get_default_dtype() -> dtypes.dtype:
     return dtypes.float32
 
 
-jit = SimpleNamespace(
-    script=_decorator, script_method=_decorator, trace=_same, ignore=_decorator, unused=_decorator, export=_decorator,
-    is_scripting=_false, is_tracing=_false, interface=_decorator, annotate=lambda kind, value: value, Final=Any,
-    script_if_tracing=_decorator, _overload_method=_decorator, _overload=_decorator,
+def _assert(condition: Any, message: str) -> None:
+    """`assert condition, message`."""
+    assert condition, message
+
+
+compiler = SimpleNamespace(
+    is_compiling=never, is_dynamo_compiling=never, is_exporting=never, disable=decorator, allow_in_graph=same, assume_constant_result=same
+)
+fx = SimpleNamespace(wrap=same, Proxy=type("Proxy", (), {}))
+onnx = SimpleNamespace(is_in_onnx_export=never)
+amp = SimpleNamespace(autocast=autocast, custom_fwd=decorator, custom_bwd=decorator)
+cuda = SimpleNamespace(is_available=never, amp=amp, device_count=lambda: 0, is_current_stream_capturing=never)
+distributed = SimpleNamespace(is_available=never, is_initialized=never, get_world_size=lambda: 1, get_rank=lambda: 0)
+backends = SimpleNamespace(
+    cudnn=SimpleNamespace(benchmark=False, deterministic=False, enabled=False, allow_tf32=False),
+    cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False)),
+    mps=SimpleNamespace(is_available=never),
+    quantized=SimpleNamespace(engine="none"),
+)
+compile = decorator
+is_autocast_enabled = is_autocast_cpu_enabled = is_inference_mode_enabled = never
+
+
+def get_autocast_dtype(device_type: str = "cuda") -> dtypes.dtype:
+    """float32: there is no autocast."""
+    return dtypes.float32
+
+
+def get_autocast_gpu_dtype() -> dtypes.dtype:
+    """float32: there is no autocast."""
+    return dtypes.float32
+
+
+get_autocast_cpu_dtype = get_autocast_gpu_dtype
+
+e, inf, nan, pi = math.e, math.inf, math.nan, math.pi
+newaxis = None
+contiguous_format, preserve_format, channels_last, channels_last_3d, strided = (
+    "contiguous_format", "preserve_format", "channels_last", "channels_last_3d", "strided",
 )  # fmt: skip
-compiler = SimpleNamespace(is_compiling=_false, disable=_decorator, allow_in_graph=_decorator, is_dynamo_compiling=_false)
-fx = SimpleNamespace(wrap=_same)
-onnx = SimpleNamespace(is_in_onnx_export=_false)
-utils = SimpleNamespace(checkpoint=SimpleNamespace(checkpoint=_call))
-amp = SimpleNamespace(autocast=autocast)
-cuda = SimpleNamespace(is_available=_false, amp=amp, device_count=lambda: 0)
-compile = _decorator
-is_autocast_enabled = _false
+
+
+class _Legacy(type):
+    """`isinstance(x, torch.LongTensor)` asks for the dtype."""
+
+    dtype: dtypes.dtype
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+
+    def __call__(cls, *data: Any, **options: Any) -> Any:
+        return new_tensor(data, cls.dtype)
+
+
+def _legacy(name: str, dtype: dtypes.dtype) -> Any:
+    return _Legacy(name, (), {"dtype": dtype, "__doc__": f"Annotations, and the old constructor of {dtype} tensors."})
+
+
+FloatTensor = _legacy("FloatTensor", dtypes.float32)
+HalfTensor = _legacy("HalfTensor", dtypes.float16)
+BFloat16Tensor = _legacy("BFloat16Tensor", dtypes.bfloat16)
+LongTensor = _legacy("LongTensor", dtypes.int64)
+IntTensor = _legacy("IntTensor", dtypes.int32)
+CharTensor = _legacy("CharTensor", dtypes.int8)
+ByteTensor = _legacy("ByteTensor", dtypes.uint8)
+BoolTensor = _legacy("BoolTensor", dtypes.bool_)
 
 
 class Generator:
@@ -114,6 +150,10 @@ class Generator:
 
 
 __all__ = [
-    "Generator", "amp", "autocast", "compile", "compiler", "cuda", "enable_grad", "fx", "get_default_dtype", "inference_mode",
-    "is_autocast_enabled", "is_grad_enabled", "is_tensor", "jit", "no_grad", "onnx", "set_grad_enabled", "utils",
+    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
+    "LongTensor", "_assert", "amp", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+    "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
+    "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad", "onnx", "pi", "preserve_format",
+    "set_grad_enabled", "strided",
 ]  # fmt: skip

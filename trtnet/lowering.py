@@ -75,7 +75,7 @@ class Lowering:
     def shape_tensor(self, sizes: Sequence[SizeLike]) -> Any:
         """A 1-D shape tensor of these sizes, made of layers where they depend on the inputs."""
         if all(isinstance(s, int) for s in sizes):
-            return self._constant([int(s) for s in sizes])  # type: ignore[arg-type]
+            return self._constant([int(s) for s in sizes])
         parts = [self.size_tensor(s) for s in sizes]
         if len(parts) == 1:
             return parts[0]

@@ -255,7 +255,7 @@ class ProgressMonitor:
         monitor = self
         steps: dict[str, int] = {}
 
-        class Native(trt.IProgressMonitor):  # type: ignore[misc]
+        class Native(trt.IProgressMonitor):
             def __init__(self) -> None:
                 trt.IProgressMonitor.__init__(self)
 
@@ -295,7 +295,7 @@ class ErrorRecorder:
 
 @functools.cache
 def _native_recorder(trt: Any) -> Any:
-    class Native(trt.IErrorRecorder):  # type: ignore[misc, name-defined]
+    class Native(trt.IErrorRecorder):
         def __init__(self, errors: list[str]) -> None:
             trt.IErrorRecorder.__init__(self)
             self.errors = errors
@@ -330,7 +330,7 @@ def _native_recorder(trt: Any) -> Any:
 def _logger(trt: Any) -> Any:
     levels = {"INTERNAL_ERROR": 50, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

@@ -59,7 +59,7 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
                 name = f"{path}.{key}" if path else key
                 leaf = leaves.get(id(parameter))
                 if leaf is None:
-                    leaf = Leaf(name, tuple(parameter.shape), parameter.dtype, parameter.value, parameter.persistent)
+                    leaf = parameter.leaf(name)
                     leaves[id(parameter)] = leaf
                     keep.append(parameter)
                 parameters[name] = leaf

@@ -249,10 +249,11 @@ class ReferenceEngine(Engine):
             raise
         self._use(slots)
 
-    def _use(self, slots: list[Any]) -> None:
+    def _use(self, slots: list[Any]) -> list[Any]:
         tensor = self.torch.Tensor
         self._held = {v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor)}
         self._slots = slots
+        return slots
 
     def _make_slots(self) -> list[Any]:
         with self.torch.inference_mode():
@@ -278,9 +279,9 @@ class ReferenceEngine(Engine):
         else:
             values = [from_numpy(np.asarray(v, order="C")) for v in values]
             mode = torch.inference_mode
-        if self._slots is None:
-            self._use(self._make_slots())
-        slots, held = self._slots, self._held
+        slots = self._slots
+        if slots is None:
+            slots = self._use(self._make_slots())
         with mode():
             if self._double:
                 values = [v.double() if v.is_floating_point() else v for v in values]
@@ -294,7 +295,7 @@ class ReferenceEngine(Engine):
         for index, result in enumerate(results):
             result = result.contiguous()
             address = result.untyped_storage().data_ptr()
-            if address in held or address in taken:
+            if address in self._held or address in taken:
                 result = result.clone(memory_format=torch.contiguous_format)
                 address = result.untyped_storage().data_ptr()
             taken.add(address)
@@ -318,7 +319,7 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     programs = {double: Program(graph, double) for double in (False, True)}
     names: dict[Leaf, str] = {}
 
-    class Recorded(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Recorded(torch.nn.Module):  # type: ignore[name-defined]
         """A trtnet Graph in PyTorch."""
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:

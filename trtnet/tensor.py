@@ -18,7 +18,7 @@ from . import dtypes
 from .dims import Size, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError
-from .weights.recipes import Value
+from .weights.recipes import Leaf, Value
 
 if TYPE_CHECKING:
     from .graph import Recorder
@@ -28,8 +28,19 @@ current_recorder: ContextVar[Recorder | None] = ContextVar("trtnet.recorder", de
 """The recording that this thread (or asyncio task) is in, if any."""
 
 
-class Tensor:
+class _Kind(type):
+    """The class of Tensor: called as torch's, with sizes or data, it makes an array."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Tensor and (len(args) < 3 or type(args[1]) is not Dtype) and "recorder" not in kwargs:
+            return new_tensor(args, dtypes.float32)
+        return super().__call__(*args, **kwargs)
+
+
+class Tensor(metaclass=_Kind):
     """A value inside a network that is being recorded.
+
+    Called by the user as torch's class is, `Tensor(3, 4)` or `Tensor([1.0, 2.0])`, it gives a float32 Array.
 
     Attributes:
         shape: a Size of ints and Dims.
@@ -162,7 +173,7 @@ class Device(str):
         return self.partition(":")[0]
 
     @property
-    def index(self) -> int | None:
+    def index(self) -> int | None:  # type: ignore[override]
         return None
 
 
@@ -254,6 +265,15 @@ def to_index(key: Any) -> Any:
     return key.numpy() if isinstance(key, Array) else key
 
 
+def new_tensor(data: tuple[Any, ...], dtype: Dtype) -> Array:
+    """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an array."""
+    if len(data) == 1 and not hasattr(data[0], "__index__"):
+        if isinstance(data[0], Size):
+            return Array(np.zeros(tuple(data[0]), dtype.numpy))
+        return Array(as_array(data[0], dtype).copy())
+    return Array(np.zeros([_concrete_size(size) for size in data], dtype.numpy))
+
+
 Initializer = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
 
 
@@ -291,22 +311,26 @@ class Parameter(Array):
             return
         if shape is None:
             raise ArgumentTypeError("a Parameter needs a value or a shape", remedy="Parameter(trtnet.zeros(3, 4))")
-        self._shape = Size(_concrete_size(s) for s in shape)
+        self._shape: tuple[int, ...] = tuple(_concrete_size(s) for s in shape)
         self._dtype = dtypes.for_network(dtype or dtypes.float32, "a parameter")
         self.initialize(initializer or (lambda _, size: np.zeros(size, np.float32)))
 
     def set(self, array: np.ndarray) -> None:
         """Give it a value; graphs that were recorded before keep the old one."""
-        self._shape = Size(array.shape)
+        self._shape = array.shape
         self._dtype = dtypes.get(array.dtype)
         self.value = Value(array)
 
     def initialize(self, initializer: Initializer) -> None:
         """Have the value drawn by `initializer` when it is first read."""
-        shape, to, seed = tuple(self._shape), self._dtype.numpy, next_seed()
+        shape, to, seed = self._shape, self._dtype.numpy, next_seed()
         self.value = Value(
-            make=lambda: np.asarray(initializer(np.random.default_rng(seed), shape), to, order="C")
+            make=lambda: np.asarray(initializer(np.random.default_rng(seed), shape), dtype=to, order="C")
         )
+
+    def leaf(self, name: str) -> Leaf:
+        """These weights under a `state_dict` key, with the value of this moment."""
+        return Leaf(name, self._shape, self._dtype, self.value, self.persistent)
 
     def convert(self, dtype: Dtype) -> None:
         """Change the dtype; a value that is not drawn yet stays so."""
@@ -326,7 +350,7 @@ class Parameter(Array):
 
     @property
     def shape(self) -> Size:  # type: ignore[override]
-        return self._shape
+        return Size(self._shape)
 
     @property
     def dtype(self) -> Dtype:  # type: ignore[override]

@@ -155,12 +155,12 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
     return recorder_constant(Literal(array), (1,) * rank)
 
 
-def with_rank(value: Tensor | Array, rank: int) -> Tensor:
+def with_rank(value: Tensor, rank: int) -> Tensor:
     """`value` as a recorded tensor with dimensions of size 1 in front, up to `rank`."""
     missing = rank - len(value.shape)
-    if type(value) is not Tensor:
-        shape = tuple(value.shape)
-        return recorder_constant(value, (1,) * missing + shape)  # type: ignore[arg-type]
+    if isinstance(value, Array):
+        shape: tuple[Any, ...] = value.shape
+        return recorder_constant(value, (1,) * missing + tuple(shape))
     if missing <= 0:
         return value
     return recorder().emit(Shuffle((value,), reshape_dims=Size((1,) * missing + tuple(value.shape))))

@@ -100,7 +100,7 @@ class Layer:
         shown = []
         for name in self.attributes:
             value = getattr(self, name)
-            if value != type(self).__dataclass_fields__[name].default:  # type: ignore[attr-defined]
+            if value != type(self).__dataclass_fields__[name].default:
                 shown.append(f"{name}={value}")
         return ", ".join(shown)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
@@ -117,7 +116,7 @@ class Module:
                     f"{name!r} is a {'parameter' if name in self._parameters else 'module'} of {type(self).__name__}",
                     expected="a Parameter, a Module or None", found=type(value).__name__,
                 )
-            (self._parameters if name in self._parameters else self._modules)[name] = None  # type: ignore[index]
+            (self._parameters if name in self._parameters else self._modules)[name] = None
         else:
             super().__setattr__(name, value)
 
@@ -125,7 +124,7 @@ class Module:
         """Forget the name, except in the store that keeps its place in the order."""
         for store in (self._parameters, self._buffers, self._modules, self.__dict__):
             if store is not keep:
-                store.pop(name, None)  # type: ignore[attr-defined]
+                store.pop(name, None)
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -142,7 +141,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         for store in (self._parameters, self._buffers, self._modules):
             if name in store:
-                del store[name]  # type: ignore[attr-defined]
+                del store[name]
                 return
         super().__delattr__(name)
 
@@ -336,9 +335,7 @@ class Module:
                         continue
                     key = f"{path}.{name}" if path else name
                     if id(value) not in leaves:
-                        leaves[id(value)] = Leaf(
-                            key, tuple(value.shape), value.dtype, value.value, value.persistent
-                        )
+                        leaves[id(value)] = value.leaf(key)
                     named[key] = leaves[id(value)]
         return named
 
@@ -413,9 +410,14 @@ class Module:
         return f"{self._get_name()}(\n{indent(chr(10).join(lines), '  ')}\n)"
 
 
-@functools.cache
-def _signature(cls: type) -> inspect.Signature:
-    return inspect.signature(cls.__init__)
+_signatures: dict[Any, inspect.Signature] = {}
+
+
+def _signature(cls: Any) -> inspect.Signature:
+    found = _signatures.get(cls)
+    if found is None:
+        found = _signatures[cls] = inspect.signature(cls.__init__)
+    return found
 
 
 def _not_initialized(module: Module) -> TrtnetError:

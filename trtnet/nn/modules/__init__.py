@@ -1,0 +1,43 @@
+"""torch.nn.modules' names: `nn.modules.batchnorm._BatchNorm`, `from torch.nn.modules.utils import _pair`."""
+
+from __future__ import annotations
+
+import sys as _sys
+from typing import Any
+
+from .. import (
+    activation,
+    batchnorm,
+    container,
+    conv,
+    distance,
+    dropout,
+    linear,
+    module,
+    normalization,
+    padding,
+    pooling,
+    rnn,
+    sparse,
+    transformer,
+    upsampling,
+)
+from ..batchnorm import _BatchNorm, _InstanceNorm
+from ..conv import _Conv as _ConvNd
+from . import utils
+
+instancenorm = batchnorm
+
+for _name in (
+    "activation", "batchnorm", "container", "conv", "distance", "dropout", "instancenorm", "linear", "module",
+    "normalization", "padding", "pooling", "rnn", "sparse", "transformer", "upsampling",
+):  # fmt: skip
+    _sys.modules[f"{__name__}.{_name}"] = globals()[_name]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from ... import nn
+
+    return getattr(nn, name)

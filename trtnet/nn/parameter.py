@@ -1,0 +1,5 @@
+"""torch.nn.parameter's names."""
+
+from ..tensor import Buffer, Parameter
+
+__all__ = ["Buffer", "Parameter"]

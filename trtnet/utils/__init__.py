@@ -1,0 +1,5 @@
+"""torch.utils' names that model files use."""
+
+from . import checkpoint
+
+__all__ = ["checkpoint"]
