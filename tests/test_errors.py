@@ -162,7 +162,7 @@ CASES = {
     "a float64 Input": (lambda _: Input((2,), "float64"), TypeError, None, "no float64", "float32", "float64"),
     "float64 in forward": (lambda _: in_module(lambda x: x.double(), (2,)), TypeError, "inner (Function)", "float64", "float32", "float64"),
     "an input named as an output": (lambda _: in_module(lambda x: {"x": F.relu(x)}, (2,)), ValueError, None, "same name 'x'", "different names", "x"),
-    "a tensor of another graph": (other_graph, ValueError, "inner (Function)", "another graph", "a tensor of the recording", "Tensor((2,), float32)"),
+    "a tensor of another graph": (other_graph, ValueError, "inner (Function)", "another graph", "a tensor of the recording", "Tensor((2,), float32"),
     "an output that is an input": (lambda _: in_module(lambda x: x, (2,)), ValueError, None, "is the input 'x' itself", "a tensor that a layer makes", "'x'"),
     "an output that is none": (lambda _: in_module(lambda x: None, (2,)), TypeError, None, "no tensor", "a tensor", "NoneType"),
     "an empty network": (lambda _: in_module(lambda x: (), (2,)), ValueError, None, "empty network", "a tensor", "()"),

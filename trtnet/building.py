@@ -257,7 +257,7 @@ def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
         if not found:
             raise WeightsError(
                 f"the pattern {pattern!r} matches no parameter", expected="some of " + ", ".join(list(graph.parameters)[:8]),
-                found=pattern,
+                found=pattern, remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
             )
         chosen.update(found)
     leaves = {graph.parameters[name] for name in chosen}  # tied parameters by all their names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textwrap import indent
+from typing import Any
 
 from .location import Location, here
 
@@ -57,6 +58,31 @@ class TrtnetError(Exception):
 
 def _hang(text: str) -> str:
     return text.replace("\n", "\n" + " " * 12)
+
+
+def wrong_arguments(name: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TrtnetError:
+    """The error for a call whose arguments do not fit a signature; `error` is Python's own."""
+    shown = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "self" or parameter.name.startswith("_"):
+            continue
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        shown.append(stars + parameter.name + ("" if parameter.default is parameter.empty else f"={parameter.default!r}"))
+    given = [_short(value) for value in args] + [f"{key}={_short(value)}" for key, value in kwargs.items()]
+    missing = str(error).startswith("missing")
+    return ArgumentTypeError(
+        f"{name}: {error}",
+        expected=f"{name}({', '.join(shown)})",
+        found=f"{name}({', '.join(given)})",
+        remedy="give it"
+        if missing
+        else "leave the argument out; trtnet has those of PyTorch's arguments that TensorRT can follow",
+    )
+
+
+def _short(value: object, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class ShapeError(TrtnetError, ValueError):

@@ -139,7 +139,11 @@ class Recorder:
         if left is right or left == right:
             return
         if isinstance(left, int) and isinstance(right, int) or not dims.equal_at_profile(left, right):
-            raise ShapeError(problem, expected=f"{left} = {right}", found=_at_profile(left, right))
+            raise ShapeError(
+                problem, expected=f"{left} = {right}", found=_at_profile(left, right),
+                remedy="make the two equal: the shapes just before this line show where they begin to differ "
+                "(print(x.shape) works while recording)",
+            )
         self.equalities.append(Equality(left, right, problem, self.path, here()))
 
     def __enter__(self) -> Recorder:
@@ -282,6 +286,7 @@ class Graph:
                 raise ShapeError(
                     f"input {name!r} has the wrong number of dimensions",
                     expected=format_shape(tensor.shape), found=format_shape(shape),
+                    remedy="array[None] adds a dimension, array.reshape changes their number",
                 )
             for axis, (expected, actual) in enumerate(zip(tensor.shape, shape)):
                 if isinstance(expected, int):
@@ -289,6 +294,7 @@ class Graph:
                         raise ShapeError(
                             f"input {name!r} has the wrong size in dimension {axis}",
                             expected=format_shape(tensor.shape), found=format_shape(shape),
+                            remedy=f"give that size, or record with a Dim in its place: Dim('size', min=1, max={max(expected, actual, 1)})",
                         )
                     continue
                 solved = dims.solve(expected, actual)
@@ -310,11 +316,13 @@ class Graph:
                 raise ShapeError(
                     f"input {name!r} has the wrong size in dimension {axis}",
                     expected=f"{expected}, for a whole number {unknown[0]}", found=f"{actual} (shape {format_shape(shapes[name])})",
+                    remedy="give a size of that form",
                 )
             if dims.evaluate(expected, found) != actual:
                 raise ShapeError(
                     f"input {name!r} has the wrong size in dimension {axis}",
                     expected=f"{expected} = {dims.evaluate(expected, found)}, as in the other inputs", found=actual,
+                    remedy="one Dim is one size in all inputs; use Dims of two names where they differ",
                 )
         for equality in self.equalities:
             equality.check(found)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-
-Final = Any
 
 
 def same(function: T, *args: Any, **kwargs: Any) -> T:

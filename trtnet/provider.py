@@ -344,7 +344,10 @@ def _logger(trt: Any) -> Any:
 def load(name: str) -> Provider:
     """The provider of that name. Raises ProviderError if it is not installed or does not load."""
     if name not in MODULES:
-        raise ArgumentError("there is no such provider", expected=" or ".join(MODULES), found=repr(name))
+        raise ArgumentError(
+            "there is no such provider", expected=" or ".join(MODULES), found=repr(name),
+            remedy="leave it out to use what is installed (`trtnet doctor` shows it)",
+        )
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:

@@ -15,11 +15,12 @@ from .weights.recipes import Leaf
 RESERVED = ("graph", "stream", "out")
 
 
-def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
+def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Graph:
     """Run `module`'s forward once on symbolic tensors and return the layers that it made.
 
     Args:
         module: a trtnet Module, or a function of tensors.
+        positional: refused: inputs are given by name.
         inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
             forward gets as it is. Arguments with defaults may be left out.
 
@@ -29,6 +30,13 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
     """
     from .nn.module import Module
 
+    if positional:
+        raise ArgumentTypeError(
+            "inputs are given by name",
+            expected="record(module, name=Input(shape), ...)",
+            found=", ".join(repr(value) for value in positional),
+            remedy="the keywords of record are forward's argument names; they become the names of the network's inputs",
+        )
     if not callable(module):
         raise ArgumentTypeError(
             "only a module or a function can be recorded", expected="a trtnet.nn.Module", found=type(module).__name__
@@ -72,7 +80,10 @@ def record(module: Callable[..., Any], /, **inputs: Any) -> Graph:
         result = module(**arguments)
         outputs, form = _outputs(recorder, result)
     if not recorder.inputs:
-        raise ArgumentError("a network needs an input", remedy="record(module, x=Input((1, 3, 224, 224)))")
+        raise ArgumentError(
+            "a network needs an input", expected="at least one Input", found=", ".join(inputs) or "none",
+            remedy="record(module, x=Input((1, 3, 224, 224)))",
+        )
     for tensor in outputs.values():
         tensor.name = None
     title = type(module).__name__ if isinstance(module, Module) else getattr(module, "__name__", "function")
@@ -108,7 +119,10 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
         spec = given[name]
         if isinstance(spec, Input):
             if name in RESERVED:
-                raise ArgumentError(f"{name!r} cannot be the name of an input", found=name, remedy="rename forward's argument")
+                raise ArgumentError(
+                    f"{name!r} cannot be the name of an input", expected="another name than " + ", ".join(RESERVED), found=name,
+                    remedy="rename forward's argument",
+                )
             arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
         elif isinstance(spec, (Array, bool, int, float, str, type(None), dtypes.dtype)):
             arguments[name] = spec
@@ -130,7 +144,10 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
     else:
         form, named = "one", {"output": result}
     if not named:
-        raise ArgumentError("an empty network: forward returned no tensor", remedy="return a tensor, a tuple or a dict of them")
+        raise ArgumentError(
+            "an empty network: forward returned no tensor", expected="a tensor, or a tuple, list or dict of tensors", found=repr(result),
+            remedy="return what the network computes",
+        )
     outputs: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, value in named.items():

@@ -115,7 +115,7 @@ class Tensor(metaclass=_Kind):
     def _no_value(self, what: str) -> ArgumentTypeError:
         return ArgumentTypeError(
             f"{what} needs a value, and a recorded tensor has none before the network runs",
-            found=repr(self),
+            expected="a number or an array", found=repr(self),
             remedy="decide with Python values (shapes that are ints, constructor arguments), "
             "or record both results and choose with trtnet.where(condition, a, b)",
         )
@@ -158,7 +158,7 @@ class Tensor(metaclass=_Kind):
         close = difflib.get_close_matches(name, [n for n in dir(type(self)) if not n.startswith("_")], 1)
         raise NameNotFoundError(
             f"tensors have no method or attribute {name!r} here",
-            found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
+            expected="a method or attribute of torch.Tensor that TensorRT can follow", found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
             remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions of trtnet.functional",
         )
 

@@ -31,6 +31,7 @@ def batched(name: str, input: Any, spatial: int) -> tuple[Tensor, bool]:
             f"{name} takes an input of {spatial + 2} dimensions, or of {spatial + 1} without a batch",
             expected=f"(batch, channels{sizes})",
             found=format_shape(x.shape),
+            remedy="x.unsqueeze(0) adds a dimension, x.flatten(...) and x.reshape(...) change their number",
         )
     return x, False
 

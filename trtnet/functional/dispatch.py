@@ -12,7 +12,7 @@ import numpy as np
 from .. import dtypes
 from ..dims import Dim, Size, format_shape
 from ..dtypes import dtype as Dtype
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError, UnsupportedError
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError, UnsupportedError, wrong_arguments
 from ..graph import recorder, recorder_constant
 from ..layers.shaping import Shuffle
 from ..tensor import Array, Parameter, Tensor, current_recorder
@@ -99,10 +99,7 @@ def _bad_arguments(function: Callable[..., Any], args: Any, kwargs: Any, error: 
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
-        return ArgumentTypeError(
-            f"{function.__name__}: {mismatch}", expected=f"{function.__name__}{signature}",
-            remedy="leave the argument out; trtnet has those of torch's arguments that TensorRT can follow",
-        )
+        return wrong_arguments(function.__name__, signature, args, kwargs, mismatch)
     return error
 
 

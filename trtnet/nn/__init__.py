@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from .. import functional
 from ..errors import NameNotFoundError
 from ..tensor import Buffer, Parameter
@@ -232,6 +234,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(name)
     if name.endswith("Loss"):
         raise NameNotFoundError(f"trtnet.nn has no {name!r}: it does not train", remedy="train trtnet.to_torch(graph) with torch.nn's")
+    if name in ("modules", "parameter", "utils"):
+        return import_module(f"{__name__}.{name}")
     import difflib
 
     close = difflib.get_close_matches(name, __all__, 1)

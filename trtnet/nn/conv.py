@@ -45,6 +45,7 @@ class _Convolution(Module):
                 f"the channels of {name} must be divisible by groups",
                 expected=f"multiples of {groups}",
                 found=f"in_channels {in_channels}, out_channels {out_channels}",
+                remedy="choose groups that divide both",
             )
         modes = PADDING_MODES[:1] if self.transposed else PADDING_MODES
         if padding_mode not in modes:
@@ -116,6 +117,9 @@ class _Convolution(Module):
         return text
 
 
+_ConvNd = _Convolution  # torch's name, by which model files ask for the kind
+
+
 class _Conv(_Convolution):
     function: Any
 
@@ -138,8 +142,12 @@ class _Conv(_Convolution):
         )
 
     def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Any, bias: Any) -> Tensor:
+        """torch's own name for a convolution with other weights, as subclasses use it."""
         x, padding = self._padded(input)
-        return type(self).function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return type(self).function(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv1d(_Conv):

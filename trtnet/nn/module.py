@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import dtypes
-from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError
+from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError, wrong_arguments
 from ..location import here
 from ..tensor import Array, Buffer, Parameter, current_recorder
 from ..weights.recipes import Leaf
@@ -42,10 +42,7 @@ class Module:
             try:
                 _signature(cls).bind(None, *args, **kwargs)
             except TypeError as error:
-                raise ArgumentTypeError(
-                    f"{cls.__name__}: {error}", expected=f"{cls.__name__}{str(_signature(cls)).replace('(self, ', '(')}",
-                    remedy="leave the argument out; trtnet has those of torch.nn's arguments that TensorRT can follow",
-                ) from None
+                raise wrong_arguments(cls.__name__, _signature(cls), args, kwargs, error) from None
         return super().__new__(cls)
 
     def __init__(self) -> None:
@@ -69,7 +66,7 @@ class Module:
         if recorder is None:
             raise ArgumentTypeError(
                 f"{type(self).__name__} was called outside a recording",
-                expected="to be called inside trtnet.record",
+                expected="to be called inside trtnet.record", found=f"{type(self).__name__}({', '.join(type(a).__name__ for a in args)})",
                 remedy="graph = trtnet.record(module, x=Input(shape)); engine = trtnet.reference(graph); engine(x=array)",
             )
         outer, where = recorder.path, recorder.where
@@ -136,7 +133,15 @@ class Module:
             raise AttributeError(name)
         if "_modules" not in own:
             raise _not_initialized(self)
-        raise NameNotFoundError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        import difflib
+
+        names = [*self._parameters, *self._buffers, *self._modules, *vars(self), *vars(type(self))]
+        close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], 1)
+        raise NameNotFoundError(
+            f"{type(self).__name__!r} object has no attribute {name!r}",
+            expected="an attribute, parameter, buffer or module of it", found=name,
+            remedy=f"did you mean {close[0]!r}?" if close else f"set it in {type(self).__name__}.__init__",
+        )
 
     def __delattr__(self, name: str) -> None:
         for store in (self._parameters, self._buffers, self._modules):
@@ -423,5 +428,6 @@ def _signature(cls: Any) -> inspect.Signature:
 def _not_initialized(module: Module) -> TrtnetError:
     return NameNotFoundError(
         f"{type(module).__name__}.__init__ did not call super().__init__() first",
+        expected="super().__init__() before anything is set", found=f"{type(module).__name__}.__init__ without it",
         remedy="begin __init__ with super().__init__()",
     )

@@ -181,16 +181,23 @@ def _mismatch(
         parts.append("missing:\n" + _listed(missing, extra))
     if misshapen:
         parts.append("misshapen:\n" + "\n".join(f"  {line}" for line in misshapen))
-    remedy = "load_state_dict(..., strict=False) takes what fits by name" if (extra or missing) and not misshapen else None
+    remedy = "load_state_dict(..., strict=False) takes what fits by name"
+    if misshapen:
+        remedy = "these are weights of another network: compare the names and shapes that are listed above"
     for candidate in ("module.", "_orig_mod.", "model."):
         if extra and all(name.startswith(candidate) for name in extra):
             remedy = f"strip the keys' prefix: prefix={candidate!r}"
+    found = _few(extra + missing + [line.partition(":")[0] for line in misshapen])
     if misshapen and not (extra or missing):
         remedy = "make the module with the sizes of the file: a class count or a width differs"
     return WeightsError(
         f"{source} do not fit: {len(extra)} extra, {len(missing)} missing, {len(misshapen)} misshapen",
-        details="\n".join(parts), expected=f"the {len(leaves)} names of the module", remedy=remedy,
+        details="\n".join(parts), expected=f"the {len(leaves)} names of the module", found=found, remedy=remedy,
     )
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") + ", listed above"
 
 
 def _listed(names: Iterable[str], candidates: list[str], limit: int = 20) -> str:

@@ -23,7 +23,7 @@ from .. import (
     upsampling,
 )
 from ..batchnorm import _BatchNorm, _InstanceNorm
-from ..conv import _Conv as _ConvNd
+from ..conv import _ConvNd
 from . import utils
 
 instancenorm = batchnorm
