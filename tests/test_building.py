@@ -17,7 +17,8 @@ import pytest
 from harness import needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, functional as F, nn, provider
+from trtnet import Dim, Input, nn, provider
+from trtnet import functional as F
 from trtnet.building import refittable_names
 from trtnet.errors import (
     ArgumentError,
@@ -175,12 +176,18 @@ def test_the_manifest():
     assert manifest["structure"] == graph.structure_hash()
     assert manifest["plan_sha256"] == hashlib.sha256(bytes(made)).hexdigest()
     assert manifest["weights"]["conv.weight"] == {
-        "recipe": "conv.weight", "shape": [4, 1, 3, 3], "dtype": "float32", "parameters": ["conv.weight"], "left_out": False,
-    }  # fmt: skip
+        "recipe": "conv.weight",
+        "shape": [4, 1, 3, 3],
+        "dtype": "float32",
+        "parameters": ["conv.weight"],
+        "left_out": False,
+    }
     assert json.loads(json.dumps(manifest)) == manifest
 
 
-@pytest.mark.parametrize(("dtype", "short"), [("float32", "fp32"), ("float16", "fp16"), ("bfloat16", "bf16"), ("int32", "int")])
+@pytest.mark.parametrize(
+    ("dtype", "short"), [("float32", "fp32"), ("float16", "fp16"), ("bfloat16", "bf16"), ("int32", "int")]
+)
 def test_precision(dtype, short):
     graph = trtnet.record(lambda x: x + x, x=Input((2,), dtype))
     assert plan(graph).manifest["precision"] == short
@@ -220,9 +227,15 @@ def test_refittable_plans_build_again_after_tensorrt_failed():
     graph = fixed()
     with pytest.raises(BuildError) as caught:
         building._compile(
-            graph, found, left_out=refittable_names(graph, True), targets=("sm86", "sm89"), workspace=None, optimization_level=0,
-            tf32=False, progress=False,
-        )  # fmt: skip
+            graph,
+            found,
+            left_out=refittable_names(graph, True),
+            targets=("sm86", "sm89"),
+            workspace=None,
+            optimization_level=0,
+            tf32=False,
+            progress=False,
+        )
     assert "sm_vers_" in caught.value.details, "TensorRT's reason is quoted"
     assert plan(graph, "sm86", refit=True).stripped
     assert plan(graph, "sm89", refit=True).stripped
@@ -241,7 +254,10 @@ def test_workspaces(workspace):
         plan(fixed(), workspace=workspace)
 
 
-@pytest.mark.parametrize(("refit", "kind"), [("fcc.*", WeightsError), (["fc.*", "no"], WeightsError), (5, ArgumentTypeError), ([3], ArgumentTypeError)])
+@pytest.mark.parametrize(
+    ("refit", "kind"),
+    [("fcc.*", WeightsError), (["fc.*", "no"], WeightsError), (5, ArgumentTypeError), ([3], ArgumentTypeError)],
+)
 def test_refit_patterns(refit, kind):
     with pytest.raises(kind) as caught:
         plan(fixed(), refit=refit)
@@ -267,11 +283,11 @@ def test_nonfinite_weights_are_warned_of_once_by_name():
     with pytest.warns(UserWarning, match="NaN"):
         graph.load_state_dict({"fc.weight": np.full((3, 4), np.nan, np.float32)}, strict=False)
     needs_rtx()
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="NaN") as caught:
         plan(graph)
     assert [str(w.message) for w in caught] == ["weights hold NaN or infinity: fc.weight"]
     assert caught[0].filename == __file__
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="NaN") as caught:
         trtnet.build(graph, provider="reference")
     assert [str(w.message) for w in caught] == ["weights hold NaN or infinity: fc.weight"]
 
@@ -330,7 +346,7 @@ def test_ctrl_c_cancels_a_build(interrupt, refit):
             heard.append(threading.current_thread())
             interrupt()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         plan(graph, refit=refit, progress=progress, optimization_level=3)
         # a build that ends before Python sees the signal: let it arrive
         for _ in range(1000):
@@ -498,7 +514,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 @needs_no_gpu
 def test_build_without_a_gpu_warns_once_and_gives_the_reference():
     graph = fixed()
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="no TensorRT can run here") as caught:
         engine = trtnet.build(graph)
     assert len(caught) == 1
     assert "reference engine" in str(caught[0].message)

@@ -12,7 +12,8 @@ import pytest
 from harness import needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, errors, functional as F, nn
+from trtnet import Dim, Input, errors, nn
+from trtnet import functional as F
 from trtnet.errors import TrtnetError
 from trtnet.weights.files import write
 
@@ -132,64 +133,288 @@ ZEROS = np.zeros((1, 1, 8, 8))
 CASES = {
     "wrong kernel count": (build_kernel, RuntimeError, "inner", "refused this convolution", "", "num_output_maps=5"),
     "wrong channels": (
-        lambda _: trtnet.record(Holder(nn.Conv2d(3, 4, 3)), x=Input((1, 1, 8, 8))), ValueError, "inner (Conv2d)", "does not fit its input", "kernel", "(1, 1, 8, 8)",
+        lambda _: trtnet.record(Holder(nn.Conv2d(3, 4, 3)), x=Input((1, 1, 8, 8))),
+        ValueError,
+        "inner (Conv2d)",
+        "does not fit its input",
+        "kernel",
+        "(1, 1, 8, 8)",
     ),
-    "wrong rank": (lambda _: trtnet.record(Holder(nn.Conv2d(3, 4, 3)), x=Input((8, 8))), ValueError, "inner (Conv2d)", "", "", "(8, 8)"),
-    "wrong features": (lambda _: trtnet.record(Holder(nn.Linear(3, 4)), x=Input((2, 5))), ValueError, "inner (Linear)", "", "3", "5"),
-    "a bad reshape": (lambda _: in_module(lambda x: x.reshape(7), (2, 3)), ValueError, "inner (Function)", "number of elements", "", "6"),
-    "a bad broadcast": (lambda _: in_module(lambda x, y: x + y, (2, 3), (2, 4)), ValueError, "inner (Function)", "sizes differ", "3 = 4", "3 and 4"),
+    "wrong rank": (
+        lambda _: trtnet.record(Holder(nn.Conv2d(3, 4, 3)), x=Input((8, 8))),
+        ValueError,
+        "inner (Conv2d)",
+        "",
+        "",
+        "(8, 8)",
+    ),
+    "wrong features": (
+        lambda _: trtnet.record(Holder(nn.Linear(3, 4)), x=Input((2, 5))),
+        ValueError,
+        "inner (Linear)",
+        "",
+        "3",
+        "5",
+    ),
+    "a bad reshape": (
+        lambda _: in_module(lambda x: x.reshape(7), (2, 3)),
+        ValueError,
+        "inner (Function)",
+        "number of elements",
+        "",
+        "6",
+    ),
+    "a bad broadcast": (
+        lambda _: in_module(lambda x, y: x + y, (2, 3), (2, 4)),
+        ValueError,
+        "inner (Function)",
+        "sizes differ",
+        "3 = 4",
+        "3 and 4",
+    ),
     "mixed dtypes": (
-        lambda _: in_module(lambda x, y: x + y, (2,), (2,), dtypes=["float32", "float16"]), TypeError, "inner (Function)", "different dtypes", "one dtype",
+        lambda _: in_module(lambda x, y: x + y, (2,), (2,), dtypes=["float32", "float16"]),
+        TypeError,
+        "inner (Function)",
+        "different dtypes",
+        "one dtype",
         "float32 (2,) and float16 (2,)",
     ),
     "a module of another dtype": (
-        lambda _: trtnet.record(Holder(nn.Linear(3, 4).half()), x=Input((2, 3))), TypeError, "inner (Linear)", "dtype", "float", "float",
+        lambda _: trtnet.record(Holder(nn.Linear(3, 4).half()), x=Input((2, 3))),
+        TypeError,
+        "inner (Linear)",
+        "dtype",
+        "float",
+        "float",
     ),
-    "a float number and integers": (lambda _: in_module(lambda x: x * 0.5, (2,), dtypes=["int32"]), TypeError, "inner (Function)", "float", "int32", "0.5"),
+    "a float number and integers": (
+        lambda _: in_module(lambda x: x * 0.5, (2,), dtypes=["int32"]),
+        TypeError,
+        "inner (Function)",
+        "float",
+        "int32",
+        "0.5",
+    ),
     "a missing weight": (weights(fc__bias=None), ValueError, None, "0 extra, 1 missing", "4 names", "fc.bias"),
-    "an extra weight": (weights(fc__extra=np.ones(2, np.float32)), ValueError, None, "1 extra, 0 missing", "4 names", "fc.extra"),
-    "a misshapen weight": (weights(fc__bias=np.ones(4, np.float32)), ValueError, None, "1 misshapen", "4 names", "fc.bias"),
+    "an extra weight": (
+        weights(fc__extra=np.ones(2, np.float32)),
+        ValueError,
+        None,
+        "1 extra, 0 missing",
+        "4 names",
+        "fc.extra",
+    ),
+    "a misshapen weight": (
+        weights(fc__bias=np.ones(4, np.float32)),
+        ValueError,
+        None,
+        "1 misshapen",
+        "4 names",
+        "fc.bias",
+    ),
     "a float64 weight": (weights(fc__bias=np.ones(3)), TypeError, None, "wrong dtype", "float32", "float64"),
-    "a non-contiguous weight": (weights(fc__bias=np.ones(6, np.float32)[::2]), ValueError, None, "not contiguous", "C-contiguous", "strides"),
+    "a non-contiguous weight": (
+        weights(fc__bias=np.ones(6, np.float32)[::2]),
+        ValueError,
+        None,
+        "not contiguous",
+        "C-contiguous",
+        "strides",
+    ),
     "a truncated file": (truncated, ValueError, None, "damaged", "", ""),
-    "a missing file": (lambda p: Lenet().load_weights(p / "no.safetensors"), FileNotFoundError, None, "no file", None, None),
-    "an unknown suffix": (lambda p: Lenet().load_weights((p / "a.onnx").touch() or p / "a.onnx"), ValueError, None, "suffix", ".safetensors", ".onnx"),
+    "a missing file": (
+        lambda p: Lenet().load_weights(p / "no.safetensors"),
+        FileNotFoundError,
+        None,
+        "no file",
+        None,
+        None,
+    ),
+    "an unknown suffix": (
+        lambda p: Lenet().load_weights((p / "a.onnx").touch() or p / "a.onnx"),
+        ValueError,
+        None,
+        "suffix",
+        ".safetensors",
+        ".onnx",
+    ),
     "a float64 input": (engine_call(ZEROS), TypeError, None, "input 'x' has the wrong dtype", "float32", "float64"),
-    "an input of the wrong size": (engine_call(ZEROS[:, :, 1:].astype(np.float32)), ValueError, None, "wrong size in dimension 2", "(1, 1, 8, 8)", "(1, 1, 7, 8)"),
-    "an input of the wrong rank": (engine_call(ZEROS[0].astype(np.float32)), ValueError, None, "wrong number of dimensions", "(1, 1, 8, 8)", "(1, 8, 8)"),
+    "an input of the wrong size": (
+        engine_call(ZEROS[:, :, 1:].astype(np.float32)),
+        ValueError,
+        None,
+        "wrong size in dimension 2",
+        "(1, 1, 8, 8)",
+        "(1, 1, 7, 8)",
+    ),
+    "an input of the wrong rank": (
+        engine_call(ZEROS[0].astype(np.float32)),
+        ValueError,
+        None,
+        "wrong number of dimensions",
+        "(1, 1, 8, 8)",
+        "(1, 8, 8)",
+    ),
     "an input of another name": (engine_call(image=ZEROS), TypeError, None, "not the engine's inputs", "x", "image"),
     "no array": (engine_call([1, 2]), TypeError, None, "no array", "NumPy array", "list"),
     "a float64 Input": (lambda _: Input((2,), "float64"), TypeError, None, "no float64", "float32", "float64"),
-    "float64 in forward": (lambda _: in_module(lambda x: x.double(), (2,)), TypeError, "inner (Function)", "float64", "float32", "float64"),
-    "an input named as an output": (lambda _: in_module(lambda x: {"x": F.relu(x)}, (2,)), ValueError, None, "same name 'x'", "different names", "x"),
-    "a tensor of another graph": (other_graph, ValueError, "inner (Function)", "another graph", "a tensor of the recording", "Tensor((2,), float32"),
-    "an output that is an input": (lambda _: in_module(lambda x: x, (2,)), ValueError, None, "is the input 'x' itself", "a tensor that a layer makes", "'x'"),
-    "an output that is none": (lambda _: in_module(lambda x: None, (2,)), TypeError, None, "no tensor", "a tensor", "NoneType"),
+    "float64 in forward": (
+        lambda _: in_module(lambda x: x.double(), (2,)),
+        TypeError,
+        "inner (Function)",
+        "float64",
+        "float32",
+        "float64",
+    ),
+    "an input named as an output": (
+        lambda _: in_module(lambda x: {"x": F.relu(x)}, (2,)),
+        ValueError,
+        None,
+        "same name 'x'",
+        "different names",
+        "x",
+    ),
+    "a tensor of another graph": (
+        other_graph,
+        ValueError,
+        "inner (Function)",
+        "another graph",
+        "a tensor of the recording",
+        "Tensor((2,), float32",
+    ),
+    "an output that is an input": (
+        lambda _: in_module(lambda x: x, (2,)),
+        ValueError,
+        None,
+        "is the input 'x' itself",
+        "a tensor that a layer makes",
+        "'x'",
+    ),
+    "an output that is none": (
+        lambda _: in_module(lambda x: None, (2,)),
+        TypeError,
+        None,
+        "no tensor",
+        "a tensor",
+        "NoneType",
+    ),
     "an empty network": (lambda _: in_module(lambda x: (), (2,)), ValueError, None, "empty network", "a tensor", "()"),
     "no input": (lambda _: trtnet.record(lambda: trtnet.ones(2)), ValueError, None, "needs an input", "Input", "none"),
-    "a reserved name": (lambda _: trtnet.record(lambda out: F.relu(out), out=Input((2,))), ValueError, None, "cannot be the name", "", "out"),
-    "a Dim with max below min": (lambda _: Dim("b", min=4, max=2), ValueError, None, "no valid range", "min <= opt <= max", "min=4"),
+    "a reserved name": (
+        lambda _: trtnet.record(lambda out: F.relu(out), out=Input((2,))),
+        ValueError,
+        None,
+        "cannot be the name",
+        "",
+        "out",
+    ),
+    "a Dim with max below min": (
+        lambda _: Dim("b", min=4, max=2),
+        ValueError,
+        None,
+        "no valid range",
+        "min <= opt <= max",
+        "min=4",
+    ),
     "one Dim with two ranges": (
-        lambda _: in_module(lambda x, y: x + y, (Dim("b", max=4),), (Dim("b", max=5),)), ValueError, None, "two ranges", "max=4", "max=5",
+        lambda _: in_module(lambda x, y: x + y, (Dim("b", max=4),), (Dim("b", max=5),)),
+        ValueError,
+        None,
+        "two ranges",
+        "max=4",
+        "max=5",
     ),
-    "int of a Dim": (lambda _: in_module(lambda x: x.reshape(int(x.shape[0])), (Dim("b", max=4),)), TypeError, "inner (Function)", "int() of", "a number", "b"),
-    "bool of a tensor": (lambda _: in_module(lambda x: x if x.sum() > 0 else -x, (2,)), TypeError, "inner (Function)", "bool()", "", "Tensor("),
-    "an unknown argument of a module": (lambda _: nn.Conv2d(1, 2, 3, nonsense=True), TypeError, None, "nonsense", "Conv2d(in_channels", "nonsense"),
+    "int of a Dim": (
+        lambda _: in_module(lambda x: x.reshape(int(x.shape[0])), (Dim("b", max=4),)),
+        TypeError,
+        "inner (Function)",
+        "int() of",
+        "a number",
+        "b",
+    ),
+    "bool of a tensor": (
+        lambda _: in_module(lambda x: x if x.sum() > 0 else -x, (2,)),
+        TypeError,
+        "inner (Function)",
+        "bool()",
+        "",
+        "Tensor(",
+    ),
+    "an unknown argument of a module": (
+        lambda _: nn.Conv2d(1, 2, 3, nonsense=True),
+        TypeError,
+        None,
+        "nonsense",
+        "Conv2d(in_channels",
+        "nonsense",
+    ),
     "an unknown argument of a function": (
-        lambda _: in_module(lambda x: F.softmax(x, 1, nonsense=2), (2, 3)), TypeError, "inner (Function)", "nonsense", "softmax(", "nonsense",
+        lambda _: in_module(lambda x: F.softmax(x, 1, nonsense=2), (2, 3)),
+        TypeError,
+        "inner (Function)",
+        "nonsense",
+        "softmax(",
+        "nonsense",
     ),
-    "an argument out of range": (lambda _: nn.Conv2d(3, 4, 3, groups=2), ValueError, None, "divisible by groups", "multiples of 2", "in_channels 3"),
-    "an unknown name": (lambda _: in_module(lambda x: x.no_such(), (2,)), AttributeError, "inner (Function)", "no_such", "a method", "(2,)"),
-    "an unknown attribute of a module": (lambda _: Lenet().conv2, AttributeError, None, "conv2", "an attribute", "conv2"),
+    "an argument out of range": (
+        lambda _: nn.Conv2d(3, 4, 3, groups=2),
+        ValueError,
+        None,
+        "divisible by groups",
+        "multiples of 2",
+        "in_channels 3",
+    ),
+    "an unknown name": (
+        lambda _: in_module(lambda x: x.no_such(), (2,)),
+        AttributeError,
+        "inner (Function)",
+        "no_such",
+        "a method",
+        "(2,)",
+    ),
+    "an unknown attribute of a module": (
+        lambda _: Lenet().conv2,
+        AttributeError,
+        None,
+        "conv2",
+        "an attribute",
+        "conv2",
+    ),
     "super().__init__() forgotten": (lambda _: NoInit(), AttributeError, None, "super().__init__()", "", ""),
-    "a module called outside a recording": (lambda _: nn.Linear(2, 2)(np.ones((2, 2))), TypeError, None, "outside a recording", "trtnet.record", "Linear"),
-    "an unknown target": (lambda _: needs_rtx() and trtnet.build_plan(in_module(F.relu, (2,)), "sm1"), ValueError, None, "targets", "sm86", "sm1"),
-    "an unknown provider": (lambda _: trtnet.build(in_module(F.relu, (2,)), provider="x"), ValueError, None, "provider", "tensorrt", "x"),
-    "a pattern that matches nothing": (
-        lambda _: trtnet.build(trtnet.record(Lenet(), x=Input((1, 1, 8, 8))), provider="reference", refit="nope.*"), ValueError, None, "matches no parameter",
-        "conv1.weight", "nope",
+    "a module called outside a recording": (
+        lambda _: nn.Linear(2, 2)(np.ones((2, 2))),
+        TypeError,
+        None,
+        "outside a recording",
+        "trtnet.record",
+        "Linear",
     ),
-}  # fmt: skip
+    "an unknown target": (
+        lambda _: needs_rtx() and trtnet.build_plan(in_module(F.relu, (2,)), "sm1"),
+        ValueError,
+        None,
+        "targets",
+        "sm86",
+        "sm1",
+    ),
+    "an unknown provider": (
+        lambda _: trtnet.build(in_module(F.relu, (2,)), provider="x"),
+        ValueError,
+        None,
+        "provider",
+        "tensorrt",
+        "x",
+    ),
+    "a pattern that matches nothing": (
+        lambda _: trtnet.build(trtnet.record(Lenet(), x=Input((1, 1, 8, 8))), provider="reference", refit="nope.*"),
+        ValueError,
+        None,
+        "matches no parameter",
+        "conv1.weight",
+        "nope",
+    ),
+}
 
 
 class NoInit(nn.Module):
@@ -263,9 +488,18 @@ def test_a_nan_weight_is_warned_of_by_name():
 
 
 def test_the_form_of_a_message():
-    error = errors.ShapeError("sizes differ", expected="1\n2", found=3, module="a.b", remedy="use\nanother", details="TensorRT: no")
+    error = errors.ShapeError(
+        "sizes differ", expected="1\n2", found=3, module="a.b", remedy="use\nanother", details="TensorRT: no"
+    )
     lines = str(error).split("\n")
-    assert lines[:6] == ["sizes differ", "    TensorRT: no", "  expected: 1", "            2", "  found:    3", "  module:   a.b"]
+    assert lines[:6] == [
+        "sizes differ",
+        "    TensorRT: no",
+        "  expected: 1",
+        "            2",
+        "  found:    3",
+        "  module:   a.b",
+    ]
     assert re.match(rf"  at:       {re.escape(__file__)}:\d+, in test_the_form", lines[6])
     assert lines[-2:] == ["  remedy:   use", "            another"]
 
@@ -284,11 +518,18 @@ def test_zero_and_false_are_found():
 @pytest.mark.parametrize(
     ("kind", "builtin"),
     [
-        ("ShapeError", ValueError), ("DtypeError", TypeError), ("ArgumentError", ValueError), ("ArgumentTypeError", TypeError),
-        ("UnsupportedError", NotImplementedError), ("NameNotFoundError", AttributeError), ("WeightsError", ValueError),
-        ("WeightsNotFoundError", FileNotFoundError), ("ProviderError", RuntimeError), ("BuildError", RuntimeError),
+        ("ShapeError", ValueError),
+        ("DtypeError", TypeError),
+        ("ArgumentError", ValueError),
+        ("ArgumentTypeError", TypeError),
+        ("UnsupportedError", NotImplementedError),
+        ("NameNotFoundError", AttributeError),
+        ("WeightsError", ValueError),
+        ("WeightsNotFoundError", FileNotFoundError),
+        ("ProviderError", RuntimeError),
+        ("BuildError", RuntimeError),
     ],
-)  # fmt: skip
+)
 def test_each_kind_is_the_builtin_kind_too(kind, builtin):
     found = getattr(errors, kind)
     assert issubclass(found, TrtnetError)
@@ -304,8 +545,16 @@ def test_errors_can_be_pickled_or_at_least_copied():
 
 
 def test_errors_at_the_prompt_have_no_excerpt(tmp_path):
-    code = "import trtnet\ntry:\n    trtnet.Dim('b', min=4, max=2)\nexcept trtnet.TrtnetError as error:\n    print(error)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(trtnet.__file__).parent.parent)
+    code = (
+        "import trtnet\ntry:\n    trtnet.Dim('b', min=4, max=2)\nexcept trtnet.TrtnetError as error:\n    print(error)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(trtnet.__file__).parent.parent,
+    )
     assert "at:       <string>:3, in <module>" in found.stdout
 
 

@@ -10,7 +10,8 @@ import pytest
 from harness import lower_and_compare, needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, functional as F, nn
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
 from trtnet.errors import ArgumentError, ShapeError, WeightsError
 from trtnet.functional.dispatch import tensor
 from trtnet.graph import emit
@@ -124,7 +125,7 @@ def test_the_unet_of_the_design_fails_at_41():
     engine = trtnet.reference(graph)
     for fits in (32, 48, 64, 40):
         assert engine(f32(1, 1, fits, fits)).shape == (1, 1, fits, fits)
-    with pytest.raises(ShapeError, match="41|size"):
+    with pytest.raises(ShapeError, match="sizes differ"):
         engine(f32(1, 1, 41, 41))
 
 
@@ -159,7 +160,7 @@ def test_the_graph_refers_to_the_arrays_of_that_moment():
     np.testing.assert_array_equal(net.state_dict()["fc.weight"], before + 1)
     graph.load_state_dict({name: value + 5 for name, value in state.items()})
     np.testing.assert_array_equal(net.state_dict()["fc.weight"], before + 1)
-    np.testing.assert_array_equal(graph.state_dict()["fc.weight"], before + 6)
+    np.testing.assert_array_equal(graph.state_dict()["fc.weight"], state["fc.weight"] + 5)
     assert list(graph.state_dict()) == ["fc.weight", "fc.bias", "unused.weight", "unused.bias"]
 
 

@@ -12,13 +12,27 @@ import pytest
 import trtnet
 
 PACKAGE = Path(trtnet.__file__).parent
-HEAVY = ("torch", "tensorrt", "tensorrt_rtx", "tensorrt_bindings", "tensorrt_rtx_bindings", "safetensors", "rich", "typer", "cuda", "PIL", "sklearn")
+HEAVY = (
+    "torch",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_bindings",
+    "tensorrt_rtx_bindings",
+    "safetensors",
+    "rich",
+    "typer",
+    "cuda",
+    "PIL",
+    "sklearn",
+)
 
 
 def loaded_after(code: str) -> set[str]:
     """Top-level names of what a fresh interpreter has loaded after `code`."""
     script = f"{code}\nimport sys\nprint('LOADED', *sorted({{n.partition('.')[0] for n in sys.modules}}))"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
     return set(found.stdout.split("LOADED")[-1].split())
 
 
@@ -27,7 +41,9 @@ def test_import_loads_nothing_heavy():
 
 
 def test_import_prints_nothing():
-    found = subprocess.run([sys.executable, "-W", "error", "-c", "import trtnet"], capture_output=True, text=True, cwd=PACKAGE.parent)
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import trtnet"], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
@@ -78,10 +94,46 @@ def test_lowering_loads_no_torch():
 
 def test_the_public_names():
     for name in (
-        "Dim", "Input", "Tensor", "Array", "Graph", "Engine", "Plan", "Size", "TrtnetError", "record", "build", "build_plan", "reference",
-        "to_torch", "manual_seed", "nn", "functional", "float32", "float16", "bfloat16", "int32", "int64", "bool", "float", "half",
-        "no_grad", "tensor", "zeros", "ones", "full", "arange", "cat", "stack", "matmul", "where", "relu", "sigmoid", "tanh", "softmax",
-    ):  # fmt: skip
+        "Dim",
+        "Input",
+        "Tensor",
+        "Array",
+        "Graph",
+        "Engine",
+        "Plan",
+        "Size",
+        "TrtnetError",
+        "record",
+        "build",
+        "build_plan",
+        "reference",
+        "to_torch",
+        "manual_seed",
+        "nn",
+        "functional",
+        "float32",
+        "float16",
+        "bfloat16",
+        "int32",
+        "int64",
+        "bool",
+        "float",
+        "half",
+        "no_grad",
+        "tensor",
+        "zeros",
+        "ones",
+        "full",
+        "arange",
+        "cat",
+        "stack",
+        "matmul",
+        "where",
+        "relu",
+        "sigmoid",
+        "tanh",
+        "softmax",
+    ):
         assert hasattr(trtnet, name), name
     assert trtnet.float is trtnet.float32
 
@@ -102,7 +154,13 @@ def imports(path: Path) -> set[str]:
 def test_only_provider_imports_tensorrt():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
             if any(name.partition(".")[0] in ("tensorrt", "tensorrt_rtx") for name in names):
                 assert path.name == "provider.py", path
 
@@ -135,5 +193,7 @@ def test_imports_point_one_way():
 
 
 def test_no_file_is_longer_than_500_lines():
-    long = {str(p.relative_to(PACKAGE)): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 500}
+    long = {
+        str(p.relative_to(PACKAGE)): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 500
+    }
     assert set(long) <= {"dims.py"}

@@ -15,7 +15,8 @@ import pytest
 from harness import TARGET, builder, compile_network, lower_and_compare, needs_rtx, new_network
 
 import trtnet
-from trtnet import Dim, Input, functional as F, nn
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
 from trtnet.dims import Size
 from trtnet.errors import ArgumentError, BuildError, ProviderError
 from trtnet.graph import emit
@@ -56,11 +57,17 @@ def net_graph(batch=2, dtype="float32"):
 
 
 CLASSES = {
-    "CONVOLUTION": "IConvolutionLayer", "DECONVOLUTION": "IDeconvolutionLayer", "SCALE": "IScaleLayer", "CONSTANT": "IConstantLayer",
-}  # fmt: skip
+    "CONVOLUTION": "IConvolutionLayer",
+    "DECONVOLUTION": "IDeconvolutionLayer",
+    "SCALE": "IScaleLayer",
+    "CONSTANT": "IConstantLayer",
+}
 ATTRIBUTES = {
-    "CONVOLUTION": ("kernel", "bias"), "DECONVOLUTION": ("kernel", "bias"), "SCALE": ("shift", "scale"), "CONSTANT": ("weights",),
-}  # fmt: skip
+    "CONVOLUTION": ("kernel", "bias"),
+    "DECONVOLUTION": ("kernel", "bias"),
+    "SCALE": ("shift", "scale"),
+    "CONSTANT": ("weights",),
+}
 
 
 def native(network, index, rtx):
@@ -160,7 +167,9 @@ def read_back(weights, lowering, rtx):
     for holding in lowering.ledger:
         if holding.given is weights or (holding.array.size == weights.size and holding.array.nbytes == weights.nbytes):
             same = rtx.trt.Weights(weights.dtype, holding.address, holding.array.size)
-            if lowering.network.set_weights_name(same, holding.name) and holding.address not in lowering.__dict__.setdefault("seen", set()):
+            if lowering.network.set_weights_name(
+                same, holding.name
+            ) and holding.address not in lowering.__dict__.setdefault("seen", set()):
                 lowering.__dict__["seen"].add(holding.address)
                 return ctypes.string_at(holding.address, holding.array.nbytes)
     raise AssertionError("weights at an address that the ledger does not have")
@@ -233,8 +242,11 @@ def test_parameters_that_are_views_of_one_buffer():
 
     lowering = lower_and_compare(trtnet.record(Views(), x=Input((1, 1, 6, 6))))
     assert {h.name: h.owner for h in lowering.ledger} == {
-        "a": "the module's own", "d": "the module's own", "b": "copy", "c": "copy",
-    }  # fmt: skip
+        "a": "the module's own",
+        "d": "the module's own",
+        "b": "copy",
+        "c": "copy",
+    }
     assert len({h.address for h in lowering.ledger}) == 4
 
 
@@ -505,7 +517,7 @@ def test_what_tensorrt_refuses_comes_back_with_path_and_line(what, dtype, text):
 
 def test_a_type_that_tensorrt_refuses():
     graph = trtnet.record(lambda x: emit(Wrong((x,), "sigmoid")) + 1, x=Input((2, 3), "int32"))  # integers
-    with pytest.raises(BuildError, match="must have type|must be") as caught:
+    with pytest.raises(BuildError, match=r"must have type|must be") as caught:
         trtnet.build_plan(graph, TARGET)
     assert caught.value.where.line == line("integers")
     assert "wrong" in caught.value.found
@@ -623,4 +635,6 @@ def test_lower_is_what_graph_lower_does(rtx):
 
 def test_bfloat16_values_are_what_tensorrt_is_given():
     lowering = net_graph(dtype="bfloat16").lower(new_network())
-    assert {h.array.dtype for h in lowering.ledger if h.name.startswith(("conv.", "up."))} == {np.dtype(ml_dtypes.bfloat16)}
+    assert {h.array.dtype for h in lowering.ledger if h.name.startswith(("conv.", "up."))} == {
+        np.dtype(ml_dtypes.bfloat16)
+    }

@@ -97,10 +97,14 @@ def test_torch_results_can_be_changed_and_trained_on():
 @pytest.mark.parametrize(
     "value",
     [
-        np.asfortranarray(x()), np.repeat(x(4), 2, 0)[::2], np.ascontiguousarray(x().T).T, x()[::-1], x(4)[1:3],
+        np.asfortranarray(x()),
+        np.repeat(x(4), 2, 0)[::2],
+        np.ascontiguousarray(x().T).T,
+        x()[::-1],
+        x(4)[1:3],
         np.broadcast_to(x(1), (3, 4)),
     ],
-)  # fmt: skip
+)
 def test_inputs_of_any_layout(value):
     engine = net_engine()
     np.testing.assert_array_equal(engine(value), engine(np.ascontiguousarray(value)))
@@ -278,7 +282,10 @@ def test_devices():
         assert caught.value.remedy
 
 
-@pytest.mark.parametrize(("options", "kind"), [({"dtype": "float16"}, ArgumentError), ({"dtype": "floaty"}, DtypeError), ({"raw": True}, ArgumentError)])
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"dtype": "float16"}, ArgumentError), ({"dtype": "floaty"}, DtypeError), ({"raw": True}, ArgumentError)],
+)
 def test_options_are_checked(options, kind):
     with pytest.raises(kind):
         trtnet.reference(trtnet.record(Net(), x=Input((B, 4))), **options)
@@ -339,7 +346,9 @@ def test_integers_and_bools_stay_what_they_are_in_float64():
         assert (b.dtype, b.tolist()) == (np.bool_, [False, True])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool", "float8_e4m3fn"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool", "float8_e4m3fn"]
+)
 @pytest.mark.parametrize("read_only", [False, True])
 def test_numpy_and_torch_share_memory_both_ways(dtype, read_only):
     array = np.array([0, 1, 1, 0], trtnet.dtypes.get(dtype).numpy)
@@ -425,7 +434,9 @@ def test_refit_converts_half_types_and_says_so(dtype):
     new = values(1, numpy)
     report = engine.refit(new)
     assert report.converted == dict.fromkeys(new, dtype)
-    np.testing.assert_allclose(engine(x()), expected({n: v.astype(np.float64) for n, v in new.items()}, x()), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        engine(x()), expected({n: v.astype(np.float64) for n, v in new.items()}, x()), rtol=1e-4, atol=1e-4
+    )
     half = net_engine(dtype)
     assert half.refit(values(1)).converted == dict.fromkeys(new, "float32")
     assert half(x(dtype=numpy)).dtype == numpy

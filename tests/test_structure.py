@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import trtnet
-from trtnet import Dim, Input, functional as F, nn
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
 
 
 class Net(nn.Module):
@@ -68,10 +69,11 @@ def test_class_file_line_and_module_paths_of_layers_mean_nothing():
             "        self.norm = nn.BatchNorm2d(4)\n"
             "    def forward(self, x):\n"
             "        return F.relu(self.norm(self.conv(x)))\n",
-            "elsewhere.py", "exec",
+            "elsewhere.py",
+            "exec",
         ),
         scope,
-    )  # fmt: skip
+    )
     assert hash_of(scope["Elsewhere"]()) == BASE
 
 
@@ -115,7 +117,9 @@ CHANGES = {
     "an output's name": lambda: hash_of(functional(lambda self, x: {"prob": F.relu(self.norm(self.conv(x)))})),
     "a constant": lambda: hash_of(functional(lambda self, x: F.relu(self.norm(self.conv(x))) * 2)),
     "a constant's value": lambda: hash_of(functional(lambda self, x: F.relu(self.norm(self.conv(x))) * 3)),
-    "a constant's bytes": lambda: hash_of(functional(lambda self, x: F.relu(self.norm(self.conv(x))) * trtnet.full((1,), 3.0))),
+    "a constant's bytes": lambda: hash_of(
+        functional(lambda self, x: F.relu(self.norm(self.conv(x))) * trtnet.full((1,), 3.0))
+    ),
 }
 
 
@@ -152,7 +156,8 @@ def test_the_order_of_outputs_is_structure():
 
 def test_zero_and_minus_zero_are_different_constants():
     one, two = (
-        trtnet.record(lambda x, c=c: x + trtnet.tensor(np.array([c], np.float32)), x=Input((1,))).structure_hash() for c in (0.0, -0.0)
+        trtnet.record(lambda x, c=c: x + trtnet.tensor(np.array([c], np.float32)), x=Input((1,))).structure_hash()
+        for c in (0.0, -0.0)
     )
     assert one != two
 

@@ -13,9 +13,9 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 
-sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, image, randomize  # noqa: E402
-from cases import recorded as case  # noqa: E402
+
+from cases import CASES, image, randomize
+from cases import recorded as case
 
 
 def build(graph, **options):

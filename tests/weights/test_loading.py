@@ -79,7 +79,9 @@ def test_torch_module_to_trtnet_and_back():
     mine.load_state_dict(theirs.state_dict())
     for name, value in mine.state_dict().items():
         np.testing.assert_array_equal(value, theirs.state_dict()[name].numpy())
-    theirs.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in mine.state_dict().items()}, strict=False)
+    theirs.load_state_dict(
+        {name: torch.from_numpy(value.copy()) for name, value in mine.state_dict().items()}, strict=False
+    )
 
 
 def test_num_batches_tracked_may_be_there_or_not():
@@ -88,7 +90,11 @@ def test_num_batches_tracked_may_be_there_or_not():
     bn.load_state_dict(state)
     bn.load_state_dict(state | {"num_batches_tracked": np.array(5)})
     nn.Sequential(nn.Linear(1, 1)).load_state_dict(
-        {"0.weight": np.ones((1, 1), np.float32), "0.bias": np.ones(1, np.float32), "bn.num_batches_tracked": np.array(5)}
+        {
+            "0.weight": np.ones((1, 1), np.float32),
+            "0.bias": np.ones(1, np.float32),
+            "bn.num_batches_tracked": np.array(5),
+        }
     )
 
 
@@ -231,7 +237,7 @@ class Tied(nn.Module):
 def test_tied_parameters_take_either_key_and_stay_tied(keys):
     net = Tied()
     value = np.arange(9, dtype=np.float32).reshape(3, 3)
-    report = net.load_state_dict({key: value for key in keys})
+    report = net.load_state_dict(dict.fromkeys(keys, value))
     assert report.missing_keys == []
     assert net.a.weight is net.b.weight
     for key in ("a.weight", "b.weight"):
@@ -360,7 +366,7 @@ def test_nonfinite_values_are_warned_of_by_name(bad, dtype):
     given = values()
     given["fc.weight"] = given["fc.weight"].astype(dtype)
     given["fc.weight"][1, 2] = bad
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="NaN") as caught:
         Net().load_state_dict(given)
     assert [str(w.message) for w in caught] == ["weights hold NaN or infinity: fc.weight"]
     assert caught[0].filename == __file__

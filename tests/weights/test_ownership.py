@@ -62,7 +62,9 @@ def test_a_recipe_that_is_recorded_twice_is_evaluated_once():
 def test_recipes_over_different_constants_are_held_apart():
     a = leaf("a", np.ones(2, np.float32))
     ledger = Ledger()
-    found = [hold(ledger, recipes.multiply(a, Literal(np.array(c, np.float32)))).array.tolist() for c in ([1, 2], [3, 4])]
+    found = [
+        hold(ledger, recipes.multiply(a, Literal(np.array(c, np.float32)))).array.tolist() for c in ([1, 2], [3, 4])
+    ]
     assert found == [[1, 2], [3, 4]]
 
 
@@ -70,15 +72,25 @@ def test_two_weights_never_share_an_address():
     base = np.arange(12, dtype=np.float32)
     ledger = Ledger()
     weights = [
-        leaf("whole", base), leaf("same", base), leaf("front", base[:4]), leaf("shaped", base.reshape(3, 4)), leaf("back", base[4:]),
-        recipes.reshape(leaf("whole", base), (4, 3)), Literal(base), Literal(base[:1]), leaf("empty", base[:0]), leaf("none", base[:0]),
-    ]  # fmt: skip
+        leaf("whole", base),
+        leaf("same", base),
+        leaf("front", base[:4]),
+        leaf("shaped", base.reshape(3, 4)),
+        leaf("back", base[4:]),
+        recipes.reshape(leaf("whole", base), (4, 3)),
+        Literal(base),
+        Literal(base[:1]),
+        leaf("empty", base[:0]),
+        leaf("none", base[:0]),
+    ]
     holdings = [hold(ledger, w) for w in weights]
     addresses = [address(h.array) for h in holdings]
     assert len(set(addresses)) == len(addresses)
     assert [h.address for h in holdings] == addresses
     for weight, holding in zip(weights, holdings):
-        np.testing.assert_array_equal(holding.array.reshape(-1), recipes.evaluate(weight, lambda x: x.value.read()).reshape(-1))
+        np.testing.assert_array_equal(
+            holding.array.reshape(-1), recipes.evaluate(weight, lambda x: x.value.read()).reshape(-1)
+        )
     assert holdings[0].array is base
     assert address(holdings[4].array) == address(base[4:])
     assert [h.owner for h in holdings[:4]] == ["the module's own", "copy", "copy", "copy"]
@@ -98,7 +110,9 @@ def test_what_tensorrt_cannot_read_is_copied():
 
 def test_constants_are_named_after_their_first_layer_each_by_another_name():
     ledger = Ledger()
-    names = [hold(ledger, Literal(np.full(3, i, np.float32)), layer).name for i, layer in enumerate(["a", "a", "b", "a"])]
+    names = [
+        hold(ledger, Literal(np.full(3, i, np.float32)), layer).name for i, layer in enumerate(["a", "a", "b", "a"])
+    ]
     assert len(set(names)) == 4
     assert names[0] == "a:constant"
     assert all(name.startswith(("a:constant", "b:constant")) for name in names)
@@ -179,7 +193,19 @@ def test_the_table_has_name_shape_dtype_bytes_owner_and_consumers():
     assert str(ledger) == text
     head, row = (next(line for line in text.splitlines() if word in line) for word in ("consumers", "conv1.weight"))
     assert head.split() == ["name", "shape", "dtype", "bytes", "owner", "consumers"]
-    assert row.split() == ["conv1.weight", "(20,", "1,", "5,", "5)", "float32", "2,000", "the", "module's", "own", "conv1/convolution"]
+    assert row.split() == [
+        "conv1.weight",
+        "(20,",
+        "1,",
+        "5,",
+        "5)",
+        "float32",
+        "2,000",
+        "the",
+        "module's",
+        "own",
+        "conv1/convolution",
+    ]
     assert "2 arrays, 2,002 bytes" in text
     assert ledger.nbytes == 2002
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 import trtnet
 from trtnet import dtypes
@@ -51,9 +52,9 @@ def random(seed, *shape, dtype=np.float32):
 
 
 def test_the_list_is_closed_and_versioned():
-    assert recipes.OPERATIONS == {
+    assert {
         "add", "subtract", "multiply", "divide", "sqrt", "negate", "cast", "reshape", "permute", "concatenate", "take",
-    }  # fmt: skip
+    } == recipes.OPERATIONS  # fmt: skip
     assert recipes.VERSION == 1
     with pytest.raises(AssertionError):
         Recipe("exp", (leaf("a", random(0, 2)),), (2,), dtypes.float32)
@@ -74,10 +75,20 @@ def test_names_are_the_path_or_path_and_recipe():
 def test_different_recipes_have_different_names():
     a = leaf("a", random(0, 4))
     made = [
-        recipes.reshape(a, (2, 2)), recipes.reshape(a, (4, 1)), recipes.reshape(a, (1, 4)), recipes.permute(a, (0,)),
-        recipes.take(a, 0, 0, 2), recipes.take(a, 0, 2, 4), recipes.cast(a, dtypes.float16), recipes.cast(a, dtypes.bfloat16),
-        recipes.add(a, 1.0), recipes.add(1.0, a), recipes.negate(a), recipes.sqrt(a), recipes.add(a, Literal(random(1, 4))),
-    ]  # fmt: skip
+        recipes.reshape(a, (2, 2)),
+        recipes.reshape(a, (4, 1)),
+        recipes.reshape(a, (1, 4)),
+        recipes.permute(a, (0,)),
+        recipes.take(a, 0, 0, 2),
+        recipes.take(a, 0, 2, 4),
+        recipes.cast(a, dtypes.float16),
+        recipes.cast(a, dtypes.bfloat16),
+        recipes.add(a, 1.0),
+        recipes.add(1.0, a),
+        recipes.negate(a),
+        recipes.sqrt(a),
+        recipes.add(a, Literal(random(1, 4))),
+    ]
     assert len({w.name for w in made}) == len(made)
 
 
@@ -157,9 +168,13 @@ def test_numpy_and_torch_agree(seed, kind):
     scale, shift = batch_norm(*parameters)
     flat = recipes.reshape(recipes.concatenate((scale, recipes.negate(shift)), 1), (6, 4))
     weights = [
-        scale, shift, recipes.permute(parameters[0], (1, 0)), recipes.take(recipes.permute(flat, (1, 0)), 0, 1, 3),
-        recipes.cast(flat, dtypes.get(kind)), recipes.concatenate((parameters[0], parameters[1]), 0),
-    ]  # fmt: skip
+        scale,
+        shift,
+        recipes.permute(parameters[0], (1, 0)),
+        recipes.take(recipes.permute(flat, (1, 0)), 0, 1, 3),
+        recipes.cast(flat, dtypes.get(kind)),
+        recipes.concatenate((parameters[0], parameters[1]), 0),
+    ]
     for weight in weights:
         mine = numpy_value(weight)
         other = torch_value(weight)
@@ -193,7 +208,12 @@ def test_torch_recipes_are_differentiable():
 
 def test_every_operation_is_contiguous():
     a = leaf("a", random(0, 3, 4, 5))
-    for weight in (recipes.permute(a, (2, 0, 1)), recipes.take(a, 1, 1, 3), recipes.concatenate((a, a), 2), recipes.add(a, 1.0)):
+    for weight in (
+        recipes.permute(a, (2, 0, 1)),
+        recipes.take(a, 1, 1, 3),
+        recipes.concatenate((a, a), 2),
+        recipes.add(a, 1.0),
+    ):
         assert numpy_value(weight).flags.c_contiguous
         assert torch_value(weight).is_contiguous()
 

@@ -18,7 +18,6 @@ from .shape import constant, has_dims, sizes_of
 __all__ = ["pad"]
 
 _MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
-_NUMPY = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def _amounts(shape: Any, pad: Any, mode: str) -> list[tuple[SizeLike, SizeLike]]:
@@ -57,12 +56,27 @@ def _check_room(size: SizeLike, amount: SizeLike, axis: int, mode: str) -> None:
 def _pad_numpy(input: np.ndarray, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     if has_dims(pad):
         return globals()["pad"](constant(input), pad, mode, value)
-    amounts = _amounts(input.shape, pad, mode)
-    cut = tuple(slice(max(-a, 0), s - max(-b, 0)) for s, (a, b) in zip(input.shape, amounts))
-    wide: Any = [(max(a, 0), max(b, 0)) for a, b in amounts]
+    amounts: Any = _amounts(input.shape, pad, mode)
     if mode == "constant":
+        cut = tuple(slice(max(-a, 0), s - max(-b, 0)) for s, (a, b) in zip(input.shape, amounts))
+        wide = [(max(a, 0), max(b, 0)) for a, b in amounts]
         return np.pad(input[cut], wide, constant_values=0 if value is None else value)
-    return np.pad(input[cut], wide, mode=_NUMPY[mode])  # type: ignore[call-overload]
+    for axis, (before, after) in enumerate(amounts):
+        size = input.shape[axis]
+        if (before, after) != (0, 0):
+            input = np.take(input, _positions(np.arange(-before, size + after), size, mode, before, after), axis)
+    return input
+
+
+def _positions(at: np.ndarray, size: int, mode: str, before: int, after: int) -> np.ndarray:
+    """Which elements stand at positions that may lie outside."""
+    if mode == "replicate":
+        return np.clip(at, 0, size - 1)
+    if mode == "circular":  # goes round what is left when negative amounts have cut
+        first, last = max(-before, 0), size - max(-after, 0)
+        return (at - first) % (last - first) + first
+    at = at % max(2 * (size - 1), 1)
+    return np.where(at < size, at, 2 * (size - 1) - at)
 
 
 @operation(_pad_numpy)
@@ -81,12 +95,30 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
     if mode == "constant" and zero and last_two and x.ndim >= 4 and x.dtype.is_floating_point:
         before, after = zip(*amounts[-2:])
         return emit(Padding((x,), before, after))
-    start = tuple(-before for before, _ in amounts)
-    shape = Size(before + size + after for size, (before, after) in zip(x.shape, amounts))
-    strides = (1,) * x.ndim
+    if mode == "circular" and any(isinstance(v, int) and v < 0 for amount in amounts for v in amount):
+        # torch goes round what is left when negative amounts have cut
+        cut = [_negative(amount) for amount in amounts]
+        return _sampled((_sampled((x,), cut, "STRICT_BOUNDS"),), [_positive(amount) for amount in amounts], "WRAP")
     if all(isinstance(v, int) and v <= 0 for amount in amounts for v in amount):
-        return emit(Slice((x,), start=start, shape=shape, stride=strides))
+        return _sampled((x,), amounts, "STRICT_BOUNDS")
     inputs: tuple[Any, ...] = (x,)
     if mode == "constant" and not zero:
         inputs = (x, None, None, None, scalar(value, x.dtype, 0))
-    return emit(Slice(inputs, start=start, shape=shape, stride=strides, mode=_MODES[mode]))
+    return _sampled(inputs, amounts, _MODES[mode])
+
+
+def _negative(amount: tuple[SizeLike, SizeLike]) -> tuple[SizeLike, SizeLike]:
+    before, after = (v if isinstance(v, int) and v < 0 else 0 for v in amount)
+    return before, after
+
+
+def _positive(amount: tuple[SizeLike, SizeLike]) -> tuple[SizeLike, SizeLike]:
+    before, after = (0 if isinstance(v, int) and v < 0 else v for v in amount)
+    return before, after
+
+
+def _sampled(inputs: tuple[Any, ...], amounts: list[tuple[SizeLike, SizeLike]], mode: str) -> Tensor:
+    x = inputs[0]
+    start = tuple(-before for before, _ in amounts)
+    shape = Size(before + size + after for size, (before, after) in zip(x.shape, amounts))
+    return emit(Slice(inputs, start=start, shape=shape, stride=(1,) * x.ndim, mode=mode))

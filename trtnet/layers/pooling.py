@@ -82,7 +82,7 @@ class Pooling(Layer):
         flat = len(window) == 2
         ceil = self._as_ceil(x.shape)
         if self.type == "MAX":
-            pool = functional.max_pool2d if flat else functional.max_pool3d
+            pool = run.torch.max_pool2d if flat else run.torch.max_pool3d
             if ceil is None:
                 x, padding = functional.pad(x, self._both(), value=float("-inf")), (0,) * len(window)
             return pool(x, window, stride, padding, 1, bool(ceil))
@@ -103,6 +103,8 @@ class Pooling(Layer):
     def _as_ceil(self, shape: Any) -> bool | None:
         """torch's `ceil_mode` that pads in this way, or None where neither does."""
         pre, post, stride, window = self.pre_padding, self.post_padding, self.stride, self.window_size
+        if not any(pre) and not any(post):
+            return False
         if any(2 * p > w for p, w in zip(pre, window, strict=True)):
             return None
         if pre == post:

@@ -10,6 +10,9 @@ import numpy as np
 import trtnet
 from trtnet import functional as F
 from trtnet import nn
+from trtnet.graph import emit
+from trtnet.layers.generation import Fill
+from trtnet.layers.shaping import Shape
 
 
 def image(*shape: int, seed: int = 0) -> np.ndarray:
@@ -131,6 +134,22 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
     "gathers": (
         {"x": image(4, 5), "i": np.array([[0, 2], [1, 1], [4, 0], [3, 3]], np.int32)},
         lambda: lambda x, i: (x.gather(1, i), F.one_hot(i, 5), trtnet.index_select(x, 0, i[0]), x[i[:, 0] % 4]),
+    ),
+    "scatters": (
+        {"x": image(4, 5), "i": np.array([[0, 2], [1, 0], [4, 0], [3, 2]], np.int64), "y": image(4, 2)},
+        lambda: lambda x, i, y: (x.scatter(1, i, y), trtnet.take_along_dim(x, i, 1)),
+    ),
+    "grid_sample": (
+        {"x": X, "grid": np.tanh(image(2, 5, 7, 2))},
+        lambda: lambda x, grid: (
+            F.grid_sample(x, grid, align_corners=False), F.grid_sample(x, grid, padding_mode="border", align_corners=True),
+        ),
+    ),
+    "as_they_are": (
+        {"x": X},
+        lambda: lambda x: (
+            x.clone(), emit(Shape((x,))), emit(Fill((), (5,), "LINSPACE", trtnet.float32, 0.5, 2.0)) * x.sum(),
+        ),
     ),
     "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),
 }  # fmt: skip

@@ -1,0 +1,40 @@
+"""Every layer kind, on TensorRT-RTX: shapes and dtypes as TensorRT infers them, and compiled for sm86."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import trtnet.layers
+from cases import CASES, recorded
+from harness import lower_and_compare, needs_rtx
+from trtnet.layers.base import Layer
+
+
+def kinds() -> set[type[Layer]]:
+    for module in pkgutil.iter_modules(trtnet.layers.__path__):
+        importlib.import_module(f"trtnet.layers.{module.name}")
+    found, pending = set(), [Layer]
+    while pending:
+        for kind in pending.pop().__subclasses__():
+            if kind.__module__.startswith("trtnet."):
+                found.add(kind)
+                pending.append(kind)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case_compiles(name):
+    needs_rtx()
+    lower_and_compare(recorded(name)[0])
+
+
+def test_the_cases_use_every_kind():
+    used: set[type[Layer]] = set()
+    for name in CASES:
+        graph, _ = recorded(name)
+        used |= {type(layer) for layer in graph.layers}
+        used |= {type(layer) for layer in graph.for_provider(needs_rtx()).layers}
+    assert not {kind.__name__ for kind in kinds() - used}
