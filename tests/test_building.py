@@ -220,7 +220,7 @@ def test_refit_wants_one_target_before_tensorrt_sees_it(targets):
 
 
 def test_refittable_plans_build_again_after_tensorrt_failed():
-    """A failed build with placeholders breaks all later ones in TensorRT-RTX 1.7.1, unless one without them succeeds."""
+    """In TensorRT-RTX 1.7.1 a failed build with placeholders breaks all later ones, until one without them succeeds."""
     found = needs_rtx()
     from trtnet import building
 

@@ -75,7 +75,8 @@ def test_recording_works_where_torch_and_tensorrt_are_not_installed():
         "from trtnet import functional as F\n"
         "graph = trtnet.record(lambda x: F.relu(x), x=trtnet.Input((2,)))\n"
         "assert 'activation' in graph.summary()\n"
-        "for call, remedy in ((trtnet.reference, 'trtnet[torch]'), (trtnet.build_plan, 'trtnet[rtx]'), (trtnet.to_torch, 'trtnet[torch]')):\n"
+        "torch, rtx = 'trtnet[torch]', 'trtnet[rtx]'\n"
+        "for call, remedy in {trtnet.reference: torch, trtnet.build_plan: rtx, trtnet.to_torch: torch}.items():\n"
         "    try:\n"
         "        call(graph)\n"
         "    except trtnet.TrtnetError as error:\n"
@@ -88,7 +89,11 @@ def test_recording_works_where_torch_and_tensorrt_are_not_installed():
 
 def test_lowering_loads_no_torch():
     pytest.importorskip("tensorrt_rtx")
-    code = "import trtnet\nfrom trtnet import functional as F\ntrtnet.build_plan(trtnet.record(lambda x: F.relu(x), x=trtnet.Input((2,))), 'sm86')"
+    code = (
+        "import trtnet\n"
+        "from trtnet import functional as F\n"
+        "trtnet.build_plan(trtnet.record(lambda x: F.relu(x), x=trtnet.Input((2,))), 'sm86')"
+    )
     assert "torch" not in loaded_after(code)
 
 
@@ -139,7 +144,7 @@ def test_the_public_names():
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of trtnet that a file imports when it is imported itself, as `trtnet.x`; TYPE_CHECKING and functions left out."""
+    """Modules of trtnet that a file imports at its top level, as `trtnet.x`."""
     tree = ast.parse(path.read_text())
     package = [*path.relative_to(PACKAGE.parent).with_suffix("").parts][:-1]
     found = set()

@@ -13,9 +13,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 from harness import TARGET, builder, compile_network, lower_and_compare, needs_rtx, new_network
+from hypothesis import given
+from hypothesis import strategies as st
 
 import trtnet
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input, dims, nn
 from trtnet import functional as F
 from trtnet.dims import Size
 from trtnet.errors import ArgumentError, BuildError, ProviderError
@@ -414,6 +416,100 @@ def test_dynamic_shapes(name):
     forward, shapes = DYNAMIC[name]
     graph = trtnet.record(forward, **{key: Input(shape) for key, shape in shapes.items()})
     lower_and_compare(graph)
+
+
+def shape_values(network, shapes, rtx):
+    """What TensorRT's own layers compute for the shape tensors, by tensor name: read back and worked out here."""
+    trt = rtx.trt
+    operations = {
+        trt.ElementWiseOperation.SUM: np.add,
+        trt.ElementWiseOperation.SUB: np.subtract,
+        trt.ElementWiseOperation.PROD: np.multiply,
+        trt.ElementWiseOperation.FLOOR_DIV: np.floor_divide,
+        trt.ElementWiseOperation.MAX: np.maximum,
+        trt.ElementWiseOperation.MIN: np.minimum,
+    }
+    found: dict[str, np.ndarray] = {}
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        kind = trt.ILayer.type.fget(layer).name
+        inputs = [made.name for k in range(layer.num_inputs) if (made := layer.get_input(k)) is not None]
+        out = layer.get_output(0).name
+        if kind == "SHAPE" and inputs[0] in shapes:
+            found[out] = np.array(shapes[inputs[0]])
+        elif kind == "CONSTANT":
+            layer.__class__ = trt.IConstantLayer
+            if layer.weights.dtype == np.int64:
+                found[out] = np.array(layer.weights).reshape(tuple(layer.shape))
+        elif not inputs or not all(name in found for name in inputs):
+            continue
+        elif kind == "SLICE":
+            layer.__class__ = trt.ISliceLayer
+            (start,), (size,), (stride,) = layer.start, layer.shape, layer.stride
+            found[out] = found[inputs[0]][start : start + size * stride : stride]
+        elif kind == "ELEMENTWISE":
+            layer.__class__ = trt.IElementWiseLayer
+            found[out] = operations[layer.op](found[inputs[0]], found[inputs[1]])
+        elif kind == "CONCATENATION":
+            found[out] = np.concatenate([found[name] for name in inputs])
+    return found
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_shape_tensors_have_the_right_values(name, rtx):
+    forward, shapes = DYNAMIC[name]
+    graph = trtnet.record(forward, **{key: Input(shape) for key, shape in shapes.items()})
+    network = new_network()
+    lowering = graph.lower(network)
+    named = {network.get_layer(i).name: network.get_layer(i) for i in range(network.num_layers)}
+    points = [{n: getattr(d, which) for n, d in graph.dims.items()} for which in ("min", "opt", "max")]
+    points.append({n: d.min + 2 * d.multiple_of for n, d in graph.dims.items()})
+    checked = 0
+    for sizes in points:
+        given = {n: tuple(dims.evaluate(s, sizes) for s in t.shape) for n, t in graph.inputs.items()}
+        values = shape_values(network, given, rtx)
+        for layer in lowering.graph.layers:
+            attributes = {"shuffle": {1: "reshape_dims"}, "slice": {1: "start", 2: "shape", 3: "stride"}}.get(
+                layer.kind, {}
+            )
+            for index, attribute in attributes.items():
+                made = named[layer.name]
+                tensor = made.get_input(index) if made.num_inputs > index else None
+                if tensor is not None:
+                    wanted = [dims.evaluate(s, sizes) for s in getattr(layer, attribute)]
+                    assert values[tensor.name].tolist() == wanted, f"{layer.name}.{attribute} at {sizes}"
+                    checked += 1
+    if name in ("two dims exchanged", "slice up to a size", "an expression as input size", "only an expression, twice"):
+        assert checked
+
+
+SIZES = st.recursive(
+    st.one_of(st.sampled_from([B, H, EVEN]), st.integers(1, 7)),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(lambda p: p[0] + p[1]),
+        st.tuples(inner, inner).map(lambda p: p[0] * p[1]),
+        st.tuples(inner, st.integers(1, 5)).map(lambda p: p[0] - p[1]),
+        st.tuples(inner, st.integers(1, 5)).map(lambda p: p[0] // p[1]),
+        st.tuples(inner, st.integers(1, 5)).map(lambda p: p[0] % p[1]),
+        st.tuples(inner, inner).map(lambda p: dims.maximum(*p)),
+        st.tuples(inner, inner).map(lambda p: dims.minimum(*p)),
+        st.tuples(inner, st.integers(1, 4)).map(lambda p: dims.ceil_divide(*p)),
+    ),
+    max_leaves=5,
+)
+
+
+@given(sizes=st.lists(SIZES, min_size=1, max_size=4), b=st.integers(1, 4), h=st.integers(4, 16), half=st.integers(2, 8))
+def test_any_expression_of_sizes_is_computed_by_layers(sizes, b, h, half):
+    rtx = needs_rtx()
+    graph = trtnet.record(lambda x, y: (F.relu(x), F.relu(y)), x=Input((3 * B + 1, H)), y=Input((2 * EVEN - 3,)))
+    network = new_network()
+    lowering = graph.lower(network)
+    tensor = lowering.shape_tensor(sizes)
+    values = {"b": b, "h": h, "even": 2 * half}
+    found = shape_values(network, {"x": (3 * b + 1, h), "y": (4 * half - 3,)}, rtx)
+    assert found[tensor.name].tolist() == [dims.evaluate(size, values) for size in sizes]
+    assert tuple(tensor.shape) == (len(sizes),)
 
 
 def test_a_size_that_no_input_tells():

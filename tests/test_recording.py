@@ -472,6 +472,7 @@ def test_a_torch_module_is_refused_with_the_way():
         ("ab", "float32", ShapeError),
         (None, "float32", ShapeError),
         (2.5, "float32", ShapeError),
+        ((1,) * 9, "float32", ShapeError),
         ((2,), "float64", DtypeError),
         ((2,), "int16", DtypeError),
         ((2,), "floaty", DtypeError),
@@ -782,6 +783,35 @@ def test_a_deep_copy_before_the_first_read_draws_the_same_values():
         np.testing.assert_array_equal(value, twin.state_dict()[name], err_msg=name)
 
 
+def test_a_method_of_a_module_is_recorded_with_its_parameters():
+    class Coder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def encode(self, x):
+            return self.inner(x)
+
+    net = Coder()
+    for method, name in ((net.encode, "x"), (net.inner.forward, "input")):
+        graph = trtnet.record(method, **{name: Input((1, 3))})
+        prefix = "" if name == "input" else "inner."
+        assert list(graph.parameters) == [f"{prefix}weight", f"{prefix}bias"]
+        assert {w.name for _, _, w in graph.weights()} == {f"{prefix}weight", f"{prefix}bias"}
+    assert trtnet.record(net.encode, x=Input((1, 3))).title == "Coder"
+    assert trtnet.record(net.encode, x=Input((1, 3))).layers[0].path == "inner"
+
+
+def test_a_module_inside_a_function_gives_constants_and_a_warning():
+    net = nn.Linear(3, 2)
+    with pytest.warns(UserWarning, match="does not own became a constant") as caught:
+        graph = trtnet.record(lambda x: net(x), x=Input((1, 3)))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert graph.parameters == {}
+
+
+@pytest.mark.filterwarnings("ignore:a parameter")
 def test_a_parameter_of_no_module_is_a_constant():
     loose = nn.Parameter(trtnet.tensor([1.0, 2.0]))
 
@@ -795,6 +825,7 @@ def test_a_parameter_of_no_module_is_a_constant():
     assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:a parameter")
 def test_a_parameter_made_in_forward_never_passes_for_another():
     class Net(nn.Module):
         def __init__(self):

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
-from trtnet import functional as F
+from trtnet import functional as F  # noqa: E402
 from trtnet.errors import (  # noqa: E402
     ArgumentError,
     ArgumentTypeError,

@@ -34,7 +34,7 @@ _HOMES = {
     "building": ("Plan", "build", "build_plan"),
     "compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
-        "LongTensor", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+        "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
         "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
         "get_autocast_dtype", "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode",
         "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan",

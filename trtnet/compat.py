@@ -75,6 +75,7 @@ def _assert(condition: Any, message: str) -> None:
     assert condition, message
 
 
+_C = SimpleNamespace(_log_api_usage_once=never)
 compiler = SimpleNamespace(
     is_compiling=never, is_dynamo_compiling=never, is_exporting=never, disable=decorator, allow_in_graph=same, assume_constant_result=same
 )
@@ -150,7 +151,7 @@ class Generator:
 
 __all__ = [
     "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
-    "LongTensor", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+    "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
     "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
     "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad", "onnx", "pi", "preserve_format",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from . import dims, dtypes
 from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .layers.base import Layer, Operand
-from .location import Location, here
-from .tensor import Array, Parameter, Tensor, as_array, current_recorder
+from .layers.constant import Constant
+from .location import Location, here, user_level
+from .tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
 from .weights.recipes import Leaf, Literal, Weight
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ class Input:
                     remedy='for a dynamic size give it a name: Dim("batch", min=1, opt=8, max=64)',
                 )
             sizes.append(size)
+        if len(sizes) > 8:
+            raise ShapeError(
+                "TensorRT's tensors have at most 8 dimensions", expected="at most 8", found=format_shape(sizes),
+                remedy="put neighbouring dimensions together, and split them again in forward: x.unflatten(...)",
+            )
         self.shape = Size(sizes)
         self.dtype = dtypes.for_network(dtype, "an input")
 
@@ -88,6 +95,7 @@ class Recorder:
         self.keep: list[Any] = []
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
+        self._warned = False
 
     def emit(self, layer: Layer) -> Any:
         """Record a layer and return its output, or a tuple of its outputs."""
@@ -108,10 +116,10 @@ class Recorder:
         self.layers.append(layer)
         if len(outputs) == 1:
             shape, dtype = outputs[0]
-            tensor = Tensor(shape, dtype, self, layer)
+            tensor = recorded(shape, dtype, self, layer)
             layer.outputs = (tensor,)
             return tensor
-        layer.outputs = tuple(Tensor(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
+        layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
         return layer.outputs
 
     def unique(self, stem: str) -> str:
@@ -132,6 +140,13 @@ class Recorder:
         leaf = self.leaves.get(id(value))
         if leaf is not None:
             return leaf
+        if isinstance(value, Parameter) and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"a parameter {format_shape(value.shape)} that the recorded module does not own became a constant: it cannot be "
+                "refitted (record the module that owns it, or register it there)",
+                stacklevel=user_level(),
+            )
         return Literal(as_array(value).copy())  # the user may go on writing to it
 
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:
@@ -183,8 +198,6 @@ def emit(layer: Layer) -> Any:
 
 def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
     """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
-    from .layers.constant import Constant
-
     current = recorder()
     weight = value if isinstance(value, Weight) else current.weight(value)
     target = tuple(weight.shape) if shape is None else shape
@@ -332,12 +345,17 @@ class Graph:
 
     def for_provider(self, provider: Provider) -> Graph:
         """The graph that is lowered 1:1: layers that this provider lacks are composed of others."""
-        if all(layer.supported(provider) for layer in self.layers):
+        layers = self.layers
+        first = next((i for i, layer in enumerate(layers) if not layer.supported(provider)), None)
+        if first is None:
             return self
         new = Recorder()
+        new.layers = layers[:first]
+        new._names = {layer.name: 1 for layer in new.layers}
         replaced: dict[Any, Tensor] = {}
         with new:
-            for layer in self.layers:
+            for layer in layers[first:]:
+                # what does not change is shared
                 if layer.name not in new._names and layer.supported(provider) and replaced.keys().isdisjoint(layer.inputs):
                     new.layers.append(layer)
                     new._names[layer.name] = 1
@@ -409,6 +427,6 @@ def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], prov
         return final if isinstance(result, tuple) else final[0]
     copy = type(layer)(operands, **{name: getattr(layer, name) for name in layer.attributes})
     copy.path, copy.location, copy.name = layer.path, layer.location, recorder.unique(layer.name)
-    copy.outputs = tuple(Tensor(t.shape, t.dtype, recorder, copy, t.index) for t in layer.outputs)
+    copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in layer.outputs)
     recorder.layers.append(copy)
     return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]

@@ -72,3 +72,11 @@ def here() -> Location | None:
             return Location(frame.f_code, frame.f_lasti)
         frame = frame.f_back
     return None
+
+
+def user_level() -> int:
+    """`stacklevel` for the caller's `warnings.warn`, of the innermost frame outside trtnet."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and (frame.f_globals.get("__name__", "") + ".").startswith(_PREFIX):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level

@@ -16,7 +16,7 @@ from .graph import Graph
 from .layers.base import Layer, Operand
 from .provider import ErrorRecorder, Provider
 from .tensor import Tensor
-from .weights.ownership import Holding, Ledger
+from .weights.ownership import Ledger
 from .weights.recipes import Weight
 
 
@@ -41,16 +41,13 @@ class Lowering:
         self._tensors: dict[Tensor, Any] = {}
         self._sizes: dict[SizeLike, Any] = {}
         self._layer: Layer | None = None
-        self._by_name: dict[str, Layer] = {}
+        self.enum = provider.enum
 
     # --- what a layer's add_to uses
 
     def __getitem__(self, tensor: Operand) -> Any:
         """The ITensor of a recorded tensor."""
         return self._tensors[tensor]  # type: ignore[index]
-
-    def enum(self, kind: str, member: str) -> Any:
-        return self.provider.enum(kind, member)
 
     def weights(self, operand: Operand, like: Operand = None) -> Any:
         """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
@@ -161,7 +158,10 @@ class Lowering:
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         for name, tensor in self.graph.inputs.items():
             shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
-            added = network.add_input(name, provider.data_type(tensor.dtype), shape)
+            try:
+                added = network.add_input(name, provider.data_type(tensor.dtype), shape)
+            except TypeError as error:
+                raise self._refused(f"TensorRT's bindings refused the input {name!r}: {error}") from error
             if added is None:
                 raise self._refused(f"TensorRT refused the input {name!r}")
             for axis, size in enumerate(tensor.shape):
@@ -201,14 +201,11 @@ class Lowering:
             if not provider.strongly_typed:
                 tensors[tensor].dtype = provider.data_type(tensor.dtype)
         for holding in self.ledger:
-            if not self._set_name(holding):
+            if not network.set_weights_name(holding.given, holding.name):
                 raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
         if self.errors.errors:
             raise self._refused("TensorRT refused the network")
         return self
-
-    def _set_name(self, holding: Holding) -> bool:
-        return bool(self.network.set_weights_name(holding.given, holding.name))
 
     def _name_placeholders(self, layer: Layer, added: Any) -> None:
         for index, attribute in layer.weight_attributes.items():

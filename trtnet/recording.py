@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 from . import dims, dtypes
@@ -19,7 +21,7 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
     """Run `module`'s forward once on symbolic tensors and return the layers that it made.
 
     Args:
-        module: a trtnet Module, or a function of tensors.
+        module: a trtnet Module, one of its methods, or a function of tensors (whose parameters become constants).
         positional: refused: inputs are given by name.
         inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
             forward gets as it is. Arguments with defaults may be left out.
@@ -52,13 +54,16 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
             remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",
         )
     forward = module.forward if isinstance(module, Module) else module
+    # `record(net.encode, x=...)` records that method, with the parameters of `net`
+    method_of = module.__self__ if isinstance(module, MethodType) else None
+    owner = module if isinstance(module, Module) else method_of if isinstance(method_of, Module) else None
     recorder = Recorder()
     parameters: dict[str, Leaf] = {}
     trainable: set[str] = set()
     buffers: set[str] = set()
-    if isinstance(module, Module):
+    if owner is not None:
         leaves, keep = recorder.leaves, recorder.keep
-        for path, child in module.named_modules(remove_duplicate=False):
+        for path, child in owner.named_modules(remove_duplicate=False):
             recorder.paths.setdefault(id(child), path)
             keep.append(child)  # ids are taken again once their object is gone
             for key, parameter in (*child._parameters.items(), *child._buffers.items()):
@@ -86,7 +91,7 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
         )
     for tensor in outputs.values():
         tensor.name = None
-    title = type(module).__name__ if isinstance(module, Module) else getattr(module, "__name__", "function")
+    title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
     graph = Graph(
         recorder.layers, recorder.inputs, outputs, form, parameters, frozenset(trainable), frozenset(buffers),
         recorder.equalities, title,
@@ -96,8 +101,19 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
     return graph
 
 
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    if isinstance(forward, MethodType):
+        return _signature_of_method(forward.__func__)
+    return inspect.signature(forward)
+
+
+@functools.lru_cache(maxsize=256)
+def _signature_of_method(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(MethodType(function, object()))
+
+
 def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    signature = inspect.signature(forward)
+    signature = _signature(forward)
     known = list(signature.parameters)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     try:

@@ -7,7 +7,7 @@ Buffer) is an Array that is weights: inside `forward` it acts as a recorded Tens
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -161,6 +161,10 @@ class Tensor(metaclass=_Kind):
             expected="a method or attribute of torch.Tensor that TensorRT can follow", found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
             remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions of trtnet.functional",
         )
+
+
+recorded: Callable[..., Tensor] = functools.partial(type.__call__, Tensor)
+"""Makes recorded Tensors, without asking first what is meant."""
 
 
 class Device(str):

@@ -21,6 +21,8 @@ from .creation import *
 from .creation import __all__ as _creation
 from .dropout import *
 from .dropout import __all__ as _dropout
+from .folding import *
+from .folding import __all__ as _folding
 from .indexing import *
 from .indexing import __all__ as _indexing
 from .joining import *
@@ -41,6 +43,8 @@ from .reduction import *
 from .reduction import __all__ as _reduction
 from .resize import *
 from .resize import __all__ as _resize
+from .sequences import *
+from .sequences import __all__ as _sequences
 from .shape import *
 from .shape import __all__ as _shape
 from .sorting import *
@@ -60,6 +64,7 @@ __all__ = [
     *_convolution,
     *_creation,
     *_dropout,
+    *_folding,
     *_indexing,
     *_joining,
     *_linear,
@@ -70,6 +75,7 @@ __all__ = [
     *_pooling,
     *_reduction,
     *_resize,
+    *_sequences,
     *_shape,
     *_sorting,
     *_sparse,

@@ -75,7 +75,8 @@ def _convolve(
     x, alone = batched(name, input, spatial)
     kernel, shift = kernel_of(name, weight, spatial), operand(bias)
     strides, dilations = tuple_of(stride, spatial, "stride"), tuple_of(dilation, spatial, "dilation")
-    out, size = kernel.shape[0], tuple(kernel.shape[2:])
+    out, _, *sizes = kernel.shape
+    size = tuple(sizes)
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ArgumentError(

@@ -272,11 +272,21 @@ def _tensor_split_numpy(input: np.ndarray, indices_or_sections: Any, dim: int = 
     return tuple(np.array_split(input, indices_or_sections, axis_of(dim, input.ndim)))
 
 
-@operation(_tensor_split_numpy, method=True)
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """That many parts of nearly one size, or parts that end at the given positions (in ascending order)."""
+@operation(_tensor_split_numpy)
+def _tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     x, axis = tensor(input), axis_of(dim, input.ndim)
     return _pieces(x, axis, _tensor_split_sizes(x.shape[axis], indices_or_sections))
+
+
+def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None) -> Any:
+    """That many parts of nearly one size, or parts that end at the given positions (in ascending order)."""
+    given = [v for v in (indices_or_sections, indices, sections) if v is not None]
+    if len(given) != 1:
+        raise ArgumentTypeError("tensor_split takes a number of parts, or positions", found=given)
+    return _tensor_split(input, given[0], dim)
+
+
+Tensor.tensor_split = tensor_split  # type: ignore[attr-defined]
 
 
 def hsplit(input: Any, indices_or_sections: Any) -> Any:

@@ -93,12 +93,15 @@ class _Plan:
             numbers = [float(f) for f in factors]
             self.after = tuple(_scaled(s, f) for s, f in zip(before, numbers))
             if not recompute_scale_factor and self.coordinates != "ALIGN_CORNERS" and mode != "area":
-                self.steps = [1 / f for f in numbers]
+                linear = self.mode == "LINEAR" and not antialias
+                # ATen copies an axis of unchanged size in the linear modes
+                self.steps = [None if linear and s == a else 1 / f for s, a, f in zip(before, self.after, numbers)]
                 fractions = [Fraction(f) for f in numbers]
                 self.exact = all(
-                    s * f.numerator == a * f.denominator for s, a, f in zip(before, self.after, fractions)
+                    step is None or s * f.numerator == a * f.denominator
+                    for step, s, a, f in zip(self.steps, before, self.after, fractions)
                 )
-            if self.exact and all(_is_binary(f) for f in numbers) and all(
+            if self.exact and None not in self.steps and all(_is_binary(f) for f in numbers) and all(
                 divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None for s, f in zip(before, numbers)
             ):
                 self.scales = (1.0, 1.0, *numbers)

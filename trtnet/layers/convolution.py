@@ -68,27 +68,27 @@ class Convolution(Layer):
         expected = self.channels_of_kernel(channels)
         # weights of a 1-D convolution are (K, C, k): the same elements
         flat = isinstance(kernel, Weight) and self.kernel_size[0] == 1 and len(kernel.shape) == rank + 1
-        if tuple(kernel.shape) != ((*expected[:2], *expected[3:]) if flat else expected):
+        if kernel.shape != ((*expected[:2], *expected[3:]) if flat else expected):
             raise ShapeError(
                 f"the kernel of this {self.kind} does not fit its input",
                 expected=f"kernel {format_shape(expected)} for {channels} channels in {self.num_groups} groups",
                 found=f"kernel {format_shape(kernel.shape)}, input {format_shape(x.shape)}",
                 remedy="make in_channels equal to the input's channels",
             )
-        if bias is not None and tuple(bias.shape) != (self.num_output_maps,):
+        if bias is not None and bias.shape != (self.num_output_maps,):
             raise ShapeError(
                 f"the bias of this {self.kind} has the wrong size",
                 expected=f"({self.num_output_maps},)",
                 found=format_shape(bias.shape),
             )
-        for operand, what in ((kernel, "kernel"), (bias, "bias")):
-            if operand is not None and operand.dtype is not dtype:
-                raise DtypeError(
-                    f"the input and the {what} of a {self.kind} must have one dtype",
-                    expected=f"{what} of {dtype}",
-                    found=operand.dtype,
-                    remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
-                )
+        if kernel.dtype is not dtype or (bias is not None and bias.dtype is not dtype):
+            what, other = ("kernel", kernel) if bias is None or kernel.dtype is not dtype else ("bias", bias)
+            raise DtypeError(
+                f"the input and the {what} of a {self.kind} must have one dtype",
+                expected=f"{what} of {dtype}",
+                found=other.dtype,
+                remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
+            )
         if not dtype.is_floating_point:
             raise DtypeError(
                 f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype

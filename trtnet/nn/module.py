@@ -112,6 +112,7 @@ class Module:
                 raise ArgumentTypeError(
                     f"{name!r} is a {'parameter' if name in self._parameters else 'module'} of {type(self).__name__}",
                     expected="a Parameter, a Module or None", found=type(value).__name__,
+                    remedy="wrap it: trtnet.nn.Parameter(value)",
                 )
             (self._parameters if name in self._parameters else self._modules)[name] = None
         else:
@@ -126,9 +127,8 @@ class Module:
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
         if "_modules" in own:
-            for store in (own["_parameters"], own["_modules"], own["_buffers"]):
-                if name in store:
-                    return store[name]
+            if name in (store := own["_parameters"]) or name in (store := own["_modules"]) or name in (store := own["_buffers"]):
+                return store[name]
         if name.startswith("__"):
             raise AttributeError(name)
         if "_modules" not in own:

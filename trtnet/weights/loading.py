@@ -15,6 +15,7 @@ from .. import dtypes
 from ..dims import format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentTypeError, DtypeError, WeightsError
+from ..location import user_level
 from ..tensor import Tensor, as_array
 from .recipes import Leaf, Value
 
@@ -229,15 +230,4 @@ def warn_nonfinite(values: Mapping[str, np.ndarray]) -> None:
 def warn_of(names: list[str]) -> None:
     if names:
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        warnings.warn(f"weights hold NaN or infinity: {shown}", stacklevel=_user_level())
-
-
-def _user_level() -> int:
-    import sys
-
-    from ..location import _PREFIX
-
-    level, frame = 1, sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    return level
+        warnings.warn(f"weights hold NaN or infinity: {shown}", stacklevel=user_level())

@@ -7,6 +7,7 @@ documentation of `tensorrt.Weights`). The Ledger owns every array that a network
 from __future__ import annotations
 
 import mmap
+from ctypes import addressof, c_char
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,21 +58,25 @@ class Ledger:
 
     def hold(self, weight: Weight, dtype: Dtype, consumer: str) -> Holding:
         """The array of `weight` in `dtype` (its own, except int64 where TensorRT has none), held from now on."""
-        key = weight.name or weight
+        name = weight.name
+        key = name or weight
         holding = self._by_key.get(key)
         if holding is None:
-            array = evaluate(weight, _read)
-            owner = "the module's own" if isinstance(weight, Leaf) else "recipe" if weight.name else "constant"
-            if isinstance(weight, Leaf) and _base(array) is not None:
-                owner = "memory-mapped file"
+            if isinstance(weight, Leaf):
+                array = weight.value.read()
+                owner = "the module's own" if _base(array) is None else "memory-mapped file"
+            else:
+                array = evaluate(weight, _read)
+                owner = "recipe" if name else "constant"
             if dtype is not weight.dtype:
                 array, owner = converted(array, weight, dtype), f"converted to {dtype.name}"
-            address = array.__array_interface__["data"][0]
-            if not array.flags.c_contiguous or not array.flags.aligned or address in self._by_address or not array.size:
+            address = _address(array)
+            flags = array.flags
+            if not flags.c_contiguous or not flags.aligned or address in self._by_address or not array.size:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
-                address = array.__array_interface__["data"][0]
-            holding = Holding(weight.name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight, address)
+                address = _address(array)
+            holding = Holding(name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight, address)
             self._by_key[key] = self._by_address[address] = holding
         holding.consumers.append(consumer)
         return holding
@@ -112,6 +117,15 @@ class Ledger:
 
 def _read(leaf: Leaf) -> np.ndarray:
     return leaf.value.read()
+
+
+def _address(array: np.ndarray) -> int:
+    if array.flags.writeable:
+        try:
+            return addressof(c_char.from_buffer(array))  # four times as fast
+        except (TypeError, ValueError):  # empty, not contiguous, or of a type that has no buffer (bfloat16)
+            pass
+    return int(array.ctypes.data)
 
 
 def _base(array: np.ndarray) -> Any:
