@@ -30,8 +30,8 @@ PACKAGES = ("numpy", "torch", "tensorrt_rtx", "safetensors", "ml_dtypes")
 def options(description: str, **extra: Any) -> argparse.Namespace:
     """The command line: `--quick` for tiny sizes and few repeats, `--output` for the folder of the JSON file."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and few repeats: whether it runs, not how fast")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where the JSON file goes (default: benchmarks/results)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few repeats: whether it runs, no figures")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="for the JSON file (default: benchmarks/results)")
     for name, value in extra.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     given = parser.parse_args()
@@ -143,9 +143,7 @@ def report(
         table.add_column(column, justify="right" if index else "left")
     for row in rows:
         table.add_row(*row)
-    # a terminal's width, but never so narrow that figures are cut
-    console = Console()
-    Console(width=max(console.width, 140)).print(table)
+    Console(width=max(Console().width, 150)).print(table)  # never so narrow that figures are cut
     data = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -180,10 +178,12 @@ def markdown(data: dict[str, Any]) -> str:
 def with_tables(text: str) -> str:
     """README.md with the tables of results/*.json between their marks."""
     for path in sorted(RESULTS.glob("*.json")):
-        start, end = f"<!-- {path.stem} -->\n", f"\n<!-- end of {path.stem} -->"
+        start, end = f"<!-- {path.stem} -->\n", f"<!-- end of {path.stem} -->\n"
         before, found, rest = text.partition(start)
-        if found:
-            text = before + start + markdown(json.loads(path.read_text(encoding="utf-8"))) + end + rest.partition(end)[2]
+        _, ended, after = rest.partition(end)
+        if not found or not ended:
+            raise SystemExit(f"benchmarks/README.md has no place for {path.name}: {start}{end}")
+        text = f"{before}{start}{markdown(json.loads(path.read_text(encoding='utf-8')))}\n{end}{after}"
     return text
 
 

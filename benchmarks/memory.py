@@ -123,20 +123,19 @@ def main() -> None:
         size = write_weights(path, shapes)
         for variant in ("mapped", "copied"):
             command = [sys.executable, __file__, "--child", str(path), str(gigabytes), variant]
-            samples = [
-                json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(runs)
-            ]
+            samples = []
+            for _ in range(runs):
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                samples.append(json.loads(done.stdout))
             steps = [s["steps"] for s in samples]
-            growth = {
-                step: max(s[step]["anonymous"] - s["before"]["anonymous"] for s in steps) for step in STEPS
-            }
+            growth = {step: max(s[step]["anonymous"] - s["before"]["anonymous"] for s in steps) for step in STEPS}
             growth["peak"] = max(s["peak"] - s["steps"]["before"]["anonymous"] for s in samples)
             results.append({
                 "variant": variant, "weights_bytes": size, "layers": samples[0]["layers"], "runs": runs,
-                "anonymous_growth_bytes": growth, "share": growth["lowered"] / size, "share_at_peak": growth["peak"] / size,
-                "file_pages_bytes": steps[0]["lowered"]["file"],
+                "anonymous_growth_bytes": growth, "share": growth["lowered"] / size,
+                "share_at_peak": growth["peak"] / size, "file_pages_bytes": steps[0]["lowered"]["file"],
             })  # fmt: skip
-    labels = {"mapped": "load_weights(path), mapped", "copied": "load_weights(path, mmap=False), copied"}
+    labels = {"mapped": "load_weights(path)", "copied": "load_weights(path, mmap=False)"}
     rows = [
         [
             labels[r["variant"]],
@@ -146,7 +145,7 @@ def main() -> None:
         for r in results
     ]  # fmt: skip
     columns = [
-        "variant", "loaded, MiB", "and recorded, MiB", "and lowered, MiB", "peak, MiB", "share of the weights", "at the peak",
+        "variant", "loaded, MiB", "and recorded, MiB", "and lowered, MiB", "peak, MiB", "share of weights", "at the peak",
     ]  # fmt: skip
     title = (
         f"Growth of anonymous memory with {size / 2**30:.2f} GiB of weights in {len(shapes)} tensors, "

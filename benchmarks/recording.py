@@ -203,7 +203,8 @@ def main() -> None:
         "trtnet, µs a layer", "ratio",
     ]  # fmt: skip
     title = f"Recording and lowering against raw add_* calls, medians (target: a ratio of at most {TARGET})"
-    report("recording", title, columns, rows, results, given, target_ratio=TARGET, collector="on, run before each sample")
+    settings = {"target_ratio": TARGET, "collector": "on, run before each sample"}
+    report("recording", title, columns, rows, results, given, **settings)
 
 
 if __name__ == "__main__":

@@ -726,7 +726,7 @@ def test_lower_is_what_graph_lower_does(rtx):
     lowering = lower(net_graph(), network)
     assert lowering.network is network
     assert lowering.placeholders == {}
-    assert lowering.provider is rtx
+    assert lowering.provider.trt is rtx.trt
 
 
 def test_bfloat16_values_are_what_tensorrt_is_given():

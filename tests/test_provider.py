@@ -20,7 +20,7 @@ from trtnet.provider import ProgressMonitor, Provider
 
 def test_loading_by_name():
     rtx = needs_rtx()
-    assert provider.load("tensorrt_rtx") is rtx
+    assert provider.load("tensorrt_rtx").trt is rtx.trt
     assert (rtx.name, str(rtx)) == ("tensorrt_rtx", f"tensorrt_rtx {rtx.version}")
     with pytest.raises(ArgumentError, match="no such provider") as caught:
         provider.load("onnx")

@@ -218,6 +218,21 @@ def test_every_operation_is_contiguous():
         assert torch_value(weight).is_contiguous()
 
 
+def test_arithmetic_without_dimensions_gives_arrays():
+    a = leaf("a", np.array(3, np.float32))
+    for weight in (recipes.add(a, 1.0), recipes.negate(a), recipes.sqrt(recipes.multiply(a, 2.0))):
+        found = numpy_value(weight)
+        assert type(found) is np.ndarray
+        assert found.shape == ()
+        assert hold_and_read(weight) == float(found)
+
+
+def hold_and_read(weight):
+    from trtnet.weights.ownership import Ledger
+
+    return float(Ledger().hold(weight, weight.dtype, "layer").array)
+
+
 def test_numpy_operations_never_give_the_input_back_changed():
     array = random(0, 4)
     before = array.copy()

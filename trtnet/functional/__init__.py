@@ -29,6 +29,8 @@ from .joining import *
 from .joining import __all__ as _joining
 from .linear import *
 from .linear import __all__ as _linear
+from .loss import *
+from .loss import __all__ as _loss
 from .math import *
 from .math import __all__ as _math
 from .normalization import *
@@ -68,6 +70,7 @@ __all__ = [
     *_indexing,
     *_joining,
     *_linear,
+    *_loss,
     *_math,
     *_normalization,
     *_padding,

@@ -101,7 +101,7 @@ class _Plan:
                     step is None or s * f.numerator == a * f.denominator
                     for step, s, a, f in zip(self.steps, before, self.after, fractions)
                 )
-            if self.exact and None not in self.steps and all(_is_binary(f) for f in numbers) and all(
+            if self.exact and all(_is_binary(f) for f in numbers) and all(
                 divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None for s, f in zip(before, numbers)
             ):
                 self.scales = (1.0, 1.0, *numbers)

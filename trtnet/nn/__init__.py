@@ -49,6 +49,8 @@ from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Conv
 from .distance import CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .linear import Bilinear, Identity, Linear, NonDynamicallyQuantizableLinear
+from .loss import *
+from .loss import __all__ as _losses
 from .module import Module
 from .normalization import CrossMapLRN2d, GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from .padding import (
@@ -226,14 +228,13 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    *_losses,
 ]
 
 
 def __getattr__(name: str) -> object:
     if name.startswith("__"):
         raise AttributeError(name)
-    if name.endswith("Loss"):
-        raise NameNotFoundError(f"trtnet.nn has no {name!r}: it does not train", remedy="train trtnet.to_torch(graph) with torch.nn's")
     if name in ("modules", "parameter", "utils"):
         return import_module(f"{__name__}.{name}")
     import difflib

@@ -94,7 +94,7 @@ class Literal(Weight):
     __slots__ = ("array",)
 
     def __init__(self, array: np.ndarray) -> None:
-        self.array = array
+        self.array = array = np.asarray(array)  # a NumPy scalar has no address of its own
         self.shape = array.shape
         self.dtype = dtypes.for_network(array.dtype, "a constant")
 
@@ -292,4 +292,6 @@ def evaluate(weight: Weight, read: Callable[[Leaf], Any], operations: Any = NumP
         return operations.to(arguments[0], weight.dtype)
     if weight.operation in ARITHMETIC:
         arguments = [operations.to(a, dtypes.float32) for a in arguments]
-    return getattr(operations, weight.operation)(*arguments, **weight.attributes)
+    result = getattr(operations, weight.operation)(*arguments, **weight.attributes)
+    # NumPy's arithmetic gives scalars, which have no address of their own, for arrays without dimensions
+    return np.asarray(result) if isinstance(result, np.generic) else result

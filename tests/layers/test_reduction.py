@@ -1,0 +1,100 @@
+"""Reduce, top-k and cumulative layers: every operation, and what older TensorRTs get in place of running sums."""
+
+import numpy as np
+import pytest
+import torch
+from families import values
+from harness import lower_and_compare
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trtnet
+from trtnet import Dim, Input, dtypes
+from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from trtnet.graph import emit
+from trtnet.layers.reduction import REDUCTIONS, Cumulative, Reduce, TopK
+
+BATCH = Dim("batch", min=1, opt=4, max=8)
+NUMPY = {"SUM": np.sum, "PROD": np.prod, "MAX": np.max, "MIN": np.min, "AVG": np.mean}
+
+
+@pytest.mark.parametrize("op", REDUCTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "int32"])
+def test_reduce(op, dtype) -> None:
+    if op == "AVG" and "int" in dtype:
+        with pytest.raises(DtypeError, match="an average is a floating-point number"):
+            trtnet.record(lambda x: emit(Reduce((x,), op, (1,))), x=Input((2, 3), dtype))
+        return
+    x = (values((3, 2, 4)) * 2).astype(dtype)
+
+    def function(x):
+        return emit(Reduce((x,), op, (1,))), emit(Reduce((x,), op, (0, 2), True)), emit(Reduce((x,), op, (0, 1, 2)))
+
+    graph = trtnet.record(function, x=Input((BATCH, 2, 4), dtype))
+    lower_and_compare(graph)
+    for found, axes, keep in zip(trtnet.reference(graph)(x=x), ((1,), (0, 2), (0, 1, 2)), (False, True, False)):
+        wanted = NUMPY[op](x.astype(np.float64), axis=axes, keepdims=keep)
+        np.testing.assert_allclose(found, wanted, rtol=1e-2 if dtype == "float16" else 1e-5, atol=1e-2 if dtype == "float16" else 1e-6)
+        assert found.dtype == dtype
+
+
+@pytest.mark.parametrize("op", ["MAX", "MIN"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "int32"])
+def test_top_k(op, dtype) -> None:
+    def function(x):
+        return *emit(TopK((x,), op, 3, (2,))), *emit(TopK((x,), op, x.shape[0], (0,))), *emit(TopK((x,), op, 1, (1,)))
+
+    graph = trtnet.record(function, x=Input((BATCH, 4, 5), dtype))
+    lower_and_compare(graph)
+    x = np.random.default_rng(0).permutation(60).reshape(3, 4, 5)
+    found = trtnet.reference(graph)(x=trtnet.tensor(x, dtype=dtype))
+    for k, axis, result, where in ((3, 2, found[0], found[1]), (3, 0, found[2], found[3]), (1, 1, found[4], found[5])):
+        wanted = torch.from_numpy(x).topk(k, axis, op == "MAX")
+        np.testing.assert_array_equal(result.numpy().astype(np.int64), wanted.values.numpy())
+        np.testing.assert_array_equal(where.numpy(), wanted.indices.numpy())
+        assert where.dtype is dtypes.int32
+
+
+def _running(x: np.ndarray, axis: int, exclusive: bool, reverse: bool) -> np.ndarray:
+    turned = np.flip(x, axis) if reverse else x
+    sums = turned.cumsum(axis) - (turned if exclusive else 0)
+    return np.flip(sums, axis) if reverse else sums
+
+
+@given(st.integers(0, 2), st.booleans(), st.booleans(), st.sampled_from(["float32", "int64", "int32"]), st.integers(1, 3))
+def test_cumulative_and_what_it_is_composed_of(axis, exclusive, reverse, dtype, rank) -> None:
+    axis %= rank
+    sizes = (3, 4, 2)[:rank]
+    x = (values(sizes) * 4).astype(dtype)
+
+    def function(x):
+        layer = Cumulative((x,), axis, exclusive=exclusive, reverse=reverse)
+        return emit(layer), layer.compose(x)
+
+    recorded = (BATCH, Dim("n", 1, 4, 6), 2)[:rank]
+    graph = trtnet.record(function, x=Input(recorded, dtype))
+    assert [layer.kind for layer in graph.layers].count("cumulative") == 1
+    lower_and_compare(graph, compile=axis == 1)
+    wanted = _running(x.astype(np.float64), axis, exclusive, reverse)
+    for found in trtnet.reference(graph)(x=x):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+        assert found.dtype == dtype
+
+
+def _error(kind, match, function, spec):
+    with pytest.raises(kind, match=match) as caught:
+        trtnet.record(function, x=spec)
+    assert caught.value.where is not None
+    assert caught.value.where.file == __file__
+
+
+def test_refused() -> None:
+    x = Input((2, 3))
+    _error(ArgumentError, "no such reduction", lambda x: emit(Reduce((x,), "MEDIAN", (0,))), x)
+    _error(DtypeError, "a reduce layer does not take bool", lambda x: emit(Reduce((x,), "SUM", (0,))), Input((2, 3), "bool"))
+    _error(DtypeError, "a top-k layer does not take bool", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2, 3), "bool"))
+    _error(ShapeError, "one of the last four dimensions", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2, 1, 1, 1, 3)))
+    _error(ShapeError, "of at least two", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2,)))
+    _error(ShapeError, "k = 4 is larger", lambda x: emit(TopK((x,), "MAX", 4, (1,))), x)
+    _error(UnsupportedError, "3840", lambda x: emit(TopK((x,), "MAX", 3841, (1,))), Input((2, 4000)))
+    _error(DtypeError, "does not take int8", lambda x: emit(Cumulative((x,), 0)), Input((2, 3), "int8"))

@@ -1,0 +1,31 @@
+"""torch's losses: names that model files mention. A network has no use for them: each raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UnsupportedError
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "ctc_loss",
+    "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss",
+    "multi_margin_loss", "nll_loss", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+]  # fmt: skip
+
+
+def unsupported_loss(name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name}: a network computes no loss", remedy="leave targets out when recording, and train trtnet.to_torch(graph) with torch's losses"
+    )
+
+
+def _declare(name: str) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise unsupported_loss(name)
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = "Raises UnsupportedError: a network computes no loss."
+    return refuse
+
+
+globals().update({name: _declare(name) for name in __all__})
