@@ -145,7 +145,7 @@ def main() -> None:
         for r in results
     ]  # fmt: skip
     columns = [
-        "variant", "loaded, MiB", "and recorded, MiB", "and lowered, MiB", "peak, MiB", "share of weights", "at the peak",
+        "variant", "loaded, MiB", "and recorded, MiB", "and lowered, MiB", "peak, MiB", "share of weights", "at peak",
     ]  # fmt: skip
     title = (
         f"Growth of anonymous memory with {size / 2**30:.2f} GiB of weights in {len(shapes)} tensors, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ class Snapshot:
     weights: Any
 
 
+_serials = itertools.count()
+
+
 class Engine:
     """Runs a graph. The reference engine and the TensorRT engine take the same calls with the same meaning.
 
@@ -75,6 +79,7 @@ class Engine:
         graph: the recorded graph.
         inputs, outputs: TensorSpecs, in order.
         generation: how many times the weights were changed.
+        serial: a number of its own in this process.
         refittable: the parameters that `refit` takes.
     """
 
@@ -83,6 +88,7 @@ class Engine:
         self.inputs = [TensorSpec.of(name, tensor) for name, tensor in graph.inputs.items()]
         self.outputs = [TensorSpec.of(name, tensor) for name, tensor in graph.outputs.items()]
         self.generation = 0
+        self.serial = next(_serials)
         self.refittable: frozenset[str] = frozenset(graph.parameters)
         self._input_names = tuple(graph.inputs)
         self._sizes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
@@ -213,7 +219,7 @@ class Engine:
         raise NotImplementedError
 
     def _check_snapshot(self, snapshot: Snapshot) -> None:
-        if not isinstance(snapshot, Snapshot) or snapshot.engine != id(self):
+        if not isinstance(snapshot, Snapshot) or snapshot.engine != self.serial:
             raise ArgumentTypeError("this is no snapshot of this engine", expected="what engine.snapshot() gave", found=repr(snapshot))
 
     def __repr__(self) -> str:

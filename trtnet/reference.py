@@ -262,7 +262,7 @@ class ReferenceEngine(Engine):
     def snapshot(self) -> Snapshot:
         for leaf in self._leaves.values():
             self._read(leaf)
-        return Snapshot(id(self), self.generation, dict(self._values))
+        return Snapshot(self.serial, self.generation, dict(self._values))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)

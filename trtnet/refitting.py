@@ -28,8 +28,14 @@ class Refitting:
         self.device = device
         self.weights: dict[str, Weight] = {h.name: h.weight for h in lowering.ledger}
         self._stored = {h.name: h.dtype for h in lowering.ledger}
-        self._parameters = {leaf.name: leaf.value.read() for w in self.weights.values() for leaf in w.leaves()}
-        self._arrays = {h.name: h.array for h in lowering.ledger}
+        copies: dict[int, np.ndarray] = {}
+
+        def own(array: np.ndarray) -> np.ndarray:
+            # nobody writes to a read-only one (a mapped file)
+            return copies.setdefault(id(array), array.copy()) if array.flags.writeable else array
+
+        self._parameters = {leaf.name: own(leaf.value.read()) for w in self.weights.values() for leaf in w.leaves()}
+        self._arrays = {h.name: own(h.array) for h in lowering.ledger}
 
     def apply(self, given: dict[str, np.ndarray]) -> RefitReport:
         """Refit from new parameter values. Raises WeightsError with the old weights back in place."""
@@ -102,3 +108,4 @@ class Refitting:
         if not refitter.refit_cuda_engine():
             raise WeightsError("TensorRT refused the refit", found=", ".join(new), details="the old weights are back in place")
         return companions
+

@@ -19,8 +19,8 @@ from .refitting import Refitting
 class TensorRTEngine(Engine):
     """Runs a plan with TensorRT.
 
-    NumPy arrays and CPU tensors are copied to the GPU and back; CUDA tensors are read where they lie, and the call is
-    enqueued on their current stream. Calls from several threads take turns.
+    NumPy arrays and CPU tensors are copied to the GPU and back; CUDA tensors are read where they lie, in the order of
+    the caller's current stream. Calls from several threads take turns.
 
     Args:
         graph: the recorded graph.
@@ -45,6 +45,7 @@ class TensorRTEngine(Engine):
             if self._engine is None:
                 raise BuildError(f"{provider} could not load the plan that it built")
             self._context = self._engine.create_execution_context()
+            self._stream = torch.cuda.Stream(self.device)
         self.plan = plan
         self._lock = threading.Lock()
         self._stored = {s.name: provider.stored(s.dtype) for s in (*self.inputs, *self.outputs)}
@@ -69,10 +70,9 @@ class TensorRTEngine(Engine):
                 )
                 for spec in self.outputs
             ]
-            stream = torch.cuda.current_stream(self.device)
-            if stream == torch.cuda.default_stream(self.device):
-                # TensorRT synchronises more when it is given the default stream
-                stream = self._side_stream()
+            # one stream of the engine's own: calls that come on different streams do not meet in the context, and
+            # TensorRT synchronises more when it is given the default stream
+            current, stream = torch.cuda.current_stream(self.device), self._stream
             with self._lock:
                 context = self._context
                 for spec, tensor in zip(self.inputs, tensors):
@@ -81,22 +81,13 @@ class TensorRTEngine(Engine):
                     context.set_tensor_address(spec.name, tensor.data_ptr())
                 for spec, tensor in zip(self.outputs, results):
                     context.set_tensor_address(spec.name, tensor.data_ptr())
+                stream.wait_stream(current)
                 if not context.execute_async_v3(stream.cuda_stream):
                     raise ProviderError(f"{self.provider} could not run the engine")
-            current = torch.cuda.current_stream(self.device)
-            if stream != current:
                 current.wait_stream(stream)
-                for tensor in (*tensors, *results):
-                    tensor.record_stream(stream)
+            for tensor in (*tensors, *results):
+                tensor.record_stream(stream)
             return [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
-
-    def _side_stream(self) -> Any:
-        torch = self.torch
-        stream = getattr(self, "_stream", None)
-        if stream is None:
-            stream = self._stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        return stream
 
     def _to_device(self, name: str, value: Any) -> Any:
         stored = self._stored[name]
@@ -129,7 +120,7 @@ class TensorRTEngine(Engine):
         return report
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(id(self), self.generation, self._changeable().state())
+        return Snapshot(self.serial, self.generation, self._changeable().state())
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)

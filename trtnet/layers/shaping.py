@@ -188,7 +188,9 @@ class Slice(Layer):
             if flipped:
                 x = x.flip(flipped)
             return x.expand(shape) if 0 in stride else x
-        if self.mode == "FILL" and all(s == 1 for s in stride):
+        if self.mode == "FILL" and all(
+            step == 1 and -size <= first <= length for first, size, step, length in zip(start, shape, stride, x.shape)
+        ):
             value = inputs[4].item() if len(inputs) > 4 else 0
             pads = []
             for axis in reversed(range(len(shape))):
