@@ -1,4 +1,4 @@
-"""A function written once, for `T` = trtnet and `T` = torch: recorded it must equal torch in float64, concrete in float32."""
+"""A function written once, for `T` = trtnet and `T` = torch: it must equal torch recorded, and concrete."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ def check(
     The recorded inputs are cloned first, as functions that change nothing give their input, which is no output.
     """
     graph = check_against_torch(
-        lambda **given: function(trtnet, *(x.clone() for x in given.values())), lambda *given: function(torch, *given), inputs,
-        shapes=shapes, compile=compile, rtol=rtol, atol=atol,
+        lambda **given: function(trtnet, *(x.clone() for x in given.values())),
+        lambda *given: function(torch, *given),
+        inputs,
+        shapes=shapes,
+        compile=compile,
+        rtol=rtol,
+        atol=atol,
     )
     if concrete:
         check_concrete(function, *inputs.values())
@@ -44,7 +49,11 @@ def check_concrete(function: Callable[..., Any], *arrays: np.ndarray, tolerance:
         assert mine.dtype.torch is torchs.dtype, f"output {at}: {mine.dtype}, torch {torchs.dtype}"
         assert tuple(mine.shape) == tuple(torchs.shape), f"output {at}: {mine.shape}, torch {tuple(torchs.shape)}"
         np.testing.assert_allclose(
-            mine.numpy().astype(np.float64), torchs.double().numpy(), rtol=tolerance, atol=tolerance, err_msg=f"output {at}"
+            mine.numpy().astype(np.float64),
+            torchs.double().numpy(),
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=f"output {at}",
         )
 
 
@@ -65,10 +74,13 @@ def values(shape: Any, dtype: str = "float32", seed: int = 0) -> np.ndarray:
 
 
 @st.composite
-def shapes(draw: st.DrawFn, min_rank: int = 1, max_rank: int = 4, max_size: int = 4) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+def shapes(
+    draw: st.DrawFn, min_rank: int = 1, max_rank: int = 4, max_size: int = 4
+) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """Sizes, and the shape to record: some of the sizes are Dims that begin there."""
     sizes = tuple(draw(st.lists(st.integers(1, max_size), min_size=min_rank, max_size=max_rank)))
     dynamic = [draw(st.booleans()) for _ in sizes]
     return sizes, tuple(
-        Dim(f"d{axis}", size, size, size + 3) if is_dim else size for axis, (size, is_dim) in enumerate(zip(sizes, dynamic))
+        Dim(f"d{axis}", size, size, size + 3) if is_dim else size
+        for axis, (size, is_dim) in enumerate(zip(sizes, dynamic))
     )

@@ -35,7 +35,7 @@ _HOMES = {
     "compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
         "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
-        "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
+        "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
         "get_autocast_dtype", "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode",
         "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan",
         "newaxis", "no_grad", "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
@@ -48,7 +48,7 @@ _HOMES = {
     "tensor": ("Array", "Device", "Tensor", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("amp", "autograd", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
+_MODULES = ("amp", "autograd", "cuda", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
 _ALIASES = {"bool": "bool_", "float": "float32", "half": "float16", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
 
 

@@ -75,13 +75,12 @@ def _assert(condition: Any, message: str) -> None:
     assert condition, message
 
 
-_C = SimpleNamespace(_log_api_usage_once=never)
+_C = SimpleNamespace(_log_api_usage_once=never, Graph=object, Value=object)
 compiler = SimpleNamespace(
     is_compiling=never, is_dynamo_compiling=never, is_exporting=never, disable=decorator, allow_in_graph=same, assume_constant_result=same
 )
 fx = SimpleNamespace(wrap=same, Proxy=type("Proxy", (), {}))
 onnx = SimpleNamespace(is_in_onnx_export=never)
-cuda = SimpleNamespace(is_available=never, amp=SimpleNamespace(autocast=autocast, custom_fwd=decorator, custom_bwd=decorator), device_count=lambda: 0, is_current_stream_capturing=never)
 distributed = SimpleNamespace(is_available=never, is_initialized=never, get_world_size=lambda: 1, get_rank=lambda: 0)
 backends = SimpleNamespace(
     cudnn=SimpleNamespace(benchmark=False, deterministic=False, enabled=False, allow_tf32=False),
@@ -152,7 +151,7 @@ class Generator:
 __all__ = [
     "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
     "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
-    "contiguous_format", "cuda", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
+    "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
     "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad", "onnx", "pi", "preserve_format",
     "set_grad_enabled", "strided",

@@ -32,7 +32,11 @@ class Refitting:
 
         def own(array: np.ndarray) -> np.ndarray:
             # nobody writes to a read-only one (a mapped file)
-            return copies.setdefault(id(array), array.copy()) if array.flags.writeable else array
+            if not array.flags.writeable:
+                return array
+            if id(array) not in copies:
+                copies[id(array)] = array.copy()
+            return copies[id(array)]
 
         self._parameters = {leaf.name: own(leaf.value.read()) for w in self.weights.values() for leaf in w.leaves()}
         self._arrays = {h.name: own(h.array) for h in lowering.ledger}

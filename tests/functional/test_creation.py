@@ -31,9 +31,12 @@ def test_one_value(sizes, dtype, value) -> None:
     def function(T, x):
         d = of(T, dtype)
         return (
-            T.zeros(sizes, dtype=d), T.zeros(2, *sizes, dtype=d), T.ones(tuple(sizes), dtype=d), T.full(sizes, value, dtype=d),
-            T.zeros(size=sizes, dtype=d), T.full_like(x, value), T.full_like(x, value, dtype=d), T.zeros_like(x, dtype=d), T.ones_like(x),
-            x.new_zeros(sizes), x.new_ones(2, *sizes, dtype=d), x.new_full(sizes, value), x.new_tensor([1, 2]), x.new_zeros(2, 3),
+            T.zeros(sizes, dtype=d), T.zeros(2, *sizes, dtype=d), T.ones(tuple(sizes), dtype=d),
+            T.full(sizes, value, dtype=d),
+            T.zeros(size=sizes, dtype=d), T.full_like(x, value), T.full_like(x, value, dtype=d),
+            T.zeros_like(x, dtype=d), T.ones_like(x),
+            x.new_zeros(sizes), x.new_ones(2, *sizes, dtype=d), x.new_full(sizes, value), x.new_tensor([1, 2]),
+            x.new_zeros(2, 3),
             T.zeros_like(T.empty(sizes, dtype=d)), T.zeros_like(T.empty_like(x)), T.zeros_like(x.new_empty(2)),
         )  # fmt: skip
 
@@ -44,7 +47,12 @@ def test_one_value(sizes, dtype, value) -> None:
 numbers = st.integers(-5, 9) | st.sampled_from([0.5, -1.25, 2.0, 3.75])
 
 
-@given(numbers, numbers, st.integers(1, 3) | st.sampled_from([0.25, 1.5]), dtypes.filter(lambda d: d not in ("bool", "uint8")))
+@given(
+    numbers,
+    numbers,
+    st.integers(1, 3) | st.sampled_from([0.25, 1.5]),
+    dtypes.filter(lambda d: d not in ("bool", "uint8")),
+)
 def test_sequences(start, end, step, dtype) -> None:
     if end < start:
         step = -step
@@ -54,7 +62,8 @@ def test_sequences(start, end, step, dtype) -> None:
     def function(T):
         d = of(T, dtype)
         return (
-            T.arange(abs(end)), T.arange(start, end, step, dtype=d), T.arange(start=start, end=end, step=step), T.arange(0, 5, dtype=d),
+            T.arange(abs(end)), T.arange(start, end, step, dtype=d), T.arange(start=start, end=end, step=step),
+            T.arange(0, 5, dtype=d),
             T.linspace(start, end, 5), T.linspace(0, 1, steps=1), T.eye(3), T.eye(2, 4, dtype=d), T.logspace(-1, 1, 3),
             T.tril_indices(3, 4), T.triu_indices(4, 3, 1),
         )  # fmt: skip
@@ -65,8 +74,10 @@ def test_sequences(start, end, step, dtype) -> None:
 def test_values() -> None:
     def function(T):
         return (
-            T.tensor([1, 2]), T.tensor([1.0, 2]), T.tensor([[True], [False]]), T.tensor(3), T.tensor(2.5), T.tensor([], dtype=T.float32),
-            T.tensor([1, 2], dtype=T.float16), T.as_tensor([[1, 2], [3, 4]], dtype=T.float32), T.tensor(np.float64(1.5)),
+            T.tensor([1, 2]), T.tensor([1.0, 2]), T.tensor([[True], [False]]), T.tensor(3), T.tensor(2.5),
+            T.tensor([], dtype=T.float32),
+            T.tensor([1, 2], dtype=T.float16), T.as_tensor([[1, 2], [3, 4]], dtype=T.float32),
+            T.tensor(np.float64(1.5)),
             T.from_numpy(np.arange(3, dtype=np.int32)), T.as_tensor(np.ones(2)), T.asarray([1.0]), T.scalar_tensor(2),
             T.tensor([1, 2], device="cpu", requires_grad=False), T.tensor(((1, 2), (3, 4))),
         )  # fmt: skip
@@ -86,9 +97,12 @@ def test_conversions_of_concrete_tensors() -> None:
     def function(T, x):
         i = T.tensor([1, 0])
         return (
-            x.half(), x.double(), x.bfloat16(), x.long(), x.int(), x.short(), x.char(), x.bool(), x.to(T.float16), x.to("cpu"),
-            x.to("cpu", T.float64), x.to(i), x.to(dtype=T.int32), x.type(T.int64), x.type_as(i), i.float(), i.to(x), i.byte(), i.to(T.bool),
-            x.cpu(), x.contiguous(), x.detach(), x.clone(), x.to(x.dtype, copy=True), x.float(), x.to(T.float32, non_blocking=True),
+            x.half(), x.double(), x.bfloat16(), x.long(), x.int(), x.short(), x.char(), x.bool(), x.to(T.float16),
+            x.to("cpu"),
+            x.to("cpu", T.float64), x.to(i), x.to(dtype=T.int32), x.type(T.int64), x.type_as(i), i.float(), i.to(x),
+            i.byte(), i.to(T.bool),
+            x.cpu(), x.contiguous(), x.detach(), x.clone(), x.to(x.dtype, copy=True), x.float(),
+            x.to(T.float32, non_blocking=True),
         )  # fmt: skip
 
     check_concrete(function, values((2, 3)) * 3)
@@ -136,9 +150,21 @@ def test_writing_into_concrete_tensors() -> None:
 
 def test_random_numbers() -> None:
     trtnet.manual_seed(1)
-    first = [trtnet.rand(2, 3), trtnet.randn(50), trtnet.randint(3, 9, (40,)), trtnet.randint(5, (4,)), trtnet.randperm(6)]
+    first = [
+        trtnet.rand(2, 3),
+        trtnet.randn(50),
+        trtnet.randint(3, 9, (40,)),
+        trtnet.randint(5, (4,)),
+        trtnet.randperm(6),
+    ]
     trtnet.manual_seed(1)
-    second = [trtnet.rand(2, 3), trtnet.randn(50), trtnet.randint(3, 9, (40,)), trtnet.randint(5, (4,)), trtnet.randperm(6)]
+    second = [
+        trtnet.rand(2, 3),
+        trtnet.randn(50),
+        trtnet.randint(3, 9, (40,)),
+        trtnet.randint(5, (4,)),
+        trtnet.randperm(6),
+    ]
     for a, b in zip(first, second):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert [str(a.dtype) for a in first] == ["float32", "float32", "int64", "int64", "int64"]
@@ -154,10 +180,14 @@ def test_dims_and_recorded_tensors_record() -> None:
     def function(T, x, i):
         b, n = x.shape[:2]
         return (
-            x.new_zeros(b, 3), T.arange(n), T.arange(1, n + 1, 2), T.arange(n, 0, -1), T.arange(n, dtype=T.int32), T.full((b,), 7),
-            T.full((b, 2), True), T.full_like(x, 2.0), T.zeros_like(i), T.ones_like(x, dtype=T.int64), T.zeros(b, dtype=T.bool),
-            T.eye(n, dtype=T.int64), T.eye(n, 3).to(x.dtype), T.full((2,), 1.5, dtype=x.dtype).expand(b, 2), x.new_full((n,), 3),
-            T.arange(b).unsqueeze(1) * 3 + T.arange(n), T.tensor([1, 2]).expand(b, 2), T.arange(n).flip(0).to(x.dtype) + x[..., 0],
+            x.new_zeros(b, 3), T.arange(n), T.arange(1, n + 1, 2), T.arange(n, 0, -1), T.arange(n, dtype=T.int32),
+            T.full((b,), 7),
+            T.full((b, 2), True), T.full_like(x, 2.0), T.zeros_like(i), T.ones_like(x, dtype=T.int64),
+            T.zeros(b, dtype=T.bool),
+            T.eye(n, dtype=T.int64), T.eye(n, 3).to(x.dtype), T.full((2,), 1.5, dtype=x.dtype).expand(b, 2),
+            x.new_full((n,), 3),
+            T.arange(b).unsqueeze(1) * 3 + T.arange(n), T.tensor([1, 2]).expand(b, 2),
+            T.arange(n).flip(0).to(x.dtype) + x[..., 0],
             x.new_ones(x.shape[1:]), T.ones(n, 2, dtype=T.float16).to(x.dtype),
         )  # fmt: skip
 
@@ -171,7 +201,12 @@ def test_dims_and_recorded_tensors_record() -> None:
 def test_sizes_as_values() -> None:
     def forward(x):
         n = x.shape[1]
-        return trtnet.as_tensor(n * 2), trtnet.tensor([n, 3, x.shape[0]]), trtnet.full((2,), n), trtnet.full((1,), n, dtype=trtnet.float32)
+        return (
+            trtnet.as_tensor(n * 2),
+            trtnet.tensor([n, 3, x.shape[0]]),
+            trtnet.full((2,), n),
+            trtnet.full((1,), n, dtype=trtnet.float32),
+        )
 
     graph = trtnet.record(forward, x=Input((BATCH, N)))
     one, several, filled, floats = trtnet.reference(graph)(x=values((3, 5)))
@@ -182,8 +217,10 @@ def test_sizes_as_values() -> None:
 def test_conversions_of_recorded_tensors() -> None:
     def function(T, x, i, m):
         return (
-            x.half().to(x.dtype), x.to(T.int32), i.to(x.dtype), i.half().to(x.dtype), m.long(), x.bool(), i.bool(), x.to("cuda" if T is trtnet else "cpu"),
-            m.to(x), i.type_as(m), x.to(dtype=T.int64), i.int(), m.int(), x.to(x.dtype, copy=True), x.long().to(x.dtype),
+            x.half().to(x.dtype), x.to(T.int32), i.to(x.dtype), i.half().to(x.dtype), m.long(), x.bool(), i.bool(),
+            x.to("cuda" if T is trtnet else "cpu"),
+            m.to(x), i.type_as(m), x.to(dtype=T.int64), i.int(), m.int(), x.to(x.dtype, copy=True),
+            x.long().to(x.dtype),
         )  # fmt: skip
 
     inputs = {"x": values((3, 4)) * 4, "i": values((3, 2), "int64"), "m": values((3,), "bool")}
@@ -212,7 +249,9 @@ def test_errors() -> None:
     text = _error(DtypeError, "TensorRT has no float64", lambda x: x.double(), x=x)
     assert "float32" in text
     _error(DtypeError, "TensorRT has no int16", lambda x: x.short(), x=x)
-    text = _error(UnsupportedError, "rand: a network has no random numbers", lambda x: x + trtnet.rand(x.shape[0], 4), x=x)
+    text = _error(
+        UnsupportedError, "rand: a network has no random numbers", lambda x: x + trtnet.rand(x.shape[0], 4), x=x
+    )
     assert "an input of the network" in text
     _error(UnsupportedError, "randn_like", lambda x: x + trtnet.randn_like(x), x=x)
     _error(ArgumentTypeError, "Dims and floats do not mix", lambda x: trtnet.arange(0, x.shape[0], 0.5), x=x)

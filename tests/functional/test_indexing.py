@@ -46,7 +46,7 @@ def test_basic_keys(given_shape, data) -> None:
 
 @st.composite
 def advanced_keys(draw, sizes):
-    """At most one array, list or tensor of indices for each dimension, that broadcast; ints, slices and None among them."""
+    """An array or list of indices for some dimensions, that broadcast; ints, slices and None among them."""
     shape = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)))
     parts: list = []
     for size in sizes:
@@ -84,7 +84,9 @@ def test_recorded_tensors_as_indices(given_shape, data) -> None:
     sizes, recorded = given_shape
     shape = tuple(data.draw(st.lists(st.integers(1, 3), min_size=0, max_size=2)))
     indices = {
-        name: np.random.default_rng(seed).integers(0, size, shape).astype(data.draw(st.sampled_from([np.int64, np.int32])))
+        name: np.random.default_rng(seed)
+        .integers(0, size, shape)
+        .astype(data.draw(st.sampled_from([np.int64, np.int32])))
         for seed, (name, size) in enumerate(zip("ij", sizes))
     }
     kind = data.draw(st.sampled_from(["first", "last", "both", "apart", "with None"]))
@@ -122,8 +124,10 @@ def test_dynamic_dimensions() -> None:
     def function(T, x, y):
         n, m = x.shape[1], y.shape[0]
         return (
-            x[:, -1], x[:, :-1], x[:, 1:], x[:, ::2], x[..., -2:], x[:, 3], x[:, [0, -1]], x[:, -4], x[:, 1:-1:2], x[:, : n - 1],
-            x[:, n - 2], x[-1, -1], x[:, :1000], x.narrow(1, 1, n - 2), x.select(1, -1), y[: m // 2], y[m // 2 :], y[-(m // 2) :],
+            x[:, -1], x[:, :-1], x[:, 1:], x[:, ::2], x[..., -2:], x[:, 3], x[:, [0, -1]], x[:, -4], x[:, 1:-1:2],
+            x[:, : n - 1],
+            x[:, n - 2], x[-1, -1], x[:, :1000], x.narrow(1, 1, n - 2), x.select(1, -1), y[: m // 2], y[m // 2 :],
+            y[-(m // 2) :],
             x[:, T.arange(n - 1)], x[T.arange(x.shape[0]), T.tensor([1]).expand(x.shape[0])],
         )  # fmt: skip
 
@@ -164,17 +168,22 @@ def test_functions_that_pick(given_shape, data) -> None:
     size = sizes[axis]
     generator = np.random.default_rng(data.draw(st.integers(0, 99)))
     i = generator.integers(0, size, 3)
-    each = generator.integers(0, size, tuple(data.draw(st.integers(1, s)) if a != axis % rank else 2 for a, s in enumerate(sizes)))
+    each = generator.integers(
+        0, size, tuple(data.draw(st.integers(1, s)) if a != axis % rank else 2 for a, s in enumerate(sizes))
+    )
     start = data.draw(st.integers(-size, size - 1))
     length = data.draw(st.integers(1, size - start % size))
     # a Dim's first size is the smallest, so what fits there fits always
-    start, at = (start, data.draw(st.integers(-size, size - 1))) if isinstance(recorded[axis], int) else (start % size, 0)
+    start, at = (
+        (start, data.draw(st.integers(-size, size - 1))) if isinstance(recorded[axis], int) else (start % size, 0)
+    )
     along = np.argsort(generator.standard_normal(sizes), axis)
     window = data.draw(st.integers(1, size))
 
     def function(T, x, i):
         made = [
-            x.index_select(axis, i), T.index_select(x, axis, T.tensor([0, size - 1])), x.select(axis, at), x.narrow(axis, start, length),
+            x.index_select(axis, i), T.index_select(x, axis, T.tensor([0, size - 1])), x.select(axis, at),
+            x.narrow(axis, start, length),
             x.gather(axis, T.tensor(each)),
         ]  # fmt: skip
         if isinstance(recorded[axis], int):
@@ -190,15 +199,21 @@ def test_gather_scatter_one_hot_and_take() -> None:
     def function(T, x, i, u):
         wide = i[:, :, None].expand(-1, -1, 4)
         return (
-            x.gather(1, wide), T.gather(x, 2, wide[:, :, :2] // 2), T.take_along_dim(x, i[:, :, None], 1), x.take(i), x.scatter(1, wide, u),
+            x.gather(1, wide), T.gather(x, 2, wide[:, :, :2] // 2), T.take_along_dim(x, i[:, :, None], 1), x.take(i),
+            x.scatter(1, wide, u),
             x.scatter(1, wide, 2.5), T.scatter(x, 1, wide, value=0.0), x.scatter(2, wide[:, :, :1] // 2, u),
-            T.nn.functional.one_hot(i, 6), T.nn.functional.one_hot(i, num_classes=5).sum(1), T.take_along_dim(x[:, :2], i[:, :, None] // 2, -1),
+            T.nn.functional.one_hot(i, 6), T.nn.functional.one_hot(i, num_classes=5).sum(1),
+            T.take_along_dim(x[:, :2], i[:, :, None] // 2, -1),
         )  # fmt: skip
 
     i = np.array([[0, 3], [4, 1], [2, 0]])
     shapes_with_batch = {"x": (BATCH, 5, 4), "i": (BATCH, 2), "u": (BATCH, 2, 4)}
     check(function, {"x": values((3, 5, 4)), "i": i, "u": values((3, 2, 4), seed=1)}, shapes_with_batch)
-    check(lambda T, x, i: x.scatter(0, i, T.ones_like(i)), {"x": values((3, 2), "int64"), "i": i[:, :2] % 3}, concrete=False)
+    check(
+        lambda T, x, i: x.scatter(0, i, T.ones_like(i)),
+        {"x": values((3, 2), "int64"), "i": i[:, :2] % 3},
+        concrete=False,
+    )
     check_concrete(lambda T, i: (T.nn.functional.one_hot(i), T.nn.functional.one_hot(i, 7)), i)
 
 
@@ -224,7 +239,12 @@ def test_writing_at_basic_keys(given_shape, data) -> None:
 
     # a size that the value has is fixed
     fixed = stepped or any(size != 1 for size in shape)
-    check(function, {"x": values(sizes), "v": written}, None if fixed else {"x": recorded}, compile=data.draw(st.booleans()))
+    check(
+        function,
+        {"x": values(sizes), "v": written},
+        None if fixed else {"x": recorded},
+        compile=data.draw(st.booleans()),
+    )
 
 
 def test_writing_at_indices_and_masks() -> None:
@@ -232,7 +252,8 @@ def test_writing_at_indices_and_masks() -> None:
         made = []
         for write in (
             lambda y: y.__setitem__((slice(None), i), v), lambda y: y.__setitem__((slice(None), i), 2.0),
-            lambda y: y.__setitem__((slice(None), [0, 2]), v[:, :1]), lambda y: y.__setitem__((slice(None), i, i), v[0, 0, :2]),
+            lambda y: y.__setitem__((slice(None), [0, 2]), v[:, :1]),
+            lambda y: y.__setitem__((slice(None), i, i), v[0, 0, :2]),
             lambda y: y.__setitem__((slice(None), i, 1), 7.0), lambda y: y.__setitem__(y > 0, -1.0),
             lambda y: y.__setitem__(x[:, :, 0] > 0, 0.0), lambda y: y.__setitem__(x[:, :, 0] > 0, v[0, 0]),
             lambda y: y.__setitem__(0, 1.0), lambda y: y.__setitem__((..., -1), y[..., 0]),
@@ -297,7 +318,12 @@ def test_errors() -> None:
     _error(UnsupportedError, "number of classes", lambda i: trtnet.functional.one_hot(i), i=i)
     _error(UnsupportedError, "neither adds nor multiplies", lambda x, i: x.scatter(1, i, 1.0, reduce="add"), x=x, i=i)
     _error(ShapeError, "as many dimensions", lambda x, i: x.gather(1, i), x=x, i=i)
-    _error(ShapeError, "the index is larger in dimension 1", lambda x: x.gather(0, trtnet.zeros(1, 6, dtype=trtnet.int64)), x=x)
+    _error(
+        ShapeError,
+        "the index is larger in dimension 1",
+        lambda x: x.gather(0, trtnet.zeros(1, 6, dtype=trtnet.int64)),
+        x=x,
+    )
 
     def wrong_dtype(x):
         y = x.clone()

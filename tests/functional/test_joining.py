@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from families import check, check_concrete, shapes, values
+from families import check, check_concrete, flat, shapes, values
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +23,10 @@ def test_together(given_shape, dtype, data) -> None:
     def function(T, x):
         part = x.narrow(axis, 0, 1)
         return (
-            T.cat([x, x], axis), T.cat((x, part, x), dim=axis), T.concat([part, x], axis), T.concatenate([x, x], axis=axis), T.stack([x, x], new),
-            T.stack((x, x, x)), T.hstack([x, x]), T.vstack((x, x)), T.dstack([x, x]), T.cat([x]), T.column_stack([x, x]),
+            T.cat([x, x], axis), T.cat((x, part, x), dim=axis), T.concat([part, x], axis),
+            T.concatenate([x, x], axis=axis), T.stack([x, x], new),
+            T.stack((x, x, x)), T.hstack([x, x]), T.vstack((x, x)), T.dstack([x, x]), T.cat([x]),
+            T.column_stack([x, x]),
         )  # fmt: skip
 
     check(function, {"x": values(sizes, dtype)}, {"x": recorded}, compile=data.draw(st.booleans()))
@@ -44,7 +46,8 @@ def test_apart(given_shape, dtype, data) -> None:
     def function(T, x):
         return (
             x.chunk(count, axis), T.chunk(x, count, dim=axis), x.split(each, axis), T.split(x, [cut, size - cut], axis),
-            x.split_with_sizes([size], axis), x.tensor_split(count, axis), T.tensor_split(x, tuple(ends), dim=axis), x.unbind(axis),
+            x.split_with_sizes([size], axis), x.tensor_split(count, axis), T.tensor_split(x, tuple(ends), dim=axis),
+            x.unbind(axis),
             T.unbind(x, axis),
         )  # fmt: skip
 
@@ -83,7 +86,14 @@ def test_triangles_and_diagonals(given_shape, dtype, diagonal, data) -> None:
 
     def function(T, x):
         row = x.select(-2, 0)
-        made = [x.tril(), x.tril(diagonal), T.triu(x, diagonal), x.diagonal(offset, -2, -1), T.diag_embed(row), T.diag_embed(row, diagonal)]
+        made = [
+            x.tril(),
+            x.tril(diagonal),
+            T.triu(x, diagonal),
+            x.diagonal(offset, -2, -1),
+            T.diag_embed(row),
+            T.diag_embed(row, diagonal),
+        ]
         if x.ndim == 2:
             made += [T.diag(row), T.diag(x, offset)]
         return made
@@ -95,23 +105,30 @@ def test_dynamic_sizes() -> None:
     def function(T, x, y):
         n, m = x.shape[0], y.shape[1]
         return (
-            x.chunk(2), x.split(n // 2), x.split([1, n - 1]), x.tensor_split(2), T.cat([x, y.T.reshape(-1, 6)]), y.split([m - 1, 1], 1), y.split(m, 1),
-            T.meshgrid(y[0], x[:, 0], indexing="ij"), T.meshgrid(y[0], T.arange(3).to(y.dtype), indexing="xy"), T.roll(x, n // 2, 0), x.flip(0),
-            T.triu(T.ones(m, m, dtype=T.bool), 1), y.tril(), x.new_ones(n, n).triu(), T.stack([x, x.flip(0)], 1).flatten(0, 1),
+            x.chunk(2), x.split(n // 2), x.split([1, n - 1]), x.tensor_split(2), T.cat([x, y.T.reshape(-1, 6)]),
+            y.split([m - 1, 1], 1), y.split(m, 1),
+            T.meshgrid(y[0], x[:, 0], indexing="ij"), T.meshgrid(y[0], T.arange(3).to(y.dtype), indexing="xy"),
+            T.roll(x, n // 2, 0), x.flip(0),
+            T.triu(T.ones(m, m, dtype=T.bool), 1), y.tril(), x.new_ones(n, n).triu(),
+            T.stack([x, x.flip(0)], 1).flatten(0, 1),
         )  # fmt: skip
 
+    def parts(T, x, y):
+        return flat(function(T, x, y))
+
     inputs = {"x": values((4, 6)), "y": values((6, 3))}
-    flat = lambda T, x, y: [v for p in function(T, x, y) for v in (p if isinstance(p, (tuple, list)) else (p,))]  # noqa: E731
-    graph = check(flat, inputs, {"x": (EVEN, 6), "y": (6, Dim("m", 2, 3, 5))}, concrete=False)
+    graph = check(parts, inputs, {"x": (EVEN, 6), "y": (6, Dim("m", 2, 3, 5))}, concrete=False)
     assert str(graph.outputs["output_0"].shape) == "(even/2, 6)"
-    check_concrete(flat, *inputs.values())
+    check_concrete(parts, *inputs.values())
 
 
 def test_concrete_promotion_and_empty_vectors() -> None:
     def function(T):
         return (
-            T.cat([T.arange(3), T.tensor([0.5])]), T.cat([T.tensor([]), T.ones(2, 3)]), T.stack([T.tensor(1), T.tensor(2.5)]), T.cat([T.ones(2).half(), T.ones(1)]),
-            T.vstack([T.arange(3), T.arange(3)]), *T.meshgrid(T.arange(2), T.arange(3), indexing="xy"), *T.meshgrid(T.tensor(1), T.arange(2), indexing="ij"),
+            T.cat([T.arange(3), T.tensor([0.5])]), T.cat([T.tensor([]), T.ones(2, 3)]),
+            T.stack([T.tensor(1), T.tensor(2.5)]), T.cat([T.ones(2).half(), T.ones(1)]),
+            T.vstack([T.arange(3), T.arange(3)]), *T.meshgrid(T.arange(2), T.arange(3), indexing="xy"),
+            *T.meshgrid(T.tensor(1), T.arange(2), indexing="ij"),
         )  # fmt: skip
 
     check_concrete(function)
@@ -136,16 +153,29 @@ def _error(kind, match, function, **specs):
 
 def test_errors() -> None:
     x, y = Input((BATCH, 4)), Input((3, 5))
-    text = _error(ShapeError, r"differ in a dimension other than 0: \(batch, 4\) and \(3, 5\)", lambda x, y: trtnet.cat([x, y]), x=x, y=y)
+    text = _error(
+        ShapeError,
+        r"differ in a dimension other than 0: \(batch, 4\) and \(3, 5\)",
+        lambda x, y: trtnet.cat([x, y]),
+        x=x,
+        y=y,
+    )
     assert "the same sizes in every dimension but 0" in text
-    text = _error(DtypeError, "only tensors of one dtype", lambda x, y: trtnet.cat([x, y], 1), x=x, y=Input((BATCH, 2), "float16"))
+    text = _error(
+        DtypeError, "only tensors of one dtype", lambda x, y: trtnet.cat([x, y], 1), x=x, y=Input((BATCH, 2), "float16")
+    )
     assert "float32, float16" in text
     _error(ShapeError, "differ in a dimension other than 1", lambda x, y: trtnet.cat([x, y], 1), x=x, y=y)
     _error(ArgumentTypeError, "cat takes a list or tuple", lambda x: trtnet.cat(x), x=x)
     _error(ArgumentError, "cat of no tensors", lambda x: trtnet.cat([]) + x, x=x)
     _error(ShapeError, "without dimensions cannot be concatenated", lambda x: trtnet.cat([x.sum(), x.sum()]), x=x)
     _error(ShapeError, "stack takes tensors of one shape", lambda x: trtnet.stack([x, x[0]]), x=x)
-    text = _error(UnsupportedError, "the number of parts or their sizes depend on the dynamic size batch", lambda x: x.chunk(2), x=x)
+    text = _error(
+        UnsupportedError,
+        "the number of parts or their sizes depend on the dynamic size batch",
+        lambda x: x.chunk(2),
+        x=x,
+    )
     assert "multiple_of" in text
     _error(UnsupportedError, "dynamic size batch", lambda x: x.split(2), x=x)
     _error(UnsupportedError, "dynamic size batch", lambda x: x.unbind(), x=x)

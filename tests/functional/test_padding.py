@@ -22,8 +22,12 @@ def test_constant(given_shape, dtype, data) -> None:
     amounts = [data.draw(st.integers(-1, 3)) for _ in range(2 * count)]
     after = [s + sum(amounts[2 * i : 2 * i + 2]) for i, s in enumerate(reversed(sizes[-count:]))]
     assume(all(size > 0 for size in after))
-    assume(all(s + min(a, 0) + min(b, 0) >= 0 for s, a, b in zip(reversed(sizes[-count:]), amounts[::2], amounts[1::2])))
-    value = data.draw(st.sampled_from([0, 2, -3.5, float("inf")])) if dtype == "float32" else data.draw(st.integers(0, 1))
+    assume(
+        all(s + min(a, 0) + min(b, 0) >= 0 for s, a, b in zip(reversed(sizes[-count:]), amounts[::2], amounts[1::2]))
+    )
+    value = (
+        data.draw(st.sampled_from([0, 2, -3.5, float("inf")])) if dtype == "float32" else data.draw(st.integers(0, 1))
+    )
 
     def function(T, x):
         pad = T.nn.functional.pad
@@ -68,7 +72,12 @@ def test_dynamic_amounts() -> None:
     def function(T, x):
         h = x.shape[2]
         pad = T.nn.functional.pad
-        return pad(x, (0, 0, 0, -h % 4)), pad(x, (1, 1, 2, 3), "reflect"), pad(x, (0, 0, h // 2, 0), value=1.0), pad(x, (0, 0, 0, 0, 0, 0, 1, 0))
+        return (
+            pad(x, (0, 0, 0, -h % 4)),
+            pad(x, (1, 1, 2, 3), "reflect"),
+            pad(x, (0, 0, h // 2, 0), value=1.0),
+            pad(x, (0, 0, 0, 0, 0, 0, 1, 0)),
+        )
 
     graph = check(function, {"x": values((3, 2, 9, 5))}, {"x": (BATCH, 2, H, 5)})
     assert str(graph.outputs["output_1"].shape) == "(batch, 2, h + 5, 7)"
@@ -79,7 +88,12 @@ def test_dynamic_amounts() -> None:
 
 def test_concrete() -> None:
     x = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
-    check_concrete(lambda T, x: [T.nn.functional.pad(x, (1, 2), mode) for mode in ("constant", "reflect", "replicate", "circular")], x)
+    check_concrete(
+        lambda T, x: [
+            T.nn.functional.pad(x, (1, 2), mode) for mode in ("constant", "reflect", "replicate", "circular")
+        ],
+        x,
+    )
 
 
 def _error(kind, match, function, **specs):
@@ -95,10 +109,19 @@ def test_errors() -> None:
     _error(ArgumentError, "there is no such padding", lambda x: F.pad(x, (1, 1), "mirror"), x=x)
     _error(ShapeError, "two numbers for each padded dimension", lambda x: F.pad(x, (1, 1, 1)), x=x)
     _error(ShapeError, "two numbers for each padded dimension", lambda x: F.pad(x, (1,) * 10), x=x)
-    text = _error(ShapeError, "reflect padding by 5 needs at least 6 elements in dimension 3", lambda x: F.pad(x, (5, 0), "reflect"), x=x)
+    text = _error(
+        ShapeError,
+        "reflect padding by 5 needs at least 6 elements in dimension 3",
+        lambda x: F.pad(x, (5, 0), "reflect"),
+        x=x,
+    )
     assert "at least 6" in text
     _error(ShapeError, "circular padding by 6", lambda x: F.pad(x, (6, 0), "circular"), x=x)
-    text = _error(ShapeError, "reflect padding by 8 needs", lambda x: F.pad(x, (0, 0, 8, 0), "reflect"), x=Input((1, 2, H, 5)))
+    text = _error(
+        ShapeError, "reflect padding by 8 needs", lambda x: F.pad(x, (0, 0, 8, 0), "reflect"), x=Input((1, 2, H, 5))
+    )
     assert "h >= 9" in text
     _error(ShapeError, "cuts off more than there is", lambda x: F.pad(x, (-3, -3)), x=x)
-    _error(DtypeError, "integer tensor met a float number", lambda x: F.pad(x, (1, 1), value=0.5), x=Input((2, 3), "int64"))
+    _error(
+        DtypeError, "integer tensor met a float number", lambda x: F.pad(x, (1, 1), value=0.5), x=Input((2, 3), "int64")
+    )

@@ -55,8 +55,10 @@ def test_order_and_size_one(given_shape, data) -> None:
 
     def function(T, x):
         return (
-            x.permute(order), x.permute(*order), T.permute(x, dims=order), x.transpose(a, b), x.swapaxes(a, b), T.swapdims(x, a, b),
-            x.unsqueeze(new), x.flatten(start, end), T.flatten(x, start - rank), x.movedim(sources, list(targets)), x.moveaxis(a, b),
+            x.permute(order), x.permute(*order), T.permute(x, dims=order), x.transpose(a, b), x.swapaxes(a, b),
+            T.swapdims(x, a, b),
+            x.unsqueeze(new), x.flatten(start, end), T.flatten(x, start - rank), x.movedim(sources, list(targets)),
+            x.moveaxis(a, b),
             x.contiguous(), T.ravel(x), x.reshape(-1), x.view(-1, 1), x.reshape_as(x), x.detach().clone(),
             T.atleast_3d(x) if rank < 3 else x.mT, x.t() if rank <= 2 else x.permute(0, *range(rank - 1, 0, -1)),
         )  # fmt: skip
@@ -84,7 +86,8 @@ def test_expand_and_repeat(given_shape, data) -> None:
     def function(T, x):
         whole = x.expand(wanted)
         return (
-            whole, x.expand(*wanted), x.expand_as(whole), T.broadcast_to(x, tuple(whole.shape)), x.repeat(*times), x.repeat(times),
+            whole, x.expand(*wanted), x.expand_as(whole), T.broadcast_to(x, tuple(whole.shape)), x.repeat(*times),
+            x.repeat(times),
             x.tile(times[-1:]), T.tile(x, tuple(times)), x.repeat_interleave(each, axis), T.repeat_interleave(x, each),
             *T.broadcast_tensors(x, whole[..., :1]),
         )  # fmt: skip
@@ -123,7 +126,17 @@ def test_minus_one_is_symbolic() -> None:
 
 def test_nothing_is_recorded_for_what_changes_nothing() -> None:
     def forward(x):
-        y = x.contiguous().detach().reshape(x.shape).view(-1, 4).permute(0, 1).transpose(1, 1).squeeze().expand(-1, 4).flatten(1)
+        y = (
+            x.contiguous()
+            .detach()
+            .reshape(x.shape)
+            .view(-1, 4)
+            .permute(0, 1)
+            .transpose(1, 1)
+            .squeeze()
+            .expand(-1, 4)
+            .flatten(1)
+        )
         assert y is x.repeat(1, 1)
         return y + 1
 
@@ -177,7 +190,9 @@ def test_errors_name_the_line_and_the_way() -> None:
     def expanded(x):
         return x.expand(3, 12)
 
-    text = _caught(ShapeError, r"only dimensions of size 1 can be expanded: \(2, 12\) to \(3, 12\)", expanded, Input((2, 12)))
+    text = _caught(
+        ShapeError, r"only dimensions of size 1 can be expanded: \(2, 12\) to \(3, 12\)", expanded, Input((2, 12))
+    )
     assert "2, or -1, in dimension 0" in text
 
     def no_such_dim(x):
@@ -193,7 +208,9 @@ def test_errors_name_the_line_and_the_way() -> None:
     def size_in_network(x, y):
         return x.view(y, -1)
 
-    text = _caught(ArgumentTypeError, "a recorded tensor is no size", size_in_network, Input((2, 12)), Input((), "int64"))
+    text = _caught(
+        ArgumentTypeError, "a recorded tensor is no size", size_in_network, Input((2, 12)), Input((), "int64")
+    )
     assert "take sizes from shapes" in text
 
     def nine(x):
@@ -260,7 +277,11 @@ def test_concrete_tensors_meet_dims() -> None:
     def forward(x):
         n = x.shape[0]
         table = trtnet.arange(6.0).view(1, 2, 3)
-        return table.expand(n, -1, -1) + x, table.repeat(n, 1, 1) + x, trtnet.arange(3).reshape(1, 3).expand(n, 3).repeat_interleave(n, 0)
+        return (
+            table.expand(n, -1, -1) + x,
+            table.repeat(n, 1, 1) + x,
+            trtnet.arange(3).reshape(1, 3).expand(n, 3).repeat_interleave(n, 0),
+        )
 
     graph = trtnet.record(forward, x=Input((BATCH, 2, 3)))
     x = values((3, 2, 3))

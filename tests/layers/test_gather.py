@@ -38,7 +38,9 @@ def test_gather(dtype) -> None:
     nd = run(lambda x, i: emit(Gather((x, i), mode="ND", num_elementwise_dims=1)), x=x, i=i)
     np.testing.assert_array_equal(nd, x[np.arange(3), i[:, 0], i[:, 1]])
     e = np.array([[[1, 0]] * 4, [[2, 4]] * 4, [[3, 3]] * 4], dtype)
-    np.testing.assert_array_equal(run(lambda x, e: emit(Gather((x, e), axis=2, mode="ELEMENT")), x=x, e=e), np.take_along_axis(x, e, 2))
+    np.testing.assert_array_equal(
+        run(lambda x, e: emit(Gather((x, e), axis=2, mode="ELEMENT")), x=x, e=e), np.take_along_axis(x, e, 2)
+    )
 
 
 @pytest.mark.parametrize("dtype", INDEX)
@@ -77,8 +79,23 @@ def test_refused() -> None:
     _error(ShapeError, "have one rank", lambda x, i: emit(Gather((x, i), mode="ELEMENT")), x, ((3,), "int64"))
     _error(ShapeError, "positions in the data", lambda x, i: emit(Gather((x, i), mode="ND")), x, ((3, 3), "int64"))
     _error(ArgumentError, "no such gather mode", lambda x, i: emit(Gather((x, i), mode="ANY")), x, i)
-    _error(ArgumentError, "0 or 1 in mode DEFAULT", lambda x, i: emit(Gather((x, i), num_elementwise_dims=2)), x, ((3, 4), "int64"))
-    _error(DtypeError, "values of the data's dtype", lambda x, i, u: emit(Scatter((x, i, u))), x, i, ((3, 2), "float16"))
-    _error(ShapeError, "updates of a scatter do not fit", lambda x, i, u: emit(Scatter((x, i, u))), x, i, ((3, 3), "float32"))
+    _error(
+        ArgumentError,
+        "0 or 1 in mode DEFAULT",
+        lambda x, i: emit(Gather((x, i), num_elementwise_dims=2)),
+        x,
+        ((3, 4), "int64"),
+    )
+    _error(
+        DtypeError, "values of the data's dtype", lambda x, i, u: emit(Scatter((x, i, u))), x, i, ((3, 2), "float16")
+    )
+    _error(
+        ShapeError,
+        "updates of a scatter do not fit",
+        lambda x, i, u: emit(Scatter((x, i, u))),
+        x,
+        i,
+        ((3, 3), "float32"),
+    )
     _error(ArgumentError, "no such scatter mode", lambda x, i, u: emit(Scatter((x, i, u), mode="ANY")), x, i, f)
     _error(ShapeError, "two values: off, on", lambda x, i: emit(OneHot((i, x[0]), 3)), x, i)

@@ -34,7 +34,9 @@ def test_reduce(op, dtype) -> None:
     lower_and_compare(graph)
     for found, axes, keep in zip(trtnet.reference(graph)(x=x), ((1,), (0, 2), (0, 1, 2)), (False, True, False)):
         wanted = NUMPY[op](x.astype(np.float64), axis=axes, keepdims=keep)
-        np.testing.assert_allclose(found, wanted, rtol=1e-2 if dtype == "float16" else 1e-5, atol=1e-2 if dtype == "float16" else 1e-6)
+        np.testing.assert_allclose(
+            found, wanted, rtol=1e-2 if dtype == "float16" else 1e-5, atol=1e-2 if dtype == "float16" else 1e-6
+        )
         assert found.dtype == dtype
 
 
@@ -61,7 +63,9 @@ def _running(x: np.ndarray, axis: int, exclusive: bool, reverse: bool) -> np.nda
     return np.flip(sums, axis) if reverse else sums
 
 
-@given(st.integers(0, 2), st.booleans(), st.booleans(), st.sampled_from(["float32", "int64", "int32"]), st.integers(1, 3))
+@given(
+    st.integers(0, 2), st.booleans(), st.booleans(), st.sampled_from(["float32", "int64", "int32"]), st.integers(1, 3)
+)
 def test_cumulative_and_what_it_is_composed_of(axis, exclusive, reverse, dtype, rank) -> None:
     axis %= rank
     sizes = (3, 4, 2)[:rank]
@@ -91,9 +95,24 @@ def _error(kind, match, function, spec):
 def test_refused() -> None:
     x = Input((2, 3))
     _error(ArgumentError, "no such reduction", lambda x: emit(Reduce((x,), "MEDIAN", (0,))), x)
-    _error(DtypeError, "a reduce layer does not take bool", lambda x: emit(Reduce((x,), "SUM", (0,))), Input((2, 3), "bool"))
-    _error(DtypeError, "a top-k layer does not take bool", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2, 3), "bool"))
-    _error(ShapeError, "one of the last four dimensions", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2, 1, 1, 1, 3)))
+    _error(
+        DtypeError,
+        "a reduce layer does not take bool",
+        lambda x: emit(Reduce((x,), "SUM", (0,))),
+        Input((2, 3), "bool"),
+    )
+    _error(
+        DtypeError,
+        "a top-k layer does not take bool",
+        lambda x: emit(TopK((x,), "MAX", 1, (0,))),
+        Input((2, 3), "bool"),
+    )
+    _error(
+        ShapeError,
+        "one of the last four dimensions",
+        lambda x: emit(TopK((x,), "MAX", 1, (0,))),
+        Input((2, 1, 1, 1, 3)),
+    )
     _error(ShapeError, "of at least two", lambda x: emit(TopK((x,), "MAX", 1, (0,))), Input((2,)))
     _error(ShapeError, "k = 4 is larger", lambda x: emit(TopK((x,), "MAX", 4, (1,))), x)
     _error(UnsupportedError, "3840", lambda x: emit(TopK((x,), "MAX", 3841, (1,))), Input((2, 4000)))

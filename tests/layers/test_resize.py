@@ -1,4 +1,4 @@
-"""The resize layer with every setting, also those that no function of torch's has; and the grid-sample layer's errors."""
+"""The resize layer with every setting, also those that no function of torch's has; errors of grid-sample."""
 
 import itertools
 
@@ -61,7 +61,10 @@ def test_scales() -> None:
     found = run(x, scales=(1.0, 1.0, 2.0, 0.5))
     assert found.shape == (2, 3, 10, 3)
     np.testing.assert_allclose(found, np.repeat(x, 2, 2)[..., ::2], atol=1e-12)
-    graph = trtnet.record(lambda x: emit(Resize((x,), scales=(1.0, 1.0, 1.5, 2.0))), x=Input((BATCH, 3, Dim("h", 2, 4, 8, multiple_of=2), 6)))
+    graph = trtnet.record(
+        lambda x: emit(Resize((x,), scales=(1.0, 1.0, 1.5, 2.0))),
+        x=Input((BATCH, 3, Dim("h", 2, 4, 8, multiple_of=2), 6)),
+    )
     assert str(graph.outputs["output"].shape) == "(batch, 3, h*3/2, 12)"
     lower_and_compare(graph)
 
@@ -77,8 +80,17 @@ def test_refused() -> None:
     x = Input((1, 2, 3, 4))
     _error(ArgumentError, "a shape or scales", lambda x: emit(Resize((x,))), x)
     _error(ShapeError, "keeps the first two dimensions", lambda x: emit(Resize((x,), shape=Size((1, 3, 3, 4)))), x)
-    _error(DtypeError, "takes floating-point", lambda x: emit(Resize((x,), scales=(1.0,) * 4)), Input((1, 2, 3, 4), "int32"))
-    _error(DtypeError, "one floating-point dtype", lambda x, g: emit(GridSample((x, g))), x, Input((1, 3, 4, 2), "float16"))
+    _error(
+        DtypeError,
+        "takes floating-point",
+        lambda x: emit(Resize((x,), scales=(1.0,) * 4)),
+        Input((1, 2, 3, 4), "int32"),
+    )
+    _error(
+        DtypeError, "one floating-point dtype", lambda x, g: emit(GridSample((x, g))), x, Input((1, 3, 4, 2), "float16")
+    )
     _error(ShapeError, "batch sizes differ", lambda x, g: emit(GridSample((x, g))), x, Input((2, 3, 4, 2)))
     volume, points = Input((1, 2, 3, 4, 5)), Input((1, 2, 3, 4, 3))
-    _error(ShapeError, "cubic sampling takes 4 dimensions", lambda x, g: emit(GridSample((x, g), "CUBIC")), volume, points)
+    _error(
+        ShapeError, "cubic sampling takes 4 dimensions", lambda x, g: emit(GridSample((x, g), "CUBIC")), volume, points
+    )

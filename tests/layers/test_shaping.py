@@ -1,4 +1,4 @@
-"""Shuffle, slice, concatenation, padding and shape layers: what TensorRT's attributes mean, and what it would refuse."""
+"""Shuffle, slice, concatenation, padding and shape layers: what TensorRT's attributes mean, what it refuses."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,9 @@ def test_reshapes_use_numbers_where_tensorrt_takes_them(shape, sizes, layers) ->
 
 
 def test_reshape_of_nothing() -> None:
-    graph, found = run(lambda x: emit(Shuffle((x,), reshape_dims=Size((0, 2, 3)))), np.zeros((3, 0, 4), np.float32), compile=False)
+    graph, found = run(
+        lambda x: emit(Shuffle((x,), reshape_dims=Size((0, 2, 3)))), np.zeros((3, 0, 4), np.float32), compile=False
+    )
     assert found.shape == (0, 2, 3)
     assert len(graph.layers) == 1
 
@@ -160,14 +162,20 @@ def _error(kind, match, function, *specs):
 
 
 def test_refused() -> None:
-    text = _error(DtypeError, "shuffle does not take uint8", lambda x: emit(Shuffle((x,), (1, 0))), Input((2, 3), "uint8"))
+    text = _error(
+        DtypeError, "shuffle does not take uint8", lambda x: emit(Shuffle((x,), (1, 0))), Input((2, 3), "uint8")
+    )
     assert "x.float()" in text
     _error(DtypeError, "slice does not take uint8", lambda x: x[:1], Input((2, 3), "uint8"))
-    _error(ShapeError, "a start, a size and a stride", lambda x: emit(Slice((x,), (0,), Size((2,)), (1,))), Input((2, 3)))
+    _error(
+        ShapeError, "a start, a size and a stride", lambda x: emit(Slice((x,), (0,), Size((2,)), (1,))), Input((2, 3))
+    )
     _error(ShapeError, "at least 4 dimensions", lambda x: emit(Padding((x,), (1, 1), (1, 1))), Input((2, 3, 4)))
     text = _error(
-        DtypeError, "fills with has its input's dtype",
-        lambda x: emit(Slice((x, None, None, None, scalar(1, dtypes.int64, 0)), (0,), Size((2,)), (1,), "FILL")), Input((2,)),
+        DtypeError,
+        "fills with has its input's dtype",
+        lambda x: emit(Slice((x, None, None, None, scalar(1, dtypes.int64, 0)), (0,), Size((2,)), (1,), "FILL")),
+        Input((2,)),
     )
     assert "float32" in text
     _error(ShapeError, "other than 0", lambda x, y: emit(Concatenation((x, y), 0)), Input((2, 3)), Input((2, 3, 4)))

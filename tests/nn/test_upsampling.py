@@ -31,4 +31,12 @@ def test_upsample(name, args, options, shape) -> None:
 
 def test_dynamic_height() -> None:
     for options in ({"mode": "bilinear", "align_corners": True}, {"mode": "nearest"}, {"mode": "bicubic"}):
-        check_module("Upsample", (), values((3, 2, 4, 5)), scale_factor=2, shapes={"input": (BATCH, 2, H, 5)}, compile=True, **options)
+        check_module(
+            "Upsample",
+            (),
+            values((3, 2, 4, 5)),
+            scale_factor=2,
+            shapes={"input": (BATCH, 2, H, 5)},
+            compile=True,
+            **options,
+        )

@@ -40,7 +40,11 @@ def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
 def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
     missing = len(sizes) - len(shape)
     if missing < 0:
-        raise ShapeError("expand takes at least as many sizes as there are dimensions", expected=len(shape), found=format_shape(sizes))
+        raise ShapeError(
+            "expand takes at least as many sizes as there are dimensions",
+            expected=len(shape),
+            found=format_shape(sizes),
+        )
     target: list[SizeLike] = []
     for axis, size in enumerate(sizes):
         kept = isinstance(size, int) and size == -1
@@ -124,7 +128,9 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
 def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
     missing = len(repeats) - len(shape)
     if missing < 0:
-        raise ShapeError("repeat takes a number for each dimension at least", expected=len(shape), found=format_shape(repeats))
+        raise ShapeError(
+            "repeat takes a number for each dimension at least", expected=len(shape), found=format_shape(repeats)
+        )
     not_negative(repeats)
     before = (1,) * missing + tuple(shape)
     return before, tuple(size * times for size, times in zip(before, repeats))
@@ -161,13 +167,17 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 
 
-def _interleaved(shape: Any, dim: int, times: SizeLike) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+def _interleaved(
+    shape: Any, dim: int, times: SizeLike
+) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
     axis = axis_of(dim, len(shape))
     before, size, after = tuple(shape[:axis]), shape[axis], tuple(shape[axis + 1 :])
     return (*before, size, 1, *after), (*before, size, times, *after), (*before, size * times, *after)
 
 
-def _repeat_interleave_numpy(input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Any:
+def _repeat_interleave_numpy(
+    input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None
+) -> Any:
     if has_dims(repeats):
         return repeat_interleave(constant(input), repeats, dim)
     return np.repeat(input, repeats, None if dim is None else axis_of(dim, input.ndim))

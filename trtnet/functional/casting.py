@@ -111,8 +111,8 @@ def _convert_to(name: str, found: Dtype) -> Callable[..., Tensor]:
 
 for _name, _dtype in (
     ("float", dtypes.float32), ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16), ("double", dtypes.float64),
-    ("int", dtypes.int32), ("long", dtypes.int64), ("bool", dtypes.bool_), ("byte", dtypes.uint8), ("char", dtypes.int8),
-    ("short", dtypes.int16),
+    ("int", dtypes.int32), ("long", dtypes.int64), ("bool", dtypes.bool_), ("byte", dtypes.uint8),
+    ("char", dtypes.int8), ("short", dtypes.int16),
 ):  # fmt: skip
     setattr(Tensor, _name, _convert_to(_name, _dtype))
 

@@ -84,7 +84,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     return Array(as_array(data, to))
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
     """As `as_tensor`, always of its own memory."""
     made = as_tensor(data, dtype, device)
     if type(made) is Tensor:
@@ -94,7 +96,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return Array(array.copy() if shares else array)
 
 
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
     """As `as_tensor`, copied if `copy`."""
     return tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype)
 
@@ -370,7 +374,11 @@ def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -
     if high is None or size is None:
         raise ArgumentTypeError("randint takes (high, size) or (low, high, size)", found=bounds)
     sizes = _fixed(sizes_of((size,)), "randint")
-    return Array(np.asarray(_generator().integers(_number(low), _number(high), sizes)).astype(_default(dtype, dtypes.int64).numpy))
+    return Array(
+        np.asarray(_generator().integers(_number(low), _number(high), sizes)).astype(
+            _default(dtype, dtypes.int64).numpy
+        )
+    )
 
 
 def randperm(n: int, *, dtype: Any = None, **options: Any) -> Array:
@@ -424,7 +432,7 @@ for _name, _method in (
 
 
 def _filling(name: str, draw: Any, doc: str) -> None:
-    """A method that writes what `draw(generator, shape, ...)` gives: into an array now, into a Parameter at its first read."""
+    """A method that writes what `draw(generator, shape, ...)` gives: into an array now, a Parameter when it is read."""
 
     def method(self: Array, *args: Any, **kwargs: Any) -> Array:
         kwargs.pop("generator", None)

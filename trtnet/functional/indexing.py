@@ -56,8 +56,10 @@ def is_recorded(item: Any) -> bool:
 
 
 def _parts(key: Any) -> list[Any]:
-    """The key as a list; arrays in place of lists, ranges and concrete tensors, numbers in place of those without dimensions."""
+    """The key as a list; arrays for lists, ranges and concrete tensors, numbers for those without dimensions."""
     made: list[Any] = []
+    if isinstance(key, list) and any(isinstance(item, slice) or item is None or item is Ellipsis for item in key):
+        key = tuple(key)
     for item in key if isinstance(key, tuple) else (key,):
         if is_recorded(item):
             made.append(tensor(item))
@@ -74,11 +76,15 @@ def _parts(key: Any) -> list[Any]:
             item = item.astype(np.int64) if not item.size else item
         if isinstance(item, (np.ndarray, np.generic)):
             if item.dtype.kind not in "iub":
-                raise DtypeError("indices are whole numbers or bools", expected="int64, int32 or bool", found=str(item.dtype))
+                raise DtypeError(
+                    "indices are whole numbers or bools", expected="int64, int32 or bool", found=str(item.dtype)
+                )
             if item.dtype.kind in "iu" and np.ndim(item) == 0:
                 item = int(item)
         if isinstance(item, (bool, np.bool_)) or (isinstance(item, np.ndarray) and item.ndim == 0):
-            raise UnsupportedError("a single bool is no index here", found=repr(item), remedy="use x[None] for a new dimension")
+            raise UnsupportedError(
+                "a single bool is no index here", found=repr(item), remedy="use x[None] for a new dimension"
+            )
         made.append(item)
     return made
 
@@ -190,7 +196,10 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
     step = 1 if key.step is None else _bound(key.step)
     if isinstance(step, Dim) or step < 1:
         raise ArgumentError(
-            "the step of a slice must be a positive number", expected=">= 1", found=step, remedy="x.flip(dim) reverses a dimension"
+            "the step of a slice must be a positive number",
+            expected=">= 1",
+            found=step,
+            remedy="x.flip(dim) reverses a dimension",
         )
     start = 0 if key.start is None else clamped(_bound(key.start), size)
     stop = size if key.stop is None else clamped(_bound(key.stop), size)
@@ -215,7 +224,9 @@ def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
         return minimum(bound, size)
     if high <= 0:
         return maximum(size + bound, 0) if high < 0 else minimum(maximum(size + bound, 0), size)
-    raise ArgumentError("the bound of a slice must be positive or negative at all sizes", found=f"{bound} in {low}..{high}")
+    raise ArgumentError(
+        "the bound of a slice must be positive or negative at all sizes", found=f"{bound} in {low}..{high}"
+    )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -341,7 +352,8 @@ def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
         after = x.ndim - mask.ndim
         if written.ndim > after:
             raise UnsupportedError(
-                "writing at a mask takes one value for all elements", found=f"a value of shape {format_shape(written.shape)}",
+                "writing at a mask takes one value for all elements",
+                found=f"a value of shape {format_shape(written.shape)}",
                 remedy="trtnet.where(mask, values, x) with values of the shape of x",
             )
         return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
@@ -360,7 +372,9 @@ def _fitting(value: Tensor, shape: tuple[SizeLike, ...]) -> Tensor:
     while value.ndim > len(shape) and value.shape[0] == 1:
         value = reshaped(value, tuple(value.shape[1:]))
     if value.ndim > len(shape) or broadcast_shapes(shape, value.shape) != Size(shape):
-        raise ShapeError("the value that is written does not fit", expected=format_shape(shape), found=format_shape(value.shape))
+        raise ShapeError(
+            "the value that is written does not fit", expected=format_shape(shape), found=format_shape(value.shape)
+        )
     return value
 
 
@@ -395,13 +409,18 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
 
 
 def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
-    if any(e.kind == "new" or (e.kind == "slice" and e.size is not s) for e, s in zip(entries, x.shape)) or len(entries) != x.ndim:
+    if (
+        any(e.kind == "new" or (e.kind == "slice" and e.size is not s) for e, s in zip(entries, x.shape))
+        or len(entries) != x.ndim
+    ):
         raise UnsupportedError(
             "indices and slices together cannot be written to", expected="indices, ints and whole dimensions (:)",
             found=f"{len(entries)} parts for {format_shape(x.shape)}", remedy="write in two steps, or use trtnet.where",
         )
     indices = {
-        axis: e.index if e.kind == "index" else _position_index(e.start) for axis, e in enumerate(entries) if e.kind != "slice"
+        axis: e.index if e.kind == "index" else _position_index(e.start)
+        for axis, e in enumerate(entries)
+        if e.kind != "slice"
     }
     axes = list(indices)
     others = [axis for axis in range(x.ndim) if axis not in indices]
@@ -415,7 +434,9 @@ def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
     count = sum(1 for a in others if a < shown[0]) if adjacent else 0
     shape = (*after[:count], *front, *after[count:])
     updates = expanded(_fitting(value, shape), shape)
-    updates = transposed(updates, (*range(count, count + len(front)), *range(count), *range(count + len(front), len(shape))))
+    updates = transposed(
+        updates, (*range(count, count + len(front)), *range(count), *range(count + len(front), len(shape)))
+    )
     made = emit(Scatter((transposed(x, order), stacked, updates), mode="ND"))
     return transposed(made, tuple(int(i) for i in np.argsort(order)))
 

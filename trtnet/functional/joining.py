@@ -65,7 +65,9 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
     parts = _checked(tensors, "cat")
     parts = [p for p in parts if tuple(p.shape) != (0,)] or parts
     if any(p.ndim == 0 for p in parts):
-        raise ShapeError("tensors without dimensions cannot be concatenated", remedy="use trtnet.stack, or x.reshape(1)")
+        raise ShapeError(
+            "tensors without dimensions cannot be concatenated", remedy="use trtnet.stack, or x.reshape(1)"
+        )
     at = axis_of(dim if axis is None else axis, parts[0].ndim)
     if len(parts) == 1:
         return tensor(parts[0])
@@ -128,7 +130,7 @@ def column_stack(tensors: Any) -> Any:
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
-    """For each vector a tensor of all the vectors' sizes, in which it runs along its own dimension; indexing "ij" or "xy"."""
+    """For each vector a tensor of the sizes of all, in which it runs along its own dimension; indexing "ij" or "xy"."""
     vectors = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if indexing not in (None, "ij", "xy"):
         raise ArgumentError("meshgrid: there is no such indexing", expected='"ij" or "xy"', found=indexing)
@@ -278,7 +280,9 @@ def _tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tupl
     return _pieces(x, axis, _tensor_split_sizes(x.shape[axis], indices_or_sections))
 
 
-def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None) -> Any:
+def tensor_split(
+    input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+) -> Any:
     """That many parts of nearly one size, or parts that end at the given positions (in ascending order)."""
     given = [v for v in (indices_or_sections, indices, sections) if v is not None]
     if len(given) != 1:

@@ -143,8 +143,11 @@ def batch_norm(
     """(x - running_mean) / sqrt(running_var + eps) * weight + bias for each channel of (N, C, ...).
 
     Where all four are weights, they are folded into one scale layer: scale = weight / sqrt(var + eps), shift =
-    bias - mean * scale, in float32. Raises UnsupportedError for `training=True`.
+    bias - mean * scale, in float32. `training=True` without running statistics takes those of the input itself; with
+    them it raises UnsupportedError.
     """
+    if training and running_mean is None and running_var is None:
+        return batch_statistics(tensor(input), weight, bias, eps)
     if training:
         raise UnsupportedError(
             "batch_norm cannot train inside a network",

@@ -36,7 +36,9 @@ def _amounts(shape: Any, pad: Any, mode: str) -> list[tuple[SizeLike, SizeLike]]
     for axis, (size, (before, after)) in enumerate(zip(shape, amounts)):
         if isinstance(size, int) and isinstance(before, int) and isinstance(after, int) and size + before + after < 0:
             raise ShapeError(
-                f"the padding cuts off more than there is in dimension {axis}", expected=f"at most {size}", found=(before, after)
+                f"the padding cuts off more than there is in dimension {axis}",
+                expected=f"at most {size}",
+                found=(before, after),
             )
         if mode in ("reflect", "circular"):
             for amount in (before, after):
@@ -81,7 +83,7 @@ def _positions(at: np.ndarray, size: int, mode: str, before: int, after: int) ->
 
 @operation(_pad_numpy)
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
-    """`input` with elements around it: (left, right, top, bottom, …), the last dimension first; negative numbers cut off.
+    """`input` with elements around it: (left, right, top, bottom, …), the last dimension first; negative ones cut off.
 
     mode: "constant" (`value`, 0), "reflect", "replicate" or "circular". A padding layer where that is enough (zeros
     around the last two of four or more dimensions), else a slice that reaches outside its input.

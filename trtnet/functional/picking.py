@@ -112,7 +112,7 @@ def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad
 
 @operation(_gather_numpy, method=True)
 def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
-    """One element of `input` for each element of `index`, along `dim`; sizes of `index` are at most those of `input`."""
+    """One element of `input` for each element of `index`, along `dim`; its sizes are at most those of `input`."""
     x, axis = tensor(input), axis_of(dim, input.ndim)
     i = _element_index(x, axis, index)
     if i.ndim != x.ndim:
@@ -128,9 +128,12 @@ def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | Non
     if dim is None:
         return input.reshape(-1)[indices.reshape(-1)]
     axis = axis_of(dim, input.ndim)
-    shape = np.broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices)))
+    shape = np.broadcast_shapes(
+        *(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices))
+    )
     values, at = (
-        np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape))) for v in (input, indices)
+        np.broadcast_to(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(shape)))
+        for v in (input, indices)
     )
     return np.take_along_axis(values, at, axis)
 
@@ -154,7 +157,9 @@ def take(input: Tensor, index: Any) -> Tensor:
     return emit(Gather((x, _element_index(x, 0, index))))
 
 
-def _scatter_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
+def _scatter_numpy(
+    input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None
+) -> Any:
     if reduce is not None:
         raise _reducing()
     result, axis = input.copy(), axis_of(dim, input.ndim)
@@ -192,7 +197,9 @@ def _windows(size: SizeLike, length: int, step: int) -> np.ndarray:
     if not isinstance(size, int):
         raise UnsupportedError("unfold needs a dimension of fixed size", found=f"{size!r}")
     if not 0 < length <= size or step < 1:
-        raise ShapeError("unfold: the windows do not fit", expected=f"a size of 1 to {size}", found=f"size {length}, step {step}")
+        raise ShapeError(
+            "unfold: the windows do not fit", expected=f"a size of 1 to {size}", found=f"size {length}, step {step}"
+        )
     return np.arange(0, size - length + 1, step)[:, None] + np.arange(length)
 
 

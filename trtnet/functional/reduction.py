@@ -18,10 +18,11 @@ from ..graph import emit
 from ..layers.reduction import Cumulative, Reduce
 from ..tensor import Tensor
 from . import arithmetic, comparison
+from .broadcasting import expanded
 from .casting import converted
 from .concrete import floats
 from .creation import size_tensor
-from .dispatch import axes_of, axis_of, floating, operation, tensor
+from .dispatch import axes_of, axis_of, floating, operation, scalar, tensor
 from .math import abs as absolute
 from .math import exp, log
 from .shape import reshaped
@@ -73,7 +74,9 @@ def _summed_type(array: np.ndarray, dtype: Any) -> np.ndarray:
     return array if dtypes.get(array.dtype).is_floating_point else array.astype(np.int64)
 
 
-def _sum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Any:
+def _sum_numpy(
+    input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None
+) -> Any:
     values = _summed_type(input, dtype)
     return values.sum(_axes(values, axis if dim is None else dim), keepdims=keepdim, dtype=values.dtype)
 
@@ -125,7 +128,9 @@ def _not_floating(found: Any) -> DtypeError:
     )
 
 
-def _mean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Any:
+def _mean_numpy(
+    input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None
+) -> Any:
     values = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     if not dtypes.get(values.dtype).is_floating_point:
         raise _not_floating(values.dtype)
@@ -209,7 +214,9 @@ def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
     return dim, 1 if unbiased is None or unbiased else 0
 
 
-def _var_numpy(input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+def _var_numpy(
+    input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Any:
     dim, less = _correction(dim, unbiased, correction)
     with np.errstate(all="ignore"):
         axes = _axes(input, dim)
@@ -217,28 +224,38 @@ def _var_numpy(input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim
 
 
 @operation(_var_numpy, method=True)
-def var(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Tensor:
+def var(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Tensor:
     """The variance over some dimensions, or all, with `correction` (1) taken off the count."""
     return _spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0]
 
 
-def _std_numpy(input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+def _std_numpy(
+    input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Any:
     with np.errstate(all="ignore"):
         return np.sqrt(_var_numpy(input, dim, unbiased, keepdim, correction=correction))
 
 
 @operation(_std_numpy, method=True)
-def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Tensor:
+def std(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Tensor:
     """The standard deviation over some dimensions, or all, with `correction` (1) taken off the count."""
     return arithmetic.sqrt(_spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0])
 
 
-def var_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+def var_mean(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Any:
     """The variance and the mean."""
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
-def std_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD) -> Any:
+def std_mean(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+) -> Any:
     """The standard deviation and the mean."""
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
@@ -338,6 +355,8 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return found if keepdim else reshaped(found, tuple(s for a, s in enumerate(found.shape) if a not in axes))
 
 
+MAX_PRODUCTS = 1024
+
 # --- running sums -----------------------------------------------------------------------------------------------------
 
 
@@ -361,10 +380,32 @@ def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
 
 @operation(_cumprod_numpy, method=True)
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Of concrete tensors only: TensorRT has no running product."""
-    raise UnsupportedError(
-        "TensorRT has running sums, and no running products", found=f"cumprod of {format_shape(tensor(input).shape)}",
-        remedy="for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
-    )
+    """The products of the elements up to each one along `dim`. Bools and integers multiply up to int64.
+
+    TensorRT has no running product: it is made of as many shifted products as the size has binary digits.
+    """
+    from .indexing import part
+    from .joining import cat
+
+    x = _integers_to_int64(tensor(input), dtype)
+    if not x.ndim:
+        return x
+    axis = axis_of(dim, x.ndim)
+    size = x.shape[axis]
+    longest = size if isinstance(size, int) else size.bounds[1]
+    if longest > MAX_PRODUCTS:
+        raise UnsupportedError(
+            "TensorRT has running sums, and no running products over so many elements",
+            expected=f"at most {MAX_PRODUCTS}",
+            found=f"cumprod of {format_shape(x.shape)}",
+            remedy="for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
+        )
+    reach = 1
+    while reach < longest:
+        shape = tuple(reach if a == axis else s for a, s in enumerate(x.shape))
+        ones = expanded(scalar(1, x.dtype, x.ndim), shape)
+        x = arithmetic.mul(x, part(cat([ones, x], axis), axis, 0, size))
+        reach *= 2
+    return x
 
 

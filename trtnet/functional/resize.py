@@ -46,12 +46,13 @@ __all__ = [
 
 _MODES = {
     "nearest": ("NEAREST", (1, 2, 3)), "nearest-exact": ("NEAREST", (1, 2, 3)), "linear": ("LINEAR", (1,)),
-    "bilinear": ("LINEAR", (2,)), "trilinear": ("LINEAR", (3,)), "bicubic": ("CUBIC", (2,)), "area": ("AREA", (1, 2, 3)),
+    "bilinear": ("LINEAR", (2,)), "trilinear": ("LINEAR", (3,)), "bicubic": ("CUBIC", (2,)),
+    "area": ("AREA", (1, 2, 3)),
 }  # fmt: skip
 
 
 class _Plan:
-    """What interpolate's arguments mean: TensorRT's mode and coordinates, output sizes, and torch's sampling distances."""
+    """What interpolate's arguments mean: TensorRT's mode and coordinates, output sizes, torch's sampling distances."""
 
     def __init__(
         self, shape: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None,
@@ -67,11 +68,15 @@ class _Plan:
                 expected=" or ".join(f"{r + 2} dimensions" for r in ranks), found=format_shape(shape),
             )
         if align_corners is not None and self.mode in ("NEAREST", "AREA"):
-            raise ArgumentError("align_corners goes with linear, bilinear, trilinear and bicubic", found=f'mode="{mode}"')
+            raise ArgumentError(
+                "align_corners goes with linear, bilinear, trilinear and bicubic", found=f'mode="{mode}"'
+            )
         if antialias and mode not in ("bilinear", "bicubic"):
             raise ArgumentError("antialias goes with bilinear and bicubic", found=f'mode="{mode}"')
         if (size is None) == (scale_factor is None):
-            raise ArgumentError("interpolate takes either size or scale_factor", found=f"size={size}, scale_factor={scale_factor}")
+            raise ArgumentError(
+                "interpolate takes either size or scale_factor", found=f"size={size}, scale_factor={scale_factor}"
+            )
         self.antialias = antialias
         self.rounding = "HALF_UP" if mode == "nearest-exact" else "FLOOR"
         self.coordinates = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
@@ -101,8 +106,13 @@ class _Plan:
                     step is None or s * f.numerator == a * f.denominator
                     for step, s, a, f in zip(self.steps, before, self.after, fractions)
                 )
-            if self.exact and all(_is_binary(f) for f in numbers) and all(
-                divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None for s, f in zip(before, numbers)
+            if (
+                self.exact
+                and all(_is_binary(f) for f in numbers)
+                and all(
+                    divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None
+                    for s, f in zip(before, numbers)
+                )
             ):
                 self.scales = (1.0, 1.0, *numbers)
         for s in self.after:
@@ -178,8 +188,13 @@ def _nearest(size: int, target: int, plan: _Plan, step: float | None) -> np.ndar
 
 
 def _interpolate_numpy(
-    input: np.ndarray, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None, antialias: bool = False,
+    input: np.ndarray,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Any:
     plan = _Plan(input.shape, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     if any(isinstance(s, Dim) for s in plan.after):
@@ -227,7 +242,11 @@ def _by_constants(x: Tensor, plan: _Plan, mode: str) -> Tensor:
         if not isinstance(before, int) or not isinstance(after, int):
             raise UnsupportedError(
                 f'"{mode}" over the dynamic size {before} cannot be left to TensorRT\'s resize layer'
-                + ("" if plan.exact else ": it takes the distance of two samples from the sizes, torch from scale_factor"),
+                + (
+                    ""
+                    if plan.exact
+                    else ": it takes the distance of two samples from the sizes, torch from scale_factor"
+                ),
                 found=f"{before} to {after}",
                 remedy="recompute_scale_factor=True or size=(…), a Dim(..., multiple_of=…) that makes the sizes exact, "
                 "or fixed sizes",
@@ -313,7 +332,9 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 
 def _channel_shuffled(x: Any, groups: int) -> Any:
     if len(x.shape) < 3:
-        raise ShapeError("channel_shuffle takes (N, C, …)", expected="3 dimensions or more", found=format_shape(x.shape))
+        raise ShapeError(
+            "channel_shuffle takes (N, C, …)", expected="3 dimensions or more", found=format_shape(x.shape)
+        )
     n, c = x.shape[:2]
     each = _divided(c, groups, "channel_shuffle: the number of channels")
     return _rearranged(x, (n, groups, each, Size(x.shape[2:]).numel()), (0, 2, 1, 3), tuple(x.shape))
@@ -339,7 +360,9 @@ def grid_sample(
     """(N, C, H, W) at the positions (x, y) of a grid (N, H', W', 2), from -1 to 1; or the same with depth."""
     if mode not in _GRID or padding_mode not in _OUTSIDE:
         raise ArgumentError(
-            "grid_sample: there is no such mode", expected=f"{', '.join(_GRID)}; {', '.join(_OUTSIDE)}", found=f"{mode}, {padding_mode}"
+            "grid_sample: there is no such mode",
+            expected=f"{', '.join(_GRID)}; {', '.join(_OUTSIDE)}",
+            found=f"{mode}, {padding_mode}",
         )
     return emit(GridSample((tensor(input), tensor(grid)), _GRID[mode], bool(align_corners), _OUTSIDE[padding_mode]))
 
@@ -351,7 +374,8 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     spatial = sizes[2:]
     if any(isinstance(s, Dim) for s in spatial) or x.ndim != 3 or len(spatial) not in (2, 3):
         raise UnsupportedError(
-            "affine_grid needs fixed spatial sizes, and theta (N, 2, 3) or (N, 3, 4)", found=f"size {format_shape(sizes)}"
+            "affine_grid needs fixed spatial sizes, and theta (N, 2, 3) or (N, 3, 4)",
+            found=f"size {format_shape(sizes)}",
         )
     lines = []
     for s in spatial:

@@ -196,7 +196,9 @@ def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]
     return (*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
 
 
-@operation(lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)), method=True)
+@operation(
+    lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)), method=True
+)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
     x = tensor(input)
@@ -238,7 +240,9 @@ def _order(rank: int, dims: tuple[Any, ...], keyword: Any) -> tuple[int, ...]:
     order = tuple(axis_of(d, rank) for d in given)
     if len(order) != rank or len(set(order)) != rank:
         raise ShapeError(
-            "permute takes every dimension once", expected=f"the dimensions 0 to {rank - 1} in some order", found=tuple(given)
+            "permute takes every dimension once",
+            expected=f"the dimensions 0 to {rank - 1} in some order",
+            found=tuple(given),
         )
     return order
 
@@ -285,7 +289,9 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 
 def _matrix(rank: int) -> tuple[int, ...]:
     if rank > 2:
-        raise ShapeError("t() takes a tensor of at most 2 dimensions", found=f"{rank} dimensions", remedy="x.transpose(-2, -1)")
+        raise ShapeError(
+            "t() takes a tensor of at most 2 dimensions", found=f"{rank} dimensions", remedy="x.transpose(-2, -1)"
+        )
     return (1, 0) if rank == 2 else tuple(range(rank))
 
 
@@ -316,7 +322,10 @@ Tensor.mH = property(_matrix_transposed)  # type: ignore[attr-defined]
 
 def _moved(rank: int, source: Any, destination: Any) -> tuple[int, ...]:
     sources = [axis_of(d, rank, "source") for d in (source if isinstance(source, (tuple, list)) else (source,))]
-    targets = [axis_of(d, rank, "destination") for d in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    targets = [
+        axis_of(d, rank, "destination")
+        for d in (destination if isinstance(destination, (tuple, list)) else (destination,))
+    ]
     if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
         raise ShapeError("movedim takes as many different sources as destinations", found=f"{source} and {destination}")
     order = [-1] * rank
@@ -344,7 +353,9 @@ moveaxis = movedim
 
 def _squeezed(shape: Any, dim: Any) -> tuple[SizeLike, ...]:
     axes = axes_of(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
-    return tuple(size for axis, size in enumerate(shape) if axis not in axes or not (isinstance(size, int) and size == 1))
+    return tuple(
+        size for axis, size in enumerate(shape) if axis not in axes or not (isinstance(size, int) and size == 1)
+    )
 
 
 @operation(lambda input, dim=None: input.reshape(_squeezed(input.shape, dim)), method=True)

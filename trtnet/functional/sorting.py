@@ -151,10 +151,12 @@ def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stab
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Sorted:
     """The elements in order along `dim`, and where they were (int64): a top-k layer over the whole dimension.
 
-    Raises UnsupportedError for more than 3840 elements, and for `stable`: TensorRT's order of equal elements is its own.
+    Raises UnsupportedError for more than 3840 elements, and for `stable`: TensorRT orders equal elements its own way.
     """
     if stable:
-        raise UnsupportedError("TensorRT's order of equal elements is its own", found="stable=True", remedy="leave stable out")
+        raise UnsupportedError(
+            "TensorRT's order of equal elements is its own", found="stable=True", remedy="leave stable out"
+        )
     x = tensor(input)
     axis = axis_of(dim, x.ndim)
     return Sorted(*_top(x, "MAX" if descending else "MIN", x.shape[axis], axis))

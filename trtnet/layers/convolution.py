@@ -125,7 +125,8 @@ class Convolution(Layer):
         """Strides, paddings, groups; tensors in place of weights."""
         if layer is None:
             return None
-        layer.stride_nd = self.stride
+        if max(self.stride) > 1:
+            layer.stride_nd = self.stride
         if self.pre_padding != self.post_padding:
             layer.pre_padding = self.pre_padding
             layer.post_padding = self.post_padding

@@ -99,7 +99,8 @@ class Gather(Layer):
             return torch.stack([a.index_select(self.axis - 1, i.reshape(-1)).reshape(
                 *a.shape[: self.axis - 1], *i.shape, *a.shape[self.axis :]) for a, i in zip(x, index)])  # fmt: skip
         rows = [
-            torch.arange(x.shape[axis], device=x.device).reshape(-1, *(1,) * (index.ndim - axis - 2)) for axis in range(count)
+            torch.arange(x.shape[axis], device=x.device).reshape(-1, *(1,) * (index.ndim - axis - 2))
+            for axis in range(count)
         ]
         return x[(*rows, *index.long().unbind(-1))]
 
@@ -119,7 +120,8 @@ class Scatter(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         data, index, updates = self.inputs[0], _index(self), self.inputs[2]
-        assert isinstance(data, Tensor) and isinstance(updates, Tensor)
+        assert isinstance(data, Tensor)
+        assert isinstance(updates, Tensor)
         check_movable("scatter", data)
         if updates.dtype is not data.dtype:
             raise DtypeError(
@@ -159,7 +161,7 @@ class Scatter(Layer):
 
 @dataclass(slots=True, eq=False, repr=False)
 class OneHot(Layer):
-    """`add_one_hot`: for each index (input 0) a row of `depth` values at `axis`, values[1] (input 1) at the index, else values[0]."""
+    """`add_one_hot`: `depth` values for each index (input 0) at `axis`: values[1] (input 1) there, else values[0]."""
 
     depth: int = 1
     axis: int = -1
@@ -170,7 +172,9 @@ class OneHot(Layer):
         index, values = _index(self, 0), self.inputs[1]
         assert isinstance(values, Tensor)
         if tuple(values.shape) != (2,):
-            raise ShapeError("a one-hot layer takes two values: off, on", expected="(2,)", found=format_shape(values.shape))
+            raise ShapeError(
+                "a one-hot layer takes two values: off, on", expected="(2,)", found=format_shape(values.shape)
+            )
         axis = self.axis % (len(index.shape) + 1)
         return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)
 

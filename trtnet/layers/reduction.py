@@ -24,8 +24,10 @@ def _numbers(kind: str, x: Any, also: str = "") -> Tensor:
     assert isinstance(x, Tensor)
     if x.dtype not in _NUMBERS:
         raise DtypeError(
-            f"a {kind} layer does not take {x.dtype}", expected=", ".join(d.name for d in _NUMBERS),
-            found=f"{x.dtype} {format_shape(x.shape)}", remedy="convert it first: x.float(), or x.int() of a bool tensor",
+            f"a {kind} layer does not take {x.dtype}",
+            expected=", ".join(d.name for d in _NUMBERS),
+            found=f"{x.dtype} {format_shape(x.shape)}",
+            remedy="convert it first: x.float(), or x.int() of a bool tensor",
         )
     return x
 
@@ -96,12 +98,16 @@ class TopK(Layer):
         (axis,) = self.axes
         rank = len(x.shape)
         if rank < 2 or axis < rank - 4:
-            raise ShapeError("a top-k layer takes one of the last four dimensions of at least two", found=f"{axis} of {rank}")
+            raise ShapeError(
+                "a top-k layer takes one of the last four dimensions of at least two", found=f"{axis} of {rank}"
+            )
         k, size = self.k, x.shape[axis]
         largest = k if isinstance(k, int) else k.bounds[1]
         if largest > self.LIMIT:
             raise UnsupportedError(
-                "TensorRT finds at most 3840 largest elements", expected=f"k up to {self.LIMIT}", found=f"k = {k}, at most {largest}"
+                "TensorRT finds at most 3840 largest elements",
+                expected=f"k up to {self.LIMIT}",
+                found=f"k = {k}, at most {largest}",
             )
         if k != size:
             require_at_least(size, k, f"top-k: k = {k} is larger than the dimension of size {size}")
@@ -111,7 +117,9 @@ class TopK(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         k = self.k
         number = 1 if isinstance(k, Dim) else k
-        layer = lowering.provider.add_topk(lowering.network, lowering[self.inputs[0]], self.op, number, _mask(self.axes))
+        layer = lowering.provider.add_topk(
+            lowering.network, lowering[self.inputs[0]], self.op, number, _mask(self.axes)
+        )
         if layer is not None and isinstance(k, Dim):
             layer.set_input(1, lowering.scalar(k))
         return layer

@@ -67,7 +67,9 @@ class Resize(Layer):
             shape = Size(size * f.numerator // f.denominator for size, f in zip(x.shape, fractions))
         if len(shape) != len(x.shape) or shape[:2] != x.shape[:2]:
             raise ShapeError(
-                "a resize layer keeps the first two dimensions", expected=format_shape(x.shape[:2]), found=format_shape(shape)
+                "a resize layer keeps the first two dimensions",
+                expected=format_shape(x.shape[:2]),
+                found=format_shape(shape),
             )
         return ((shape, x.dtype),)
 
@@ -83,7 +85,9 @@ class Resize(Layer):
             layer.shape = self.shape
         else:
             layer.set_input(1, lowering.shape_tensor(self.shape or ()))
-        layer.coordinate_transformation = lowering.enum("ResizeCoordinateTransformation", self.coordinate_transformation)
+        layer.coordinate_transformation = lowering.enum(
+            "ResizeCoordinateTransformation", self.coordinate_transformation
+        )
         layer.selector_for_single_pixel = lowering.enum("ResizeSelector", self.selector_for_single_pixel)
         layer.nearest_rounding = lowering.enum("ResizeRoundMode", self.nearest_rounding)
         if self.resize_mode == "CUBIC":
@@ -111,7 +115,9 @@ class Resize(Layer):
                 )
                 parts = []
                 for i, w in zip(index.T, weight.T):
-                    factor = run.torch.as_tensor(w.reshape(-1, *(1,) * (x.ndim - axis - 1)), dtype=x.dtype, device=x.device)
+                    factor = run.torch.as_tensor(
+                        w.reshape(-1, *(1,) * (x.ndim - axis - 1)), dtype=x.dtype, device=x.device
+                    )
                     parts.append(x.index_select(axis, run.torch.as_tensor(i, device=x.device)) * factor)
                 x = sum(parts)
         return x
@@ -168,7 +174,7 @@ _GRID_MODES = {"LINEAR": "bilinear", "NEAREST": "nearest", "CUBIC": "bicubic"}
 
 @dataclass(slots=True, eq=False, repr=False)
 class GridSample(Layer):
-    """`add_grid_sample`: input (N, C, *spatial) at the positions of a grid (N, *output, spatial dimensions), from -1 to 1.
+    """`add_grid_sample`: (N, C, *spatial) at the positions of a grid (N, *output, number of dimensions), from -1 to 1.
 
     Outside the input: zeros (FILL), the edge (CLAMP) or the mirror image (REFLECT).
     """
@@ -181,7 +187,8 @@ class GridSample(Layer):
 
     def infer(self) -> tuple[Output, ...]:
         x, grid = self.inputs
-        assert isinstance(x, Tensor) and isinstance(grid, Tensor)
+        assert isinstance(x, Tensor)
+        assert isinstance(grid, Tensor)
         rank, found = len(x.shape), f"{format_shape(x.shape)} and {format_shape(grid.shape)}"
         if rank not in (4, 5) or len(grid.shape) != rank or grid.shape[-1] != rank - 2:
             raise ShapeError(
@@ -189,7 +196,9 @@ class GridSample(Layer):
                 expected="an input of 4 or 5 dimensions and a grid of as many", found=found,
             )
         if not x.dtype.is_floating_point or x.dtype is not grid.dtype:
-            raise DtypeError("grid_sample takes an input and a grid of one floating-point dtype", found=f"{x.dtype}, {grid.dtype}")
+            raise DtypeError(
+                "grid_sample takes an input and a grid of one floating-point dtype", found=f"{x.dtype}, {grid.dtype}"
+            )
         if self.interpolation_mode == "CUBIC" and rank != 4:
             raise ShapeError("cubic sampling takes 4 dimensions", found=found)
         require_equal(x.shape[0], grid.shape[0], f"grid_sample: batch sizes differ: {found}")

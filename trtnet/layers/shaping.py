@@ -142,7 +142,9 @@ class Slice(Layer):
         assert isinstance(x, Tensor)
         if not len(self.start) == len(self.shape) == len(self.stride) == len(x.shape):
             raise ShapeError(
-                "a slice needs a start, a size and a stride for each dimension", expected=format_shape(x.shape), found=self.describe()
+                "a slice needs a start, a size and a stride for each dimension",
+                expected=format_shape(x.shape),
+                found=self.describe(),
             )
         if len(x.shape) > MAX_RANK:
             raise _too_many(x.shape)
@@ -243,7 +245,8 @@ class Concatenation(Layer):
             assert isinstance(x, Tensor)
             if x.dtype is not first.dtype:
                 raise DtypeError(
-                    "only tensors of one dtype can be concatenated", expected="one dtype; TensorRT casts nothing by itself",
+                    "only tensors of one dtype can be concatenated",
+                    expected="one dtype; TensorRT casts nothing by itself",
                     found=", ".join(str(t.dtype) for t in self.inputs),  # type: ignore[union-attr]
                     remedy="convert them first: .to(dtype)",
                 )
@@ -288,7 +291,8 @@ class Padding(Layer):
         assert isinstance(x, Tensor)
         if len(x.shape) < 4 or not x.dtype.is_floating_point:
             raise ShapeError(
-                "a padding layer takes floating-point tensors of at least 4 dimensions", found=f"{format_shape(x.shape)} {x.dtype}"
+                "a padding layer takes floating-point tensors of at least 4 dimensions",
+                found=f"{format_shape(x.shape)} {x.dtype}",
             )
         last = tuple(s + a + b for s, a, b in zip(x.shape[-2:], self.pre_padding, self.post_padding))
         return ((Size((*x.shape[:-2], *last)), x.dtype),)

@@ -64,6 +64,10 @@ class Module:
         if "_modules" not in self.__dict__:
             raise _not_initialized(self)
         if recorder is None:
+            from ..eager import call, has_arrays
+
+            if has_arrays((*args, *kwargs.values())):
+                return call(self, args, kwargs)
             raise ArgumentTypeError(
                 f"{type(self).__name__} was called outside a recording",
                 expected="to be called inside trtnet.record", found=f"{type(self).__name__}({', '.join(type(a).__name__ for a in args)})",
@@ -326,6 +330,13 @@ class Module:
         raise UnsupportedError("hooks are not recorded", remedy="write it in forward")
 
     register_forward_pre_hook = register_full_backward_hook = register_forward_hook
+
+    def _register_load_state_dict_pre_hook(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: keys are taken as they are. Rename old keys before they come here."""
+
+    _register_state_dict_hook = register_load_state_dict_post_hook = register_load_state_dict_pre_hook = (
+        _register_load_state_dict_pre_hook
+    )
 
     # --- weights
 

@@ -64,7 +64,7 @@ class Ledger:
         if holding is None:
             if isinstance(weight, Leaf):
                 array = weight.value.read()
-                owner = "the module's own" if _base(array) is None else "memory-mapped file"
+                owner = "the module's own" if array.base is None or _base(array) is None else "memory-mapped file"
             else:
                 array = evaluate(weight, _read)
                 owner = "recipe" if name else "constant"
@@ -122,7 +122,7 @@ def _read(leaf: Leaf) -> np.ndarray:
 def _address(array: np.ndarray) -> int:
     if array.flags.writeable:
         try:
-            return addressof(c_char.from_buffer(array))  # four times as fast
+            return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # four times as fast
         except (TypeError, ValueError):  # empty, not contiguous, or of a type that has no buffer (bfloat16)
             pass
     return int(array.ctypes.data)

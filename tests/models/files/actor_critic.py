@@ -46,7 +46,7 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames, observation):
-        x = torch.cat([self.network(frames.float() / 255.0), self.normalize(observation)], dim=-1)
+        x = torch.cat([self.network(frames.to(observation.dtype) / 255.0), self.normalize(observation)], dim=-1)
         hidden = self.trunk(x)
         mean = self.actor_mean(hidden)
         log_std = torch.tanh(self.log_std(hidden))
