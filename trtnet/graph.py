@@ -80,6 +80,15 @@ class Equality:
             )
 
 
+class Pending:
+    """Stands where a tensor's recorder is, while views of the tensor were changed and the tensor was not used since."""
+
+    recorder: Recorder
+
+    def resolve(self, tensor: Tensor) -> None:
+        raise NotImplementedError
+
+
 class Recorder:
     """One recording: what modules and functions add layers to. Each `record` call has its own."""
 
@@ -102,7 +111,7 @@ class Recorder:
         for operand in layer.inputs:
             # what a layer is composed of goes with the tensors of the graph that it is in
             if type(operand) is Tensor and operand.recorder is not self and self._origin is None:
-                raise foreign_tensor(operand)
+                self.settle(operand)
         outputs = layer.infer()
         origin = self._origin
         if origin is None:
@@ -121,6 +130,13 @@ class Recorder:
             return tensor
         layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
         return layer.outputs
+
+    def settle(self, tensor: Tensor) -> None:
+        """Make good what is still to be written into `tensor` before its next use. Raises where it is not of this recording."""
+        pending = tensor.recorder
+        if not isinstance(pending, Pending) or pending.recorder is not self:
+            raise foreign_tensor(tensor)
+        pending.resolve(tensor)
 
     def unique(self, stem: str) -> str:
         """`stem`, with a number behind it if a layer has that name already."""

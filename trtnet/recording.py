@@ -10,7 +10,7 @@ from typing import Any
 
 from . import dims, dtypes
 from .errors import ArgumentError, ArgumentTypeError
-from .graph import Graph, Input, Recorder, foreign_tensor, recorder_constant
+from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
 from .weights.recipes import Leaf
 
@@ -177,7 +177,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
                 remedy="return a flat tuple or dict of tensors",
             )
         if value.recorder is not recorder:
-            raise foreign_tensor(value)
+            recorder.settle(value)
         if value.layer is None:
             raise ArgumentError(
                 f"the output {name!r} is the input {value.name!r} itself",

@@ -182,7 +182,7 @@ def test_mistakes():
 
     cases = (
         (Forgot, NameNotFoundError, r"super\(\).__init__"),
-        (lambda: nn.Linear(2, 2)(trtnet.zeros(1, 2)), TrtnetError, "trtnet.record"),
+        (lambda: nn.Linear(2, 2)(None), TrtnetError, "trtnet.record"),
         (lambda: nn.Module().register_buffer("a.b", trtnet.zeros(1)), ArgumentTypeError, "without dots"),
         (lambda: nn.Module().register_parameter("a", trtnet.zeros(1)), ArgumentTypeError, "only a Parameter"),
         (lambda: nn.Module().add_module("a", 5), ArgumentTypeError, "only a Module"),

@@ -166,16 +166,15 @@ def with_rank(value: Tensor, rank: int) -> Tensor:
 def pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Two operands of one dtype and one rank, as TensorRT's elementwise layers want them.
 
-    A number takes the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast silently.
+    A number and a Dim take the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast silently.
     """
     for value in (a, b):
-        if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray)):
-            if isinstance(value, Dim):
-                raise ArgumentTypeError(
-                    f"{name}: a dynamic size met a tensor", found=repr(value),
-                    remedy="trtnet.full((1,), size, dtype=trtnet.int64) makes a tensor of it",
-                )
+        if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray, Dim)):
             raise ArgumentTypeError(f"{name} takes tensors and numbers", found=repr(value))
+    if isinstance(a, Dim) or isinstance(b, Dim):
+        from .creation import size_tensor
+
+        a, b = (size_tensor(v, o.dtype) if isinstance(v, Dim) else v for v, o in ((a, b), (b, a)))
     a, b = (Array(v) if isinstance(v, np.ndarray) else v for v in (a, b))
     if is_scalar(a):
         return scalar(a, b.dtype, len(b.shape)), tensor(b)

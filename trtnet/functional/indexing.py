@@ -322,9 +322,31 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 
     Takes slices, ints and indices, and masks with a value that broadcasts. The value has the tensor's dtype.
     """
-    from .inplace import rebind
+    from .inplace import Writes, rebind
 
+    pending = self.recorder
+    if isinstance(pending, Writes) and type(value) is Tensor:
+        # x[key] += y has changed the view x[key] already, and now assigns it
+        if _is_held(pending, self, key, value):
+            return
+        value = value.clone()  # type: ignore[attr-defined]
     rebind(self, _assigned(self, key, value))
+
+
+def _is_held(pending: Any, x: Tensor, key: Any, value: Tensor) -> bool:
+    if any(_is_mask(item) for item in (key if isinstance(key, tuple) else (key,))):
+        return False
+    entries = _parse(x.shape, key)
+    taken = [e for e in entries if e.kind != "new"]
+    if any(e.kind == "index" for e in entries) or Size(e.size for e in entries if e.kind != "int") != value.shape:
+        return False
+    found: bool = pending.holds(value, *(tuple(getattr(e, name) for e in taken) for name in ("start", "size", "step")))
+    return found
+
+
+def write_part(x: Tensor, start: Any, shape: Any, stride: Any, value: Tensor) -> Tensor:
+    """Record `x` with `value` in a part of it."""
+    return _written(x, 0, [_Entry("slice", *part) for part in zip(start, shape, stride)], value)
 
 
 Tensor.__setitem__ = _setitem  # type: ignore[index]

@@ -2,6 +2,10 @@
 
 A concrete array is changed. A recorded tensor is a handle: it comes to stand for the new value, and what was recorded
 before keeps the old one under another handle. Every name that the user has for the tensor sees the change, as in torch.
+
+A change of a slice, a transpose or an unsqueezed form of a tensor is written into the tensor where that is used next.
+Through a reshape it is not, because torch may or may not copy there: such a tensor raises at its next use, and so does
+every other form that would show the change.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from typing import Any
 
 from ..dims import format_shape
 from ..errors import DtypeError, ShapeError, UnsupportedError
-from ..graph import Recorder, foreign_tensor, recorder
+from ..graph import Pending, Recorder, recorder
 from ..layers.base import Layer
 from ..layers.casting import Identity
+from ..layers.shaping import Shuffle, Slice
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .concrete import category
 from .dispatch import tensor
@@ -41,7 +46,7 @@ def rebind(x: Any, new: Tensor, since: int = -1) -> Tensor:
     _same(x, new)
     current: Recorder = recorder()
     if x.recorder is not current:
-        raise foreign_tensor(x)
+        current.settle(x)
     if new is x:
         return x
     made = next((layer for layer in current.layers[since:] if layer is new.layer), None)
@@ -59,6 +64,12 @@ def rebind(x: Any, new: Tensor, since: int = -1) -> Tensor:
             has_aliases = True
     if has_aliases:
         _forbid_aliases(current, x)
+    return _become(current, x, new, made, later)
+
+
+def _become(current: Recorder, x: Tensor, new: Tensor, made: Layer, later: list[Layer]) -> Tensor:
+    """Let the handle `x` stand for what `made` gives; the layers recorded since its own keep the old value."""
+    producer = x.layer
     old = Tensor(x.shape, x.dtype, current, producer, x.index, x.name)
     for layer in later:
         for operand in layer.inputs:
@@ -114,20 +125,126 @@ def _forbid_aliases(current: Recorder, x: Tensor) -> None:
             views[id(layer.inputs[0])].append(layer)
     if not views:
         return
-    error = UnsupportedError(
-        "this tensor was changed in place through another tensor that shares its memory",
-        remedy="write the change out of place (y = y + 1, not y += 1), or put the parts together with trtnet.cat",
-    )
+    error = _stale()
+    chain = path[::-1]
+    written = root is not x and all(map(_is_plain, chain)) and (root.layer is None or not _takes_no_tensor(root.layer))
     pending: list[tuple[Tensor, Layer | None]] = [(root, path.pop() if path else None)]
     while pending:
         base, toward = pending.pop()
-        if base is not x:
+        if base is root and written and (base.recorder is current or isinstance(base.recorder, Writes)):
+            if not isinstance(base.recorder, Writes):
+                base.recorder = Writes(current)
+            base.recorder.views.append((chain, x))
+        elif base is not x:
             base.recorder = error
         for view in views[id(base)]:
             if toward is not None and view is not toward and toward.is_apart_from(view):
                 continue
             on_path = view is toward and path
             pending.append((view.outputs[0], path.pop() if on_path else None))
+
+
+def _stale() -> UnsupportedError:
+    return UnsupportedError(
+        "this tensor was changed in place through another tensor that shares its memory",
+        remedy="write the change out of place (y = y + 1, not y += 1), or put the parts together with trtnet.cat",
+    )
+
+
+# --- changes of a part, written into the whole ------------------------------------------------------------------------
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Whether a view is one in torch too, whatever its strides: a slice, a permutation, a dimension of size 1 more or less."""
+    if isinstance(layer, Slice):
+        return all(isinstance(step, int) and step > 0 for step in layer.stride)
+    if not isinstance(layer, Shuffle):
+        return False
+    return layer.reshape_dims is None or _without_ones(layer._between()) == _without_ones(layer.reshape_dims)
+
+
+def _without_ones(shape: Any) -> list[Any]:
+    return [size for size in shape if not (isinstance(size, int) and size == 1)]
+
+
+class Writes(Pending):
+    """Views of a tensor that were changed: their values belong into the tensor."""
+
+    def __init__(self, current: Recorder) -> None:
+        self.recorder = current
+        self.views: list[tuple[list[Layer], Tensor]] = []
+
+    def holds(self, value: Any, start: Any, shape: Any, stride: Any) -> bool:
+        """Whether `value` is the last view that was changed, and that part of the tensor."""
+        chain, view = self.views[-1]
+        part = chain[0]
+        if value is not view or not isinstance(part, Slice) or any(isinstance(layer, Slice) for layer in chain[1:]):
+            return False
+        if any(isinstance(layer, Shuffle) and layer.first_transpose for layer in chain):
+            return False
+        return tuple(part.start) == start and tuple(part.shape) == shape and tuple(part.stride) == stride
+
+    def resolve(self, tensor: Tensor) -> None:
+        current = self.recorder
+        tensor.recorder = current
+        shown = [v for t in (tensor, *(view for _, view in self.views)) for v in _views_of(current, t)]
+        for chain, view in self.views:
+            new = _rewritten(tensor, chain, view)
+            if new is view or new.layer is not current.layers[-1]:
+                new = current.emit(Identity((new,)))
+            later = []
+            for layer in reversed(current.layers):
+                if layer is tensor.layer:
+                    break
+                later.append(layer)
+            _become(current, tensor, new, current.layers[-1], later)
+        error = _stale()
+        for handle in (*shown, *(view for _, view in self.views)):
+            handle.recorder = error
+
+
+def _views_of(current: Recorder, tensor: Tensor) -> list[Tensor]:
+    """The tensors that are views of this one, and views of those."""
+    found = {id(tensor)}
+    views = []
+    for layer in current.layers:
+        if layer.is_view and id(layer.inputs[0]) in found:
+            found.add(id(layer.outputs[0]))
+            views.append(layer.outputs[0])
+    return views
+
+
+def _rewritten(base: Tensor, chain: list[Layer], value: Tensor) -> Tensor:
+    """`base` with `value` where the chain of views leads."""
+    if not chain:
+        return value
+    layer = chain[0]
+    if len(chain) > 1:
+        copy = type(layer)((base,), **{name: getattr(layer, name) for name in layer.attributes})
+        value = _rewritten(recorder().emit(copy), chain[1:], value)
+    if isinstance(layer, Slice):
+        from .indexing import write_part
+
+        return write_part(base, layer.start, layer.shape, layer.stride, value)
+    assert isinstance(layer, Shuffle)
+    if layer.second_transpose is not None:
+        value = _permuted(value, _inverse(layer.second_transpose))
+    between = layer._between() if layer.reshape_dims is not None else None
+    if between is not None and between != value.shape:
+        value = recorder().emit(Shuffle((value,), reshape_dims=between))
+    return value if layer.first_transpose is None else _permuted(value, _inverse(layer.first_transpose))
+
+
+def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def _permuted(value: Tensor, order: tuple[int, ...]) -> Tensor:
+    made: Tensor = recorder().emit(Shuffle((value,), first_transpose=order))
+    return made
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
 
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:

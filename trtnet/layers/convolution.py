@@ -125,14 +125,14 @@ class Convolution(Layer):
         """Strides, paddings, groups; tensors in place of weights."""
         if layer is None:
             return None
-        if max(self.stride) > 1:
+        if self.stride.count(1) < len(self.stride):
             layer.stride_nd = self.stride
         if self.pre_padding != self.post_padding:
             layer.pre_padding = self.pre_padding
             layer.post_padding = self.post_padding
         elif any(self.pre_padding):
             layer.padding_nd = self.pre_padding
-        if max(self.dilation) > 1:
+        if self.dilation.count(1) < len(self.dilation):
             layer.dilation_nd = self.dilation
         if self.num_groups != 1:
             layer.num_groups = self.num_groups
