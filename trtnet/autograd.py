@@ -37,6 +37,6 @@ class Function:
         return cls.forward(context, *args, **kwargs)
 
 
-def Variable(data: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+def Variable(data: Any, *args: Any, **kwargs: Any) -> Any:
     """The tensor itself, as in torch since 0.4."""
     return data

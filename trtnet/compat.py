@@ -34,19 +34,19 @@ class _NoGradient(contextlib.ContextDecorator):
         pass
 
 
-class no_grad(_NoGradient):  # noqa: N801
+class no_grad(_NoGradient):
     """Nothing here has gradients."""
 
 
-class inference_mode(_NoGradient):  # noqa: N801
+class inference_mode(_NoGradient):
     """Nothing here has gradients."""
 
 
-class enable_grad(_NoGradient):  # noqa: N801
+class enable_grad(_NoGradient):
     """Accepted; train `trtnet.to_torch(graph)`."""
 
 
-class set_grad_enabled(_NoGradient):  # noqa: N801
+class set_grad_enabled(_NoGradient):
     """Accepted; train `trtnet.to_torch(graph)`."""
 
 
@@ -55,10 +55,14 @@ def is_grad_enabled() -> bool:
 
 
 @contextlib.contextmanager
-def autocast(device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None) -> Iterator[None]:
+def autocast(
+    device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
+) -> Iterator[None]:
     """Only `enabled=False`: trtnet casts nothing silently. Raises UnsupportedError otherwise."""
     if enabled:
-        raise UnsupportedError("autocast is not recorded", remedy="convert modules and tensors by hand: module.half(), x.to(dtype)")
+        raise UnsupportedError(
+            "autocast is not recorded", remedy="convert modules and tensors by hand: module.half(), x.to(dtype)"
+        )
     yield
 
 
@@ -77,14 +81,21 @@ def _assert(condition: Any, message: str) -> None:
 
 _C = SimpleNamespace(_log_api_usage_once=never, Graph=object, Value=object)
 compiler = SimpleNamespace(
-    is_compiling=never, is_dynamo_compiling=never, is_exporting=never, disable=decorator, allow_in_graph=same, assume_constant_result=same
+    is_compiling=never,
+    is_dynamo_compiling=never,
+    is_exporting=never,
+    disable=decorator,
+    allow_in_graph=same,
+    assume_constant_result=same,
 )
 fx = SimpleNamespace(wrap=same, Proxy=type("Proxy", (), {}))
 onnx = SimpleNamespace(is_in_onnx_export=never)
 distributed = SimpleNamespace(is_available=never, is_initialized=never, get_world_size=lambda: 1, get_rank=lambda: 0)
 backends = SimpleNamespace(
     cudnn=SimpleNamespace(benchmark=False, deterministic=False, enabled=False, allow_tf32=False),
-    cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False)),
+    cuda=SimpleNamespace(
+        matmul=SimpleNamespace(allow_tf32=False), sdp_kernel=lambda *args, **kwargs: contextlib.nullcontext()
+    ),
     mps=SimpleNamespace(is_available=never),
     quantized=SimpleNamespace(engine="none"),
 )
@@ -152,7 +163,7 @@ __all__ = [
     "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
     "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
     "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
-    "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled", "is_autocast_enabled",
-    "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad", "onnx", "pi", "preserve_format",
-    "set_grad_enabled", "strided",
+    "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled",
+    "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad",
+    "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
 ]  # fmt: skip

@@ -67,7 +67,9 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except Exception:
-        return None
+        # put there by other means than pip
+        module = sys.modules.get(package)
+        return getattr(module, "__version__", None)
 
 
 def _broken(module: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Modules called on concrete arrays, outside a recording: `features = self.torso(torch.zeros(1, 3, 84, 84)).shape[1]`."""
+"""Modules called on concrete arrays, outside a recording: `self.torso(torch.zeros(1, 3, 84, 84)).shape[1]`."""
 
 from __future__ import annotations
 
@@ -78,16 +78,18 @@ class _Call(Module):
     def forward(self, **inputs: Any) -> Any:
         left = iter(inputs.values())
         args, kwargs = _mapped(self.given, lambda _: next(left))
-        return _mapped(self.module(*args, **kwargs), lambda t: t.clone() if isinstance(t, Array) or t.layer is None else t)
+        return _mapped(
+            self.module(*args, **kwargs), lambda t: t.clone() if isinstance(t, Array) or t.layer is None else t
+        )
 
 
 def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What `module` gives for concrete arrays. Shapes come from recording it; values, where they are read, from PyTorch.
+    """What `module` gives for concrete arrays. Shapes come from recording it; values, when they are read, from torch.
 
     As in a recording, dropout is the identity and BatchNorm uses its running statistics, which do not change.
     """
     once = _Call(module, args, kwargs)
-    graph = record(once, **{f"input_{i}": Input(a.shape, a.dtype) for i, a in enumerate(once.arrays)})  # type: ignore[arg-type]
+    graph = record(once, **{f"input_{i}": Input(a.shape, a.dtype) for i, a in enumerate(once.arrays)})
     found: dict[str, np.ndarray] = {}
 
     def make(name: str) -> np.ndarray:
@@ -95,7 +97,9 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             from .reference import reference
 
             results = reference(graph)(*(np.ascontiguousarray(a.numpy()) for a in once.arrays))
-            values = results.values() if isinstance(results, dict) else results if isinstance(results, tuple) else (results,)
+            values = (
+                results.values() if isinstance(results, dict) else results if isinstance(results, tuple) else (results,)
+            )
             found.update(zip(graph.outputs, values))
         return found[name]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import dims, provider as providers
+from . import dims, dtypes
+from . import provider as providers
 from .dims import Dim, SizeLike
 from .errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from .graph import Graph
@@ -58,9 +59,12 @@ class Lowering:
         if self._left_out and self._is_left_out(operand):
             return self.provider.placeholder(operand.dtype, operand.count)
         assert self._layer is not None
-        holding = self.ledger.hold(operand, self.provider.stored(operand.dtype), self._layer.name)
+        provider, dtype = self.provider, operand.dtype
+        if dtype is dtypes.int64:
+            dtype = provider.stored(dtype)
+        holding = self.ledger.hold(operand, dtype, self._layer.name)
         if holding.given is None:
-            holding.given = self.provider.weights(holding.array, holding.dtype, holding.address)
+            holding.given = provider.weights(holding.array, dtype, holding.address)
         return holding.given
 
     def _is_left_out(self, weight: Weight) -> bool:

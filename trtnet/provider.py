@@ -100,7 +100,8 @@ class Provider:
         with arrays.
         """
         if self._by_address:
-            return self.trt.Weights(self.data_type(dtype), array.ctypes.data if address is None else address, array.size)
+            native = self._data_types.get(dtype) or self.data_type(dtype)
+            return self.trt.Weights(native, array.ctypes.data if address is None else address, array.size)
         return self.trt.Weights(array)
 
     @functools.cached_property
@@ -303,6 +304,8 @@ def _native_recorder(trt: Any) -> Any:
 
         def num_errors(self) -> int:
             return len(self.errors)
+
+        get_num_errors = num_errors  # its name in 8.6
 
         def get_error_code(self, index: int) -> Any:
             return trt.ErrorCodeTRT.UNSPECIFIED_ERROR

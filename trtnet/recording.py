@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -53,6 +55,8 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
             "a module of torch.nn cannot be recorded", expected="a trtnet.nn.Module", found=type(module).__name__,
             remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",
         )
+    if "einops" in sys.modules:
+        importlib.import_module("trtnet.einops")  # einops then knows our tensors
     forward = module.forward if isinstance(module, Module) else module
     # `record(net.encode, x=...)` records that method, with the parameters of `net`
     method_of = module.__self__ if isinstance(module, MethodType) else None

@@ -131,6 +131,8 @@ class TensorRTEngine(Engine):
 
     def _new_context(self) -> None:
         # "existing contexts must not be used after a refit": documentation of TensorRT 8.6's IRefitter
+        # and the old one must go first: 8.6 gives an optimization profile to one context at a time
+        self._context = None
         self._context = self._engine.create_execution_context()
 
     def _changeable(self) -> Refitting:

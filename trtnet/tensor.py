@@ -271,7 +271,7 @@ def to_index(key: Any) -> Any:
 
 def new_tensor(data: tuple[Any, ...], dtype: Dtype) -> Array:
     """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an array."""
-    if len(data) == 1 and not hasattr(data[0], "__index__"):
+    if len(data) == 1 and (isinstance(data[0], np.ndarray) or not hasattr(data[0], "__index__")):
         if isinstance(data[0], Size):
             return Array(np.zeros(tuple(data[0]), dtype.numpy))
         return Array(as_array(data[0], dtype).copy())
@@ -294,7 +294,7 @@ class Parameter(Array):
         initializer: called with a NumPy generator and the shape when the value is first read; zeros when left out.
     """
 
-    __slots__ = ("_dtype", "_requires_grad", "_shape", "value")
+    __slots__ = ("__dict__", "_dtype", "_requires_grad", "_shape", "value")  # model files leave notes on parameters
 
     persistent: bool = True
 
@@ -389,6 +389,7 @@ class Parameter(Array):
         copy._requires_grad, copy._shape, copy._dtype = self._requires_grad, self._shape, self._dtype
         value = self.value
         copy.value = Value(None if value.array is None else value.array.copy(), value.make)
+        copy.__dict__.update(self.__dict__)
         memo[id(self)] = copy
         return copy
 

@@ -359,3 +359,95 @@ def test_a_recorded_constant_does_not_follow_its_array() -> None:
 
     graph = record(forward, {"x": X})
     np.testing.assert_array_equal(trtnet.reference(graph)(x=X), X + 1 + 2)
+
+
+# --- parts, written into the whole ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "y[0] += 1",
+        "y[:, 1].add_(1)",
+        "y[:, 1:3].zero_()",
+        "y[:, :2] *= 2; y[0, 1, 2] = 5",
+        "y[..., 1:, 1:] += y[..., :1, :1]",
+        "y.transpose(1, 2)[:, 0].fill_(3)",
+        "a, b = y.chunk(2, 1); a.mul_(b); b += 1",
+        "y.unsqueeze(1)[:, 0, 1:3, ::2].mul_(3)",
+        "v = y[:, 1:]; v[:, 0] += 1; v.mul_(2)",
+        "v = y[0]; v += 1; y[1] = v",
+        "for i in range(3): y[:, i] += y[:, i + 1]",
+    ],
+)
+def test_a_changed_part_is_written_into_the_whole_at_its_next_use(statement: str) -> None:
+    def forward(x):
+        y = x * 2
+        exec(statement, {"y": y})
+        return y * 3
+
+    same_as_torch(forward, x=np.arange(2 * 4 * 6, dtype=np.float32).reshape(2, 4, 6))
+
+
+def test_nothing_is_written_back_without_need() -> None:
+    def forward(x):
+        head = (x * 2)[:, 1:]
+        head += 1
+        return head
+
+    kinds = [layer.kind for layer in trtnet.record(forward, x=Input((2, 4))).layers]
+    assert "concatenation" not in kinds
+
+
+def test_a_part_that_was_written_back_raises_rather_than_show_old_values() -> None:
+    def forward(x):
+        y = x * 2
+        head = y[:, :2]
+        head += 1
+        z = y.relu()
+        y.zero_()
+        return z, head
+
+    refused(UnsupportedError, "changed in place through another tensor", forward)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_programs_are_right_or_refused(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    steps = [tuple(int(v) for v in random.integers(0, 1000, 4)) for _ in range(random.integers(3, 10))]
+
+    def forward(x):
+        pool = [x * 1.0, x + 1.0]
+        for kind, which, how, value in steps:
+            t = pool[which % len(pool)]
+            rank = len(t.shape)
+            dim = value % rank if rank else 0
+            before = (slice(None),) * dim
+            if kind % 5 < 2 and rank:
+                forms = (
+                    lambda t=t, b=before: t[(*b, slice(1, None))],
+                    lambda t=t, d=dim: t.select(d, 0),
+                    lambda t=t, d=dim, r=rank: t.transpose(d, (d + 1) % r),
+                    lambda t=t, d=dim: t.unsqueeze(d),
+                    lambda t=t: t.reshape(-1),
+                    lambda t=t, b=before: t[(*b, slice(0, None, 2))],
+                )
+                if all(s > 1 for s in t.shape):
+                    pool.append(forms[how % 6]())
+            elif kind % 5 == 4:
+                pool.append(t * 2.0)
+            elif how % 3 == 0:
+                t.add_(value % 7)
+            elif how % 3 == 1 and rank:
+                t[(*before, 0)] += 1
+            else:
+                t.mul_(3)
+        return tuple(pool[i % len(pool)] * 1.0 for i in (seed, steps[0][1], steps[-1][2]))
+
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    try:
+        graph = trtnet.record(forward, x=Input((2, 3, 4)))
+    except UnsupportedError:
+        return
+    for mine, wanted in zip(trtnet.reference(graph)(x=x), forward(torch.from_numpy(x.copy())), strict=True):
+        np.testing.assert_array_equal(mine, wanted.numpy())

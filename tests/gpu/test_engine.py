@@ -174,3 +174,28 @@ def test_weak_typing_is_told_the_recorded_types():
 def test_nothing_is_named_that_falls_back():
     with pytest.raises(trtnet.errors.ProviderError, match="tensorrt_rtx"):
         trtnet.build(recorded(), provider="tensorrt_rtx")
+
+
+def test_tensorrt_reasons_come_back_with_module_and_line():
+    graph = recorded()
+    convolution = graph.layers[0]
+    convolution.num_groups = 2  # three channels cannot be in two groups
+    with pytest.raises(trtnet.errors.BuildError) as error:
+        build(graph)
+    assert error.value.module == "conv"
+    assert "conv/convolution" in str(error.value)
+    assert "self.conv(x)" in str(error.value)
+    assert "gave no reason" not in str(error.value)
+
+
+def test_dynamic_refit_frees_the_old_context():
+    batch = Dim("batch", 1, 4, 8)
+    graph = recorded(batch=batch)
+    engine, reference = build(graph, refit=True), trtnet.reference(graph, dtype="float64")
+    for seed in range(3):
+        state = randomize(Net(), seed).state_dict()
+        engine.refit(state)
+        reference.refit(state)
+        for size in (1, 5):
+            x = image(size, 3, 8, 8)
+            compare(engine(x), reference(x), 1e-4)

@@ -10,7 +10,7 @@ from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .dispatch import floating, operation, tensor
 
-__all__ = ["scaled_dot_product_attention"]
+__all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
 
 def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
@@ -111,3 +111,48 @@ def _repeated(x: Tensor, query: Tensor) -> Tensor:
     front, back = x.shape[:-3], x.shape[-2:]
     spread = F.expand(F.unsqueeze(x, -3), (*front, heads, wanted // heads, *back))
     return F.reshape(spread, (*front, wanted, *back))
+
+
+def multi_head_attention_forward(
+    query: Any,
+    key: Any,
+    value: Any,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Any,
+    in_proj_bias: Any,
+    bias_k: Any,
+    bias_v: Any,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Any,
+    out_proj_bias: Any,
+    training: bool = True,
+    key_padding_mask: Any = None,
+    need_weights: bool = True,
+    attn_mask: Any = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Any = None,
+    k_proj_weight: Any = None,
+    v_proj_weight: Any = None,
+    static_k: Any = None,
+    static_v: Any = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> Any:
+    """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and static_v."""
+    from ..nn.attention import MultiheadAttention
+    from ..nn.module import Module
+    from .linear import linear
+
+    if static_k is not None or static_v is not None:
+        raise UnsupportedError("attention takes no keys or values that are projected already", remedy="use scaled_dot_product_attention")
+    module = object.__new__(MultiheadAttention)
+    Module.__init__(module)
+    module.__dict__.update(
+        embed_dim=embed_dim_to_check, num_heads=num_heads, head_dim=embed_dim_to_check // num_heads, batch_first=False,
+        add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias, bias_k=bias_k, bias_v=bias_v,
+        q_proj_weight=q_proj_weight, k_proj_weight=k_proj_weight, v_proj_weight=v_proj_weight,
+        _qkv_same_embed_dim=not use_separate_proj_weight, out_proj=lambda x: linear(x, out_proj_weight, out_proj_bias),
+    )  # fmt: skip
+    return module.forward(query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)

@@ -474,3 +474,15 @@ _filling("fill_", lambda generator, shape, value: np.full(shape, _number(value))
 _filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")
 _filling("uniform_", _uniform, "Write uniform random numbers, seeded by `trtnet.manual_seed`.")
 _filling("normal_", _normal, "Write normally distributed numbers, seeded by `trtnet.manual_seed`.")
+
+
+def _no_drawing(name: str) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        raise _random(name)
+
+    method.__name__, method.__doc__ = name, "Raises UnsupportedError: a network has no random numbers."
+    return method
+
+
+for _name in ("uniform_", "normal_", "bernoulli_", "bernoulli", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_"):
+    setattr(Tensor, _name, _no_drawing(_name))

@@ -29,15 +29,19 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     x = tensor(input)
     floating("unfold", x)
     if len(x.shape) not in (3, 4) or not isinstance(x.shape[-3], int):
-        raise ShapeError("unfold takes images of a fixed number of channels", expected="(N, C, H, W)", found=format_shape(x.shape))
+        raise ShapeError(
+            "unfold takes images of a fixed number of channels", expected="(N, C, H, W)", found=format_shape(x.shape)
+        )
     channels, kernel = x.shape[-3], tuple_of(kernel_size, 2, "kernel_size")
     columns = conv2d(x, _picking(channels, kernel, x.dtype.numpy), None, stride, padding, dilation, channels)
-    return columns.flatten(-2)  # type: ignore[attr-defined, no-any-return]
+    return columns.flatten(-2)
 
 
 @operation()
-def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
-    """Columns (N, C * h * w, windows) summed into images (N, C, *output_size), where windows overlap; unfold's transpose."""
+def fold(
+    input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """Columns (N, C * h * w, windows) summed into images (N, C, *output_size): unfold's transpose."""
     x = tensor(input)
     floating("fold", x)
     kernel, d, p, s = (
@@ -58,7 +62,8 @@ def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padd
         left = r % s[i] if s[i] > 1 else 0
         if not isinstance(left, int):
             raise ShapeError(
-                "fold to a dynamic size that its stride may not divide", found=format_shape(sizes),
+                "fold to a dynamic size that its stride may not divide",
+                found=format_shape(sizes),
                 remedy="make the size a multiple of the stride: Dim(..., multiple_of=...)",
             )
         rest.append(left)

@@ -329,7 +329,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         # x[key] += y has changed the view x[key] already, and now assigns it
         if _is_held(pending, self, key, value):
             return
-        value = value.clone()  # type: ignore[attr-defined]
+        value = value.clone()
     rebind(self, _assigned(self, key, value))
 
 

@@ -126,16 +126,27 @@ def _forbid_aliases(current: Recorder, x: Tensor) -> None:
     if not views:
         return
     error = _stale()
-    chain = path[::-1]
-    written = root is not x and all(map(_is_plain, chain)) and (root.layer is None or not _takes_no_tensor(root.layer))
+    changed, writable = x, True
+    on_the_way = set()
+    for layer in path:  # from x to the root
+        base = layer.inputs[0]
+        assert isinstance(base, Tensor)
+        on_the_way.add(id(base))
+        if not isinstance(base.recorder, Writes) and base.recorder is not current:
+            writable = False
+        if not _is_plain(layer) or (base is root and root.layer is not None and _takes_no_tensor(root.layer)):
+            writable = False
+        if writable:
+            if not isinstance(base.recorder, Writes):
+                base.recorder = Writes(current)
+            base.recorder.add(layer, changed)
+        else:
+            base.recorder = error
+        changed = base
     pending: list[tuple[Tensor, Layer | None]] = [(root, path.pop() if path else None)]
     while pending:
         base, toward = pending.pop()
-        if base is root and written and (base.recorder is current or isinstance(base.recorder, Writes)):
-            if not isinstance(base.recorder, Writes):
-                base.recorder = Writes(current)
-            base.recorder.views.append((chain, x))
-        elif base is not x:
+        if base is not x and id(base) not in on_the_way:
             base.recorder = error
         for view in views[id(base)]:
             if toward is not None and view is not toward and toward.is_apart_from(view):
@@ -172,31 +183,38 @@ class Writes(Pending):
 
     def __init__(self, current: Recorder) -> None:
         self.recorder = current
-        self.views: list[tuple[list[Layer], Tensor]] = []
+        self.views: list[tuple[Layer, Tensor]] = []
 
-    def holds(self, value: Any, start: Any, shape: Any, stride: Any) -> bool:
+    def add(self, layer: Layer, view: Tensor) -> None:
+        if not any(view is known for _, known in self.views):
+            self.views.append((layer, view))
+
+    def holds(self, value: Tensor, start: Any, shape: Any, stride: Any) -> bool:
         """Whether `value` is the last view that was changed, and that part of the tensor."""
-        chain, view = self.views[-1]
-        part = chain[0]
-        if value is not view or not isinstance(part, Slice) or any(isinstance(layer, Slice) for layer in chain[1:]):
+        part, view = self.views[-1]
+        if not isinstance(part, Slice):
             return False
-        if any(isinstance(layer, Shuffle) and layer.first_transpose for layer in chain):
-            return False
+        while view is not value:
+            if not isinstance(view.recorder, Writes):
+                return False
+            layer, view = view.recorder.views[-1]
+            if not isinstance(layer, Shuffle) or layer.first_transpose or layer.second_transpose:
+                return False
         return tuple(part.start) == start and tuple(part.shape) == shape and tuple(part.stride) == stride
 
     def resolve(self, tensor: Tensor) -> None:
         current = self.recorder
         tensor.recorder = current
         shown = [v for t in (tensor, *(view for _, view in self.views)) for v in _views_of(current, t)]
-        for chain, view in self.views:
-            new = _rewritten(tensor, chain, view)
+        for layer, view in self.views:
+            new = _rewritten(tensor, layer, view)
             if new is view or new.layer is not current.layers[-1]:
                 new = current.emit(Identity((new,)))
             later = []
-            for layer in reversed(current.layers):
-                if layer is tensor.layer:
+            for since in reversed(current.layers):
+                if since is tensor.layer:
                     break
-                later.append(layer)
+                later.append(since)
             _become(current, tensor, new, current.layers[-1], later)
         error = _stale()
         for handle in (*shown, *(view for _, view in self.views)):
@@ -214,14 +232,8 @@ def _views_of(current: Recorder, tensor: Tensor) -> list[Tensor]:
     return views
 
 
-def _rewritten(base: Tensor, chain: list[Layer], value: Tensor) -> Tensor:
-    """`base` with `value` where the chain of views leads."""
-    if not chain:
-        return value
-    layer = chain[0]
-    if len(chain) > 1:
-        copy = type(layer)((base,), **{name: getattr(layer, name) for name in layer.attributes})
-        value = _rewritten(recorder().emit(copy), chain[1:], value)
+def _rewritten(base: Tensor, layer: Layer, value: Tensor) -> Tensor:
+    """`base` with `value` in the place of this view of it."""
     if isinstance(layer, Slice):
         from .indexing import write_part
 

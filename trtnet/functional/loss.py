@@ -15,7 +15,8 @@ __all__ = [
 
 def unsupported_loss(name: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{name}: a network computes no loss", remedy="leave targets out when recording, and train trtnet.to_torch(graph) with torch's losses"
+        f"{name}: a network computes no loss",
+        remedy="leave targets out when recording, and train trtnet.to_torch(graph) with torch's losses",
     )
 
 
@@ -28,4 +29,21 @@ def _declare(name: str) -> Any:
     return refuse
 
 
-globals().update({name: _declare(name) for name in __all__})
+binary_cross_entropy = _declare("binary_cross_entropy")
+binary_cross_entropy_with_logits = _declare("binary_cross_entropy_with_logits")
+cosine_embedding_loss = _declare("cosine_embedding_loss")
+cross_entropy = _declare("cross_entropy")
+ctc_loss = _declare("ctc_loss")
+gaussian_nll_loss = _declare("gaussian_nll_loss")
+hinge_embedding_loss = _declare("hinge_embedding_loss")
+huber_loss = _declare("huber_loss")
+kl_div = _declare("kl_div")
+l1_loss = _declare("l1_loss")
+margin_ranking_loss = _declare("margin_ranking_loss")
+mse_loss = _declare("mse_loss")
+multi_margin_loss = _declare("multi_margin_loss")
+nll_loss = _declare("nll_loss")
+poisson_nll_loss = _declare("poisson_nll_loss")
+smooth_l1_loss = _declare("smooth_l1_loss")
+soft_margin_loss = _declare("soft_margin_loss")
+triplet_margin_loss = _declare("triplet_margin_loss")

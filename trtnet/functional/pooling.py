@@ -60,6 +60,12 @@ def _beyond(
     return tuple(beyond)
 
 
+def _clipped(x: Tensor, window: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    """A window that is larger than a fixed, unpadded size, which ceil_mode allows, cut to it: TensorRT bounds windows."""
+    sizes = x.shape[-len(window) :]
+    return tuple(s if p == 0 and isinstance(s, int) and 0 < s < w else w for w, s, p in zip(window, sizes, before))
+
+
 def _shaped(name: str, spatial: int, input: Any) -> tuple[Tensor, bool]:
     x, alone = batched(name, input, spatial)
     return (widen(x) if spatial == 1 else x), alone
@@ -208,6 +214,8 @@ def _average(
     x, alone = _shaped(name, spatial, input)
     if spatial == 1:
         window, step, before = (1, *window), (1, *step), (0, *before)
+    if ceil_mode and divisor is None:
+        window = _clipped(x, window, before)
     beyond = _beyond(name, x, window, step, before) if ceil_mode else (0,) * len(window)
     after = tuple(p + b for p, b in zip(before, beyond, strict=True))
     if divisor is not None:

@@ -8,15 +8,17 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..tensor import Tensor
-from .comparison import eq
-from .dispatch import axis_of, floating, operation, tensor
+from .arithmetic import mul, sub
+from .comparison import eq, logical_not
+from .dispatch import axis_of, operation, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
-from .reduction import any as any_of, vector_norm
+from .reduction import any as any_of
+from .reduction import vector_norm
 
 __all__ = [
-    "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin", "multinomial", "polar",
-    "searchsorted", "unique", "unique_consecutive", "view_as_complex", "view_as_real",
+    "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin", "multinomial",
+    "polar", "searchsorted", "unique", "unique_consecutive", "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
 
@@ -26,7 +28,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     x = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
         length = x.shape[axis_of(dim, x.ndim)] - 1
-        x = narrow(x, dim, 1, length) - narrow(x, dim, 0, length)
+        x = sub(narrow(x, dim, 1, length), narrow(x, dim, 0, length))
     return x
 
 
@@ -39,7 +41,7 @@ def cross(input: Any, other: Any, *, dim: int = -1) -> Any:
     """The cross product of vectors of 3 along `dim`."""
     if input.shape[axis_of(dim, input.ndim)] != 3:
         raise ShapeError("cross takes vectors of 3", found=tuple(input.shape))
-    return roll(input, -1, dim) * roll(other, -2, dim) - roll(input, -2, dim) * roll(other, -1, dim)
+    return sub(mul(roll(input, -1, dim), roll(other, -2, dim)), mul(roll(input, -2, dim), roll(other, -1, dim)))
 
 
 def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
@@ -50,7 +52,7 @@ def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = Fals
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each element is among `test_elements`."""
     found = any_of(eq(elements.unsqueeze(-1), test_elements.reshape(-1)), -1)
-    return ~found if invert else found
+    return logical_not(found) if invert else found
 
 
 @operation(lambda *tensors: np.stack([g.reshape(-1) for g in np.meshgrid(*tensors, indexing="ij")], -1))
@@ -62,7 +64,13 @@ def cartesian_prod(*tensors: Any) -> Any:
 
 
 def _searchsorted_numpy(
-    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None
+    sorted_sequence: Any,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    sorter: Any = None,
 ) -> Any:
     if np.ndim(sorted_sequence) != 1:
         raise ArgumentError("searchsorted takes one sorted vector", found=f"{np.ndim(sorted_sequence)} dimensions")
@@ -72,19 +80,27 @@ def _searchsorted_numpy(
 
 @operation(_searchsorted_numpy)
 def searchsorted(
-    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None
+    sorted_sequence: Any,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    sorter: Any = None,
 ) -> Any:
     """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal)."""
     from .. import dtypes
     from .comparison import ge, gt
 
     if sorter is not None or sorted_sequence.ndim != 1:
-        raise UnsupportedError("searchsorted of a recorded tensor takes one sorted vector, and no sorter")
+        raise UnsupportedError(
+            "searchsorted of a recorded tensor takes one sorted vector and no sorter", remedy="sort it before"
+        )
     to = dtypes.int32 if out_int32 else dtypes.int64
     value = tensor(input)
-    column = value.unsqueeze(-1)  # type: ignore[attr-defined]
+    column: Any = value.unsqueeze(-1)
     past = ge(column, sorted_sequence) if right or side == "right" else gt(column, sorted_sequence)
-    return past.to(dtypes.int32).sum(-1).to(to)  # type: ignore[attr-defined]
+    return past.to(dtypes.int32).sum(-1).to(to)
 
 
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
@@ -99,15 +115,20 @@ def _refused(name: str, why: str, remedy: str) -> NoReturn:
     raise UnsupportedError(f"{name}: {why}", remedy=remedy)
 
 
-def _unique_numpy(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
-    found = np.unique(input, return_inverse=return_inverse, return_counts=return_counts, axis=dim)
+def _unique_numpy(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+) -> Any:
+    options: dict[str, Any] = {"return_inverse": return_inverse, "return_counts": return_counts, "axis": dim}
+    found: Any = np.unique(input, **options)
     if isinstance(found, tuple) and return_inverse and dim is None:
         return (found[0], found[1].reshape(np.shape(input)), *found[2:])
     return found
 
 
 @operation(_unique_numpy, method=True)
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+) -> Any:
     """The different values, sorted. Of concrete arrays only: TensorRT has no sizes that depend on values here."""
     _refused("unique", "the size of its result depends on values", "compute it outside the network")
 
@@ -132,7 +153,9 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
 @operation(lambda input, weights=None, minlength=0: np.bincount(input, weights, minlength), method=True)
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each whole number comes. Of concrete arrays only."""
-    _refused("bincount", "the size of its result depends on values", "one_hot(x, num_classes=n).sum(0), where n is known")
+    _refused(
+        "bincount", "the size of its result depends on values", "one_hot(x, num_classes=n).sum(0), where n is known"
+    )
 
 
 # --- not in a network -------------------------------------------------------------------------------------------------
@@ -141,7 +164,8 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 def _complex(name: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         _refused(
-            name, "TensorRT has no complex numbers",
+            name,
+            "TensorRT has no complex numbers",
             "write real and imaginary parts as two tensors: a rotary embedding is x * cos + rotate_half(x) * sin",
         )
 

@@ -14,6 +14,7 @@ from .broadcasting import expanded
 from .comparison import ge, le, where
 from .creation import arange
 from .dispatch import axis_of, operation, tensor
+from .inplace import install
 from .shape import transposed, unsqueeze
 
 __all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
@@ -95,3 +96,4 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     return diag_embed(input, diagonal) if input.ndim == 1 else globals()["diagonal"](input, diagonal)
 
 
+install({"tril": tril, "triu": triu})

@@ -138,7 +138,7 @@ class Convolution(Layer):
             layer.num_groups = self.num_groups
         for index in (1, 2):
             operand = self.inputs[index]
-            if isinstance(operand, Tensor):
+            if type(operand) is Tensor:
                 layer.set_input(index, lowering[operand])
         return layer
 

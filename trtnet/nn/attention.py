@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..dims import format_shape
@@ -203,3 +205,18 @@ def _longer(mask: Any) -> Any:
     from .. import functional as F
 
     return None if mask is None else F.pad(tensor(mask), (0, 1))
+
+
+class SDPBackend(enum.Enum):
+    """torch's ways to compute attention; TensorRT chooses its own."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+
+
+def sdpa_kernel(backends: Any = None, set_priority: bool = False) -> AbstractContextManager[None]:
+    """`with sdpa_kernel(...):` of torch.nn.attention; nothing depends on it."""
+    return nullcontext()

@@ -9,8 +9,8 @@ from .module import Module
 
 __all__ = [
     "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
-    "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiMarginLoss", "NLLLoss",
-    "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
+    "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiMarginLoss",
+    "NLLLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
 ]  # fmt: skip
 
 
@@ -27,4 +27,73 @@ class _Loss(Module):
         raise unsupported_loss(type(self).__name__)
 
 
-globals().update({name: type(name, (_Loss,), {"__module__": __name__, "__doc__": _Loss.__doc__}) for name in __all__})
+class BCELoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class BCEWithLogitsLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class CTCLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class CosineEmbeddingLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class CrossEntropyLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class GaussianNLLLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class HingeEmbeddingLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class HuberLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class KLDivLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class L1Loss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class MSELoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class MarginRankingLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class MultiMarginLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class NLLLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class PoissonNLLLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class SmoothL1Loss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class SoftMarginLoss(_Loss):
+    __doc__ = _Loss.__doc__
+
+
+class TripletMarginLoss(_Loss):
+    __doc__ = _Loss.__doc__

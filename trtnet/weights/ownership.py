@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from ctypes import addressof, c_char
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Holding:
     owner: str
     weight: Weight
     address: int
-    consumers: list[str] = field(default_factory=list)
+    consumers: list[str]
     given: Any = None
     """What TensorRT was given for it: `Provider.weights`."""
 
@@ -61,7 +61,9 @@ class Ledger:
         name = weight.name
         key = name or weight
         holding = self._by_key.get(key)
-        if holding is None:
+        if holding is not None:
+            holding.consumers.append(consumer)
+        else:
             if isinstance(weight, Leaf):
                 array = weight.value.read()
                 owner = "the module's own" if array.base is None or _base(array) is None else "memory-mapped file"
@@ -76,9 +78,9 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = _address(array)
-            holding = Holding(name or self._constant_name(consumer), array, dtype, weight.shape, owner, weight, address)
+            name = name or self._constant_name(consumer)
+            holding = Holding(name, array, dtype, weight.shape, owner, weight, address, [consumer])
             self._by_key[key] = self._by_address[address] = holding
-        holding.consumers.append(consumer)
         return holding
 
     def _constant_name(self, consumer: str) -> str:

@@ -12,7 +12,8 @@ __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 def _refuse(name: str, how: str) -> Any:
     def refuse(module: Any, *args: Any, **kwargs: Any) -> Any:
         raise UnsupportedError(
-            f"{name} computes a weight from others, which is not recorded", found=type(module).__name__,
+            f"{name} computes a weight from others, which is not recorded",
+            found=type(module).__name__,
             remedy=f"leave it out here, and fold it in PyTorch before taking the state_dict: {how}",
         )
 

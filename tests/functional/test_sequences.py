@@ -1,0 +1,75 @@
+"""Differences, distances and sets, and what a network cannot have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from harness import check_against_torch
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet.errors import UnsupportedError
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 4, 3)).astype(np.float32)
+Y = RNG.standard_normal((2, 5, 3)).astype(np.float32)
+I = RNG.integers(0, 6, (3, 4))  # noqa: E741
+
+
+def test_differences_and_distances() -> None:
+    check_against_torch(lambda x: trtnet.diff(x, n=2, dim=1), lambda x: torch.diff(x, n=2, dim=1), {"x": X})
+    check_against_torch(lambda x: x.diff(prepend=x[..., :1]), lambda x: x.diff(prepend=x[..., :1]), {"x": X})
+    check_against_torch(trtnet.cdist, torch.cdist, {"x1": X, "x2": Y}, shapes={"x1": (Dim("b", 1, 2, 3), 4, 3), "x2": (Dim("b", 1, 2, 3), 5, 3)})
+    check_against_torch(lambda x: trtnet.cross(x, x * 2 + 1, dim=-1), lambda x: torch.cross(x, x * 2 + 1, dim=-1), {"x": X})
+    assert trtnet.diff(trtnet.tensor([1, 4, 9])).tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_buckets(right: bool) -> None:
+    edges = [-1.0, 0.0, 0.5]
+    check_against_torch(
+        lambda x: trtnet.bucketize(x, trtnet.tensor(edges), right=right),
+        lambda x: torch.bucketize(x, torch.tensor(edges, dtype=torch.float64), right=right),
+        {"x": X},
+    )
+    found = trtnet.searchsorted(trtnet.tensor(edges), trtnet.tensor([0.0, 2.0]), right=right)
+    assert found.tolist() == torch.searchsorted(torch.tensor(edges), torch.tensor([0.0, 2.0]), right=right).tolist()
+
+
+def test_sets() -> None:
+    check_against_torch(
+        lambda i: trtnet.isin(i, trtnet.tensor([1, 4])), lambda i: torch.isin(i, torch.tensor([1, 4])), {"i": I}
+    )
+    check_against_torch(
+        lambda i: trtnet.isin(i, trtnet.tensor([1, 4]), invert=True),
+        lambda i: torch.isin(i, torch.tensor([1, 4]), invert=True),
+        {"i": I},
+    )
+    mine, theirs = trtnet.tensor([3, 1, 1, 3]), torch.tensor([3, 1, 1, 3])
+    for name in ("unique", "unique_consecutive"):
+        found = getattr(trtnet, name)(mine, return_inverse=True, return_counts=True)
+        wanted = getattr(torch, name)(theirs, return_inverse=True, return_counts=True)
+        assert [f.tolist() for f in found] == [w.tolist() for w in wanted]
+    assert trtnet.bincount(mine).tolist() == torch.bincount(theirs).tolist()
+    pairs = trtnet.cartesian_prod(trtnet.arange(2), trtnet.arange(3))
+    assert pairs.tolist() == torch.cartesian_prod(torch.arange(2), torch.arange(3)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("no complex numbers", lambda x: trtnet.fft.rfft(x)),
+        ("no complex numbers", lambda x: trtnet.view_as_complex(x)),
+        ("no random numbers", lambda x: trtnet.multinomial(x, 1)),
+        ("no random numbers", lambda x: x.clone().uniform_()),
+        ("depends on values", lambda x: x.unique()),
+        ("no loss", lambda x: trtnet.functional.cross_entropy(x, x)),
+        ("no loss", lambda x: trtnet.nn.CrossEntropyLoss()(x, x)),
+    ],
+)
+def test_what_is_refused(name: str, call) -> None:
+    with pytest.raises(UnsupportedError, match=name) as caught:
+        trtnet.record(call, x=Input((4, 2)))
+    assert caught.value.remedy
+    assert caught.value.where.file == __file__
