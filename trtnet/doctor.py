@@ -67,9 +67,7 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except Exception:
-        # put there by other means than pip
-        module = sys.modules.get(package)
-        return getattr(module, "__version__", None)
+        return None
 
 
 def _broken(module: str) -> str | None:
