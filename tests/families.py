@@ -17,8 +17,14 @@ from trtnet.interchange import from_numpy
 
 
 def check(
-    function: Callable[..., Any], inputs: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None, *,
-    compile: bool = True, rtol: float = 1e-9, atol: float = 1e-9, concrete: bool = True,
+    function: Callable[..., Any],
+    inputs: Mapping[str, np.ndarray],
+    shapes: Mapping[str, Any] | None = None,
+    *,
+    compile: bool = True,
+    rtol: float = 1e-9,
+    atol: float = 1e-9,
+    concrete: bool = True,
 ) -> Graph:
     """`function(T, *inputs)`, recorded (with `shapes`, which may hold Dims) and concrete, against torch.
 

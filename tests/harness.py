@@ -43,10 +43,13 @@ def new_network() -> Any:
     return needs_rtx().create_network(builder())
 
 
-def record(function: Callable[..., Any], inputs: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None) -> Graph:
+def record(
+    function: Callable[..., Any], inputs: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None
+) -> Graph:
     """Record with fixed shapes from the arrays, or with `shapes` (ints and Dims) where given."""
     specs = {
-        name: trtnet.Input((shapes or {}).get(name, array.shape), trtnet.dtypes.get(array.dtype)) for name, array in inputs.items()
+        name: trtnet.Input((shapes or {}).get(name, array.shape), trtnet.dtypes.get(array.dtype))
+        for name, array in inputs.items()
     }
     return trtnet.record(function, **specs)
 
@@ -54,7 +57,8 @@ def record(function: Callable[..., Any], inputs: Mapping[str, np.ndarray], shape
 def lower_and_compare(graph: Graph, *, compile: bool = True, target: str = TARGET) -> Lowering | None:
     """Lower onto TensorRT-RTX; shape and dtype of every layer as TensorRT infers them must equal ours; compile.
 
-    Returns None where TensorRT-RTX is not installed (the comparison is then left out; tests/test_lowering.py says so once).
+    Returns None where TensorRT-RTX is not installed (the comparison is then left out; tests/test_lowering.py says
+    so once).
     """
     if rtx() is None:
         return None
@@ -64,8 +68,12 @@ def lower_and_compare(graph: Graph, *, compile: bool = True, target: str = TARGE
         for tensor in layer.outputs:
             native = lowering[tensor]
             expected = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
-            assert tuple(native.shape) == expected, f"{layer.name} {layer!r}: TensorRT {tuple(native.shape)}, trtnet {tensor.shape}"
-            assert native.dtype == lowering.provider.data_type(tensor.dtype), f"{layer.name}: {native.dtype} {tensor.dtype}"
+            assert tuple(native.shape) == expected, (
+                f"{layer.name} {layer!r}: TensorRT {tuple(native.shape)}, trtnet {tensor.shape}"
+            )
+            assert native.dtype == lowering.provider.data_type(tensor.dtype), (
+                f"{layer.name}: {native.dtype} {tensor.dtype}"
+            )
     if compile:
         compile_network(lowering, target)
     return lowering
@@ -113,7 +121,8 @@ def check_against_torch(
     - in the recorded dtypes it must be close to that (`single`);
     - every layer is lowered on TensorRT-RTX, shapes and dtypes compared, and compiled for sm86 (`compile`).
 
-    `inputs`: float32 / int / bool arrays by argument name. `expected` is called with torch tensors in the same order, floats as
+    `inputs`: float32 / int / bool arrays by argument name. `expected` is called with torch tensors in the same
+    order, floats as
     float64. `shapes`: recorded shapes with Dims. `state_dict` is loaded into the graph first.
     """
     import torch
@@ -130,8 +139,12 @@ def check_against_torch(
         found = _flat(trtnet.reference(graph, dtype="float64", raw=True)(*doubles))
     assert len(found) == len(wanted), f"{len(found)} outputs, torch has {len(wanted)}"
     for name, spec, mine, torchs in zip(graph.outputs, graph.outputs.values(), found, wanted, strict=True):
-        assert tuple(mine.shape) == tuple(torchs.shape), f"{name}: shape {tuple(mine.shape)}, torch has {tuple(torchs.shape)}"
-        assert mine.dtype == torchs.dtype or not (mine.is_floating_point() or torchs.is_floating_point()) or shapes is None, name
+        assert tuple(mine.shape) == tuple(torchs.shape), (
+            f"{name}: shape {tuple(mine.shape)}, torch has {tuple(torchs.shape)}"
+        )
+        assert (
+            mine.dtype == torchs.dtype or not (mine.is_floating_point() or torchs.is_floating_point()) or shapes is None
+        ), name
         assert len(spec.shape) == torchs.dim()
         np.testing.assert_allclose(mine.double().numpy(), torchs.double().numpy(), rtol=rtol, atol=atol, err_msg=name)
     if single:
@@ -139,11 +152,16 @@ def check_against_torch(
         results = _flat(engine(**inputs))
         for name, mine, torchs in zip(graph.outputs, results, wanted, strict=True):
             tolerance = {"float16": 2e-2, "bfloat16": 1e-1}.get(mine.dtype.name, 2e-4)
-            scale = max(1.0, float(np.nanmax(np.abs(torchs.double().numpy()[np.isfinite(torchs.double().numpy())]), initial=0.0)))
+            scale = max(
+                1.0,
+                float(np.nanmax(np.abs(torchs.double().numpy()[np.isfinite(torchs.double().numpy())]), initial=0.0)),
+            )
             np.testing.assert_allclose(
                 mine.astype(np.float64), torchs.double().numpy(), rtol=tolerance, atol=tolerance * scale, err_msg=name
             )
-            assert mine.dtype == graph.outputs[name].dtype.numpy, f"{name}: engine gave {mine.dtype}, recorded {graph.outputs[name].dtype}"
+            assert mine.dtype == graph.outputs[name].dtype.numpy, (
+                f"{name}: engine gave {mine.dtype}, recorded {graph.outputs[name].dtype}"
+            )
     lowering = lower_and_compare(graph, compile=compile)
     if lowering is not None and lowering.graph is not graph:
         # what layers are composed of must compute the same
@@ -151,7 +169,11 @@ def check_against_torch(
             composed = _flat(trtnet.reference(lowering.graph, dtype="float64", raw=True)(*doubles))
         for name, mine, torchs in zip(graph.outputs, composed, wanted, strict=True):
             np.testing.assert_allclose(
-                mine.double().numpy(), torchs.double().numpy(), rtol=max(rtol, 1e-7), atol=max(atol, 1e-7), err_msg=f"composed {name}"
+                mine.double().numpy(),
+                torchs.double().numpy(),
+                rtol=max(rtol, 1e-7),
+                atol=max(atol, 1e-7),
+                err_msg=f"composed {name}",
             )
     return graph
 
@@ -164,11 +186,15 @@ def _flat(result: Any) -> list[Any]:
 
 def torch_state(module: Any) -> dict[str, np.ndarray]:
     """A torch module's state_dict as float32 NumPy arrays, for `check_against_torch(state_dict=...)`."""
-    return {name: value.detach().float().numpy() if value.is_floating_point() else value.numpy() for name, value in module.state_dict().items()}
+    return {
+        name: value.detach().float().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in module.state_dict().items()
+    }
 
 
 def randomize(module: Any, seed: int = 0) -> Any:
-    """Random values for every parameter and buffer of a torch module (positive variances), so that none is at its default."""
+    """Random values for every parameter and buffer of a torch module (positive variances), so that none is at its
+    default."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -179,5 +205,3 @@ def randomize(module: Any, seed: int = 0) -> Any:
                 if name.endswith("running_var"):
                     value.abs_().add_(0.5)
     return module
-
-

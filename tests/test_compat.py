@@ -97,7 +97,19 @@ def test_attention_as_a_function() -> None:
         def forward(self, x):
             a = self.attention
             return F.multi_head_attention_forward(
-                x, x, x, 8, 2, a.in_proj_weight, a.in_proj_bias, None, None, False, 0.0, a.out_proj.weight, a.out_proj.bias
+                x,
+                x,
+                x,
+                8,
+                2,
+                a.in_proj_weight,
+                a.in_proj_bias,
+                None,
+                None,
+                False,
+                0.0,
+                a.out_proj.weight,
+                a.out_proj.bias,
             )[0]
 
     x = np.random.default_rng(0).standard_normal((5, 2, 8)).astype(np.float32)

@@ -417,4 +417,3 @@ def test_other_operands():
         B + "a"  # type: ignore[operator]
     with pytest.raises(TypeError):
         _ = B < None  # type: ignore[operator]
-

@@ -48,4 +48,6 @@ def test_the_module_records_as_before() -> None:
     module = nn.Linear(3, 4)
     module(trtnet.zeros(1, 3))
     graph = trtnet.record(module, input=trtnet.Input((2, 3)))
-    assert [layer.path for layer in graph.layers] == [layer.path for layer in trtnet.record(nn.Linear(3, 4), input=trtnet.Input((2, 3))).layers]
+    assert [layer.path for layer in graph.layers] == [
+        layer.path for layer in trtnet.record(nn.Linear(3, 4), input=trtnet.Input((2, 3))).layers
+    ]

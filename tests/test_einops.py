@@ -34,6 +34,8 @@ def test_layers() -> None:
     from trtnet.einops import Rearrange, Reduce
 
     mine = nn.Sequential(Rearrange("b c (h p) w -> b (h w) (p c)", p=2), Reduce("b n d -> b d", "mean"))
-    wanted = torch.nn.Sequential(theirs.Rearrange("b c (h p) w -> b (h w) (p c)", p=2), theirs.Reduce("b n d -> b d", "mean"))
+    wanted = torch.nn.Sequential(
+        theirs.Rearrange("b c (h p) w -> b (h w) (p c)", p=2), theirs.Reduce("b n d -> b d", "mean")
+    )
     check_against_torch(lambda x: mine(x), wanted, {"x": X}, shapes=SHAPES)
     assert einops.rearrange(trtnet.arange(6), "(a b) -> b a", a=2).tolist() == [[0, 3], [1, 4], [2, 5]]

@@ -6,10 +6,10 @@ import importlib
 import pkgutil
 
 import pytest
-
-import trtnet.layers
 from cases import CASES, recorded
 from harness import lower_and_compare, needs_rtx
+
+import trtnet.layers
 from trtnet.layers.base import Layer
 
 

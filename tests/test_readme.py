@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import rtx
 
 import trtnet
-from harness import rtx
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from harness import needs_rtx
 
 import trtnet
-from harness import needs_rtx
 from models.lenet import LeNet
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")

@@ -33,11 +33,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "building": ("Plan", "build", "build_plan"),
     "compat": (
-        "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
-        "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+        "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor",
+        "IntTensor",
+        "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile",
+        "compiler",
         "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
         "get_autocast_dtype", "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode",
-        "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan",
+        "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled",
+        "is_tensor", "nan",
         "newaxis", "no_grad", "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
     ),
     "engine": ("Engine", "RefitReport", "Snapshot"),
@@ -49,7 +52,15 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("amp", "autograd", "cuda", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
-_ALIASES = {"bool": "bool_", "float": "float32", "half": "float16", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
+_ALIASES = {
+    "bool": "bool_",
+    "float": "float32",
+    "half": "float16",
+    "double": "float64",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -89,7 +100,8 @@ def __dir__() -> list[str]:
 
 
 class _Package(_ModuleType):
-    """Two functions have the names of the files beside them: importing `trtnet/tensor.py` must not hide `trtnet.tensor`."""
+    """Two functions have the names of the files beside them: importing `trtnet/tensor.py` must not hide
+    `trtnet.tensor`."""
 
     @property
     def tensor(self) -> Any:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import dims, dtypes, provider as providers
+from . import dims, dtypes
+from . import provider as providers
 from .engine import Engine
 from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError, WeightsNotFoundError
 from .graph import Graph
@@ -58,9 +59,11 @@ class Plan:
         return len(self.data)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where it is stripped.
+        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where it is
+        stripped.
 
-        The files are written beside their places first, and then renamed, the manifest last; it holds the SHA-256 of the
+        The files are written beside their places first, and then renamed, the manifest last; it holds the SHA-256
+        of the
         others. When anything fails the old files are back.
 
         Raises:
@@ -69,11 +72,15 @@ class Plan:
         path = Path(path)
         if path.suffix != ".engine":
             raise ArgumentError(
-                "a plan's file name ends in .engine", expected=f"{path.stem}.{self.manifest['precision']}.engine", found=str(path)
+                "a plan's file name ends in .engine",
+                expected=f"{path.stem}.{self.manifest['precision']}.engine",
+                found=str(path),
             )
         if not path.parent.is_dir():
             raise WeightsNotFoundError(
-                f"the folder {path.parent} does not exist", expected="an existing folder", found=str(path.parent),
+                f"the folder {path.parent} does not exist",
+                expected="an existing folder",
+                found=str(path.parent),
                 remedy="create it first: path.parent.mkdir(parents=True)",
             )
         manifest = dict(self.manifest)
@@ -97,7 +104,8 @@ class Plan:
             _replace_together(files)
         except OSError as error:
             raise WeightsError(
-                f"{path} could not be written", found=str(error),
+                f"{path} could not be written",
+                found=str(error),
                 remedy="make room, or check the folder's permissions; an old plan of this name is unchanged",
             ) from error
         return path
@@ -151,7 +159,8 @@ def build_plan(
     Args:
         graph: the recorded network.
         targets: compute capabilities ("sm86", "sm120"); one plan serves them all. None: TensorRT-RTX's own default.
-        refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the plan and
+        refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the
+        plan and
             given by a refit; exactly one target then.
         workspace: most scratch memory that a layer may use, in bytes.
         optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
@@ -170,22 +179,36 @@ def build_plan(
     unknown = [t for t in targets if t not in found.targets]
     if unknown:
         raise ArgumentError(
-            f"{found} cannot compile for these targets", expected=", ".join(found.targets) or "no targets",
+            f"{found} cannot compile for these targets",
+            expected=", ".join(found.targets) or "no targets",
             found=", ".join(map(str, unknown)),
-            remedy='targets are compute capabilities: "sm86" for 8.6 (RTX 30), "sm89" for 8.9 (RTX 40), "sm120" for 12.0 (RTX 50)',
+            remedy='targets are compute capabilities: "sm86" for 8.6 (RTX 30), '
+            '"sm89" for 8.9 (RTX 40), "sm120" for 12.0 (RTX 50)',
         )
     left_out = refittable_names(graph, refit)
     if left_out and len(targets) != 1:
         raise ArgumentError(
-            "a refittable plan without a GPU is compiled for exactly one target", expected="one target",
-            found=", ".join(targets) or "none", remedy=f'one plan for each: build_plan(graph, ["{(targets or ("sm86",))[0]}"], refit=True)',
+            "a refittable plan without a GPU is compiled for exactly one target",
+            expected="one target",
+            found=", ".join(targets) or "none",
+            remedy=f'one plan for each: build_plan(graph, ["{(targets or ("sm86",))[0]}"], refit=True)',
         )
     data, lowering, seconds = _compile(
-        graph, found, left_out=left_out, targets=targets, workspace=workspace,
-        optimization_level=optimization_level, tf32=tf32, progress=progress,
+        graph,
+        found,
+        left_out=left_out,
+        targets=targets,
+        workspace=workspace,
+        optimization_level=optimization_level,
+        tf32=tf32,
+        progress=progress,
     )
-    weights = {leaf.name: leaf.value.read() for weight in _engine_weights(lowering).values() for leaf in weight.leaves()}
-    return Plan(data, targets, str(found), seconds, bool(left_out), _manifest(graph, lowering, data, targets), graph, weights)
+    weights = {
+        leaf.name: leaf.value.read() for weight in _engine_weights(lowering).values() for leaf in weight.leaves()
+    }
+    return Plan(
+        data, targets, str(found), seconds, bool(left_out), _manifest(graph, lowering, data, targets), graph, weights
+    )
 
 
 def build(
@@ -220,13 +243,16 @@ def build(
         found = providers.load(provider)
         if found.cannot_execute is not None:
             raise ProviderError(
-                f"{found} cannot run here", details=found.cannot_execute,
+                f"{found} cannot run here",
+                details=found.cannot_execute,
                 remedy="build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs in PyTorch",
             )
     else:
         found = providers.executing()
         if found is None:
-            warnings.warn(f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2)
+            warnings.warn(
+                f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2
+            )
     if found is None:
         _warn_nonfinite(graph)
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"))
@@ -234,7 +260,12 @@ def build(
         from .runtime import TensorRTEngine
 
         data, lowering, _ = _compile(
-            graph, found, refittable=bool(names), workspace=workspace, optimization_level=optimization_level, tf32=tf32,
+            graph,
+            found,
+            refittable=bool(names),
+            workspace=workspace,
+            optimization_level=optimization_level,
+            tf32=tf32,
             progress=progress,
         )
         engine = TensorRTEngine(graph, lowering, data, device=device)
@@ -256,8 +287,10 @@ def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
         found = fnmatch.filter(graph.parameters, pattern)
         if not found:
             raise WeightsError(
-                f"the pattern {pattern!r} matches no parameter", expected="some of " + ", ".join(list(graph.parameters)[:8]),
-                found=pattern, remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
+                f"the pattern {pattern!r} matches no parameter",
+                expected="some of " + ", ".join(list(graph.parameters)[:8]),
+                found=pattern,
+                remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
             )
         chosen.update(found)
     leaves = {graph.parameters[name] for name in chosen}  # tied parameters by all their names
@@ -282,12 +315,16 @@ def _compile(
     """The plan's bytes, the lowering that it was built from, and the seconds that it took."""
     if workspace is not None and (not _is_whole(workspace) or workspace <= 0):
         raise ArgumentError(
-            "the workspace limit must be a positive number of bytes", expected="bytes", found=repr(workspace),
+            "the workspace limit must be a positive number of bytes",
+            expected="bytes",
+            found=repr(workspace),
             remedy="workspace=1 << 30 is 1 GiB; leave it out for TensorRT's own",
         )
     if optimization_level is not None and (not _is_whole(optimization_level) or optimization_level not in range(6)):
         raise ArgumentError(
-            "there is no such optimization level", expected="0 to 5", found=repr(optimization_level),
+            "there is no such optimization level",
+            expected="0 to 5",
+            found=repr(optimization_level),
             remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
         )
     _warn_nonfinite(graph)
@@ -341,7 +378,9 @@ def _add_profile(graph: Graph, builder: Any, config: Any) -> None:
                 ),
             )
     if config.add_optimization_profile(profile) < 0:
-        raise BuildError("TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values())))
+        raise BuildError(
+            "TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values()))
+        )
 
 
 def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, progress: Progress) -> Any:
@@ -382,7 +421,8 @@ class _Bar:
         self._function = progress if callable(progress) else None
         self._bar: Any = None
         if progress is True:
-            from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
         self._tasks: dict[str, Any] = {}
@@ -408,7 +448,8 @@ class _Bar:
 
 
 def _recover(provider: Provider) -> None:
-    """Build something tiny with weights: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every other one
+    """Build something tiny with weights: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every
+    other one
     of that kind in the process, until one without placeholders has succeeded."""
     import numpy as np
 
@@ -446,13 +487,18 @@ def _manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[s
         "module": graph.title,
         "inputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.inputs.items()},
         "outputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.outputs.items()},
-        "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in graph.dims.items()},
+        "dims": {
+            n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in graph.dims.items()
+        },
         "result": graph.form,
         "recipes": VERSION,
         "weights": {
             name: {
-                "recipe": repr(weight), "shape": list(weight.shape), "dtype": weight.dtype.name,
-                "parameters": list(dict.fromkeys(leaf.name for leaf in weight.leaves())), "left_out": name in lowering.placeholders,
+                "recipe": repr(weight),
+                "shape": list(weight.shape),
+                "dtype": weight.dtype.name,
+                "parameters": list(dict.fromkeys(leaf.name for leaf in weight.leaves())),
+                "left_out": name in lowering.placeholders,
             }
             for name, weight in weights.items()
         },
@@ -463,5 +509,3 @@ def _manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[s
         "structure": graph.structure_hash(),
         "plan_sha256": hashlib.sha256(data).hexdigest(),
     }
-
-

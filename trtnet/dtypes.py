@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class dtype:  # noqa: N801  (torch's own spelling)
+class dtype:
     """An element type.
 
     Attributes:

@@ -125,8 +125,10 @@ class Engine:
                 pass
         given = [*names[: len(args)], *kwargs]
         raise ArgumentTypeError(
-            "these are not the engine's inputs", expected=", ".join(names),
-            found=", ".join(given) + (f" and {len(args) - len(names)} more" if len(args) > len(names) else "") or "none",
+            "these are not the engine's inputs",
+            expected=", ".join(names),
+            found=", ".join(given) + (f" and {len(args) - len(names)} more" if len(args) > len(names) else "")
+            or "none",
             remedy="engine(" + ", ".join(f"{name}=array" for name in names) + ")",
         )
 
@@ -139,7 +141,8 @@ class Engine:
         for spec, value in zip(self.inputs, values):
             if value.dtype != spec.dtype.numpy and _known(value.dtype) is not spec.dtype:
                 raise DtypeError(
-                    f"input {spec.name!r} has the wrong dtype", expected=spec.dtype.name,
+                    f"input {spec.name!r} has the wrong dtype",
+                    expected=spec.dtype.name,
                     found=str(_known(value.dtype) or value.dtype),
                     remedy=f"array.astype(numpy.{spec.dtype.name}), or tensor.to(torch.{spec.dtype.name})",
                 )
@@ -167,15 +170,20 @@ class Engine:
         """
         started = time.perf_counter()
         if finite not in ("warn", "raise", None):
-            raise ArgumentTypeError("finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite))
+            raise ArgumentTypeError(
+                "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
+            )
         parameters = self.graph.parameters
         matched = match(parameters, state_dict, partial=True, prefix=prefix, source="the weights given to refit")
         fixed = [name for name in matched.values if name not in self.refittable]
         if fixed:
             raise WeightsError(
                 "these weights were fixed when the engine was built",
-                expected="some of " + ", ".join(sorted(self.refittable)[:8]) if self.refittable else "none: it was built without refit",
-                found=", ".join(fixed[:8]), remedy="build(graph, refit=True), or refit=[patterns] that match these names",
+                expected="some of " + ", ".join(sorted(self.refittable)[:8])
+                if self.refittable
+                else "none: it was built without refit",
+                found=", ".join(fixed[:8]),
+                remedy="build(graph, refit=True), or refit=[patterns] that match these names",
             )
         self._check_finite(matched.values, finite)
         report = self._refit({parameters[name].name: value for name, value in matched.values.items()})
@@ -205,7 +213,9 @@ class Engine:
                 names.append(name)
         if names and finite == "raise":
             raise WeightsError(
-                "these weights hold NaN or infinity", expected="finite numbers", found=", ".join(names),
+                "these weights hold NaN or infinity",
+                expected="finite numbers",
+                found=", ".join(names),
                 remedy="find out where they come from, or refit(..., finite=None)",
             )
         warn_of(names)
@@ -220,7 +230,9 @@ class Engine:
 
     def _check_snapshot(self, snapshot: Snapshot) -> None:
         if not isinstance(snapshot, Snapshot) or snapshot.engine != self.serial:
-            raise ArgumentTypeError("this is no snapshot of this engine", expected="what engine.snapshot() gave", found=repr(snapshot))
+            raise ArgumentTypeError(
+                "this is no snapshot of this engine", expected="what engine.snapshot() gave", found=repr(snapshot)
+            )
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.inputs)
@@ -240,7 +252,7 @@ def is_torch(value: Any) -> bool:
 
 
 def kind_of(spec: TensorSpec, value: Any) -> str:
-    """"numpy" or "torch". Raises ArgumentTypeError for what is neither."""
+    """ "numpy" or "torch". Raises ArgumentTypeError for what is neither."""
     if is_torch(value):
         return "torch"
     if isinstance(value, (np.ndarray, np.generic)):
@@ -250,7 +262,9 @@ def kind_of(spec: TensorSpec, value: Any) -> str:
     if isinstance(value, Tensor):
         raise value._no_value(f"input {spec.name!r}")
     raise ArgumentTypeError(
-        f"input {spec.name!r} is no array", expected="a NumPy array or a torch tensor", found=type(value).__name__,
+        f"input {spec.name!r} is no array",
+        expected="a NumPy array or a torch tensor",
+        found=type(value).__name__,
         remedy=f"numpy.asarray(value, numpy.{spec.dtype.name})",
     )
 
@@ -259,7 +273,7 @@ def one_kind(specs: list[TensorSpec], values: list[Any]) -> str:
     """The one kind that all the inputs of a call have."""
     kinds = [kind_of(spec, value) for spec, value in zip(specs, values)]
     if len(set(kinds)) > 1:
-        raise ArgumentTypeError("the inputs of a call must be of one kind", expected=f"all {kinds[0]}", found=", ".join(kinds))
+        raise ArgumentTypeError(
+            "the inputs of a call must be of one kind", expected=f"all {kinds[0]}", found=", ".join(kinds)
+        )
     return kinds[0]
-
-

@@ -60,14 +60,18 @@ def _hang(text: str) -> str:
     return text.replace("\n", "\n" + " " * 12)
 
 
-def wrong_arguments(name: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TrtnetError:
+def wrong_arguments(
+    name: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError
+) -> TrtnetError:
     """The error for a call whose arguments do not fit a signature; `error` is Python's own."""
     shown = []
     for parameter in signature.parameters.values():
         if parameter.name == "self" or parameter.name.startswith("_"):
             continue
         stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-        shown.append(stars + parameter.name + ("" if parameter.default is parameter.empty else f"={parameter.default!r}"))
+        shown.append(
+            stars + parameter.name + ("" if parameter.default is parameter.empty else f"={parameter.default!r}")
+        )
     given = [_short(value) for value in args] + [f"{key}={_short(value)}" for key, value in kwargs.items()]
     missing = str(error).startswith("missing")
     return ArgumentTypeError(

@@ -42,13 +42,16 @@ class Input:
             if isinstance(size, bool) or not isinstance(size, (int, Dim)) or (isinstance(size, int) and size < 0):
                 raise ShapeError(
                     "an input's shape holds whole numbers and Dims",
-                    expected="int >= 0 or Dim", found=repr(size),
+                    expected="int >= 0 or Dim",
+                    found=repr(size),
                     remedy='for a dynamic size give it a name: Dim("batch", min=1, opt=8, max=64)',
                 )
             sizes.append(size)
         if len(sizes) > 8:
             raise ShapeError(
-                "TensorRT's tensors have at most 8 dimensions", expected="at most 8", found=format_shape(sizes),
+                "TensorRT's tensors have at most 8 dimensions",
+                expected="at most 8",
+                found=format_shape(sizes),
                 remedy="put neighbouring dimensions together, and split them again in forward: x.unflatten(...)",
             )
         self.shape = Size(sizes)
@@ -74,8 +77,10 @@ class Equality:
             given = ", ".join(f"{name}={value}" for name, value in sorted(sizes.items()))
             raise ShapeError(
                 self.problem,
-                expected=f"{self.left} = {self.right}", found=f"{left} and {right} at {given}",
-                module=self.path or None, where=self.location,
+                expected=f"{self.left} = {self.right}",
+                found=f"{left} and {right} at {given}",
+                module=self.path or None,
+                where=self.location,
                 remedy="use sizes for which both are equal, or say so with Dim(..., multiple_of=...)",
             )
 
@@ -132,7 +137,8 @@ class Recorder:
         return layer.outputs
 
     def settle(self, tensor: Tensor) -> None:
-        """Make good what is still to be written into `tensor` before its next use. Raises where it is not of this recording."""
+        """Make good what is still to be written into `tensor` before its next use. Raises where it is not of this
+        recording."""
         pending = tensor.recorder
         if not isinstance(pending, Pending) or pending.recorder is not self:
             raise foreign_tensor(tensor)
@@ -159,8 +165,8 @@ class Recorder:
         if isinstance(value, Parameter) and not self._warned:
             self._warned = True
             warnings.warn(
-                f"a parameter {format_shape(value.shape)} that the recorded module does not own became a constant: it cannot be "
-                "refitted (record the module that owns it, or register it there)",
+                f"a parameter {format_shape(value.shape)} that the recorded module does not own became a constant: it "
+                "cannot be refitted (record the module that owns it, or register it there)",
                 stacklevel=user_level(),
             )
         return Literal(as_array(value).copy())  # the user may go on writing to it
@@ -169,9 +175,11 @@ class Recorder:
         """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
         if left is right or left == right:
             return
-        if isinstance(left, int) and isinstance(right, int) or not dims.equal_at_profile(left, right):
+        if (isinstance(left, int) and isinstance(right, int)) or not dims.equal_at_profile(left, right):
             raise ShapeError(
-                problem, expected=f"{left} = {right}", found=_at_profile(left, right),
+                problem,
+                expected=f"{left} = {right}",
+                found=_at_profile(left, right),
                 remedy="make the two equal: the shapes just before this line show where they begin to differ "
                 "(print(x.shape) works while recording)",
             )
@@ -232,8 +240,10 @@ def foreign_tensor(tensor: Tensor) -> TrtnetError:
         return tensor.recorder
     return ArgumentError(
         "this tensor belongs to another graph",
-        expected="a tensor of the recording that is going on", found=repr(tensor),
-        remedy="do not keep tensors on modules or in globals between recordings; compute them in forward, or pass them as inputs",
+        expected="a tensor of the recording that is going on",
+        found=repr(tensor),
+        remedy="do not keep tensors on modules or in globals between recordings; "
+        "compute them in forward, or pass them as inputs",
     )
 
 
@@ -272,7 +282,9 @@ class Graph:
         self.equalities = equalities
         self.title = title
         self.dims: dict[str, Dim] = {
-            symbol.name: symbol for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape) if symbol.name
+            symbol.name: symbol
+            for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape)
+            if symbol.name
         }
 
     # --- weights
@@ -314,7 +326,8 @@ class Graph:
             if len(shape) != len(tensor.shape):
                 raise ShapeError(
                     f"input {name!r} has the wrong number of dimensions",
-                    expected=format_shape(tensor.shape), found=format_shape(shape),
+                    expected=format_shape(tensor.shape),
+                    found=format_shape(shape),
                     remedy="array[None] adds a dimension, array.reshape changes their number",
                 )
             for axis, (expected, actual) in enumerate(zip(tensor.shape, shape)):
@@ -322,8 +335,10 @@ class Graph:
                     if expected != actual:
                         raise ShapeError(
                             f"input {name!r} has the wrong size in dimension {axis}",
-                            expected=format_shape(tensor.shape), found=format_shape(shape),
-                            remedy=f"give that size, or record with a Dim in its place: Dim('size', min=1, max={max(expected, actual, 1)})",
+                            expected=format_shape(tensor.shape),
+                            found=format_shape(shape),
+                            remedy=f"give that size, or record with a Dim in its place: "
+                            f"Dim('size', min=1, max={max(expected, actual, 1)})",
                         )
                     continue
                 solved = dims.solve(expected, actual)
@@ -344,13 +359,15 @@ class Graph:
             if unknown:
                 raise ShapeError(
                     f"input {name!r} has the wrong size in dimension {axis}",
-                    expected=f"{expected}, for a whole number {unknown[0]}", found=f"{actual} (shape {format_shape(shapes[name])})",
+                    expected=f"{expected}, for a whole number {unknown[0]}",
+                    found=f"{actual} (shape {format_shape(shapes[name])})",
                     remedy="give a size of that form",
                 )
             if dims.evaluate(expected, found) != actual:
                 raise ShapeError(
                     f"input {name!r} has the wrong size in dimension {axis}",
-                    expected=f"{expected} = {dims.evaluate(expected, found)}, as in the other inputs", found=actual,
+                    expected=f"{expected} = {dims.evaluate(expected, found)}, as in the other inputs",
+                    found=actual,
                     remedy="one Dim is one size in all inputs; use Dims of two names where they differ",
                 )
         for equality in self.equalities:
@@ -372,7 +389,11 @@ class Graph:
         with new:
             for layer in layers[first:]:
                 # what does not change is shared
-                if layer.name not in new._names and layer.supported(provider) and replaced.keys().isdisjoint(layer.inputs):
+                if (
+                    layer.name not in new._names
+                    and layer.supported(provider)
+                    and replaced.keys().isdisjoint(layer.inputs)
+                ):
                     new.layers.append(layer)
                     new._names[layer.name] = 1
                     continue
@@ -385,8 +406,15 @@ class Graph:
         for name, tensor in outputs.items():
             tensor.name = name
         return Graph(
-            new.layers, self.inputs, outputs, self.form,
-            self.parameters, self.trainable, self.buffers, self.equalities, self.title,
+            new.layers,
+            self.inputs,
+            outputs,
+            self.form,
+            self.parameters,
+            self.trainable,
+            self.buffers,
+            self.equalities,
+            self.title,
         )
 
     def lower(self, network: Any) -> Any:

@@ -18,7 +18,9 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise ProviderError("this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'") from None
+        raise ProviderError(
+            "this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'"
+        ) from None
     return torch
 
 

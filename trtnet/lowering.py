@@ -1,4 +1,5 @@
-"""A Graph becomes an INetworkDefinition: one `network.add_*` call for each layer record, weights owned, errors explained."""
+"""A Graph becomes an INetworkDefinition: one `network.add_*` call for each layer record, weights owned, errors
+explained."""
 
 from __future__ import annotations
 
@@ -94,10 +95,13 @@ class Lowering:
                 found = self._symbol(size)
             else:
                 found = size.fold(
-                    number=lambda n: self.size_tensor(n), symbol=lambda s: self.size_tensor(self.graph.dims[s]),
-                    add=self._operation("SUM"), multiply=self._operation("PROD"),
+                    number=lambda n: self.size_tensor(n),
+                    symbol=lambda s: self.size_tensor(self.graph.dims[s]),
+                    add=self._operation("SUM"),
+                    multiply=self._operation("PROD"),
                     floor_divide=self._operation("FLOOR_DIV"),
-                    maximum=self._operation("MAX"), minimum=self._operation("MIN"),
+                    maximum=self._operation("MAX"),
+                    minimum=self._operation("MIN"),
                 )
             self._sizes[size] = found
         return found
@@ -187,8 +191,11 @@ class Lowering:
             added.name = layer.name
             if crowded and added.name != layer.name:
                 raise ArgumentError(
-                    f"the network has a layer named {layer.name!r} already", expected="a network without layers of these names",
-                    found=f"{network.num_layers - 1} layers", module=layer.path or None, where=layer.location,
+                    f"the network has a layer named {layer.name!r} already",
+                    expected="a network without layers of these names",
+                    found=f"{network.num_layers - 1} layers",
+                    module=layer.path or None,
+                    where=layer.location,
                     remedy="lower each graph onto a network of its own",
                 )
             outputs = layer.outputs
@@ -231,7 +238,9 @@ class Lowering:
             native = self._tensors[tensor]
             shape = _shape_of(native)
             if shape is None:
-                raise self.explain(f"TensorRT cannot infer the shape of the output {name!r}" if self._misfit() is None else "")
+                raise self.explain(
+                    f"TensorRT cannot infer the shape of the output {name!r}" if self._misfit() is None else ""
+                )
             if not _may_be(shape, tensor) or native.dtype != self.provider.data_type(tensor.dtype):
                 error = self.explain(f"TensorRT infers another shape or type of the output {name!r}")
                 error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
@@ -244,7 +253,8 @@ class Lowering:
     def explain(self, problem: str = "", layer: Layer | None = None) -> BuildError:
         """One exception with TensorRT's own text, and the module path and source line of the layer at fault.
 
-        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers otherwise; else
+        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers
+        otherwise; else
         `layer`.
         """
         text = self.errors.text()
@@ -252,13 +262,17 @@ class Lowering:
         layer = next((one for one in self.graph.layers if id(one) in found), layer)
         details = text or "(TensorRT gave no reason)"
         if layer is None:
-            return BuildError(problem, details=details, remedy="graph.summary() shows the layers; TensorRT's reason is quoted above")
-        operands = ", ".join(
-            "none" if o is None else f"{dims.format_shape(o.shape)} {o.dtype}" for o in layer.inputs
-        )
+            return BuildError(
+                problem, details=details, remedy="graph.summary() shows the layers; TensorRT's reason is quoted above"
+            )
+        operands = ", ".join("none" if o is None else f"{dims.format_shape(o.shape)} {o.dtype}" for o in layer.inputs)
         return BuildError(
-            problem or f"TensorRT refused this {layer.kind} layer", details=details, module=layer.path or None, where=layer.location,
-            expected="a layer that TensorRT takes", found=f"{layer.name}: {layer!r} of {operands}",
+            problem or f"TensorRT refused this {layer.kind} layer",
+            details=details,
+            module=layer.path or None,
+            where=layer.location,
+            expected="a layer that TensorRT takes",
+            found=f"{layer.name}: {layer!r} of {operands}",
             remedy="change this layer's arguments or operands as TensorRT's reason, quoted above, asks",
         )
 
@@ -310,7 +324,8 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = ()) -> Lowerin
     provider = providers.of(network)
     if getattr(network, "has_implicit_batch_dimension", False):
         raise ProviderError(
-            "this network has an implicit batch dimension", expected="an explicit-batch network",
+            "this network has an implicit batch dimension",
+            expected="an explicit-batch network",
             remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
         )
     lowering = Lowering(graph.for_provider(provider), network, provider, left_out)

@@ -1,4 +1,5 @@
-"""The only module that imports TensorRT: `tensorrt` 8.6 to 11 or `tensorrt_rtx`, and every call that their versions differ in.
+"""The only module that imports TensorRT: `tensorrt` 8.6 to 11 or `tensorrt_rtx`, and every call that their versions
+differ in.
 
 Features are found by name, never by version number or enum integer: LayerType, BuilderFlag and others were renumbered
 between releases (NvInfer.h of 8.6, 10.16 and 11.1).
@@ -12,7 +13,6 @@ import importlib
 import logging
 import sys
 import threading
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -57,7 +57,8 @@ class Provider:
         found = getattr(getattr(self.trt, kind, None), member, None)
         if found is None:
             raise ProviderError(
-                f"{self} has no {kind}.{member}", remedy="use a newer TensorRT (`trtnet doctor` shows what is installed)"
+                f"{self} has no {kind}.{member}",
+                remedy="use a newer TensorRT (`trtnet doctor` shows what is installed)",
             )
         return found
 
@@ -123,7 +124,8 @@ class Provider:
     # --- networks
 
     def builder(self) -> Any:
-        """A new Builder. The first one stays: TensorRT 8.6 unloads its kernels with the last (10 s to load them again)."""
+        """A new Builder. The first one stays: TensorRT 8.6 unloads its kernels with the last (10 s to load them
+        again)."""
         if self._first_builder is None:
             self._first_builder = self.trt.Builder(self.logger)
         return self.trt.Builder(self.logger)
@@ -221,7 +223,7 @@ class Provider:
         capability = gpu()
         if capability is None:
             return f"{self}: no CUDA GPU"
-        name = "sm%d%d" % capability
+        name = f"sm{capability[0]}{capability[1]}"
         if self.targets and name not in self.targets:
             return f"{self}: does not run on {name}"
         return None
@@ -348,7 +350,9 @@ def load(name: str) -> Provider:
     """The provider of that name. Raises ProviderError if it is not installed or does not load."""
     if name not in MODULES:
         raise ArgumentError(
-            "there is no such provider", expected=" or ".join(MODULES), found=repr(name),
+            "there is no such provider",
+            expected=" or ".join(MODULES),
+            found=repr(name),
             remedy="leave it out to use what is installed (`trtnet doctor` shows it)",
         )
     try:
@@ -356,7 +360,8 @@ def load(name: str) -> Provider:
     except (ImportError, OSError) as error:
         extra = "rtx" if name == "tensorrt_rtx" else "tensorrt"
         raise ProviderError(
-            f"{name} is not usable here", details=f"{type(error).__name__}: {error}",
+            f"{name} is not usable here",
+            details=f"{type(error).__name__}: {error}",
             remedy=f"pip install 'trtnet[{extra}]' (`trtnet doctor` shows what is installed)",
         ) from None
     return Provider(name, module)
@@ -373,7 +378,8 @@ def find(name: str | None = None) -> Provider:
         except ProviderError as error:
             reasons.append(error.details or "")
     raise ProviderError(
-        "no TensorRT is installed", details="\n".join(reasons),
+        "no TensorRT is installed",
+        details="\n".join(reasons),
         remedy="pip install 'trtnet[rtx]' compiles plans without a GPU; 'trtnet[tensorrt]' builds and runs on one",
     )
 
@@ -388,11 +394,11 @@ def of(network: Any) -> Provider:
                 return found
     raise ArgumentError(
         "this is no INetworkDefinition of a TensorRT that trtnet knows",
-        expected=" or ".join(f"{m}.INetworkDefinition" for m in MODULES), found=f"{type(network).__module__}.{type(network).__name__}",
-        remedy="give a network made by builder.create_network(flags), or let trtnet.build and trtnet.build_plan make one",
+        expected=" or ".join(f"{m}.INetworkDefinition" for m in MODULES),
+        found=f"{type(network).__module__}.{type(network).__name__}",
+        remedy="give a network made by builder.create_network(flags), "
+        "or let trtnet.build and trtnet.build_plan make one",
     )
-
-
 
 
 def can_execute() -> str | None:
@@ -432,6 +438,8 @@ def gpu() -> tuple[int, int] | None:
     if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
         return None
     # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
-    if cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device):
+    if cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or cuda.cuDeviceGetAttribute(
+        ctypes.byref(minor), 76, device
+    ):
         return None
     return major.value, minor.value

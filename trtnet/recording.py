@@ -29,7 +29,8 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
             forward gets as it is. Arguments with defaults may be left out.
 
     Raises:
-        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output that is an input.
+        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output
+        that is an input.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
     from .nn.module import Module
@@ -47,13 +48,18 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
         )
     if isinstance(module, type):
         raise ArgumentTypeError(
-            "a class was given in place of a module", expected="a trtnet.nn.Module", found=f"the class {module.__name__}",
+            "a class was given in place of a module",
+            expected="a trtnet.nn.Module",
+            found=f"the class {module.__name__}",
             remedy=f"make one first: record({module.__name__}(...), ...)",
         )
     if not isinstance(module, Module) and any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
         raise ArgumentTypeError(
-            "a module of torch.nn cannot be recorded", expected="a trtnet.nn.Module", found=type(module).__name__,
-            remedy="make the same module of trtnet.nn, and give it the weights: module.load_state_dict(torch_module.state_dict())",
+            "a module of torch.nn cannot be recorded",
+            expected="a trtnet.nn.Module",
+            found=type(module).__name__,
+            remedy="make the same module of trtnet.nn, and give it the weights: "
+            "module.load_state_dict(torch_module.state_dict())",
         )
     if "einops" in sys.modules:
         importlib.import_module("trtnet.einops")  # einops then knows our tensors
@@ -90,15 +96,24 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
         outputs, form = _outputs(recorder, result)
     if not recorder.inputs:
         raise ArgumentError(
-            "a network needs an input", expected="at least one Input", found=", ".join(inputs) or "none",
+            "a network needs an input",
+            expected="at least one Input",
+            found=", ".join(inputs) or "none",
             remedy="record(module, x=Input((1, 3, 224, 224)))",
         )
     for tensor in outputs.values():
         tensor.name = None
     title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
     graph = Graph(
-        recorder.layers, recorder.inputs, outputs, form, parameters, frozenset(trainable), frozenset(buffers),
-        recorder.equalities, title,
+        recorder.layers,
+        recorder.inputs,
+        outputs,
+        form,
+        parameters,
+        frozenset(trainable),
+        frozenset(buffers),
+        recorder.equalities,
+        title,
     )
     for name, tensor in outputs.items():
         tensor.name = name
@@ -126,7 +141,8 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
         required = [n for n, p in signature.parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
         raise ArgumentTypeError(
             f"these inputs do not fit forward: {error}",
-            expected=", ".join(required) or "no inputs", found=", ".join(given) or "no inputs",
+            expected=", ".join(required) or "no inputs",
+            found=", ".join(given) or "no inputs",
             remedy="the keywords of record(module, name=Input(...)) are forward's argument names",
         ) from None
     dims.check_same_ranges(s for spec in given.values() if isinstance(spec, Input) for s in spec.shape)
@@ -140,7 +156,9 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
         if isinstance(spec, Input):
             if name in RESERVED:
                 raise ArgumentError(
-                    f"{name!r} cannot be the name of an input", expected="another name than " + ", ".join(RESERVED), found=name,
+                    f"{name!r} cannot be the name of an input",
+                    expected="another name than " + ", ".join(RESERVED),
+                    found=name,
                     remedy="rename forward's argument",
                 )
             arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
@@ -149,7 +167,9 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
         else:
             raise ArgumentTypeError(
                 f"record takes Inputs, and {name!r} is none",
-                expected="Input(shape, dtype)", found=repr(spec), remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
+                expected="Input(shape, dtype)",
+                found=repr(spec),
+                remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
             )
     return arguments
 
@@ -165,7 +185,9 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
         form, named = "one", {"output": result}
     if not named:
         raise ArgumentError(
-            "an empty network: forward returned no tensor", expected="a tensor, or a tuple, list or dict of tensors", found=repr(result),
+            "an empty network: forward returned no tensor",
+            expected="a tensor, or a tuple, list or dict of tensors",
+            found=repr(result),
             remedy="return what the network computes",
         )
     outputs: dict[str, Tensor] = {}
@@ -175,7 +197,9 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
             value = recorder_constant(value)
         if not isinstance(value, Tensor) or not isinstance(name, str):
             raise ArgumentTypeError(
-                "forward returned something that is no tensor" if isinstance(name, str) else "an output's name must be a string",
+                "forward returned something that is no tensor"
+                if isinstance(name, str)
+                else "an output's name must be a string",
                 expected="a tensor, or a tuple, list or dict of tensors",
                 found=f"{type(value).__name__} for {name!r}",
                 remedy="return a flat tuple or dict of tensors",
@@ -185,7 +209,8 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
         if value.layer is None:
             raise ArgumentError(
                 f"the output {name!r} is the input {value.name!r} itself",
-                expected="a tensor that a layer makes", found=repr(value),
+                expected="a tensor that a layer makes",
+                found=repr(value),
                 remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
             )
         if not name:
@@ -193,7 +218,9 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
         if name in recorder.inputs:
             raise ArgumentError(
                 f"an input and an output have the same name {name!r}",
-                expected="different names", found=name, remedy="rename the key in the dict that forward returns",
+                expected="different names",
+                found=name,
+                remedy="rename the key in the dict that forward returns",
             )
         if id(value) in taken:
             value = recorder.emit(Identity((value,)))

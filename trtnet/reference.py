@@ -185,7 +185,9 @@ class ReferenceEngine(Engine):
     def __init__(self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> None:
         super().__init__(graph)
         if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
-            raise ArgumentError("a reference runs in the recorded types or in float64", expected="None or 'float64'", found=dtype)
+            raise ArgumentError(
+                "a reference runs in the recorded types or in float64", expected="None or 'float64'", found=dtype
+            )
         double = dtype is not None
         if raw and not double:
             raise ArgumentError("raw=True needs dtype='float64'")
@@ -195,7 +197,10 @@ class ReferenceEngine(Engine):
         self._raw = raw
         self._program = Program(graph, double)
         if raw:
-            self.inputs = [TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype) for s in self.inputs]
+            self.inputs = [
+                TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype)
+                for s in self.inputs
+            ]
         self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
         # the graph's of this moment, read when they are needed
         self._given = {leaf.name: leaf.value for leaf in self._leaves.values()}
@@ -208,12 +213,16 @@ class ReferenceEngine(Engine):
         try:
             found = torch.device(device)
         except RuntimeError as error:
-            raise ArgumentError("torch has no such device", expected="cpu, cuda or cuda:0", found=repr(device), details=str(error)) from None
+            raise ArgumentError(
+                "torch has no such device", expected="cpu, cuda or cuda:0", found=repr(device), details=str(error)
+            ) from None
         try:
             torch.empty(1, device=found)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ProviderError(
-                f"this torch cannot use the device {device}", found=f"torch {torch.__version__}", details=str(error).splitlines()[0],
+                f"this torch cannot use the device {device}",
+                found=f"torch {torch.__version__}",
+                details=str(error).splitlines()[0],
                 remedy="leave device out to run on the CPU",
             ) from None
         return found
@@ -325,7 +334,9 @@ def to_torch(graph: Graph) -> torch.nn.Module:
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             given = dict(zip(graph.inputs, args)) | kwargs
             if set(given) != set(graph.inputs) or len(args) + len(kwargs) != len(given):
-                raise ArgumentTypeError("these are not the inputs", expected=", ".join(graph.inputs), found=", ".join(given))
+                raise ArgumentTypeError(
+                    "these are not the inputs", expected=", ".join(graph.inputs), found=", ".join(given)
+                )
             values = [given[name] for name in graph.inputs]
             sizes = graph.bind({name: tuple(v.shape) for name, v in given.items()}, ranges=False)
             device = values[0].device
@@ -361,11 +372,12 @@ def to_torch(graph: Graph) -> torch.nn.Module:
         if leaf not in made:
             value = from_numpy(leaf.value.read()).clone()
             floating = value.is_floating_point()
-            made[leaf] = torch.nn.Parameter(value, name in graph.trainable and floating) if name not in graph.buffers else value
+            made[leaf] = (
+                torch.nn.Parameter(value, name in graph.trainable and floating) if name not in graph.buffers else value
+            )
             names[leaf] = name
         if isinstance(made[leaf], torch.nn.Parameter):
             owner.register_parameter(last, made[leaf])
         else:
             owner.register_buffer(last, made[leaf], persistent=leaf.persistent)
     return root
-

@@ -76,7 +76,9 @@ class Refitting:
         absent = [name for name in new if name not in known]
         if absent:
             raise WeightsError(
-                "TensorRT did not keep these weights refittable", found=", ".join(absent), remedy="build the graph again with these weights"
+                "TensorRT did not keep these weights refittable",
+                found=", ".join(absent),
+                remedy="build the graph again with these weights",
             )
         try:
             return self._refit(new)
@@ -98,7 +100,8 @@ class Refitting:
             held.append(np.ascontiguousarray(array))
             if not refitter.set_named_weights(name, self.provider.weights(held[-1], self._stored[name])):
                 raise WeightsError(
-                    f"TensorRT refused new values for {name!r}", expected=f"{self.weights[name].count} elements of {self._stored[name]}",
+                    f"TensorRT refused new values for {name!r}",
+                    expected=f"{self.weights[name].count} elements of {self._stored[name]}",
                     found=f"{held[-1].size} of {held[-1].dtype}",
                 )
 
@@ -110,6 +113,7 @@ class Refitting:
             give(name, self._arrays[name])
             companions.append(name)
         if not refitter.refit_cuda_engine():
-            raise WeightsError("TensorRT refused the refit", found=", ".join(new), details="the old weights are back in place")
+            raise WeightsError(
+                "TensorRT refused the refit", found=", ".join(new), details="the old weights are back in place"
+            )
         return companions
-

@@ -34,7 +34,8 @@ class TensorRTEngine(Engine):
         torch = self.torch = import_torch()
         if not torch.cuda.is_available():
             raise ProviderError(
-                "running TensorRT needs a PyTorch with CUDA", found=f"torch {torch.__version__}",
+                "running TensorRT needs a PyTorch with CUDA",
+                found=f"torch {torch.__version__}",
                 remedy="install the CUDA build of PyTorch, or use build(graph, provider='reference')",
             )
         self.device = torch.device("cuda", 0) if device is None else torch.device(device)
@@ -66,7 +67,9 @@ class TensorRTEngine(Engine):
             tensors = [self._to_device(spec.name, value) for spec, value in zip(self.inputs, values)]
             results = [
                 torch.empty(
-                    [dims.evaluate(s, sizes) for s in spec.shape], dtype=self._stored[spec.name].torch, device=self.device
+                    [dims.evaluate(s, sizes) for s in spec.shape],
+                    dtype=self._stored[spec.name].torch,
+                    device=self.device,
                 )
                 for spec in self.outputs
             ]
@@ -94,15 +97,18 @@ class TensorRTEngine(Engine):
         if stored is dtypes.int32 and dtypes.get(value.dtype) is dtypes.int64:
             if is_torch(value) and value.is_cuda:
                 raise ProviderError(
-                    f"{self.provider} has no int64, and input {name!r} is on the GPU", expected="an int32 tensor or host data",
-                    found="a CUDA int64 tensor", remedy="record the input as int32: Input(shape, 'int32')",
+                    f"{self.provider} has no int64, and input {name!r} is on the GPU",
+                    expected="an int32 tensor or host data",
+                    found="a CUDA int64 tensor",
+                    remedy="record the input as int32: Input(shape, 'int32')",
                 )
             array = to_numpy(value) if is_torch(value) else value
             limits = np.iinfo(np.int32)
             if array.size and (array.min() < limits.min or array.max() > limits.max):
                 raise ShapeError(
                     f"input {name!r} does not fit int32, which {self.provider} has in place of int64",
-                    expected=f"{limits.min} to {limits.max}", found=f"{array.min()} to {array.max()}",
+                    expected=f"{limits.min} to {limits.max}",
+                    found=f"{array.min()} to {array.max()}",
                 )
             value = array.astype(np.int32)
         if not is_torch(value):
@@ -115,7 +121,9 @@ class TensorRTEngine(Engine):
 
     def _refit(self, values: dict[str, Any]) -> RefitReport:
         with self._lock:
-            report = self._changeable().apply({n: v if isinstance(v, np.ndarray) else to_numpy(v) for n, v in values.items()})
+            report = self._changeable().apply(
+                {n: v if isinstance(v, np.ndarray) else to_numpy(v) for n, v in values.items()}
+            )
             self._new_context()
         return report
 

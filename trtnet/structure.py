@@ -40,7 +40,13 @@ def _weight(weight: Any) -> Any:
         return ["parameter", weight.name, list(weight.shape), weight.dtype.name]
     if isinstance(weight, Recipe):
         arguments = [_weight(a) for a in weight.arguments]
-        return ["recipe", weight.operation, arguments, {k: _plain(v) for k, v in weight.attributes.items()}, weight.dtype.name]
+        return [
+            "recipe",
+            weight.operation,
+            arguments,
+            {k: _plain(v) for k, v in weight.attributes.items()},
+            weight.dtype.name,
+        ]
     if isinstance(weight, Literal):
         digest = hashlib.sha256(weight.array.tobytes()).hexdigest()
         return ["constant", digest, list(weight.shape), weight.dtype.name]

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 
 def render(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = "", footer: str = ""
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    title: str = "",
+    footer: str = "",
 ) -> str:
     """A table as plain text, as wide as it needs to be."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, caption=footer or None, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(
+        title=title or None, caption=footer or None, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
@@ -56,7 +63,16 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
         size += nbytes
         shapes = ", ".join(format_shape(t.shape) for t in layer.outputs)
         kinds = ", ".join(dict.fromkeys(t.dtype.name for t in layer.outputs))
-        rows.append((layer.headline(), layer.path, shapes, kinds, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
+        rows.append(
+            (
+                layer.headline(),
+                layer.path,
+                shapes,
+                kinds,
+                f"{count:,}" if count else "",
+                f"{nbytes:,}" if nbytes else "",
+            )
+        )
     inputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.inputs.items())
     outputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.outputs.items())
     ranges = ", ".join(f"{d}: {d.min} to {d.max}, best at {d.opt}" for d in graph.dims.values())
@@ -68,7 +84,9 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
             f"  inputs:  {inputs}",
             f"  outputs: {outputs}",
             f"  sizes:   {ranges}" if ranges else "",
-            render(("layer", "module", "output shape", "dtype", "parameters", "bytes"), rows, right=("parameters", "bytes")),
+            render(
+                ("layer", "module", "output shape", "dtype", "parameters", "bytes"), rows, right=("parameters", "bytes")
+            ),
             f"  {footer}",
         )
         if line

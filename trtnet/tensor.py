@@ -58,7 +58,13 @@ class Tensor(metaclass=_Kind):
     name: str | None
 
     def __init__(
-        self, shape: Size, dtype: Dtype, recorder: Any, layer: Layer | None = None, index: int = 0, name: str | None = None
+        self,
+        shape: Size,
+        dtype: Dtype,
+        recorder: Any,
+        layer: Layer | None = None,
+        index: int = 0,
+        name: str | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -105,7 +111,8 @@ class Tensor(metaclass=_Kind):
         if not isinstance(self.shape[0], int):
             raise ArgumentTypeError(
                 "the length of this tensor is not known while recording",
-                found=f"{format_shape(self.shape)}", remedy="use x.size(0), which may be a Dim",
+                found=f"{format_shape(self.shape)}",
+                remedy="use x.size(0), which may be a Dim",
             )
         return self.shape[0]
 
@@ -115,7 +122,8 @@ class Tensor(metaclass=_Kind):
     def _no_value(self, what: str) -> ArgumentTypeError:
         return ArgumentTypeError(
             f"{what} needs a value, and a recorded tensor has none before the network runs",
-            expected="a number or an array", found=repr(self),
+            expected="a number or an array",
+            found=repr(self),
             remedy="decide with Python values (shapes that are ints, constructor arguments), "
             "or record both results and choose with trtnet.where(condition, a, b)",
         )
@@ -158,7 +166,8 @@ class Tensor(metaclass=_Kind):
         close = difflib.get_close_matches(name, [n for n in dir(type(self)) if not n.startswith("_")], 1)
         raise NameNotFoundError(
             f"tensors have no method or attribute {name!r} here",
-            expected="a method or attribute of torch.Tensor that TensorRT can follow", found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
+            expected="a method or attribute of torch.Tensor that TensorRT can follow",
+            found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
             remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions of trtnet.functional",
         )
 
@@ -218,7 +227,9 @@ class Array(Tensor):
 
     def item(self) -> Any:
         if self.numpy().size != 1:
-            raise ShapeError(".item() takes a tensor of one element", expected="1 element", found=format_shape(self.shape))
+            raise ShapeError(
+                ".item() takes a tensor of one element", expected="1 element", found=format_shape(self.shape)
+            )
         return self.numpy().item()
 
     def tolist(self) -> Any:
@@ -270,7 +281,8 @@ def to_index(key: Any) -> Any:
 
 
 def new_tensor(data: tuple[Any, ...], dtype: Dtype) -> Array:
-    """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an array."""
+    """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an
+    array."""
     if len(data) == 1 and (isinstance(data[0], np.ndarray) or not hasattr(data[0], "__index__")):
         if isinstance(data[0], Size):
             return Array(np.zeros(tuple(data[0]), dtype.numpy))

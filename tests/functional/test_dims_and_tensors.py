@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 from harness import check_against_torch
+
 from trtnet import Dim
 
 BATCH = Dim("batch", 1, 4, 8)

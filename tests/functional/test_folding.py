@@ -21,7 +21,10 @@ def test_unfold_and_fold(options: dict) -> None:
     shapes = {"x": (Dim("batch", 1, 2, 4), 3, 9, 8)}
     wanted = torch.nn.functional
     check_against_torch(
-        lambda x: F.unfold(x, (3, 2), **options), lambda x: wanted.unfold(x, (3, 2), **options), {"x": IMAGE}, shapes=shapes
+        lambda x: F.unfold(x, (3, 2), **options),
+        lambda x: wanted.unfold(x, (3, 2), **options),
+        {"x": IMAGE},
+        shapes=shapes,
     )
     check_against_torch(
         lambda x: F.fold(F.unfold(x, (3, 2), **options), (9, 8), (3, 2), **options),

@@ -16,8 +16,8 @@ import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from trtnet.nn import Parameter
 from trtnet.interchange import from_numpy
+from trtnet.nn import Parameter
 from trtnet.tensor import Array
 
 BATCH = Dim("batch", min=1, opt=2, max=5)

@@ -20,8 +20,15 @@ I = RNG.integers(0, 6, (3, 4))  # noqa: E741
 def test_differences_and_distances() -> None:
     check_against_torch(lambda x: trtnet.diff(x, n=2, dim=1), lambda x: torch.diff(x, n=2, dim=1), {"x": X})
     check_against_torch(lambda x: x.diff(prepend=x[..., :1]), lambda x: x.diff(prepend=x[..., :1]), {"x": X})
-    check_against_torch(trtnet.cdist, torch.cdist, {"x1": X, "x2": Y}, shapes={"x1": (Dim("b", 1, 2, 3), 4, 3), "x2": (Dim("b", 1, 2, 3), 5, 3)})
-    check_against_torch(lambda x: trtnet.cross(x, x * 2 + 1, dim=-1), lambda x: torch.cross(x, x * 2 + 1, dim=-1), {"x": X})
+    check_against_torch(
+        trtnet.cdist,
+        torch.cdist,
+        {"x1": X, "x2": Y},
+        shapes={"x1": (Dim("b", 1, 2, 3), 4, 3), "x2": (Dim("b", 1, 2, 3), 5, 3)},
+    )
+    check_against_torch(
+        lambda x: trtnet.cross(x, x * 2 + 1, dim=-1), lambda x: torch.cross(x, x * 2 + 1, dim=-1), {"x": X}
+    )
     assert trtnet.diff(trtnet.tensor([1, 4, 9])).tolist() == [3, 5]
 
 

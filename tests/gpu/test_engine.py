@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import CASES, image, randomize
+from cases import recorded as case
 
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-
-
-from cases import CASES, image, randomize
-from cases import recorded as case
 
 
 def build(graph, **options):
@@ -39,7 +35,9 @@ def compare(found, wanted, tolerance):
             np.testing.assert_array_equal(mine, reference, err_msg=f"output {index}")
         else:
             scale = max(1.0, float(np.abs(reference).max(initial=0)))
-            np.testing.assert_allclose(mine, reference, rtol=tolerance, atol=tolerance * scale, err_msg=f"output {index}")
+            np.testing.assert_allclose(
+                mine, reference, rtol=tolerance, atol=tolerance * scale, err_msg=f"output {index}"
+            )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -99,7 +97,12 @@ def test_refit_subset_and_back():
     first, snapshot = engine(x), engine.snapshot()
     other = randomize(Net(), seed=5).state_dict()
     reference = trtnet.reference(graph, dtype="float64")
-    for given in ({"bn.weight": other["bn.weight"]}, {"conv.bias": other["conv.bias"]}, {"fc.weight": other["fc.weight"]}, other):
+    for given in (
+        {"bn.weight": other["bn.weight"]},
+        {"conv.bias": other["conv.bias"]},
+        {"fc.weight": other["fc.weight"]},
+        other,
+    ):
         report = engine.refit(given)
         reference.refit(given)
         assert set(report.given) == {n for n in given if n in graph.parameters}

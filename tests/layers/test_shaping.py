@@ -142,8 +142,10 @@ def test_padding_and_shape() -> None:
 def test_types_that_move(dtype) -> None:
     def function(x):
         y = emit(Shuffle((x,), (1, 0, 2)))
-        return emit(Concatenation((y, y), 1)), emit(Slice((y,), (0, 0, 0), Size((3, x.shape[0], 2)), (1, 1, 2))), emit(
-            Slice((y,), (-1, 0, 0), Size((5, x.shape[0], 4)), (1, 1, 1), "CLAMP")
+        return (
+            emit(Concatenation((y, y), 1)),
+            emit(Slice((y,), (0, 0, 0), Size((3, x.shape[0], 2)), (1, 1, 2))),
+            emit(Slice((y,), (-1, 0, 0), Size((5, x.shape[0], 4)), (1, 1, 1), "CLAMP")),
         )
 
     graph = trtnet.record(function, x=Input((BATCH, 3, 4), dtype))

@@ -93,5 +93,6 @@ def __getattr__(name: str) -> object:
 
     close = difflib.get_close_matches(name, __all__, 1)
     raise NameNotFoundError(
-        f"trtnet.functional has no {name!r}", remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions there are"
+        f"trtnet.functional has no {name!r}",
+        remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions there are",
     )

@@ -246,7 +246,9 @@ def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:
     channels = shape[1] if len(shape) > 1 else 1
     if count is None or count not in (1, channels):
         raise ShapeError(
-            "the weight of prelu does not fit its input", expected=f"(1,) or ({channels},)", found=format_shape(weight),
+            "the weight of prelu does not fit its input",
+            expected=f"(1,) or ({channels},)",
+            found=format_shape(weight),
             remedy="nn.PReLU(num_parameters) takes 1 or the number of channels",
         )
     return tuple(count if axis == 1 else 1 for axis in range(len(shape))) if len(shape) > 1 else (1,) * len(shape)

@@ -38,7 +38,9 @@ def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Ten
     if left.dtype is dtypes.bool_:
         if logical is None or _is_number(a) or _is_number(b):
             raise DtypeError(
-                f"{name}: arithmetic with a bool tensor", expected="numbers", found=f"bool {format_shape(left.shape)}",
+                f"{name}: arithmetic with a bool tensor",
+                expected="numbers",
+                found=f"bool {format_shape(left.shape)}",
                 remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
             )
         op = logical

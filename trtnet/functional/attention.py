@@ -140,18 +140,22 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> Any:
-    """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and static_v."""
+    """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and
+    static_v."""
     from ..nn.attention import MultiheadAttention
     from ..nn.module import Module
     from .linear import linear
 
     if static_k is not None or static_v is not None:
-        raise UnsupportedError("attention takes no keys or values that are projected already", remedy="use scaled_dot_product_attention")
+        raise UnsupportedError(
+            "attention takes no keys or values that are projected already", remedy="use scaled_dot_product_attention"
+        )
     module = object.__new__(MultiheadAttention)
     Module.__init__(module)
     module.__dict__.update(
         embed_dim=embed_dim_to_check, num_heads=num_heads, head_dim=embed_dim_to_check // num_heads, batch_first=False,
-        add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias, bias_k=bias_k, bias_v=bias_v,
+        add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias, bias_k=bias_k,
+        bias_v=bias_v,
         q_proj_weight=q_proj_weight, k_proj_weight=k_proj_weight, v_proj_weight=v_proj_weight,
         _qkv_same_embed_dim=not use_separate_proj_weight, out_proj=lambda x: linear(x, out_proj_weight, out_proj_bias),
     )  # fmt: skip

@@ -166,7 +166,6 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, _tiled(input.ndim, dims))
 
 
-
 def _interleaved(
     shape: Any, dim: int, times: SizeLike
 ) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
@@ -196,7 +195,8 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
         if type(repeats) is Tensor:
             raise UnsupportedError(
                 "repeat_interleave with numbers that are computed in the network has no size that TensorRT knows",
-                found=repr(repeats), remedy="give the numbers as ints or as a concrete tensor",
+                found=repr(repeats),
+                remedy="give the numbers as ints or as a concrete tensor",
             )
         from .picking import index_select
 

@@ -196,7 +196,8 @@ def _bitwise(op: str, input: Any, other: Any) -> Tensor:
     if a.dtype is not dtypes.bool_:
         raise UnsupportedError(
             f"TensorRT has no bitwise {op} of numbers",
-            expected="two bool tensors", found=f"{a.dtype} {format_shape(a.shape)}",
+            expected="two bool tensors",
+            found=f"{a.dtype} {format_shape(a.shape)}",
             remedy="compare first (x != 0), or use + * // % with powers of two",
         )
     return _binary(op, a, b)

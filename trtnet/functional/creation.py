@@ -159,7 +159,9 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
         if key in _IGNORED or (key == "out" and value is None):
             continue
         raise ArgumentTypeError(
-            f"{name}() has no argument {key!r}", expected="the sizes, dtype=, device=", found=f"{key}={value!r}",
+            f"{name}() has no argument {key!r}",
+            expected="the sizes, dtype=, device=",
+            found=f"{key}={value!r}",
             remedy="use what the function returns" if key == "out" else None,
         )
 
@@ -297,7 +299,8 @@ def _count(value: Any, name: str) -> int:
     size = size_of(value)
     if isinstance(size, Dim):
         raise UnsupportedError(
-            f"{name} of a dynamic size is not built here", found=f"{size}",
+            f"{name} of a dynamic size is not built here",
+            found=f"{size}",
             remedy="make it of arange(size), which is recorded: start + arange(size).float() * step",
         )
     return size
@@ -335,13 +338,14 @@ def _generator() -> np.random.Generator:
 
 def _fixed(sizes: tuple[SizeLike, ...], name: str) -> tuple[int, ...]:
     if has_dims(sizes):
-        raise _random(name)
+        raise random_error(name)
     return sizes  # type: ignore[return-value]
 
 
-def _random(name: str) -> UnsupportedError:
+def random_error(name: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{name}: a network has no random numbers", found="a recorded tensor, or a Dim among the sizes",
+        f"{name}: a network has no random numbers",
+        found="a recorded tensor, or a Dim among the sizes",
         remedy="make the noise an input of the network: record(module, noise=Input(shape))",
     )
 
@@ -391,14 +395,14 @@ def randperm(n: int, *, dtype: Any = None, **options: Any) -> Array:
 def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
     """As `rand`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
     if type(input) is Tensor:
-        raise _random("rand_like")
+        raise random_error("rand_like")
     return rand(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
     """As `randn`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
     if type(input) is Tensor:
-        raise _random("randn_like")
+        raise random_error("randn_like")
     return randn(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
 
 
@@ -474,15 +478,3 @@ _filling("fill_", lambda generator, shape, value: np.full(shape, _number(value))
 _filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")
 _filling("uniform_", _uniform, "Write uniform random numbers, seeded by `trtnet.manual_seed`.")
 _filling("normal_", _normal, "Write normally distributed numbers, seeded by `trtnet.manual_seed`.")
-
-
-def _no_drawing(name: str) -> Any:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        raise _random(name)
-
-    method.__name__, method.__doc__ = name, "Raises UnsupportedError: a network has no random numbers."
-    return method
-
-
-for _name in ("uniform_", "normal_", "bernoulli_", "bernoulli", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_"):
-    setattr(Tensor, _name, _no_drawing(_name))

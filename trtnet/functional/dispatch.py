@@ -12,7 +12,15 @@ import numpy as np
 from .. import dtypes
 from ..dims import Dim, Size, format_shape
 from ..dtypes import dtype as Dtype
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError, UnsupportedError, wrong_arguments
+from ..errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    ShapeError,
+    TrtnetError,
+    UnsupportedError,
+    wrong_arguments,
+)
 from ..graph import recorder, recorder_constant
 from ..layers.shaping import Shuffle
 from ..tensor import Array, Parameter, Tensor, current_recorder
@@ -21,7 +29,9 @@ from ..weights.recipes import Literal, Weight
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def operation(numpy: Callable[..., Any] | None = None, *, method: bool | str | tuple[str, ...] = False) -> Callable[[C], C]:
+def operation(
+    numpy: Callable[..., Any] | None = None, *, method: bool | str | tuple[str, ...] = False
+) -> Callable[[C], C]:
     """Declare a function of torch's.
 
     The decorated function records: it is called where an argument is a recorded Tensor, or a Parameter inside a
@@ -50,7 +60,9 @@ def operation(numpy: Callable[..., Any] | None = None, *, method: bool | str | t
             except TypeError as error:
                 raise _bad_arguments(function, args, kwargs, error) from None
             except (ValueError, IndexError) as error:
-                raise ArgumentError(f"{function.__name__}: {error}", found=", ".join(_describe(a) for a in args)) from None
+                raise ArgumentError(
+                    f"{function.__name__}: {error}", found=", ".join(_describe(a) for a in args)
+                ) from None
             return wrapped(result, args)
 
         for name in (function.__name__,) if method is True else (method,) if isinstance(method, str) else method or ():
@@ -142,13 +154,17 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
     number = value.item() if isinstance(value, (Array, np.generic)) else value
     if isinstance(number, float) and not dtype.is_floating_point:
         raise DtypeError(
-            "an integer tensor met a float number", expected=f"a number of {dtype}", found=number,
+            "an integer tensor met a float number",
+            expected=f"a number of {dtype}",
+            found=number,
             remedy="convert the tensor first: x.float() or x.to(trtnet.float32)",
         )
     with np.errstate(over="ignore"):
         array = np.full((1,) * rank, number).astype(dtype.numpy)
     if not dtype.is_floating_point and array.size and array.reshape(-1)[0] != number:
-        raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=number)
+        raise DtypeError(
+            "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=number
+        )
     return recorder_constant(Literal(array), (1,) * rank)
 
 
@@ -166,7 +182,8 @@ def with_rank(value: Tensor, rank: int) -> Tensor:
 def pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Two operands of one dtype and one rank, as TensorRT's elementwise layers want them.
 
-    A number and a Dim take the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast silently.
+    A number and a Dim take the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast
+    silently.
     """
     for value in (a, b):
         if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray, Dim)):
@@ -183,7 +200,8 @@ def pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     if a.dtype is not b.dtype:
         raise DtypeError(
             f"{name}: the two tensors have different dtypes",
-            expected="one dtype; TensorRT casts nothing by itself", found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
+            expected="one dtype; TensorRT casts nothing by itself",
+            found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
             remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
         )
     rank = max(len(a.shape), len(b.shape))
@@ -234,6 +252,8 @@ def floating(name: str, *values: Tensor) -> None:
     for value in values:
         if not value.dtype.is_floating_point:
             raise DtypeError(
-                f"{name} takes floating-point tensors", expected="float32, float16 or bfloat16", found=value.dtype,
+                f"{name} takes floating-point tensors",
+                expected="float32, float16 or bfloat16",
+                found=value.dtype,
                 remedy="convert it first: x.float()",
             )

@@ -211,7 +211,8 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
 def _bound(value: Any) -> SizeLike:
     if type(value) is Tensor:
         raise UnsupportedError(
-            "a slice with a bound that is computed in the network has no size that TensorRT knows", found=repr(value),
+            "a slice with a bound that is computed in the network has no size that TensorRT knows",
+            found=repr(value),
             remedy="use ints and Dims (x.shape[i] and arithmetic on it), or keep the shape and mask: trtnet.where(...)",
         )
     return _whole(value)
@@ -243,7 +244,9 @@ def part(x: Tensor, axis: int, start: SizeLike, size: SizeLike, step: int = 1) -
     """Record a slice of one dimension."""
     rank = x.ndim
     return sliced(
-        x, (0,) * axis + (start,) + (0,) * (rank - axis - 1), (*x.shape[:axis], size, *x.shape[axis + 1 :]),
+        x,
+        (0,) * axis + (start,) + (0,) * (rank - axis - 1),
+        (*x.shape[:axis], size, *x.shape[axis + 1 :]),
         (1,) * axis + (step,) + (1,) * (rank - axis - 1),
     )
 
@@ -358,7 +361,9 @@ def written_value(x: Tensor, value: Any) -> Tensor:
     made = tensor(value)
     if made.dtype is not x.dtype:
         raise DtypeError(
-            "the value that is written has another dtype", expected=x.dtype, found=made.dtype,
+            "the value that is written has another dtype",
+            expected=x.dtype,
+            found=made.dtype,
             remedy=f"convert it: .to(trtnet.{x.dtype})",
         )
     return made
@@ -421,7 +426,8 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
     length = x.shape[axis]
     if not (isinstance(length, int) and isinstance(start, int) and isinstance(size, int)):
         raise UnsupportedError(
-            "writing with a step needs a dimension of fixed size", found=f"{length} in dimension {axis}",
+            "writing with a step needs a dimension of fixed size",
+            found=f"{length} in dimension {axis}",
             remedy="put the parts together: trtnet.stack((even, odd), -1).flatten(-2)",
         )
     at = np.arange(length) - start
@@ -436,8 +442,10 @@ def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
         or len(entries) != x.ndim
     ):
         raise UnsupportedError(
-            "indices and slices together cannot be written to", expected="indices, ints and whole dimensions (:)",
-            found=f"{len(entries)} parts for {format_shape(x.shape)}", remedy="write in two steps, or use trtnet.where",
+            "indices and slices together cannot be written to",
+            expected="indices, ints and whole dimensions (:)",
+            found=f"{len(entries)} parts for {format_shape(x.shape)}",
+            remedy="write in two steps, or use trtnet.where",
         )
     indices = {
         axis: e.index if e.kind == "index" else _position_index(e.start)

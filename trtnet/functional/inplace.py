@@ -41,7 +41,8 @@ def rebind(x: Any, new: Tensor, since: int = -1) -> Tensor:
         what = "a parameter" if isinstance(x, Parameter) else "a concrete array"
         raise UnsupportedError(
             f"{what} cannot become a recorded value in place",
-            found=repr(x), remedy="write a = a + b in place of a += b",
+            found=repr(x),
+            remedy="write a = a + b in place of a += b",
         )
     _same(x, new)
     current: Recorder = recorder()
@@ -100,13 +101,16 @@ def _takes_no_tensor(layer: Layer | None) -> bool:
 def _same(x: Tensor, new: Tensor) -> None:
     if new.dtype is not x.dtype:
         raise DtypeError(
-            "a change in place cannot change the dtype", expected=x.dtype, found=new.dtype,
+            "a change in place cannot change the dtype",
+            expected=x.dtype,
+            found=new.dtype,
             remedy="write it out of place: a = a + b",
         )
     if new.shape is not x.shape and new.shape != x.shape:
         raise ShapeError(
             "a change in place cannot change the shape",
-            expected=format_shape(x.shape), found=format_shape(new.shape),
+            expected=format_shape(x.shape),
+            found=format_shape(new.shape),
             remedy="write it out of place: a = a + b",
         )
 
@@ -166,7 +170,8 @@ def _stale() -> UnsupportedError:
 
 
 def _is_plain(layer: Layer) -> bool:
-    """Whether a view is one in torch too, whatever its strides: a slice, a permutation, a dimension of size 1 more or less."""
+    """Whether a view is one in torch too, whatever its strides: a slice, a permutation, a dimension of size 1
+    more or less."""
     if isinstance(layer, Slice):
         return all(isinstance(step, int) and step > 0 for step in layer.stride)
     if not isinstance(layer, Shuffle):

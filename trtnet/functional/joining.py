@@ -192,7 +192,8 @@ def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
 
 def _unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
     return UnsupportedError(
-        f"{name}: the number of parts or their sizes depend on the dynamic size {size}", found=f"{size!r}",
+        f"{name}: the number of parts or their sizes depend on the dynamic size {size}",
+        found=f"{size!r}",
         remedy="slice it (x[:, :n]), or say what it is a multiple of: Dim(..., multiple_of=...)",
     )
 
@@ -379,5 +380,3 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if all(isinstance(s, int) and s == 0 for s in start):
         return x
     return emit(Slice((x,), start=start, shape=x.shape, stride=(1,) * x.ndim, mode="WRAP"))
-
-

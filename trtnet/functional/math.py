@@ -195,7 +195,8 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
 def _missing(name: str, what: str, numpy: Callable[..., Any] | None = None) -> Any:
     def function(input: Any) -> Tensor:
         raise UnsupportedError(
-            f"TensorRT has no {what}, and none can be made of its layers", found=format_shape(input.shape),
+            f"TensorRT has no {what}, and none can be made of its layers",
+            found=format_shape(input.shape),
             remedy=f"compute {name} before the network, or approximate it with a polynomial",
         )
 

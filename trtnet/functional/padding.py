@@ -28,7 +28,8 @@ def _amounts(shape: Any, pad: Any, mode: str) -> list[tuple[SizeLike, SizeLike]]
     if len(given) % 2 or len(given) > 2 * len(shape):
         raise ShapeError(
             "pad takes two numbers for each padded dimension, the last dimension first",
-            expected=f"2, 4, … up to {2 * len(shape)} numbers for {format_shape(shape)}", found=format_shape(given),
+            expected=f"2, 4, … up to {2 * len(shape)} numbers for {format_shape(shape)}",
+            found=format_shape(given),
         )
     amounts: list[tuple[SizeLike, SizeLike]] = [(0, 0)] * len(shape)
     for i in range(len(given) // 2):

@@ -174,7 +174,8 @@ def _scatter_numpy(
 
 def _reducing() -> UnsupportedError:
     return UnsupportedError(
-        "TensorRT's scatter writes, and neither adds nor multiplies", found="reduce=",
+        "TensorRT's scatter writes, and neither adds nor multiplies",
+        found="reduce=",
         remedy="one_hot(index) as a matrix times the source adds up what has one index",
     )
 

@@ -61,7 +61,8 @@ def _beyond(
 
 
 def _clipped(x: Tensor, window: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
-    """A window that is larger than a fixed, unpadded size, which ceil_mode allows, cut to it: TensorRT bounds windows."""
+    """A window that is larger than a fixed, unpadded size, which ceil_mode allows, cut to it: TensorRT bounds
+    windows."""
     sizes = x.shape[-len(window) :]
     return tuple(s if p == 0 and isinstance(s, int) and 0 < s < w else w for w, s, p in zip(window, sizes, before))
 

@@ -123,7 +123,9 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 def _not_floating(found: Any) -> DtypeError:
     return DtypeError(
-        "mean(): the input must be of a floating-point dtype", expected="float32, float16 or bfloat16", found=found,
+        "mean(): the input must be of a floating-point dtype",
+        expected="float32, float16 or bfloat16",
+        found=found,
         remedy="x.float().mean(), or mean(dtype=trtnet.float32)",
     )
 
@@ -407,5 +409,3 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         x = arithmetic.mul(x, part(cat([ones, x], axis), axis, 0, size))
         reach *= 2
     return x
-
-

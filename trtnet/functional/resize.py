@@ -55,8 +55,14 @@ class _Plan:
     """What interpolate's arguments mean: TensorRT's mode and coordinates, output sizes, torch's sampling distances."""
 
     def __init__(
-        self, shape: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None,
-        recompute_scale_factor: bool | None, antialias: bool,
+        self,
+        shape: Any,
+        size: Any,
+        scale_factor: Any,
+        mode: str,
+        align_corners: bool | None,
+        recompute_scale_factor: bool | None,
+        antialias: bool,
     ) -> None:
         spatial = len(shape) - 2
         if mode not in _MODES:
@@ -65,7 +71,8 @@ class _Plan:
         if spatial not in ranks:
             raise ShapeError(
                 f'mode "{mode}" does not fit a tensor of {len(shape)} dimensions',
-                expected=" or ".join(f"{r + 2} dimensions" for r in ranks), found=format_shape(shape),
+                expected=" or ".join(f"{r + 2} dimensions" for r in ranks),
+                found=format_shape(shape),
             )
         if align_corners is not None and self.mode in ("NEAREST", "AREA"):
             raise ArgumentError(
@@ -133,8 +140,10 @@ def _scaled(size: SizeLike, factor: float) -> SizeLike:
     fraction = Fraction(factor)
     if fraction.denominator > 4096:
         raise UnsupportedError(
-            "this scale_factor has no exact size over a dynamic dimension", expected="a factor such as 2, 0.5 or 1.25",
-            found=f"{factor} of {size}", remedy="give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
+            "this scale_factor has no exact size over a dynamic dimension",
+            expected="a factor such as 2, 0.5 or 1.25",
+            found=f"{factor} of {size}",
+            remedy="give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
         )
     return size * fraction.numerator // fraction.denominator
 
@@ -212,8 +221,13 @@ def _interpolate_numpy(
 
 @operation(_interpolate_numpy)
 def interpolate(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None, antialias: bool = False,
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """(N, C, *spatial) with other spatial sizes: `size`, or the present ones times `scale_factor`, rounded down.
 
@@ -228,7 +242,9 @@ def interpolate(
     if not plan.exact or plan.mode == "AREA" or plan.antialias:
         return _by_constants(x, plan, mode)
     settings: dict[str, Any] = {
-        "resize_mode": plan.mode, "coordinate_transformation": plan.coordinates, "nearest_rounding": plan.rounding,
+        "resize_mode": plan.mode,
+        "coordinate_transformation": plan.coordinates,
+        "nearest_rounding": plan.rounding,
     }
     if plan.coordinates == "ALIGN_CORNERS":
         settings["selector_for_single_pixel"] = "UPPER"  # the formula would divide by zero
@@ -344,7 +360,6 @@ def _channel_shuffled(x: Any, groups: int) -> Any:
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """(N, C, …) with the channels of the groups interleaved."""
     return _channel_shuffled(tensor(input), groups)
-
 
 
 # --- grids ------------------------------------------------------------------------------------------------------------

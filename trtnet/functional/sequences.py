@@ -10,6 +10,7 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .arithmetic import mul, sub
 from .comparison import eq, logical_not
+from .creation import random_error
 from .dispatch import axis_of, operation, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
@@ -193,3 +194,15 @@ def multinomial(*args: Any, **kwargs: Any) -> Any:
 
 for _name, _function in (("diff", diff), ("multinomial", multinomial), ("cross", cross)):
     setattr(Tensor, _name, _function)
+
+
+def _no_drawing(name: str) -> Any:
+    def refuse(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        raise random_error(name)
+
+    refuse.__name__, refuse.__doc__ = name, "Raises UnsupportedError: a network has no random numbers."
+    return refuse
+
+
+for _name in ("uniform_", "normal_", "bernoulli_", "bernoulli", "exponential_", "random_", "log_normal_", "cauchy_"):
+    setattr(Tensor, _name, _no_drawing(_name))

@@ -49,7 +49,9 @@ def size_of(value: Any) -> SizeLike:
         return value
     if type(value) is Tensor:
         raise ArgumentTypeError(
-            "a recorded tensor is no size", expected="an int or a Dim", found=repr(value),
+            "a recorded tensor is no size",
+            expected="an int or a Dim",
+            found=repr(value),
             remedy="take sizes from shapes: x.shape[0] is an int, or a Dim that stands for the size",
         )
     if isinstance(value, (float, bool)) or not hasattr(value, "__index__"):
@@ -117,7 +119,8 @@ def resolved(shape: Size, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
         if isinstance(total, int) and isinstance(known, int):
             raise ShapeError(
                 f"a reshape must keep the number of elements: {format_shape(shape)} to {format_shape(sizes)}",
-                expected=f"{total} elements", found=f"a multiple of {known}",
+                expected=f"{total} elements",
+                found=f"a multiple of {known}",
             )
         size = total // known
     return (*sizes[:at], size, *sizes[at + 1 :])
@@ -170,7 +173,8 @@ def view(input: Tensor, *size: Any) -> Tensor:
 
     if len(size) == 1 and (isinstance(size[0], dtype) or type(size[0]).__module__ == "torch"):
         raise UnsupportedError(
-            "TensorRT cannot see the bytes of a tensor as another dtype", found=f"view({size[0]})",
+            "TensorRT cannot see the bytes of a tensor as another dtype",
+            found=f"view({size[0]})",
             remedy="convert the values with x.to(dtype)",
         )
     return reshape(input, *size)
@@ -429,7 +433,8 @@ def _reshaping(function: Any) -> Any:
     def method(self: Any, *args: Any) -> Any:
         if type(self) is not Array:
             raise UnsupportedError(
-                f"{function.__name__}_ changes the shape of a tensor that other names may stand for", found=repr(self),
+                f"{function.__name__}_ changes the shape of a tensor that other names may stand for",
+                found=repr(self),
                 remedy=f"x = x.{function.__name__}(...)",
             )
         self._array = function(self, *args).numpy()

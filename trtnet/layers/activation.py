@@ -116,13 +116,15 @@ class ParametricReLU(Layer):
         if slope.dtype is not x.dtype:
             raise DtypeError(
                 "the input and the slopes of a parametric ReLU must have one dtype",
-                expected=x.dtype, found=slope.dtype,
+                expected=x.dtype,
+                found=slope.dtype,
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
         if len(slope.shape) != len(x.shape) or broadcast("parametric ReLU", x, slope) != x.shape:
             raise ShapeError(
                 "the slopes of a parametric ReLU must broadcast to its input",
-                expected=f"shape {format_shape(x.shape)} with any of its sizes 1", found=format_shape(slope.shape),
+                expected=f"shape {format_shape(x.shape)} with any of its sizes 1",
+                found=format_shape(slope.shape),
             )
         return ((x.shape, x.dtype),)
 

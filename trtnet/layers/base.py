@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..dtypes import dtype as Dtype
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..provider import Provider
     from ..reference import Run
 
-Operand = Union[Tensor, Weight, None]
+Operand = Tensor | Weight | None
 Output = tuple[Size, Dtype]
 
 
@@ -55,7 +56,7 @@ class Layer:
     """Whether the output shares the memory of the first input in torch, so that a change in place reaches both."""
 
     def __init_subclass__(cls) -> None:
-        own = cls.__dict__.get("__annotations__", {})
+        own = inspect.get_annotations(cls)
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
         names = [n for n, t in own.items() if "ClassVar" not in str(t)]
         cls.attributes = (*inherited, *(n for n in names if n not in inherited))
@@ -123,9 +124,14 @@ def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
     elif low.bounds[0] < 0:
         values = {which: getattr(low, which) for which in ("min", "opt", "max")}
         if any(value < 0 for value in values.values()):
-            shown = ", ".join(f"{size if isinstance(size, int) else getattr(size, which)} at {which}" for which in values)
+            shown = ", ".join(
+                f"{size if isinstance(size, int) else getattr(size, which)} at {which}" for which in values
+            )
             raise ShapeError(
-                problem, expected=f"{size} >= {least}", found=shown, remedy="give the Dim a larger min, where that is what is meant"
+                problem,
+                expected=f"{size} >= {least}",
+                found=shown,
+                remedy="give the Dim a larger min, where that is what is meant",
             )
         require_equal(minimum(size, least), least, problem)
 

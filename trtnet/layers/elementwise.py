@@ -157,7 +157,9 @@ class Select(Layer):
         assert isinstance(b, Tensor)
         if condition.dtype is not dtypes.bool_:
             raise DtypeError(
-                "the condition of a select must be bool", expected="bool", found=repr(condition),
+                "the condition of a select must be bool",
+                expected="bool",
+                found=repr(condition),
                 remedy="compare first: condition != 0, or condition.bool()",
             )
         if a.dtype is not b.dtype:
@@ -187,6 +189,8 @@ def different_dtypes(operation: str, a: Tensor, b: Tensor) -> DtypeError:
 def same_rank(operation: str, *operands: Tensor) -> None:
     if len({len(o.shape) for o in operands}) != 1:
         raise ShapeError(
-            f"TensorRT's {operation} takes tensors of one rank", expected="as many dimensions in each",
-            found=" and ".join(format_shape(o.shape) for o in operands), remedy="reshape: sizes of 1 broadcast",
+            f"TensorRT's {operation} takes tensors of one rank",
+            expected="as many dimensions in each",
+            found=" and ".join(format_shape(o.shape) for o in operands),
+            remedy="reshape: sizes of 1 broadcast",
         )

@@ -22,7 +22,9 @@ def _index(layer: Layer, position: int = 1) -> Tensor:
     assert isinstance(index, Tensor)
     if index.dtype not in (dtypes.int32, dtypes.int64):
         raise DtypeError(
-            "indices are whole numbers", expected="int64 or int32", found=f"{index.dtype} {format_shape(index.shape)}",
+            "indices are whole numbers",
+            expected="int64 or int32",
+            found=f"{index.dtype} {format_shape(index.shape)}",
             remedy="convert them: index.long(); choose with trtnet.where(mask, a, b) where the index is a mask",
         )
     return index
@@ -58,7 +60,8 @@ class Gather(Layer):
         elif self.mode == "ELEMENT":
             if len(data.shape) != len(index.shape):
                 raise ShapeError(
-                    "the data and the indices of a gather by element have one rank", expected=format_shape(data.shape),
+                    "the data and the indices of a gather by element have one rank",
+                    expected=format_shape(data.shape),
                     found=format_shape(index.shape),
                 )
             shape = Size(index.shape)
@@ -67,7 +70,8 @@ class Gather(Layer):
             if not isinstance(depth, int) or not 0 < depth <= len(data.shape) - count:
                 raise ShapeError(
                     "the last dimension of the indices holds positions in the data",
-                    expected=f"1 to {len(data.shape) - count}", found=depth,
+                    expected=f"1 to {len(data.shape) - count}",
+                    found=depth,
                 )
             shape = Size((*index.shape[:-1], *data.shape[count + depth :]))
         else:
@@ -125,7 +129,9 @@ class Scatter(Layer):
         check_movable("scatter", data)
         if updates.dtype is not data.dtype:
             raise DtypeError(
-                "a scatter writes values of the data's dtype", expected=data.dtype, found=updates.dtype,
+                "a scatter writes values of the data's dtype",
+                expected=data.dtype,
+                found=updates.dtype,
                 remedy=f"convert them: .to(trtnet.{data.dtype})",
             )
         expected: tuple[SizeLike, ...]
@@ -180,9 +186,7 @@ class OneHot(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         index, values = self.inputs
-        return lowering.network.add_one_hot(
-            lowering[index], lowering[values], lowering.scalar(self.depth), self.axis
-        )
+        return lowering.network.add_one_hot(lowering[index], lowering[values], lowering.scalar(self.depth), self.axis)
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         index, values = inputs

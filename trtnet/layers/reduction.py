@@ -155,8 +155,11 @@ class Cumulative(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_cumulative(
-            lowering[self.inputs[0]], lowering.scalar(self.axis),
-            lowering.enum("CumulativeOperation", self.op), self.exclusive, self.reverse,
+            lowering[self.inputs[0]],
+            lowering.scalar(self.axis),
+            lowering.enum("CumulativeOperation", self.op),
+            self.exclusive,
+            self.reverse,
         )
 
     def compute(self, run: Run, *inputs: Any) -> Any:

@@ -54,7 +54,9 @@ class Resize(Layer):
         assert isinstance(x, Tensor)
         if not x.dtype.is_floating_point:
             raise DtypeError(
-                "a resize layer takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype,
+                "a resize layer takes floating-point tensors",
+                expected="float32, float16 or bfloat16",
+                found=x.dtype,
                 remedy="convert it first: x.float()",
             )
         if (self.shape is None) == (self.scales is None):
@@ -110,8 +112,13 @@ class Resize(Layer):
         for axis, target in enumerate(size, 2):
             if target != x.shape[axis]:
                 index, weight = taps(
-                    x.shape[axis], target, self.resize_mode, self.coordinate_transformation, self.nearest_rounding,
-                    coefficient=self.cubic_coeff, exclude_outside=self.exclude_outside,
+                    x.shape[axis],
+                    target,
+                    self.resize_mode,
+                    self.coordinate_transformation,
+                    self.nearest_rounding,
+                    coefficient=self.cubic_coeff,
+                    exclude_outside=self.exclude_outside,
                 )
                 parts = []
                 for i, w in zip(index.T, weight.T):
@@ -124,8 +131,15 @@ class Resize(Layer):
 
 
 def taps(
-    size: int, target: int, mode: str, coordinates: str, rounding: str = "FLOOR", *,
-    scale: float | None = None, coefficient: float = -0.75, exclude_outside: bool = False,
+    size: int,
+    target: int,
+    mode: str,
+    coordinates: str,
+    rounding: str = "FLOOR",
+    *,
+    scale: float | None = None,
+    coefficient: float = -0.75,
+    exclude_outside: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each of `target` elements the input elements that it is made of, and their weights: (target, k) each.
 
@@ -142,7 +156,9 @@ def taps(
         source = at * step
     if mode == "NEAREST":
         rounded = {
-            "FLOOR": np.floor(source), "CEIL": np.ceil(source), "HALF_UP": np.floor(source + 0.5),
+            "FLOOR": np.floor(source),
+            "CEIL": np.ceil(source),
+            "HALF_UP": np.floor(source + 0.5),
             "HALF_DOWN": np.ceil(source - 0.5),
         }[rounding]
         return np.clip(rounded, 0, size - 1).astype(np.int64)[:, None], np.ones((target, 1))
@@ -150,15 +166,14 @@ def taps(
         source = np.clip(source, 0, None)
         low = np.clip(np.floor(source), 0, size - 1)
         part = np.clip(source - low, 0, 1)
-        return (
-            np.stack([low, np.minimum(low + 1, size - 1)], 1).astype(np.int64), np.stack([1 - part, part], 1)
-        )
+        return (np.stack([low, np.minimum(low + 1, size - 1)], 1).astype(np.int64), np.stack([1 - part, part], 1))
     low = np.floor(source)
     part = (source - low)[:, None]
     distance = np.abs(np.concatenate([part + 1, part, 1 - part, 2 - part], 1))
     a = coefficient
     weight = np.where(
-        distance <= 1, ((a + 2) * distance - (a + 3)) * distance**2 + 1,
+        distance <= 1,
+        ((a + 2) * distance - (a + 3)) * distance**2 + 1,
         ((distance - 5) * distance + 8) * distance * a - 4 * a,
     )
     index = low[:, None] + np.arange(-1, 3)
@@ -193,7 +208,8 @@ class GridSample(Layer):
         if rank not in (4, 5) or len(grid.shape) != rank or grid.shape[-1] != rank - 2:
             raise ShapeError(
                 "grid_sample takes (N, C, H, W) and a grid (N, H, W, 2), or both with a depth and 3",
-                expected="an input of 4 or 5 dimensions and a grid of as many", found=found,
+                expected="an input of 4 or 5 dimensions and a grid of as many",
+                found=found,
             )
         if not x.dtype.is_floating_point or x.dtype is not grid.dtype:
             raise DtypeError(
@@ -215,6 +231,8 @@ class GridSample(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.nn.functional.grid_sample(
-            *inputs, mode=_GRID_MODES[self.interpolation_mode], padding_mode=_SAMPLE_MODES[self.sample_mode],
+            *inputs,
+            mode=_GRID_MODES[self.interpolation_mode],
+            padding_mode=_SAMPLE_MODES[self.sample_mode],
             align_corners=self.align_corners,
         )

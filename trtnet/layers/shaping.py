@@ -97,13 +97,16 @@ def check_movable(kind: str, x: Tensor) -> None:
         raise DtypeError(
             f"TensorRT's {kind} does not take {x.dtype}",
             expected="float32, float16, bfloat16, int8, int32, int64 or bool",
-            found=f"{x.dtype} {format_shape(x.shape)}", remedy="convert it first: x.float()",
+            found=f"{x.dtype} {format_shape(x.shape)}",
+            remedy="convert it first: x.float()",
         )
 
 
 def _too_many(shape: Size) -> ShapeError:
     return ShapeError(
-        "TensorRT's tensors have at most 8 dimensions", expected=f"at most {MAX_RANK}", found=format_shape(shape),
+        "TensorRT's tensors have at most 8 dimensions",
+        expected=f"at most {MAX_RANK}",
+        found=format_shape(shape),
         remedy="put neighbouring dimensions together with flatten before they are split again",
     )
 
@@ -264,7 +267,8 @@ class Concatenation(Layer):
         shapes = " and ".join(format_shape(t.shape) for t in self.inputs)  # type: ignore[union-attr]
         return ShapeError(
             f"concatenated tensors differ in a dimension other than {self.axis}: {shapes}",
-            expected=f"the same sizes in every dimension but {self.axis}", found=shapes,
+            expected=f"the same sizes in every dimension but {self.axis}",
+            found=shapes,
         )
 
     def add_to(self, lowering: Lowering) -> Any:

@@ -243,5 +243,6 @@ def __getattr__(name: str) -> object:
 
     close = difflib.get_close_matches(name, __all__, 1)
     raise NameNotFoundError(
-        f"trtnet.nn has no {name!r}", remedy=f"did you mean {close[0]!r}?" if close else "write it as a Module of those there are"
+        f"trtnet.nn has no {name!r}",
+        remedy=f"did you mean {close[0]!r}?" if close else "write it as a Module of those there are",
     )

@@ -70,8 +70,10 @@ class Module:
                 return call(self, args, kwargs)
             raise ArgumentTypeError(
                 f"{type(self).__name__} was called outside a recording",
-                expected="to be called inside trtnet.record", found=f"{type(self).__name__}({', '.join(type(a).__name__ for a in args)})",
-                remedy="graph = trtnet.record(module, x=Input(shape)); engine = trtnet.reference(graph); engine(x=array)",
+                expected="to be called inside trtnet.record",
+                found=f"{type(self).__name__}({', '.join(type(a).__name__ for a in args)})",
+                remedy="graph = trtnet.record(module, x=Input(shape)); "
+                "engine = trtnet.reference(graph); engine(x=array)",
             )
         outer, where = recorder.path, recorder.where
         path = recorder.paths.get(id(self))
@@ -115,7 +117,8 @@ class Module:
             if value is not None:
                 raise ArgumentTypeError(
                     f"{name!r} is a {'parameter' if name in self._parameters else 'module'} of {type(self).__name__}",
-                    expected="a Parameter, a Module or None", found=type(value).__name__,
+                    expected="a Parameter, a Module or None",
+                    found=type(value).__name__,
                     remedy="wrap it: trtnet.nn.Parameter(value)",
                 )
             (self._parameters if name in self._parameters else self._modules)[name] = None
@@ -130,9 +133,12 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        if "_modules" in own:
-            if name in (store := own["_parameters"]) or name in (store := own["_modules"]) or name in (store := own["_buffers"]):
-                return store[name]
+        if "_modules" in own and (
+            name in (store := own["_parameters"])
+            or name in (store := own["_modules"])
+            or name in (store := own["_buffers"])
+        ):
+            return store[name]
         if name.startswith("__"):
             raise AttributeError(name)
         if "_modules" not in own:
@@ -143,7 +149,8 @@ class Module:
         close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], 1)
         raise NameNotFoundError(
             f"{type(self).__name__!r} object has no attribute {name!r}",
-            expected="an attribute, parameter, buffer or module of it", found=name,
+            expected="an attribute, parameter, buffer or module of it",
+            found=name,
             remedy=f"did you mean {close[0]!r}?" if close else f"set it in {type(self).__name__}.__init__",
         )
 
@@ -160,7 +167,9 @@ class Module:
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         self._check_name(name, self.__dict__.get("_parameters"))
         if param is not None and not isinstance(param, Parameter):
-            raise ArgumentTypeError("only a Parameter can be registered", expected="Parameter or None", found=type(param))
+            raise ArgumentTypeError(
+                "only a Parameter can be registered", expected="Parameter or None", found=type(param)
+            )
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
@@ -287,9 +296,11 @@ class Module:
         """Convert floating-point parameters and buffers to a dtype; a device means nothing here and is accepted."""
         wanted = kwargs.get("dtype")
         for argument in args:
-            if isinstance(argument, dtypes.dtype) or type(argument).__module__ == "torch" and "dtype" in type(argument).__name__:
-                wanted = argument
-            elif isinstance(argument, str) and argument in dtypes._BY_NAME:
+            if (
+                isinstance(argument, dtypes.dtype)
+                or (type(argument).__module__ == "torch" and "dtype" in type(argument).__name__)
+                or (isinstance(argument, str) and argument in dtypes._BY_NAME)
+            ):
                 wanted = argument
             elif isinstance(argument, Array):
                 wanted = argument.dtype
@@ -391,7 +402,9 @@ class Module:
                     if value is not None:
                         value.value = leaves[f"{path}.{name}" if path else name].value
 
-    def load_weights(self: M, path: str | PathLike[str], strict: bool = True, *, mmap: bool = True, prefix: str = "") -> M:
+    def load_weights(
+        self: M, path: str | PathLike[str], strict: bool = True, *, mmap: bool = True, prefix: str = ""
+    ) -> M:
         """Load `.safetensors` (memory-mapped), `.npz`, `.pt` or `.wts`; returns the module.
 
         A file that is changed while it is mapped gives undefined values; `mmap=False` copies.
@@ -439,6 +452,7 @@ def _signature(cls: Any) -> inspect.Signature:
 def _not_initialized(module: Module) -> TrtnetError:
     return NameNotFoundError(
         f"{type(module).__name__}.__init__ did not call super().__init__() first",
-        expected="super().__init__() before anything is set", found=f"{type(module).__name__}.__init__ without it",
+        expected="super().__init__() before anything is set",
+        found=f"{type(module).__name__}.__init__ without it",
         remedy="begin __init__ with super().__init__()",
     )

@@ -66,7 +66,9 @@ def match(
         WeightsError: listing extra, then missing, then misshapen names. DtypeError: a type that does not convert.
     """
     if not isinstance(given, Mapping):
-        raise ArgumentTypeError("weights are given by name", expected="a dict of name: array", found=type(given).__name__)
+        raise ArgumentTypeError(
+            "weights are given by name", expected="a dict of name: array", found=type(given).__name__
+        )
     matched = Matched()
     misshapen: list[str] = []
     keys: dict[Leaf, str] = {}
@@ -100,7 +102,8 @@ def match(
         keys[leaf] = key
         matched.values[key] = array
     matched.missing = [
-        name for name, leaf in leaves.items()
+        name
+        for name, leaf in leaves.items()
         if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
     ]
     extra = matched.unexpected if strict else []
@@ -110,7 +113,9 @@ def match(
     return matched
 
 
-def load_into(leaves: Mapping[str, Leaf], given: Mapping[str, Any], *, assign: bool = True, **options: Any) -> LoadReport:
+def load_into(
+    leaves: Mapping[str, Leaf], given: Mapping[str, Any], *, assign: bool = True, **options: Any
+) -> LoadReport:
     """`match`, and give each Leaf its new value; a warning names what is not finite.
 
     With `assign` given arrays that need no change are taken as they are; else those that can be written are copied.
@@ -141,13 +146,17 @@ def _value(key: str, value: Any) -> Any:
         return value.detach()
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
         raise WeightsError(
-            f"the array for {key!r} is not contiguous", expected="a C-contiguous array",
-            found=f"shape {format_shape(value.shape)}, strides {value.strides}", remedy="numpy.ascontiguousarray(array)",
+            f"the array for {key!r} is not contiguous",
+            expected="a C-contiguous array",
+            found=f"shape {format_shape(value.shape)}, strides {value.strides}",
+            remedy="numpy.ascontiguousarray(array)",
         )
     if isinstance(value, (np.ndarray, Tensor, np.generic)):
         return as_array(value)
     raise WeightsError(
-        f"the value for {key!r} is no array", expected="a NumPy array, a trtnet Array or a torch tensor", found=type(value).__name__
+        f"the value for {key!r} is no array",
+        expected="a NumPy array, a trtnet Array or a torch tensor",
+        found=type(value).__name__,
     )
 
 
@@ -157,8 +166,14 @@ def _converted(key: str, array: Any, dtype: Dtype) -> tuple[Any, str | None]:
         return array, None
     if found in CONVERTIBLE and dtype in CONVERTIBLE:
         return (array.astype(dtype.numpy) if isinstance(array, np.ndarray) else array.to(dtype.torch)), found.name
-    remedy = f"convert it: array.astype(numpy.{dtype.name})" if isinstance(array, np.ndarray) else f"tensor.to(torch.{dtype.name})"
-    raise DtypeError(f"the values for {key!r} have the wrong dtype", expected=dtype.name, found=found.name, remedy=remedy)
+    remedy = (
+        f"convert it: array.astype(numpy.{dtype.name})"
+        if isinstance(array, np.ndarray)
+        else f"tensor.to(torch.{dtype.name})"
+    )
+    raise DtypeError(
+        f"the values for {key!r} have the wrong dtype", expected=dtype.name, found=found.name, remedy=remedy
+    )
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -193,7 +208,10 @@ def _mismatch(
         remedy = "make the module with the sizes of the file: a class count or a width differs"
     return WeightsError(
         f"{source} do not fit: {len(extra)} extra, {len(missing)} missing, {len(misshapen)} misshapen",
-        details="\n".join(parts), expected=f"the {len(leaves)} names of the module", found=found, remedy=remedy,
+        details="\n".join(parts),
+        expected=f"the {len(leaves)} names of the module",
+        found=found,
+        remedy=remedy,
     )
 
 
@@ -218,7 +236,8 @@ def nonfinite(array: np.ndarray, chunk: int = 1 << 20) -> bool:
         return False
     flat = array.reshape(-1)
     return any(
-        not np.isfinite(flat[start : start + chunk].astype(np.float32, copy=False)).all() for start in range(0, flat.size, chunk)
+        not np.isfinite(flat[start : start + chunk].astype(np.float32, copy=False)).all()
+        for start in range(0, flat.size, chunk)
     )
 
 

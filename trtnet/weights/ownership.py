@@ -7,8 +7,8 @@ documentation of `tensorrt.Weights`). The Ledger owns every array that a network
 from __future__ import annotations
 
 import mmap
-from ctypes import addressof, c_char
 from collections.abc import Iterator
+from ctypes import addressof, c_char
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,8 @@ class Ledger:
         from ..summary import render
 
         rows = [
-            (h.name, format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers)) for h in self
+            (h.name, format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers))
+            for h in self
         ]
         footer = f"{len(self)} arrays, {self.nbytes:,} bytes"
         return render(("name", "shape", "dtype", "bytes", "owner", "consumers"), rows, right=("bytes",), footer=footer)
@@ -141,14 +142,15 @@ def _base(array: np.ndarray) -> Any:
 
 
 def converted(array: np.ndarray, weight: Weight, dtype: Dtype) -> np.ndarray:
-    """`array` as `dtype`: itself, or int64 as int32 where TensorRT has no int64. Raises WeightsError where it does not fit."""
+    """`array` as `dtype`: itself, or int64 as int32 where TensorRT has no int64. Raises WeightsError where it
+    does not fit."""
     if dtype is weight.dtype:
         return array
     limits = np.iinfo(dtype.numpy)
     if array.size and (array.min() < limits.min or array.max() > limits.max):
         raise WeightsError(
             f"these {weight.dtype} weights do not fit {dtype}, which this TensorRT has in its place",
-            expected=f"{limits.min} to {limits.max}", found=f"{array.min()} to {array.max()} in {weight!r}",
+            expected=f"{limits.min} to {limits.max}",
+            found=f"{array.min()} to {array.max()} in {weight!r}",
         )
     return array.astype(dtype.numpy)
-

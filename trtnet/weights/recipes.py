@@ -32,7 +32,9 @@ class Value:
     def read(self) -> np.ndarray:
         if self.array is None:
             if self.make is None:
-                raise WeightsError("these weights have no value", remedy="load weights first: load_state_dict, load_weights")
+                raise WeightsError(
+                    "these weights have no value", remedy="load weights first: load_state_dict, load_weights"
+                )
             self.array = self.make()
         return self.array
 
@@ -68,9 +70,7 @@ class Leaf(Weight):
 
     __slots__ = ("_name", "persistent", "value")
 
-    def __init__(
-        self, name: str, shape: tuple[int, ...], dtype: dtype, value: Value, persistent: bool = True
-    ) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: dtype, value: Value, persistent: bool = True) -> None:
         self._name = name
         self.shape = shape
         self.dtype = dtype

@@ -33,11 +33,17 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.normalize = RunningMeanStd((observations,))
         self.network = nn.Sequential(
-            layer_init(nn.Conv2d(4, 8, 4, stride=2)), nn.ReLU(), layer_init(nn.Conv2d(8, 8, 3, stride=1)), nn.ReLU(), nn.Flatten()
+            layer_init(nn.Conv2d(4, 8, 4, stride=2)),
+            nn.ReLU(),
+            layer_init(nn.Conv2d(8, 8, 3, stride=1)),
+            nn.ReLU(),
+            nn.Flatten(),
         )
         with torch.no_grad():
             features = self.network(torch.zeros(1, 4, 12, 12)).shape[1]
-        self.trunk = nn.Sequential(layer_init(nn.Linear(features + observations, 32)), nn.Tanh(), layer_init(nn.Linear(32, 32)), nn.ELU())
+        self.trunk = nn.Sequential(
+            layer_init(nn.Linear(features + observations, 32)), nn.Tanh(), layer_init(nn.Linear(32, 32)), nn.ELU()
+        )
         self.critic = layer_init(nn.Linear(32, 1), std=1)
         self.actor_mean = layer_init(nn.Linear(32, actions), std=0.01)
         self.actor_logstd = nn.Parameter(torch.zeros(1, actions))
@@ -56,7 +62,13 @@ class ActorCritic(nn.Module):
         best = q.max(dim=1)
         greedy = torch.where(best.values > 0, best.indices, torch.zeros_like(best.indices))
         advantage = q - q.mean(dim=-1, keepdim=True)
-        return {"value": self.critic(hidden).squeeze(-1), "mean": mean, "spread": spread, "greedy": greedy, "advantage": advantage}
+        return {
+            "value": self.critic(hidden).squeeze(-1),
+            "mean": mean,
+            "spread": spread,
+            "greedy": greedy,
+            "advantage": advantage,
+        }
 
 
 def build():

@@ -15,7 +15,9 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(2, width)
         self.LayerNorm = nn.LayerNorm(width, eps=1e-12)
         self.register_buffer("position_ids", torch.arange(positions).expand((1, -1)), persistent=False)
-        self.register_buffer("token_type_ids", torch.zeros(self.position_ids.size(), dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "token_type_ids", torch.zeros(self.position_ids.size(), dtype=torch.long), persistent=False
+        )
 
     def forward(self, input_ids: torch.LongTensor, token_type_ids: Optional[torch.LongTensor] = None):
         input_shape = input_ids.size()

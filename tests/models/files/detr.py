@@ -44,10 +44,19 @@ class DecoderLayer(nn.Module):
     def with_pos(self, tensor, pos: Optional[Tensor]):
         return tensor if pos is None else tensor + pos
 
-    def forward(self, tgt, memory, padding: Optional[Tensor] = None, pos: Optional[Tensor] = None, query_pos: Optional[Tensor] = None):
+    def forward(
+        self,
+        tgt,
+        memory,
+        padding: Optional[Tensor] = None,
+        pos: Optional[Tensor] = None,
+        query_pos: Optional[Tensor] = None,
+    ):
         q = k = self.with_pos(tgt, query_pos)
         tgt = self.norm1(tgt + self.self_attn(q, k, value=tgt)[0])
-        tgt2 = self.multihead_attn(query=self.with_pos(tgt, query_pos), key=self.with_pos(memory, pos), value=memory, key_padding_mask=padding)[0]
+        tgt2 = self.multihead_attn(
+            query=self.with_pos(tgt, query_pos), key=self.with_pos(memory, pos), value=memory, key_padding_mask=padding
+        )[0]
         tgt = self.norm2(tgt + tgt2)
         return self.norm3(tgt + self.linear2(F.gelu(self.linear1(tgt))))
 
@@ -70,7 +79,9 @@ class DETR(nn.Module):
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1))
         self.input_proj = nn.Conv2d(8, width, kernel_size=1)
         self.position = PositionSine(width // 2)
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(width, 4, 32, activation="gelu", norm_first=True), 2)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(width, 4, 32, activation="gelu", norm_first=True), 2
+        )
         self.decoder = _get_clones(DecoderLayer(width, 4), 2)
         self.query_embed = nn.Embedding(queries, width)
         self.class_embed, self.bbox_embed = nn.Linear(width, classes + 1), MLP(width, width, 4, 3)

@@ -32,7 +32,9 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(config.width, config.width)
         mask = torch.tril(torch.ones(config.context, config.context))
         self.register_buffer("mask", mask.view(1, 1, config.context, config.context))
-        self.register_buffer("bias_scale", torch.tensor(1.0 / math.sqrt(config.width // config.heads)), persistent=False)
+        self.register_buffer(
+            "bias_scale", torch.tensor(1.0 / math.sqrt(config.width // config.heads)), persistent=False
+        )
 
     def forward(self, x):
         B, T, C = x.size()

@@ -61,7 +61,10 @@ class Mobile(nn.Module):
         norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
         self.features = nn.Sequential(ConvNormActivation(3, 8, stride=2, norm=norm, act=nn.SiLU))
         for index, (o, stride, expand) in enumerate(((8, 1, 1), (16, 2, 3), (16, 1, 3))):
-            self.features.add_module(f"block{index}", InvertedResidual(self.features[-1].out_channels if index == 0 else last, o, stride, expand, norm))
+            self.features.add_module(
+                f"block{index}",
+                InvertedResidual(self.features[-1].out_channels if index == 0 else last, o, stride, expand, norm),
+            )
             last = o
         self.classifier = nn.Sequential(nn.Dropout(p=0.2, inplace=True), nn.Linear(16, classes))
         for m in self.modules():

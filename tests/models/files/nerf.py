@@ -25,7 +25,9 @@ class NeRF(nn.Module):
         self.skips = skips
         self.embed, self.embed_views = Embedder(4), Embedder(2)
         i = self.embed.out_dim
-        self.pts = nn.ModuleList([nn.Linear(i, width)] + [nn.Linear(width + (i if j in skips else 0), width) for j in range(depth - 1)])
+        self.pts = nn.ModuleList(
+            [nn.Linear(i, width)] + [nn.Linear(width + (i if j in skips else 0), width) for j in range(depth - 1)]
+        )
         self.feature, self.alpha = nn.Linear(width, width), nn.Linear(width, 1)
         self.views, self.rgb = nn.Linear(width + self.embed_views.out_dim, width // 2), nn.Linear(width // 2, 3)
 

@@ -46,7 +46,9 @@ class ESPCN(nn.Module):
         self.body = nn.Sequential(*(Residual(width) for _ in range(2)))
         self.last = nn.Conv2d(width, scale**2, (3, 3), padding=1)
         self.shuffle, self.edges = nn.PixelShuffle(scale), Sobel()
-        self.refine = nn.ModuleList([nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.InstanceNorm2d(1, affine=True)])
+        self.refine = nn.ModuleList(
+            [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.InstanceNorm2d(1, affine=True)]
+        )
 
     def forward(self, x):
         h = torch.tanh(self.first(x))

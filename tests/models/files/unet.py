@@ -28,7 +28,11 @@ class UNet(nn.Module):
         self.down = nn.ModuleList([DoubleConv(a, b) for a, b in zip(widths, widths[1:])])
         self.up = nn.ModuleList()
         for low, high in zip(widths[:0:-1], widths[-2::-1]):
-            self.up.append(nn.ModuleDict({"project": nn.ConvTranspose2d(low, high, 2, stride=2), "mix": DoubleConv(2 * high, high)}))
+            self.up.append(
+                nn.ModuleDict(
+                    {"project": nn.ConvTranspose2d(low, high, 2, stride=2), "mix": DoubleConv(2 * high, high)}
+                )
+            )
         self.head = nn.Conv2d(widths[0], classes, 1)
         self.pool = nn.MaxPool2d(2)
         for m in self.modules():

@@ -35,7 +35,11 @@ class VAE(nn.Module):
     def __init__(self, latent: int = 8):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ELU(), nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.SELU(), nn.Flatten(start_dim=1)
+            nn.Conv2d(1, 8, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.Conv2d(8, 8, 3, stride=2, padding=1),
+            nn.SELU(),
+            nn.Flatten(start_dim=1),
         )
         self.mu, self.logvar = nn.Linear(8 * 4 * 4, latent), nn.Linear(8 * 4 * 4, latent)
         self.generator = Generator(latent)

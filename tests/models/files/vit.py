@@ -66,7 +66,10 @@ class ViT(nn.Module):
         for rate in rates:
             block = nn.Module()
             block.norm1, block.attn, block.drop = nn.LayerNorm(dim, eps=1e-6), Attention(dim, 4), DropPath(rate)
-            block.norm2, block.mlp = nn.LayerNorm(dim, eps=1e-6), nn.Sequential(nn.Linear(dim, 48), nn.GELU(approximate="tanh"), nn.Linear(48, dim))
+            block.norm2, block.mlp = (
+                nn.LayerNorm(dim, eps=1e-6),
+                nn.Sequential(nn.Linear(dim, 48), nn.GELU(approximate="tanh"), nn.Linear(48, dim)),
+            )
             self.blocks.append(block)
         self.heads = nn.ModuleList(nn.Linear(dim, classes) for _ in range(2))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
