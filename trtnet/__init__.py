@@ -17,12 +17,13 @@ from .errors import TrtnetError
 if TYPE_CHECKING:
     from . import functional as functional
     from . import nn as nn
-    from .building import Plan, build, build_plan
+    from .building import build, build_plan
     from .compat import *
     from .engine import Engine, RefitReport, Snapshot
     from .functional import *
     from .graph import Graph, Input
     from .limits import finfo, iinfo
+    from .plan import Plan
     from .recording import record
     from .reference import reference, to_torch
     from .tensor import Array, Tensor, manual_seed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "building": ("Plan", "build", "build_plan"),
+    "building": ("build", "build_plan"),
     "compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor",
         "IntTensor",
@@ -45,6 +46,7 @@ _HOMES = {
     ),
     "engine": ("Engine", "RefitReport", "Snapshot"),
     "graph": ("Graph", "Input"),
+    "plan": ("Plan",),
     "limits": ("finfo", "iinfo"),
     "recording": ("record",),
     "reference": ("reference", "to_torch"),

@@ -79,11 +79,12 @@ class Tensor(metaclass=_Kind):
 
     @property
     def device(self) -> Device:
-        return Device("cuda")
+        """Where model files that ask put what they make; a recorded value is nowhere before the network runs."""
+        return Device("cpu")
 
     @property
     def is_cuda(self) -> bool:
-        return True
+        return False
 
     @property
     def requires_grad(self) -> bool:
@@ -212,14 +213,6 @@ class Array(Tensor):
     @property
     def dtype(self) -> Dtype:  # type: ignore[override]
         return dtypes.get(self.numpy().dtype)
-
-    @property
-    def device(self) -> Device:
-        return Device("cpu")
-
-    @property
-    def is_cuda(self) -> bool:
-        return False
 
     @property
     def data(self) -> Array:

@@ -170,8 +170,9 @@ def build(
     [dim]Example:[/] [bold]trtnet build models/lenet.py:LeNet --weights weights/lenet.safetensors
     --input image=1x1x28x28 --target sm86 --target sm120 -o lenet.fp32.engine[/]
     """
-    from ..building import build_plan, precision
+    from ..building import build_plan
     from ..errors import ArgumentError
+    from ..plan import precision
     from .inputs import parse_bytes, parse_inputs
     from .model import record_model
 
