@@ -391,11 +391,6 @@ def solve(expression: SizeLike, value: int) -> tuple[str, int] | None:
     return None if left else (monomial[0].key, result)
 
 
-def equal_everywhere(a: SizeLike, b: SizeLike) -> bool:
-    """Whether both are the same expression; some that are always equal are not recognised."""
-    return bool(a == b)
-
-
 def equal_at_profile(a: SizeLike, b: SizeLike) -> bool:
     """Whether both have the same value with all symbols at min, at opt and at max."""
     if a == b:

@@ -161,10 +161,6 @@ class Provider:
     def add_topk(self, network: Any, tensor: Any, operation: str, k: int, axes: int) -> Any:
         return network.add_topk(tensor, self.enum("TopKOperation", operation), k, axes)
 
-    @functools.cached_property
-    def topk_index_dtype(self) -> Dtype:
-        return dtypes.int32
-
     # --- configuration
 
     def configure(self, config: Any, *, workspace: int | None, optimization_level: int | None, tf32: bool) -> None:

@@ -37,6 +37,7 @@ class Convolution(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "convolution"
+    method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
 
     def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
@@ -121,8 +122,11 @@ class Convolution(Layer):
             shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
-    def set_attributes(self, lowering: Lowering, layer: Any) -> Any:
-        """Strides, paddings, groups; tensors in place of weights."""
+    def add_to(self, lowering: Lowering) -> Any:
+        x, kernel, bias = self.inputs
+        add = getattr(lowering.network, self.method)
+        kernel_weights, bias_weights = lowering.weights(kernel, like=x), lowering.weights(bias, like=x)
+        layer = add(lowering[x], self.num_output_maps, self.kernel_size, kernel_weights, bias_weights)
         if layer is None:
             return None
         if self.stride.count(1) < len(self.stride):
@@ -141,19 +145,6 @@ class Convolution(Layer):
             if type(operand) is Tensor:
                 layer.set_input(index, lowering[operand])
         return layer
-
-    def add_to(self, lowering: Lowering) -> Any:
-        x, kernel, bias = self.inputs
-        return self.set_attributes(
-            lowering,
-            lowering.network.add_convolution_nd(
-                lowering[x],
-                self.num_output_maps,
-                self.kernel_size,
-                lowering.weights(kernel, like=x),
-                lowering.weights(bias, like=x),
-            ),
-        )
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, kernel, bias = self.operands(inputs)
@@ -174,6 +165,7 @@ class Deconvolution(Convolution):
     """
 
     kind: ClassVar[str] = "deconvolution"
+    method: ClassVar[str] = "add_deconvolution_nd"
 
     def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
         return (channels, self.num_output_maps // self.num_groups, *self.kernel_size)
@@ -234,19 +226,6 @@ class Deconvolution(Convolution):
             self.post_padding,
             dilation,
             self.num_groups,
-        )
-
-    def add_to(self, lowering: Lowering) -> Any:
-        x, kernel, bias = self.inputs
-        return self.set_attributes(
-            lowering,
-            lowering.network.add_deconvolution_nd(
-                lowering[x],
-                self.num_output_maps,
-                self.kernel_size,
-                lowering.weights(kernel, like=x),
-                lowering.weights(bias, like=x),
-            ),
         )
 
     def compute(self, run: Run, *inputs: Any) -> Any:

@@ -20,7 +20,7 @@ _NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtype
 REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
 
 
-def _numbers(kind: str, x: Any, also: str = "") -> Tensor:
+def _numbers(kind: str, x: Any) -> Tensor:
     assert isinstance(x, Tensor)
     if x.dtype not in _NUMBERS:
         raise DtypeError(
