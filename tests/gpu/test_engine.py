@@ -62,7 +62,7 @@ def recorded(dtype="float32", batch=None):
     net = randomize(Net())
     if dtype != "float32":
         net.to(dtype)
-    return trtnet.record(net, x=Input((batch or 2, 3, 8, 8), dtype))
+    return trtnet.record(net, x=Input((2 if batch is None else batch, 3, 8, 8), dtype))
 
 
 def test_dynamic_batch_and_size():

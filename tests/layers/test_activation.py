@@ -64,11 +64,12 @@ def test_every_activation_compiles(dtype: str) -> None:
 
 
 def test_attributes_reach_tensorrt() -> None:
+    native = needs_rtx().trt.IActivationLayer
     lowering = lower_and_compare(
         trtnet.record(lambda x: emit(Activation((x,), "CLIP", -0.25, 0.75)), x=Input((2, 3))), compile=False
     )
     layer = lowering.network.get_layer(0)
-    layer.__class__ = needs_rtx().trt.IActivationLayer
+    layer.__class__ = native
     assert (layer.type.name, layer.alpha, layer.beta) == ("CLIP", -0.25, 0.75)
 
 
