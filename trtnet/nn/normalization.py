@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedError
 from ..functional import normalization as F
 from ..tensor import Parameter, Tensor
 from . import init
@@ -144,8 +144,16 @@ class LocalResponseNorm(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-class CrossMapLRN2d(LocalResponseNorm):
-    """As LocalResponseNorm, for (N, C, H, W)."""
+class CrossMapLRN2d(Module):
+    """Not in trtnet: constructing it raises UnsupportedError.
+
+    torch's keeps each channel that leaves the window for one channel longer (`c > pre_pad` in
+    torch/nn/modules/_functions.py, 2.13), which no layer of TensorRT does.
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
-        super().__init__(size, alpha, beta, k)
+        raise UnsupportedError(
+            "CrossMapLRN2d is not in trtnet: torch's window is uneven",
+            found=f"CrossMapLRN2d({size})",
+            remedy="LocalResponseNorm(size, alpha, beta, k) has an even one; its numbers differ from CrossMapLRN2d's",
+        )
