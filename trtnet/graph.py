@@ -420,7 +420,9 @@ class Graph:
     def lower(self, network: Any) -> Any:
         """Add the layers to an INetworkDefinition that you own; return the Lowering, which holds the arrays.
 
-        The arrays stay alive as long as the network does. Raises BuildError with TensorRT's own text, the module path
+        The arrays stay alive as long as the network does. A weakly typed network (TensorRT 8.6, and 10 without the
+        STRONGLY_TYPED flag) is told the recorded types layer by layer; set OBEY_PRECISION_CONSTRAINTS, and FP16 or BF16
+        where they are used, in its builder config. Raises BuildError with TensorRT's own text, the module path
         and the source line.
         """
         from .lowering import lower

@@ -163,6 +163,7 @@ class Lowering:
 
     def run(self) -> Lowering:
         network, provider = self.network, self.provider
+        weak = not provider.is_strongly_typed(network)
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         for name, tensor in self.graph.inputs.items():
             shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
@@ -201,7 +202,7 @@ class Lowering:
             outputs = layer.outputs
             for tensor in outputs:
                 tensors[tensor] = added.get_output(tensor.index)
-            if not provider.strongly_typed:
+            if weak:
                 provider.constrain_types(added, tuple(t.dtype for t in outputs))
             if self._left_out:
                 self._name_placeholders(layer, added)
@@ -209,7 +210,7 @@ class Lowering:
         for name, tensor in self.graph.outputs.items():
             tensors[tensor].name = name
             network.mark_output(tensors[tensor])
-            if not provider.strongly_typed:
+            if weak:
                 tensors[tensor].dtype = provider.data_type(tensor.dtype)
         for holding in self.ledger:
             if not network.set_weights_name(holding.given, holding.name):

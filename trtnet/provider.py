@@ -68,8 +68,16 @@ class Provider:
 
     @functools.cached_property
     def strongly_typed(self) -> bool:
-        """Whether networks are strongly typed; 8.6's are not, and are held to the recorded types by constraints."""
+        """Whether networks can be strongly typed; 8.6's cannot, and are held to the recorded types by constraints."""
         return self.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
+
+    def is_strongly_typed(self, network: Any) -> bool:
+        """Whether this network is: from TensorRT 11 on always (layers have no precision to set), before where asked for."""
+        if not self.strongly_typed:
+            return False
+        if not hasattr(self.trt.ILayer, "precision"):
+            return True
+        return bool(network.get_flag(self.enum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")))
 
     @functools.cached_property
     def shape_dtype(self) -> Dtype:
@@ -142,8 +150,6 @@ class Provider:
 
     def constrain_types(self, layer: Any, outputs: tuple[Dtype, ...]) -> None:
         """Hold a layer of a weakly typed network to the recorded types."""
-        if self.strongly_typed:
-            return
         for index, dtype in enumerate(outputs):
             if dtype.is_floating_point or dtype is dtypes.int8:
                 layer.precision = self.data_type(dtype)
