@@ -72,7 +72,7 @@ class Provider:
         return self.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
 
     def is_strongly_typed(self, network: Any) -> bool:
-        """Whether this network is: from TensorRT 11 on always (layers have no precision to set), before where asked for."""
+        """Whether this network is: from TensorRT 11 on always (no layer has a precision), before where asked for."""
         if not self.strongly_typed:
             return False
         if not hasattr(self.trt.ILayer, "precision"):

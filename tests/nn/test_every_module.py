@@ -38,7 +38,33 @@ for d in (1, 2, 3):
         f"ReplicationPad{d}d": ((pads,), {}, [image(d)]),
         f"CircularPad{d}d": ((2,), {}, [image(d)]),
     }
-for name in ["CELU", "ELU", "GELU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "Mish", "RReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Identity", "Dropout", "AlphaDropout", "FeatureAlphaDropout"]:
+for name in [
+    "CELU",
+    "ELU",
+    "GELU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "Mish",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Identity",
+    "Dropout",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+]:
     TABLE[name] = ((), {}, [(3, 7)])
 TABLE |= {
     "GLU": ((1,), {}, [(3, 8)]),
@@ -73,13 +99,39 @@ TABLE |= {
     ),
 }  # fmt: skip
 
-REFUSED = set(
-    ["Bilinear", "CrossMapLRN2d", "EmbeddingBag", "GRU", "GRUCell", "LSTM", "LSTMCell", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "RNN", "RNNBase", "RNNCell"]
-)
+REFUSED = {
+    "Bilinear",
+    "CrossMapLRN2d",
+    "EmbeddingBag",
+    "GRU",
+    "GRUCell",
+    "LSTM",
+    "LSTMCell",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+}
 # compared in test_container, test_init, test_linear, test_module, test_sparse and test_transformer
-ELSEWHERE = set(
-    ["Buffer", "Embedding", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "NonDynamicallyQuantizableLinear", "Parameter", "ParameterDict", "ParameterList", "Sequential", "TransformerDecoder", "TransformerEncoder", "functional", "init"]
-)
+ELSEWHERE = {
+    "Buffer",
+    "Embedding",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "MultiheadAttention",
+    "NonDynamicallyQuantizableLinear",
+    "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "Sequential",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "functional",
+    "init",
+}
 
 
 def test_the_table_is_complete():
