@@ -641,3 +641,20 @@ def test_weights_are_the_graphs_when_the_engine_was_made(first):
 
 def test_repr():
     assert repr(net_engine()) == "ReferenceEngine(x=(b, 4) -> output=(b, 3))"
+
+
+def test_what_pytorch_cannot_compute_is_explained():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(5, 2)
+
+        def forward(self, ids):
+            return self.table(ids)
+
+    engine = trtnet.reference(trtnet.record(Words(), ids=Input((3,), "int64")))
+    with pytest.raises(ProviderError, match="index out of range") as error:
+        engine(ids=np.array([0, 9, 1]))
+    assert error.value.module == "table"
+    assert "return self.table(ids)" in str(error.value)
+    assert engine(ids=np.array([0, 4, 1])).shape == (3, 2)

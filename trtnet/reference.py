@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dims, dtypes
-from .dims import Dim, SizeLike
+from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import ArgumentError, ArgumentTypeError, ProviderError
@@ -28,14 +28,16 @@ class Run:
         torch: the torch module.
         device: where the run is.
         sizes: the values of the Dims.
+        explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
     """
 
-    __slots__ = ("_double", "device", "sizes", "torch")
+    __slots__ = ("_double", "device", "explains", "sizes", "torch")
 
-    def __init__(self, torch: Any, device: Any, sizes: Mapping[str, int], double: bool = False) -> None:
+    def __init__(self, torch: Any, device: Any, sizes: Mapping[str, int], double: bool, explains: bool) -> None:
         self.torch = torch
         self.device = device
         self.sizes = sizes
+        self.explains = explains
         self._double = double
 
     def size(self, size: SizeLike) -> int:
@@ -56,8 +58,9 @@ class Program:
     emptied after its last use, so a run holds no more than it needs.
     """
 
-    def __init__(self, graph: Graph, double: bool = False) -> None:
+    def __init__(self, graph: Graph, double: bool = False, explains: bool = True) -> None:
         self.graph = graph
+        self.explains = explains
         self.torch = import_torch()
         self.double = double
         numbers: dict[Any, int] = {}
@@ -103,7 +106,7 @@ class Program:
         operations = TorchOperations(device, self.double)
         for slot, weight in self.weights:
             slots[slot] = operations.storage(evaluate(weight, read, operations), weight.dtype)
-        run = Run(torch, device, {}, self.double)
+        run = Run(torch, device, {}, self.double, self.explains)
         for step in self.constant_steps:
             step(run, slots, free=False)
         return slots
@@ -112,7 +115,7 @@ class Program:
         """The outputs for these inputs. `slots` is used up."""
         for slot, value in zip(self.inputs, inputs):
             slots[slot] = value
-        run = Run(self.torch, device, sizes, self.double)
+        run = Run(self.torch, device, sizes, self.double, self.explains)
         for step in self.steps:
             step(run, slots)
         return [slots[slot] for slot in self.outputs]
@@ -139,9 +142,11 @@ class Step:
         else:
             try:
                 result = self.compute(run, *values)
-            except RuntimeError as error:
+            except (RuntimeError, IndexError) as error:
                 if "not implemented for" not in str(error) or run._double:
-                    raise
+                    if not run.explains:
+                        raise
+                    raise self._explained(error, values) from error
                 self.widen = True  # a half type that torch has not on this device: float32, rounded after the layer
                 result = self._widened(run, values)
         if self.single is not None:
@@ -152,6 +157,19 @@ class Step:
         if free:
             for slot in self.frees:
                 slots[slot] = None
+
+    def _explained(self, error: Exception, values: list[Any]) -> ProviderError:
+        layer = self.layer
+        operands = ", ".join("none" if v is None else f"{format_shape(v.shape)} {v.dtype}" for v in values)
+        return ProviderError(
+            f"PyTorch could not compute this {layer.kind} layer",
+            details=str(error),
+            expected="values that the layer takes",
+            found=f"{layer.name}: {layer!r} of {operands}",
+            module=layer.path or None,
+            where=layer.location,
+            remedy="look at the values that reach this line (an index out of range?), and at the memory that is left",
+        )
 
     def _widened(self, run: Run, values: list[Any]) -> Any:
         torch = run.torch
@@ -325,7 +343,7 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     float64 (`torch.autograd.gradcheck`).
     """
     torch = import_torch()
-    programs = {double: Program(graph, double) for double in (False, True)}
+    programs = {double: Program(graph, double, explains=False) for double in (False, True)}
     names: dict[Leaf, str] = {}
 
     class Recorded(torch.nn.Module):  # type: ignore[name-defined]
