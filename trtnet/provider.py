@@ -7,6 +7,7 @@ between releases (NvInfer.h of 8.6, 10.16 and 11.1).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib
@@ -304,7 +305,7 @@ def _native_recorder(trt: Any) -> Any:
         def __init__(self, errors: list[str]) -> None:
             trt.IErrorRecorder.__init__(self)
             self.errors = errors
-            self.lock = threading.Lock()
+            self.lock = threading.RLock()
 
         def num_errors(self) -> int:
             return len(self.errors)
@@ -342,7 +343,11 @@ def _logger(trt: Any) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            log.log(levels.get(severity.name, 10), "%s", message)
+            level = levels.get(severity.name, 10)
+            if log.isEnabledFor(level):
+                # what a handler raises would go into TensorRT, which would log it
+                with contextlib.suppress(Exception):
+                    log.log(level, "%s", message)
 
     return Logger()
 
