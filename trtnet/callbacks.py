@@ -1,0 +1,118 @@
+"""What TensorRT calls back: progress, errors, log lines. The classes are made from the module that they are given."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("trtnet.tensorrt")
+
+
+class ProgressMonitor:
+    """What TensorRT says of a build's progress; `cancelled` makes it give up. Called from TensorRT's own threads.
+
+    What `report` raises cancels the build, too, and is kept in `failure`.
+    """
+
+    def __init__(self, report: Callable[[str, int, int], None] | None = None) -> None:
+        self.cancelled = False
+        self.report = report
+        self.failure: BaseException | None = None
+
+    def native(self, trt: Any) -> Any:
+        monitor = self
+        steps: dict[str, int] = {}
+
+        class Native(trt.IProgressMonitor):
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+
+            def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+                steps[phase_name] = num_steps
+                self._tell(phase_name, 0)
+
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                self._tell(phase_name, step + 1)
+                return not monitor.cancelled
+
+            def phase_finish(self, phase_name: str) -> None:
+                self._tell(phase_name, steps.get(phase_name, 0))
+
+            def _tell(self, phase: str, done: int) -> None:
+                if monitor.report is None or monitor.failure is not None:
+                    return
+                try:
+                    monitor.report(phase, done, steps.get(phase, 0))
+                except BaseException as error:  # TensorRT would only print it
+                    monitor.failure = error
+                    monitor.cancelled = True
+
+        return Native()
+
+
+class ErrorRecorder:
+    """TensorRT's errors, as text, in the order in which they came; safe to write from TensorRT's own threads."""
+
+    def __init__(self, trt: Any) -> None:
+        self.errors: list[str] = []
+        self.native = _native_recorder(trt)(self.errors)
+
+    def text(self) -> str:
+        return "\n".join(dict.fromkeys(self.errors))
+
+
+@functools.cache
+def _native_recorder(trt: Any) -> Any:
+    class Native(trt.IErrorRecorder):
+        def __init__(self, errors: list[str]) -> None:
+            trt.IErrorRecorder.__init__(self)
+            self.errors = errors
+            self.lock = threading.RLock()
+
+        def num_errors(self) -> int:
+            return len(self.errors)
+
+        get_num_errors = num_errors  # its name in 8.6
+
+        def get_error_code(self, index: int) -> Any:
+            return trt.ErrorCodeTRT.UNSPECIFIED_ERROR
+
+        def get_error_desc(self, index: int) -> str:
+            return self.errors[index]
+
+        def has_overflowed(self) -> bool:
+            return False
+
+        def clear(self) -> None:
+            with self.lock:
+                self.errors.clear()
+
+        def report_error(self, code: Any, description: str) -> bool:
+            # without a GPU every error is followed by one about CUDA itself
+            if "catchCudaError" not in description:
+                with self.lock:
+                    self.errors.append(description)
+            return False
+
+    return Native
+
+
+def logger(trt: Any) -> Any:
+    levels = {"INTERNAL_ERROR": 50, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            level = levels.get(severity.name, 10)
+            if log.isEnabledFor(level):
+                # what a handler raises would go into TensorRT, which would log it
+                with contextlib.suppress(Exception):
+                    log.log(level, "%s", message)
+
+    return Logger()
