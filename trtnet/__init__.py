@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from .engine import Engine, RefitReport, Snapshot
     from .functional import *
     from .graph import Graph, Input
+    from .hotswap import HotSwap
     from .limits import finfo, iinfo
     from .plan import Plan
     from .recording import record
     from .reference import reference, to_torch
+    from .saving import load
     from .tensor import Array, Tensor, manual_seed
     from .tensor import Device as device
 
@@ -47,9 +49,11 @@ _HOMES = {
     "engine": ("Engine", "RefitReport", "Snapshot"),
     "graph": ("Graph", "Input"),
     "plan": ("Plan",),
+    "hotswap": ("HotSwap",),
     "limits": ("finfo", "iinfo"),
     "recording": ("record",),
     "reference": ("reference", "to_torch"),
+    "saving": ("load",),
     "tensor": ("Array", "Device", "Tensor", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

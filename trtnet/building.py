@@ -15,7 +15,7 @@ from .engine import Engine
 from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
 from .graph import Graph
 from .lowering import Lowering, lower
-from .plan import Plan, engine_weights, manifest
+from .plan import Plan
 from .provider import ProgressMonitor, Provider
 from .weights.loading import warn_nonfinite
 
@@ -83,10 +83,10 @@ def build_plan(
         tf32=tf32,
         progress=progress,
     )
-    weights = {leaf.name: leaf.value.read() for weight in engine_weights(lowering).values() for leaf in weight.leaves()}
-    return Plan(
-        data, targets, str(found), seconds, bool(left_out), manifest(graph, lowering, data, targets), graph, weights
-    )
+    return Plan.of(
+        graph, lowering, data, provider=found, targets=targets, seconds=seconds, stripped=bool(left_out),
+        refittable=left_out,
+    )  # fmt: skip
 
 
 def build(
@@ -137,7 +137,7 @@ def build(
     else:
         from .runtime import TensorRTEngine
 
-        data, lowering, _ = _compile(
+        data, lowering, seconds = _compile(
             graph,
             found,
             refittable=bool(names),
@@ -146,7 +146,8 @@ def build(
             tf32=tf32,
             progress=progress,
         )
-        engine = TensorRTEngine(graph, lowering, data, device=device)
+        plan = Plan.of(graph, lowering, data, provider=found, seconds=seconds, refittable=names)
+        engine = TensorRTEngine(plan, found, device)
     engine.refittable = names
     return engine
 

@@ -54,6 +54,44 @@ class ProgressMonitor:
         return Native()
 
 
+class OutputAllocator:
+    """Memory for an output whose shape the data decides.
+
+    Attributes:
+        memory: what `allocate` gave last: something with `data_ptr()` or `handle`.
+        shape: the output's shape, once the work is done.
+    """
+
+    def __init__(self, trt: Any, allocate: Callable[[int], Any]) -> None:
+        self.memory: Any = None
+        self.shape: tuple[int, ...] = ()
+        self.failure: BaseException | None = None
+        owner = self
+
+        class Native(trt.IOutputAllocator):
+            def __init__(self) -> None:
+                trt.IOutputAllocator.__init__(self)
+
+            def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int:
+                try:
+                    owner.memory = allocate(size)
+                except Exception as error:  # TensorRT takes 0 for failure, and would only print this
+                    owner.failure = error
+                    return 0
+                found = owner.memory
+                return int(found.data_ptr() if hasattr(found, "data_ptr") else found.handle)
+
+            def reallocate_output_async(
+                self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
+            ) -> int:
+                return self.reallocate_output(tensor_name, memory, size, alignment)
+
+            def notify_shape(self, tensor_name: str, shape: Any) -> None:
+                owner.shape = tuple(shape)
+
+        self.native = Native()
+
+
 class ErrorRecorder:
     """TensorRT's errors, as text, in the order in which they came; safe to write from TensorRT's own threads."""
 

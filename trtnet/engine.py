@@ -6,18 +6,23 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import dtypes
+from . import dims, dtypes
 from .dims import format_shape
 from .dtypes import dtype as Dtype
-from .errors import ArgumentTypeError, DtypeError, WeightsError
+from .errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from .graph import Graph
 from .interchange import to_numpy
 from .tensor import Array, Tensor
 from .weights.loading import match
+
+if TYPE_CHECKING:
+    from .audit import WeightTable
 
 
 class TensorSpec(NamedTuple):
@@ -40,21 +45,29 @@ class RefitReport:
         given: names of the parameters that were given.
         changed: names of the engine weights that were made anew from them.
         companions: engine weights that TensorRT wanted beside those, and got from the engine's own copy.
+        unchanged: given parameters whose bytes the engine had already: nothing was done for them.
         converted: name and dtype of given values that were converted to the parameter's dtype.
         seconds: time it took.
+        times: seconds by step: "gather" (given values into the engine's own memory), "recipes", "refit" (TensorRT's
+            own work).
     """
 
     given: list[str]
     changed: list[str]
     companions: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
     converted: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    times: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"refitted {len(self.changed)} weights from {len(self.given)} parameters in {self.seconds * 1e3:.1f} ms"
+        notes = []
+        if self.unchanged:
+            notes.append(f"{len(self.unchanged)} parameters had these values already")
         if self.companions:
-            text += f" ({len(self.companions)} companions from the engine's own copy)"
-        return text
+            notes.append(f"{len(self.companions)} companions from the engine's own copy")
+        return text + (f" ({', '.join(notes)})" if notes else "")
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,15 @@ class Engine:
     `engine(x=array)` or `engine(array)`: NumPy in, NumPy out; torch in, torch out. The result has the form that
     `forward` returned: one array, a tuple, or a dict.
 
+    An engine may be called from several threads: calls take turns. `context()` gives each thread a context of its own.
+
     Attributes:
         graph: the recorded graph.
         inputs, outputs: TensorSpecs, in order.
         generation: how many times the weights were changed.
         serial: a number of its own in this process.
         refittable: the parameters that `refit` takes.
+        live: the parameters that are inputs of the network, for `bind_weights`.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -90,31 +106,157 @@ class Engine:
         self.generation = 0
         self.serial = next(_serials)
         self.refittable: frozenset[str] = frozenset(graph.parameters)
+        self.live: frozenset[str] = frozenset()
+        self.closed: str | None = None
+        """Why the engine cannot be used any more; None while it can."""
         self._input_names = tuple(graph.inputs)
         self._sizes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
 
     # --- calls
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the network. Raises ShapeError, DtypeError or ArgumentTypeError before anything runs."""
+    def __call__(
+        self,
+        *args: Any,
+        stream: Any = None,
+        out: Any = None,
+        graph: bool = False,
+        with_generation: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the network. Raises ShapeError, DtypeError or ArgumentTypeError before anything runs.
+
+        Args:
+            stream: the CUDA stream to run on, as torch's object or an address; the caller's current one unless given.
+            out: arrays of the outputs' shapes and dtypes, in the result's form, to write to in place of new ones.
+            graph: replay a CUDA graph, captured at the first call with these shapes (CUDA inputs; nothing on the CPU).
+            with_generation: return (result, generation), the number of weight changes that this call ran with.
+        """
+        if self.closed:
+            raise self._is_closed()
         values = self._ordered(args, kwargs)
+        results, generation = self._results(values, stream, graph)
+        if out is not None:
+            results = self._written(results, out)
+        result = self._formed(results)
+        return (result, generation) if with_generation else result
+
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        """Outputs of the inputs' kind, and the generation that they were computed with."""
         kind = one_kind(self.inputs, values)
+        if kind == "device":
+            raise ArgumentTypeError(
+                "the reference engine takes NumPy arrays and torch tensors",
+                expected="NumPy arrays or torch tensors",
+                found=type(values[0]).__name__,
+                remedy="torch.from_dlpack(array)",
+            )
         if kind == "array":
             values = [v.numpy() for v in values]
         sizes = self._check(values)
+        generation = self.generation
         results = self._run(values, sizes)
         if kind == "torch":
-            results = [r.to(values[0].device) for r in results]
-        else:
-            results = [to_numpy(r) for r in results]
-            if kind == "array":
-                results = [Array(r) for r in results]
+            device = values[0].device
+            return [r.to(device) for r in results], generation
+        results = [to_numpy(r) for r in results]
+        return [Array(r) for r in results] if kind == "array" else results, generation
+
+    def _formed(self, results: list[Any]) -> Any:
+        """Outputs in the form that `forward` returned."""
         form = self.graph.form
         if form == "one":
             return results[0]
-        if form == "tuple":
-            return tuple(results)
-        return dict(zip(self.graph.outputs, results))
+        return tuple(results) if form == "tuple" else dict(zip(self.graph.outputs, results))
+
+    def _flat(self, out: Any) -> list[Any]:
+        """The arrays of a result's form, in order."""
+        form, names = self.graph.form, list(self.graph.outputs)
+        if form == "dict" and isinstance(out, Mapping) and set(out) == set(names):
+            return [out[name] for name in names]
+        if form == "tuple" and isinstance(out, (tuple, list)) and len(out) == len(names):
+            return list(out)
+        if form == "one" and not isinstance(out, (tuple, list, dict)):
+            return [out]
+        raise ArgumentTypeError(
+            "out has not the form of the result",
+            expected={"one": "one array", "tuple": f"{len(names)} arrays"}.get(form, "a dict of " + ", ".join(names)),
+            found=type(out).__name__,
+        )
+
+    def _written(self, results: list[Any], out: Any) -> list[Any]:
+        given = self._flat(out)
+        for spec, result, target in zip(self.outputs, results, given):
+            self._check_out(spec, target, tuple(result.shape), is_torch(result))
+            if is_torch(target):
+                target.copy_(result)
+            else:
+                np.copyto(target, result)
+        return given
+
+    def _check_out(self, spec: TensorSpec, target: Any, shape: tuple[int, ...], torch: bool) -> None:
+        if is_torch(target) is not torch or not hasattr(target, "shape"):
+            raise ArgumentTypeError(
+                f"out for {spec.name!r} is of another kind than the inputs",
+                expected="a torch tensor" if torch else "a NumPy array",
+                found=type(target).__name__,
+            )
+        if tuple(target.shape) != shape:
+            raise ShapeError(
+                f"out for {spec.name!r} has the wrong shape",
+                expected=format_shape(shape),
+                found=format_shape(tuple(target.shape)),
+            )
+        if _known(target.dtype) is not spec.dtype:
+            raise DtypeError(f"out for {spec.name!r} has the wrong dtype", expected=spec.dtype, found=target.dtype)
+
+    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+        """Fix the input arrays; returns a callable without arguments that runs on what they hold at each call.
+
+        The result is in the same arrays at each call, and the next one overwrites them. With `graph=True` a call is one
+        replay of a CUDA graph. Bind again for arrays of another shape or at another place.
+        """
+        raise NotImplementedError
+
+    def context(self, shared_memory: bool = False) -> Any:
+        """An execution context of its own over the same weights: called as the engine is; one for each thread.
+
+        Args:
+            shared_memory: whether its scratch memory is the one block that all such contexts of this engine share;
+                their calls then run one after the other.
+        """
+        raise NotImplementedError
+
+    def warmup(self) -> None:
+        """Run once at the Dims' opt sizes, so that the first call of a user need not load and set up everything."""
+        sizes = {name: dim.opt for name, dim in self.graph.dims.items()}
+        self(*[np.zeros([dims.evaluate(s, sizes) for s in spec.shape], spec.dtype.numpy) for spec in self.inputs])
+
+    def close(self) -> None:
+        """Wait for what is running, and free what the engine holds. A closed engine raises at its next call."""
+        self.closed = self.closed or "it was closed"
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _is_closed(self) -> EngineError:
+        return EngineError(
+            f"this engine cannot be used any more: {self.closed}",
+            expected="an open engine",
+            found=repr(self),
+            remedy="build or load it again"
+            + (" in this process (multiprocessing: start method 'spawn')" if "fork" in str(self.closed) else ""),
+        )
+
+    def __reduce__(self) -> Any:
+        raise EngineError(
+            "an engine cannot be pickled or copied",
+            expected="files, or one engine for each process",
+            found=repr(self),
+            remedy="engine.save(path), and trtnet.load(path) in the other process",
+        )
 
     def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self._input_names
@@ -157,25 +299,38 @@ class Engine:
 
     # --- weights
 
-    def refit(self, state_dict: Mapping[str, Any], *, prefix: str = "", finite: str | None = "warn") -> RefitReport:
+    def refit(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        prefix: str = "",
+        finite: str | None = "warn",
+        fresh_contexts: bool = False,
+    ) -> RefitReport:
         """Give the engine new weights by parameter name; a subset is enough. All or nothing.
+
+        Values that the engine has already are found, and cost no more than finding them.
 
         Args:
             state_dict: arrays or torch tensors by `state_dict` key. fp32, fp16 and bf16 convert.
             prefix: stripped from the keys that have it (`module.`, `_orig_mod.`).
             finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
+            fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
+                asks; tests found no difference on 8.6, so they are kept unless this is said.
 
         Raises:
-            WeightsError, DtypeError: before anything is changed.
+            WeightsError, DtypeError: before anything is changed, or with the old weights back in place.
         """
         started = time.perf_counter()
+        if self.closed:
+            raise self._is_closed()
         if finite not in ("warn", "raise", None):
             raise ArgumentTypeError(
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
             )
         parameters = self.graph.parameters
         matched = match(parameters, state_dict, partial=True, prefix=prefix, source="the weights given to refit")
-        fixed = [name for name in matched.values if name not in self.refittable]
+        fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
         if fixed:
             raise WeightsError(
                 "these weights were fixed when the engine was built",
@@ -186,14 +341,46 @@ class Engine:
                 remedy="build(graph, refit=True), or refit=[patterns] that match these names",
             )
         self._check_finite(matched.values, finite)
-        report = self._refit({parameters[name].name: value for name, value in matched.values.items()})
+        report = self._refit({parameters[name].name: value for name, value in matched.values.items()}, fresh_contexts)
         report.given = list(matched.values)
         report.converted = matched.converted
-        self.generation += 1
         report.seconds = time.perf_counter() - started
         return report
 
-    def _refit(self, values: dict[str, Any]) -> RefitReport:
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool) -> RefitReport:
+        raise NotImplementedError
+
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        """Read the live parameters where a trainer keeps them: what it writes there, the next call uses.
+
+        Args:
+            weights: a torch.nn.Module or a state_dict; its tensors have the parameters' shapes and dtypes, are
+                contiguous and on the engine's device. Their memory is kept alive.
+            prefix: stripped from the keys that have it.
+
+        Raises:
+            WeightsError: the engine has no live weights, a name is missing, or a tensor does not fit.
+        """
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Present values of the parameters that `refit` takes and of the live ones, by `state_dict` key; copies."""
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> WeightTable:
+        """Each parameter, the engine weights that come from it, and whether they can be changed, and why."""
+        raise NotImplementedError
+
+    def clone(self) -> Engine:
+        """Another engine of the same network, with the present weights."""
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        """Write `path` (it ends in `.engine`), its manifest and, where anything can be refitted, present weights.
+
+        With `weights=False` a loaded engine takes only complete refits. A crash leaves the old engine or the new one.
+        """
         raise NotImplementedError
 
     def _check_finite(self, values: Mapping[str, Any], finite: str | None) -> None:
@@ -252,7 +439,10 @@ def is_torch(value: Any) -> bool:
 
 
 def kind_of(spec: TensorSpec, value: Any) -> str:
-    """ "numpy" or "torch". Raises ArgumentTypeError for what is neither."""
+    """ "numpy", "torch", "array" (trtnet's own) or "device" (another library's, on a GPU).
+
+    Raises ArgumentTypeError for what is none of them.
+    """
     if is_torch(value):
         return "torch"
     if isinstance(value, (np.ndarray, np.generic)):
@@ -261,9 +451,11 @@ def kind_of(spec: TensorSpec, value: Any) -> str:
         return "array"
     if isinstance(value, Tensor):
         raise value._no_value(f"input {spec.name!r}")
+    if hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__"):
+        return "device"
     raise ArgumentTypeError(
         f"input {spec.name!r} is no array",
-        expected="a NumPy array or a torch tensor",
+        expected="a NumPy array, a torch tensor, or an array with __dlpack__ or __cuda_array_interface__",
         found=type(value).__name__,
         remedy=f"numpy.asarray(value, numpy.{spec.dtype.name})",
     )

@@ -125,5 +125,9 @@ class ProviderError(TrtnetError, RuntimeError):
     """What this TensorRT, or this machine, cannot do."""
 
 
+class EngineError(TrtnetError, RuntimeError):
+    """An engine that cannot be used any more, or not in this way."""
+
+
 class BuildError(ProviderError):
     """TensorRT refused the network; its own reasons are in `details`."""

@@ -281,6 +281,8 @@ class Graph:
         self.buffers = buffers
         self.equalities = equalities
         self.title = title
+        self.data_dims: frozenset[str] = frozenset()
+        """Dims that the data decides: known when the network has run."""
         self.dims: dict[str, Dim] = {
             symbol.name: symbol
             for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape)

@@ -10,13 +10,35 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import dtypes
 from .errors import ArgumentError, WeightsError, WeightsNotFoundError
 from .graph import Graph
-from .lowering import Lowering
 from .weights.recipes import VERSION, Weight
+
+if TYPE_CHECKING:
+    from .lowering import Lowering
+    from .provider import Provider
+
+
+@dataclass(frozen=True, eq=False)
+class EngineWeight:
+    """Weights by their name in the engine.
+
+    Attributes:
+        weight: the parameter, recipe or constant that they are.
+        dtype: as TensorRT stores them: int64 is int32 where it has no int64.
+        array: their value when the plan was built; None where they were left out, or the plan was loaded.
+        consumers: the layers that use them.
+    """
+
+    weight: Weight
+    dtype: dtypes.dtype
+    array: np.ndarray | None = field(repr=False)
+    consumers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,22 +46,68 @@ class Plan:
     """A compiled network: what TensorRT's runtime loads. `bytes(plan)` is the plan exactly as TensorRT wrote it.
 
     Attributes:
-        targets: compute capabilities that it was compiled for; () means TensorRT's own default.
-        provider: name and version of the TensorRT that built it.
+        targets: compute capabilities that it was compiled for; () means TensorRT's own default, or the GPU at hand.
+        provider, version: the TensorRT that built it.
         seconds: how long the build took.
         stripped: whether it holds no refittable weights, so that a refit must come first.
-        manifest: what `save` writes beside it.
-        weights: the parameters that its weights come from, as they were when it was built; nothing is copied.
+        graph: the recorded graph.
+        weights: the engine's weights by their names there.
+        parameters: what refittable and live weights come from, as it was when the plan was built; nothing is copied.
+        refittable: the parameters that can be refitted.
+        live: the parameters that are inputs of the network, and those inputs' names.
+        gpu: name and compute capability of the GPU that it was built on; None for plans made without one.
+        options: what the build was told.
+        profiles: (min, opt, max) by Dim, for each optimization profile.
     """
 
-    data: bytes
+    data: bytes = field(repr=False)
     targets: tuple[str, ...]
     provider: str
+    version: str
     seconds: float
     stripped: bool
-    manifest: Mapping[str, Any]
     graph: Graph
-    weights: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    weights: Mapping[str, EngineWeight] = field(repr=False)
+    parameters: Mapping[str, np.ndarray] = field(repr=False)
+    refittable: frozenset[str] = frozenset()
+    live: Mapping[str, str] = field(default_factory=dict)
+    gpu: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    profiles: tuple[Mapping[str, tuple[int, int, int]], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        lowering: Lowering,
+        data: bytes,
+        *,
+        provider: Provider,
+        targets: Sequence[str] = (),
+        seconds: float = 0.0,
+        stripped: bool = False,
+        refittable: frozenset[str] = frozenset(),
+        live: Mapping[str, str] | None = None,
+        gpu: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        profiles: Sequence[Mapping[str, tuple[int, int, int]]] = (),
+    ) -> Plan:
+        """What a build gave, with everything that an engine is made from."""
+        weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
+        for name, weight in lowering.placeholders.items():
+            weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None)
+        leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
+        leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live or ()}
+        return cls(
+            data, tuple(targets), provider.name, provider.version, seconds, stripped, graph, weights,
+            {name: leaf.value.read() for name, leaf in leaves.items()}, refittable, dict(live or {}), gpu,
+            dict(options or {}), tuple(profiles),
+        )  # fmt: skip
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What `save` writes beside the plan."""
+        return manifest(self)
 
     def __bytes__(self) -> bytes:
         return self.data
@@ -77,7 +145,7 @@ class Plan:
         def write_weights(at: Path) -> None:
             from .weights.files import write
 
-            write(at, self.weights)
+            write(at, self.parameters)
             digest = hashlib.sha256()
             with at.open("rb") as file:
                 while block := file.read(1 << 20):
@@ -101,7 +169,7 @@ class Plan:
 
     def __repr__(self) -> str:
         targets = ", ".join(self.targets) or "default targets"
-        return f"Plan({len(self.data):,} bytes, {targets}, {self.provider}, {self.seconds:.1f} s)"
+        return f"Plan({len(self.data):,} bytes, {targets}, {self.provider} {self.version}, {self.seconds:.1f} s)"
 
 
 def _replace_together(files: Mapping[Path, Callable[[Path], Any]]) -> None:
@@ -141,12 +209,8 @@ def precision(graph: Graph) -> str:
     return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
 
 
-def engine_weights(lowering: Lowering) -> dict[str, Weight]:
-    return {h.name: h.weight for h in lowering.ledger} | lowering.placeholders
-
-
-def manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[str]) -> dict[str, Any]:
-    weights = engine_weights(lowering)
+def manifest(plan: Plan) -> dict[str, Any]:
+    graph = plan.graph
     return {
         "format": 1,
         "module": graph.title,
@@ -159,18 +223,18 @@ def manifest(graph: Graph, lowering: Lowering, data: bytes, targets: Sequence[st
         "recipes": VERSION,
         "weights": {
             name: {
-                "recipe": repr(weight),
-                "shape": list(weight.shape),
-                "dtype": weight.dtype.name,
-                "parameters": list(dict.fromkeys(leaf.name for leaf in weight.leaves())),
-                "left_out": name in lowering.placeholders,
+                "recipe": repr(one.weight),
+                "shape": list(one.weight.shape),
+                "dtype": one.dtype.name,
+                "parameters": list(dict.fromkeys(leaf.name for leaf in one.weight.leaves())),
+                "left_out": plan.stripped and one.array is None,
             }
-            for name, weight in weights.items()
+            for name, one in plan.weights.items()
         },
         "precision": precision(graph),
-        "provider": lowering.provider.name,
-        "version": lowering.provider.version,
-        "targets": list(targets),
+        "provider": plan.provider,
+        "version": plan.version,
+        "targets": list(plan.targets),
         "structure": graph.structure_hash(),
-        "plan_sha256": hashlib.sha256(data).hexdigest(),
+        "plan_sha256": hashlib.sha256(plan.data).hexdigest(),
     }

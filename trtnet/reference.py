@@ -253,7 +253,7 @@ class ReferenceEngine(Engine):
             found = self._values[leaf.name] = from_numpy(self._given[leaf.name].read()).to(self.device)
         return found
 
-    def _refit(self, values: dict[str, Any]) -> RefitReport:
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
         new = dict(self._values)
         for name, value in values.items():
             tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
@@ -264,6 +264,7 @@ class ReferenceEngine(Engine):
             if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
                 changed.append(weight.name)
         self._replace(new)
+        self.generation += 1
         return RefitReport(list(values), list(dict.fromkeys(changed)))
 
     def _replace(self, values: dict[str, Any]) -> None:

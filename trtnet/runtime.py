@@ -1,150 +1,400 @@
-"""The TensorRT engine: a plan that runs on a GPU, with buffers from PyTorch's allocator."""
+"""The TensorRT engine: a plan that runs on a GPU."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import sys
 import threading
-from typing import Any
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dims, dtypes
-from .engine import Engine, RefitReport, Snapshot, is_torch
+from . import dtypes
+from .binding import BoundCall
+from .contexts import Context, Lane
+from .device import Device, Owned
+from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
-from .graph import Graph
-from .interchange import from_numpy, import_torch, to_numpy
-from .lowering import Lowering
+from .interchange import import_torch
+from .plan import Plan
+from .provider import Provider
 from .refitting import Refitting
+
+if TYPE_CHECKING:
+    from .audit import WeightTable
+    from .livememory import LiveMemory
+
+_engines: weakref.WeakSet[TensorRTEngine] = weakref.WeakSet()
 
 
 class TensorRTEngine(Engine):
     """Runs a plan with TensorRT.
 
-    NumPy arrays and CPU tensors are copied to the GPU and back; CUDA tensors are read where they lie, in the order of
-    the caller's current stream. Calls from several threads take turns.
+    CUDA tensors are read where they lie, on the caller's current stream, and nothing waits; NumPy arrays and CPU
+    tensors are copied to the GPU and back. PyTorch is needed for torch tensors alone.
 
     Args:
-        graph: the recorded graph.
-        lowering: what the plan was built from: engine weight names, recipes.
-        plan: the plan's bytes.
-        device: the CUDA device, "cuda:0" unless given.
+        plan: what to run, and what its weights come from.
+        provider: the TensorRT that runs it.
+        device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
     """
 
-    def __init__(self, graph: Graph, lowering: Lowering, plan: bytes, device: Any = None) -> None:
-        super().__init__(graph)
-        torch = self.torch = import_torch()
-        if not torch.cuda.is_available():
-            raise ProviderError(
-                "running TensorRT needs a PyTorch with CUDA",
-                found=f"torch {torch.__version__}",
-                remedy="install the CUDA build of PyTorch, or use build(graph, provider='reference')",
+    def __init__(self, plan: Plan, provider: Provider, device: Any = None) -> None:
+        super().__init__(plan.graph)
+        self.provider = provider
+        self.device = Device(_ordinal(device))
+        self._runtime = provider.trt.Runtime(provider.logger)
+        with provider.recorded(self._runtime) as errors:
+            self._engine = self._runtime.deserialize_cuda_engine(plan.data)
+        if self._engine is None:
+            raise BuildError(
+                f"{provider} could not load the plan",
+                details=errors.text() or "(TensorRT gave no reason)",
+                expected=f"a plan of {provider} for {self.device.properties[1]}",
+                found=f"{len(plan.data):,} bytes, built by {plan.provider} {plan.version}",
+                remedy="build it here: a plan is for one version of TensorRT and one kind of GPU; if memory ran out, "
+                "close other engines first",
             )
-        self.device = torch.device("cuda", 0) if device is None else torch.device(device)
-        self.provider = provider = lowering.provider
-        with torch.cuda.device(self.device):
-            self._runtime = provider.trt.Runtime(provider.logger)
-            self._engine = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise BuildError(f"{provider} could not load the plan that it built")
-            self._context = self._engine.create_execution_context()
-            self._stream = torch.cuda.Stream(self.device)
         self.plan = plan
-        self._lock = threading.Lock()
-        self._stored = {s.name: provider.stored(s.dtype) for s in (*self.inputs, *self.outputs)}
+        self.refittable = plan.refittable
+        self.live = frozenset(plan.live)
+        self.profiles = self._engine.num_optimization_profiles
+        self.stored = {s.name: provider.stored(s.dtype) for s in (*self.inputs, *self.outputs)}
+        self.converts = any(self.stored[s.name] is not s.dtype for s in self.outputs)
         self._check_types()
-        self._refitting = Refitting(provider, self._engine, lowering, self.device) if self._engine.refittable else None
+        self._admin = threading.RLock()
+        self._contexts: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._shared: Owned | None = None
+        self._streams: Callable[[int], int] | None = None
+        self._torch_device: Any = None
+        self.several_devices = False
+        self.shared_lane = Lane(self.device)
+        self.live_weights: LiveMemory | None = None
+        if plan.live:
+            from .livememory import LiveMemory
+
+            self.live_weights = LiveMemory(plan, provider, self.device)
+        self._refitting: Refitting | None = None
+        own: Any = weakref.proxy(self)
+        self._default = Context(own)  # no cycle: dropping the engine frees it
+        _engines.add(self)
+
+    @classmethod
+    def bare(cls, data: bytes, provider: Provider, device: Any = None) -> TensorRTEngine:
+        """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
+        from .bare import described
+
+        return cls(described(data, provider, Device(_ordinal(device))), provider, device)
 
     def _check_types(self) -> None:
-        for name, dtype in self._stored.items():
+        for name, dtype in self.stored.items():
             found = self._engine.get_tensor_dtype(name)
             if found != self.provider.data_type(dtype):
-                raise BuildError(f"TensorRT changed the dtype of {name!r}", expected=dtype.name, found=found)
+                raise BuildError(
+                    f"TensorRT changed the dtype of {name!r}",
+                    expected=dtype.name,
+                    found=found,
+                    remedy="this plan is of another network, or TensorRT did not keep to the recorded types: report it",
+                )
+
+    # --- what contexts ask for
+
+    @property
+    def torch(self) -> Any:
+        """torch, which has been imported where there are torch tensors."""
+        return sys.modules.get("torch") or import_torch()
+
+    @property
+    def torch_device(self) -> Any:
+        if self._torch_device is None:
+            self._torch_device = self.torch.device("cuda", self.device.ordinal)
+        return self._torch_device
+
+    def stream_of(self, stream: Any) -> int:
+        """The address of the stream to run on: the given one, else the caller's current one."""
+        if stream is None:
+            return self.current_streams()(self.device.ordinal)
+        if isinstance(stream, int):
+            return stream
+        found = getattr(stream, "cuda_stream", None)
+        if found is None and hasattr(stream, "__cuda_stream__"):
+            found = stream.__cuda_stream__()[1]
+        return int(stream) if found is None else int(found)
+
+    def current_streams(self) -> Callable[[int], int]:
+        """What gives the address of torch's current stream on a device."""
+        if self._streams is None:
+            self._streams = _current_streams(self.torch)
+            self.several_devices = self.torch.cuda.device_count() > 1
+        return self._streams
+
+    def make_context(self, memory: int | None) -> Any:
+        """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
+        self.device.use()
+        with self.provider.recorded(self._engine) as errors:
+            context = self.provider.create_context(self._engine, memory)
+        if context is None:
+            raise ProviderError(
+                f"{self.provider} made no execution context",
+                details=errors.text() or "(TensorRT gave no reason)",
+                expected="free GPU memory for its scratch space",
+                remedy="close other engines or contexts, use engine.context(shared_memory=True), or build with a "
+                "smaller workspace",
+            )
+        return context
+
+    def shared_memory(self) -> int:
+        """The address of the scratch memory that contexts share."""
+        with self._admin:
+            if self._shared is None:
+                self._shared = self.device.allocate(self.provider.scratch_bytes(self._engine))
+            return self._shared.handle
+
+    def profile_for(self, sizes: dict[str, int]) -> int:
+        """The optimization profile for these sizes: of those that they fit, the one whose opt is nearest."""
+        profiles = self.plan.profiles
+        if len(profiles) < 2:
+            return 0
+        fitting = [
+            (sum(abs(sizes[name] - opt) / opt for name, (_, opt, _) in profile.items() if name in sizes), index)
+            for index, profile in enumerate(profiles)
+            if all(low <= sizes[name] <= high for name, (low, _, high) in profile.items() if name in sizes)
+        ]
+        if not fitting:
+            raise ShapeError(
+                "no optimization profile has these sizes",
+                expected=" or ".join(str(dict(p)) for p in profiles),
+                found=str(sizes),
+                remedy="build with a profile that has them: build(graph, profiles=[...])",
+            )
+        return min(fitting)[1]
+
+    def check_device(self, spec: TensorSpec, value: Any) -> None:
+        """Raises ProviderError for a CUDA tensor on another device, or of int64 where TensorRT has none."""
+        if not is_torch(value):
+            return
+        if not value.is_cuda or value.device.index != self.device.ordinal:
+            raise ProviderError(
+                f"input {spec.name!r} is on another device",
+                expected=self.device,
+                found=value.device,
+                remedy=f"tensor.to('{self.device}'), or build the engine there: device='{value.device}'",
+            )
+        if self.stored[spec.name] is not spec.dtype and dtypes.get(value.dtype) is dtypes.int64:
+            raise ProviderError(
+                f"{self.provider} has no int64, and input {spec.name!r} is on the GPU",
+                expected="an int32 tensor or host data",
+                found="a CUDA int64 tensor",
+                remedy="record the input as int32: Input(shape, 'int32')",
+            )
+
+    def to_stored(self, spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+        """A host array as TensorRT takes it: contiguous, and int32 where it has no int64."""
+        stored = self.stored[spec.name]
+        if stored is not spec.dtype:
+            limits = np.iinfo(stored.numpy)
+            if array.size and (array.min() < limits.min or array.max() > limits.max):
+                raise ShapeError(
+                    f"input {spec.name!r} does not fit {stored}, which {self.provider} has in place of {spec.dtype}",
+                    expected=f"{limits.min} to {limits.max}",
+                    found=f"{array.min()} to {array.max()}",
+                    remedy="give smaller numbers",
+                )
+            array = array.astype(stored.numpy)
+        return np.ascontiguousarray(array)
+
+    def failed(self) -> ProviderError:
+        return ProviderError(
+            f"{self.provider} could not run the engine",
+            details="its reasons are in the log of 'trtnet.tensorrt'",
+            remedy="if GPU memory ran out, run smaller batches or close other engines",
+        )
+
+    def register(self, context: Any) -> None:
+        with self._admin:
+            self._contexts.add(context)
 
     # --- calls
 
-    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
-        torch = self.torch
-        with torch.cuda.device(self.device):
-            tensors = [self._to_device(spec.name, value) for spec, value in zip(self.inputs, values)]
-            results = [
-                torch.empty(
-                    [dims.evaluate(s, sizes) for s in spec.shape],
-                    dtype=self._stored[spec.name].torch,
-                    device=self.device,
-                )
-                for spec in self.outputs
-            ]
-            # one stream of the engine's own: calls that come on different streams do not meet in the context, and
-            # TensorRT synchronises more when it is given the default stream
-            current, stream = torch.cuda.current_stream(self.device), self._stream
-            with self._lock:
-                context = self._context
-                for spec, tensor in zip(self.inputs, tensors):
-                    if not context.set_input_shape(spec.name, tuple(tensor.shape)):
-                        raise ShapeError(f"TensorRT refused the shape of {spec.name!r}", found=tuple(tensor.shape))
-                    context.set_tensor_address(spec.name, tensor.data_ptr())
-                for spec, tensor in zip(self.outputs, results):
-                    context.set_tensor_address(spec.name, tensor.data_ptr())
-                stream.wait_stream(current)
-                if not context.execute_async_v3(stream.cuda_stream):
-                    raise ProviderError(f"{self.provider} could not run the engine")
-                current.wait_stream(stream)
-            for tensor in (*tensors, *results):
-                tensor.record_stream(stream)
-            return [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        return self._default._results(values, stream, graph)
 
-    def _to_device(self, name: str, value: Any) -> Any:
-        stored = self._stored[name]
-        if stored is dtypes.int32 and dtypes.get(value.dtype) is dtypes.int64:
-            if is_torch(value) and value.is_cuda:
-                raise ProviderError(
-                    f"{self.provider} has no int64, and input {name!r} is on the GPU",
-                    expected="an int32 tensor or host data",
-                    found="a CUDA int64 tensor",
-                    remedy="record the input as int32: Input(shape, 'int32')",
-                )
-            array = to_numpy(value) if is_torch(value) else value
-            limits = np.iinfo(np.int32)
-            if array.size and (array.min() < limits.min or array.max() > limits.max):
-                raise ShapeError(
-                    f"input {name!r} does not fit int32, which {self.provider} has in place of int64",
-                    expected=f"{limits.min} to {limits.max}",
-                    found=f"{array.min()} to {array.max()}",
-                )
-            value = array.astype(np.int32)
-        if not is_torch(value):
-            value = from_numpy(np.ascontiguousarray(value))
-        elif value.is_cuda and value.device != self.device:
-            raise ProviderError(f"input {name!r} is on another device", expected=self.device, found=value.device)
-        return value.to(self.device).contiguous()
+    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+        if self.closed:
+            raise self._is_closed()
+        return BoundCall(self, self._ordered(args, kwargs), graph)
+
+    def context(self, shared_memory: bool = False) -> Context:
+        if self.closed:
+            raise self._is_closed()
+        return Context(self, shared_memory)
+
+    @contextlib.contextmanager
+    def _paused(self) -> Iterator[list[Any]]:
+        """No call enqueues anything, and nothing that was enqueued is still running."""
+        with self._admin, contextlib.ExitStack() as stack:
+            contexts = list(self._contexts)
+            lanes = {id(lane): lane for context in contexts for lane in context.lanes}
+            for key in sorted(lanes):
+                stack.enter_context(lanes[key].lock)
+            if any(lane.stream is not None for lane in lanes.values()):
+                # graphs that a user captured may have been replayed on any stream
+                self.device.synchronize()
+            yield contexts
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        with self._paused() as contexts:
+            super().close()
+            for context in contexts:
+                context.renew()
+                context.closed = self.closed
+            self._refitting = None
+            self._engine = self._runtime = None
+
+    def __del__(self) -> None:
+        if getattr(self, "closed", "not made") is None and getattr(self, "_default", None) is not None:
+            with contextlib.suppress(Exception):  # at exit CUDA may be gone
+                self.close()
 
     # --- weights
 
-    def _refit(self, values: dict[str, Any]) -> RefitReport:
-        with self._lock:
-            report = self._changeable().apply(
-                {n: v if isinstance(v, np.ndarray) else to_numpy(v) for n, v in values.items()}
-            )
-            self._new_context()
+    def _changeable(self) -> Refitting:
+        if self._refitting is None:
+            if not self._engine.refittable:
+                raise WeightsError("this engine was built without refit", remedy="build(graph, refit=True)")
+            self._refitting = Refitting(self.provider, self._engine, self.plan, self.device)
+        return self._refitting
+
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool) -> RefitReport:
+        live = {name: v for name, v in values.items() if name in self.live}
+        fixed = {name: v for name, v in values.items() if name not in self.live}
+        with self._paused() as contexts:
+            if live:
+                assert self.live_weights is not None
+                self.live_weights.check_writable(live)
+            stream = self._reading(values)
+            report = self._changeable().apply(fixed, stream) if fixed else RefitReport([], [])
+            if live:
+                assert self.live_weights is not None
+                self.live_weights.write(live, stream)
+                report.changed += list(live)
+            for context in contexts:
+                if fresh_contexts:
+                    context.renew()
+                if stream:  # the next work waits for what was enqueued here
+                    for lane in context.lanes:
+                        lane.stream = stream
+            self.generation += 1
         return report
 
+    def _reading(self, values: dict[str, Any]) -> int:
+        """The stream that given CUDA tensors were written on."""
+        return self.stream_of(None) if any(is_torch(v) and v.is_cuda for v in values.values()) else 0
+
+    def refit_all(self) -> RefitReport:
+        """Write the present value of every refittable weight: for a plan that was built with others, or stripped."""
+        with self._paused():
+            return self._changeable().write_all()
+
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.serial, self.generation, self._changeable().state())
+        with self._paused():
+            live = self.live_weights.state() if self.live_weights is not None else None
+            changeable = self._changeable().state() if self._engine.refittable else None
+            return Snapshot(self.serial, self.generation, (changeable, live))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
-        with self._lock:
-            self._changeable().bring_back(snapshot.weights)
-            self._new_context()
-        self.generation += 1
+        changeable, live = snapshot.weights
+        with self._paused():
+            if live is not None:
+                assert self.live_weights is not None
+                self.live_weights.bring_back(live)
+            if changeable is not None:
+                self._changeable().bring_back(changeable)
+            self.generation += 1
 
-    def _new_context(self) -> None:
-        # "existing contexts must not be used after a refit": documentation of TensorRT 8.6's IRefitter
-        # and the old one must go first: 8.6 gives an optimization profile to one context at a time
-        self._context = None
-        self._context = self._engine.create_execution_context()
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        if self.live_weights is None:
+            raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
+        with self._paused():
+            self.live_weights.bind(weights, prefix)
 
-    def _changeable(self) -> Refitting:
-        if self._refitting is None:
-            raise WeightsError("this engine was built without refit", remedy="build(graph, refit=True)")
-        self.torch.cuda.synchronize(self.device)  # a refit with enqueued work is undefined behaviour
-        return self._refitting
+    def parameters(self) -> dict[str, np.ndarray]:
+        found = dict(self.plan.parameters)
+        with self._paused():
+            if self._refitting is not None:
+                found |= self._refitting.parameters()
+            if self.live_weights is not None:
+                found |= self.live_weights.parameters()
+        return {name: np.array(value) for name, value in found.items()}
+
+    @property
+    def weights(self) -> WeightTable:
+        from .audit import table
+
+        return table(self.plan, frozenset(self.engine_names()))
+
+    def engine_names(self) -> list[str]:
+        """The names of the engine weights that TensorRT lets be refitted."""
+        return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        if self.closed:
+            raise self._is_closed()
+        parameters = self.parameters()
+        with self._paused():
+            data = bytes(self._engine.serialize()) if self.generation else self.plan.data
+        values = {n: e if e.array is None else replace(e, array=None) for n, e in self.plan.weights.items()}
+        return replace(self.plan, data=data, parameters=parameters, weights=values).save(path, weights=weights)
+
+    def clone(self) -> TensorRTEngine:
+        """Another engine with the same plan and present weights."""
+        with self._paused():
+            data = bytes(self._engine.serialize()) if self.generation else self.plan.data
+        plan = replace(self.plan, data=data, parameters=self.parameters())
+        return type(self)(plan, self.provider, self.device.ordinal)
+
+
+def _ordinal(device: Any) -> int:
+    if device is None:
+        return 0
+    if isinstance(device, int):
+        return device
+    kind, _, number = str(device).partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ProviderError(
+            f"TensorRT does not run on {device!r}",
+            expected="a CUDA device: 'cuda:0'",
+            remedy="build(graph, provider='reference', device=...) runs elsewhere",
+        )
+    return int(number or 0)
+
+
+def _current_streams(torch: Any) -> Callable[[int], int]:
+    """What gives the address of torch's current stream on a device; by the function that torch's own compiler calls
+    where there is one (0.2 µs in place of 9)."""
+    raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    if raw is not None:
+        return raw
+    return lambda ordinal: int(torch.cuda.current_stream(ordinal).cuda_stream)
+
+
+def _forked() -> None:
+    """In a forked child CUDA cannot be called: engines raise, and what they hold is never freed there."""
+    for engine in list(_engines):
+        engine.closed = engine.closed or "this process was forked from the one that made it"
+        for native in (engine._engine, engine._runtime, engine._refitting, engine._default):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -257,7 +257,8 @@ def run(
         engine: Engine = reference_engine(graph, dtype=dtype)
     else:
         engine = build_engine(graph)
-    answer = engine(**arrays)
+    given: dict[str, Any] = arrays
+    answer = engine(**given)
     several = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple) else (answer,)
     results = dict(zip(graph.outputs, several))
     print_results(engine, results)

@@ -1,0 +1,177 @@
+"""Calls whose buffers are fixed: one enqueue, or one replay of a CUDA graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .contexts import DEFAULT_STREAM, Lane, Native, Route
+from .engine import is_torch, one_kind
+from .errors import ArgumentTypeError, EngineError, ProviderError, ShapeError
+
+if TYPE_CHECKING:
+    from .runtime import TensorRTEngine
+
+
+class BoundCall:
+    """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
+
+    Made by `engine.bind`. It has an execution context of its own; use it from one thread at a time.
+
+    Attributes:
+        tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
+        result: the outputs, in the form that `forward` returned. Each call overwrites them.
+        generation: how many times the weights had been changed at the last call.
+    """
+
+    def __init__(self, engine: TensorRTEngine, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
+        for spec, value in zip(engine.inputs, values):
+            if not (is_torch(value) and value.is_cuda and value.is_contiguous()):
+                found = f"a tensor on {value.device}" if is_torch(value) else type(value).__name__
+                raise ArgumentTypeError(
+                    f"input {spec.name!r} cannot be bound",
+                    expected="a contiguous CUDA tensor of torch's",
+                    found=found if not is_torch(value) or not value.is_cuda else "one that is not contiguous",
+                    remedy="tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)",
+                )
+            engine.check_device(spec, value)
+        one_kind(engine.inputs, values)
+        self.engine = engine
+        self.tensors = values
+        self.generation = engine.generation
+        self._storages = [value.untyped_storage() for value in values]
+        self._route = Route(engine, values)
+        if self._route.open:
+            raise ProviderError(
+                "a call whose output shapes the data decides cannot be bound",
+                expected="outputs of fixed shapes",
+                remedy="call the engine itself",
+            )
+        self._shared = shared_memory
+        self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
+        self._lock = self._lane.lock
+        self._graph = graph
+        self._side = engine.provider.waits_on_default_stream and not graph
+        torch = engine.torch
+        self._raw = [
+            torch.empty(shape, dtype=engine.stored[spec.name].torch, device=engine.torch_device)
+            for spec, shape in zip(engine.outputs, self._route.shapes)
+        ]
+        self.results: list[Any] = [
+            raw if raw.dtype == spec.dtype.torch else torch.empty_like(raw, dtype=spec.dtype.torch)
+            for raw, spec in zip(self._raw, engine.outputs)
+        ]
+        self._converts = [(r, raw) for r, raw in zip(self.results, self._raw) if r is not raw]
+        self.result = engine._formed(self.results)
+        self._addresses = [v.data_ptr() for v in values]
+        self._one = values[0] if len(values) == 1 else None
+        self._first = self._addresses[0]
+        self._execute: Any = None
+        self._native: Any = None
+        self._captured: Any = None
+        self._live = engine.live_weights
+        self._version = -1
+        engine.register(self)
+        with self._lock:
+            self._prepare()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [self._lane]
+
+    def renew(self) -> None:
+        """Drop the execution context and graph; the next call makes new ones. The lane's lock is held."""
+        self._execute = self._native = self._captured = None
+
+    def _prepare(self) -> None:
+        engine, device = self.engine, self.engine.device
+        device.use()
+        native = Native(engine, self._route.profile, engine.shared_memory() if self._shared else None, self._lane)
+        native.set_shapes(self._route)
+        context = native.context
+        for spec, address in zip(engine.inputs, self._addresses):
+            context.set_tensor_address(spec.name, address)
+        for spec, raw in zip(engine.outputs, self._raw):
+            context.set_tensor_address(spec.name, raw.data_ptr())
+        if self._live is not None:
+            self._live.check()
+            native.set_live()
+            self._version = self._live.version
+        if not self._graph:
+            self._execute, self._native = context.execute_async_v3, native
+            return
+        side = self._lane.side()
+        current = engine.stream_of(None)
+        device.order(self._lane.event, current, side)
+        self._lane.enter(side)
+
+        def enqueue(stream: int) -> None:
+            if not context.execute_async_v3(stream):
+                raise engine.failed()
+
+        enqueue(side)  # the first enqueue after new shapes does more than the later ones
+        device.synchronize(side)
+        captured = device.capture(enqueue, side)
+        launch, executable = device.runtime.cudaGraphLaunch, device.runtime.cudaGraphExec_t(captured.handle)
+        self._native, self._captured = native, captured
+        self._execute = lambda stream: int(launch(executable, stream)[0]) == 0
+
+    def __call__(self, stream: Any = None) -> Any:
+        """Run on what the bound tensors hold now; on the caller's stream, in its order."""
+        engine = self.engine
+        if engine.closed:
+            raise engine._is_closed()
+        handle = engine.stream_of(stream)
+        one = self._one
+        if one is not None:
+            if one.data_ptr() != self._first:
+                raise self._moved()
+        elif [v.data_ptr() for v in self.tensors] != self._addresses:
+            raise self._moved()
+        lane = self._lane
+        with self._lock:
+            if self._live is not None:
+                self._live.check()
+                if self._live.version != self._version:
+                    self._execute = None
+            execute = self._execute
+            if execute is None:
+                if engine.closed:  # while this call waited for the lock
+                    raise engine._is_closed()
+                self._prepare()
+                execute = self._execute
+            if handle == DEFAULT_STREAM and self._side:
+                side, device = lane.side(), lane.device
+                lane.enter(side)
+                device.order(lane.event, handle, side)
+                done = execute(side)
+                device.order(lane.event, side, handle)
+            else:
+                if handle != lane.stream:
+                    lane.enter(handle)
+                done = execute(handle)
+            self.generation = engine.generation
+        if not done:
+            raise engine.failed()
+        for result, raw in self._converts:
+            result.copy_(raw)
+        return self.result
+
+    def close(self) -> None:
+        """Wait for what is running, and free the context and the graph."""
+        with self._lock:
+            if self._lane.stream is not None:
+                self.engine.device.synchronize()
+            self.renew()
+
+    def _moved(self) -> EngineError | ShapeError:
+        names = [
+            spec.name
+            for spec, value, address in zip(self.engine.inputs, self.tensors, self._addresses)
+            if value.data_ptr() != address
+        ]
+        return EngineError(
+            f"a bound tensor was moved or resized: {', '.join(names)}",
+            expected="the memory that engine.bind was given",
+            found="another address",
+            remedy="write to it in place (buffer.copy_(new)), or bind again",
+        )

@@ -1,0 +1,186 @@
+"""Where an engine keeps its weights between refits: fixed memory, allocated once.
+
+Every parameter, and every engine weight that is computed from parameters, has one segment in a packed layout. There are
+two halves of that layout on the host (page-locked where there is CUDA) and, once CUDA tensors were given, two on the
+device. A segment's present value is in one half; a refit writes the new value to the other, and turns the segment over
+when TensorRT has taken it, so that the old value is there until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dtypes import dtype as Dtype
+
+CHUNK = 4096  # bytes: segments begin at multiples of it, and are compared in pieces of it on the device
+
+
+@dataclass(slots=True)
+class Segment:
+    """Place and form of one value.
+
+    Attributes:
+        half: which half holds the present value.
+        on_host, on_device: whether that half does so there.
+    """
+
+    name: str
+    start: int
+    nbytes: int
+    dtype: Dtype
+    shape: tuple[int, ...]
+    half: int = 0
+    on_host: bool = True
+    on_device: bool = False
+
+    @property
+    def stop(self) -> int:
+        """Where the next segment begins."""
+        return self.start + -(-self.nbytes // CHUNK) * CHUNK
+
+
+class Staging:
+    """The packed segments.
+
+    Args:
+        items: name, dtype and shape of each segment, in order.
+        pinned: allocates host memory of so many bytes.
+        copy: `copy(to, source, nbytes, stream)`, asynchronous, between addresses of host or device.
+        synchronize: waits for a stream.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[tuple[str, Dtype, tuple[int, ...]]],
+        pinned: Callable[[int], np.ndarray],
+        copy: Callable[[int, int, int, int], None],
+        synchronize: Callable[[int], None],
+    ) -> None:
+        self.segments: dict[str, Segment] = {}
+        place = 0
+        for name, dtype, shape in items:
+            segment = Segment(name, place, dtype.nbytes(int(np.prod(shape))), dtype, tuple(shape))
+            self.segments[name] = segment
+            place = segment.stop
+        self.nbytes = place
+        self._pinned, self._copy, self._synchronize = pinned, copy, synchronize
+        self._host: list[np.ndarray | None] = [None, None]
+        self._device: list[Any] = [None, None]
+        self._views: dict[tuple[str, int], Any] = {}
+        self._flags: np.ndarray | None = None
+
+    # --- the host
+
+    def host(self, name: str, half: int | None = None) -> np.ndarray:
+        """A segment as an array over its fixed memory; of the half that holds its present value unless told."""
+        segment = self.segments[name]
+        half = segment.half if half is None else half
+        if self._host[half] is None:
+            self._host[half] = self._pinned(self.nbytes)
+        memory = self._host[half]
+        assert memory is not None
+        found = memory[segment.start : segment.start + segment.nbytes]
+        return found.view(segment.dtype.numpy).reshape(segment.shape)
+
+    def new(self, name: str) -> np.ndarray:
+        """The half that the next value goes to."""
+        return self.host(name, 1 - self.segments[name].half)
+
+    def present(self, name: str, stream: int = 0) -> np.ndarray:
+        """The present value on the host, brought from the device where only that has it."""
+        segment = self.segments[name]
+        if not segment.on_host:
+            self.fetch([name], stream, present=True)
+            segment.on_host = True
+        return self.host(name)
+
+    def has(self, name: str, value: np.ndarray) -> bool:
+        """Whether the present value has these very bytes. Looks at the beginning first: training changes it all."""
+        mine = self.present(name).reshape(-1).view(np.uint8)
+        other = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        first = 1 << 14
+        return bool(np.array_equal(mine[:first], other[:first]) and np.array_equal(mine[first:], other[first:]))
+
+    def turn(self, names: Iterable[str], *, host: bool = True, device: bool = False) -> None:
+        """The new values are the present ones now."""
+        for name in names:
+            segment = self.segments[name]
+            segment.half = 1 - segment.half
+            segment.on_host, segment.on_device = host, device
+
+    # --- the device, through torch
+
+    def device(self, name: str, half: int, torch: Any, where: Any) -> Any:
+        """A segment as a torch tensor over its fixed device memory."""
+        found = self._views.get((name, half))
+        if found is None:
+            if self._device[half] is None:
+                self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
+            segment = self.segments[name]
+            memory = self._device[half][segment.start : segment.start + segment.nbytes]
+            found = self._views[name, half] = memory.view(segment.dtype.torch).reshape(segment.shape)
+        return found
+
+    def new_address(self, name: str) -> int:
+        """Where the next value is on the device."""
+        return int(self._views[name, 1 - self.segments[name].half].data_ptr())
+
+    def upload(self, names: Iterable[str], torch: Any, where: Any, stream: int) -> None:
+        """Have present values on the device, too."""
+        for name in names:
+            segment = self.segments[name]
+            if not segment.on_device:
+                target = self.device(name, segment.half, torch, where)
+                self._copy(target.data_ptr(), self.host(name).ctypes.data, segment.nbytes, stream)
+                segment.on_device = True
+
+    def gather(self, values: Mapping[str, Any], torch: Any, where: Any, stream: int) -> None:
+        """Copy CUDA tensors into the new halves, by a few kernels for all of them."""
+        self.upload(values, torch, where, stream)  # what they are compared with
+        by_type: dict[Any, tuple[list[Any], list[Any]]] = {}
+        for name, value in values.items():
+            targets, sources = by_type.setdefault(value.dtype, ([], []))
+            targets.append(self.device(name, 1 - self.segments[name].half, torch, where))
+            sources.append(value)
+        for targets, sources in by_type.values():
+            torch._foreach_copy_(targets, sources)
+
+    def differing(self, names: list[str], torch: Any, stream: int) -> list[str]:
+        """Those whose two halves on the device differ: one comparison over all of them, and one wait for its result."""
+        segments = [self.segments[name] for name in names]
+        start, stop = min(s.start for s in segments), max(s.stop for s in segments)
+        if start == stop:
+            return []
+        first, second = (half[start:stop].view(torch.int64) for half in self._device)
+        flags = (first != second).view(-1, CHUNK // 8).any(1)
+        if self._flags is None:
+            self._flags = self._pinned(self.nbytes // CHUNK)
+        self._copy(self._flags.ctypes.data, flags.data_ptr(), flags.numel(), stream)
+        self._synchronize(stream)
+        found = self._flags
+        return [
+            segment.name
+            for segment in segments
+            if found[(segment.start - start) // CHUNK : (segment.stop - start) // CHUNK].any()
+        ]
+
+    def fetch(self, names: Iterable[str], stream: int, present: bool = False) -> None:
+        """Copy new (or present) halves from the device to the host, neighbours together, and wait."""
+        runs: list[list[int]] = []
+        for segment in sorted((self.segments[name] for name in names), key=lambda s: s.start):
+            half = segment.half if present else 1 - segment.half
+            if runs and runs[-1][0] == half and runs[-1][2] == segment.start:
+                runs[-1][2] = segment.stop
+            else:
+                runs.append([half, segment.start, segment.stop])
+        for half, start, stop in runs:
+            if self._host[half] is None:
+                self._host[half] = self._pinned(self.nbytes)
+            memory = self._host[half]
+            assert memory is not None
+            self._copy(memory.ctypes.data + start, self._device[half].data_ptr() + start, stop - start, stream)
+        self._synchronize(stream)
