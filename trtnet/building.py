@@ -95,6 +95,7 @@ def build(
     provider: str | None = None,
     device: Any = None,
     refit: Refit = False,
+    live: Refit = False,
     workspace: int | None = None,
     optimization_level: int | None = None,
     tf32: bool = False,
@@ -107,11 +108,13 @@ def build(
         provider: "tensorrt", "tensorrt_rtx" or "reference"; what is named is used or an error is raised.
         device: where to run: a CUDA device for TensorRT ("cuda:0"), any torch device for the reference.
         refit: False, True, or fnmatch patterns over `state_dict` keys: what `engine.refit` may change.
+        live: likewise: parameters that become inputs of the network, for `engine.bind_weights`. Live wins over refit.
         workspace, optimization_level, tf32, progress: as in `build_plan`.
     """
     from .reference import ReferenceEngine
 
-    names = refittable_names(graph, refit)
+    live_names = refittable_names(graph, live, "live")
+    names = refittable_names(graph, refit) - live_names
     found: Provider | None
     if provider is None and device is not None and str(device).startswith("cpu"):
         provider = "reference"
@@ -133,12 +136,14 @@ def build(
             )
     if found is None:
         _warn_nonfinite(graph)
-        engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"))
+        engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
     else:
+        from .live import with_live
         from .runtime import TensorRTEngine
 
+        rewritten = with_live(graph, live_names)
         data, lowering, seconds = _compile(
-            graph,
+            rewritten,
             found,
             refittable=bool(names),
             workspace=workspace,
@@ -146,14 +151,15 @@ def build(
             tf32=tf32,
             progress=progress,
         )
-        plan = Plan.of(graph, lowering, data, provider=found, seconds=seconds, refittable=names)
+        inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
+        plan = Plan.of(graph, lowering, data, provider=found, seconds=seconds, refittable=names, live=inputs)
         engine = TensorRTEngine(plan, found, device)
     engine.refittable = names
     return engine
 
 
-def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
-    """The parameters that `refit` selects. Raises WeightsError for a pattern that matches none."""
+def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
+    """The parameters that `refit` (or `live`) selects. Raises WeightsError for a pattern that matches none."""
     if isinstance(refit, bool):
         return frozenset(graph.parameters) if refit else frozenset()
     chosen: set[str] = set()
@@ -161,7 +167,7 @@ def refittable_names(graph: Graph, refit: Refit) -> frozenset[str]:
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise ArgumentTypeError(
-                "refit is no pattern", expected="False, True, or patterns over state_dict keys", found=repr(pattern)
+                f"{what} is no pattern", expected="False, True, or patterns over state_dict keys", found=repr(pattern)
             )
         found = fnmatch.filter(graph.parameters, pattern)
         if not found:

@@ -283,6 +283,8 @@ class Graph:
         self.title = title
         self.data_dims: frozenset[str] = frozenset()
         """Dims that the data decides: known when the network has run."""
+        self.live: dict[str, Tensor] = {}
+        """Parameters that are inputs of the network, by name."""
         self.dims: dict[str, Dim] = {
             symbol.name: symbol
             for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape)
@@ -407,7 +409,7 @@ class Graph:
         outputs = {name: replaced.get(t, t) for name, t in self.outputs.items()}
         for name, tensor in outputs.items():
             tensor.name = name
-        return Graph(
+        graph = Graph(
             new.layers,
             self.inputs,
             outputs,
@@ -418,6 +420,8 @@ class Graph:
             self.equalities,
             self.title,
         )
+        graph.live, graph.data_dims = self.live, self.data_dims
+        return graph
 
     def lower(self, network: Any) -> Any:
         """Add the layers to an INetworkDefinition that you own; return the Lowering, which holds the arrays.
@@ -473,8 +477,4 @@ def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], prov
         single = result if isinstance(result, tuple) else (result,)
         final = tuple(replaced.get(t, t) for t in single)
         return final if isinstance(result, tuple) else final[0]
-    copy = type(layer)(operands, **{name: getattr(layer, name) for name in layer.attributes})
-    copy.path, copy.location, copy.name = layer.path, layer.location, recorder.unique(layer.name)
-    copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in layer.outputs)
-    recorder.layers.append(copy)
-    return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
+    return layer.again(operands, recorder)

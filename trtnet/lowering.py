@@ -178,6 +178,11 @@ class Lowering:
                     added.set_dimension_name(axis, size.name)
             self._tensors[tensor] = added
         tensors = self._tensors
+        for tensor in self.graph.live.values():
+            added = network.add_input(tensor.name, provider.data_type(tensor.dtype), tuple(tensor.shape))
+            if added is None:
+                raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
+            tensors[tensor] = added
         for layer in self.graph.layers:
             self._layer = layer
             try:

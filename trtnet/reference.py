@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from . import dims, dtypes
 from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
-from .errors import ArgumentError, ArgumentTypeError, ProviderError
+from .errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .graph import Graph
 from .interchange import from_numpy, import_torch
 from .layers.base import Layer
@@ -74,7 +74,7 @@ class Program:
 
         nothing = number(None)
         constant.add(nothing)
-        self.inputs = [number(t) for t in graph.inputs.values()]
+        self.inputs = [number(t) for t in (*graph.inputs.values(), *graph.live.values())]
         for layer in graph.layers:
             given = []
             for operand in layer.inputs:
@@ -198,9 +198,12 @@ class ReferenceEngine(Engine):
         device: torch's name of a device.
         dtype: None for the recorded types, or "float64": every float is computed in float64, recorded casts included.
         raw: with float64, whether inputs and outputs are float64 too.
+        live: names of the parameters that `bind_weights` binds.
     """
 
-    def __init__(self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
+    ) -> None:
         super().__init__(graph)
         if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
             raise ArgumentError(
@@ -213,7 +216,13 @@ class ReferenceEngine(Engine):
         self.device = self._found(device)
         self._double = double
         self._raw = raw
-        self._program = Program(graph, double)
+        from .live import Bindings, with_live
+
+        rewritten = with_live(graph, live)
+        self._program = Program(rewritten, double)
+        self.live = frozenset(live)
+        self._live = [graph.parameters[name] for name in rewritten.live]
+        self.bindings = Bindings(self._live, self.device)
         if raw:
             self.inputs = [
                 TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype)
@@ -254,6 +263,7 @@ class ReferenceEngine(Engine):
         return found
 
     def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
+        self.bindings.refuse(values)
         new = dict(self._values)
         for name, value in values.items():
             tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
@@ -297,6 +307,12 @@ class ReferenceEngine(Engine):
         self._replace(dict(snapshot.weights))
         self.generation += 1
 
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        if not self.live:
+            raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
+        self.bindings.bind({name: self.graph.parameters[name] for name in self.live}, weights, prefix)
+        self.generation += 1
+
     # --- calls
 
     def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
@@ -310,6 +326,9 @@ class ReferenceEngine(Engine):
         slots = self._slots
         if slots is None:
             slots = self._use(self._make_slots())
+        self.bindings.check()
+        bound = self.bindings.tensors
+        values += [bound[leaf.name].detach() if bound else self._read(leaf) for leaf in self._live]
         with mode():
             if self._double:
                 values = [v.double() if v.is_floating_point() else v for v in values]
@@ -331,9 +350,11 @@ class ReferenceEngine(Engine):
         return results
 
 
-def reference(graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False) -> ReferenceEngine:
+def reference(
+    graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
+) -> ReferenceEngine:
     """An Engine that runs the graph in PyTorch, here and now. The arguments are ReferenceEngine's."""
-    return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw)
+    return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw, live=live)
 
 
 def to_torch(graph: Graph) -> torch.nn.Module:

@@ -64,7 +64,7 @@ class TensorRTEngine(Engine):
             )
         self.plan = plan
         self.refittable = plan.refittable
-        self.live = frozenset(plan.live)
+        self.live = frozenset(n for n, leaf in plan.graph.parameters.items() if leaf.name in plan.live)
         self.profiles = self._engine.num_optimization_profiles
         self.stored = {s.name: provider.stored(s.dtype) for s in (*self.inputs, *self.outputs)}
         self.converts = any(self.stored[s.name] is not s.dtype for s in self.outputs)

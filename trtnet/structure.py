@@ -18,6 +18,8 @@ def structure_hash(graph: Graph) -> str:
     numbers: dict[Tensor, int] = {}
     for tensor in graph.inputs.values():
         numbers[tensor] = len(numbers)
+    for tensor in graph.live.values():
+        numbers[tensor] = len(numbers)
     layers = []
     for layer in graph.layers:
         operands = [numbers[o] if type(o) is Tensor else _weight(o) for o in layer.inputs]
@@ -30,6 +32,7 @@ def structure_hash(graph: Graph) -> str:
         "inputs": {name: [_plain(tuple(t.shape)), t.dtype.name] for name, t in graph.inputs.items()},
         "outputs": {name: numbers[t] for name, t in graph.outputs.items()},
         "form": graph.form,
+        "live": list(graph.live),
         "layers": layers,
     }
     return hashlib.sha256(json.dumps(text).encode()).hexdigest()

@@ -10,7 +10,7 @@ from ..dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..dtypes import dtype as Dtype
 from ..errors import ShapeError
 from ..location import Location
-from ..tensor import Tensor, current_recorder
+from ..tensor import Tensor, current_recorder, recorded
 from ..weights.recipes import Weight
 
 if TYPE_CHECKING:
@@ -83,6 +83,18 @@ class Layer:
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
         """Record what this layer is composed of, for a provider that lacks it."""
         raise NotImplementedError
+
+    def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        """Record this layer again, where weights among its operands have become tensors (live weights)."""
+        return self.again(operands, current_recorder.get())
+
+    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]:
+        """Record this layer with other operands of the same shapes and dtypes, under its own name."""
+        copy = type(self)(operands, **{name: getattr(self, name) for name in self.attributes})
+        copy.path, copy.location, copy.name = self.path, self.location, recorder.unique(self.name)
+        copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in self.outputs)
+        recorder.layers.append(copy)
+        return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
 
     def is_apart_from(self, other: Layer) -> bool:
         """Whether this view and another of the same tensor are sure to have no element in common."""

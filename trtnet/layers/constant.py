@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..dims import Size
+from ..tensor import Tensor
 from ..weights.recipes import Weight
-from .base import Layer, Output
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -27,6 +28,13 @@ class Constant(Layer):
         weight = self.inputs[0]
         assert isinstance(weight, Weight)
         return ((Size(self.shape), weight.dtype),)
+
+    def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        from ..functional.shape import reshape
+
+        tensor = operands[0]
+        assert isinstance(tensor, Tensor)
+        return tensor if tuple(tensor.shape) == self.shape else reshape(tensor, self.shape)
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))

@@ -122,6 +122,15 @@ class Convolution(Layer):
             shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
+    def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        """TensorRT takes no kernel with one dimension less, as a 1-D convolution's is, when it is a tensor."""
+        x, kernel, bias = operands
+        if isinstance(kernel, Tensor) and len(kernel.shape) == len(self.kernel_size) + 1:
+            from ..functional.shape import reshape
+
+            kernel = reshape(kernel, (*kernel.shape[:2], *self.kernel_size))
+        return Layer.with_operands(self, (x, kernel, bias))
+
     def add_to(self, lowering: Lowering) -> Any:
         x, kernel, bias = self.inputs
         add = getattr(lowering.network, self.method)
