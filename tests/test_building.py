@@ -166,7 +166,7 @@ def test_the_manifest():
     graph = dynamic()
     made = plan(graph)
     manifest = made.manifest
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["inputs"] == {"x": {"shape": ["batch", "1", "8", "8"], "dtype": "float32"}}
     assert manifest["outputs"] == {"output": {"shape": ["batch", "3"], "dtype": "float32"}}
     assert manifest["dims"] == {"batch": {"min": 1, "opt": 2, "max": 4, "multiple_of": 1}}
@@ -180,6 +180,7 @@ def test_the_manifest():
         "shape": [4, 1, 3, 3],
         "dtype": "float32",
         "parameters": ["conv.weight"],
+        "consumers": ["conv/convolution"],
         "left_out": False,
     }
     assert json.loads(json.dumps(manifest)) == manifest
@@ -388,7 +389,7 @@ def test_save_writes_the_plan_and_its_manifest(tmp_path):
     assert sorted(files(tmp_path)) == ["net.fp32.engine", "net.fp32.engine.json"]
     assert path.read_bytes() == bytes(made), "the plan exactly as TensorRT wrote it"
     manifest = json.loads((tmp_path / "net.fp32.engine.json").read_text())
-    assert manifest == made.manifest
+    assert {name: manifest[name] for name in made.manifest} == json.loads(json.dumps(made.manifest))
     assert manifest["plan_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -449,18 +450,16 @@ def test_a_failure_at_any_step_leaves_the_old_files(tmp_path, monkeypatch, fail_
 
         return call
 
-    import shutil
-
     monkeypatch.setattr(os, "fsync", failing(os.fsync))
     monkeypatch.setattr(os, "replace", failing(os.replace))
-    monkeypatch.setattr(shutil, "copy2", failing(shutil.copy2))
     try:
         two.save(path)
     except (WeightsError, KeyboardInterrupt):
-        assert files(tmp_path) == before
+        monkeypatch.undo()
+        found = trtnet.Plan.load(path).data
+        assert found == bytes(two) or (found == bytes(one) and files(tmp_path) == before)
     else:
-        assert "failed" not in steps
-        assert path.read_bytes() == bytes(two)
+        assert trtnet.Plan.load(path).data == bytes(two)
     monkeypatch.undo()
     two.save(path)
     assert path.read_bytes() == bytes(two)
@@ -473,7 +472,7 @@ def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     def failing(*args):
         count.append(args)
-        if len(count) == 3:
+        if len(count) == 2:  # 1 is the weights file, 2 the moment from which the new engine would count
             raise OSError("no space left")
         return real(*args)
 

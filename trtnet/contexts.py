@@ -83,6 +83,7 @@ class Native:
 
     def set_shapes(self, route: Route) -> None:
         context = self.context
+        self.shapes = None  # until all are set
         for name, shape in route.dynamic:
             if not context.set_input_shape(name, shape):
                 raise ShapeError(f"TensorRT refused the shape of {name!r}", found=format_shape(shape))
@@ -375,8 +376,9 @@ class Context(Engine):
     def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         from .binding import BoundCall
 
-        if self.engine.closed:
-            raise self.engine._is_closed()
+        self.closed = self.closed or self.engine.closed
+        if self.closed:
+            raise self._is_closed()
         values = self._ordered(args, kwargs)
         return BoundCall(self.engine, values, graph, self._shared)
 

@@ -153,8 +153,7 @@ class Engine:
         if kind == "array":
             values = [v.numpy() for v in values]
         sizes = self._check(values)
-        generation = self.generation
-        results = self._run(values, sizes)
+        results, generation = self._run(values, sizes)
         if kind == "torch":
             device = values[0].device
             return [r.to(device) for r in results], generation
@@ -194,7 +193,7 @@ class Engine:
         return given
 
     def _check_out(self, spec: TensorSpec, target: Any, shape: tuple[int, ...], torch: bool) -> None:
-        if is_torch(target) is not torch or not hasattr(target, "shape"):
+        if is_torch(target) is not torch or not (torch or isinstance(target, np.ndarray)):
             raise ArgumentTypeError(
                 f"out for {spec.name!r} is of another kind than the inputs",
                 expected="a torch tensor" if torch else "a NumPy array",
@@ -274,8 +273,9 @@ class Engine:
             remedy="engine(" + ", ".join(f"{name}=array" for name in names) + ")",
         )
 
-    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
-        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors."""
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
+        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors, and the generation
+        that they were computed with."""
         raise NotImplementedError
 
     def _check(self, values: list[Any]) -> dict[str, int]:

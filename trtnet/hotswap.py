@@ -42,12 +42,13 @@ class HotSwap:
             idle, active = self._idle, self.active
             if self._behind:
                 present = active.parameters()
-                idle.refit({name: present[name] for name in self._behind}, finite=None)
+                idle.refit({name: present[name] for name in self._behind & present.keys()}, finite=None)
                 self._behind = set()
             report = idle.refit(state_dict, **options)
             idle.generation = active.generation + 1
             self._idle, self.active = active, idle
-            self._behind = set(report.given)
+            # by their own names, where keys are of tied ones
+            self._behind = {active.graph.parameters[name].name for name in report.given}
             return report
 
     def close(self) -> None:

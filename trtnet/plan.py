@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,8 @@ import numpy as np
 from . import dtypes
 from .errors import ArgumentError, WeightsError, WeightsNotFoundError
 from .graph import Graph
-from .weights.recipes import VERSION, Weight
+from .serial import from_json, to_json, weights_from_json, weights_to_json
+from .weights.recipes import Weight
 
 if TYPE_CHECKING:
     from .lowering import Lowering
@@ -106,8 +104,8 @@ class Plan:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What `save` writes beside the plan."""
-        return manifest(self)
+        """What `save` writes beside the plan, and the plan's SHA-256."""
+        return manifest(self) | {"plan_sha256": hashlib.sha256(self.data).hexdigest()}
 
     def __bytes__(self) -> bytes:
         return self.data
@@ -115,22 +113,26 @@ class Plan:
     def __len__(self) -> int:
         return len(self.data)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where it is
-        stripped.
+    def save(self, path: str | os.PathLike[str], weights: bool = True) -> Path:
+        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where anything can
+        be refitted or is live: the parameters' values.
 
-        The files are written beside their places first, and then renamed, the manifest last; it holds the SHA-256
-        of the
-        others. When anything fails the old files are back.
+        A crash at any moment leaves the old files loadable, or the new ones: see `storing`.
+
+        Args:
+            weights: False leaves the values out: an engine loaded from such files takes complete refits only.
 
         Raises:
-            ArgumentError: another suffix. WeightsNotFoundError: no such folder. WeightsError: the disk refuses.
+            ArgumentError: another suffix, or a stripped plan without weights. WeightsNotFoundError: no such folder.
+            WeightsError: the disk refuses.
         """
+        from .storing import Files
+
         path = Path(path)
         if path.suffix != ".engine":
             raise ArgumentError(
                 "a plan's file name ends in .engine",
-                expected=f"{path.stem}.{self.manifest['precision']}.engine",
+                expected=f"{path.stem}.{precision(self.graph)}.engine",
                 found=str(path),
             )
         if not path.parent.is_dir():
@@ -140,25 +142,16 @@ class Plan:
                 found=str(path.parent),
                 remedy="create it first: path.parent.mkdir(parents=True)",
             )
-        manifest = dict(self.manifest)
-
-        def write_weights(at: Path) -> None:
-            from .weights.files import write
-
-            write(at, self.parameters)
-            digest = hashlib.sha256()
-            with at.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            manifest["weights_sha256"] = digest.hexdigest()
-
-        files: dict[Path, Callable[[Path], Any]] = {}
-        if self.stripped:
-            files[path.with_name(path.name + ".safetensors")] = write_weights
-        files[path] = lambda at: at.write_bytes(self.data)
-        files[path.with_name(path.name + ".json")] = lambda at: at.write_bytes(json.dumps(manifest, indent=1).encode())
+        if self.stripped and not weights:
+            raise ArgumentError(
+                "a stripped plan cannot be saved without weights",
+                expected="weights=True",
+                found="weights=False",
+                remedy="leave it out: the plan itself holds no weights",
+            )
+        keep = self.refittable or self.live or self.stripped or self.provider == "reference"
         try:
-            _replace_together(files)
+            Files(path).write(self.manifest, self.data, self.parameters if weights and keep else None)
         except OSError as error:
             raise WeightsError(
                 f"{path} could not be written",
@@ -167,39 +160,24 @@ class Plan:
             ) from error
         return path
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """The plan that `save` wrote; every file is compared with the SHA-256 that the manifest has of it.
+
+        Raises:
+            WeightsNotFoundError: a file is missing. WeightsError: one is cut off, changed or of another plan.
+        """
+        from .storing import Files
+
+        manifest, data, parameters = Files(Path(path)).read()
+        return restored(manifest, data, parameters)
+
     def __repr__(self) -> str:
         targets = ", ".join(self.targets) or "default targets"
         return f"Plan({len(self.data):,} bytes, {targets}, {self.provider} {self.version}, {self.seconds:.1f} s)"
 
 
-def _replace_together(files: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Write files by their functions, all or none: beside their places first, then renamed in this order."""
-    token = secrets.token_hex(8)
-    new = {path: path.with_name(f".{token}.new.{path.name}") for path in files}
-    old = {path: path.with_name(f".{token}.old.{path.name}") for path in files}
-    replaced: list[Path] = []
-    try:
-        for path, write in files.items():
-            write(new[path])
-            with new[path].open("rb+") as file:
-                os.fsync(file.fileno())
-        for path in files:
-            if path.exists():
-                shutil.copy2(path, old[path])
-            replaced.append(path)
-            os.replace(new[path], path)
-    except BaseException:
-        for path in replaced:
-            if old[path].exists():
-                os.replace(old[path], path)
-            elif not new[path].exists():
-                path.unlink(missing_ok=True)
-        raise
-    finally:
-        for path in (*new.values(), *old.values()):
-            path.unlink(missing_ok=True)
-
-
+FORMAT = 2
 PRECISIONS = {dtypes.float32: "fp32", dtypes.float16: "fp16", dtypes.bfloat16: "bf16", dtypes.float8_e4m3fn: "fp8"}
 
 
@@ -210,9 +188,10 @@ def precision(graph: Graph) -> str:
 
 
 def manifest(plan: Plan) -> dict[str, Any]:
+    """What is saved beside the plan. `storing` adds the SHA-256 of the other files."""
     graph = plan.graph
     return {
-        "format": 1,
+        "format": FORMAT,
         "module": graph.title,
         "inputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.inputs.items()},
         "outputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.outputs.items()},
@@ -220,21 +199,79 @@ def manifest(plan: Plan) -> dict[str, Any]:
             n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in graph.dims.items()
         },
         "result": graph.form,
-        "recipes": VERSION,
         "weights": {
             name: {
                 "recipe": repr(one.weight),
                 "shape": list(one.weight.shape),
                 "dtype": one.dtype.name,
                 "parameters": list(dict.fromkeys(leaf.name for leaf in one.weight.leaves())),
-                "left_out": plan.stripped and one.array is None,
+                "consumers": list(one.consumers),
+                "left_out": plan.stripped and bool(set(plan.refittable) & {leaf.name for leaf in one.weight.leaves()}),
             }
             for name, one in plan.weights.items()
         },
+        "recipes": weights_to_json({name: one.weight for name, one in plan.weights.items()}),
+        "refittable": sorted(plan.refittable),
+        "live": dict(plan.live),
         "precision": precision(graph),
         "provider": plan.provider,
         "version": plan.version,
         "targets": list(plan.targets),
+        "stripped": plan.stripped,
+        "gpu": None if plan.gpu is None else dict(plan.gpu),
+        "options": dict(plan.options),
+        "profiles": [{name: list(sizes) for name, sizes in profile.items()} for profile in plan.profiles],
+        "seconds": plan.seconds,
         "structure": graph.structure_hash(),
-        "plan_sha256": hashlib.sha256(plan.data).hexdigest(),
+        "graph": to_json(graph),
     }
+
+
+def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, np.ndarray]) -> Plan:
+    """The plan of a manifest. Raises WeightsError where it is of another version, or names other weights than it has
+    recipes for."""
+    if manifest.get("format") != FORMAT:
+        raise WeightsError(
+            "this manifest is of another version of trtnet",
+            expected=f"format {FORMAT}",
+            found=manifest.get("format"),
+            remedy="load it with the version that wrote it, or build the engine again",
+        )
+    graph = from_json(manifest["graph"])
+    if graph.structure_hash() != manifest["structure"]:
+        raise WeightsError(
+            "the network in this manifest is not the one that it was written for",
+            expected=f"structure {manifest['structure'][:16]}",
+            found=graph.structure_hash()[:16],
+            remedy="the manifest was changed: build the engine again, or restore the file",
+        )
+    leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
+    recipes = weights_from_json(manifest["recipes"], leaves)
+    if recipes.keys() != manifest["weights"].keys():
+        raise WeightsError(
+            "this manifest names other weights than it describes",
+            expected=", ".join(list(recipes)[:8]),
+            found=", ".join(list(manifest["weights"])[:8]),
+            remedy="the manifest was changed: build the engine again, or restore the file",
+        )
+    for name, array in parameters.items():
+        leaf = leaves.get(name)
+        if leaf is None or tuple(array.shape) != tuple(leaf.shape) or dtypes.get(array.dtype) is not leaf.dtype:
+            raise WeightsError(
+                f"the weights file does not fit the manifest: {name!r}",
+                expected="no such parameter" if leaf is None else f"{leaf.shape} {leaf.dtype}",
+                found=f"{tuple(array.shape)} {array.dtype}",
+                remedy="the files are of two engines: build the engine again, or restore them",
+            )
+        leaf.value.array = array
+    weights = {
+        name: EngineWeight(weight, dtypes.get(manifest["weights"][name]["dtype"]), None,
+                           tuple(manifest["weights"][name]["consumers"]))
+        for name, weight in recipes.items()
+    }  # fmt: skip
+    return Plan(
+        data, tuple(manifest["targets"]), manifest["provider"], manifest["version"], manifest["seconds"],
+        manifest["stripped"], graph, weights, parameters, frozenset(manifest["refittable"]), manifest["live"],
+        manifest["gpu"], manifest["options"],
+        tuple({name: tuple(sizes) for name, sizes in profile.items()} for profile in manifest["profiles"]),
+    )  # fmt: skip

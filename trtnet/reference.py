@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import dims, dtypes
 from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
-from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
+from .engine import RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .graph import Graph
 from .interchange import from_numpy, import_torch
 from .layers.base import Layer
+from .reference_calls import ReferenceCalls
 from .weights.recipes import Leaf, TorchOperations, Weight, evaluate
 
 if TYPE_CHECKING:
@@ -190,7 +192,23 @@ def _is_dynamic(layer: Layer) -> bool:
     return any(dynamic(getattr(layer, name)) for name in layer.attributes)
 
 
-class ReferenceEngine(Engine):
+class _State(NamedTuple):
+    """The weights that a call runs with: taken as one, so that a refit beside it cannot mix old and new.
+
+    Attributes:
+        slots: everything that depends on weights alone; None until it is needed.
+        held: the storages of those.
+        live: the engine's own values of the live parameters.
+        generation: how many times the weights were changed.
+    """
+
+    slots: list[Any] | None
+    held: frozenset[int]
+    live: list[Any]
+    generation: int
+
+
+class ReferenceEngine(ReferenceCalls):
     """Runs a graph in PyTorch, layer by layer, on the CPU or a CUDA device.
 
     Args:
@@ -204,6 +222,8 @@ class ReferenceEngine(Engine):
     def __init__(
         self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
     ) -> None:
+        self._state = _State(None, frozenset(), [], 0)
+        self._lock = threading.RLock()
         super().__init__(graph)
         if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
             raise ArgumentError(
@@ -232,8 +252,6 @@ class ReferenceEngine(Engine):
         # the graph's of this moment, read when they are needed
         self._given = {leaf.name: leaf.value for leaf in self._leaves.values()}
         self._values: dict[str, Any] = {}
-        self._slots: list[Any] | None = None
-        self._held: set[int] = set()
 
     def _found(self, device: Any) -> Any:
         torch = self.torch
@@ -254,6 +272,14 @@ class ReferenceEngine(Engine):
             ) from None
         return found
 
+    @property
+    def generation(self) -> int:
+        return self._state.generation
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self._state = self._state._replace(generation=value)
+
     # --- weights
 
     def _read(self, leaf: Leaf) -> Any:
@@ -263,19 +289,24 @@ class ReferenceEngine(Engine):
         return found
 
     def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
-        self.bindings.refuse(values)
-        new = dict(self._values)
-        for name, value in values.items():
-            tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
-            new[name] = tensor.to(self.device, copy=True)
-        given = set(values)
-        changed = []
-        for _, weight in self._program.weights:
-            if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
-                changed.append(weight.name)
-        self._replace(new)
-        self.generation += 1
-        return RefitReport(list(values), list(dict.fromkeys(changed)))
+        with self._lock:
+            self.bindings.refuse(values)
+            new, unchanged = dict(self._values), []
+            for name, value in values.items():
+                tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
+                new[name] = tensor.to(self.device, copy=True)
+                before = self._values.get(name)
+                if before is None and self._given[name].array is not None:
+                    before = self._read(self._leaves[name])
+                if before is not None and same_bytes(before, new[name]):
+                    unchanged.append(name)
+            given = values.keys() - set(unchanged)
+            changed = [name for name in values if name in self.bindings.leaves and name in given]
+            for _, weight in self._program.weights:
+                if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
+                    changed.append(weight.name)
+            self._replace(new)
+        return RefitReport(list(values), list(dict.fromkeys(changed)), unchanged=unchanged)
 
     def _replace(self, values: dict[str, Any]) -> None:
         before = self._values
@@ -285,37 +316,39 @@ class ReferenceEngine(Engine):
         except BaseException:
             self._values = before
             raise
-        self._use(slots)
+        self._use(slots, self.generation + 1)
 
-    def _use(self, slots: list[Any]) -> list[Any]:
+    def _use(self, slots: list[Any], generation: int) -> _State:
         tensor = self.torch.Tensor
-        self._held = {v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor)}
-        self._slots = slots
-        return slots
+        held = frozenset(v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor))
+        self._state = _State(slots, held, [self._read(leaf) for leaf in self._live], generation)
+        return self._state
 
     def _make_slots(self) -> list[Any]:
         with self.torch.inference_mode():
             return self._program.constants(self._read, self.device)
 
     def snapshot(self) -> Snapshot:
-        for leaf in self._leaves.values():
-            self._read(leaf)
-        return Snapshot(self.serial, self.generation, dict(self._values))
+        with self._lock:
+            for leaf in self._leaves.values():
+                self._read(leaf)
+            return Snapshot(self.serial, self.generation, dict(self._values))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
-        self._replace(dict(snapshot.weights))
-        self.generation += 1
+        with self._lock:
+            self._replace(dict(snapshot.weights))
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
-        self.bindings.bind({name: self.graph.parameters[name] for name in self.live}, weights, prefix)
-        self.generation += 1
+        with self._lock:
+            self.bindings.bind({name: self.graph.parameters[name] for name in self.live}, weights, prefix)
+            self.generation += 1
 
     # --- calls
 
-    def _run(self, values: list[Any], sizes: dict[str, int]) -> list[Any]:
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
         torch = self.torch
         if is_torch(values[0]):
             values = [v.contiguous() for v in values]
@@ -323,18 +356,22 @@ class ReferenceEngine(Engine):
         else:
             values = [from_numpy(np.asarray(v, order="C")) for v in values]
             mode = torch.inference_mode
-        slots = self._slots
-        if slots is None:
-            slots = self._use(self._make_slots())
+        state = self._state
+        if state.slots is None:
+            with self._lock:
+                state = self._state
+                if state.slots is None:
+                    state = self._use(self._make_slots(), state.generation)
+        assert state.slots is not None
         self.bindings.check()
         bound = self.bindings.tensors
-        values += [bound[leaf.name].detach() if bound else self._read(leaf) for leaf in self._live]
+        values += [bound[leaf.name].detach() for leaf in self._live] if bound else state.live
         with mode():
             if self._double:
                 values = [v.double() if v.is_floating_point() else v for v in values]
             if self.device.type != "cpu" or any(v.device.type != "cpu" for v in values):
                 values = [v.to(self.device) for v in values]
-            results = self._program.run(slots.copy(), values, self.device, sizes)
+            results = self._program.run(state.slots.copy(), values, self.device, sizes)
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
         # outputs are the caller's own: a view of an input, of weights or of another output is copied
@@ -342,12 +379,22 @@ class ReferenceEngine(Engine):
         for index, result in enumerate(results):
             result = result.contiguous()
             address = result.untyped_storage().data_ptr()
-            if address in self._held or address in taken:
+            if address in state.held or address in taken:
                 result = result.clone(memory_format=torch.contiguous_format)
                 address = result.untyped_storage().data_ptr()
             taken.add(address)
             results[index] = result
-        return results
+        return results, state.generation
+
+
+def same_bytes(a: Any, b: Any) -> bool:
+    """Whether two tensors of one dtype hold the same bytes: NaN is NaN, and 0.0 is not -0.0."""
+    if a.numel() == 0:
+        return True
+    integers = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+    torch = import_torch()
+    a, b = (t.contiguous().view(-1).view(getattr(torch, integers[t.element_size()])) for t in (a, b))
+    return bool(torch.equal(a, b))
 
 
 def reference(

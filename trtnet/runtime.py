@@ -70,6 +70,7 @@ class TensorRTEngine(Engine):
         self.converts = any(self.stored[s.name] is not s.dtype for s in self.outputs)
         self._check_types()
         self._admin = threading.RLock()
+        self._scratch = threading.Lock()
         self._contexts: weakref.WeakSet[Any] = weakref.WeakSet()
         self._shared: Owned | None = None
         self._streams: Callable[[int], int] | None = None
@@ -152,7 +153,7 @@ class TensorRTEngine(Engine):
 
     def shared_memory(self) -> int:
         """The address of the scratch memory that contexts share."""
-        with self._admin:
+        with self._scratch:  # not _admin: the caller holds its lane's lock, for which a refit waits that holds _admin
             if self._shared is None:
                 self._shared = self.device.allocate(self.provider.scratch_bytes(self._engine))
             return self._shared.handle
@@ -392,6 +393,8 @@ def _forked() -> None:
     """In a forked child CUDA cannot be called: engines raise, and what they hold is never freed there."""
     for engine in list(_engines):
         engine.closed = engine.closed or "this process was forked from the one that made it"
+        for context in list(engine._contexts):
+            context.closed = engine.closed
         for native in (engine._engine, engine._runtime, engine._refitting, engine._default):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
 

@@ -1,0 +1,95 @@
+"""Rows of gpu.py: weights that are inputs of the network, where the trainer has them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from _gpu_rows import nothing, reported, times
+from _gpu_session import TOLERANCES, Case, Session, reference_of
+
+CALLS = 20
+LIMITS = {"policy": 1.20, "lenet": 1.05, "resnet18": 1.05}
+
+
+def live(session: Session) -> None:
+    for dtype in ("float32", "float16"):
+        for name, batches in (("policy", (1, 256)), ("lenet", (1, 32))):
+            for batch in batches:
+                _one(session, name, batch, dtype)
+    if session.wants("mlp42m"):
+        with session.part("42 M MLP"):
+            case = session.case("mlp42m", 1)
+            _update(session, case, _live(session, case))
+
+
+def live_resnet18(session: Session) -> None:
+    for dtype, batch in (("float32", 1), ("float32", 8), ("float16", 1), ("float16", 8)):
+        _one(session, "resnet18", batch, dtype)
+
+
+def _one(session: Session, name: str, batch: int, dtype: str) -> None:
+    if not session.wants(f"{name} {dtype} batch {batch}"):
+        return
+    with session.part(f"{name}, {dtype}, batch {batch}"):
+        case = session.case(name, batch, dtype)
+        engine = _live(session, case)
+        _inference(session, case, session.build(case), engine)
+        if dtype == "float32" and batch == 1:
+            _update(session, case, engine)
+
+
+def _live(session: Session, case: Case) -> Any:
+    engine = session.build(case, live=True)
+    engine.bind_weights(case.model)
+    return engine
+
+
+def _inference(session: Session, case: Case, constant: Any, engine: Any) -> None:
+    x = case.x
+    with session.clock.here(), torch.inference_mode():
+        bound = {
+            "live weights": session.bind(engine, x, graph=True), "constants": session.bind(constant, x, graph=True),
+        }  # fmt: skip
+        agree, errors = session.agree(case, {name: call() for name, call in bound.items()})
+    samples = session.sample({name: session.both(call, CALLS) for name, call in bound.items()}, 60)
+    latency = {name: [s[1] for s in found] for name, found in samples.items()}
+    against = reported("live weights", "constants")
+    if case.dtype == "float32":
+        against = times("live weights", "constants", limit=LIMITS[case.name])
+    session.row(f"{case.title}, call and wait", latency, [against], agree, errors=errors, calls_per_sample=CALLS)
+    with session.part(f"{case.title}, the GPU's time"):
+        with session.clock.here(), torch.inference_mode():
+            plain = {"live weights": session.bind(engine, x), "constants": session.bind(constant, x)}
+        samplers = {name: session.clock.on_device(call) for name, call in plain.items()}
+        session.row(
+            f"{case.title}, the GPU's time", session.sample(samplers, 40), [reported("live weights", "constants")],
+            agree,
+        )  # fmt: skip
+
+
+def _update(session: Session, case: Case, engine: Any) -> None:
+    """The optimiser's step on weights that an engine reads, and on a copy that none reads; they take turns."""
+    with session.clock.here(), torch.inference_mode():
+        call = session.bind(engine, case.x, graph=True)
+        before = case.error(call())
+    alone = copy.deepcopy(case.model)
+
+    def step(model: torch.nn.Module) -> Any:
+        parameters = [p for p in model.parameters()]
+        for parameter in parameters:
+            parameter.grad = parameter.detach().clone()
+        return torch.optim.SGD(parameters, lr=1e-4).step
+
+    steps = {"step, weights bound": step(case.model), "step alone": step(alone)}
+    samples = session.sample({name: session.once(call) for name, call in steps.items()}, 100)
+    with session.clock.here(), torch.inference_mode():
+        moved = case.error(call())  # the graph that was captured before all those steps
+    case.expected = reference_of(case.model, case.x)
+    after = case.error(next(iter(call.result.values())) if isinstance(call.result, dict) else call.result)
+    visible = after <= TOLERANCES[case.dtype] < moved
+    session.row(
+        f"{case.label}, an update", samples, [nothing("step, weights bound", "step alone")], visible,
+        error_before=before, error_to_old_weights=moved, error_to_new_weights=after,
+    )  # fmt: skip

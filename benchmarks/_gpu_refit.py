@@ -1,0 +1,167 @@
+"""Rows of gpu.py: refits, delta refits and rebuilding."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from _gpu_device import packed_copy
+from _gpu_rows import reported, saves, times
+from _gpu_session import Case, Session
+
+State = dict[str, torch.Tensor]
+CHANGED = "layer3.0.conv1.weight"
+
+
+def refit(session: Session) -> None:
+    for name in ("policy", "mlp42m", "lenet"):
+        if session.wants(name):
+            with session.part(name):
+                case = session.case(name, 1)
+                _full(session, case, session.build(case, refit=True), 15 if name == "mlp42m" else 60)
+
+
+def refit_resnet18(session: Session) -> None:
+    case = session.case("resnet18", 1)
+    engine = session.build(case, refit=True)
+    first, second = _full(session, case, engine, 15)
+    with session.part("delta refit"):
+        _delta(session, case, engine, first, second)
+    with session.part("rebuilding"):
+        _rebuild(session, case, engine, first, second)
+
+
+def _states(case: Case) -> tuple[State, State]:
+    """Two complete state_dicts on the device that differ everywhere."""
+    first = {name: value.clone() for name, value in case.model.state_dict().items()}
+    second = {n: v * 1.01 + 1e-3 if v.is_floating_point() else v.clone() for n, v in first.items()}
+    return first, second
+
+
+class Timed:
+    """`engine.refit` with each of some state_dicts in turn; keeps the times that its reports give."""
+
+    def __init__(self, engine: Any, *states: State) -> None:
+        self.refit = engine.refit
+        self.states = itertools.cycle(states)
+        self.reports: list[Any] = []
+
+    def __call__(self) -> None:
+        self.reports.append(self.refit(next(self.states)))
+
+    def details(self) -> dict[str, Any]:
+        """Medians of what the time went to, and how much was refitted."""
+        last = self.reports[-1]
+        return {
+            "times": {k: statistics.median(r.times.get(k, 0.0) for r in self.reports) for k in last.times},
+            "changed": len(last.changed), "companions": len(last.companions), "unchanged": len(last.unchanged),
+            "given": len(last.given),
+        }  # fmt: skip
+
+
+def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[State, State]:
+    first, second = _states(case)
+    report = engine.refit(second)
+    engine.refit(first)
+    arrays = dict(case.state)
+    if session.cuda:
+        present = engine._refitting.arrays()
+        arrays = {name: present[name] for name in dict.fromkeys([*report.changed, *report.companions])}
+    tensors = {name: torch.from_numpy(array.copy()).to(session.device) for name, array in arrays.items()}
+    nbytes = sum(array.nbytes for array in arrays.values())
+    raw = session.same_plan(engine, case)
+    loops = raw.refits(arrays)
+    with session.clock.here(), torch.inference_mode():
+        outputs = {"engine": engine(case.x)}
+        raw.enqueue(session.clock.handle)()
+        session.clock.synchronize()
+        outputs["raw"] = raw.output.clone()
+    agree, errors = session.agree(case, outputs)
+    mine = Timed(engine, second, first)
+    variants: dict[str, Callable[[], Any]] = {"engine.refit(state_dict)": mine, **loops}
+    usual = {name: tensor for name, tensor in tensors.items()}
+    variants["usual loop"] = raw.usual_refit(usual)
+    if session.cuda:
+        variants["packed copy"] = packed_copy(nbytes)
+    else:
+        variants["packed copy"] = lambda: None
+    variants["optimiser's step"] = _step(case)
+    samples = session.sample({name: session.once(call) for name, call in variants.items()}, repeats)
+    usual_check = saves("engine.refit(state_dict)", "usual loop", limit=3)
+    if case.name != "mlp42m":
+        usual_check = reported("engine.refit(state_dict)", "usual loop")
+    session.row(
+        f"{case.label}, full refit", samples,
+        [
+            times("engine.refit(state_dict)", *loops, limit=1.10, plus="packed copy"),
+            usual_check,
+            reported("optimiser's step", "engine.refit(state_dict)"),
+        ],
+        agree, errors=errors, bytes=nbytes, weights=len(arrays), **mine.details(),
+    )  # fmt: skip
+    return first, second
+
+
+def _step(case: Case) -> Callable[[], None]:
+    """SGD over all parameters, which is all that an update of live weights costs."""
+    parameters = [p for p in case.model.parameters()]
+    copies = [p.detach().clone().requires_grad_() for p in parameters]
+    for copy in copies:
+        copy.grad = copy.detach().clone()
+    return torch.optim.SGD(copies, lr=1e-6).step
+
+
+def _delta(session: Session, case: Case, engine: Any, first: State, second: State) -> None:
+    """One changed convolution, given in a full state_dict and alone, against all changed; they take turns."""
+    other = first[CHANGED] * 0.98
+    now = {"state": first}
+    engine.refit(first)
+    reports: dict[str, Any] = {}
+
+    def full() -> None:
+        now["state"] = second if now["state"] is first else first
+        reports["full"] = engine.refit(now["state"])
+
+    def among_all() -> None:
+        reports["among all"] = engine.refit(changed[id(now["state"])])
+
+    def alone() -> None:
+        reports["alone"] = engine.refit(single)
+
+    changed = {id(state): {**state, CHANGED: other} for state in (first, second)}
+    single = {CHANGED: other * 0.98}
+    variants = {
+        "all changed": full, "one changed, full state_dict": among_all, "one changed, given alone": alone,
+    }  # fmt: skip
+    samples = session.sample({name: session.once(call) for name, call in variants.items()}, 20)
+    details = {
+        name: {
+            "times": r.times, "changed": len(r.changed), "companions": len(r.companions), "unchanged": len(r.unchanged),
+        }
+        for name, r in reports.items()
+    }  # fmt: skip
+    session.row(
+        "ResNet-18, one convolution", samples,
+        [times("one changed, full state_dict", "all changed", limit=0.10),
+         times("one changed, given alone", "all changed", limit=0.10)],
+        changed=CHANGED, reports=details,
+    )  # fmt: skip
+
+
+def _rebuild(session: Session, case: Case, engine: Any, first: State, second: State) -> None:
+    mine = Timed(engine, second, first)
+    builds: list[float] = []
+    for _ in range(2):
+        if builds and session.left() < 2 * builds[0]:
+            break
+        build = functools.partial(session.build, case, refit=True)
+        builds.append(session.clock.once(build))
+    samples = session.sample({"engine.refit(state_dict)": session.once(mine)}, 15)
+    session.row(
+        "ResNet-18, full refit", {**samples, "trtnet.build again": builds},
+        [saves("engine.refit(state_dict)", "trtnet.build again", limit=50)], level=session.level(case.name),
+    )  # fmt: skip

@@ -1,0 +1,326 @@
+"""A Graph as plain JSON, and back: what a saved engine knows about its network.
+
+The format is closed and versioned: layer kinds by their class names, sizes as expressions over Dims, weights as recipes
+over parameters, constants as bytes. Values of parameters are not part of it. Nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import dims, dtypes
+from .dims import Dim, Size, SizeLike
+from .dtypes import dtype as Dtype
+from .errors import WeightsError
+from .graph import Equality, Graph, Recorder
+from .layers.base import Layer
+from .tensor import Tensor, recorded
+from .weights.recipes import OPERATIONS, VERSION, Leaf, Literal, Recipe, Value, Weight
+
+FORMAT = 1
+
+
+def kinds() -> dict[str, type[Layer]]:
+    """Every layer class by its name."""
+    from . import functional  # noqa: F401  # loads them all
+
+    def below(cls: type[Layer]) -> Iterator[type[Layer]]:
+        for child in cls.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return {cls.__name__: cls for cls in below(Layer)}
+
+
+class Place:
+    """Where a layer was recorded, as text: its source may be elsewhere now."""
+
+    def __init__(self, file: str, line: int, function: str, shown: str) -> None:
+        self.file, self.line, self.function, self._shown = file, line, function, shown
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def excerpt(self) -> str:
+        return self._shown
+
+
+# --- to JSON ----------------------------------------------------------------------------------------------------------
+
+
+def to_json(graph: Graph) -> dict[str, Any]:
+    """The graph as dicts, lists, numbers and text."""
+    numbers: dict[Tensor, int] = {}
+    table: list[Any] = []
+    places: dict[int, int] = {}
+
+    def weight(one: Weight) -> int:
+        found = places.get(id(one))
+        if found is None:
+            table.append(_weight(one, weight))
+            found = places[id(one)] = len(table) - 1
+        return found
+
+    def operand(one: Any) -> Any:
+        if one is None:
+            return None
+        return {"weight": weight(one)} if isinstance(one, Weight) else numbers[one]
+
+    for tensor in graph.inputs.values():
+        numbers[tensor] = len(numbers)
+    layers = []
+    for layer in graph.layers:
+        layers.append(
+            {
+                "class": type(layer).__name__,
+                "name": layer.name,
+                "path": layer.path,
+                "at": _place(layer.location),
+                "inputs": [operand(o) for o in layer.inputs],
+                "attributes": {name: _plain(getattr(layer, name)) for name in layer.attributes},
+                "outputs": [[_plain(t.shape), t.dtype.name] for t in layer.outputs],
+            }
+        )
+        for tensor in layer.outputs:
+            numbers[tensor] = len(numbers)
+    symbols = {s.name: s for layer in graph.layers for t in layer.outputs for s in dims.symbols_of(t.shape) if s.name}
+    return {
+        "format": FORMAT,
+        "recipes": VERSION,
+        "title": graph.title,
+        "form": graph.form,
+        "dims": {n: [d.min, d.opt, d.max, d.multiple_of] for n, d in (symbols | graph.dims).items()},
+        "data_dims": sorted(graph.data_dims),
+        "parameters": {
+            key: [leaf.name, list(leaf.shape), leaf.dtype.name, leaf.persistent]
+            for key, leaf in graph.parameters.items()
+        },
+        "trainable": sorted(graph.trainable),
+        "buffers": sorted(graph.buffers),
+        "inputs": {name: [_plain(t.shape), t.dtype.name] for name, t in graph.inputs.items()},
+        "layers": layers,
+        "weights": table,
+        "outputs": {name: numbers[t] for name, t in graph.outputs.items()},
+        "equalities": [
+            [_plain(e.left), _plain(e.right), e.problem, e.path, _place(e.location)] for e in graph.equalities
+        ],
+    }
+
+
+def _place(location: Any) -> Any:
+    return None if location is None else [location.file, location.line, location.function, location.excerpt()]
+
+
+def _weight(one: Weight, number: Callable[[Weight], int]) -> Any:
+    if isinstance(one, Leaf):
+        return ["parameter", one.name]
+    if isinstance(one, Literal):
+        data = base64.b64encode(zlib.compress(np.ascontiguousarray(one.array).tobytes())).decode()
+        return ["constant", one.dtype.name, list(one.shape), data]
+    assert isinstance(one, Recipe)
+    return [
+        "recipe", one.operation, [number(a) for a in one.arguments], list(one.shape), one.dtype.name,
+        {key: _plain(value) for key, value in one.attributes.items()},
+    ]  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Dim):
+        return {"size": _expression(value)}
+    if isinstance(value, Size):
+        return {"shape": [_plain(v) for v in value]}
+    if isinstance(value, tuple):
+        return {"tuple": [_plain(v) for v in value]}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, Dtype):
+        return {"dtype": value.name}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if isinstance(value, np.generic):
+        return value.item()
+    assert value is None or isinstance(value, (bool, int, float, str)), value
+    return value
+
+
+def _expression(size: Dim) -> Any:
+    def call(name: str) -> Callable[[Any, Any], Any]:
+        return lambda a, b: [name, a, b]
+
+    return size.fold(
+        number=lambda n: n,
+        symbol=lambda name: name,
+        **{name: call(name) for name in _OPERATIONS},
+    )
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any], SizeLike]] = {
+    "add": lambda a, b: a + b,
+    "multiply": lambda a, b: a * b,
+    "floor_divide": lambda a, b: a // b,
+    "modulo": lambda a, b: a % b,
+    "maximum": dims.maximum,
+    "minimum": dims.minimum,
+}
+
+
+def weights_to_json(weights: Mapping[str, Weight]) -> dict[str, Any]:
+    """Named weights: a table of parameters, constants and recipes, and each name's place in it."""
+    table: list[Any] = []
+    places: dict[int, int] = {}
+
+    def number(one: Weight) -> int:
+        if id(one) not in places:
+            table.append(_weight(one, number))
+            places[id(one)] = len(table) - 1
+        return places[id(one)]
+
+    return {"names": {name: number(one) for name, one in weights.items()}, "table": table}
+
+
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def from_json(data: Mapping[str, Any]) -> Graph:
+    """The graph of `to_json`. Its parameters have no values yet.
+
+    Raises WeightsError for another version, an unknown layer or operation, or what no graph looks like.
+    """
+    if data.get("format") != FORMAT or data.get("recipes") != VERSION:
+        raise _unreadable("another version of the format", f"{data.get('format')}, recipes {data.get('recipes')}")
+    try:
+        return _Reading(data).graph()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise _unreadable("not a recorded network", f"{type(error).__name__}: {error}") from error
+
+
+def weights_from_json(data: Mapping[str, Any], leaves: Mapping[str, Leaf]) -> dict[str, Weight]:
+    """The weights of `weights_to_json`, over these parameters. Raises WeightsError as `from_json` does."""
+    try:
+        table = _weights(data["table"], leaves)
+        return {name: table[place] for name, place in data["names"].items()}
+    except (KeyError, IndexError, TypeError, ValueError, zlib.error) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise _unreadable("weights that are no recipes", f"{type(error).__name__}: {error}") from error
+
+
+def _weights(table: list[Any], leaves: Mapping[str, Leaf]) -> list[Weight]:
+    found: list[Weight] = []
+    for kind, *rest in table:
+        if kind == "parameter":
+            found.append(leaves[rest[0]])
+        elif kind == "constant":
+            dtype, shape, text = rest
+            raw = bytearray(zlib.decompress(base64.b64decode(text)))
+            found.append(Literal(np.frombuffer(raw, dtypes.get(dtype).numpy).reshape(shape)))
+        elif kind == "recipe" and rest[0] in OPERATIONS:
+            operation, arguments, shape, dtype, attributes = rest
+            given = {key: _value(v, {}) for key, v in attributes.items()}
+            made = Recipe(operation, tuple(found[a] for a in arguments), tuple(shape), dtypes.get(dtype), **given)
+            found.append(made)
+        else:
+            raise _unreadable("an unknown operation on weights", f"{kind} {rest[:1]}")
+    return found
+
+
+def _value(value: Any, symbols: Mapping[str, Dim]) -> Any:
+    if isinstance(value, list):
+        return [_value(v, symbols) for v in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "size":
+        return _size(inner, symbols)
+    if kind == "shape":
+        return Size(_value(v, symbols) for v in inner)
+    if kind == "tuple":
+        return tuple(_value(v, symbols) for v in inner)
+    if kind == "dtype":
+        return dtypes.get(inner)
+    if kind == "float":
+        return float(inner)
+    raise _unreadable("an unknown kind of value", kind)
+
+
+def _size(expression: Any, symbols: Mapping[str, Dim]) -> SizeLike:
+    if isinstance(expression, int):
+        return expression
+    if isinstance(expression, str):
+        return symbols[expression]
+    name, a, b = expression
+    return _OPERATIONS[name](_size(a, symbols), _size(b, symbols))
+
+
+def _unreadable(why: str, found: Any) -> WeightsError:
+    return WeightsError(
+        f"the network in this manifest cannot be read: {why}",
+        expected=f"format {FORMAT}, recipes {VERSION}",
+        found=found,
+        remedy="load it with the version of trtnet that wrote it, or build the engine again",
+    )
+
+
+class _Reading:
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = data
+        self.dims = {n: Dim(n, min=a, opt=b, max=c, multiple_of=d) for n, (a, b, c, d) in data["dims"].items()}
+        self.leaves: dict[str, Leaf] = {}
+        self.parameters: dict[str, Leaf] = {}
+        for key, (name, shape, dtype, persistent) in data["parameters"].items():
+            if name not in self.leaves:
+                self.leaves[name] = Leaf(name, tuple(shape), dtypes.get(dtype), Value(), persistent)
+            self.parameters[key] = self.leaves[name]
+        self.weights = _weights(data["weights"], self.leaves)
+        self.kinds = kinds()
+
+    def value(self, value: Any) -> Any:
+        return _value(value, self.dims)
+
+    def graph(self) -> Graph:
+        data, recorder = self.data, Recorder()
+        tensors: list[Tensor] = []
+        inputs = {}
+        for name, (shape, dtype) in data["inputs"].items():
+            inputs[name] = tensor = recorded(self.value(shape), dtypes.get(dtype), recorder, None)
+            tensor.name = name
+            tensors.append(tensor)
+        layers = []
+        for one in data["layers"]:
+            kind = self.kinds.get(one["class"])
+            if kind is None:
+                raise _unreadable("an unknown kind of layer", one["class"])
+            operands = tuple(
+                self.weights[o["weight"]] if isinstance(o, dict) else None if o is None else tensors[o]
+                for o in one["inputs"]
+            )
+            layer = kind(operands, **{name: self.value(v) for name, v in one["attributes"].items()})
+            layer.name, layer.path = one["name"], one["path"]
+            layer.location = Place(*one["at"]) if one["at"] else None  # type: ignore[assignment]
+            layer.outputs = tuple(
+                recorded(self.value(shape), dtypes.get(dtype), recorder, layer, index)
+                for index, (shape, dtype) in enumerate(one["outputs"])
+            )
+            tensors += layer.outputs
+            layers.append(layer)
+        outputs = {name: tensors[number] for name, number in data["outputs"].items()}
+        for name, tensor in outputs.items():
+            tensor.name = name
+        equalities = [
+            Equality(self.value(a), self.value(b), problem, path, Place(*at) if at else None)  # type: ignore[arg-type]
+            for a, b, problem, path, at in data["equalities"]
+        ]
+        graph = Graph(
+            layers, inputs, outputs, data["form"], self.parameters, frozenset(data["trainable"]),
+            frozenset(data["buffers"]), equalities, data["title"],
+        )  # fmt: skip
+        graph.data_dims = frozenset(data["data_dims"])
+        return graph
