@@ -59,8 +59,8 @@ def _batch(session: Session, batch: int) -> None:
         f"batch {batch}, the host's time", {n: [s[0] for s in v] for n, v in samples.items()}, checks, agree,
         calls_per_sample=CALLS, errors=errors, **found,
     )  # fmt: skip
-    for subject in ("engine(x)", "bound call", "bound call, graph=True"):
-        checks += [faster(subject, "PyTorch eager"), faster(subject, "torch.compile")]
+    for kind, subject in ((reported, "engine(x)"), (faster, "bound call"), (faster, "bound call, graph=True")):
+        checks += [kind(subject, "PyTorch eager"), kind(subject, "torch.compile")]
     session.row(
         f"batch {batch}, call and wait", {n: [s[1] for s in v] for n, v in samples.items()}, checks, agree,
         calls_per_sample=CALLS, errors=errors, **found,

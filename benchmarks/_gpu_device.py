@@ -194,11 +194,14 @@ class RawEngine:
             refit()
             return refit
 
-        found = {"raw, set again": loop(None, True), "raw, not set again": loop(None, False)}
-        if hasattr(self.trt.Refitter, "max_threads"):
-            found["raw, set again, 8 threads"] = loop(8, True)
-            found["raw, not set again, 8 threads"] = loop(8, False)
-        return found
+        several = (None, 8) if hasattr(self.trt.Refitter, "max_threads") else (None,)
+        return {
+            f"raw, {'set again' if again else 'not set again'}" + (f", {threads} threads" if threads else ""): loop(
+                threads, again
+            )
+            for threads in several
+            for again in (True, False)
+        }
 
     def usual_refit(self, tensors: dict[str, torch.Tensor]) -> Call:
         """What users write: each tensor brought to the host, a new Refitter, set_named_weights, refit."""
@@ -212,10 +215,10 @@ class RawEngine:
         return refit
 
 
-def packed_copy(nbytes: int) -> Call:
+def packed_copy(nbytes: int, device: str) -> Call:
     """One asynchronous copy of so many bytes from the GPU into page-locked memory."""
-    source = torch.empty(max(nbytes, 1), dtype=torch.uint8, device="cuda")
-    target = torch.empty(max(nbytes, 1), dtype=torch.uint8, pin_memory=True)
+    source = torch.empty(max(nbytes, 1), dtype=torch.uint8, device=device)
+    target = torch.empty(max(nbytes, 1), dtype=torch.uint8, pin_memory=device == "cuda")
     return lambda: target.copy_(source, non_blocking=True)
 
 

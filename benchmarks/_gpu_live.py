@@ -73,11 +73,12 @@ def _update(session: Session, case: Case, engine: Any) -> None:
     """The optimiser's step on weights that an engine reads, and on a copy that none reads; they take turns."""
     with session.clock.here(), torch.inference_mode():
         call = session.bind(engine, case.x, graph=True)
-        before = case.error(call())
+        output = call()
+        before = case.error(output)
     alone = copy.deepcopy(case.model)
 
     def step(model: torch.nn.Module) -> Any:
-        parameters = [p for p in model.parameters()]
+        parameters = list(model.parameters())
         for parameter in parameters:
             parameter.grad = parameter.detach().clone()
         return torch.optim.SGD(parameters, lr=1e-4).step
@@ -85,9 +86,10 @@ def _update(session: Session, case: Case, engine: Any) -> None:
     steps = {"step, weights bound": step(case.model), "step alone": step(alone)}
     samples = session.sample({name: session.once(call) for name, call in steps.items()}, 100)
     with session.clock.here(), torch.inference_mode():
-        moved = case.error(call())  # the graph that was captured before all those steps
+        output = call()  # the graph that was captured before all those steps
+        moved = case.error(output)
     case.expected = reference_of(case.model, case.x)
-    after = case.error(next(iter(call.result.values())) if isinstance(call.result, dict) else call.result)
+    after = case.error(output)
     visible = after <= TOLERANCES[case.dtype] < moved
     session.row(
         f"{case.label}, an update", samples, [nothing("step, weights bound", "step alone")], visible,

@@ -83,12 +83,8 @@ def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[Stat
     agree, errors = session.agree(case, outputs)
     mine = Timed(engine, second, first)
     variants: dict[str, Callable[[], Any]] = {"engine.refit(state_dict)": mine, **loops}
-    usual = {name: tensor for name, tensor in tensors.items()}
-    variants["usual loop"] = raw.usual_refit(usual)
-    if session.cuda:
-        variants["packed copy"] = packed_copy(nbytes)
-    else:
-        variants["packed copy"] = lambda: None
+    variants["usual loop"] = raw.usual_refit(tensors)
+    variants["packed copy"] = packed_copy(nbytes, session.device)
     variants["optimiser's step"] = _step(case)
     samples = session.sample({name: session.once(call) for name, call in variants.items()}, repeats)
     usual_check = saves("engine.refit(state_dict)", "usual loop", limit=3)
@@ -108,8 +104,7 @@ def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[Stat
 
 def _step(case: Case) -> Callable[[], None]:
     """SGD over all parameters, which is all that an update of live weights costs."""
-    parameters = [p for p in case.model.parameters()]
-    copies = [p.detach().clone().requires_grad_() for p in parameters]
+    copies = [p.detach().clone().requires_grad_() for p in case.model.parameters()]
     for copy in copies:
         copy.grad = copy.detach().clone()
     return torch.optim.SGD(copies, lr=1e-6).step

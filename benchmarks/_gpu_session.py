@@ -105,8 +105,12 @@ class Case:
 
 def reference_of(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The output in float64."""
-    with torch.no_grad():
-        return copy.deepcopy(model).double()(x.double())
+    torch.backends.cudnn.benchmark = False  # one call is not worth the search
+    try:
+        with torch.no_grad():
+            return copy.deepcopy(model).double()(x.double())
+    finally:
+        torch.backends.cudnn.benchmark = True
 
 
 class Session:
@@ -177,6 +181,7 @@ class Session:
 
     def case(self, name: str, batch: int, dtype: str = "float32") -> Case:
         quick = self.quick
+        batch = min(batch, 2) if quick else batch
         model = plain.trained(name, quick)
         net = module(name, quick)
         if dtype == "float16":
@@ -240,7 +245,7 @@ class Session:
             input=str(x), output=str(self.folder / "output.pt"),
         )  # fmt: skip
 
-    def compiled(self, calls: int) -> tuple[dict[str, Callable[[], tuple[float, float]]], dict[str, Any]]:
+    def compiled(self, calls: int) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
         """Its samples, as a variant, once it is ready; none where it failed. And its output or error."""
         ready = self._compiled
         assert ready is not None
@@ -251,9 +256,13 @@ class Session:
             return {}, {"torch.compile error": str(error)[-500:]}
         self.say(f"torch.compile ready in {about['seconds']:.1f} s")
 
-        def sample() -> tuple[float, float]:
+        def sample() -> tuple[float, float] | None:
             ready.order("sample", calls=calls)
-            found = ready.answer(60)
+            try:
+                found = ready.answer(60)
+            except RuntimeError as error:
+                self.say(f"torch.compile: {error}")
+                return None
             return found["enqueue"], found["latency"]
 
         return {"torch.compile": sample}, {"torch.compile output": torch.load(self.folder / "output.pt")}
@@ -270,8 +279,9 @@ class Session:
         return functools.partial(self.clock.once, call)
 
     def sample(self, variants: dict[str, Callable[[], Any]], repeats: int, warmup: int = 3) -> dict[str, list[Any]]:
-        """Variants take turns."""
-        return interleaved(variants, self.repeats(repeats), 1 if self.quick else warmup, collect=False)
+        """Variants take turns; a sample that failed is None, and left out."""
+        found = interleaved(variants, self.repeats(repeats), 1 if self.quick else warmup, collect=False)
+        return {name: [s for s in samples if s is not None] for name, samples in found.items()}
 
     # --- rows
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtnet import dtypes
+from trtnet import device_array, dtypes
 from trtnet.device_array import CPU, DeviceArray, capsule, foreign
 from trtnet.errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, TrtnetError
 
@@ -313,6 +313,32 @@ def test_arrays_with_gaps(array):
 @pytest.mark.parametrize("array", [np.zeros((3, 1))[:, :1], np.zeros((1, 8))[:, 2:5], np.zeros((0, 4)).T])
 def test_strides_of_sizes_one_and_zero_do_not_count(array):
     assert foreign(array, None, 0, CPU).shape == array.shape
+
+
+def changed(array, **fields):
+    """A capsule whose DLTensor says something else."""
+    made = array.__dlpack__()
+    tensor = device_array._Managed.from_address(device_array._pointer(made, b"dltensor")).tensor
+    for name, value in fields.items():
+        setattr(tensor, name, value)
+    return Producer(made)
+
+
+def test_the_offset_counts():
+    array = np.arange(4.0)
+    found = foreign(changed(array, byte_offset=16), None, 0, CPU)
+    assert found.address == array.ctypes.data + 16
+
+
+def test_no_strides_means_contiguous():
+    found = foreign(changed(np.arange(6.0).reshape(2, 3), strides=None), None, 0, CPU)
+    assert found.shape == (2, 3)
+
+
+def test_vectors_are_no_elements():
+    with pytest.raises(DtypeError, match="no such element type") as caught:
+        foreign(changed(np.arange(4, dtype=np.float32), lanes=2), None, 0, CPU)
+    assert "2 lanes" in str(caught.value)
 
 
 def test_types_that_trtnet_has_not():

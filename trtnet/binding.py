@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
@@ -49,6 +51,7 @@ class BoundCall:
         self._shared = shared_memory
         self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
         self._lock = self._lane.lock
+        self._current, self._ordinal = engine.current_streams(), engine.device.ordinal
         self._graph = graph
         self._side = engine.provider.waits_on_default_stream and not graph
         torch = engine.torch
@@ -82,6 +85,12 @@ class BoundCall:
         """Drop the execution context and graph; the next call makes new ones. The lane's lock is held."""
         self._execute = self._native = self._captured = None
 
+    def abandon(self) -> None:
+        """In a forked child: nothing is freed, and no thread is left that could release the lock."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._native, self._captured)))
+        self._lock = self._lane.lock = threading.Lock()
+        self._execute = None
+
     def _prepare(self) -> None:
         engine, device = self.engine, self.engine.device
         device.use()
@@ -113,14 +122,12 @@ class BoundCall:
         captured = device.capture(enqueue, side)
         launch, executable = device.runtime.cudaGraphLaunch, device.runtime.cudaGraphExec_t(captured.handle)
         self._native, self._captured = native, captured
-        self._execute = lambda stream: int(launch(executable, stream)[0]) == 0
+        success = device.runtime.cudaError_t.cudaSuccess
+        self._execute = lambda stream: launch(executable, stream)[0] is success
 
     def __call__(self, stream: Any = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
-        engine = self.engine
-        if engine.closed:
-            raise engine._is_closed()
-        handle = engine.stream_of(stream)
+        handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
         one = self._one
         if one is not None:
             if one.data_ptr() != self._first:
@@ -133,13 +140,8 @@ class BoundCall:
                 self._live.check()
                 if self._live.version != self._version:
                     self._execute = None
-            execute = self._execute
-            if execute is None:
-                if engine.closed:  # while this call waited for the lock
-                    raise engine._is_closed()
-                self._prepare()
-                execute = self._execute
-            if handle == DEFAULT_STREAM and self._side:
+            execute = self._execute or self._again()
+            if self._side and handle == DEFAULT_STREAM:
                 side, device = lane.side(), lane.device
                 lane.enter(side)
                 device.order(lane.event, handle, side)
@@ -149,12 +151,19 @@ class BoundCall:
                 if handle != lane.stream:
                     lane.enter(handle)
                 done = execute(handle)
-            self.generation = engine.generation
+            self.generation = self.engine.generation
         if not done:
-            raise engine.failed()
+            raise self.engine.failed()
         for result, raw in self._converts:
             result.copy_(raw)
         return self.result
+
+    def _again(self) -> Any:
+        """The first call, or the first after everything was dropped. The lane's lock is held."""
+        if self.engine.closed:
+            raise self.engine._is_closed()
+        self._prepare()
+        return self._execute
 
     def close(self) -> None:
         """Wait for what is running, and free the context and the graph."""

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import dims
 from . import provider as providers
+from .caching import PlanCache, check_folder, plan_key, weights_digest
 from .engine import Engine
 from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
+from .extra_outputs import with_outputs
 from .graph import Graph
+from .live import with_live
 from .lowering import Lowering, lower
+from .options import BuildOptions
 from .plan import Plan
 from .provider import ProgressMonitor, Provider
 from .weights.loading import warn_nonfinite
 
 Refit = bool | str | Iterable[str]
+Profile = Mapping[str, tuple[int, int, int]]
 Progress = bool | Callable[[str, int, int], None]
 
 
@@ -28,11 +35,13 @@ def build_plan(
     targets: Sequence[str] | str | None = None,
     *,
     refit: Refit = False,
-    workspace: int | None = None,
-    optimization_level: int | None = None,
-    tf32: bool = False,
+    live: Refit = False,
+    cache: str | os.PathLike[str] | None = None,
+    extra_outputs: str | Iterable[str] = (),
+    profiles: Sequence[Profile] | None = None,
     progress: Progress = False,
     provider: str = "tensorrt_rtx",
+    **options: Any,
 ) -> Plan:
     """Compile a graph ahead of time with TensorRT-RTX; no GPU is needed.
 
@@ -42,11 +51,14 @@ def build_plan(
         refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the
         plan and
             given by a refit; exactly one target then.
-        workspace: most scratch memory that a layer may use, in bytes.
-        optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
-        tf32: whether float32 may be computed in TF32.
+        live: likewise: parameters that become inputs of the network, for `bind_weights`.
+        cache: a folder of plans: the same network and options are not compiled again.
+        extra_outputs: module paths, or patterns over them, whose tensors become outputs, too; the result is a dict.
+        profiles: ranges of the Dims, {"batch": (min, opt, max)}, one dict for each optimization profile; they lie in
+            the Dims' own, which are the one profile unless given.
         progress: True shows a progress bar; or a function of (phase, steps done, steps).
         provider: the name of the TensorRT to use.
+        options: `BuildOptions`: workspace, optimization_level, tf32, ...
 
     Raises:
         BuildError: TensorRT's reasons, with the module path and the source line of the layer that it names.
@@ -65,7 +77,10 @@ def build_plan(
             remedy='targets are compute capabilities: "sm86" for 8.6 (RTX 30), '
             '"sm89" for 8.9 (RTX 40), "sm120" for 12.0 (RTX 50)',
         )
-    left_out = refittable_names(graph, refit)
+    chosen = BuildOptions.of(options)
+    graph = with_outputs(graph, extra_outputs)
+    live_names = refittable_names(graph, live, "live")
+    left_out = refittable_names(graph, refit) - live_names
     if left_out and len(targets) != 1:
         raise ArgumentError(
             "a refittable plan without a GPU is compiled for exactly one target",
@@ -73,20 +88,11 @@ def build_plan(
             found=", ".join(targets) or "none",
             remedy=f'one plan for each: build_plan(graph, ["{(targets or ("sm86",))[0]}"], refit=True)',
         )
-    data, lowering, seconds = _compile(
-        graph,
-        found,
-        left_out=left_out,
-        targets=targets,
-        workspace=workspace,
-        optimization_level=optimization_level,
-        tf32=tf32,
-        progress=progress,
-    )
-    return Plan.of(
-        graph, lowering, data, provider=found, targets=targets, seconds=seconds, stripped=bool(left_out),
-        refittable=left_out,
+    job = Job(
+        graph, found, chosen, refittable=left_out, live=live_names, left_out=left_out, targets=targets,
+        profiles=_profiles(graph, profiles), progress=progress, cache=check_folder(cache),
     )  # fmt: skip
+    return job.run()
 
 
 def build(
@@ -96,10 +102,12 @@ def build(
     device: Any = None,
     refit: Refit = False,
     live: Refit = False,
-    workspace: int | None = None,
-    optimization_level: int | None = None,
-    tf32: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    check: bool = False,
+    extra_outputs: str | Iterable[str] = (),
+    profiles: Sequence[Profile] | None = None,
     progress: Progress = False,
+    **options: Any,
 ) -> Engine:
     """An Engine of the graph: TensorRT's where it can run, else the reference engine and one warning.
 
@@ -109,10 +117,17 @@ def build(
         device: where to run: a CUDA device for TensorRT ("cuda:0"), any torch device for the reference.
         refit: False, True, or fnmatch patterns over `state_dict` keys: what `engine.refit` may change.
         live: likewise: parameters that become inputs of the network, for `engine.bind_weights`. Live wins over refit.
-        workspace, optimization_level, tf32, progress: as in `build_plan`.
+        cache: a folder of plans. The same network, options, TensorRT and GPU are not compiled again; other values of
+            refittable and live weights are written to the plan that is there. TensorRT's timings are kept beside it.
+        check: compare the engine with the reference on random inputs before it is returned; raises BuildError.
+        extra_outputs, profiles, progress: as in `build_plan`.
+        options: `BuildOptions`: workspace, optimization_level, tf32, ...
     """
     from .reference import ReferenceEngine
 
+    chosen = BuildOptions.of(options)
+    graph = with_outputs(graph, extra_outputs)
+    ranges = _profiles(graph, profiles)
     live_names = refittable_names(graph, live, "live")
     names = refittable_names(graph, refit) - live_names
     found: Provider | None
@@ -137,25 +152,25 @@ def build(
     if found is None:
         _warn_nonfinite(graph)
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
-    else:
-        from .live import with_live
-        from .runtime import TensorRTEngine
+        engine.refittable = names
+        return engine
+    from .audit import check_against_reference, require_refittable
+    from .runtime import TensorRTEngine
 
-        rewritten = with_live(graph, live_names)
-        data, lowering, seconds = _compile(
-            rewritten,
-            found,
-            refittable=bool(names),
-            workspace=workspace,
-            optimization_level=optimization_level,
-            tf32=tf32,
-            progress=progress,
-        )
-        inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
-        plan = Plan.of(graph, lowering, data, provider=found, seconds=seconds, refittable=names, live=inputs)
-        engine = TensorRTEngine(plan, found, device)
-    engine.refittable = names
-    return engine
+    folder = check_folder(cache)
+    job = Job(
+        graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
+        gpu=providers.gpu_name(device),
+    )  # fmt: skip
+    plan = job.run()
+    made = TensorRTEngine(plan, found, device)
+    if names:
+        require_refittable(plan, made.engine_names())
+    if job.stale or plan.stripped:
+        made.refit_all()
+    if check:
+        check_against_reference(made, graph)
+    return made
 
 
 def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
@@ -185,61 +200,142 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
 # --- one build --------------------------------------------------------------------------------------------------------
 
 
-def _compile(
-    graph: Graph,
-    provider: Provider,
-    *,
-    left_out: frozenset[str] = frozenset(),
-    refittable: bool = False,
-    targets: Sequence[str] = (),
-    workspace: int | None,
-    optimization_level: int | None,
-    tf32: bool,
-    progress: Progress,
-) -> tuple[bytes, Lowering, float]:
-    """The plan's bytes, the lowering that it was built from, and the seconds that it took."""
-    if workspace is not None and (not _is_whole(workspace) or workspace <= 0):
-        raise ArgumentError(
-            "the workspace limit must be a positive number of bytes",
-            expected="bytes",
-            found=repr(workspace),
-            remedy="workspace=1 << 30 is 1 GiB; leave it out for TensorRT's own",
-        )
-    if optimization_level is not None and (not _is_whole(optimization_level) or optimization_level not in range(6)):
-        raise ArgumentError(
-            "there is no such optimization level",
-            expected="0 to 5",
-            found=repr(optimization_level),
-            remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
-        )
-    _warn_nonfinite(graph)
-    started = time.perf_counter()
-    builder = provider.builder()
-    network = provider.create_network(builder)
-    network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
-    lowering = lower(graph, network, left_out)
-    # shapes and layers are reported to the network's recorder, everything later to the builder's
-    network.error_recorder = builder.error_recorder = lowering.errors.native
-    lowering.check_outputs()
-    config = builder.create_builder_config()
-    provider.configure(config, workspace=workspace, optimization_level=optimization_level, tf32=tf32)
-    provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
-    if targets:
-        provider.set_targets(config, targets)
-    if left_out:
+@dataclass
+class Job:
+    """One build of one plan.
+
+    Attributes:
+        stale: whether the plan came from the cache with other values of refittable weights.
+    """
+
+    graph: Graph
+    provider: Provider
+    options: BuildOptions
+    refittable: frozenset[str] = frozenset()
+    live: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+    targets: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    progress: Progress = False
+    cache: PlanCache | None = None
+    gpu: dict[str, str] | None = None
+    stale: bool = False
+
+    def run(self) -> Plan:
+        """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
+        provider, graph = self.provider, self.graph
+        _warn_nonfinite(graph)
+        started = time.perf_counter()
+        rewritten = with_live(graph, self.live)
+        builder = provider.builder()
+        network = provider.create_network(builder)
+        network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
+        lowering = lower(rewritten, network, self.left_out)
+        inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
+        changeable = {graph.parameters[name].name for name in self.refittable}
+        data, cached, key, digest = None, False, "", ""
+        if self.cache is not None:
+            key = plan_key(
+                lowering,
+                self.options,
+                provider,
+                self.gpu,
+                changeable,
+                [self.targets, self.profiles, sorted(self.left_out)],
+            )
+            digest = weights_digest(lowering, changeable, fixed=False)
+            hit = self.cache.read(key)
+            if hit is not None:
+                data, cached, self.stale = hit[0], True, hit[1] != digest
+        if data is None:
+            data = self._compile(builder, network, lowering)
+            if self.cache is not None:
+                self.cache.write(key, data, digest)
+        return Plan.of(
+            graph, lowering, data, provider=provider, targets=self.targets, seconds=time.perf_counter() - started,
+            stripped=bool(self.left_out) or self.options.stripped, refittable=self.refittable, live=inputs,
+            gpu=self.gpu, options=self.options.plain(), profiles=self.profiles, cached=cached,
+        )  # fmt: skip
+
+    def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
+        provider, options = self.provider, self.options
+        # shapes and layers are reported to the network's recorder, everything later to the builder's
+        network.error_recorder = builder.error_recorder = lowering.errors.native
+        lowering.check_outputs()
+        config = builder.create_builder_config()
+        provider.configure(config, options)
+        provider.set_formats(network, options.io_formats)
+        provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
+        if self.targets:
+            provider.set_targets(config, self.targets)
+        if self.left_out:
+            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
+            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+        elif self.refittable:
+            self._allow_refit(config, network, lowering)
+        for profile in self.profiles:
+            _add_profile(self.graph, builder, config, profile)
+        timings = None
+        if self.cache is not None and self.gpu is not None:
+            timings = provider.use_timings(config, self.cache.timings(provider, self.gpu["name"]))
+        plan = _in_thread(provider, builder, network, config, self.progress)
+        if plan is None:
+            error = lowering.explain("TensorRT refused to build this network")
+            if "memory" in lowering.errors.text().lower():
+                error.remedy = "free GPU memory, set a smaller workspace=, or build with a lower optimization_level"
+            if self.left_out:
+                _recover(provider)
+            raise error
+        if timings is not None and self.cache is not None and self.gpu is not None:
+            self.cache.add_timings(provider, self.gpu["name"], config, timings)
+        return bytes(plan)
+
+    def _allow_refit(self, config: Any, network: Any, lowering: Lowering) -> None:
+        """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
+        provider, graph = self.provider, self.graph
+        if self.options.stripped:
+            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+        chosen = {graph.parameters[name].name for name in self.refittable}
+        every = chosen >= {leaf.name for h in lowering.ledger for leaf in h.weight.leaves()}
+        if every or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):
+            config.set_flag(provider.enum("BuilderFlag", "REFIT"))
+            return
         config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
-        config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
-    elif refittable:
-        config.set_flag(provider.enum("BuilderFlag", "REFIT"))
-    if graph.dims:
-        _add_profile(graph, builder, config)
-    plan = _in_thread(provider, builder, network, config, progress)
-    if plan is None:
-        error = lowering.explain("TensorRT refused to build this network")
-        if left_out:
-            _recover(provider)
-        raise error
-    return bytes(plan), lowering, time.perf_counter() - started
+        for holding in lowering.ledger:
+            if any(leaf.name in chosen for leaf in holding.weight.leaves()):
+                network.mark_weights_refittable(holding.name)
+
+
+def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, ...]:
+    """Every profile with every Dim. Raises ArgumentError for one outside its Dim's range."""
+    whole = {name: (dim.min, dim.opt, dim.max) for name, dim in graph.dims.items()}
+    if given is None:
+        return (whole,) if whole else ()
+    profiles = []
+    for profile in given:
+        unknown = [name for name in profile if name not in whole]
+        if unknown:
+            raise ArgumentError(
+                "a profile names Dims that no input has",
+                expected=", ".join(whole) or "no profiles: every size is fixed",
+                found=", ".join(unknown),
+                remedy='profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 8, 64)}]',
+            )
+        for name, sizes in profile.items():
+            dim = graph.dims[name]
+            low, opt, high = sizes
+            if not dim.min <= low <= opt <= high <= dim.max or any(size % dim.multiple_of for size in sizes):
+                raise ArgumentError(
+                    f"a profile's range of {name} does not lie in the Dim's",
+                    expected=f"{dim.min} <= min <= opt <= max <= {dim.max}"
+                    + (f", multiples of {dim.multiple_of}" if dim.multiple_of > 1 else ""),
+                    found=str(tuple(sizes)),
+                    remedy="record with a wider Dim, or give a narrower profile",
+                )
+        profiles.append(whole | {name: (a, b, c) for name, (a, b, c) in profile.items()})
+    if not profiles:
+        raise ArgumentError("there is no profile", expected="one or more", found="[]", remedy="leave profiles out")
+    return tuple(profiles)
 
 
 def _warn_nonfinite(graph: Graph) -> None:
@@ -247,21 +343,12 @@ def _warn_nonfinite(graph: Graph) -> None:
     warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _add_profile(graph: Graph, builder: Any, config: Any) -> None:
+def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> None:
     profile = builder.create_optimization_profile()
     for name, tensor in graph.inputs.items():
         if any(not isinstance(s, int) for s in tensor.shape):
-            profile.set_shape(
-                name,
-                *(
-                    tuple(dims.evaluate(s, {n: getattr(d, which) for n, d in graph.dims.items()}) for s in tensor.shape)
-                    for which in ("min", "opt", "max")
-                ),
-            )
+            sizes = [{n: one[which] for n, one in ranges.items()} for which in range(3)]
+            profile.set_shape(name, *(tuple(dims.evaluate(s, at) for s in tensor.shape) for at in sizes))
     if config.add_optimization_profile(profile) < 0:
         raise BuildError(
             "TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values()))

@@ -183,6 +183,10 @@ class Context(Engine):
         self._routes.clear()
         self._bound.clear()
 
+    def abandon(self) -> None:
+        """In a forked child: nothing is freed, and no thread is left that could release the lock."""
+        self._lane.lock = threading.Lock()
+
     # --- calls
 
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:

@@ -178,3 +178,19 @@ class Device:
         finally:
             runtime.cudaGraphDestroy(graph)
         return Owned(self, int(executable), runtime.cudaGraphExecDestroy)
+
+
+def ordinal(device: Any) -> int:
+    """The number of a CUDA device: of "cuda:1", 1, torch's object; 0 for None. Raises ProviderError for others."""
+    if device is None:
+        return 0
+    if isinstance(device, int):
+        return device
+    kind, _, number = str(device).partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ProviderError(
+            f"TensorRT does not run on {device!r}",
+            expected="a CUDA device: 'cuda:0'",
+            remedy="build(graph, provider='reference', device=...) runs elsewhere",
+        )
+    return int(number or 0)

@@ -80,6 +80,7 @@ ALIASES = {"float": float32, "half": float16, "double": float64, "int": int32, "
 
 _BY_NAME = {d.name: d for d in ALL} | ALIASES
 _BY_NUMPY = {d.numpy: d for d in ALL}
+_BY_TORCH: dict[Any, dtype] = {}
 _BY_PYTHON: dict[type, dtype] = {float: float32, int: int64, bool: bool_}
 
 
@@ -95,7 +96,10 @@ def get(value: Any) -> dtype:
     if isinstance(value, type) and value in _BY_PYTHON:
         return _BY_PYTHON[value]
     if type(value).__module__ == "torch":
-        return get(str(value).removeprefix("torch."))
+        found = _BY_TORCH.get(value)
+        if found is None:
+            found = _BY_TORCH[value] = get(str(value).removeprefix("torch."))
+        return found
     try:
         return _BY_NUMPY[np.dtype(value)]
     except (TypeError, KeyError):

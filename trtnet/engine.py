@@ -160,6 +160,10 @@ class Engine:
         results = [to_numpy(r) for r in results]
         return [Array(r) for r in results] if kind == "array" else results, generation
 
+    def _flat_result(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs for these inputs, in order, without `forward`'s form."""
+        return self._results([inputs[name] for name in self._input_names], None, False)[0]
+
     def _formed(self, results: list[Any]) -> Any:
         """Outputs in the form that `forward` returned."""
         form = self.graph.form
@@ -343,6 +347,8 @@ class Engine:
         self._check_finite(matched.values, finite)
         report = self._refit({parameters[name].name: value for name, value in matched.values.items()}, fresh_contexts)
         report.given = list(matched.values)
+        same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
+        report.unchanged = [name for name in report.given if parameters[name].name in same]
         report.converted = matched.converted
         report.seconds = time.perf_counter() - started
         return report

@@ -107,6 +107,7 @@ class Recorder:
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[int, Any], Tensor] = {}
         self.keep: list[Any] = []
+        self.data_dims: set[str] = set()
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
         self._warned = False
@@ -157,6 +158,13 @@ class Recorder:
         names[name] = 1
         return name
 
+    def data_dim(self, stem: str, most: int) -> Dim:
+        """A new Dim, from 0 to `most`, that the data decides."""
+        taken = {s.name for s in dims.symbols_of(s for t in self.inputs.values() for s in t.shape)} | self.data_dims
+        name = next(name for i in range(len(taken) + 1) if (name := f"{stem}_{i}") not in taken)
+        self.data_dims.add(name)
+        return Dim(name, min=0, max=most)
+
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
         leaf = self.leaves.get(id(value))
@@ -175,6 +183,13 @@ class Recorder:
         """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
         if left is right or left == right:
             return
+        if self.data_dims and not self.data_dims.isdisjoint(map(str, dims.symbols_of((left, right)))):
+            raise ShapeError(
+                problem,
+                expected=f"{left} = {right}",
+                found="a size that the data decides, which is not known before the network runs",
+                remedy="select both with the same mask, or keep the shapes: trtnet.where(mask, x, 0)",
+            )
         if (isinstance(left, int) and isinstance(right, int)) or not dims.equal_at_profile(left, right):
             raise ShapeError(
                 problem,

@@ -42,6 +42,7 @@ class Lowering:
         self.errors: ErrorRecorder = provider.error_recorder()
         self._tensors: dict[Tensor, Any] = {}
         self._sizes: dict[SizeLike, Any] = {}
+        self._decided: dict[str, tuple[Dim, Any, int]] = {}
         self._layer: Layer | None = None
         self.enum = provider.enum
 
@@ -96,7 +97,9 @@ class Lowering:
             else:
                 found = size.fold(
                     number=lambda n: self.size_tensor(n),
-                    symbol=lambda s: self.size_tensor(self.graph.dims[s]),
+                    symbol=lambda s: self.size_tensor(
+                        self._decided[s][0] if s in self._decided else self.graph.dims[s]
+                    ),
                     add=self._operation("SUM"),
                     multiply=self._operation("PROD"),
                     floor_divide=self._operation("FLOOR_DIV"),
@@ -116,7 +119,15 @@ class Lowering:
         operation = self.enum("ElementWiseOperation", name)
         return lambda a, b: self._helper(self.network.add_elementwise(a, b, operation)).get_output(0)
 
+    def data_decides(self, symbol: Dim, tensor: Any, axis: int) -> None:
+        """The size of a Dim is that of this dimension of a layer's output."""
+        self._decided[str(symbol)] = (symbol, tensor, axis)
+
     def _symbol(self, symbol: Dim) -> Any:
+        if str(symbol) in self._decided:
+            _, decided, axis = self._decided[str(symbol)]
+            shape = self._helper(self.network.add_shape(decided)).get_output(0)
+            return self._helper(self.network.add_slice(shape, (axis,), (1,), (1,))).get_output(0)
         for name, tensor in self.graph.inputs.items():
             for axis, size in enumerate(tensor.shape):
                 if size == symbol:

@@ -56,6 +56,7 @@ class Plan:
         gpu: name and compute capability of the GPU that it was built on; None for plans made without one.
         options: what the build was told.
         profiles: (min, opt, max) by Dim, for each optimization profile.
+        cached: whether it came from a plan cache.
     """
 
     data: bytes = field(repr=False)
@@ -72,6 +73,7 @@ class Plan:
     gpu: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: tuple[Mapping[str, tuple[int, int, int]], ...] = ()
+    cached: bool = False
 
     @classmethod
     def of(
@@ -89,6 +91,7 @@ class Plan:
         gpu: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         profiles: Sequence[Mapping[str, tuple[int, int, int]]] = (),
+        cached: bool = False,
     ) -> Plan:
         """What a build gave, with everything that an engine is made from."""
         weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
@@ -99,7 +102,7 @@ class Plan:
         return cls(
             data, tuple(targets), provider.name, provider.version, seconds, stripped, graph, weights,
             {name: leaf.value.read() for name, leaf in leaves.items()}, refittable, dict(live or {}), gpu,
-            dict(options or {}), tuple(profiles),
+            dict(options or {}), tuple(profiles), cached,
         )  # fmt: skip
 
     @property

@@ -12,8 +12,8 @@ import ctypes
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from . import dtypes
 from .callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .dtypes import dtype as Dtype
 from .errors import ArgumentError, ProviderError
+
+if TYPE_CHECKING:
+    from .options import BuildOptions
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 
@@ -175,16 +178,92 @@ class Provider:
 
     # --- configuration
 
-    def configure(self, config: Any, *, workspace: int | None, optimization_level: int | None, tf32: bool) -> None:
-        """Set what every build sets. `workspace` is in bytes."""
+    def configure(self, config: Any, options: BuildOptions) -> None:
+        """Tell a builder config its options. Raises ProviderError for what this TensorRT lacks."""
         if self.has("PreviewFeature", "PROFILE_SHARING_0806"):  # several contexts on one profile; always so later
             config.set_preview_feature(self.enum("PreviewFeature", "PROFILE_SHARING_0806"), True)
         flag = self.enum("BuilderFlag", "TF32")
-        config.set_flag(flag) if tf32 else config.clear_flag(flag)
-        if workspace is not None:
-            config.set_memory_pool_limit(self.enum("MemoryPoolType", "WORKSPACE"), workspace)
-        if optimization_level is not None:
-            config.builder_optimization_level = optimization_level
+        config.set_flag(flag) if options.tf32 else config.clear_flag(flag)
+        for wanted, member in (
+            (options.sparsity, "SPARSE_WEIGHTS"),
+            (options.version_compatible, "VERSION_COMPATIBLE"),
+        ):
+            if wanted:
+                config.set_flag(self.enum("BuilderFlag", member))
+        pools = dict(options.memory_pools)
+        if options.workspace is not None:
+            pools["workspace"] = options.workspace
+        for name, size in pools.items():
+            config.set_memory_pool_limit(self.enum("MemoryPoolType", name.upper()), size)
+        for name, value in (
+            ("builder_optimization_level", options.optimization_level),
+            ("max_aux_streams", options.max_aux_streams),
+            ("avg_timing_iterations", options.avg_timing_iterations),
+        ):
+            if value is not None:
+                self._set(config, name, value)
+        for name, kind, choice, usual in (
+            ("hardware_compatibility_level", "HardwareCompatibilityLevel", options.hardware_compatibility, "none"),
+            ("engine_capability", "EngineCapability", options.engine_capability, "standard"),
+            ("profiling_verbosity", "ProfilingVerbosity", options.profiling_verbosity, "layer_names_only"),
+        ):
+            if choice != usual:
+                self._set(config, name, self.enum(kind, choice.upper()))
+        if options.dla_core is not None:
+            self._set(config, "default_device_type", self.enum("DeviceType", "DLA"))
+            self._set(config, "DLA_core", options.dla_core)
+            if options.gpu_fallback:
+                config.set_flag(self.enum("BuilderFlag", "GPU_FALLBACK"))
+        if options.tactic_sources is not None:
+            mask = 0
+            for name in options.tactic_sources:
+                mask |= 1 << int(self.enum("TacticSource", name.upper()))
+            config.set_tactic_sources(mask)
+
+    def _set(self, config: Any, name: str, value: Any) -> None:
+        if not hasattr(config, name):
+            raise ProviderError(
+                f"{self} has no builder option {name}",
+                expected="a TensorRT that has it",
+                found=str(self),
+                remedy="leave the option out",
+            )
+        setattr(config, name, value)
+
+    def set_formats(self, network: Any, formats: Mapping[str, str]) -> None:
+        """The memory formats of inputs and outputs, by name."""
+        if not formats:
+            return
+        tensors = [network.get_input(i) for i in range(network.num_inputs)]
+        tensors += [network.get_output(i) for i in range(network.num_outputs)]
+        known = {tensor.name: tensor for tensor in tensors}
+        for name, one in formats.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"io_formats names {name!r}, which is neither input nor output",
+                    expected=", ".join(known),
+                    found=name,
+                    remedy="graph.inputs and graph.outputs have the names",
+                )
+            known[name].allowed_formats = 1 << int(self.enum("TensorFormat", one.upper()))
+
+    def use_timings(self, config: Any, data: bytes) -> Any:
+        """Have a build start from timings and add to them; what it gave, or None where TensorRT keeps none (RTX)."""
+        if self.name == "tensorrt_rtx" or not hasattr(config, "create_timing_cache"):
+            return None
+        cache = config.create_timing_cache(data)
+        if cache is None:
+            cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+        return cache
+
+    def merged_timings(self, config: Any, cache: Any, others: bytes) -> bytes | None:
+        """Timings of a build and of others, serialised."""
+        if others:
+            other = config.create_timing_cache(others)
+            if other is not None:
+                cache.combine(other, True)
+        return bytes(cache.serialize())
 
     def allow_types(self, config: Any, used: Iterable[Dtype]) -> None:
         """Hold a weakly typed build to the types that `constrain_types` set."""
@@ -409,3 +488,11 @@ def gpu() -> tuple[int, int] | None:
     ):
         return None
     return major.value, minor.value
+
+
+def gpu_name(device: Any = None) -> dict[str, str]:
+    """Name and compute capability of a CUDA device: what a plan is for."""
+    from .device import Device, ordinal
+
+    name, capability = Device(ordinal(device)).properties
+    return {"name": name, "capability": capability}

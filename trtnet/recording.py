@@ -115,6 +115,7 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
         recorder.equalities,
         title,
     )
+    graph.data_dims = frozenset(recorder.data_dims)
     for name, tensor in outputs.items():
         tensor.name = name
     return graph

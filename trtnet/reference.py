@@ -35,7 +35,7 @@ class Run:
 
     __slots__ = ("_double", "device", "explains", "sizes", "torch")
 
-    def __init__(self, torch: Any, device: Any, sizes: Mapping[str, int], double: bool, explains: bool) -> None:
+    def __init__(self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool) -> None:
         self.torch = torch
         self.device = device
         self.sizes = sizes
@@ -47,6 +47,10 @@ class Run:
 
     def shape(self, sizes: Sequence[SizeLike]) -> list[int]:
         return [s if type(s) is int else dims.evaluate(s, self.sizes) for s in sizes]
+
+    def data_decides(self, symbol: Dim, size: int) -> None:
+        """A layer found the size of a Dim."""
+        self.sizes[str(symbol)] = size
 
     def dtype(self, dtype: Dtype) -> Any:
         """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
@@ -117,7 +121,8 @@ class Program:
         """The outputs for these inputs. `slots` is used up."""
         for slot, value in zip(self.inputs, inputs):
             slots[slot] = value
-        run = Run(self.torch, device, sizes, self.double, self.explains)
+        found = dict(sizes)  # layers may add to it
+        run = Run(self.torch, device, found, self.double, self.explains)
         for step in self.steps:
             step(run, slots)
         return [slots[slot] for slot in self.outputs]

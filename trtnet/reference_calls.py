@@ -12,9 +12,8 @@ import numpy as np
 from . import dims
 from .engine import Engine, is_torch, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError
-from .graph import Graph
 from .interchange import to_numpy
-from .weights.recipes import Leaf, Weight
+from .weights.recipes import Leaf
 
 if TYPE_CHECKING:
     from .audit import WeightTable
@@ -72,7 +71,7 @@ class ReferenceCalls(Engine):
     def weights(self) -> WeightTable:
         from .audit import table
 
-        return table(_Described(self), frozenset(_names(self.graph)))
+        return table(_Described(self), None)  # type: ignore[arg-type]
 
     def clone(self) -> Engine:
         options = {"dtype": "float64" if self._double else None, "raw": self._raw, "live": self.live}
@@ -92,32 +91,21 @@ class ReferenceCalls(Engine):
         return save_reference(self, path, weights)  # type: ignore[arg-type]
 
 
-def _names(graph: Graph) -> dict[str, tuple[Weight, list[str]]]:
-    """The weights that a TensorRT engine of this graph would have by name, and the layers that use them."""
-    found: dict[str, tuple[Weight, list[str]]] = {}
-    for layer, _, weight in graph.weights():
-        if weight.name is not None:
-            found.setdefault(weight.name, (weight, []))[1].append(layer.name)
-    return found
-
-
 class _Described:
-    """What the audit reads of a Plan."""
+    """What the audit reads of a Plan: the weights that a TensorRT engine of this graph would have."""
 
     def __init__(self, engine: ReferenceCalls) -> None:
         from .plan import EngineWeight
 
-        self.graph = engine.graph
+        self.graph = graph = engine.graph
         self.refittable = engine.refittable
-        self.live = {leaf.name: leaf.name for leaf in engine._live}
-        self.provider = "reference"
-        self.options: dict[str, Any] = {}
-        live = set(engine._live)
-        self.weights = {
-            name: EngineWeight(weight, weight.dtype, None, tuple(layers))
-            for name, (weight, layers) in _names(engine.graph).items()
-            if live.isdisjoint(weight.leaves())
+        self.live = {
+            leaf.name: f"{leaf.name}@live" if leaf.name in graph.inputs else leaf.name for leaf in engine._live
         }
+        self.weights: dict[str, EngineWeight] = {}
+        for _, _, weight in graph.weights():
+            if weight.name is not None:
+                self.weights[weight.name] = EngineWeight(weight, weight.dtype, None)
 
 
 class ReferenceBound:

@@ -19,7 +19,7 @@ import numpy as np
 from . import dtypes
 from .binding import BoundCall
 from .contexts import Context, Lane
-from .device import Device, Owned
+from .device import Device, Owned, ordinal
 from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
 from .interchange import import_torch
@@ -49,7 +49,7 @@ class TensorRTEngine(Engine):
     def __init__(self, plan: Plan, provider: Provider, device: Any = None) -> None:
         super().__init__(plan.graph)
         self.provider = provider
-        self.device = Device(_ordinal(device))
+        self.device = Device(ordinal(device))
         self._runtime = provider.trt.Runtime(provider.logger)
         with provider.recorded(self._runtime) as errors:
             self._engine = self._runtime.deserialize_cuda_engine(plan.data)
@@ -92,7 +92,7 @@ class TensorRTEngine(Engine):
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
         from .bare import described
 
-        return cls(described(data, provider, Device(_ordinal(device))), provider, device)
+        return cls(described(data, provider, Device(ordinal(device))), provider, device)
 
     def _check_types(self) -> None:
         for name, dtype in self.stored.items():
@@ -365,21 +365,6 @@ class TensorRTEngine(Engine):
         return type(self)(plan, self.provider, self.device.ordinal)
 
 
-def _ordinal(device: Any) -> int:
-    if device is None:
-        return 0
-    if isinstance(device, int):
-        return device
-    kind, _, number = str(device).partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
-        raise ProviderError(
-            f"TensorRT does not run on {device!r}",
-            expected="a CUDA device: 'cuda:0'",
-            remedy="build(graph, provider='reference', device=...) runs elsewhere",
-        )
-    return int(number or 0)
-
-
 def _current_streams(torch: Any) -> Callable[[int], int]:
     """What gives the address of torch's current stream on a device; by the function that torch's own compiler calls
     where there is one (0.2 µs in place of 9)."""
@@ -393,6 +378,9 @@ def _forked() -> None:
     """In a forked child CUDA cannot be called: engines raise, and what they hold is never freed there."""
     for engine in list(_engines):
         engine.closed = engine.closed or "this process was forked from the one that made it"
+        for context in list(engine._contexts):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+            context.abandon()
         for context in list(engine._contexts):
             context.closed = engine.closed
         for native in (engine._engine, engine._runtime, engine._refitting, engine._default):

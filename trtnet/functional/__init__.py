@@ -45,6 +45,8 @@ from .reduction import *
 from .reduction import __all__ as _reduction
 from .resize import *
 from .resize import __all__ as _resize
+from .selection import *
+from .selection import __all__ as _selection
 from .sequences import *
 from .sequences import __all__ as _sequences
 from .shape import *
@@ -78,6 +80,7 @@ __all__ = [
     *_pooling,
     *_reduction,
     *_resize,
+    *_selection,
     *_sequences,
     *_shape,
     *_sorting,

@@ -235,18 +235,24 @@ def bitwise_not(input: Any) -> Tensor:
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-def _where_numpy(condition: Any, input: Any, other: Any) -> np.ndarray:
+def _where_numpy(condition: Any, input: Any = None, other: Any = None) -> Any:
+    if input is None and other is None:
+        return np.nonzero(np.atleast_1d(condition))
     return np.where(condition, *promoted(input, other))
 
 
 @operation(_where_numpy)
 def where(condition: Any, input: Any = None, other: Any = None) -> Tensor:
-    """`input` where the condition (bool) holds, else `other`; broadcast. Both have one dtype, or one is a number."""
+    """`input` where the condition (bool) holds, else `other`; broadcast. Both have one dtype, or one is a number.
+
+    `where(condition)` is `nonzero(condition, as_tuple=True)`.
+    """
+    if input is None and other is None:
+        from .selection import nonzero
+
+        return nonzero(condition, as_tuple=True)
     if input is None or other is None:
-        raise UnsupportedError(
-            "where(condition) alone gives as many indices as there are True elements, which TensorRT cannot size",
-            remedy="where(condition, a, b), or multiply by the mask",
-        )
+        raise ArgumentTypeError("where takes the condition alone, or both values", found="one value")
     if is_scalar(input) and is_scalar(other):
         dtype = dtypes.float32 if any(isinstance(number(v), float) for v in (input, other)) else dtypes.int64
         if all(isinstance(number(v), (bool, np.bool_)) for v in (input, other)):

@@ -25,6 +25,7 @@ from .casting import converted
 from .creation import size_tensor
 from .dispatch import is_scalar, operation, scalar, tensor
 from .joining import cat
+from .selection import check_mask, columns, selected
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
 
 __all__ = ["getitem"]
@@ -109,9 +110,11 @@ def _parse(shape: Any, key: Any) -> list[_Entry]:
         size = shape[axis]
         if isinstance(item, slice):
             entries.append(_slice(size, item))
+        elif type(item) is Tensor and item.dtype is dtypes.bool_:
+            check_mask(shape, item, axis)
+            entries += [_Entry("index", 0, shape[axis + i], 1, where) for i, where in enumerate(columns(item))]
+            axis += item.ndim - 1
         elif type(item) is Tensor:
-            if item.dtype is dtypes.bool_:
-                raise unknown_count(item)
             entries.append(_Entry("index", 0, size, 1, item))
         elif isinstance(item, np.ndarray) and item.dtype == np.bool_:
             for step, length in enumerate(item.shape):
@@ -135,7 +138,7 @@ def _width(item: Any) -> int:
     """How many dimensions a part of a key takes."""
     if item is None or item is Ellipsis:
         return 0
-    return item.ndim if isinstance(item, np.ndarray) and item.dtype == np.bool_ else 1
+    return item.ndim if isinstance(item, (np.ndarray, Tensor)) and _is_mask(item) else 1
 
 
 def _whole(item: Any) -> SizeLike:
@@ -147,15 +150,6 @@ def _whole(item: Any) -> SizeLike:
         raise ArgumentTypeError(
             "this is no index", expected="ints, slices, None, ..., lists and integer tensors", found=repr(item)
         ) from None
-
-
-def unknown_count(mask: Tensor) -> UnsupportedError:
-    return UnsupportedError(
-        "a bool mask that is computed in the network gives as many elements as are True, which TensorRT cannot size",
-        found=repr(mask),
-        remedy="keep the shape: trtnet.where(mask, x, 0), x.masked_fill(mask, value), x * mask.to(x.dtype), "
-        "or x.topk(k) for a fixed number",
-    )
 
 
 def position(index: SizeLike, size: SizeLike, axis: int) -> SizeLike:
@@ -275,11 +269,14 @@ def getitem_numpy(input: np.ndarray, key: Any) -> Any:
 
 @operation(getitem_numpy, method="__getitem__")
 def getitem(input: Tensor, key: Any) -> Tensor:
-    """`input[key]`: ints, slices, None, ..., lists, integer arrays and tensors, bool arrays whose values are known.
+    """`input[key]`: ints, slices, None, ..., lists, integer and bool arrays and tensors.
 
-    Raises UnsupportedError for masks and bounds of slices that are computed in the network.
+    A mask that is computed in the network gives a dimension whose size the data decides. Raises UnsupportedError for
+    bounds of slices that are computed in the network.
     """
     x = tensor(input)
+    if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
+        return selected(x, key)
     entries = _parse(x.shape, key)
     x = _basic(x, entries)
     indices = {i: e.index for i, e in enumerate(e for e in entries if e.kind != "int") if e.kind == "index"}
@@ -377,13 +374,8 @@ def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
     if len(parts) == 1 and _is_mask(parts[0]):
         mask = tensor(parts[0] if isinstance(parts[0], Tensor) else Array(np.asarray(parts[0])))
         after = x.ndim - mask.ndim
-        if written.ndim > after:
-            raise UnsupportedError(
-                "writing at a mask takes one value for all elements",
-                found=f"a value of shape {format_shape(written.shape)}",
-                remedy="trtnet.where(mask, values, x) with values of the shape of x",
-            )
-        return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
+        if written.ndim <= after:
+            return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
     entries = _parse(x.shape, key)
     shape = tuple(e.size for e in entries if e.kind != "int")
     indices = [e for e in entries if e.kind == "index"]

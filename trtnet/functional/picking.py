@@ -23,7 +23,6 @@ from .indexing import (
     part,
     recorded_index,
     sliced,
-    unknown_count,
     written_value,
 )
 from .inplace import install
@@ -32,9 +31,7 @@ from .shape import constant, has_dims, reshaped, size_of, transposed
 __all__ = [
     "gather",
     "index_select",
-    "masked_select",
     "narrow",
-    "nonzero",
     "one_hot",
     "scatter",
     "select",
@@ -215,25 +212,6 @@ def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     x, axis = tensor(input), axis_of(dimension, input.ndim)
     made = emit(Gather((x, constant(_windows(x.shape[axis], size, step))), axis=axis))
     return transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
-
-
-def masked_select(input: Tensor, mask: Tensor) -> Any:
-    """The elements where the mask is True, of concrete tensors. Raises UnsupportedError while recording."""
-    if is_recorded(input) or is_recorded(mask):
-        raise unknown_count(mask)
-    return getitem(input, mask)
-
-
-def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
-    """Where a concrete tensor is not zero. Raises UnsupportedError while recording."""
-    if is_recorded(input):
-        raise unknown_count(input)
-    found = np.nonzero(input.numpy())
-    return tuple(Array(f) for f in found) if as_tuple else Array(np.stack(found, -1))
-
-
-Tensor.masked_select = masked_select  # type: ignore[attr-defined]
-Tensor.nonzero = nonzero  # type: ignore[attr-defined]
 
 
 def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:

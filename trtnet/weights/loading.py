@@ -87,8 +87,8 @@ def match(
             continue
         reached.add(leaf)
         array = _value(key, value)
-        shape, count = tuple(array.shape), int(np.prod(array.shape))
-        if shape != leaf.shape and flat and count == leaf.count:
+        shape = tuple(array.shape)
+        if shape != leaf.shape and flat and int(np.prod(shape)) == leaf.count:
             array = array.reshape(leaf.shape)
         elif shape != leaf.shape:
             misshapen.append(f"{key}: expected {format_shape(leaf.shape)}, found {format_shape(shape)}")

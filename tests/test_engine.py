@@ -1,0 +1,692 @@
+"""What every engine offers beside plain calls, on the reference engine: code from a laptop must run on a GPU."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import re
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+import trtnet  # noqa: E402
+from trtnet import Dim, Input, nn  # noqa: E402
+from trtnet import functional as F  # noqa: E402
+from trtnet.device_array import CPU, DeviceArray  # noqa: E402
+from trtnet.errors import (  # noqa: E402
+    ArgumentTypeError,
+    DtypeError,
+    EngineError,
+    NameNotFoundError,
+    ShapeError,
+    WeightsError,
+)
+from trtnet.hotswap import HotSwap  # noqa: E402
+
+B = Dim("b", min=1, opt=3, max=8)
+SHAPE = (B, 4)
+
+
+class One(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(4, 6)
+        self.fc2 = nn.Linear(6, 3)
+        self.fc2.bias = self.tied = self.fc1.bias.__class__(np.zeros(3, np.float32))
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+class Two(One):
+    def forward(self, x):
+        hidden = F.relu(self.fc1(x))
+        return hidden, self.fc2(hidden).argmax(1)
+
+
+class Named(One):
+    def forward(self, x, bias):
+        hidden = self.fc1(x) + bias
+        return {"hidden": hidden, "result": self.fc2(hidden)}
+
+
+def engine_of(module=One, **options):
+    trtnet.manual_seed(0)
+    inputs = {"x": Input(SHAPE), "bias": Input((6,))} if module is Named else {"x": Input(SHAPE)}
+    return trtnet.reference(trtnet.record(module(), **inputs), **options)
+
+
+def x(batch=2, seed=0):
+    return np.random.default_rng(seed).standard_normal((batch, 4)).astype(np.float32)
+
+
+def weights(seed, graph):
+    random = np.random.default_rng(seed)
+    return {name: random.standard_normal(a.shape).astype(np.float32) for name, a in graph.state_dict().items()
+            if not name.startswith("tied")}  # fmt: skip
+
+
+# --- generations ------------------------------------------------------------------------------------------------------
+
+
+def test_calls_say_which_weights_they_ran_with():
+    engine = engine_of(Named)
+    bias = np.zeros(6, np.float32)
+    plain = engine(x(), bias)
+    result, generation = engine(x(), bias=bias, with_generation=True)
+    assert generation == engine.generation == 0
+    assert list(result) == ["hidden", "result"]
+    np.testing.assert_array_equal(result["hidden"], plain["hidden"])
+    engine.refit({"fc1.bias": np.ones(6, np.float32)})
+    assert engine(x(), bias, with_generation=True)[1] == engine.generation == 1
+    engine.restore(engine.snapshot())
+    assert engine(x(), bias, with_generation=True)[1] == 2
+
+
+def test_a_generation_is_that_of_the_weights_under_refits():
+    """Weights are all equal to the generation's number, so the result tells which weights a call ran with."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Parameter(np.zeros((4, 64), np.float32))
+            self.b = nn.Parameter(np.zeros(64, np.float32))
+
+        def forward(self, x):
+            return x @ self.a + self.b
+
+    engine = trtnet.reference(trtnet.record(Sum(), x=Input((1, 4))))
+    stop, wrong = threading.Event(), []
+
+    def call():
+        while not stop.is_set():
+            result, generation = engine(np.ones((1, 4), np.float32), with_generation=True)
+            if not (result == 5 * generation).all():
+                wrong.append((generation, result[0, :3]))
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 200):
+        engine.refit({"a": np.full((4, 64), number, np.float32), "b": np.full(64, number, np.float32)})
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_refits_from_several_threads_lose_nothing():
+    engine = engine_of()
+    names = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    wanted = weights(7, engine.graph)
+
+    def refit(name):
+        for _ in range(25):
+            engine.refit({name: wanted[name]})
+
+    threads = [threading.Thread(target=refit, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert engine.generation == 100
+    found = engine.parameters()
+    for name in names:
+        np.testing.assert_array_equal(found[engine.graph.parameters[name].name], wanted[name])
+
+
+# --- out= -------------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_one_array():
+    engine = engine_of()
+    out = np.empty((2, 3), np.float32)
+    assert engine(x(), out=out) is out
+    np.testing.assert_array_equal(out, engine(x()))
+    tensor = torch.empty(2, 3)
+    assert engine(torch.from_numpy(x()), out=tensor) is tensor
+    np.testing.assert_array_equal(tensor, out)
+
+
+def test_out_of_a_tuple():
+    engine = engine_of(Two)
+    out = (np.empty((2, 6), np.float32), np.empty(2, np.int64))
+    found = engine(x(), out=out)
+    assert isinstance(found, tuple)
+    assert found[0] is out[0]
+    assert found[1] is out[1]
+    for mine, wanted in zip(out, engine(x()), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    (a, b), generation = engine(x(3), out=[np.empty((3, 6), np.float32), np.empty(3, np.int64)], with_generation=True)
+    assert (a.shape, b.shape, generation) == ((3, 6), (3,), 0)
+
+
+def test_out_of_a_dict():
+    engine = engine_of(Named)
+    bias = np.ones(6, np.float32)
+    out = {"result": np.empty((2, 3), np.float32), "hidden": np.empty((2, 6), np.float32)}  # in any order
+    found = engine(x(), bias, out=out)
+    assert list(found) == ["hidden", "result"]
+    for name, wanted in engine(x(), bias).items():
+        assert found[name] is out[name]
+        np.testing.assert_array_equal(found[name], wanted)
+
+
+def test_out_may_be_a_view():
+    engine = engine_of()
+    whole = np.zeros((4, 6), np.float32)
+    engine(x(), out=whole[1:3, ::2])
+    np.testing.assert_array_equal(whole[1:3, ::2], engine(x()))
+    assert not whole[:, 1::2].any()
+    assert not whole[[0, 3]].any()
+
+
+@pytest.mark.parametrize(
+    ("module", "out", "expected"),
+    [
+        (One, (np.empty((2, 3), np.float32),), "one array"),
+        (One, {"output": np.empty((2, 3), np.float32)}, "one array"),
+        (Two, np.empty((2, 6), np.float32), "2 arrays"),
+        (Two, (np.empty((2, 6), np.float32),), "2 arrays"),
+        (Named, {"hidden": np.empty((2, 6), np.float32)}, "a dict of hidden, result"),
+        (Named, (1, 2), "a dict of hidden, result"),
+    ],
+)
+def test_out_of_another_form(module, out, expected):
+    given = (x(), np.zeros(6, np.float32)) if module is Named else (x(),)
+    with pytest.raises(ArgumentTypeError, match="out has not the form of the result") as caught:
+        engine_of(module)(*given, out=out)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "message"),
+    [
+        (torch.empty(2, 3), ArgumentTypeError, "another kind than the inputs"),
+        ([[0.0] * 3] * 2, ArgumentTypeError, "form"),
+        (trtnet.zeros(2, 3), ArgumentTypeError, "another kind than the inputs"),
+        ("abc", ArgumentTypeError, "another kind than the inputs"),
+        (np.empty((3, 3), np.float32), ShapeError, "wrong shape"),
+        (np.empty((2, 3, 1), np.float32), ShapeError, "wrong shape"),
+        (np.empty((2, 3), np.float64), DtypeError, "wrong dtype"),
+        (np.empty((2, 3), np.float16), DtypeError, "wrong dtype"),
+    ],
+)
+def test_out_that_does_not_fit(out, kind, message):
+    with pytest.raises(kind, match=message):
+        engine_of()(x(), out=out)
+
+
+def test_numpy_out_for_torch_inputs():
+    with pytest.raises(ArgumentTypeError, match="another kind than the inputs") as caught:
+        engine_of()(torch.from_numpy(x()), out=np.empty((2, 3), np.float32))
+    assert "a torch tensor" in str(caught.value)
+
+
+# --- arrays of other libraries ----------------------------------------------------------------------------------------
+
+
+def test_dlpack_in_gives_an_object_that_offers_it():
+    class Owner:
+        array = x()
+        handle = array.ctypes.data
+
+    engine = engine_of()
+    found = engine(DeviceArray(Owner, (2, 4), trtnet.float32, None, _kind=CPU))
+    np.testing.assert_array_equal(np.from_dlpack(found), engine(x()))
+
+
+# --- life -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [One, Two, Named])
+def test_warmup(module):
+    engine = engine_of(module)
+    assert engine.warmup() is None
+    assert engine.generation == 0
+
+
+def test_a_closed_engine_says_so_at_every_use():
+    engine = engine_of()
+    snapshot = engine.snapshot()
+    context, bound = engine.context(), engine.bind(torch.zeros(2, 4))
+    engine.close()
+    engine.close()
+    uses = {
+        "call": lambda: engine(x()),
+        "bind": lambda: engine.bind(torch.zeros(2, 4)),
+        "bound": bound,
+        "context": engine.context,
+        "in a context": lambda: context(x()),
+        "bound in a context": lambda: context.bind(torch.zeros(2, 4)),
+        "refit": lambda: engine.refit(engine.graph.state_dict()),
+        "save": lambda: engine.save("never.engine"),
+        "warmup": engine.warmup,
+    }
+    for name, use in uses.items():
+        with pytest.raises(EngineError, match="cannot be used any more: it was closed") as caught:
+            use()
+        assert "build or load it again" in str(caught.value), name
+    assert snapshot.generation == 0
+
+
+def test_with():
+    with engine_of() as engine:
+        assert engine(x()).shape == (2, 3)
+    assert engine.closed == "it was closed"
+    with pytest.raises(EngineError, match="closed"):
+        engine(x())
+    with pytest.raises(KeyError), engine_of() as engine:
+        raise KeyError
+    assert engine.closed
+
+
+@pytest.mark.parametrize("use", [pickle.dumps, copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("make", [engine_of, lambda: engine_of().context()])
+def test_engines_are_not_pickled(use, make):
+    with pytest.raises(EngineError, match="cannot be pickled or copied") as caught:
+        use(make())
+    assert "engine.save(path)" in str(caught.value)
+
+
+def test_a_dropped_engine_is_freed_at_once():
+    engine = engine_of()
+    engine(x())
+    engine.context()(x())
+    engine.bind(torch.zeros(2, 4))()
+    gone = weakref.ref(engine)
+    gc.disable()
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_specs_and_repr():
+    engine = engine_of(Named)
+    assert [(s.name, s.dtype) for s in engine.inputs] == [("x", trtnet.float32), ("bias", trtnet.float32)]
+    assert [s.name for s in engine.outputs] == ["hidden", "result"]
+    assert repr(engine).startswith("ReferenceEngine(x=(")
+    assert repr(engine.context()) == f"Context of {engine!r}"
+
+
+# --- refits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_says_what_changed():
+    engine = engine_of()
+    state = weights(1, engine.graph)
+    first = engine.refit(state)
+    assert first.unchanged == []
+    assert set(first.given) == set(state)
+    assert first.seconds > 0
+    again = engine.refit(state)
+    assert again.changed == []
+    assert set(again.unchanged) == set(again.given)
+    assert re.search(
+        r"refitted 0 weights from 6 parameters in .* ms \(6 parameters had these values already\)", str(again)
+    )
+    one = engine.refit(state | {"fc1.bias": state["fc1.bias"] + 1})
+    assert len(one.unchanged) == 5
+    assert one.changed == ["fc1.bias"] or any("fc1.bias" in name for name in one.changed)
+    assert engine.generation == 3
+
+
+def test_bytes_decide_what_changed():
+    engine = engine_of()
+    zeros, nan = np.zeros(6, np.float32), np.full(6, np.nan, np.float32)
+    engine.refit({"fc1.bias": zeros})
+    assert engine.refit({"fc1.bias": -zeros}).unchanged == []
+    engine.refit({"fc1.bias": nan}, finite=None)
+    assert engine.refit({"fc1.bias": nan.copy()}, finite=None).unchanged == ["fc1.bias"]
+    assert engine.refit({"fc1.bias": (nan.view(np.uint32) + 1).view(np.float32)}, finite=None).unchanged == []
+
+
+def test_fixed_weights_are_refused():
+    graph = engine_of().graph
+    with pytest.warns(UserWarning, match="reference") if trtnet.provider.executing() is None else pytest.warns():
+        engine = trtnet.build(graph, refit="fc2.*")
+    before = engine(x())
+    with pytest.raises(WeightsError, match="fixed when the engine was built") as caught:
+        engine.refit({"fc1.bias": np.ones(6, np.float32), "fc2.bias": np.ones(3, np.float32)})
+    assert "fc1.bias" in str(caught.value)
+    np.testing.assert_array_equal(engine(x()), before)
+    engine.refit({"fc2.bias": np.ones(3, np.float32)})
+    assert (engine(x()) != before).any()
+
+
+@pytest.mark.parametrize("finite", ["no", True, 1])
+def test_finite_is_checked(finite):
+    with pytest.raises(ArgumentTypeError, match="finite is none of the known ones"):
+        engine_of().refit({}, finite=finite)
+
+
+def test_parameters_are_the_present_ones_and_copies():
+    engine = engine_of()
+    state = weights(3, engine.graph)
+    engine.refit(state)
+    found = engine.parameters()
+    assert set(found) >= {"fc1.weight", "fc1.bias", "fc2.weight"}
+    for name in ("fc1.weight", "fc1.bias", "fc2.weight"):
+        np.testing.assert_array_equal(found[name], state[name], strict=True)
+    before = engine(x())
+    found["fc1.weight"][:] = 0
+    np.testing.assert_array_equal(engine(x()), before)
+    assert engine.refit(engine.parameters()).changed == []
+
+
+# --- bind -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("module", [One, Two, Named])
+def test_a_bound_call_reads_its_tensors_and_keeps_its_results(module, graph):
+    engine = engine_of(module)
+    given = [torch.from_numpy(x(3))] + ([torch.zeros(6)] if module is Named else [])
+    call = engine.bind(*given, graph=graph)
+    assert call.tensors == given
+    first = call()
+    assert first is call.result
+    for seed in range(3):
+        given[0].copy_(torch.from_numpy(x(3, seed)))
+        assert call() is first
+        found, wanted = engine._flat(first), engine._flat(engine(*given))
+        for mine, theirs in zip(found, wanted, strict=True):
+            assert mine.dtype == theirs.dtype
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_a_bound_call_takes_names_and_follows_refits():
+    engine = engine_of(Named)
+    call = engine.bind(torch.from_numpy(x()), bias=torch.zeros(6))
+    before = {name: value.clone() for name, value in call().items()}
+    assert call.generation == 0
+    engine.refit({"fc1.bias": engine.parameters()["fc1.bias"] + 1})
+    assert call.generation == 0
+    found = call()
+    assert call.generation == 1
+    torch.testing.assert_close(found["hidden"] - before["hidden"], torch.ones(2, 6))
+
+
+def test_float64_results_of_a_bound_call():
+    engine = engine_of(dtype="float64", raw=True)
+    call = engine.bind(torch.from_numpy(x()).double())
+    assert call().dtype is torch.float64
+    torch.testing.assert_close(call.result, engine(torch.from_numpy(x()).double()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (x(), "ndarray"),
+        (torch.zeros(4, 2).t(), "not contiguous"),
+        (torch.zeros(2, 4, device="meta"), "a tensor on meta"),
+        ([1.0], "list"),
+    ],
+)
+def test_what_cannot_be_bound(value, found):
+    with pytest.raises(ArgumentTypeError, match="input 'x' cannot be bound") as caught:
+        engine_of().bind(value)
+    assert found in str(caught.value)
+    assert "buffer.copy_(new)" in str(caught.value)
+
+
+def test_bound_tensors_are_checked():
+    engine = engine_of()
+    with pytest.raises(DtypeError, match="wrong dtype"):
+        engine.bind(torch.zeros(2, 4, dtype=torch.float64))
+    with pytest.raises(ShapeError, match="b"):
+        engine.bind(torch.zeros(9, 4))
+    with pytest.raises(ArgumentTypeError, match="not the engine's inputs"):
+        engine.bind()
+    with pytest.raises(ArgumentTypeError, match="not the engine's inputs"):
+        engine.bind(torch.zeros(2, 4), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda t: t.set_(torch.ones(2, 4)),
+        lambda t: setattr(t, "data", torch.ones(2, 4)),
+        lambda t: t.resize_(1, 4),
+        lambda t: t.untyped_storage().resize_(0),
+    ],
+)
+def test_a_bound_tensor_that_was_moved(move):
+    engine = engine_of()
+    tensor = torch.zeros(2, 4)
+    call = engine.bind(tensor)
+    call()
+    move(tensor)
+    with pytest.raises(EngineError, match="moved or resized: x") as caught:
+        call()
+    assert "bind again" in str(caught.value)
+
+
+def test_bound_memory_is_kept_alive():
+    engine = engine_of()
+    call = engine.bind(torch.from_numpy(x()))
+    gc.collect()
+    np.testing.assert_array_equal(call(), engine(x()))
+
+
+# --- contexts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared_memory", [False, True])
+def test_contexts_are_called_as_the_engine_is(shared_memory):
+    engine = engine_of(Named)
+    bias = np.ones(6, np.float32)
+    one, other = engine.context(shared_memory), engine.context(shared_memory=shared_memory)
+    wanted = engine(x(), bias)
+    for context in (one, other):
+        found, generation = context(x(), bias=bias, with_generation=True)
+        assert generation == 0
+        np.testing.assert_array_equal(found["result"], wanted["result"])
+    assert one.inputs == engine.inputs
+    assert one.outputs == engine.outputs
+    out = {"result": np.empty((2, 3), np.float32), "hidden": np.empty((2, 6), np.float32)}
+    assert one(x(), bias, out=out)["result"] is out["result"]
+    with pytest.raises(ShapeError):
+        one(x(9), bias)
+
+
+def test_contexts_share_weights_and_close_by_themselves():
+    engine = engine_of()
+    one, other = engine.context(), engine.context()
+    bound = one.bind(torch.from_numpy(x()))
+    report = one.refit({"fc1.bias": np.ones(6, np.float32)})
+    assert report.given == ["fc1.bias"]
+    assert (one.generation, other.generation, engine.generation) == (1, 1, 1)
+    for found in (one(x()), other(x()), bound()):
+        np.testing.assert_array_equal(found, engine(x()))
+    with one:
+        pass
+    with pytest.raises(EngineError, match="its context was closed"):
+        one(x())
+    with pytest.raises(EngineError, match="its context was closed"):
+        one.bind(torch.zeros(2, 4))
+    np.testing.assert_array_equal(other(x()), engine(x()))
+    engine.close()
+    with pytest.raises(EngineError, match="it was closed"):
+        other(x())
+
+
+def test_eight_threads_with_a_context_each():
+    engine = engine_of()
+    values = [x(1 + index % 8, index) for index in range(8)]
+    wanted = [engine(value) for value in values]
+    failures = []
+
+    def work(index):
+        context = engine.context()
+        for _ in range(20):
+            found = context(values[index])
+            if not np.array_equal(found, wanted[index]):
+                failures.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+# --- clones and HotSwap -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"live": ["fc1.weight", "fc1.bias"]}])
+def test_a_clone_has_the_present_weights_and_goes_its_own_way(options):
+    engine = engine_of(**options)
+    engine.refit(weights(1, engine.graph))
+    other = engine.clone()
+    assert type(other) is type(engine)
+    assert other.generation == 0
+    assert other.serial != engine.serial
+    assert (other.refittable, other.live) == (engine.refittable, engine.live)
+    before = engine(x())
+    np.testing.assert_array_equal(other(x()), before)
+    other.refit(weights(2, engine.graph))
+    np.testing.assert_array_equal(engine(x()), before)
+    assert (other(x()) != before).any()
+    with pytest.raises(ArgumentTypeError, match="no snapshot of this engine"):
+        other.restore(engine.snapshot())
+
+
+def test_a_clone_of_bound_weights_has_its_own():
+    engine = engine_of(live=["fc1.weight", "fc1.bias"])
+    learner = {name: torch.from_numpy(a) for name, a in weights(1, engine.graph).items() if name.startswith("fc1")}
+    engine.bind_weights(learner)
+    other, before = engine.clone(), engine(x())
+    learner["fc1.bias"].add_(3)
+    assert (engine(x()) != before).any()
+    np.testing.assert_array_equal(other(x()), before)
+    np.testing.assert_array_equal(engine.parameters()["fc1.bias"], learner["fc1.bias"])
+
+
+def test_hotswap():
+    engine = engine_of()
+    swap = HotSwap(engine)
+    model = dict(engine.graph.state_dict())
+    for number in range(1, 8):
+        part = {k: v for k, v in weights(number, engine.graph).items() if number % 3 == 0 or number % 2 == ("fc1" in k)}
+        report = swap.refit(part)
+        model |= part
+        assert set(report.given) == set(part)
+        assert swap.generation == number
+        fresh = engine_of()
+        fresh.refit({k: v for k, v in model.items() if not k.startswith("tied")})
+        found, generation = swap(x(), with_generation=True)
+        assert generation == number
+        np.testing.assert_array_equal(found, fresh(x()))
+
+
+@given(st.data())
+def test_hotswap_with_failing_refits(data):
+    """Whatever is given, and whatever fails: the active engine has what was given last."""
+    engine = engine_of()
+    names = [n for n in engine.graph.state_dict() if not n.startswith("tied")]
+    swap, single = HotSwap(engine), engine_of()
+    for number in range(data.draw(st.integers(1, 6))):
+        chosen = data.draw(st.lists(st.sampled_from(names), unique=True))
+        part = {name: value for name, value in weights(number, engine.graph).items() if name in chosen}
+        if data.draw(st.booleans(), label="fails"):
+            before = swap.generation
+            with pytest.raises(WeightsError):
+                swap.refit(part | {"fc1.bias": np.zeros(5, np.float32)})
+            assert swap.generation == before
+        else:
+            swap.refit(part)
+            single.refit(part)
+        np.testing.assert_array_equal(swap(x()), single(x()))
+
+
+def test_hotswap_takes_tied_names():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4, bias=False)
+            self.second = nn.Linear(4, 4, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    swap = HotSwap(trtnet.reference(trtnet.record(Tied(), x=Input((2, 4)))))
+    for number in range(1, 5):
+        value = np.eye(4, dtype=np.float32) * number
+        swap.refit({"second.weight": value})
+        np.testing.assert_array_equal(swap(np.ones((2, 4), np.float32)), np.full((2, 4), number**2))
+
+
+def test_hotswap_never_serves_a_mixture():
+    engine = engine_of()
+    states = [weights(seed, engine.graph) for seed in range(2)]
+    swap = HotSwap(engine)
+    wanted = []
+    for state in states:
+        swap.refit(state)
+        wanted.append(swap(x()))
+    stop, wrong = threading.Event(), []
+
+    def serve():
+        while not stop.is_set():
+            found, generation = swap(x(), with_generation=True)
+            if not np.array_equal(found, wanted[(generation + 1) % 2]):
+                wrong.append(generation)
+
+    threads = [threading.Thread(target=serve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(100):
+        swap.refit(states[number % 2])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert swap.generation == 102
+
+
+def test_hotswap_closes_both():
+    with HotSwap(engine_of()) as swap:
+        swap.refit(weights(1, swap.active.graph))
+        engines = [swap.active, swap._idle]
+    assert [engine.closed for engine in engines] == ["it was closed"] * 2
+    with pytest.raises(EngineError, match="closed"):
+        swap(x())
+
+
+# --- the audit, and files ---------------------------------------------------------------------------------------------
+
+
+def test_weights_lists_every_parameter():
+    engine = engine_of(live=["fc1.bias"])
+    assert {row.parameter: row.status for row in engine.weights} == {
+        **dict.fromkeys(engine.graph.parameters, "refittable"),
+        "fc1.bias": "live", "unused.weight": "unused", "unused.bias": "unused",
+    }  # fmt: skip
+    assert "fc1.weight" in str(engine.weights)
+
+
+def test_save_and_load(tmp_path):
+    engine = engine_of()
+    engine.refit(weights(5, engine.graph))
+    engine.save(tmp_path / "net.fp32.engine")
+    other = trtnet.load(tmp_path / "net.fp32.engine")
+    assert type(other) is type(engine)
+    np.testing.assert_array_equal(other(x()), engine(x()))
+
+
+def test_no_such_name():
+    with pytest.raises((AttributeError, NameNotFoundError)):
+        engine_of().nothing  # noqa: B018

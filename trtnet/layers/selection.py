@@ -1,0 +1,50 @@
+"""Layers whose values decide the size of what they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import dtypes
+from ..dims import Dim, Size, format_shape
+from ..errors import DtypeError, ShapeError
+from ..tensor import Tensor
+from .base import Layer, Output
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+    from ..reference import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class NonZero(Layer):
+    """`add_non_zero`: where a bool tensor is True, as int32 of shape (its rank, `count`), in row-major order.
+
+    `count` is a Dim that no input has: the data decides it at each call.
+    """
+
+    count: Dim
+
+    kind: ClassVar[str] = "non_zero"
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        if x.dtype is not dtypes.bool_:
+            raise DtypeError(
+                "a non-zero layer takes bool", expected="bool", found=x.dtype, remedy="compare first: x != 0"
+            )
+        if not x.shape:
+            raise ShapeError("a non-zero layer takes at least one dimension", found=format_shape(x.shape))
+        return ((Size((len(x.shape), self.count)), dtypes.int32),)
+
+    def add_to(self, lowering: Lowering) -> Any:
+        layer = lowering.network.add_non_zero(lowering[self.inputs[0]])
+        if layer is not None:
+            lowering.data_decides(self.count, layer.get_output(0), 1)
+        return layer
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        found = inputs[0].nonzero().T
+        run.data_decides(self.count, found.shape[1])
+        return found.to(run.torch.int32)
