@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes
 from ..dims import format_shape
-from ..errors import DtypeError, UnsupportedError
+from ..errors import ArgumentTypeError, DtypeError, UnsupportedError
 from ..graph import emit
 from ..layers.activation import Activation
 from ..layers.elementwise import ElementWise, Select, Unary
@@ -242,7 +242,7 @@ def _where_numpy(condition: Any, input: Any = None, other: Any = None) -> Any:
 
 
 @operation(_where_numpy)
-def where(condition: Any, input: Any = None, other: Any = None) -> Tensor:
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition (bool) holds, else `other`; broadcast. Both have one dtype, or one is a number.
 
     `where(condition)` is `nonzero(condition, as_tuple=True)`.

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .. import dtypes
-from ..dims import Dim, format_shape
+from ..dims import Dim, Size, format_shape
 from ..errors import DtypeError, ShapeError, UnsupportedError
 from ..graph import Recorder, emit, recorder
 from ..layers.base import require_equal
@@ -50,7 +50,8 @@ def _positions(x: Tensor) -> Tensor:
 
         mask = x if x.dtype is dtypes.bool_ else ne(x, 0)
         elements = x.shape.numel()
-        count = current.data_dim("nonzero", elements.bounds[1] if isinstance(elements, Dim) else elements)
+        most = elements.bounds[1] if isinstance(elements, Dim) else elements
+        count = current.data_dim("nonzero", most)
         found = known[key] = emit(NonZero((mask,), count))
     return found
 
@@ -61,10 +62,8 @@ def columns(mask: Tensor) -> list[Tensor]:
     rank, count = found.shape
     if rank == 1:
         return [reshaped(found, (count,))]
-    return [
-        reshaped(emit(Slice((found,), start=(axis, 0), shape=(1, count), stride=(1, 1))), (count,))
-        for axis in range(rank)  # type: ignore[arg-type]
-    ]
+    rows = [emit(Slice((found,), start=(axis, 0), shape=(1, count), stride=(1, 1))) for axis in range(rank)]
+    return [reshaped(row, (count,)) for row in rows]
 
 
 def check_mask(shape: Any, mask: Tensor, axis: int = 0) -> None:
@@ -97,9 +96,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     x, chosen = tensor(input), tensor(mask)
     if chosen.dtype is not dtypes.bool_:
         raise DtypeError("a mask is of bools", expected="bool", found=chosen.dtype, remedy="compare first: mask != 0")
-    shape = broadcast_shapes(x.shape, chosen.shape)
-    if not shape:
-        shape = (1,)
+    shape = broadcast_shapes(x.shape, chosen.shape) or Size((1,))
     return selected(expanded(x, shape), expanded(chosen, shape))
 
 
