@@ -152,7 +152,16 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
         ),
     ),
     "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),
+    "nonzero": ({"x": ROWS}, lambda: lambda x: F.relu(x - 1).nonzero()),
+    "masks": (
+        {"x": ROWS},
+        lambda: lambda x: (x[x > 0].exp() + 1, x[x[:, 0] > 0], x[:, x[0] > 0], x.masked_select(x[0] < 0)),
+    ),
+    "masks_sizes": ({"x": ROWS}, lambda: lambda x: (x[x > 0].sum(), x[x > 0].reshape(1, -1), F.cat([x[x > 0], x[0]]))),
 }  # fmt: skip
+
+DATA_SIZED = {"nonzero", "masks", "masks_sizes"}
+"""Cases with sizes that the data decides, for which TensorRT-RTX 1.7 has no runners: it infers their shapes only."""
 
 
 def recorded(name: str) -> tuple[trtnet.Graph, dict[str, np.ndarray]]:

@@ -29,6 +29,7 @@ from trtnet.errors import (
     WeightsError,
     WeightsNotFoundError,
 )
+from trtnet.options import BuildOptions
 from trtnet.weights.files import read
 
 needs_no_gpu = pytest.mark.skipif(provider.can_execute() is None, reason="TensorRT can run here")
@@ -227,16 +228,10 @@ def test_refittable_plans_build_again_after_tensorrt_failed():
 
     graph = fixed()
     with pytest.raises(BuildError) as caught:
-        building._compile(
-            graph,
-            found,
-            left_out=refittable_names(graph, True),
-            targets=("sm86", "sm89"),
-            workspace=None,
-            optimization_level=0,
-            tf32=False,
-            progress=False,
-        )
+        names = refittable_names(graph, True)
+        building.Job(
+            graph, found, BuildOptions(optimization_level=0), names, left_out=names, targets=("sm86", "sm89")
+        ).run()
     assert "sm_vers_" in caught.value.details, "TensorRT's reason is quoted"
     assert plan(graph, "sm86", refit=True).stripped
     assert plan(graph, "sm89", refit=True).stripped

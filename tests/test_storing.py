@@ -109,7 +109,6 @@ def test_a_thousand_kills_at_any_moment(tmp_path):
     plans[0].save(path)
     chance, seen = random.Random(0), set()
     for _ in range(1000):
-
         moment, first = chance.uniform(1e-6, 0.012), chance.randrange(4)
 
         def work(moment=moment, tag=first):
@@ -165,9 +164,7 @@ def test_damaged_files_say_so(tmp_path):
     restore()
     for at in (0, 2500, 4999):
         change(path, at, 1)
-        with pytest.raises(
-            WeightsError, match="(?s)not the plan that its manifest.*changed, or another"
-        ):
+        with pytest.raises(WeightsError, match="(?s)not the plan that its manifest.*changed, or another"):
             Plan.load(path)
         restore()
     change(weights, len(whole[weights]) - 1, 1)

@@ -154,9 +154,16 @@ class BoundCall:
             self.generation = self.engine.generation
         if not done:
             raise self.engine.failed()
-        for result, raw in self._converts:
-            result.copy_(raw)
+        if self._converts:
+            with self.engine._on_stream(handle):
+                for result, raw in self._converts:
+                    result.copy_(raw)
         return self.result
+
+    def enter(self, stream: int) -> None:
+        """What follows on this stream waits for the last call."""
+        with self._lock:
+            self._lane.enter(stream)
 
     def _again(self) -> Any:
         """The first call, or the first after everything was dropped. The lane's lock is held."""

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dims, dtypes
+from . import dims
 from .device import Device, Owned
 from .dims import format_shape
-from .engine import Engine, TensorSpec, is_torch, one_kind
+from .engine import Engine, Snapshot, TensorSpec, is_torch, one_kind
 from .errors import ProviderError, ShapeError
+from .host_buffers import HostBuffers
 from .interchange import from_numpy, to_numpy
 from .tensor import Array
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
+    from .audit import WeightTable
     from .runtime import TensorRTEngine
 
 DEFAULT_STREAM = 0
@@ -159,6 +164,7 @@ class Context(Engine):
         self._routes: dict[Any, Route] = {}
         self._host: Any = None
         self._bound: dict[Any, Any] = {}
+        self._replaying = threading.Lock()
         self._current: Any = None
         engine.register(self)
 
@@ -217,7 +223,11 @@ class Context(Engine):
     def _on_device(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
         """CUDA tensors of torch's: read where they lie, outputs from torch's allocator, on the caller's stream."""
         engine = self.engine
-        key = tuple([(v.shape, v.dtype, v.device) for v in values])
+        try:
+            key = tuple([(v.shape, v.dtype, v.device) for v in values])
+        except AttributeError:
+            one_kind(self.inputs, values)
+            raise
         route = self._routes.get(key)
         if route is None:
             route = self._new_route(key, values)
@@ -314,6 +324,9 @@ class Context(Engine):
             self._enqueue(context, handle)
             generation = engine.generation
             engine.device.synchronize(handle)
+        for allocated in allocators.values():
+            if allocated.failure is not None:
+                raise allocated.failure
         results = []
         for spec, (name, _, dtype) in zip(self.outputs, route.outputs):
             allocated = allocators[name]
@@ -392,12 +405,15 @@ class Context(Engine):
 
         engine = self.engine
         key = tuple([(v.shape, v.dtype, v.device) for v in values])
-        with engine.torch.no_grad():
+        with self._replaying, engine.torch.no_grad():
             bound = self._bound.get(key)
             if bound is None:
                 for spec, value in zip(self.inputs, values):
                     engine.check_device(spec, value)
-                bound = self._bound[key] = BoundCall(engine, [v.clone() for v in values], True, self._shared)
+                bound = self._bound[key] = BoundCall(
+                    engine, [v.clone(memory_format=engine.torch.contiguous_format) for v in values], True, self._shared
+                )
+            bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)
             bound(stream=stream)
@@ -419,50 +435,27 @@ class Context(Engine):
     def context(self, shared_memory: bool = False) -> Context:
         return self.engine.context(shared_memory)
 
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        self.engine.bind_weights(weights, prefix=prefix)
+
+    def snapshot(self) -> Snapshot:
+        return self.engine.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self.engine.restore(snapshot)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return self.engine.parameters()
+
+    @property
+    def weights(self) -> WeightTable:
+        return self.engine.weights
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        return self.engine.save(path, weights)
+
+    def clone(self) -> Engine:
+        return self.engine.clone()
+
     def __repr__(self) -> str:
         return f"Context of {self.engine!r}"
-
-
-class HostBuffers:
-    """Page-locked and device memory for calls with host arrays, by input and output name; it grows as needed."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self._host: dict[str, np.ndarray] = {}
-        self._device: dict[str, tuple[int, Owned]] = {}
-
-    def take(self, names: tuple[str, ...], arrays: list[np.ndarray]) -> None:
-        """Copy the arrays into page-locked memory."""
-        for name, array in zip(names, arrays):
-            target = self._pinned(name, array.nbytes)[: array.nbytes]
-            np.copyto(target.view(array.dtype).reshape(array.shape), array)
-
-    def _pinned(self, name: str, nbytes: int) -> np.ndarray:
-        found = self._host.get(name)
-        if found is None or found.nbytes < nbytes:
-            found = self._host[name] = self.device.pinned(max(nbytes, 1))
-        return found
-
-    def room(self, name: str, nbytes: int) -> int:
-        """The address of device memory of at least so many bytes."""
-        size, memory = self._device.get(name, (-1, None))
-        if memory is None or size < nbytes:
-            memory = self.device.allocate(nbytes)
-            self._device[name] = (nbytes, memory)
-        return memory.handle
-
-    def put(self, name: str, array: np.ndarray, stream: int) -> int:
-        """Copy an input to the device; its address there."""
-        address = self.room(name, array.nbytes)
-        self.device.copy(address, self._host[name].ctypes.data, array.nbytes, stream)
-        return address
-
-    def address(self, name: str) -> int:
-        return self._device[name][1].handle
-
-    def fetch(self, name: str, memory: int, dtype: dtypes.dtype, shape: tuple[int, ...], stream: int) -> np.ndarray:
-        """A view of the page-locked memory that an output is being copied to."""
-        nbytes = dtype.nbytes(int(np.prod(shape)))
-        target = self._pinned(name, nbytes)[:nbytes]
-        self.device.copy(target.ctypes.data, memory, nbytes, stream)
-        return target.view(dtype.numpy).reshape(shape)

@@ -17,7 +17,7 @@ from .dims import format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from .graph import Graph
-from .interchange import to_numpy
+from .interchange import import_torch, to_numpy
 from .tensor import Array, Tensor
 from .weights.loading import match
 
@@ -134,11 +134,26 @@ class Engine:
         if self.closed:
             raise self._is_closed()
         values = self._ordered(args, kwargs)
-        results, generation = self._results(values, stream, graph)
-        if out is not None:
-            results = self._written(results, out)
-        result = self._formed(results)
-        return (result, generation) if with_generation else result
+        if stream is not None and is_torch(values[0]) and values[0].is_cuda:
+            with self._on_stream(stream):  # copies that torch makes for the call belong there, too
+                results, generation = self._results(values, None, graph)
+                if out is not None:
+                    results = self._written(results, out)
+        else:
+            results, generation = self._results(values, stream, graph)
+            if out is not None:
+                results = self._written(results, out)
+        if with_generation:
+            return self._formed(results), generation
+        return results[0] if self.graph.form == "one" else self._formed(results)
+
+    def _on_stream(self, stream: Any) -> Any:
+        """A context in which torch's current stream is this one."""
+        torch = import_torch()
+        if isinstance(stream, torch.cuda.Stream):
+            return torch.cuda.stream(stream)
+        found = stream.__cuda_stream__()[1] if hasattr(stream, "__cuda_stream__") else int(stream)
+        return torch.cuda.stream(torch.cuda.ExternalStream(found) if found else torch.cuda.default_stream())
 
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         """Outputs of the inputs' kind, and the generation that they were computed with."""

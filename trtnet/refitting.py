@@ -68,6 +68,7 @@ class Refitting:
                     array = self._evaluated(one, lambda leaf: self.staging.host(leaf.name))
                 np.copyto(self.staging.host(self._segment(name)), array.reshape(one.weight.shape))
         self._operations: Any = None
+        self._literals: dict[str, np.ndarray] = {}
         self._kept: dict[tuple[tuple[str, int], ...], Kept] = {}
         self._users: dict[str, list[str]] = {name: [] for name in leaves}
         for name, one in self.weights.items():
@@ -121,7 +122,8 @@ class Refitting:
             staging.gather(cuda, torch, where, stream)
             different = set(staging.differing(list(cuda), torch, stream))
             changed += [name for name in cuda if name in different or name in self.missing]
-        report.unchanged = [name for name in used if name not in set(changed)]
+        turned = set(changed)
+        report.unchanged = [name for name in used if name not in turned]
         report.times["gather"] = time.perf_counter() - started
         weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
         started = time.perf_counter()
@@ -221,15 +223,17 @@ class Refitting:
         constant = self._constants.get(name)
         if constant is None:
             return self.staging.present(self._segment(name))
-        array = constant.array
-        if array is None:
-            array = self._evaluated(constant, None)
-        return np.ascontiguousarray(array)
+        if name not in self._literals:
+            array = self._evaluated(constant, None) if constant.array is None else constant.array
+            self._literals[name] = np.ascontiguousarray(array)
+        return self._literals[name]
 
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
         provider = self.provider
         key = tuple([(name, v if isinstance(v, int) else v.ctypes.data) for name, v in new.items()])
         kept = self._kept.get(key)
+        if kept is not None:
+            self._kept[key] = self._kept.pop(key)  # the last to be dropped
         if kept is not None and all(self._present(n).ctypes.data == at for n, at in kept.companions.items()):
             with provider.recorded(kept.refitter) as errors:
                 if provider.refit(kept.refitter, stream, kept.on_device):

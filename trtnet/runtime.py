@@ -83,6 +83,7 @@ class TensorRTEngine(Engine):
 
             self.live_weights = LiveMemory(plan, provider, self.device)
         self._refitting: Refitting | None = None
+        self._written_to = False
         own: Any = weakref.proxy(self)
         self._default = Context(own)  # no cycle: dropping the engine frees it
         _engines.add(self)
@@ -283,27 +284,29 @@ class TensorRTEngine(Engine):
                 assert self.live_weights is not None
                 self.live_weights.check_writable(live)
             stream = self._reading(values)
-            report = self._changeable().apply(fixed, stream) if fixed else RefitReport([], [])
+            report = self._changeable().apply(fixed, stream or 0) if fixed else RefitReport([], [])
             if live:
                 assert self.live_weights is not None
-                self.live_weights.write(live, stream)
+                self.live_weights.write(live, stream or 0)
                 report.changed += list(live)
             for context in contexts:
                 if fresh_contexts:
                     context.renew()
-                if stream:  # the next work waits for what was enqueued here
+                if stream is not None:  # the next work waits for what was enqueued here
                     for lane in context.lanes:
                         lane.stream = stream
             self.generation += 1
+            self._written_to = True
         return report
 
-    def _reading(self, values: dict[str, Any]) -> int:
-        """The stream that given CUDA tensors were written on."""
-        return self.stream_of(None) if any(is_torch(v) and v.is_cuda for v in values.values()) else 0
+    def _reading(self, values: dict[str, Any]) -> int | None:
+        """The stream that given CUDA tensors were written on; None where there are none."""
+        return self.stream_of(None) if any(is_torch(v) and v.is_cuda for v in values.values()) else None
 
     def refit_all(self) -> RefitReport:
         """Write the present value of every refittable weight: for a plan that was built with others, or stripped."""
         with self._paused():
+            self._written_to = True
             return self._changeable().write_all()
 
     def snapshot(self) -> Snapshot:
@@ -322,6 +325,7 @@ class TensorRTEngine(Engine):
             if changeable is not None:
                 self._changeable().bring_back(changeable)
             self.generation += 1
+            self._written_to = True
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
         if self.live_weights is None:
@@ -330,13 +334,25 @@ class TensorRTEngine(Engine):
             self.live_weights.bind(weights, prefix)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        found = dict(self.plan.parameters)
         with self._paused():
-            if self._refitting is not None:
-                found |= self._refitting.parameters()
-            if self.live_weights is not None:
-                found |= self.live_weights.parameters()
+            return self._parameters()
+
+    def _parameters(self) -> dict[str, np.ndarray]:
+        found = dict(self.plan.parameters)
+        if self._refitting is not None:
+            found |= self._refitting.parameters()
+        if self.live_weights is not None:
+            found |= self.live_weights.parameters()
         return {name: np.array(value) for name, value in found.items()}
+
+    def _present_plan(self) -> Plan:
+        """The plan with the weights of this moment."""
+        if self.closed:
+            raise self._is_closed()
+        with self._paused():
+            data = bytes(self._engine.serialize()) if self._written_to else self.plan.data
+            weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
+            return replace(self.plan, data=data, parameters=self._parameters(), weights=weights)
 
     @property
     def weights(self) -> WeightTable:
@@ -349,20 +365,11 @@ class TensorRTEngine(Engine):
         return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
-        if self.closed:
-            raise self._is_closed()
-        parameters = self.parameters()
-        with self._paused():
-            data = bytes(self._engine.serialize()) if self.generation else self.plan.data
-        values = {n: e if e.array is None else replace(e, array=None) for n, e in self.plan.weights.items()}
-        return replace(self.plan, data=data, parameters=parameters, weights=values).save(path, weights=weights)
+        return self._present_plan().save(path, weights=weights)
 
     def clone(self) -> TensorRTEngine:
         """Another engine with the same plan and present weights."""
-        with self._paused():
-            data = bytes(self._engine.serialize()) if self.generation else self.plan.data
-        plan = replace(self.plan, data=data, parameters=self.parameters())
-        return type(self)(plan, self.provider, self.device.ordinal)
+        return type(self)(self._present_plan(), self.provider, self.device.ordinal)
 
 
 def _current_streams(torch: Any) -> Callable[[int], int]:

@@ -291,11 +291,7 @@ def _error(kind, match, function, **specs):
 
 
 def test_errors() -> None:
-    x, i, mask = Input((BATCH, 5)), Input((2,), "int64"), Input((BATCH, 5), "bool")
-    text = _error(UnsupportedError, "as many elements as are True", lambda x, mask: x[mask], x=x, mask=mask)
-    assert "trtnet.where(mask, x, 0)" in text
-    _error(UnsupportedError, "as many elements as are True", lambda x: trtnet.masked_select(x, x > 0), x=x)
-    _error(UnsupportedError, "as many elements as are True", lambda x: x.nonzero(), x=x)
+    x, i = Input((BATCH, 5)), Input((2,), "int64")
     text = _error(UnsupportedError, "bound that is computed in the network", lambda x, i: x[:, : i.sum()], x=x, i=i)
     assert "ints and Dims" in text
     _error(ArgumentError, "step of a slice must be a positive number", lambda x: x[:, ::-1], x=x)

@@ -1,0 +1,105 @@
+"""NonZero: the layer whose values decide the size of its output."""
+
+import numpy as np
+import pytest
+from harness import lower_and_compare, needs_rtx
+
+import trtnet
+from trtnet import Dim, Input, dtypes
+from trtnet.errors import DtypeError, ShapeError
+from trtnet.graph import emit, recorder
+from trtnet.layers.casting import Identity
+from trtnet.layers.selection import NonZero
+from trtnet.layers.shaping import Slice
+
+torch = pytest.importorskip("torch")
+
+
+def found(x):
+    return emit(NonZero((x,), recorder().data_dim("nonzero", 24)))
+
+
+def test_the_size_is_a_dim_that_no_input_has():
+    batch = Dim("batch", min=1, opt=2, max=4)
+    graph = trtnet.record(found, x=Input((batch, 2, 3), "bool"))
+    (output,) = graph.outputs.values()
+    rank, count = output.shape
+    assert (rank, str(count), count.bounds, count.opt) == (3, "nonzero_0", (0, 24), 24)
+    assert output.dtype is dtypes.int32
+    assert graph.data_dims == {"nonzero_0"}
+    assert set(graph.dims) == {"batch"}
+    assert graph.bind({"x": (3, 2, 3)}) == {"batch": 3}
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 1, 3, 2)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_equals_torchs(shape, share):
+    x = np.random.default_rng(0).random(shape) < share
+    graph = trtnet.record(found, x=Input(shape, "bool"))
+    result = trtnet.reference(graph)(x=x)
+    np.testing.assert_array_equal(result, torch.from_numpy(x).nonzero().T.numpy())
+    assert result.dtype == np.int32
+    lower_and_compare(graph, compile=False)
+
+
+def test_names_are_new():
+    """An input may have a Dim of that name already."""
+    taken = Dim("nonzero_0", min=1, max=8)
+    graph = trtnet.record(lambda x, y: (found(x), found(y)), x=Input((taken,), "bool"), y=Input((3,), "bool"))
+    assert [str(t.shape[1]) for t in graph.outputs.values()] == ["nonzero_1", "nonzero_2"]
+    assert graph.data_dims == {"nonzero_1", "nonzero_2"}
+
+
+def test_later_sizes_are_found_from_its_output():
+    """An expression over such a size becomes a shape of the layer's output, in TensorRT and in the reference."""
+
+    def half(x):
+        made = found(x)
+        size = made.shape[1] // 2
+        return emit(Slice((made,), start=(0, 0), shape=(2, size), stride=(1, 2)))
+
+    graph = trtnet.record(half, x=Input((4, 6), "bool"))
+    engine = trtnet.reference(graph)
+    for seed in range(4):  # the same input shape, other sizes
+        x = np.random.default_rng(seed).random((4, 6)) < 0.2 * (seed + 1)
+        count = int(x.sum())
+        expected = np.stack(np.nonzero(x))[:, : count // 2 * 2 : 2]
+        np.testing.assert_array_equal(engine(x=x), expected)
+    lowering = lower_and_compare(graph, compile=False)
+    if lowering is not None:
+        kinds = [lowering.network.get_layer(i).type.name for i in range(lowering.network.num_layers)]
+        assert kinds.index("NON_ZERO") < kinds.index("SHAPE") < kinds.index("SLICE")
+
+
+def test_a_count_of_constants_runs():
+    graph = trtnet.record(
+        lambda x: (found(trtnet.functional.dispatch.tensor(np.array([True, False, True]))), emit(Identity((x,)))),
+        x=Input((1,)),
+    )
+    positions, _ = trtnet.reference(graph)(x=np.zeros(1, np.float32))
+    np.testing.assert_array_equal(positions, [[0, 2]])
+
+
+def test_survives_saving(tmp_path):
+    graph = trtnet.record(lambda x: found(x).float() * 2, x=Input((4, 6), "bool"))
+    x = np.random.default_rng(0).random((4, 6)) < 0.5
+    trtnet.reference(graph).save(tmp_path / "engine")
+    loaded = trtnet.load(tmp_path / "engine", provider="reference")
+    assert loaded.graph.data_dims == {"nonzero_0"}
+    np.testing.assert_array_equal(loaded(x=x), np.stack(np.nonzero(x)) * 2.0)
+    assert graph.structure_hash() == loaded.graph.structure_hash()
+
+
+def test_errors():
+    with pytest.raises(DtypeError, match="a non-zero layer takes bool"):
+        trtnet.record(found, x=Input((3,)))
+    with pytest.raises(ShapeError, match="at least one dimension"):
+        trtnet.record(found, x=Input((), "bool"))
+
+
+def test_rtx_cannot_compile_it():
+    """Remove what DATA_SIZED in tests/cases.py leaves out once it can."""
+    needs_rtx()
+    graph = trtnet.record(found, x=Input((4, 6), "bool"))
+    with pytest.raises(trtnet.errors.BuildError, match="non_zero"):
+        trtnet.build_plan(graph, targets="sm86", optimization_level=0)
