@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from _gpu_rows import nothing, reported, times
-from _gpu_session import TOLERANCES, Case, Session, reference_of
+from _gpu_session import TOLERANCES, Case, Session, reference_of, sgd_step
 
 CALLS = 20
 LIMITS = {"policy": 1.20, "lenet": 1.05, "resnet18": 1.05}
@@ -76,14 +76,10 @@ def _update(session: Session, case: Case, engine: Any) -> None:
         output = call()
         before = case.error(output)
     alone = copy.deepcopy(case.model)
-
-    def step(model: torch.nn.Module) -> Any:
-        parameters = list(model.parameters())
-        for parameter in parameters:
-            parameter.grad = parameter.detach().clone()
-        return torch.optim.SGD(parameters, lr=1e-4).step
-
-    steps = {"step, weights bound": step(case.model), "step alone": step(alone)}
+    steps = {
+        "step, weights bound": sgd_step(list(case.model.parameters()), 1e-4),
+        "step alone": sgd_step(list(alone.parameters()), 1e-4),
+    }
     samples = session.sample({name: session.once(call) for name, call in steps.items()}, 100)
     with session.clock.here(), torch.inference_mode():
         output = call()  # the graph that was captured before all those steps

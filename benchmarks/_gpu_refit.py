@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from _gpu_device import packed_copy
 from _gpu_rows import reported, saves, times
-from _gpu_session import Case, Session
+from _gpu_session import Case, Session, sgd_step
 
 State = dict[str, torch.Tensor]
 CHANGED = "layer3.0.conv1.weight"
@@ -104,10 +104,7 @@ def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[Stat
 
 def _step(case: Case) -> Callable[[], None]:
     """SGD over all parameters, which is all that an update of live weights costs."""
-    copies = [p.detach().clone().requires_grad_() for p in case.model.parameters()]
-    for copy in copies:
-        copy.grad = copy.detach().clone()
-    return torch.optim.SGD(copies, lr=1e-6).step
+    return sgd_step([p.detach().clone().requires_grad_() for p in case.model.parameters()], 1e-6)
 
 
 def _delta(session: Session, case: Case, engine: Any, first: State, second: State) -> None:

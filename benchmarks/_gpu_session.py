@@ -113,6 +113,23 @@ def reference_of(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         torch.backends.cudnn.benchmark = True
 
 
+def sgd_step(parameters: Sequence[torch.Tensor], rate: float) -> Call:
+    """An optimiser's step over these, with gradients equal to their values."""
+    for parameter in parameters:
+        parameter.grad = parameter.detach().clone()
+    try:
+        return torch.optim.SGD(parameters, lr=rate).step
+    except Exception as error:  # torch.optim imports torch's compiler, which a torch put together by hand may lack
+        print(f"torch.optim does not work here ({error}): the same kernels without it", flush=True)
+    gradients = [parameter.grad for parameter in parameters]
+
+    def step() -> None:
+        with torch.no_grad():
+            torch._foreach_add_(list(parameters), gradients, alpha=-rate)
+
+    return step
+
+
 class Session:
     """What the functions of a group use.
 
@@ -252,7 +269,7 @@ class Session:
         try:
             about = ready.answer(COMPILING)
         except RuntimeError as error:
-            self.say(f"torch.compile: {error}")
+            self.say(f"torch.compile: {str(error).strip().splitlines()[-1]}")
             return {}, {"torch.compile error": str(error)[-500:]}
         self.say(f"torch.compile ready in {about['seconds']:.1f} s")
 

@@ -227,11 +227,11 @@ def test_refittable_plans_build_again_after_tensorrt_failed():
     from trtnet import building
 
     graph = fixed()
+    names = refittable_names(graph, True)
+    options = BuildOptions(optimization_level=0)
+    job = building.Job(graph, found, options, names, left_out=names, targets=("sm86", "sm89"))
     with pytest.raises(BuildError) as caught:
-        names = refittable_names(graph, True)
-        building.Job(
-            graph, found, BuildOptions(optimization_level=0), names, left_out=names, targets=("sm86", "sm89")
-        ).run()
+        job.run()
     assert "sm_vers_" in caught.value.details, "TensorRT's reason is quoted"
     assert plan(graph, "sm86", refit=True).stripped
     assert plan(graph, "sm89", refit=True).stripped

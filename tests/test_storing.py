@@ -164,7 +164,7 @@ def test_damaged_files_say_so(tmp_path):
     restore()
     for at in (0, 2500, 4999):
         change(path, at, 1)
-        with pytest.raises(WeightsError, match="(?s)not the plan that its manifest.*changed, or another"):
+        with pytest.raises(WeightsError, match=r"(?s)not the plan that its manifest.*changed, or another"):
             Plan.load(path)
         restore()
     change(weights, len(whole[weights]) - 1, 1)

@@ -341,8 +341,8 @@ def test_errors() -> None:
         y[mask] = x[:, 0]
         return y
 
-    text = _error(UnsupportedError, "one value for all elements", many_values, x=x, mask=mask)
-    assert "trtnet.where(mask, values, x)" in text
+    text = _error(ShapeError, "cannot be broadcast", many_values, x=x, mask=Input((BATCH, 5), "bool"))
+    assert "trtnet.where(mask, x, 0)" in text
 
     def index_and_slice(x, i):
         y = x.clone()

@@ -68,7 +68,7 @@ def test_later_sizes_are_found_from_its_output():
     lowering = lower_and_compare(graph, compile=False)
     if lowering is not None:
         kinds = [lowering.network.get_layer(i).type.name for i in range(lowering.network.num_layers)]
-        assert kinds.index("NON_ZERO") < kinds.index("SHAPE") < kinds.index("SLICE")
+        assert kinds.index("NON_ZERO") < kinds.index("SHAPE")
 
 
 def test_a_count_of_constants_runs():
@@ -83,8 +83,8 @@ def test_a_count_of_constants_runs():
 def test_survives_saving(tmp_path):
     graph = trtnet.record(lambda x: found(x).float() * 2, x=Input((4, 6), "bool"))
     x = np.random.default_rng(0).random((4, 6)) < 0.5
-    trtnet.reference(graph).save(tmp_path / "engine")
-    loaded = trtnet.load(tmp_path / "engine", provider="reference")
+    trtnet.reference(graph).save(tmp_path / "found.engine")
+    loaded = trtnet.load(tmp_path / "found.engine", provider="reference")
     assert loaded.graph.data_dims == {"nonzero_0"}
     np.testing.assert_array_equal(loaded(x=x), np.stack(np.nonzero(x)) * 2.0)
     assert graph.structure_hash() == loaded.graph.structure_hash()

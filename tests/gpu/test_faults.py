@@ -1,0 +1,210 @@
+"""Files, caches and faults: clear errors, and an engine that still answers as before."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from cases import randomize
+from networks import LEVEL, Convolutions, close, convolutions, policy, same
+
+import trtnet
+from trtnet.errors import BuildError, EngineError, ProviderError, WeightsError
+
+torch = pytest.importorskip("torch")
+
+
+def data():
+    return np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+
+
+def test_save_and_load(tmp_path):
+    engine, x = trtnet.build(convolutions(), refit=True, **LEVEL), data()
+    path = engine.save(tmp_path / "net.fp32.engine")
+    assert same(trtnet.load(path)(x), engine(x))
+    other = randomize(Convolutions(), 5).state_dict()
+    engine.refit(other)
+    loaded = trtnet.load(engine.save(path))
+    assert same(loaded(x), engine(x))
+    report = loaded.refit({"conv.weight": np.zeros((8, 3, 3, 3), np.float32)})
+    assert report.companions
+    reference = trtnet.load(path, provider="reference")
+    reference.refit({"conv.weight": np.zeros((8, 3, 3, 3), np.float32)})
+    close(loaded(x), reference(x))
+
+
+def test_without_weights_complete_refits_only(tmp_path):
+    engine, x = trtnet.build(convolutions(), refit=True, **LEVEL), data()
+    loaded = trtnet.load(engine.save(tmp_path / "net.fp32.engine", weights=False))
+    assert same(loaded(x), engine(x))
+    state = dict(engine.graph.state_dict())
+    with pytest.raises(WeightsError, match=r"(?s)first refit must be complete.*without .*fc\.bias"):
+        loaded.refit({"conv.bias": state["conv.bias"]})
+    assert same(loaded(x), engine(x))
+    loaded.refit(state)
+    close(loaded(x), engine(x))
+    loaded.refit({"conv.bias": state["conv.bias"] + 1})
+
+
+def test_damaged_and_bare_plans(tmp_path):
+    engine, x = trtnet.build(convolutions(), **LEVEL), data()
+    path = engine.save(tmp_path / "net.fp32.engine")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(WeightsError, match=r"(?s)not the plan.*cut off"):
+        trtnet.load(path)
+    path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    with pytest.raises(WeightsError, match="not the plan that its manifest describes"):
+        trtnet.load(path)
+    bare = tmp_path / "bare.engine"
+    bare.write_bytes(whole)
+    loaded = trtnet.load(bare)
+    assert [s.name for s in loaded.inputs] == ["x"]
+    assert same(loaded(x), engine(x))
+    for foreign in (b"", b"no plan at all" * 100, whole[: len(whole) // 2]):
+        bare.write_bytes(foreign)
+        with pytest.raises(BuildError, match="could not load this plan"):
+            trtnet.load(bare)
+    assert same(loaded(x), engine(x))
+
+
+def test_another_version_or_gpu_says_so(tmp_path):
+    import json
+
+    path = trtnet.build(convolutions(), **LEVEL).save(tmp_path / "net.fp32.engine")
+    manifest = path.with_name(path.name + ".json")
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(written | {"version": "8.5.0"}))
+    with pytest.raises(ProviderError, match=r"(?s)another version of TensorRT.*8\.5\.0.*pip install"):
+        trtnet.load(path)
+    manifest.write_text(json.dumps(written | {"gpu": {"name": "NVIDIA T4", "capability": "sm75"}}))
+    with pytest.raises(ProviderError, match=r"(?s)another GPU.*sm75.*NVIDIA T4"):
+        trtnet.load(path)
+
+
+def test_plan_cache(tmp_path):
+    x = data()
+    first = trtnet.build(convolutions(), refit=True, cache=tmp_path, **LEVEL)
+    assert not first.plan.cached
+    again = trtnet.build(convolutions(), refit=True, cache=tmp_path, **LEVEL)
+    assert again.plan.cached
+    assert same(again(x), first(x))
+    graph = convolutions(seed=8)
+    other = trtnet.build(graph, refit=True, cache=tmp_path, **LEVEL)
+    assert other.plan.cached, "the same structure with other weights"
+    close(other(x), trtnet.reference(graph, dtype="float64")(x))
+    loaded = trtnet.load(other.save(tmp_path / "net.fp32.engine"))
+    assert same(loaded(x), other(x))
+    fixed = trtnet.build(graph, cache=tmp_path, **LEVEL)
+    assert not fixed.plan.cached, "another plan: these weights cannot change"
+    close(fixed(x), trtnet.reference(graph, dtype="float64")(x))
+    assert list(tmp_path.glob("timing-tensorrt-*.cache"))
+    for entry in tmp_path.glob("*.plan"):
+        raw = bytearray(entry.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        entry.write_bytes(bytes(raw))
+    mended = trtnet.build(graph, refit=True, cache=tmp_path, **LEVEL)
+    assert not mended.plan.cached
+    close(mended(x), trtnet.reference(graph, dtype="float64")(x))
+
+
+def test_options_and_extra_outputs():
+    graph, x = convolutions(), data()
+    engine = trtnet.build(
+        graph, provider="tensorrt", workspace=1 << 26, optimization_level=1, sparsity=True, tf32=True, max_aux_streams=0,
+        profiling_verbosity="detailed", extra_outputs=["conv", "bn"], check=True,
+    )  # fmt: skip
+    found = engine(x)
+    assert list(found) == ["output", "conv", "bn"]
+    close(found, trtnet.reference(engine.graph, dtype="float64")(x), 1e-2)
+    with pytest.raises(ProviderError, match="has no HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"):
+        trtnet.build(graph, hardware_compatibility="same_compute_capability", **LEVEL)
+    ampere = trtnet.build(graph, hardware_compatibility="ampere_plus", **LEVEL)
+    close(ampere(x), trtnet.reference(graph, dtype="float64")(x))
+
+
+def test_out_of_gpu_memory():
+    engine, x = trtnet.build(policy(trtnet.Dim("batch", 1, 4, 1 << 24)), **LEVEL), torch.randn(4, 16, device="cuda")
+    before = engine(x)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - (300 << 20), dtype=torch.uint8, device="cuda")
+    try:
+        with pytest.raises((ProviderError, torch.OutOfMemoryError)) as caught:
+            engine(np.zeros((1 << 24, 16), np.float32))
+        assert "memory" in str(caught.value).lower()
+    finally:
+        del taken
+        torch.cuda.empty_cache()
+    assert same(engine(x), before)
+
+
+def test_pickling_is_refused():
+    engine = trtnet.build(policy(), **LEVEL)
+    with pytest.raises(EngineError, match=r"(?s)cannot be pickled.*engine\.save"):
+        pickle.dumps(engine)
+
+
+def run(code, *args, **options):
+    where = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([where, where + "/tests", where + "/tests/gpu"])}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *args], env=env, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, **options,
+    )  # fmt: skip
+
+
+def test_fork_after_use():
+    process = run("""
+        import os, numpy as np, trtnet
+        from networks import policy, LEVEL
+        engine = trtnet.build(policy(), refit=True, **LEVEL)
+        x = np.ones((4, 16), np.float32)
+        before = engine(x)["logits"]
+        pid = os.fork()
+        if pid == 0:
+            try:
+                engine(x)
+            except trtnet.errors.EngineError as error:
+                print("child:", error, flush=True)
+            del engine
+            import gc; gc.collect()
+            os._exit(3)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        assert np.array_equal(engine(x)["logits"], before)
+        print("parent still answers")
+    """)
+    text = process.communicate(timeout=120)[0]
+    assert "child: this engine cannot be used any more: this process was forked" in text, text
+    assert "status 3" in text, text
+    assert "parent still answers" in text, text
+
+
+def test_interrupt_during_a_build():
+    """8.6 cannot be interrupted: the user gets the prompt back at once, and the result is dropped."""
+    process = run("""
+        import time, threading, os, trtnet
+        from models.resnet import resnet50
+        graph = trtnet.record(resnet50(), image=trtnet.Input((8, 3, 224, 224)))
+        trtnet.provider.load("tensorrt").builder()
+        print("building", flush=True)
+        try:
+            trtnet.build(graph, provider="tensorrt", optimization_level=5)
+            print("built")
+        except KeyboardInterrupt:
+            print("back at the prompt", flush=True)
+        os._exit(0)
+    """)
+    assert process.stdout.readline() == "building\n"
+    try:
+        process.wait(timeout=4)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    text = process.communicate(timeout=20)[0]
+    assert text.endswith("back at the prompt\n"), text

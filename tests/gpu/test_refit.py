@@ -1,0 +1,281 @@
+"""Refit: subsets, companions, deltas, snapshots, contexts and graphs that are kept, threads, memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+from cases import CASES, randomize
+from cases import recorded as case
+from networks import LEVEL, Convolutions, Policy, close, convolutions, policy, same
+
+import trtnet
+from trtnet.errors import WeightsError
+
+torch = pytest.importorskip("torch")
+
+
+def on_gpu(state):
+    return {name: torch.from_numpy(np.array(value)).cuda() for name, value in state.items()}
+
+
+def state_of(net, seed):
+    return {name: np.array(value) for name, value in randomize(net, seed).state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if case(n)[0].parameters])
+def test_kept_contexts_agree_with_fresh_ones(name):
+    """8.6's documentation asks for new contexts after a refit; what is kept must give the same bits."""
+    graph, inputs = case(name)
+    engine = trtnet.build(graph, refit=True, **LEVEL)
+    reference = trtnet.reference(graph, dtype="float64")
+    tensors = {n: torch.from_numpy(v).cuda() for n, v in inputs.items() if v.dtype != np.int64}
+    bound = engine.bind(graph=True, **tensors) if len(tensors) == len(inputs) else None
+    engine(**inputs)
+    state = graph.state_dict()
+    chance = np.random.default_rng(3)
+    for _ in range(2):
+        state = {
+            n: (v + 0.1 * chance.random(v.shape)).astype(v.dtype) if v.dtype.kind == "f" else v
+            for n, v in state.items()
+        }
+        report = engine.refit(state)
+        reference.refit(state)
+        assert report.changed or not any(v.dtype.kind == "f" for v in state.values())
+        found = engine(**inputs)
+        close(found, reference(**inputs))
+        assert same(found, engine.context()(**inputs)), "a fresh context"
+        if bound is not None:
+            assert same(bound(), found), "the captured graph"
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+def test_models_keep_their_contexts(model):
+    if model == "lenet":
+        from models.lenet import LeNet
+
+        graph = trtnet.record(randomize(LeNet()), image=trtnet.Input((2, 1, 28, 28)))
+    else:
+        from models.resnet import resnet18
+
+        graph = trtnet.record(resnet18(), image=trtnet.Input((1, 3, 64, 64)))
+    engine = trtnet.build(graph, refit=True, **LEVEL)
+    reference = trtnet.reference(graph, dtype="float64")
+    x = torch.randn([*graph.inputs["image"].shape], device="cuda")
+    bound = engine.bind(x, graph=True)
+    state = on_gpu(graph.state_dict())
+    for _ in range(3):
+        for value in state.values():
+            if value.is_floating_point():
+                value.mul_(1.02)
+        engine.refit(state)
+        reference.refit({n: v.cpu() for n, v in state.items()})
+        found = engine(x)
+        close(found, reference(x.cpu().numpy()), 1e-3)
+        assert same(found, engine.context()(x))
+        assert same(bound(), found)
+    engine.refit(state, fresh_contexts=True)
+    assert same(engine(x), found)
+    assert same(bound(), found)
+
+
+@pytest.mark.parametrize("where", ["numpy", "cpu", "cuda"])
+def test_subsets_recipes_and_deltas(where):
+    graph = convolutions()
+    engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    other = state_of(Convolutions(), 5)
+    put = {"numpy": lambda a: a, "cpu": torch.from_numpy, "cuda": lambda a: torch.from_numpy(a).cuda()}[where]
+    report = engine.refit({"bn.weight": put(other["bn.weight"])})
+    assert report.changed
+    assert all("bn.weight" in name for name in report.changed), "only what depends on it"
+    assert not any(name.startswith("conv") or name.startswith("fc") for name in report.changed)
+    reference.refit({"bn.weight": other["bn.weight"]})
+    close(engine(x), reference(x))
+    report = engine.refit({"conv.weight": put(other["conv.weight"])})
+    assert report.changed == ["conv.weight"]
+    assert report.companions, "TensorRT fused the convolution with others"
+    reference.refit({"conv.weight": other["conv.weight"]})
+    close(engine(x), reference(x))
+    before = engine(x)
+    full = {n: put(v) for n, v in other.items()}
+    report = engine.refit(full)
+    assert {"conv.weight", "bn.weight"} <= set(report.unchanged)
+    assert "fc.weight" in report.changed
+    assert "conv.weight" not in report.changed
+    reference.refit(other)
+    close(engine(x), reference(x))
+    assert not same(engine(x), before)
+    report = engine.refit(full)
+    assert report.changed == []
+    generation = engine.generation
+    assert engine(x, with_generation=True)[1] == generation
+
+
+def test_there_and_back_bit_for_bit():
+    engine = trtnet.build(convolutions(), refit=True, **LEVEL)
+    x = torch.randn(2, 3, 8, 8, device="cuda")
+    first, snapshot = engine(x), engine.snapshot()
+    for seed in range(3):
+        engine.refit(on_gpu(state_of(Convolutions(), seed + 1)))
+        assert not same(engine(x), first)
+        engine.refit({"fc.bias": np.full(5, seed, np.float32)})
+        engine.restore(snapshot)
+        assert same(engine(x), first)
+    with pytest.raises(trtnet.errors.ArgumentTypeError, match="no snapshot of this engine"):
+        trtnet.build(convolutions(), refit=True, **LEVEL).restore(snapshot)
+
+
+def test_half_precision_and_mixed_places():
+    graph = convolutions()
+    engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    state = state_of(Convolutions(), 9)
+    mixed = {n: torch.from_numpy(v).cuda() if i % 2 else v for i, (n, v) in enumerate(state.items())}
+    mixed["fc.weight"] = torch.from_numpy(state["fc.weight"]).cuda().half()
+    state["fc.weight"] = mixed["fc.weight"].float().cpu().numpy()
+    report = engine.refit(mixed)
+    assert report.converted == {"fc.weight": "float16"}
+    reference.refit(state)
+    close(engine(x), reference(x))
+
+
+def test_reads_tensors_in_the_order_of_the_stream():
+    graph = policy()
+    engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+    x = np.ones((4, 16), np.float32)
+    state, new = on_gpu(graph.state_dict()), on_gpu(state_of(Policy(), 4))
+    engine.refit(state)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(200_000_000)
+        for name, value in state.items():
+            value.copy_(new[name])
+        engine.refit(state)
+    reference.refit({n: v.cpu() for n, v in new.items()})
+    close(engine(x), reference(x))
+
+
+def memory():
+    gc.collect()
+    torch.cuda.synchronize()
+    with open("/proc/self/statm") as file:
+        resident = int(file.read().split()[1]) * 4096
+    free, total = torch.cuda.mem_get_info()
+    return resident, total - free
+
+
+@pytest.mark.parametrize(("which", "refits"), [("policy", 2000), ("resnet18", 200)])
+def test_memory_stays(which, refits):
+    if which == "policy":
+        graph = policy()
+    else:
+        from models.resnet import resnet18
+
+        graph = trtnet.record(resnet18(), image=trtnet.Input((1, 3, 64, 64)))
+    engine = trtnet.build(graph, refit=True, **LEVEL)
+    state = on_gpu(graph.state_dict())
+    key = next(n for n, v in state.items() if v.is_floating_point())
+
+    def run(count):
+        for number in range(count):
+            state[key].add_(1e-3)
+            engine.refit(state if number % 2 else {key: state[key]})
+
+    run(20)
+    before = memory()
+    run(refits)
+    after = memory()
+    assert after[0] - before[0] < 16 << 20, "host"
+    assert after[1] - before[1] < 16 << 20, "GPU"
+
+
+def test_refit_while_eight_threads_call():
+    engine = trtnet.build(policy(), refit=True, **LEVEL)
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    states = [on_gpu(state_of(Policy(), s)) for s in (1, 2)]
+    wanted = []
+    for state in states:
+        engine.refit(state)
+        wanted.append(engine(x))
+    base, stop, wrong, calls = engine.generation, threading.Event(), [], [0] * 8
+
+    def work(number):
+        call = engine.context() if number % 2 else engine
+        tensor = torch.from_numpy(x).cuda() if number % 4 == 3 else x
+        while not stop.is_set():
+            found, generation = call(tensor, with_generation=True)
+            if number % 4 == 3:
+                torch.cuda.current_stream().synchronize()
+            calls[number] += 1
+            if not same(found, wanted[(generation - base + 1) % 2]):
+                wrong.append((number, generation))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for turn in range(60):
+        engine.refit(states[turn % 2])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert min(calls) > 0
+
+
+def test_hot_swap():
+    swap = trtnet.HotSwap(trtnet.build(policy(), refit=True, **LEVEL))
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    states = [state_of(Policy(), s) for s in (1, 2)]
+    wanted = []
+    for state in states:
+        swap.refit(state)
+        wanted.append(swap(x))
+    base, stop, wrong = swap.generation, threading.Event(), []
+
+    def work():
+        while not stop.is_set():
+            found, generation = swap(x, with_generation=True)
+            if not same(found, wanted[(generation - base + 1) % 2]):
+                wrong.append(generation)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for turn in range(40):
+        swap.refit(states[turn % 2])
+    stop.set()
+    thread.join()
+    assert not wrong
+    swap.refit({"value.bias": np.full(1, 3, np.float32)})
+    reference = trtnet.reference(swap.active.graph, dtype="float64")
+    reference.refit(states[1] | {"value.bias": np.full(1, 3, np.float32)})
+    close(swap(x), reference(x))
+
+
+def test_patterns_and_the_audit():
+    engine = trtnet.build(convolutions(), refit="fc.*", **LEVEL)
+    assert {row.parameter for row in engine.weights if row.status == "refittable"} == {"fc.weight", "fc.bias"}
+    assert engine.weights["conv.weight"].status == "fixed"
+    engine.refit({"fc.bias": np.zeros(5, np.float32)})
+    with pytest.raises(WeightsError, match="fixed when the engine was built"):
+        engine.refit({"conv.bias": np.zeros(8, np.float32)})
+    every = trtnet.build(convolutions(), refit=True, check=True, **LEVEL)
+    assert all(row.status == "refittable" for row in every.weights if "num_batches" not in row.parameter)
+    assert "bn.weight" in str(every.weights)
+
+
+def test_bad_refits_change_nothing():
+    engine = trtnet.build(convolutions(), refit=True, **LEVEL)
+    x = torch.randn(2, 3, 8, 8, device="cuda")
+    before, good = engine(x), torch.zeros(5, device="cuda")
+    for bad, message in (
+        ({"fc.weight": torch.zeros(5, 9, device="cuda")}, r"fc.weight: expected \(5, 8\), found \(5, 9\)"),
+        ({"fc.weights": good}, "nearest: fc.weight"),
+        ({"conv.bias": torch.zeros(8, dtype=torch.int32, device="cuda")}, "wrong dtype"),
+        ({"conv.bias": torch.full((8,), float("nan"), device="cuda")}, "NaN or infinity"),
+    ):
+        with pytest.raises(trtnet.TrtnetError, match=message):
+            engine.refit({"fc.bias": good} | bad, finite="raise")
+        assert same(engine(x), before)
+    assert engine.generation == 0
