@@ -161,17 +161,24 @@ def report(
 
 
 def markdown(data: dict[str, Any]) -> str:
-    """The table of one result file, and where it was measured."""
-    table, made, found = data["table"], data["machine"], data["versions"]
-    lines = [
-        "| " + " | ".join(table["columns"]) + " |",
-        "|" + "|".join(["---"] + ["---:"] * (len(table["columns"]) - 1)) + "|",
-        *("| " + " | ".join(row) + " |" for row in table["rows"]),
-        "",
-        f"{data['date']}; {made['cpu']}, {made['cores']} cores, {made['memory']}, {made['os']}; "
+    """The tables of one result file, and where they were measured."""
+    made, found = data["machine"], data["versions"]
+    lines = []
+    for table in data.get("tables") or [data["table"]]:
+        if "tables" in data:
+            lines += [f"**{table['title']}**", ""]
+        lines += [
+            "| " + " | ".join(table["columns"]) + " |",
+            "|" + "|".join(["---"] + ["---:"] * (len(table["columns"]) - 1)) + "|",
+            *("| " + " | ".join(row) + " |" for row in table["rows"]),
+            "",
+        ]
+    gpu = f"{made['gpu']}, driver {made['driver']}; " if "gpu" in made else ""
+    lines.append(
+        f"{data['date']}; {gpu}{made['cpu']}, {made['cores']} cores, {made['memory']}, {made['os']}; "
         + ", ".join(f"{name} {version}" for name, version in found.items())
-        + ".",
-    ]
+        + "."
+    )
     return "\n".join(lines)
 
 

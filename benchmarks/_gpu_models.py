@@ -79,7 +79,8 @@ class ResNet18(nn.Module):
         before = 64
         for number, after in enumerate((64, 128, 256, 512), start=1):
             stride = 1 if number == 1 else 2
-            setattr(self, f"layer{number}", nn.Sequential(BasicBlock(before, after, stride), BasicBlock(after, after, 1)))
+            blocks = BasicBlock(before, after, stride), BasicBlock(after, after, 1)
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
             before = after
         self.fc = nn.Linear(512, 1000)
 

@@ -16,6 +16,16 @@ TITLES = {
 COLUMNS = ("what", "trtnet", "against", "that takes", "result", "target", "")
 
 
+def cannot_run() -> str | None:
+    """Why nothing can be measured here, in one line; None where TensorRT runs on a GPU."""
+    import trtnet
+
+    try:
+        return trtnet.provider.load("tensorrt").cannot_execute
+    except trtnet.TrtnetError as error:
+        return error.problem
+
+
 def stats(samples: Sequence[float]) -> dict[str, Any]:
     """Median and spread of seconds."""
     ordered = sorted(samples)
@@ -197,12 +207,14 @@ def tables(rows: Sequence[dict[str, Any]], errors: dict[str, str]) -> list[dict[
             found = row["seconds"]
             for check in row["checks"]:
                 other = check.get("fastest") or " or ".join(check["against"])
+                spent = row["details"].get("times", {}) if check["met"] is False else {}
+                goes_to = ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent.items())
                 lines.append([
                     f"{row['what']}: {check['subject']}",
                     shown(found[check["subject"]]) if check["subject"] in found else "–",
                     other,
                     shown(found[other]) if other in found else "–",
-                    check["result"],
+                    check["result"] + (f" (of it {goes_to})" if goes_to else ""),
                     check["target"],
                     verdict(row, check),
                 ])  # fmt: skip

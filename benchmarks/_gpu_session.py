@@ -25,7 +25,7 @@ import torch
 from _common import interleaved, machine, versions
 from _gpu_device import Call, Clock, Compiled, QuickClock, QuickEngine, RawEngine
 from _gpu_raw import NETWORKS, Raw, timing_cache
-from _gpu_rows import Check, Row, duration, verdict
+from _gpu_rows import Check, Row, cannot_run, duration, verdict
 
 import trtnet
 from trtnet import Input, nn
@@ -143,9 +143,10 @@ class Session:
         self.group, self.given, self.file = group, given, file
         self.started = time.monotonic()
         self.quick = given.quick
-        self.cuda = torch.cuda.is_available() and trtnet.provider.can_execute() is None
+        reason = cannot_run()
+        self.cuda = torch.cuda.is_available() and reason is None
         if not self.cuda and not self.quick:
-            raise SystemExit(f"gpu.py needs TensorRT and a GPU: {trtnet.provider.can_execute()}")
+            raise SystemExit(f"gpu.py needs TensorRT and a GPU: {reason or 'this torch has no CUDA'}")
         self.device = "cuda" if self.cuda else "cpu"
         self.provider = trtnet.provider.load("tensorrt") if self.cuda else None
         plain.without_tf32()
@@ -161,7 +162,8 @@ class Session:
     def _about(self) -> dict[str, Any]:
         found = {"versions": {**versions(), "torch": torch.__version__, "numpy": np.__version__}, "machine": machine()}
         found["settings"] = {
-            "tf32": False, "level": self.given.level or "3, ResNet-18 and GoogLeNet 2", "quick": self.quick,
+            "tf32": False, "optimization_level": self.given.level or "3; of ResNet-18 and GoogLeNet 2",
+            "quick": self.quick,
         }  # fmt: skip
         if self.cuda:
             assert self.provider is not None
@@ -282,7 +284,9 @@ class Session:
                 return None
             return found["enqueue"], found["latency"]
 
-        return {"torch.compile": sample}, {"torch.compile output": torch.load(self.folder / "output.pt")}
+        return {"torch.compile": sample}, {
+            "torch.compile output": torch.load(self.folder / "output.pt"), "torch.compile": about,
+        }  # fmt: skip
 
     # --- samples
 
@@ -319,7 +323,8 @@ class Session:
         **details: Any,
     ) -> None:
         """Keep a row, print it, and write the file."""
-        found = Row(self.group, what, samples, checks, agree, details).data()
+        big = next((name for name in BIG if name in self.group), "")
+        found = Row(self.group, what, samples, checks, agree, {"optimization_level": self.level(big), **details}).data()
         self.data["rows"].append(found)
         self.say(f"{what}: " + ", ".join(f"{name} {duration(s['median'])}" for name, s in found["seconds"].items()))
         for check in found["checks"]:
@@ -348,6 +353,7 @@ class Session:
         self.write()
         if self._compiled is not None:
             self._compiled.close()
+        self._folder.cleanup()
         return self.data["error"] is None
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """TensorRT engines on a GPU: calls, refits, live weights and inference, against TensorRT's own API and PyTorch.
 
     python benchmarks/gpu.py                              every group of rows, one process each
-    python benchmarks/gpu.py --groups calls,refit         some; "inference" is all that begin so
+    python benchmarks/gpu.py --groups calls,refit*        some; "inference" is all that begin so
     python benchmarks/gpu.py --merge FILE...              no measuring: rows of other runs into results/ and README.md
 
 Rows are written as they are measured: what was done when a group fails or is stopped is kept. Without a GPU it says so
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import fnmatch
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import README, RESULTS, with_tables
-from _gpu_rows import merged, tables
+from _gpu_rows import cannot_run, merged, tables
 from rich.console import Console
 from rich.table import Table
 
@@ -51,12 +53,20 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     if found.output is None and found.quick and found.group is None:
         parser.error("--quick needs --output: its figures are no results")
     wanted = [name.strip() for name in found.groups.split(",") if name.strip()]
-    found.chosen = [g for g in GROUPS if not wanted or any(g == w or g.startswith(f"{w}-") for w in wanted)]
-    if any(not any(g == w or g.startswith(f"{w}-") for g in GROUPS) for w in wanted):
-        parser.error(f"--groups takes {', '.join(GROUPS)}")
+    named = [_named(name) for name in wanted]
+    if not all(named):
+        parser.error(f"--groups takes {', '.join(GROUPS)}, and patterns: refit*")
+    found.chosen = [g for g in GROUPS if not named or any(g in groups for groups in named)]
     if not found.compile_python:
         found.compile_python = sys.executable if found.quick else shutil.which("python3") or sys.executable
     return found
+
+
+def _named(name: str) -> list[str]:
+    """The groups that a name of the command line means."""
+    if name in GROUPS:
+        return [name]
+    return [g for g in GROUPS if g.startswith(f"{name}-") or fnmatch.fnmatchcase(g, name)]
 
 
 # --- one group, in its process ----------------------------------------------------------------------------------------
@@ -120,7 +130,7 @@ def measure(given: argparse.Namespace) -> int:
             problem = ""
             if late:
                 problem = f"stopped after {given.limit:.0f} s"
-            elif process.returncode:
+            elif process.returncode or not file.exists():
                 problem = f"its process ended with {process.returncode}"
             if not data.take(group, file, problem):
                 failed.append(group)
@@ -145,7 +155,8 @@ class Results:
     def take(self, group: str, file: Path, problem: str = "") -> bool:
         """Take the rows that a group's process has written so far; whether they are all that it was to give."""
         if not file.exists():
-            self.errors[group] = problem
+            if problem:
+                self.errors[group] = problem
             return False
         found = json.loads(file.read_text(encoding="utf-8"))
         size = len(found["rows"])
@@ -222,7 +233,7 @@ class Results:
 
     def show(self) -> None:
         """Print the tables, and put them into README.md if they are the real ones."""
-        console = Console(width=max(Console().width, 190))
+        console = Console(width=max(Console().width, 230))
         for made in self.tables():
             table = Table(title=made["title"], title_justify="left", title_style="bold")
             for index, column in enumerate(made["columns"]):
@@ -237,16 +248,16 @@ class Results:
 def main() -> int:
     given = arguments()
     if given.group is not None:
-        return run_group(given)
+        code = run_group(given)
+        sys.stdout.flush()
+        os._exit(code)  # nothing is left to do, and what TensorRT does at exit may take long
     if given.merge:
         results = Results(given)
         results.join(given.merge)
         results.show()
         return 0
     if not given.quick:
-        from trtnet import provider
-
-        reason = provider.can_execute()
+        reason = cannot_run()
         if reason is not None:
             print(f"gpu.py measures TensorRT on a GPU, and {reason}: nothing was measured")
             return 0

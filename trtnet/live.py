@@ -138,7 +138,10 @@ class Bindings:
         self._storages: list[Any] = []
 
     def bind(self, keys: Mapping[str, Leaf], weights: Any, prefix: str = "") -> None:
-        """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none."""
+        """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none.
+
+        `keys` are the parameters of the whole network: those that are not live may be given, and are left alone.
+        """
         given = weights.state_dict(keep_vars=True) if hasattr(weights, "state_dict") else weights
         if not isinstance(given, Mapping):
             raise ArgumentTypeError(

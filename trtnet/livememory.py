@@ -25,7 +25,7 @@ class LiveMemory:
 
     def __init__(self, plan: Plan, provider: Provider, device: Device) -> None:
         keys = {name: leaf for name, leaf in plan.graph.parameters.items() if leaf.name in plan.live}
-        self._keys = keys
+        self._keys = plan.graph.parameters
         self._inputs = plan.live
         self.leaves = {leaf.name: leaf for leaf in keys.values()}
         self.device = device

@@ -348,7 +348,7 @@ class ReferenceEngine(ReferenceCalls):
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._lock:
-            self.bindings.bind({name: self.graph.parameters[name] for name in self.live}, weights, prefix)
+            self.bindings.bind(self.graph.parameters, weights, prefix)
             self.generation += 1
 
     # --- calls

@@ -117,13 +117,13 @@ def test_plan_cache(tmp_path):
 def test_options_and_extra_outputs():
     graph, x = convolutions(), data()
     engine = trtnet.build(
-        graph, provider="tensorrt", workspace=1 << 26, optimization_level=1, sparsity=True, tf32=True, max_aux_streams=0,
-        profiling_verbosity="detailed", extra_outputs=["conv", "bn"], check=True,
+        graph, provider="tensorrt", workspace=1 << 26, optimization_level=1, sparsity=True, tf32=True,
+        max_aux_streams=0, profiling_verbosity="detailed", extra_outputs=["conv", "bn"], check=True,
     )  # fmt: skip
     found = engine(x)
     assert list(found) == ["output", "conv", "bn"]
     close(found, trtnet.reference(engine.graph, dtype="float64")(x), 1e-2)
-    with pytest.raises(ProviderError, match="has no HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"):
+    with pytest.raises(ProviderError, match="has no HardwareCompatibilityLevel"):
         trtnet.build(graph, hardware_compatibility="same_compute_capability", **LEVEL)
     ampere = trtnet.build(graph, hardware_compatibility="ampere_plus", **LEVEL)
     close(ampere(x), trtnet.reference(graph, dtype="float64")(x))

@@ -52,17 +52,11 @@ def test_an_optimiser_step_is_seen(which):
 @pytest.mark.parametrize("name", [n for n in CASES if case(n)[0].parameters])
 def test_every_layer_takes_live_weights(name):
     graph, inputs = case(name)
-    try:
-        engine = trtnet.build(graph, live=True, **LEVEL)
-    except trtnet.errors.UnsupportedError as error:
-        assert "needs fixed weights" in str(error)
-        assert name == "conv_transpose_dilated"
+    if name == "conv_transpose_dilated":
+        with pytest.raises(trtnet.errors.UnsupportedError, match="needs fixed weights"):
+            trtnet.build(graph, live=True, **LEVEL)
         return
-    except trtnet.errors.BuildError as error:
-        # TensorRT 8.6 itself refuses some kernels as tensors: it must say so, at the layer
-        assert error.details
-        assert error.where is not None
-        pytest.skip(f"TensorRT: {error.details.splitlines()[0][:150]}")
+    engine = trtnet.build(graph, live=True, **LEVEL)
     close(engine(**inputs), trtnet.reference(graph, dtype="float64")(**inputs), 1e-3)
 
 
