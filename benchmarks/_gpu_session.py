@@ -151,7 +151,7 @@ class Session:
         self.provider = trtnet.provider.load("tensorrt") if self.cuda else None
         plain.without_tf32()
         self.clock: Clock = Clock() if self.cuda else QuickClock()
-        self._folder = tempfile.TemporaryDirectory(prefix="gpu-bench-")
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{group}-", dir=file.parent)
         self.folder = Path(self._folder.name)
         self.cache = self.folder / "cache"
         self.cache.mkdir()
@@ -176,10 +176,6 @@ class Session:
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
-
-    def left(self) -> float:
-        """Seconds until this process is stopped."""
-        return self.given.limit - self.seconds()
 
     def wants(self, text: str) -> bool:
         """Whether `--only` names it."""
@@ -323,6 +319,7 @@ class Session:
         **details: Any,
     ) -> None:
         """Keep a row, print it, and write the file."""
+        assert all(row["what"] != what for row in self.data["rows"]), f"two rows are called {what!r}"
         big = next((name for name in BIG if name in self.group), "")
         found = Row(self.group, what, samples, checks, agree, {"optimization_level": self.level(big), **details}).data()
         self.data["rows"].append(found)

@@ -45,6 +45,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--limit", type=float, default=480, help="seconds that a group may take (default 480)")
     parser.add_argument("--level", type=int, help="optimization level (default 3; 2 for ResNet-18 and GoogLeNet)")
+    parser.add_argument("--more", action="store_true", help="rebuild twice; FP16 by hand without held types for all")
     parser.add_argument("--compile-python", default="", help="the Python of torch.compile (default: python3)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few repeats: whether it runs, no figures")
     parser.add_argument("--group", choices=GROUPS, help=argparse.SUPPRESS)
@@ -111,6 +112,7 @@ def measure(given: argparse.Namespace) -> int:
                 given.only, "--compile-python", given.compile_python,
             ]  # fmt: skip
             command += ["--quick"] if given.quick else []
+            command += ["--more"] if given.more else []
             command += ["--level", given.level] if given.level is not None else []
             print(f"== {group}", flush=True)
             process = subprocess.Popen([str(part) for part in command])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .graph import Graph, Input
     from .hotswap import HotSwap
     from .limits import finfo, iinfo
+    from .options import BuildOptions
     from .plan import Plan
     from .recording import record
     from .reference import reference, to_torch
@@ -48,6 +49,7 @@ _HOMES = {
     ),
     "engine": ("Engine", "RefitReport", "Snapshot"),
     "graph": ("Graph", "Input"),
+    "options": ("BuildOptions",),
     "plan": ("Plan",),
     "hotswap": ("HotSwap",),
     "limits": ("finfo", "iinfo"),

@@ -1,0 +1,322 @@
+"""Trains a policy on CartPole-v1 by PPO: a PyTorch learner, and actors that are trtnet engines.
+
+    python models/train_cartpole.py --device cpu --weights refit
+
+The learner is `trtnet.to_torch(graph)`; the actor is an engine of the same graph. After each update the actor gets the
+learner's weights: by `refit`, or not at all because they are `live` (the engine reads the learner's own tensors), or by
+`rebuild`ing the engine, as is done where weights are constants. It stops at a mean return of 475 over 100 episodes,
+draws the learning curve, and prints where the time went.
+
+PPO as in Schulman et al. 2017 (arXiv:1707.06347), with generalised advantages (arXiv:1506.02438). A few seconds to two
+minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+from policy import MLPPolicy
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import trtnet
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLVED = 475.0
+
+
+@dataclass
+class Settings:
+    """How PPO runs. `envs * steps` transitions make one iteration."""
+
+    envs: int = 16
+    steps: int = 64
+    epochs: int = 8
+    minibatches: int = 4
+    learning_rate: float = 2e-3
+    gamma: float = 0.98
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_weight: float = 0.5
+    entropy_weight: float = 0.0
+    max_norm: float = 0.5
+    most_steps: int = 400_000
+
+
+@dataclass
+class Rollout:
+    """What the actors saw and did: arrays of (steps, envs, ...), and the values that follow the last step."""
+
+    observations: np.ndarray
+    actions: np.ndarray
+    log_probs: np.ndarray
+    values: np.ndarray
+    rewards: np.ndarray
+    ends: np.ndarray
+    last_values: np.ndarray
+
+
+@dataclass
+class Times:
+    rollout: float = 0.0
+    learning: float = 0.0
+    weights: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.rollout + self.learning + self.weights
+
+
+def environments(count: int) -> gymnasium.vector.VectorEnv:
+    return gymnasium.vector.SyncVectorEnv(
+        [lambda: gymnasium.make("CartPole-v1")] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
+    )
+
+
+def sample(logits: np.ndarray, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Actions, and the logarithms of their probabilities."""
+    log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    actions = (log_probs + chance.gumbel(size=logits.shape)).argmax(axis=1)
+    return actions, log_probs[np.arange(len(actions)), actions]
+
+
+class Actors:
+    """Environments, and the engine that acts in them."""
+
+    def __init__(self, engine: trtnet.Engine, settings: Settings, seed: int) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.envs = environments(settings.envs)
+        self.chance = np.random.default_rng(seed)
+        self.observations = self.envs.reset(seed=seed)[0]
+        self.returns = np.zeros(settings.envs)
+        self.finished: deque[float] = deque(maxlen=100)
+
+    def rollout(self) -> Rollout:
+        rows: dict[str, list[np.ndarray]] = {k: [] for k in ("obs", "action", "log_prob", "value", "reward", "end")}
+        for _ in range(self.settings.steps):
+            answer = self.engine(observation=self.observations)
+            actions, log_probs = sample(answer["logits"], self.chance)
+            observations, rewards, terminated, truncated, info = self.envs.step(actions)
+            self.returns += rewards
+            ends = terminated | truncated
+            self.finished.extend(self.returns[ends])
+            self.returns[ends] = 0.0
+            if truncated.any():  # the time limit ends an episode, but not what could have followed
+                final = np.stack([info["final_obs"][i] for i in np.flatnonzero(truncated)]).astype(np.float32)
+                rewards = rewards + 0.0
+                rewards[truncated] += self.settings.gamma * self.engine(observation=final)["value"]
+            for row, value in zip(
+                rows.values(), (self.observations, actions, log_probs, answer["value"], rewards, ends)
+            ):
+                row.append(value)
+            self.observations = observations
+        last = self.engine(observation=self.observations)["value"]
+        return Rollout(*(np.stack(row) for row in rows.values()), last)
+
+
+def advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> np.ndarray:
+    """Generalised advantages (steps, envs): sums of discounted temporal differences within each episode."""
+    result = np.zeros_like(rollout.rewards)
+    running, following = np.zeros_like(rollout.last_values), rollout.last_values
+    for step in reversed(range(len(result))):
+        goes_on = 1.0 - rollout.ends[step]
+        difference = rollout.rewards[step] + gamma * following * goes_on - rollout.values[step]
+        running = difference + gamma * gae_lambda * goes_on * running
+        result[step], following = running, rollout.values[step]
+    return result
+
+
+def ppo_loss(
+    answer: dict[str, torch.Tensor],
+    actions: torch.Tensor,
+    old_log_probs: torch.Tensor,
+    gains: torch.Tensor,
+    returns: torch.Tensor,
+    settings: Settings,
+) -> torch.Tensor:
+    """The clipped surrogate, the value's squared error and the entropy, of one minibatch."""
+    log_probs = answer["logits"].log_softmax(-1)
+    ratio = (log_probs.gather(-1, actions[:, None])[:, 0] - old_log_probs).exp()
+    clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+    policy = -torch.minimum(ratio * gains, clipped * gains).mean()
+    value = 0.5 * (answer["value"] - returns).square().mean()
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    return policy + settings.value_weight * value - settings.entropy_weight * entropy
+
+
+class Learner:
+    """The policy in PyTorch, and its optimiser."""
+
+    def __init__(self, graph: trtnet.Graph, settings: Settings, device: str, seed: int) -> None:
+        self.module = trtnet.to_torch(graph).to(device)
+        self.settings = settings
+        self.device = device
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=settings.learning_rate, eps=1e-5)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def update(self, rollout: Rollout, left: float) -> None:
+        """Some epochs over a rollout; `left` is the share of training that is left, and scales the learning rate."""
+        settings = self.settings
+        gains = advantages(rollout, settings.gamma, settings.gae_lambda)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * left
+        columns = (rollout.observations, rollout.actions, rollout.log_probs, gains, gains + rollout.values)
+        tensors = [torch.from_numpy(c.reshape(-1, *c.shape[2:])).to(self.device) for c in columns]
+        observations, actions, log_probs, flat_gains, returns = (
+            t if t.dtype == torch.int64 else t.float() for t in tensors
+        )
+        for _ in range(settings.epochs):
+            order = torch.randperm(len(actions), generator=self.generator).to(self.device)
+            for chosen in order.chunk(settings.minibatches):
+                g = flat_gains[chosen]
+                g = (g - g.mean()) / (g.std() + 1e-8)
+                loss = ppo_loss(
+                    self.module(observations[chosen]), actions[chosen], log_probs[chosen], g, returns[chosen], settings
+                )
+                self.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.module.parameters(), settings.max_norm)
+                self.optimizer.step()
+
+
+def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:
+    """The actors' engine: TensorRT's on a GPU, the reference on the CPU."""
+    changeable = {"refit": {"refit": True}, "live": {"live": True}, "rebuild": {}}[weights]
+    return trtnet.build(graph, provider="reference" if device == "cpu" else None, device=device, **changeable)
+
+
+@dataclass
+class Outcome:
+    """What a training gave.
+
+    Attributes:
+        steps, returns: at each iteration, the transitions so far and the mean return of the last 100 episodes.
+        solved: whether that reached 475 over 100 episodes.
+    """
+
+    module: torch.nn.Module
+    engine: trtnet.Engine
+    times: Times
+    seconds: float = 0.0
+    steps: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    solved: bool = False
+
+
+def train(
+    settings: Settings, weights: str = "refit", device: str = "cpu", seed: int = 0, console: Console | None = None
+) -> Outcome:
+    trtnet.manual_seed(seed)
+    batch = trtnet.Dim("batch", min=1, opt=settings.envs, max=1024)
+    graph = trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((batch, 4)))
+    learner, engine = Learner(graph, settings, device, seed), build(graph, weights, device)
+    if weights == "live":
+        engine.bind_weights(learner.module)
+    actors = Actors(engine, settings, seed)
+    outcome = Outcome(learner.module, engine, Times())
+    times, started = outcome.times, time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=settings.most_steps)
+        steps = 0
+        while steps < settings.most_steps and not outcome.solved:
+            one = time.perf_counter()
+            rollout = actors.rollout()
+            two = time.perf_counter()
+            learner.update(rollout, 1 - steps / settings.most_steps)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            three = time.perf_counter()
+            if weights == "refit":
+                actors.engine.refit(learner.module.state_dict())
+            elif weights == "rebuild":
+                graph.load_state_dict({name: value.cpu() for name, value in learner.module.state_dict().items()})
+                outcome.engine = actors.engine = build(graph, weights, device)
+            times.rollout += two - one
+            times.learning += three - two
+            times.weights += time.perf_counter() - three
+            steps += settings.envs * settings.steps
+            mean = float(np.mean(actors.finished)) if actors.finished else 0.0
+            outcome.steps.append(steps)
+            outcome.returns.append(mean)
+            outcome.solved = len(actors.finished) == 100 and mean >= SOLVED
+            speed, share = steps / times.total, times.weights / times.total
+            text = f"return {mean:5.1f}, {speed:6,.0f} steps/s, {share:4.1%} for weights"
+            progress.update(task, completed=steps, description=text)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> float:
+    """The mean return of as many episodes, with the likeliest action at each step."""
+    envs = environments(episodes)
+    observations, returns, running = envs.reset(seed=seed)[0], np.zeros(episodes), np.ones(episodes, bool)
+    while running.any():
+        actions = engine(observation=observations)["logits"].argmax(axis=1)
+        observations, rewards, terminated, truncated, _ = envs.step(actions)
+        returns += rewards * running
+        running &= ~(terminated | truncated)
+    return float(returns.mean())
+
+
+def draw(outcome: Outcome, path: Path) -> None:
+    """The learning curve, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(outcome.steps, outcome.returns)
+    axes.axhline(SOLVED, color="0.6", linestyle="--", linewidth=1)
+    axes.set(xlabel="steps", ylabel="mean return of the last 100 episodes", title="CartPole-v1, PPO", ylim=(0, 510))
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def report(outcome: Outcome, console: Console) -> None:
+    times = outcome.times
+    table = Table("part", "seconds", "share", title=f"{outcome.steps[-1]:,} steps in {outcome.seconds:.1f} s")
+    for name in ("rollout", "learning", "weights"):
+        seconds = getattr(times, name)
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / times.total:.1%}")
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu (the reference engine) or cuda (TensorRT)")
+    parser.add_argument("--weights", choices=("refit", "live", "rebuild"), default="refit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=Settings.most_steps, help="most steps (default %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="for the weights: NAME.safetensors")
+    parser.add_argument("--curve", type=Path, default=Path("cartpole.png"), metavar="FILE")
+    options = parser.parse_args()
+    console = Console()
+    warnings.filterwarnings("ignore", message=".*no TensorRT can run here.*")
+    outcome = train(Settings(most_steps=options.steps), options.weights, options.device, options.seed, console)
+    report(outcome, console)
+    reached = "reached" if outcome.solved else "did not reach"
+    console.print(f"{reached} a mean return of {SOLVED:.0f} over 100 episodes: {outcome.returns[-1]:.1f}")
+    console.print(f"100 further episodes, likeliest actions: {evaluate(outcome.engine):.1f}")
+    draw(outcome, options.curve)
+    console.print(f"{options.curve} written")
+    if options.output is not None:
+        net = MLPPolicy(4, 2)
+        net.load_state_dict({name: value.cpu() for name, value in outcome.module.state_dict().items()})
+        net.save_weights(options.output)
+        console.print(f"{options.output} written")
+
+
+if __name__ == "__main__":
+    main()

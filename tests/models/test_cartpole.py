@@ -1,0 +1,100 @@
+"""PPO on CartPole: its parts against slow, independent computations, its ways with weights against each other."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trtnet
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("gymnasium")
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "models"))
+
+import train_cartpole as cartpole  # noqa: E402
+from policy import MLPPolicy  # noqa: E402
+
+
+def rollout(chance, steps=7, envs=3):
+    def draw():
+        return chance.normal(size=(steps, envs))
+
+    ends = chance.random((steps, envs)) < 0.3
+    return cartpole.Rollout(draw(), draw(), draw(), draw(), draw(), ends, chance.normal(size=envs))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_advantages_are_the_sums_of_their_definition(seed):
+    one, gamma, lam = rollout(np.random.default_rng(seed)), 0.9, 0.8
+    found = cartpole.advantages(one, gamma, lam)
+    steps, envs = one.rewards.shape
+    for env in range(envs):
+        values = [*one.values[:, env], one.last_values[env]]
+        for start in range(steps):
+            total, factor = 0.0, 1.0
+            for step in range(start, steps):
+                end = one.ends[step, env]
+                total += factor * (one.rewards[step, env] + (0 if end else gamma * values[step + 1]) - values[step])
+                if end:
+                    break
+                factor *= gamma * lam
+            np.testing.assert_allclose(found[start, env], total, rtol=1e-9)
+
+
+def test_loss_is_the_papers():
+    chance = np.random.default_rng(0)
+    logits, value = chance.normal(size=(6, 3)), chance.normal(size=6)
+    actions, old = chance.integers(0, 3, 6), chance.normal(size=6) - 1
+    gains, returns = chance.normal(size=6), chance.normal(size=6)
+    settings = cartpole.Settings(clip=0.2, value_weight=0.7, entropy_weight=0.05)
+    answer = {"logits": torch.from_numpy(logits), "value": torch.from_numpy(value)}
+    found = cartpole.ppo_loss(answer, *map(torch.from_numpy, (actions, old, gains, returns)), settings)
+    policy = squares = entropy = 0.0
+    for row in range(6):
+        probabilities = np.exp(logits[row]) / np.exp(logits[row]).sum()
+        ratio = probabilities[actions[row]] / np.exp(old[row])
+        policy -= min(ratio * gains[row], min(max(ratio, 0.8), 1.2) * gains[row]) / 6
+        squares += 0.5 * (value[row] - returns[row]) ** 2 / 6
+        entropy -= (probabilities * np.log(probabilities)).sum() / 6
+    np.testing.assert_allclose(found.item(), policy + 0.7 * squares - 0.05 * entropy, rtol=1e-9)
+
+
+def test_sampling_follows_the_probabilities():
+    logits = np.tile([0.0, 1.0, -1.0], (60_000, 1))
+    actions, log_probs = cartpole.sample(logits, np.random.default_rng(0))
+    wanted = np.exp(logits[0]) / np.exp(logits[0]).sum()
+    np.testing.assert_allclose(np.bincount(actions) / len(actions), wanted, atol=0.01)
+    np.testing.assert_allclose(log_probs, np.log(wanted)[actions], rtol=1e-9)
+
+
+def test_every_way_with_weights_gives_the_same_training():
+    settings = cartpole.Settings(most_steps=6 * 1024)
+    found = {way: cartpole.train(settings, way, seed=3) for way in ("refit", "live", "rebuild")}
+    assert len(found["refit"].returns) == 6
+    for way in ("live", "rebuild"):
+        assert found[way].returns == found["refit"].returns
+    for name, value in found["refit"].module.state_dict().items():
+        assert torch.equal(value, found["live"].module.state_dict()[name]), name
+    frozen = cartpole.Actors(cartpole.build(trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((16, 4))), "refit",
+                                            "cpu"), settings, 3)  # fmt: skip
+    for _ in range(6):
+        frozen.rollout()
+    assert np.mean(frozen.finished) < found["refit"].returns[-1], "actors whose weights stay do worse"
+
+
+def test_the_committed_policy_balances():
+    net = MLPPolicy(4, 2)
+    net.load_weights(ROOT / "weights" / "cartpole.safetensors")
+    engine = trtnet.reference(trtnet.record(net, observation=trtnet.Input((50, 4))))
+    assert cartpole.evaluate(engine, episodes=50, seed=77) >= cartpole.SOLVED
+
+
+def test_the_curve_is_drawn(tmp_path):
+    from PIL import Image
+
+    outcome = cartpole.train(cartpole.Settings(most_steps=2048), seed=1)
+    cartpole.draw(outcome, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as image:
+        assert image.size[0] > 500
