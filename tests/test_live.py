@@ -93,8 +93,8 @@ def test_recipes_become_layers(weight, seed):
         recorder._origin = graph.layers[0]
         tensor = rewriting.tensor(weight)
     made = trtnet.Graph(
-        recorder.layers, {"x": graph.inputs["x"]}, {"y": tensor}, "one", {leaf.name: leaf for leaf in leaves}, frozenset(),
-        frozenset(), [], "recipe",
+        recorder.layers, {"x": graph.inputs["x"]}, {"y": tensor}, "one", {leaf.name: leaf for leaf in leaves},
+        frozenset(), frozenset(), [], "recipe",
     )  # fmt: skip
     made.live = {leaf.name: t for leaf, t in rewriting.tensors.items()}
     from trtnet.reference import Program

@@ -438,7 +438,6 @@ def test_what_tensorrt_cannot_do() -> None:
         assert "before the network" in refused(
             UnsupportedError, "TensorRT has no", lambda x, n=name: getattr(F, n)(x), x=Input((2,))
         )
-    refused(UnsupportedError, "as many indices as there are True", lambda x: F.where(x > 0), x=Input((2,)))
     refused(UnsupportedError, "Python bool", lambda x: F.allclose(x, x), x=Input((2,)))
     refused(DtypeError, "SQRT does not take int32", lambda x: x.sqrt(), x=Input((2,), "int32"))
     refused(ArgumentError, "rounding mode", lambda x: x.div(x, rounding_mode="up"), x=Input((2,)))
