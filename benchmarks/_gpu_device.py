@@ -84,7 +84,7 @@ class Clock:
                     call()
         first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
-        def sample() -> float:
+        def sample(held: Call = call) -> float:  # the graph reads the memory of the call's execution context
             with self.here():
                 first.record()
                 graph.replay()
