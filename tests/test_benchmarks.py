@@ -163,7 +163,7 @@ def test_rows_of_several_runs_are_joined(tmp_path: Path) -> None:
     assert data["date"] == "day 2"
     text = load("_common").markdown(data)
     assert "NVIDIA H100 80GB HBM3, driver 580" in text
-    assert text.count("| what | trtnet |") == 3
+    assert text.count("| what | trtnet |") == len(data["tables"]) >= 3
 
 
 def test_rows_of_a_stopped_group_are_kept(tmp_path: Path) -> None:

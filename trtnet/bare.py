@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from . import dtypes
-from .device import Device
 from .dims import Dim
 from .errors import BuildError
+from .gpu import Device
 from .graph import Graph, Recorder
 from .plan import Plan
 from .provider import Provider

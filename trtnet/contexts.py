@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dims
-from .device import Device, Owned
 from .dims import format_shape
 from .engine import Engine, Snapshot, TensorSpec, is_torch, one_kind
 from .errors import ProviderError, ShapeError
+from .gpu import Device, Owned
 from .host_buffers import HostBuffers
 from .interchange import from_numpy, to_numpy
 from .tensor import Array

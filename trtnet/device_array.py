@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import dtypes
-from .device import Device, Owned, checked
 from .dims import format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ProviderError, ShapeError
+from .gpu import Device, Owned, checked
 
 if TYPE_CHECKING:
     from .contexts import Context, Route

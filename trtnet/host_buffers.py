@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .device import Device, Owned
 from .dtypes import dtype as Dtype
+from .gpu import Device, Owned
 
 
 class HostBuffers:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .device import Device
 from .engine import is_torch
+from .gpu import Device
 from .interchange import to_numpy
 from .live import Bindings
 from .plan import Plan

@@ -492,7 +492,7 @@ def gpu() -> tuple[int, int] | None:
 
 def gpu_name(device: Any = None) -> dict[str, str]:
     """Name and compute capability of a CUDA device: what a plan is for."""
-    from .device import Device, ordinal
+    from .gpu import Device, ordinal
 
     name, capability = Device(ordinal(device)).properties
     return {"name": name, "capability": capability}

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .device import Device
 from .engine import RefitReport, is_torch
 from .errors import WeightsError
+from .gpu import Device
 from .interchange import import_torch, to_numpy
 from .plan import EngineWeight, Plan
 from .provider import Provider

@@ -19,9 +19,9 @@ import numpy as np
 from . import dtypes
 from .binding import BoundCall
 from .contexts import Context, Lane
-from .device import Device, Owned, ordinal
 from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
+from .gpu import Device, Owned, ordinal
 from .interchange import import_torch
 from .plan import Plan
 from .provider import Provider
