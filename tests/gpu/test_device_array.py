@@ -10,9 +10,9 @@ import pytest
 import trtnet
 from trtnet import Dim, Input, device_array, dtypes, nn
 from trtnet import functional as F
-from trtnet.gpu import Device, checked
 from trtnet.device_array import DeviceArray
 from trtnet.errors import ArgumentTypeError, DtypeError, ShapeError
+from trtnet.gpu import Device, checked
 
 B = Dim("b", min=1, opt=2, max=8)
 
