@@ -1,0 +1,71 @@
+"""The plan cache: whole files or none, hits by structure."""
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+from harness import needs_rtx
+from networks import policy
+
+import trtnet
+from trtnet.caching import PlanCache
+from trtnet.errors import ArgumentError
+
+
+def test_what_is_not_whole_is_a_miss(tmp_path):
+    cache = PlanCache(tmp_path)
+    cache.write("key", b"plan" * 1000, "digest")
+    assert cache.read("key") == (b"plan" * 1000, "digest")
+    whole = cache.path("key").read_bytes()
+    for broken in (b"", whole[:-1], whole[:50], b"x" + whole, whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]):
+        cache.path("key").write_bytes(broken)
+        assert cache.read("key") is None
+    assert cache.read("other") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_thousand_kills_during_a_write(tmp_path):
+    cache, chance, seen = PlanCache(tmp_path), random.Random(0), set()
+    plans = [(bytes([tag]) * 200_000, str(tag)) for tag in range(4)]
+    cache.write("key", *plans[0])
+    for _ in range(1000):
+        moment, tag = chance.uniform(1e-6, 0.006), chance.randrange(4)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does
+            signal.setitimer(signal.ITIMER_REAL, moment)
+            while True:
+                tag = (tag + 1) % 4
+                cache.write("key", *plans[tag])
+        os.waitpid(pid, 0)
+        found = cache.read("key")
+        assert found in plans, "the old one or the new one, never a part"
+        seen.add(found[1])
+    assert seen == {"0", "1", "2", "3"}
+
+
+def test_plans_are_found_by_structure(tmp_path):
+    needs_rtx()
+    first = trtnet.build_plan(policy(), "sm86", cache=tmp_path)
+    assert not first.cached
+    again = trtnet.build_plan(policy(), "sm86", cache=tmp_path)
+    assert again.cached
+    assert again.data == first.data
+    other = policy()
+    other.load_state_dict({n: np.asarray(v) + 1 for n, v in other.state_dict().items()})
+    for graph, options in ((other, {}), (policy(batch=5), {}), (policy(), {"optimization_level": 1})):
+        assert not trtnet.build_plan(graph, "sm86", cache=tmp_path, **options).cached
+    assert not trtnet.build_plan(policy(), "sm89", cache=tmp_path).cached
+    live = trtnet.build_plan(policy(), "sm86", live=True, cache=tmp_path)
+    assert not live.cached
+    assert trtnet.build_plan(other, "sm86", live=True, cache=tmp_path).data == live.data
+
+
+def test_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(trtnet.TrtnetError, match="is a file"):
+        trtnet.build_plan(policy(), cache=tmp_path / "file")
+    with pytest.raises(ArgumentError, match="cache is a folder"):
+        trtnet.build_plan(policy(), cache=3)
