@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import trtnet
+import trtnet.storing
+import trtnet.weights.files
 from trtnet import Input, nn
 from trtnet.errors import WeightsError, WeightsNotFoundError
 from trtnet.plan import Plan
@@ -141,6 +143,22 @@ def test_read_while_another_process_saves(tmp_path):
         tag_of(path)
         reads += 1
     assert reads > 5
+
+
+@pytest.mark.parametrize("moment", ["weights.files.read", "storing._digest"])
+def test_replaced_in_the_middle_of_a_read(tmp_path, monkeypatch, moment):
+    path = made(1).save(tmp_path / "net.fp32.engine")
+    module = trtnet.weights.files if moment.startswith("weights") else trtnet.storing
+    name = moment.rpartition(".")[2]
+    original, left = getattr(module, name), [2]
+
+    def slow(file):
+        if left and (tag := left.pop()):
+            made(tag).save(path)
+        return original(file)
+
+    monkeypatch.setattr(module, name, slow)
+    assert tag_of(path) == 2
 
 
 def change(path, at, value):

@@ -14,9 +14,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -59,7 +59,8 @@ class Files:
                     from .weights.files import write
 
                     write(self.next(WEIGHTS), weights)
-                    written["weights_sha256"] = _digest(self.next(WEIGHTS))
+                    with self.next(WEIGHTS).open("rb") as file:
+                        written["weights_sha256"] = _digest(file)
                 if data or manifest["provider"] != "reference":
                     _write(self.next(""), data)
                 written["plan_sha256"] = hashlib.sha256(data).hexdigest()
@@ -105,17 +106,28 @@ class Files:
         return self.next(MANIFEST).exists() or self.place(MANIFEST).exists()
 
     def read(self) -> tuple[dict[str, Any], bytes, dict[str, np.ndarray]]:
-        """Manifest, plan and mapped weights, each as the manifest says. Writes nothing."""
-        tries = 5
-        while True:
-            tries -= 1
-            before = self._state()
-            try:
-                return self._read()
-            except (FileNotFoundError, WeightsError):
-                if not tries or before == self._state():
-                    raise
-                time.sleep(0.01)  # another process was replacing them
+        """Manifest, plan and mapped weights, each as the manifest says. Writes nothing beside them."""
+        before = self._state()
+        try:
+            return self._read()
+        except (FileNotFoundError, WeightsError):
+            if before == self._state():
+                raise
+        with self._unchanging():  # another process was replacing them
+            return self._read()
+
+    @contextlib.contextmanager
+    def _unchanging(self) -> Iterator[None]:
+        """Keep this machine's writers away, where its folder for temporary files lets us."""
+        lock = FileLock(self._lock())
+        try:
+            lock.acquire()
+        except OSError:
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _state(self) -> list[Any]:
         found: list[Any] = []
@@ -164,18 +176,10 @@ class Files:
         arrays: dict[str, np.ndarray] = {}
         if weights_digest is not None:
             path = found(WEIGHTS)
-            if not path.exists():
-                raise self._missing(path, "the weights")
-            if _digest(path) != weights_digest:
-                raise WeightsError(
-                    f"{path} holds other weights than the manifest names",
-                    expected=f"SHA-256 {weights_digest[:16]}",
-                    found=f"SHA-256 {_digest(path)[:16]}",
-                    remedy="copy the three files of an engine together; save it again where one is lost",
-                )
-            from .weights.files import read
-
-            arrays = read(path)
+            try:
+                arrays = _read_weights(path, weights_digest)
+            except FileNotFoundError:
+                raise self._missing(path, "the weights") from None
         return manifest, data, arrays
 
     def _missing(self, path: Path, what: str) -> WeightsNotFoundError:
@@ -188,11 +192,28 @@ class Files:
         )
 
 
-def _digest(path: Path) -> str:
+def _read_weights(path: Path, digest: str) -> dict[str, np.ndarray]:
+    """The mapped weights of the very file that has this SHA-256."""
+    from .weights.files import read
+
+    with path.open("rb") as file:  # while it is open no other file gets its number
+        found = _digest(file)
+        arrays = read(path) if found == digest else {}
+        same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    if found != digest or not same:
+        raise WeightsError(
+            f"{path} holds other weights than the manifest names",
+            expected=f"SHA-256 {digest[:16]}",
+            found=f"SHA-256 {found[:16]}" if same else "a file that was replaced while it was read",
+            remedy="copy the three files of an engine together; save it again where one is lost",
+        )
+    return arrays
+
+
+def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 
