@@ -102,6 +102,9 @@ class ErrorRecorder:
     def text(self) -> str:
         return "\n".join(dict.fromkeys(self.errors))
 
+    def clear(self) -> None:
+        self.errors.clear()
+
 
 @functools.cache
 def _native_recorder(trt: Any) -> Any:

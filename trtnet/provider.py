@@ -340,15 +340,17 @@ class Provider:
 
     # --- errors
 
-    def error_recorder(self) -> ErrorRecorder:
-        """A new collector of TensorRT's errors; `.native` is what `error_recorder` attributes take."""
-        return ErrorRecorder(self.trt)
+    def error_recorder(self, native: Any = None) -> ErrorRecorder:
+        """A new collector of errors: of `native`'s for all its life, or of what takes its `.native` later."""
+        errors = ErrorRecorder(self.trt)
+        if native is not None:
+            native.error_recorder = errors.native
+        return errors
 
     @contextlib.contextmanager
     def recorded(self, native: Any) -> Iterator[ErrorRecorder]:
-        """Collect the errors of a runtime, an engine or a refitter."""
-        errors, before = self.error_recorder(), native.error_recorder
-        native.error_recorder = errors.native
+        """Collect the errors of a runtime or an engine for a while."""
+        before, errors = native.error_recorder, self.error_recorder(native)
         try:
             yield errors
         finally:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .callbacks import ErrorRecorder
 from .engine import RefitReport, is_torch
 from .errors import WeightsError
 from .gpu import Device
@@ -20,15 +21,17 @@ from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
 KEPT = 8
+SMALL = 1 << 20  # bytes that are on the host sooner than a comparison on the GPU is done
 
 
 class Kept(NamedTuple):
-    """A Refitter that was told of weights, which are held; where its companions are, and whether any are on the GPU."""
+    """A Refitter that was told of weights, which are held; which are companions, and whether any are on the GPU."""
 
-    refitter: Any
-    companions: dict[str, int]
-    on_device: bool
+    errors: ErrorRecorder
     held: list[Any]
+    companions: dict[str, np.ndarray]
+    on_device: bool
+    refitter: Any
 
 
 class Refitting:
@@ -109,7 +112,7 @@ class Refitting:
         staging = self.staging
         used = {name: value for name, value in given.items() if name in self._users}
         cuda = {name: v for name, v in used.items() if is_torch(v) and v.is_cuda}
-        changed = []
+        changed, small = [], False
         for name, value in used.items():
             if name not in cuda:
                 array = to_numpy(value) if is_torch(value) else value
@@ -120,7 +123,11 @@ class Refitting:
         if cuda:
             torch, where = self._torch(next(iter(cuda.values())))
             staging.gather(cuda, torch, where, stream)
-            different = set(staging.differing(list(cuda), torch, stream))
+            if small := self._small(cuda):
+                staging.fetch(cuda, stream)
+                different = set(staging.differing_on_host(cuda))
+            else:
+                different = set(staging.differing(list(cuda), torch, stream))
             changed += [name for name in cuda if name in different or name in self.missing]
         turned = set(changed)
         report.unchanged = [name for name in used if name not in turned]
@@ -131,8 +138,9 @@ class Refitting:
         on_device = [name for name in changed if name not in on_host]
         on_device += self._make(made, set(changed), on_host, stream)
         direct = set(on_device) if self.provider.refits_on_device else set()
-        if on_device and not direct:
-            staging.fetch(on_device, stream)
+        lacking_here = [name for name in on_device if not (small and name in cuda)]
+        if lacking_here and not direct:
+            staging.fetch(lacking_here, stream)
         report.times["recipes"] = time.perf_counter() - started
         started = time.perf_counter()
         segments = [*changed, *(self._segment(name) for name in made)]
@@ -148,6 +156,11 @@ class Refitting:
         staging.turn([s for s in segments if s not in there])
         self.missing.clear()
         return report
+
+    def _small(self, names: Iterable[str]) -> bool:
+        """Whether these are compared on the host, where they have to go anyway."""
+        segments = self.staging.segments
+        return not self.provider.refits_on_device and sum(segments[name].nbytes for name in names) <= SMALL
 
     def _torch(self, tensor: Any) -> tuple[Any, Any]:
         import torch
@@ -230,17 +243,18 @@ class Refitting:
 
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
         provider = self.provider
-        key = tuple([(name, v if isinstance(v, int) else v.ctypes.data) for name, v in new.items()])
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept[key] = self._kept.pop(key)  # the last to be dropped
-        if kept is not None and all(self._present(n).ctypes.data == at for n, at in kept.companions.items()):
-            with provider.recorded(kept.refitter) as errors:
-                if provider.refit(kept.refitter, stream, kept.on_device):
-                    return list(kept.companions)
-                raise self._refused(new, errors.text())
+        # arrays over the fixed memory are made once, and stay
+        key = tuple([(name, v if isinstance(v, int) else id(v)) for name, v in new.items()])
+        kept = self._kept.pop(key, None)
+        if kept is not None and all(self._present(n) is array for n, array in kept.companions.items()):
+            self._kept[key] = kept  # the last to be dropped
+            kept.errors.clear()
+            if provider.refit(kept.refitter, stream, kept.on_device):
+                return list(kept.companions)
+            raise self._refused(new, kept.errors.text())
         refitter = self._refitter()
-        companions: dict[str, int] = {}
+        errors = provider.error_recorder(refitter)  # once: the bindings keep each recorder that they are given
+        companions: dict[str, np.ndarray] = {}
         held: list[Any] = []  # TensorRT is given addresses
 
         def give(name: str, value: np.ndarray | int) -> None:
@@ -258,25 +272,23 @@ class Refitting:
                     remedy="this plan is of another network: build it again",
                 )
 
-        with provider.recorded(refitter) as errors:
-            for name, array in new.items():
-                give(name, array)
-            for name in refitter.get_missing_weights():
-                if name not in self.weights:
-                    raise WeightsError(
-                        "TensorRT asks for weights that trtnet did not name",
-                        found=name,
-                        remedy="build the plan with trtnet, which names every weight",
-                    )
-                value = self._present(name)
-                give(name, value)
-                companions[name] = value.ctypes.data
-            on_device = any(isinstance(v, int) for v in new.values())
-            if not provider.refit(refitter, stream, on_device):
-                raise self._refused(new, errors.text())
+        for name, value in new.items():
+            give(name, value)
+        for name in refitter.get_missing_weights():
+            if name not in self.weights:
+                raise WeightsError(
+                    "TensorRT asks for weights that trtnet did not name",
+                    found=name,
+                    remedy="build the plan with trtnet, which names every weight",
+                )
+            companions[name] = self._present(name)
+            give(name, companions[name])
+        on_device = any(isinstance(v, int) for v in new.values())
+        if not provider.refit(refitter, stream, on_device):
+            raise self._refused(new, errors.text())
         if len(self._kept) >= KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = Kept(refitter, companions, on_device, held)
+        self._kept[key] = Kept(errors, held, companions, on_device, refitter)
         return list(companions)
 
     @staticmethod

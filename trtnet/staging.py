@@ -71,6 +71,7 @@ class Staging:
         self._host: list[np.ndarray | None] = [None, None]
         self._device: list[Any] = [None, None]
         self._views: dict[tuple[str, int], Any] = {}
+        self._arrays: dict[tuple[str, int], np.ndarray] = {}
         self._flags: np.ndarray | None = None
 
     # --- the host
@@ -79,12 +80,17 @@ class Staging:
         """A segment as an array over its fixed memory; of the half that holds its present value unless told."""
         segment = self.segments[name]
         half = segment.half if half is None else half
-        if self._host[half] is None:
-            self._host[half] = self._pinned(self.nbytes)
-        memory = self._host[half]
-        assert memory is not None
-        found = memory[segment.start : segment.start + segment.nbytes]
-        return found.view(segment.dtype.numpy).reshape(segment.shape)
+        found = self._arrays.get((name, half))
+        if found is None:
+            memory = self._memory(half)[segment.start : segment.start + segment.nbytes]
+            found = self._arrays[name, half] = memory.view(segment.dtype.numpy).reshape(segment.shape)
+        return found
+
+    def _memory(self, half: int) -> np.ndarray:
+        found = self._host[half]
+        if found is None:
+            found = self._host[half] = self._pinned(self.nbytes)
+        return found
 
     def new(self, name: str) -> np.ndarray:
         """The half that the next value goes to."""
@@ -100,10 +106,7 @@ class Staging:
 
     def has(self, name: str, value: np.ndarray) -> bool:
         """Whether the present value has these very bytes. Looks at the beginning first: training changes it all."""
-        mine = self.present(name).reshape(-1).view(np.uint8)
-        other = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        first = 1 << 14
-        return bool(np.array_equal(mine[:first], other[:first]) and np.array_equal(mine[first:], other[first:]))
+        return _equal(self.present(name), np.ascontiguousarray(value))
 
     def turn(self, names: Iterable[str], *, host: bool = True, device: bool = False) -> None:
         """The new values are the present ones now."""
@@ -161,12 +164,14 @@ class Staging:
             self._flags = self._pinned(self.nbytes // CHUNK)
         self._copy(self._flags.ctypes.data, flags.data_ptr(), flags.numel(), stream)
         self._synchronize(stream)
-        found = self._flags
-        return [
-            segment.name
-            for segment in segments
-            if found[(segment.start - start) // CHUNK : (segment.stop - start) // CHUNK].any()
-        ]
+        places = np.array([(segment.start, segment.stop) for segment in segments]) // CHUNK - start // CHUNK
+        before = np.concatenate([[0], np.cumsum(self._flags[: flags.numel()], dtype=np.int64)])
+        found = before[places[:, 1]] > before[places[:, 0]]
+        return [segment.name for segment, differs in zip(segments, found.tolist()) if differs]
+
+    def differing_on_host(self, names: Iterable[str]) -> list[str]:
+        """Those whose two halves on the host differ."""
+        return [name for name in names if not _equal(self.present(name), self.new(name))]
 
     def fetch(self, names: Iterable[str], stream: int, present: bool = False) -> None:
         """Copy new (or present) halves from the device to the host, neighbours together, and wait."""
@@ -178,9 +183,13 @@ class Staging:
             else:
                 runs.append([half, segment.start, segment.stop])
         for half, start, stop in runs:
-            if self._host[half] is None:
-                self._host[half] = self._pinned(self.nbytes)
-            memory = self._host[half]
-            assert memory is not None
-            self._copy(memory.ctypes.data + start, self._device[half].data_ptr() + start, stop - start, stream)
+            at = self._memory(half).ctypes.data + start
+            self._copy(at, self._device[half].data_ptr() + start, stop - start, stream)
         self._synchronize(stream)
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether contiguous arrays have the same bytes. Looks at the beginning first: training changes it all."""
+    mine, other = a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8)
+    first = 1 << 12
+    return bool(np.array_equal(mine[:first], other[:first]) and np.array_equal(mine[first:], other[first:]))
