@@ -7,10 +7,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
-from .engine import is_torch, one_kind
+from .engine import TensorSpec, is_torch, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError, ShapeError
 
 if TYPE_CHECKING:
+    from .layouts import Layout
     from .runtime import TensorRTEngine
 
 
@@ -27,14 +28,9 @@ class BoundCall:
 
     def __init__(self, engine: TensorRTEngine, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
         for spec, value in zip(engine.inputs, values):
-            if not (is_torch(value) and value.is_cuda and value.is_contiguous()):
+            if not is_torch(value) or not value.is_cuda:
                 found = f"a tensor on {value.device}" if is_torch(value) else type(value).__name__
-                raise ArgumentTypeError(
-                    f"input {spec.name!r} cannot be bound",
-                    expected="a contiguous CUDA tensor of torch's",
-                    found=found if not is_torch(value) or not value.is_cuda else "one that is not contiguous",
-                    remedy="tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)",
-                )
+                raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
             engine.check_device(spec, value)
         one_kind(engine.inputs, values)
         self.engine = engine
@@ -42,6 +38,10 @@ class BoundCall:
         self.generation = engine.generation
         self._storages = [value.untyped_storage() for value in values]
         self._route = Route(engine, values)
+        for spec, value in zip(engine.inputs, values):
+            if engine.placed(spec.name, value).data_ptr() != value.data_ptr():
+                found = f"one that is not contiguous there: strides {value.stride()}"
+                raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
         if self._route.open:
             raise ProviderError(
                 "a call whose output shapes the data decides cannot be bound",
@@ -55,15 +55,19 @@ class BoundCall:
         self._graph = graph
         self._side = engine.provider.waits_on_default_stream and not graph
         torch = engine.torch
-        self._raw = [
-            torch.empty(shape, dtype=engine.stored[spec.name].torch, device=engine.torch_device)
-            for spec, shape in zip(engine.outputs, self._route.shapes)
-        ]
-        self.results: list[Any] = [
-            raw if raw.dtype == spec.dtype.torch else torch.empty_like(raw, dtype=spec.dtype.torch)
-            for raw, spec in zip(self._raw, engine.outputs)
-        ]
-        self._converts = [(r, raw) for r, raw in zip(self.results, self._raw) if r is not raw]
+        self._raw: list[Any] = []
+        self.results: list[Any] = []
+        self._converts: list[tuple[Any, str, Any]] = []
+        for spec, shape in zip(engine.outputs, self._route.shapes):
+            assert shape is not None
+            room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch
+            raw = torch.empty(room, dtype=dtype, device=engine.torch_device)
+            result = engine.read(spec.name, raw, shape)
+            if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
+                result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)
+                self._converts.append((result, spec.name, raw))
+            self._raw.append(raw)
+            self.results.append(result)
         self.result = engine._formed(self.results)
         self._addresses = [v.data_ptr() for v in values]
         self._one = values[0] if len(values) == 1 else None
@@ -156,8 +160,8 @@ class BoundCall:
             raise self.engine.failed()
         if self._converts:
             with self.engine._on_stream(handle):
-                for result, raw in self._converts:
-                    result.copy_(raw)
+                for result, name, raw in self._converts:
+                    result.copy_(self.engine.read(name, raw, tuple(result.shape)))
         return self.result
 
     def enter(self, stream: int) -> None:
@@ -191,3 +195,19 @@ class BoundCall:
             found="another address",
             remedy="write to it in place (buffer.copy_(new)), or bind again",
         )
+
+
+def _cannot_be_bound(spec: TensorSpec, found: str, layout: Layout | None) -> ArgumentTypeError:
+    remedy = "tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)"
+    if layout is not None:
+        remedy = (
+            "tensor.to(memory_format=torch.channels_last) lies so where the channels come last and none are added; "
+            "call the engine itself for other formats"
+        )
+    form = "contiguous" if layout is None else f"in memory as {layout.name!r} says"
+    return ArgumentTypeError(
+        f"input {spec.name!r} cannot be bound",
+        expected=f"a CUDA tensor of torch's, {form}",
+        found=found,
+        remedy=remedy,
+    )

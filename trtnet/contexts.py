@@ -140,7 +140,13 @@ class Route:
         self.outputs: list[tuple[str, Any, Any]] = []
         """Name, shape and torch dtype, for calls with CUDA tensors."""
         self.makers: list[tuple[Any, tuple[int, ...]]] = []
-        """What makes each output, and its shape, for calls with CUDA tensors."""
+        """What makes each output's memory, and the shape of that, for calls with CUDA tensors."""
+        if self.open and engine.layouts:
+            raise ProviderError(
+                "outputs whose shapes the data decides are row-major only",
+                found="io_formats for " + ", ".join(engine.layouts),
+                remedy="build without io_formats",
+            )
 
 
 class Context(Engine):
@@ -205,7 +211,7 @@ class Context(Engine):
         if kind == "device":
             from .device_array import run_foreign
 
-            return run_foreign(self, values, stream)
+            return run_foreign(self, values, stream, graph)
         if graph:
             raise ProviderError(
                 "a CUDA graph reads its inputs on the GPU",
@@ -231,9 +237,10 @@ class Context(Engine):
         route = self._routes.get(key)
         if route is None:
             route = self._new_route(key, values)
+        layouts = engine.layouts
         for index, value in enumerate(values):
-            if not value.is_contiguous():
-                values[index] = value.contiguous()
+            if layouts or not value.is_contiguous():
+                values[index] = engine.placed(self._input_names[index], value)
         if engine.several_devices:
             engine.device.use()
         handle = self._current(engine.device.ordinal) if stream is None else engine.stream_of(stream)
@@ -250,6 +257,8 @@ class Context(Engine):
                 native.set_addresses(route.names, addresses)
             self._enqueue(native.context, handle)
             generation = engine.generation
+        if layouts:
+            results = [engine.read(name, r, shape) for r, (name, shape, _) in zip(results, route.outputs)]
         if engine.converts:
             results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
         return results, generation
@@ -268,8 +277,8 @@ class Context(Engine):
         if not route.open:
             # a method of a tensor: 0.2 µs less than torch.empty with dtype and device
             route.makers = [
-                (torch.empty(0, dtype=dtype, device=engine.torch_device).new_empty, shape)
-                for _, shape, dtype in route.outputs
+                (torch.empty(0, dtype=dtype, device=engine.torch_device).new_empty, engine.room(name, shape))
+                for name, shape, dtype in route.outputs
                 if shape is not None
             ]
         if len(self._routes) > 1024:
@@ -369,7 +378,7 @@ class Context(Engine):
                     allocators[spec.name] = engine.provider.output_allocator(device.allocate)
                     context.set_output_allocator(spec.name, allocators[spec.name].native)
                 else:
-                    nbytes = engine.stored[spec.name].nbytes(int(np.prod(shape)))
+                    nbytes = engine.stored[spec.name].nbytes(int(np.prod(engine.room(spec.name, shape))))
                     context.set_tensor_address(spec.name, host.room(spec.name, nbytes))
                 wanted.append((spec, shape))
             if not context.execute_async_v3(stream):
@@ -383,10 +392,14 @@ class Context(Engine):
                     shape, memory = allocators[spec.name].shape, allocators[spec.name].memory.handle
                 else:
                     memory = host.address(spec.name)
-                results.append((spec, shape, host.fetch(spec.name, memory, engine.stored[spec.name], shape, stream)))
+                room = engine.room(spec.name, shape)
+                results.append((spec, shape, host.fetch(spec.name, memory, engine.stored[spec.name], room, stream)))
             device.synchronize(stream)
             # copies: the page-locked memory is used again by the next call
-            return [np.array(a).astype(spec.dtype.numpy, copy=False) for spec, _, a in results], generation
+            return [
+                np.array(engine.read(spec.name, a, shape), order="C").astype(spec.dtype.numpy, copy=False)
+                for spec, shape, a in results
+            ], generation
 
     # --- CUDA graphs
 
@@ -410,8 +423,9 @@ class Context(Engine):
             if bound is None:
                 for spec, value in zip(self.inputs, values):
                     engine.check_device(spec, value)
+                engine._check(values)
                 bound = self._bound[key] = BoundCall(
-                    engine, [v.clone(memory_format=engine.torch.contiguous_format) for v in values], True, self._shared
+                    engine, [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)], True, self._shared
                 )
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):

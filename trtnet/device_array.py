@@ -374,7 +374,7 @@ def torch_here() -> Any:
     return torch if cuda is not None and cuda.is_available() else None
 
 
-def run_foreign(context: Context, values: list[Any], stream: Any) -> tuple[list[Any], int]:
+def run_foreign(context: Context, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
     """A call with other libraries' arrays: outputs that offer DLPack and `__cuda_array_interface__`; the generation.
 
     Where torch is imported already the outputs are torch tensors, which offer both; else DeviceArrays. The work is on
@@ -384,7 +384,15 @@ def run_foreign(context: Context, values: list[Any], stream: Any) -> tuple[list[
     torch = torch_here()
     handle = 0 if torch is None and stream is None else engine.stream_of(stream)
     if torch is not None:
-        return context._on_device([_as_torch(torch, v, engine.device, handle) for v in values], handle)
+        tensors = [_as_torch(torch, v, engine.device, handle) for v in values]
+        return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
+    if graph or engine.layouts:
+        raise ProviderError(
+            "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",
+            expected="row-major inputs and outputs, graph=False",
+            found="graph=True" if graph else "io_formats for " + ", ".join(engine.layouts),
+            remedy="import torch before the call",
+        )
     return _without_torch(context, values, handle)
 
 

@@ -23,6 +23,7 @@ from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
 from .gpu import Device, Owned, ordinal
 from .interchange import import_torch
+from .layouts import layouts_of
 from .plan import Plan
 from .provider import Provider
 from .refitting import Refitting
@@ -68,6 +69,7 @@ class TensorRTEngine(Engine):
         self.profiles = self._engine.num_optimization_profiles
         self.stored = {s.name: provider.stored(s.dtype) for s in (*self.inputs, *self.outputs)}
         self.converts = any(self.stored[s.name] is not s.dtype for s in self.outputs)
+        self.layouts = layouts_of(self._engine, {s.name: s.shape for s in (*self.inputs, *self.outputs)})
         self._check_types()
         self._admin = threading.RLock()
         self._scratch = threading.Lock()
@@ -198,7 +200,7 @@ class TensorRTEngine(Engine):
             )
 
     def to_stored(self, spec: TensorSpec, array: np.ndarray) -> np.ndarray:
-        """A host array as TensorRT takes it: contiguous, and int32 where it has no int64."""
+        """A host array as TensorRT takes it: contiguous in the input's format, and int32 where it has no int64."""
         stored = self.stored[spec.name]
         if stored is not spec.dtype:
             limits = np.iinfo(stored.numpy)
@@ -210,7 +212,31 @@ class TensorRTEngine(Engine):
                     remedy="give smaller numbers",
                 )
             array = array.astype(stored.numpy)
-        return np.ascontiguousarray(array)
+        return self.placed(spec.name, np.ascontiguousarray(array))
+
+    def placed(self, name: str, value: Any) -> Any:
+        """An input in the order that its format has in memory."""
+        layout = self.layouts.get(name)
+        if layout is not None:
+            return layout.pack(value)
+        return value if isinstance(value, np.ndarray) else value.contiguous()
+
+    def buffer_like(self, name: str, value: Any) -> Any:
+        """A copy of a CUDA tensor, in the order that the input's format has in memory where that is a tensor's."""
+        layout = self.layouts.get(name)
+        if layout is None:
+            return value.clone(memory_format=self.torch.contiguous_format)
+        return layout.unpack(layout.pack(value).clone(), tuple(value.shape))
+
+    def room(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of an output's memory."""
+        layout = self.layouts.get(name)
+        return shape if layout is None else layout.room(shape)
+
+    def read(self, name: str, memory: Any, shape: tuple[int, ...]) -> Any:
+        """An output of this shape from its memory."""
+        layout = self.layouts.get(name)
+        return memory if layout is None else layout.unpack(memory, shape)
 
     def failed(self) -> ProviderError:
         return ProviderError(
