@@ -17,6 +17,7 @@ from .caching import PlanCache, check_folder, plan_key, weights_digest
 from .engine import Engine
 from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
 from .extra_outputs import with_outputs
+from .gpu import describe
 from .graph import Graph
 from .live import with_live
 from .lowering import Lowering, lower
@@ -48,9 +49,8 @@ def build_plan(
     Args:
         graph: the recorded network.
         targets: compute capabilities ("sm86", "sm120"); one plan serves them all. None: TensorRT-RTX's own default.
-        refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the
-        plan and
-            given by a refit; exactly one target then.
+        refit: False, True, or fnmatch patterns over `state_dict` keys. The matching weights are left out of the plan
+            and given by a refit; exactly one target then.
         live: likewise: parameters that become inputs of the network, for `bind_weights`.
         cache: a folder of plans: the same network and options are not compiled again.
         extra_outputs: module paths, or patterns over them, whose tensors become outputs, too; the result is a dict.
@@ -160,7 +160,7 @@ def build(
     folder = check_folder(cache)
     job = Job(
         graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
-        gpu=providers.gpu_name(device),
+        gpu=describe(device),
     )  # fmt: skip
     plan = job.run()
     made = TensorRTEngine(plan, found, device)
@@ -224,6 +224,13 @@ class Job:
     def run(self) -> Plan:
         """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
         provider, graph = self.provider, self.graph
+        if self.options.stripped and not self.refittable:
+            raise ArgumentError(
+                "a stripped plan is one without its refittable weights",
+                expected="refit=True, or patterns",
+                found="refit=False",
+                remedy="build(graph, refit=True, stripped=True), or leave stripped out",
+            )
         _warn_nonfinite(graph)
         started = time.perf_counter()
         rewritten = with_live(graph, self.live)
@@ -323,6 +330,10 @@ def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, .
             )
         for name, sizes in profile.items():
             dim = graph.dims[name]
+            if not isinstance(sizes, Sequence) or len(sizes) != 3:
+                raise ArgumentError(
+                    f"a profile's range of {name} is three sizes", expected="(min, opt, max)", found=repr(sizes)
+                )
             low, opt, high = sizes
             if not dim.min <= low <= opt <= high <= dim.max or any(size % dim.multiple_of for size in sizes):
                 raise ArgumentError(

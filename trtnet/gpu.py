@@ -194,3 +194,9 @@ def ordinal(device: Any) -> int:
             remedy="build(graph, provider='reference', device=...) runs elsewhere",
         )
     return int(number or 0)
+
+
+def describe(device: Any = None) -> dict[str, str]:
+    """Name and compute capability of a CUDA device: what a plan is for."""
+    name, capability = Device(ordinal(device)).properties
+    return {"name": name, "capability": capability}

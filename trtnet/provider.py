@@ -179,7 +179,7 @@ class Provider:
     # --- configuration
 
     def configure(self, config: Any, options: BuildOptions) -> None:
-        """Tell a builder config its options. Raises ProviderError for what this TensorRT lacks."""
+        """Tell a builder config its options. Raises ProviderError for what this TensorRT lacks or does not take."""
         if self.has("PreviewFeature", "PROFILE_SHARING_0806"):  # several contexts on one profile; always so later
             config.set_preview_feature(self.enum("PreviewFeature", "PROFILE_SHARING_0806"), True)
         flag = self.enum("BuilderFlag", "TF32")
@@ -194,7 +194,9 @@ class Provider:
         if options.workspace is not None:
             pools["workspace"] = options.workspace
         for name, size in pools.items():
-            config.set_memory_pool_limit(self.enum("MemoryPoolType", name.upper()), size)
+            pool = self.enum("MemoryPoolType", name.upper())
+            config.set_memory_pool_limit(pool, size)
+            self._require(f"a limit of {size} bytes for {name}", config.get_memory_pool_limit(pool) == size)
         for name, value in (
             ("builder_optimization_level", options.optimization_level),
             ("max_aux_streams", options.max_aux_streams),
@@ -218,17 +220,21 @@ class Provider:
             mask = 0
             for name in options.tactic_sources:
                 mask |= 1 << int(self.enum("TacticSource", name.upper()))
-            config.set_tactic_sources(mask)
+            self._require(f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
 
     def _set(self, config: Any, name: str, value: Any) -> None:
-        if not hasattr(config, name):
+        if hasattr(config, name):
+            setattr(config, name, value)
+        self._require(f"{name} = {value}", getattr(config, name, None) == value)
+
+    def _require(self, what: str, taken: bool) -> None:
+        if not taken:
             raise ProviderError(
-                f"{self} has no builder option {name}",
-                expected="a TensorRT that has it",
-                found=str(self),
+                f"{self} does not take {what}",
+                expected="a TensorRT and a machine that have this builder option",
+                found="the builder kept its own; its reasons are in the log of 'trtnet.tensorrt'",
                 remedy="leave the option out",
             )
-        setattr(config, name, value)
 
     def set_formats(self, network: Any, formats: Mapping[str, str]) -> None:
         """The memory formats of inputs and outputs, by name."""
@@ -490,11 +496,3 @@ def gpu() -> tuple[int, int] | None:
     ):
         return None
     return major.value, minor.value
-
-
-def gpu_name(device: Any = None) -> dict[str, str]:
-    """Name and compute capability of a CUDA device: what a plan is for."""
-    from .gpu import Device, ordinal
-
-    name, capability = Device(ordinal(device)).properties
-    return {"name": name, "capability": capability}
