@@ -127,10 +127,19 @@ def test_reads_the_trainers_tensors():
         assert not np.array_equal(engine(x)["logits"], before["logits"])
     with pytest.raises(WeightsError, match=r"(?s)bound to a trainer's tensors.*copy_"):
         engine.refit({"value.bias": np.zeros(1, np.float32)})
-    with torch.no_grad():
-        learner.value.bias.data = torch.ones(1)
-    with pytest.raises(WeightsError, match=r"(?s)moved, resized or freed.*value\.bias.*bind them again"):
-        engine(x)
+    for move in (
+        lambda bias: setattr(bias, "data", torch.ones(4)),
+        lambda bias: bias.requires_grad_(False).resize_(3),
+        lambda bias: bias.untyped_storage().resize_(0),
+    ):
+        with torch.no_grad():
+            move(learner.get_parameter("policy.2.bias"))
+        for call in (lambda: engine(x), bound):
+            with pytest.raises(WeightsError, match=r"(?s)moved, resized or freed.*policy\.2\.bias.*bind them again"):
+                call()
+        learner = trtnet.to_torch(graph)
+        engine.bind_weights(learner)
+        close(bound(), trtnet.reference(graph, dtype="float64")(x))
 
 
 def test_what_cannot_be_bound():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
 from .engine import TensorSpec, is_torch, one_kind
-from .errors import ArgumentTypeError, EngineError, ProviderError, ShapeError
+from .errors import ArgumentTypeError, EngineError, ProviderError
 
 if TYPE_CHECKING:
     from .layouts import Layout
@@ -69,9 +69,9 @@ class BoundCall:
             self._raw.append(raw)
             self.results.append(result)
         self.result = engine._formed(self.results)
-        self._addresses = [v.data_ptr() for v in values]
+        self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
         self._one = values[0] if len(values) == 1 else None
-        self._first = self._addresses[0]
+        self._first, self._count = self._addresses[0], self._counts[0]
         self._execute: Any = None
         self._native: Any = None
         self._captured: Any = None
@@ -134,9 +134,9 @@ class BoundCall:
         handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
         one = self._one
         if one is not None:
-            if one.data_ptr() != self._first:
+            if one.data_ptr() != self._first or one.numel() != self._count:
                 raise self._moved()
-        elif [v.data_ptr() for v in self.tensors] != self._addresses:
+        elif [v.data_ptr() for v in self.tensors] != self._addresses or self._resized():
             raise self._moved()
         lane = self._lane
         with self._lock:
@@ -183,16 +183,19 @@ class BoundCall:
                 self.engine.device.synchronize()
             self.renew()
 
-    def _moved(self) -> EngineError | ShapeError:
+    def _resized(self) -> bool:
+        return [v.numel() for v in self.tensors] != self._counts
+
+    def _moved(self) -> EngineError:
         names = [
             spec.name
-            for spec, value, address in zip(self.engine.inputs, self.tensors, self._addresses)
-            if value.data_ptr() != address
+            for spec, value, address, count in zip(self.engine.inputs, self.tensors, self._addresses, self._counts)
+            if value.data_ptr() != address or value.numel() != count
         ]
         return EngineError(
             f"a bound tensor was moved or resized: {', '.join(names)}",
             expected="the memory that engine.bind was given",
-            found="another address",
+            found="another address or size",
             remedy="write to it in place (buffer.copy_(new)), or bind again",
         )
 

@@ -135,6 +135,7 @@ class Bindings:
         self.version = 0
         self._bound: list[Any] = []
         self._addresses: list[int] = []
+        self._counts: list[int] = []
         self._storages: list[Any] = []
 
     def bind(self, keys: Mapping[str, Leaf], weights: Any, prefix: str = "") -> None:
@@ -166,6 +167,7 @@ class Bindings:
         self.tensors = found
         self._bound = list(found.values())
         self._addresses = [tensor.data_ptr() for tensor in self._bound]
+        self._counts = [tensor.numel() for tensor in self._bound]
         self._storages = [tensor.untyped_storage() for tensor in self._bound]
         self.version += 1
 
@@ -192,12 +194,13 @@ class Bindings:
             )
 
     def check(self) -> None:
-        """Raises WeightsError where a bound tensor has another address than it had. Called before each run."""
-        if [tensor.data_ptr() for tensor in self._bound] != self._addresses:
+        """Raises WeightsError where a bound tensor has another address or size than it had. Called before each run."""
+        bound = self._bound
+        if [t.data_ptr() for t in bound] != self._addresses or [t.numel() for t in bound] != self._counts:
             moved = [
                 name
-                for (name, tensor), address in zip(self.tensors.items(), self._addresses)
-                if tensor.data_ptr() != address
+                for (name, tensor), address, count in zip(self.tensors.items(), self._addresses, self._counts)
+                if tensor.data_ptr() != address or tensor.numel() != count
             ]
             raise WeightsError(
                 "bound weights were moved, resized or freed",

@@ -143,6 +143,10 @@ def test_bound_calls(engine, reference):
     assert len(engine._default._bound) == 1
     engine(x[:3].contiguous(), graph=True)
     assert len(engine._default._bound) == 2, "one graph for each shape"
+    x.resize_(5, 16)
+    for call in (plain, graph):
+        with pytest.raises(EngineError, match=r"(?s)bound tensor was moved or resized: x"):
+            call()
     x.resize_(600, 16)
     with pytest.raises(EngineError, match=r"(?s)bound tensor was moved or resized: x.*bind again"):
         plain()

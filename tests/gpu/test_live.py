@@ -103,9 +103,19 @@ def test_what_cannot_be_bound():
     for use in (call, bound, lambda: engine(x)):
         with pytest.raises(WeightsError, match=r"(?s)moved, resized or freed.*bind them again"):
             use()
-    learner.cuda()
-    engine.bind_weights(learner)
-    close(bound(), engine(x))
+    for move in (
+        lambda bias: setattr(bias, "data", torch.ones(4, device="cuda")),
+        lambda bias: bias.requires_grad_(False).resize_(3),
+        lambda bias: bias.untyped_storage().resize_(0),
+    ):
+        learner = trtnet.to_torch(graph).cuda()
+        engine.bind_weights(learner)
+        close(bound(), trtnet.reference(graph, dtype="float64")(x.cpu().numpy()))
+        with torch.no_grad():
+            move(learner.get_parameter("policy.2.bias"))
+        for use in (call, bound, lambda: engine(x)):
+            with pytest.raises(WeightsError, match=r"(?s)moved, resized or freed.*policy\.2\.bias"):
+                use()
     with pytest.raises(WeightsError, match="no live weights"):
         trtnet.build(policy(), **LEVEL).bind_weights(learner)
 
