@@ -33,14 +33,16 @@ class BuildOptions:
         optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
         tf32: whether float32 may be computed in TF32.
         sparsity: whether kernels for weights of 2:4 sparsity may be used.
-        version_compatible: a plan that later versions of TensorRT load.
+        version_compatible: a plan that later versions of TensorRT load. It holds a part of TensorRT, and loading runs it.
         hardware_compatibility: "none", "ampere_plus" or "same_compute_capability": a plan for several kinds of GPU.
         engine_capability: "standard", "safety" or "dla_standalone".
-        profiling_verbosity: "layer_names_only", "none" or "detailed": what the engine inspector shows.
+        profiling_verbosity: "layer_names_only", "none" or "detailed": what `engine.inspect()` shows.
         dla_core: the DLA core to run on; gpu_fallback: whether layers that it cannot run go to the GPU.
         tactic_sources: names of `TacticSource` to take kernels from ("cublas", "cudnn", ...); None: TensorRT's own.
         stripped: leave the refittable weights out of the plan; they are written when it is loaded.
         io_formats: memory formats of inputs and outputs by name, like {"image": "hwc8"}; the others are "linear".
+            Arrays have their ordinary shapes all the same, and are copied where their memory is not in the format: that
+            of a torch tensor in `channels_last` is in "hwc", and in "hwc8" if the channels are a multiple of 8.
         max_aux_streams: most streams that TensorRT may use beside the caller's.
         avg_timing_iterations: how often a kernel is timed.
     """

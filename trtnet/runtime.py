@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import sys
 import threading
@@ -52,6 +53,8 @@ class TensorRTEngine(Engine):
         self.provider = provider
         self.device = Device(ordinal(device))
         self._runtime = provider.trt.Runtime(provider.logger)
+        if plan.options.get("version_compatible"):
+            self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
         with provider.recorded(self._runtime) as errors:
             self._engine = self._runtime.deserialize_cuda_engine(plan.data)
         if self._engine is None:
@@ -389,6 +392,17 @@ class TensorRTEngine(Engine):
     def engine_names(self) -> list[str]:
         """The names of the engine weights that TensorRT lets be refitted."""
         return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
+
+    def inspect(self) -> dict[str, Any]:
+        """What TensorRT made of the network, as its engine inspector says: {"Layers": [...], "Bindings": [...]}.
+
+        Layers are names unless the engine was built with `profiling_verbosity="detailed"`; then each has its inputs'
+        and outputs' formats and types, and its kernel.
+        """
+        inspector = self._engine.create_engine_inspector()
+        form = self.provider.trt.LayerInformationFormat.JSON
+        found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
+        return found
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         return self._present_plan().save(path, weights=weights)

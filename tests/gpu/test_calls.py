@@ -143,6 +143,8 @@ def test_bound_calls(engine, reference):
     assert len(engine._default._bound) == 1
     engine(x[:3].contiguous(), graph=True)
     assert len(engine._default._bound) == 2, "one graph for each shape"
+    interface = type("Foreign", (), {"__cuda_array_interface__": x.__cuda_array_interface__})()
+    close(engine(interface, graph=True), reference(x.cpu().numpy()))
     x.resize_(5, 16)
     for call in (plain, graph):
         with pytest.raises(EngineError, match=r"(?s)bound tensor was moved or resized: x"):
