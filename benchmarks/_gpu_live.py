@@ -22,6 +22,9 @@ def live(session: Session) -> None:
         with session.part("42 M MLP"):
             case = session.case("mlp42m", 1)
             _update(session, case, _live(session, case))
+    for name, batches in (("policy", (1, 256)), ("lenet", (1, 32))):
+        for batch in batches:
+            _one(session, name, batch, "float32", level=5)
 
 
 def live_resnet18(session: Session) -> None:
@@ -29,25 +32,27 @@ def live_resnet18(session: Session) -> None:
         _one(session, "resnet18", batch, dtype)
 
 
-def _one(session: Session, name: str, batch: int, dtype: str) -> None:
-    if not session.wants(f"{name} {dtype} batch {batch}"):
+def _one(session: Session, name: str, batch: int, dtype: str, level: int | None = None) -> None:
+    what = f"{name} {dtype} batch {batch}" + (f" level {level}" if level else "")
+    if not session.wants(what):
         return
-    with session.part(f"{name}, {dtype}, batch {batch}"):
+    with session.part(what):
         case = session.case(name, batch, dtype)
-        engine = _live(session, case)
-        _inference(session, case, session.build(case), engine)
-        if dtype == "float32" and batch == 1:
+        engine = _live(session, case, level)
+        _inference(session, case, session.build(case, level), engine, level)
+        if dtype == "float32" and batch == 1 and level is None:
             _update(session, case, engine)
 
 
-def _live(session: Session, case: Case) -> Any:
-    engine = session.build(case, live=True)
+def _live(session: Session, case: Case, level: int | None = None) -> Any:
+    engine = session.build(case, level, live=True)
     engine.bind_weights(case.model)
     return engine
 
 
-def _inference(session: Session, case: Case, constant: Any, engine: Any) -> None:
-    x = case.x
+def _inference(session: Session, case: Case, constant: Any, engine: Any, level: int | None) -> None:
+    x, title = case.x, case.title + (f", level {level}" if level else "")
+    settings = {"optimization_level": level} if level else {}
     with session.clock.here(), torch.inference_mode():
         bound = {
             "live weights": session.bind(engine, x, graph=True), "constants": session.bind(constant, x, graph=True),
@@ -58,14 +63,14 @@ def _inference(session: Session, case: Case, constant: Any, engine: Any) -> None
     against = reported("live weights", "constants")
     if case.dtype == "float32":
         against = times("live weights", "constants", limit=LIMITS[case.name])
-    session.row(f"{case.title}, call and wait", latency, [against], agree, errors=errors, calls_per_sample=CALLS)
-    with session.part(f"{case.title}, the GPU's time"):
+    session.row(f"{title}, call and wait", latency, [against], agree, errors=errors, calls_per_sample=CALLS, **settings)
+    with session.part(f"{title}, the GPU's time"):
         with session.clock.here(), torch.inference_mode():
             plain = {"live weights": session.bind(engine, x), "constants": session.bind(constant, x)}
         samplers = {name: session.clock.on_device(call) for name, call in plain.items()}
         session.row(
-            f"{case.title}, the GPU's time", session.sample(samplers, 40), [reported("live weights", "constants")],
-            agree,
+            f"{title}, the GPU's time", session.sample(samplers, 40), [reported("live weights", "constants")], agree,
+            **settings,
         )  # fmt: skip
 
 

@@ -57,7 +57,8 @@ class Timed:
         """Medians of what the time went to, and how much was refitted."""
         last = self.reports[-1]
         return {
-            "times": {k: statistics.median(r.times.get(k, 0.0) for r in self.reports) for k in last.times},
+            "times": {k: statistics.median(r.times.get(k, 0.0) for r in self.reports) for k in last.times}
+            | {"in all": statistics.median(r.seconds for r in self.reports)},
             "changed": len(last.changed), "companions": len(last.companions), "unchanged": len(last.unchanged),
             "given": len(last.given),
         }  # fmt: skip

@@ -211,11 +211,11 @@ class Session:
         model, x = model.to(self.device), x.to(self.device)
         return Case(name, batch, dtype, model, x, reference_of(model, x), state, graph)
 
-    def build(self, case: Case, **options: Any) -> Any:
+    def build(self, case: Case, level: int | None = None, **options: Any) -> Any:
         """The engine of `trtnet.build`."""
         started = time.perf_counter()
         if self.cuda:
-            level = self.level(case.name)
+            level = level or self.level(case.name)
             engine = trtnet.build(case.graph, provider="tensorrt", optimization_level=level, **options)
         else:
             options.pop("cache", None)

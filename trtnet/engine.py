@@ -48,8 +48,8 @@ class RefitReport:
         unchanged: given parameters whose bytes the engine had already: nothing was done for them.
         converted: name and dtype of given values that were converted to the parameter's dtype.
         seconds: time it took.
-        times: seconds by step: "gather" (given values into the engine's own memory), "recipes", "refit" (TensorRT's
-            own work).
+        times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
+            into the engine's own memory), "recipes", "refit" (TensorRT's own work).
     """
 
     given: list[str]
@@ -360,11 +360,13 @@ class Engine:
                 remedy="build(graph, refit=True), or refit=[patterns] that match these names",
             )
         self._check_finite(matched.values, finite)
+        checked = time.perf_counter() - started
         report = self._refit({parameters[name].name: value for name, value in matched.values.items()}, fresh_contexts)
         report.given = list(matched.values)
         same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
         report.unchanged = [name for name in report.given if parameters[name].name in same]
         report.converted = matched.converted
+        report.times["check"] = checked
         report.seconds = time.perf_counter() - started
         return report
 

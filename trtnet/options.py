@@ -33,7 +33,7 @@ class BuildOptions:
         optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
         tf32: whether float32 may be computed in TF32.
         sparsity: whether kernels for weights of 2:4 sparsity may be used.
-        version_compatible: a plan that later versions of TensorRT load. It holds a part of TensorRT, and loading runs it.
+        version_compatible: a plan for later versions of TensorRT, too. It holds a part of TensorRT, which loading runs.
         hardware_compatibility: "none", "ampere_plus" or "same_compute_capability": a plan for several kinds of GPU.
         engine_capability: "standard", "safety" or "dla_standalone".
         profiling_verbosity: "layer_names_only", "none" or "detailed": what `engine.inspect()` shows.

@@ -11,7 +11,7 @@ import numpy as np
 from .callbacks import ErrorRecorder
 from .engine import RefitReport, is_torch
 from .errors import WeightsError
-from .gpu import Device
+from .gpu import Device, Owned
 from .interchange import import_torch, to_numpy
 from .plan import EngineWeight, Plan
 from .provider import Provider
@@ -21,7 +21,7 @@ from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
 KEPT = 8
-SMALL = 1 << 20  # bytes that are on the host sooner than a comparison on the GPU is done
+SMALL = 1 << 22  # bytes that are on the host sooner than a comparison on the GPU is done
 
 
 class Kept(NamedTuple):
@@ -73,6 +73,9 @@ class Refitting:
         self._operations: Any = None
         self._literals: dict[str, np.ndarray] = {}
         self._kept: dict[tuple[tuple[str, int], ...], Kept] = {}
+        self._training: tuple[frozenset[str], int] = frozenset(), 0
+        self._side: Owned | None = None
+        self._event: Owned | None = None
         self._users: dict[str, list[str]] = {name: [] for name in leaves}
         for name, one in self.weights.items():
             for leaf in dict.fromkeys(one.weight.leaves()):
@@ -100,19 +103,19 @@ class Refitting:
         CUDA tensors are read in the order of `stream`.
         """
         report = RefitReport(list(given), [])
-        lacking = self.missing - given.keys()
-        if lacking:
+        not_given = self.missing - given.keys()
+        if not_given:
             raise WeightsError(
                 "this engine was loaded without weights, and its first refit must be complete",
                 expected="every parameter",
-                found="without " + ", ".join(sorted(lacking)[:8]),
+                found="without " + ", ".join(sorted(not_given)[:8]),
                 remedy="give all of them at once: engine.refit(module.state_dict())",
             )
         started = time.perf_counter()
         staging = self.staging
         used = {name: value for name, value in given.items() if name in self._users}
         cuda = {name: v for name, v in used.items() if is_torch(v) and v.is_cuda}
-        changed, small = [], False
+        changed = []
         for name, value in used.items():
             if name not in cuda:
                 array = to_numpy(value) if is_torch(value) else value
@@ -120,14 +123,10 @@ class Refitting:
                     np.copyto(staging.new(name), array)
                     changed.append(name)
         on_host = set(changed)
+        fetched = False
         if cuda:
             torch, where = self._torch(next(iter(cuda.values())))
-            staging.gather(cuda, torch, where, stream)
-            if small := self._small(cuda):
-                staging.fetch(cuda, stream)
-                different = set(staging.differing_on_host(cuda))
-            else:
-                different = set(staging.differing(list(cuda), torch, stream))
+            different, fetched = self._gather(cuda, torch, where, stream)
             changed += [name for name in cuda if name in different or name in self.missing]
         turned = set(changed)
         report.unchanged = [name for name in used if name not in turned]
@@ -138,9 +137,9 @@ class Refitting:
         on_device = [name for name in changed if name not in on_host]
         on_device += self._make(made, set(changed), on_host, stream)
         direct = set(on_device) if self.provider.refits_on_device else set()
-        lacking_here = [name for name in on_device if not (small and name in cuda)]
-        if lacking_here and not direct:
-            staging.fetch(lacking_here, stream)
+        lacking = [name for name in on_device if not (fetched and name in cuda)]
+        if lacking and not direct:
+            staging.fetch(lacking, stream)
         report.times["recipes"] = time.perf_counter() - started
         started = time.perf_counter()
         segments = [*changed, *(self._segment(name) for name in made)]
@@ -157,10 +156,31 @@ class Refitting:
         self.missing.clear()
         return report
 
-    def _small(self, names: Iterable[str]) -> bool:
-        """Whether these are compared on the host, where they have to go anyway."""
-        segments = self.staging.segments
-        return not self.provider.refits_on_device and sum(segments[name].nbytes for name in names) <= SMALL
+    def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
+        """Copy CUDA tensors to the new halves; which of them differ, and whether all of them are on the host as well.
+
+        They are where TensorRT reads them there: few bytes, and those of a training loop, which changes them all each
+        time, and whose copy to the host goes on while the GPU compares.
+        """
+        staging = self.staging
+        staging.gather(cuda, torch, where, stream)
+        names = frozenset(cuda)
+        before, streak = self._training
+        host = not self.provider.refits_on_device
+        if host and sum(staging.segments[name].nbytes for name in names) <= SMALL:
+            staging.fetch(cuda, stream)
+            return set(staging.differing_on_host(cuda)), True
+        ahead = host and names == before and streak >= 2
+        if ahead:
+            if self._side is None or self._event is None:
+                self._side, self._event = self.device.stream(), self.device.event()
+            self.device.order(self._event, stream, self._side.handle)
+            staging.fetch(cuda, self._side.handle, wait=False)
+        different = set(staging.differing(list(cuda), torch, stream))
+        if ahead and self._side is not None:
+            self.device.synchronize(self._side.handle)
+        self._training = names, (streak + 1 if names == before else 1) if different == names else 0
+        return different, ahead
 
     def _torch(self, tensor: Any) -> tuple[Any, Any]:
         import torch

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -308,12 +309,15 @@ class TensorRTEngine(Engine):
     def _refit(self, values: dict[str, Any], fresh_contexts: bool) -> RefitReport:
         live = {name: v for name, v in values.items() if name in self.live}
         fixed = {name: v for name, v in values.items() if name not in self.live}
+        started = time.perf_counter()
         with self._paused() as contexts:
+            waited = time.perf_counter() - started
             if live:
                 assert self.live_weights is not None
                 self.live_weights.check_writable(live)
             stream = self._reading(values)
             report = self._changeable().apply(fixed, stream or 0) if fixed else RefitReport([], [])
+            report.times["wait"] = waited
             if live:
                 assert self.live_weights is not None
                 self.live_weights.write(live, stream or 0)

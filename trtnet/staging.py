@@ -173,8 +173,8 @@ class Staging:
         """Those whose two halves on the host differ."""
         return [name for name in names if not _equal(self.present(name), self.new(name))]
 
-    def fetch(self, names: Iterable[str], stream: int, present: bool = False) -> None:
-        """Copy new (or present) halves from the device to the host, neighbours together, and wait."""
+    def fetch(self, names: Iterable[str], stream: int, present: bool = False, wait: bool = True) -> None:
+        """Copy new (or present) halves from the device to the host, neighbours together."""
         runs: list[list[int]] = []
         for segment in sorted((self.segments[name] for name in names), key=lambda s: s.start):
             half = segment.half if present else 1 - segment.half
@@ -185,7 +185,8 @@ class Staging:
         for half, start, stop in runs:
             at = self._memory(half).ctypes.data + start
             self._copy(at, self._device[half].data_ptr() + start, stop - start, stream)
-        self._synchronize(stream)
+        if wait:
+            self._synchronize(stream)
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

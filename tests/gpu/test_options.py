@@ -12,7 +12,7 @@ from networks import LEVEL, close, convolutions, policy
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import ArgumentTypeError, ProviderError, ShapeError
+from trtnet.errors import ArgumentTypeError, BuildError, ProviderError, ShapeError
 
 torch = pytest.importorskip("torch")
 
@@ -148,8 +148,6 @@ def test_recorded_types_hold_in_a_mixed_engine():
         {"memory_pools": {"workspace": 1 << 25, "tactic_dram": 1 << 30}},
         {"tactic_sources": ["cublas", "cublas_lt"]},
         {"tactic_sources": []},
-        {"version_compatible": True},
-        {"engine_capability": "safety"},
         {"avg_timing_iterations": 2, "max_aux_streams": 1},
     ],
     ids=lambda options: " ".join(options),
@@ -175,6 +173,22 @@ def test_engines_of_these_options_give_the_same_numbers(options, tmp_path):
 def test_what_this_machine_lacks(options, message):
     with pytest.raises(ProviderError, match=f"(?s){message}"):
         trtnet.build(policy(), **options, **LEVEL)
+
+
+def test_a_version_compatible_plan():
+    graph, x = convolutions(), np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    try:
+        engine = trtnet.build(graph, version_compatible=True, **LEVEL)
+    except BuildError as error:
+        if "nvinfer_lean" in (error.details or ""):
+            pytest.skip("TensorRT's lean runtime is not installed: " + str(error.details).strip().splitlines()[-1])
+        raise
+    close(engine(x), trtnet.reference(graph, dtype="float64")(x))
+
+
+def test_tensorrts_own_refusal_is_quoted():
+    with pytest.raises(BuildError, match="kREFIT can not be set if kVERSION_COMPATIBLE"):
+        trtnet.build(policy(), refit=True, version_compatible=True, **LEVEL)
 
 
 def test_stripped_plans():
