@@ -157,6 +157,27 @@ def test_reads_tensors_in_the_order_of_the_stream():
     close(engine(x), reference(x))
 
 
+@pytest.mark.parametrize("width", [64, 1100])
+def test_a_training_loop(width):
+    """Few bytes and many; all of them new a few times, then none, then one, then all again."""
+    net = trtnet.nn.Sequential(
+        trtnet.nn.Linear(16, width), trtnet.nn.Linear(width, width), trtnet.nn.BatchNorm1d(width)
+    )
+    graph = trtnet.record(net, input=trtnet.Input((3, 16)))
+    engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    state = on_gpu({n: v for n, v in graph.state_dict().items() if n != "2.num_batches_tracked"})
+    names = sorted(state)
+    for step, changed in enumerate([names, names, names, names, [], ["1.bias"], names, names, names, ["2.weight"], []]):
+        for name in changed:
+            state[name].mul_(1.02).add_(1e-3 * (step + 1))
+        report = engine.refit(state)
+        assert sorted(set(names) - set(report.unchanged)) == changed, step
+        assert bool(report.changed) == bool(changed)
+        reference.refit({n: v.cpu() for n, v in state.items()})
+        close(engine(x), reference(x))
+
+
 def memory():
     gc.collect()
     torch.cuda.synchronize()
