@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from networks import close, convolutions, policy
 
 import trtnet
-from trtnet import Input, dtypes, nn
-from trtnet.errors import UnsupportedError, WeightsError
+from trtnet import Input, building, dtypes, nn
+from trtnet.errors import ProviderError, UnsupportedError, WeightsError
 from trtnet.live import _Rewriting, with_live
 from trtnet.lowering import lower
 from trtnet.weights import recipes
@@ -186,3 +186,20 @@ def test_batch_norm_compiles_live():
     needs_rtx()
     plan = trtnet.build_plan(convolutions(), "sm86", live=True)
     assert len(plan.live) == 8
+
+
+def test_levels_that_crash_are_refused(monkeypatch):
+    found = needs_rtx()
+    graph = convolutions()
+    live = with_live(graph, {"conv.weight"})
+    assert next(layer for layer in live.layers if layer.has_tensor_weights).path == "conv"
+    building.check_level(live, 5, found)  # which crashes only TensorRT 8.6
+    monkeypatch.setattr(found, "highest_level_for_tensor_weights", 4)
+    for level in (None, 0, 3, 4):
+        building.check_level(live, level, found)
+    building.check_level(graph, 5, found)
+    building.check_level(with_live(graph, {"fc.weight", "bn.weight"}).for_provider(found), 5, found)
+    with pytest.raises(ProviderError, match=r"(?s)can crash while it builds a convolution .*level 4 or less") as raised:
+        trtnet.build_plan(graph, "sm86", live="conv.*", optimization_level=5)
+    assert raised.value.module == "conv"
+    assert raised.value.where.code.co_filename.endswith("networks.py")

@@ -13,7 +13,7 @@ from networks import convolutions, policy
 
 import trtnet
 import trtnet.audit
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input, gpu, nn
 from trtnet import functional as F
 from trtnet.audit import check_against_reference, require_refittable
 from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
@@ -290,7 +290,7 @@ def test_load_says_what_to_do(tmp_path):
         trtnet.load(fixed, provider="reference")
     with pytest.raises(ArgumentError, match=r"(?s)of another TensorRT.*expected: tensorrt_rtx.*found: +tensorrt"):
         trtnet.load(fixed, provider="tensorrt")
-    if trtnet.provider.gpu() is None:
+    if gpu.capability() is None:
         with pytest.raises(ProviderError, match=r"(?s)cannot run here.*no CUDA GPU.*provider='reference'"):
             trtnet.load(fixed)
     changeable = trtnet.build_plan(graph, "sm120", refit=True, optimization_level=0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from harness import needs_rtx, rtx
 
-from trtnet import dtypes, provider
+from trtnet import dtypes, gpu, provider
 from trtnet.errors import ArgumentError, ProviderError
 from trtnet.provider import ProgressMonitor, Provider
 
@@ -219,7 +219,7 @@ def test_a_failing_report_cancels_and_is_kept():
 
 
 def test_the_gpu_is_a_compute_capability_or_nothing():
-    found = provider.gpu()
+    found = gpu.capability()
     assert found is None or (len(found) == 2 and found[0] >= 3)
     if found is None:
         assert ("no CUDA GPU" if rtx() else "tensorrt_rtx") in provider.can_execute()

@@ -266,6 +266,7 @@ class Job:
 
     def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
         provider, options = self.provider, self.options
+        check_level(lowering.graph, options.optimization_level, provider)
         # shapes and layers are reported to the network's recorder, everything later to the builder's
         network.error_recorder = builder.error_recorder = lowering.errors.native
         lowering.check_outputs()
@@ -311,6 +312,22 @@ class Job:
         for holding in lowering.ledger:
             if any(leaf.name in chosen for leaf in holding.weight.leaves()):
                 network.mark_weights_refittable(holding.name)
+
+
+def check_level(graph: Graph, level: int | None, provider: Provider) -> None:
+    """Raises ProviderError where an optimization level could crash this TensorRT with a graph as it is lowered."""
+    highest = provider.highest_level_for_tensor_weights
+    layer = next((layer for layer in graph.layers if layer.has_tensor_weights), None)
+    if layer is None or level is None or level <= highest:
+        return
+    raise ProviderError(
+        f"{provider} can crash while it builds a {layer.kind} whose weights are a tensor",
+        expected=f"optimization_level {highest} or less",
+        found=f"optimization_level={level}",
+        remedy=f"optimization_level={highest}; or weights that are not live, which refit changes",
+        module=layer.path or None,
+        where=layer.location,
+    )
 
 
 def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, ...]:

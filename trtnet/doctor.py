@@ -121,10 +121,10 @@ def _by_torch() -> list[Fact]:
 
 
 def _by_driver() -> list[Fact]:
-    from . import provider
+    from .gpu import capability
 
-    capability = provider.gpu()
-    return [Fact("GPU", "sm{}{}".format(*capability))] if capability else []
+    found = capability()
+    return [Fact("GPU", "sm{}{}".format(*found))] if found else []
 
 
 def _abilities() -> list[Ability]:
@@ -168,10 +168,10 @@ def _has_rtx_wheels() -> bool:
 def _execute() -> Ability:
     name = "run TensorRT engines on a GPU (trtnet.build)"
     try:
-        from . import provider
+        from . import gpu, provider
 
         reason = provider.can_execute()
-        capability = provider.gpu()
+        capability = gpu.capability()
         found = provider.executing() if reason is None else None
     except Exception as error:
         return Ability(name, False, _line(error), "pip install 'trtnet[tensorrt]'")

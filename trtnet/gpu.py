@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -200,3 +201,21 @@ def describe(device: Any = None) -> dict[str, str]:
     """Name and compute capability of a CUDA device: what a plan is for."""
     name, capability = Device(ordinal(device)).properties
     return {"name": name, "capability": capability}
+
+
+def capability() -> tuple[int, int] | None:
+    """Compute capability of the first CUDA device, by the driver itself; None where there is none."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
+    if driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or driver.cuDeviceGetAttribute(
+        ctypes.byref(minor), 76, device
+    ):
+        return None
+    return major.value, minor.value

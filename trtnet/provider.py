@@ -8,16 +8,14 @@ between releases (NvInfer.h of 8.6, 10.16 and 11.1).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes
+from . import dtypes, gpu
 from .callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .dtypes import dtype as Dtype
 from .errors import ArgumentError, ProviderError
@@ -303,6 +301,14 @@ class Provider:
         """
         return self.strongly_typed
 
+    @functools.cached_property
+    def highest_level_for_tensor_weights(self) -> int:
+        """The highest optimization level for convolutions whose weights are tensors.
+
+        8.6.1 crashes the process at 5 (a segmentation fault on an H100) where a network has nothing but such ones.
+        """
+        return 5 if self.strongly_typed else 4
+
     def create_context(self, engine: Any, memory: int | None) -> Any:
         """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
         if memory is None:
@@ -375,7 +381,7 @@ class Provider:
     @functools.cached_property
     def cannot_execute(self) -> str | None:
         """Why this provider cannot run an engine here, in one line; None where it can."""
-        capability = gpu()
+        capability = gpu.capability()
         if capability is None:
             return f"{self}: no CUDA GPU"
         name = f"sm{capability[0]}{capability[1]}"
@@ -478,21 +484,3 @@ def executing() -> Provider | None:
         if provider.cannot_execute is None:
             return provider
     return None
-
-
-def gpu() -> tuple[int, int] | None:
-    """Compute capability of the first CUDA device, by the driver itself; None where there is none."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        cuda = ctypes.CDLL(library)
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
-        return None
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
-    if cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or cuda.cuDeviceGetAttribute(
-        ctypes.byref(minor), 76, device
-    ):
-        return None
-    return major.value, minor.value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import provider as providers
 from .engine import Engine
 from .errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
+from .gpu import capability
 from .plan import Plan
 from .storing import Files
 
@@ -113,9 +114,9 @@ def _check_version(plan: Plan, found: Provider) -> None:
 
 def _check_gpu(plan: Plan, found: Provider) -> None:
     _check_executes(found)
-    capability = providers.gpu()
-    assert capability is not None
-    here = f"sm{capability[0]}{capability[1]}"
+    found_here = capability()
+    assert found_here is not None
+    here = f"sm{found_here[0]}{found_here[1]}"
     wanted = (plan.gpu["capability"],) if plan.gpu else plan.targets
     if not wanted or here in wanted or plan.options.get("hardware_compatibility", "none") not in ("none", None):
         return

@@ -9,7 +9,7 @@ from cases import recorded as case
 from networks import LEVEL, close, convolutions, policy, same
 
 import trtnet
-from trtnet.errors import WeightsError
+from trtnet.errors import ProviderError, WeightsError
 
 torch = pytest.importorskip("torch")
 
@@ -58,6 +58,18 @@ def test_every_layer_takes_live_weights(name):
         return
     engine = trtnet.build(graph, live=True, **LEVEL)
     close(engine(**inputs), trtnet.reference(graph, dtype="float64")(**inputs), 1e-3)
+
+
+def test_a_level_that_crashes_is_refused():
+    graph = trtnet.record(
+        trtnet.nn.Sequential(trtnet.nn.Conv2d(3, 8, 3), trtnet.nn.ReLU()), x=trtnet.Input((2, 3, 8, 8))
+    )
+    if trtnet.provider.load("tensorrt").highest_level_for_tensor_weights < 5:
+        with pytest.raises(ProviderError, match="can crash while it builds a convolution whose weights are a tensor"):
+            trtnet.build(graph, provider="tensorrt", live=True, optimization_level=5)
+    engine = trtnet.build(graph, provider="tensorrt", live=True, optimization_level=4)
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    close(engine(x), trtnet.reference(graph, dtype="float64")(x))
 
 
 def test_refit_of_what_is_not_bound():

@@ -121,6 +121,7 @@ def _engine(console: Console, graph: Graph, digits: Digits) -> Engine:
     from rich.markup import escape
 
     from .. import build, provider, reference
+    from ..gpu import capability
 
     _heading(console, 3, "Reading digits that it has never seen")
     with warnings.catch_warnings():
@@ -137,7 +138,7 @@ def _engine(console: Console, graph: Graph, digits: Digits) -> Engine:
         )
     else:
         why = "There is no NVIDIA GPU here"
-        if provider.gpu() is not None:
+        if capability() is not None:
             why = f"No TensorRT can run here ({escape(reason)})"
         console.print(f"{why}, so the reference engine runs the same layers in PyTorch.\n")
     return engine

@@ -103,6 +103,11 @@ class Layer:
     def operand(self, index: int) -> Operand:
         return self.inputs[index] if index < len(self.inputs) else None
 
+    @property
+    def has_tensor_weights(self) -> bool:
+        """Whether a tensor takes the place of weights, as live ones do."""
+        return any(isinstance(self.operand(index), Tensor) for index in self.weight_attributes)
+
     def headline(self) -> str:
         """The kind and the operation, like `activation RELU`: TensorRT's enum members are the upper-case attributes."""
         members = (getattr(self, name) for name in self.attributes)
