@@ -54,14 +54,18 @@ class Timed:
         self.reports.append(self.refit(next(self.states)))
 
     def details(self) -> dict[str, Any]:
-        """Medians of what the time went to, and how much was refitted."""
-        last = self.reports[-1]
-        return {
-            "times": {k: statistics.median(r.times.get(k, 0.0) for r in self.reports) for k in last.times}
-            | {"in all": statistics.median(r.seconds for r in self.reports)},
-            "changed": len(last.changed), "companions": len(last.companions), "unchanged": len(last.unchanged),
-            "given": len(last.given),
-        }  # fmt: skip
+        return details(self.reports)
+
+
+def details(reports: list[Any]) -> dict[str, Any]:
+    """Medians of what the time went to, and how much was refitted."""
+    last = reports[-1]
+    return {
+        "times": {k: statistics.median(r.times.get(k, 0.0) for r in reports) for k in last.times}
+        | {"in all": statistics.median(r.seconds for r in reports)},
+        "changed": len(last.changed), "companions": len(last.companions), "unchanged": len(last.unchanged),
+        "given": len(last.given),
+    }  # fmt: skip
 
 
 def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[State, State]:
@@ -109,40 +113,87 @@ def _step(case: Case) -> Callable[[], None]:
 
 
 def _delta(session: Session, case: Case, engine: Any, first: State, second: State) -> None:
-    """One changed convolution, given in a full state_dict and alone, against all changed; they take turns."""
-    other = first[CHANGED] * 0.98
-    now = {"state": first}
-    engine.refit(first)
-    reports: dict[str, Any] = {}
+    """One changed convolution, given in a full state_dict and alone, against all changed; they take turns.
 
-    def full() -> None:
-        now["state"] = second if now["state"] is first else first
-        reports["full"] = engine.refit(now["state"])
-
-    def among_all() -> None:
-        reports["among all"] = engine.refit(changed[id(now["state"])])
-
-    def alone() -> None:
-        reports["alone"] = engine.refit(single)
-
-    changed = {id(state): {**state, CHANGED: other} for state in (first, second)}
-    single = {CHANGED: other * 0.98}
+    One of them beside TensorRT's own refit of the same weights, then each of them.
+    """
+    deltas = Deltas(engine, first, second)
+    alone = deltas.alone(CHANGED)
+    report = alone()
+    arrays = dict(case.state)
+    if session.cuda:
+        present = engine._refitting.arrays()
+        arrays = {name: present[name] for name in [*report.changed, *report.companions]}
+    raw = session.same_plan(engine, case)
+    loops = raw.refits(arrays)
     variants = {
-        "all changed": full, "one changed, full state_dict": among_all, "one changed, given alone": alone,
+        "all changed": deltas.full, "one changed, full state_dict": deltas.among_all(CHANGED),
+        "one changed, given alone": alone, **loops,
     }  # fmt: skip
     samples = session.sample({name: session.once(call) for name, call in variants.items()}, 20)
-    details = {
-        name: {
-            "times": r.times, "changed": len(r.changed), "companions": len(r.companions), "unchanged": len(r.unchanged),
-        }
-        for name, r in reports.items()
-    }  # fmt: skip
     session.row(
         "ResNet-18, one convolution", samples,
         [times("one changed, full state_dict", "all changed", limit=0.10),
-         times("one changed, given alone", "all changed", limit=0.10)],
-        changed=CHANGED, reports=details,
+         times("one changed, given alone", "all changed", limit=0.10),
+         reported("one changed, given alone", *loops)],
+        changed=CHANGED, weights=list(arrays), bytes=sum(array.nbytes for array in arrays.values()), reports=deltas.details(),
     )  # fmt: skip
+    kernels = [name for name, value in first.items() if value.dim() == 4]
+    variants = {"all changed": deltas.full}
+    variants |= {f"{name}, full state_dict": deltas.among_all(name) for name in kernels}
+    variants |= {f"{name}, alone": deltas.alone(name) for name in kernels}
+    found = session.sample({name: session.once(call) for name, call in variants.items()}, 10)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    session.row(
+        f"ResNet-18, each of {len(kernels)} convolutions", {
+            "all changed": found["all changed"],
+            "one changed, full state_dict": [medians[f"{name}, full state_dict"] for name in kernels],
+            "one changed, given alone": [medians[f"{name}, alone"] for name in kernels],
+        },
+        [times("one changed, full state_dict", "all changed", limit=0.10),
+         times("one changed, given alone", "all changed", limit=0.10)],
+        medians=medians,
+    )  # fmt: skip
+
+
+class Deltas:
+    """Refits of all weights, or of one, that always change what they are said to change, and nothing else."""
+
+    def __init__(self, engine: Any, first: State, second: State) -> None:
+        self.engine, self.states = engine, itertools.cycle((second, first))
+        self.now = dict(first)
+        engine.refit(self.now)
+        self.reports: dict[str, list[Any]] = {}
+
+    def full(self) -> Any:
+        self.now = dict(next(self.states))
+        return self.keep("all changed", self.engine.refit(self.now))
+
+    def among_all(self, name: str) -> Callable[[], Any]:
+        values = itertools.cycle((self.now[name] * 0.98, self.now[name] * 0.97))
+
+        def refit() -> Any:
+            self.now[name] = next(values)
+            return self.keep(f"{name}, full state_dict", self.engine.refit(self.now))
+
+        return refit
+
+    def alone(self, name: str) -> Callable[[], Any]:
+        values = itertools.cycle((self.now[name] * 0.96, self.now[name] * 0.95))
+
+        def refit() -> Any:
+            self.now[name] = next(values)
+            return self.keep(f"{name}, alone", self.engine.refit({name: self.now[name]}))
+
+        return refit
+
+    def keep(self, what: str, report: Any) -> Any:
+        assert what == "all changed" or len(report.changed) == 1, report
+        self.reports.setdefault(what, []).append(report)
+        return report
+
+    def details(self) -> dict[str, Any]:
+        return {what: details(reports) for what, reports in self.reports.items()}
 
 
 def _rebuild(session: Session, case: Case, engine: Any, first: State, second: State) -> None:

@@ -21,7 +21,9 @@ from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
 KEPT = 8
-SMALL = 1 << 22  # bytes that are on the host sooner than a comparison on the GPU is done
+SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
+LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
+LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
 
 
 class Kept(NamedTuple):
@@ -32,6 +34,13 @@ class Kept(NamedTuple):
     companions: dict[str, np.ndarray]
     on_device: bool
     refitter: Any
+
+
+class New(NamedTuple):
+    """The segments whose new halves on the host, and on the device, hold the values of a refit."""
+
+    host: set[str]
+    device: set[str]
 
 
 class Refitting:
@@ -56,10 +65,19 @@ class Refitting:
         self._constants = {name: e for name, e in self.weights.items() if e.weight.name is None}
         leaves = {leaf.name: leaf for e in self.weights.values() for leaf in e.weight.leaves()}
         # a parameter that is an engine weight as it stands has one segment for both
-        self._same = {n for n, e in self.weights.items() if isinstance(e.weight, Leaf) and e.dtype is e.weight.dtype}
-        self._made = {n: e for n, e in self.weights.items() if n not in self._same and n not in self._constants}
+        self._segments = {
+            name: one.weight.name
+            for name, one in self.weights.items()
+            if isinstance(one.weight, Leaf) and one.dtype is one.weight.dtype
+        }
+        self._made = {n: e for n, e in self.weights.items() if n not in self._segments and n not in self._constants}
+        self._segments |= {name: f"{name}\0made" for name in self._made}
+        nbytes = {name: leaf.dtype.nbytes(leaf.count) for name, leaf in leaves.items()}
+        needs = {name: {leaf.name for leaf in one.weight.leaves()} for name, one in self._made.items()}
+        self._light = {name for name, used in needs.items() if sum(nbytes[n] for n in used) <= LIGHT}
+        self._heavy = {used for name in needs.keys() - self._light for used in needs[name]}
         items = [(name, leaf.dtype, leaf.shape) for name, leaf in leaves.items()]
-        items += [(self._segment(name), e.dtype, e.weight.shape) for name, e in self._made.items()]
+        items += [(self._segments[name], e.dtype, e.weight.shape) for name, e in self._made.items()]
         self.staging = Staging(items, device.pinned, device.copy, device.synchronize)
         for name in leaves:
             if name in plan.parameters:
@@ -69,7 +87,7 @@ class Refitting:
                 array = one.array
                 if array is None:
                     array = self._evaluated(one, lambda leaf: self.staging.host(leaf.name))
-                np.copyto(self.staging.host(self._segment(name)), array.reshape(one.weight.shape))
+                np.copyto(self.staging.host(self._segments[name]), array.reshape(one.weight.shape))
         self._operations: Any = None
         self._literals: dict[str, np.ndarray] = {}
         self._kept: dict[tuple[tuple[str, int], ...], Kept] = {}
@@ -80,10 +98,6 @@ class Refitting:
         for name, one in self.weights.items():
             for leaf in dict.fromkeys(one.weight.leaves()):
                 self._users[leaf.name].append(name)
-
-    def _segment(self, weight: str) -> str:
-        """The segment of an engine weight."""
-        return weight if weight in self._same else f"{weight}\0made"
 
     def _complete(self, one: EngineWeight) -> bool:
         return self.missing.isdisjoint(leaf.name for leaf in one.weight.leaves())
@@ -112,75 +126,99 @@ class Refitting:
                 remedy="give all of them at once: engine.refit(module.state_dict())",
             )
         started = time.perf_counter()
-        staging = self.staging
-        used = {name: value for name, value in given.items() if name in self._users}
-        cuda = {name: v for name, v in used.items() if is_torch(v) and v.is_cuda}
-        changed = []
-        for name, value in used.items():
-            if name not in cuda:
-                array = to_numpy(value) if is_torch(value) else value
-                if name in self.missing or not staging.has(name, array):
-                    np.copyto(staging.new(name), array)
-                    changed.append(name)
-        on_host = set(changed)
-        fetched = False
-        if cuda:
-            torch, where = self._torch(next(iter(cuda.values())))
-            different, fetched = self._gather(cuda, torch, where, stream)
-            changed += [name for name in cuda if name in different or name in self.missing]
+        changed, new = self._receive({name: value for name, value in given.items() if name in self._users}, stream)
         turned = set(changed)
-        report.unchanged = [name for name in used if name not in turned]
+        report.unchanged = [name for name in given if name in self._users and name not in turned]
         report.times["gather"] = time.perf_counter() - started
-        weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
         started = time.perf_counter()
+        weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
         made = [name for name in weights if name in self._made]
-        on_device = [name for name in changed if name not in on_host]
-        on_device += self._make(made, set(changed), on_host, stream)
-        direct = set(on_device) if self.provider.refits_on_device else set()
-        lacking = [name for name in on_device if not (fetched and name in cuda)]
-        if lacking and not direct:
-            staging.fetch(lacking, stream)
+        self._make(made, turned, new, stream)
         report.times["recipes"] = time.perf_counter() - started
         started = time.perf_counter()
-        segments = [*changed, *(self._segment(name) for name in made)]
-        new: dict[str, np.ndarray | int] = {}
+        staging = self.staging
+        values: dict[str, np.ndarray | int] = {}
         for name in weights:
-            segment = self._segment(name)
-            new[name] = staging.new_address(segment) if segment in direct else staging.new(segment)
-        report.companions = self._write(new, stream)
+            segment = self._segments[name]
+            values[name] = staging.new(segment) if segment in new.host else staging.new_address(segment)
+        report.companions = self._write(values, stream)
         report.times["refit"] = time.perf_counter() - started
         report.changed = weights
-        there = set(on_device)
-        staging.turn([s for s in segments if s in there], host=not direct, device=True)
-        staging.turn([s for s in segments if s not in there])
+        for segment in (*changed, *(self._segments[name] for name in made)):
+            staging.turn([segment], host=segment in new.host, device=segment in new.device)
         self.missing.clear()
         return report
 
-    def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
-        """Copy CUDA tensors to the new halves; which of them differ, and whether all of them are on the host as well.
+    def _receive(self, given: Mapping[str, Any], stream: int) -> tuple[list[str], New]:
+        """Copy given values to the new halves; which of them differ from the present ones, and where they are."""
+        staging, new = self.staging, New(set(), set())
+        cuda = {name: value for name, value in given.items() if is_torch(value) and value.is_cuda}
+        torch = where = None
+        if cuda:
+            torch, where = self._torch(next(iter(cuda.values())))
+        brought: Mapping[str, Any] = {}
+        if cuda and self._is_little(cuda):
+            staging.bring(cuda, stream)
+            staging.synchronize(stream)
+            brought, cuda = cuda, {}
+        changed = []
+        for name, value in given.items():
+            if name in cuda:
+                continue
+            if name in brought:
+                value = staging.new(name)
+            elif is_torch(value):
+                value = to_numpy(value)
+            if name in self.missing or not staging.has(name, value):
+                if name not in brought:
+                    np.copyto(staging.new(name), value)
+                changed.append(name)
+        new.host.update(changed)
+        if cuda:
+            different, fetched = self._gather(cuda, torch, where, stream)
+            found = [name for name in cuda if name in different or name in self.missing]
+            new.device.update(found)
+            if fetched:
+                new.host.update(found)
+            changed += found
+        return changed, new
 
-        They are where TensorRT reads them there: few bytes, and those of a training loop, which changes them all each
-        time, and whose copy to the host goes on while the GPU compares.
-        """
-        staging = self.staging
-        staging.gather(cuda, torch, where, stream)
+    def _is_little(self, cuda: Mapping[str, Any]) -> bool:
+        """Whether these are on the host sooner than the GPU has compared them, and nothing on the GPU needs them."""
+        if self.provider.refits_on_device or len(cuda) > FEW or not self._heavy.isdisjoint(cuda):
+            return False
+        return sum(self.staging.segments[name].nbytes for name in cuda) <= SMALL
+
+    def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
+        """Copy CUDA tensors to the new halves on the device; which of them differ, and whether all of them are on the
+        host as well, where TensorRT reads them: those of a training loop, which changes them all each time. Their copy
+        to the host goes on while the GPU compares."""
+        staging, device = self.staging, self.device
         names = frozenset(cuda)
         before, streak = self._training
-        host = not self.provider.refits_on_device
-        if host and sum(staging.segments[name].nbytes for name in names) <= SMALL:
-            staging.fetch(cuda, stream)
-            return set(staging.differing_on_host(cuda)), True
-        ahead = host and names == before and streak >= 2
-        if ahead:
+        training = not self.provider.refits_on_device and names == before and streak >= 2
+        if training:
             if self._side is None or self._event is None:
-                self._side, self._event = self.device.stream(), self.device.event()
-            self.device.order(self._event, stream, self._side.handle)
-            staging.fetch(cuda, self._side.handle, wait=False)
-        different = set(staging.differing(list(cuda), torch, stream))
-        if ahead and self._side is not None:
-            self.device.synchronize(self._side.handle)
+                self._side, self._event = device.stream(), device.event()
+            side = self._side.handle
+            large = sum(staging.segments[name].nbytes for name in names) >= LARGE * len(names)
+            cuda = {name: value.contiguous() for name, value in cuda.items()}  # until they are copied
+            try:
+                if large:  # a copy of each takes less time than to pack them first
+                    device.order(self._event, stream, side)
+                    staging.bring(cuda, side)
+                staging.gather(cuda, torch, where, stream)
+                if not large:
+                    device.order(self._event, stream, side)
+                    staging.fetch(cuda, side, wait=False)
+                different = set(staging.differing(list(cuda), torch, stream))
+            finally:
+                device.synchronize(side)
+        else:
+            staging.gather(cuda, torch, where, stream)
+            different = set(staging.differing(list(cuda), torch, stream))
         self._training = names, (streak + 1 if names == before else 1) if different == names else 0
-        return different, ahead
+        return different, training
 
     def _torch(self, tensor: Any) -> tuple[Any, Any]:
         import torch
@@ -194,43 +232,51 @@ class Refitting:
             )
         return torch, tensor.device
 
-    def _make(self, names: Iterable[str], changed: set[str], on_host: set[str], stream: int) -> list[str]:
-        """Evaluate engine weights into their new halves: in torch where the changed parameters are on the GPU, else in
-        NumPy. Returns the segments that are on the device alone."""
-        staging, on_device = self.staging, []
+    def _make(self, names: Iterable[str], changed: set[str], new: New, stream: int) -> None:
+        """Evaluate engine weights into their new halves, and have on the host what TensorRT reads there.
+
+        In torch where the changed parameters are on the GPU, else in NumPy; also the few numbers of a normalization,
+        where they must be on the host anyhow, and the GPU would take longer to be told than to compute.
+        """
+        staging, direct = self.staging, self.provider.refits_on_device
         torch = where = None
-        if changed - on_host:
+        if new.device:
             torch = import_torch()
             where = torch.device("cuda", self.device.ordinal)
 
-        def read(leaf: Leaf) -> Any:
+        def on_device(leaf: Leaf) -> Any:
             half = staging.segments[leaf.name].half
             return staging.device(leaf.name, 1 - half if leaf.name in changed else half, torch, where)
 
+        def on_host(leaf: Leaf) -> np.ndarray:
+            return staging.new(leaf.name) if leaf.name in changed else staging.present(leaf.name, stream)
+
+        on_the_host = []
         for name in names:
-            one, segment = self.weights[name], self._segment(name)
+            one, segment = self.weights[name], self._segments[name]
             leaves = {leaf.name for leaf in one.weight.leaves()}
-            if not leaves & changed - on_host:
-                np.copyto(
-                    staging.new(segment),
-                    self._evaluated(
-                        one,
-                        lambda leaf: staging.new(leaf.name) if leaf.name in changed else staging.present(leaf.name),
-                    ).reshape(one.weight.shape),
-                )
+            if leaves.isdisjoint(new.device) or (name in self._light and not direct):
+                on_the_host.append(name)
                 continue
-            for leaf in leaves & on_host:  # given on the host beside others on the GPU
+            for leaf in (leaves & changed) - new.device:  # given on the host beside others on the GPU
                 target = staging.device(leaf, 1 - staging.segments[leaf].half, torch, where)
                 self.device.copy(target.data_ptr(), staging.new(leaf).ctypes.data, target.nbytes, stream)
             staging.upload(leaves - changed, torch, where, stream)
             if self._operations is None:
                 self._operations = CachingOperations(where)
             with import_torch().no_grad():
-                value = evaluate(one.weight, read, self._operations)
+                value = evaluate(one.weight, on_device, self._operations)
                 target = staging.device(segment, 1 - staging.segments[segment].half, torch, where)
                 target.copy_(value.reshape(target.shape))
-            on_device.append(segment)
-        return on_device
+            new.device.add(segment)
+        lacking = set() if direct else new.device - new.host
+        if lacking:
+            staging.fetch(lacking, stream)
+            new.host.update(lacking)
+        for name in on_the_host:
+            one, segment = self.weights[name], self._segments[name]
+            np.copyto(staging.new(segment), self._evaluated(one, on_host).reshape(one.weight.shape))
+            new.host.add(segment)
 
     def _write(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
         """Set weights (arrays, or addresses on the device) and refit; the names of the companions that TensorRT asked
@@ -255,7 +301,7 @@ class Refitting:
         """The present value of an engine weight, constants that are no parameter included."""
         constant = self._constants.get(name)
         if constant is None:
-            return self.staging.present(self._segment(name))
+            return self.staging.present(self._segments[name])
         if name not in self._literals:
             array = self._evaluated(constant, None) if constant.array is None else constant.array
             self._literals[name] = np.ascontiguousarray(array)
@@ -357,8 +403,8 @@ class Refitting:
         for name in different:
             np.copyto(self.staging.new(name), state[name])
         changed = set(different)
-        weights = [w for w in (*self._same, *self._made) if self._segment(w) in changed]
-        self._write({name: self.staging.new(self._segment(name)) for name in weights})
+        weights = [w for w, segment in self._segments.items() if segment in changed]
+        self._write({name: self.staging.new(self._segments[name]) for name in weights})
         self.staging.turn(different)
 
 

@@ -12,6 +12,7 @@ from cases import recorded as case
 from networks import LEVEL, Convolutions, Policy, close, convolutions, policy, same
 
 import trtnet
+from trtnet import nn
 from trtnet.errors import WeightsError
 
 torch = pytest.importorskip("torch")
@@ -157,18 +158,44 @@ def test_reads_tensors_in_the_order_of_the_stream():
     close(engine(x), reference(x))
 
 
-@pytest.mark.parametrize("width", [64, 1100])
-def test_a_training_loop(width):
-    """Few bytes and many; all of them new a few times, then none, then one, then all again."""
-    net = trtnet.nn.Sequential(
-        trtnet.nn.Linear(16, width), trtnet.nn.Linear(width, width), trtnet.nn.BatchNorm1d(width)
-    )
-    graph = trtnet.record(net, input=trtnet.Input((3, 16)))
+class Deep(nn.Module):
+    def __init__(self, width, depth):
+        super().__init__()
+        self.first = nn.Linear(16, width)
+        self.rest = nn.Sequential(*[m for _ in range(depth) for m in (nn.Linear(width, width), nn.BatchNorm1d(width))])
+
+    def forward(self, x):
+        return self.rest(self.first(x))
+
+
+class Attention(nn.Module):
+    """Its engine weights are parts of a parameter."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first = nn.Linear(16, width)
+        self.attend = nn.MultiheadAttention(width, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.attend(x, x * 2, x + 1, need_weights=False)[0]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [Deep(64, 1), Deep(40, 8), Deep(1100, 1), Deep(1600, 1), Attention(32), Attention(160), Attention(700)],
+    ids=["few", "many tensors", "many bytes", "large tensors", "parts", "larger parts", "large parts"],
+)
+def test_a_training_loop(net):
+    """All tensors new a few times, then none, then one, then all again, in turns of all ways to the Refitter."""
+    shape = (3, 16) if isinstance(net, Deep) else (2, 3, 16)
+    graph = trtnet.record(randomize(net, 1), x=trtnet.Input(shape))
     engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
-    x = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
-    state = on_gpu({n: v for n, v in graph.state_dict().items() if n != "2.num_batches_tracked"})
-    names = sorted(state)
-    for step, changed in enumerate([names, names, names, names, [], ["1.bias"], names, names, names, ["2.weight"], []]):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    state = on_gpu({n: v for n, v in graph.state_dict().items() if not n.endswith("num_batches_tracked")})
+    state["first.weight"] = state["first.weight"].t().contiguous().t()
+    names, one, other = sorted(state), sorted(state)[2], sorted(state)[-1]
+    for step, changed in enumerate([names, names, names, names, [], [one], names, names, names, [other], []]):
         for name in changed:
             state[name].mul_(1.02).add_(1e-3 * (step + 1))
         report = engine.refit(state)
