@@ -136,7 +136,8 @@ def _delta(session: Session, case: Case, engine: Any, first: State, second: Stat
         [times("one changed, full state_dict", "all changed", limit=0.10),
          times("one changed, given alone", "all changed", limit=0.10),
          reported("one changed, given alone", *loops)],
-        changed=CHANGED, weights=list(arrays), bytes=sum(array.nbytes for array in arrays.values()), reports=deltas.details(),
+        changed=CHANGED, weights=list(arrays), bytes=sum(array.nbytes for array in arrays.values()),
+        reports=deltas.details(),
     )  # fmt: skip
     kernels = [name for name, value in first.items() if value.dim() == 4]
     variants = {"all changed": deltas.full}
