@@ -62,7 +62,7 @@ def test_every_layer_takes_live_weights(name):
 
 def test_a_level_that_crashes_is_refused():
     graph = trtnet.record(
-        trtnet.nn.Sequential(trtnet.nn.Conv2d(3, 8, 3), trtnet.nn.ReLU()), x=trtnet.Input((2, 3, 8, 8))
+        trtnet.nn.Sequential(trtnet.nn.Conv2d(3, 8, 3), trtnet.nn.ReLU()), input=trtnet.Input((2, 3, 8, 8))
     )
     if trtnet.provider.load("tensorrt").highest_level_for_tensor_weights < 5:
         with pytest.raises(ProviderError, match="can crash while it builds a convolution whose weights are a tensor"):
