@@ -143,7 +143,7 @@ def load_file(
 
 def _value(key: str, value: Any) -> Any:
     if type(value).__module__.partition(".")[0] == "torch":
-        return value.detach()
+        return value.detach() if value.requires_grad else value
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
         raise WeightsError(
             f"the array for {key!r} is not contiguous",
