@@ -107,7 +107,7 @@ def test_real_process_error_in_ascii(tmp_path):
     assert "net.py:Net?" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "summary", "build", "run", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "summary", "build", "run", "doctor", "preload"])
 def test_every_command_teaches_by_example(command):
     code, text, _ = call(command, "--help")
     assert code == 0
@@ -117,7 +117,7 @@ def test_every_command_teaches_by_example(command):
 def test_help_lists_the_commands():
     code, text, _ = call("--help")
     assert code == 0
-    for command in ("demo", "summary", "build", "run", "doctor"):
+    for command in ("demo", "summary", "build", "run", "doctor", "preload"):
         assert re.search(rf"\b{command}\b", text)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+SLOW = 5e-5  # seconds
 PACKAGES = (
     "numpy", "ml_dtypes", "safetensors", "torch", "tensorrt_rtx", "tensorrt", "cuda-python", "scikit-learn", "pillow",
 )  # fmt: skip
@@ -58,6 +59,7 @@ def inspect_machine() -> Report:
         Fact("Python", f"{platform.python_version()} ({sys.executable})"),
         Fact("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         *(gpus or [Fact("GPU", "no NVIDIA GPU found", there=False)]),
+        *_slow_driver(),
     ]
     packages = [Fact(name, _version(name) or "not installed", _version(name) is not None) for name in PACKAGES]
     return Report(machine, packages, _abilities())
@@ -118,6 +120,22 @@ def _by_torch() -> list[Fact]:
         found = torch.cuda.get_device_properties(index)
         facts.append(Fact("GPU", f"{found.name}, {found.total_memory >> 20} MiB, sm{found.major}{found.minor}"))
     return facts
+
+
+def _slow_driver() -> list[Fact]:
+    """Whether refits wait for the driver, and what to do."""
+    from . import gpu, preload
+
+    try:
+        seconds, answers = gpu.clock_rate_seconds(), preload.answers()
+    except Exception:
+        return []
+    if answers is not None:
+        return [Fact("preload", "trtnet's library answers for the driver")]
+    if seconds is None or seconds < SLOW:
+        return []
+    text = f"the driver takes {seconds * 1e3:.2f} ms to tell a clock rate, for which TensorRT asks at each refit"
+    return [Fact("refits", f"{text}: LD_PRELOAD=$(trtnet preload) python ... makes them faster")]
 
 
 def _by_driver() -> list[Fact]:

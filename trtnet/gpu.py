@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -203,19 +204,41 @@ def describe(device: Any = None) -> dict[str, str]:
     return {"name": name, "capability": capability}
 
 
-def capability() -> tuple[int, int] | None:
-    """Compute capability of the first CUDA device, by the driver itself; None where there is none."""
+def _driver() -> Any:
+    """The driver's own library, initialised; None where there is none, or no device."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
     except OSError:
         return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+    device = ctypes.c_int()
+    return None if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) else driver
+
+
+def _attribute(driver: Any, attribute: int) -> int | None:
+    """An attribute of the first device, by its number in cuda.h."""
+    value = ctypes.c_int()
+    return None if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) else value.value
+
+
+def capability() -> tuple[int, int] | None:
+    """Compute capability of the first CUDA device, by the driver itself; None where there is none."""
+    driver = _driver()
+    if driver is None:
         return None
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
-    if driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) or driver.cuDeviceGetAttribute(
-        ctypes.byref(minor), 76, device
-    ):
+    major, minor = (_attribute(driver, a) for a in (75, 76))  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    return None if major is None or minor is None else (major, minor)
+
+
+def clock_rate_seconds() -> float | None:
+    """How long the driver takes to tell the first device's clock rate, for which TensorRT asks at each refit."""
+    driver = _driver()
+    if driver is None:
         return None
-    return major.value, minor.value
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        if _attribute(driver, 13) is None:  # CU_DEVICE_ATTRIBUTE_CLOCK_RATE
+            return None
+        times.append(time.perf_counter() - started)
+    return min(times)

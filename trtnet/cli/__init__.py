@@ -278,6 +278,25 @@ def doctor() -> None:
     print_report(out)
 
 
+@app.command()
+@command
+def preload(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", metavar="DIR", help="Where it is kept. Left out: with the user's caches.")
+    ] = None,
+) -> None:
+    """Print the path of a library for LD_PRELOAD that makes refits faster where the driver is slow; Linux only.
+
+    TensorRT asks the driver for the GPU's clock rates at every refit; the library remembers the answers. It is compiled
+    when that has not been done. [bold]trtnet doctor[/] says whether the driver is slow here.
+
+    [dim]Example:[/] [bold]LD_PRELOAD=$(trtnet preload) python train.py[/]
+    """
+    from ..preload import library
+
+    print(library(folder))
+
+
 def main() -> None:
     """The entry point of the `trtnet` script."""
     robust_streams()
