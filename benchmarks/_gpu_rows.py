@@ -10,6 +10,7 @@ from typing import Any
 TITLES = {
     "calls": "Calls with CUDA tensors, policy MLP 64-256-256-8, FP32",
     "refit": "Refit from CUDA tensors, FP32",
+    "preload": "Refit from CUDA tensors, FP32, in a process with LD_PRELOAD=$(trtnet preload)",
     "live": "Live weights, bound with graph=True",
     "inference": "Inference",
 }

@@ -28,7 +28,7 @@ from _gpu_raw import NETWORKS, Raw, timing_cache
 from _gpu_rows import Check, Row, cannot_run, duration, verdict
 
 import trtnet
-from trtnet import Input, nn
+from trtnet import Input, nn, preload
 
 TOLERANCES = {"float32": 1e-4, "float16": 3e-2}
 COMPILING = 240  # seconds that torch.compile may take for one network
@@ -137,6 +137,7 @@ class Session:
         quick: tiny sizes and few repeats.
         cuda: whether this runs on a GPU with TensorRT; else stand-ins take their places.
         clock: times calls on a stream of its own.
+        preloaded: whether trtnet's library answers for the driver in this process.
     """
 
     def __init__(self, group: str, given: argparse.Namespace, file: Path) -> None:
@@ -149,6 +150,8 @@ class Session:
             raise SystemExit(f"gpu.py needs TensorRT and a GPU: {reason or 'this torch has no CUDA'}")
         self.device = "cuda" if self.cuda else "cpu"
         self.provider = trtnet.provider.load("tensorrt") if self.cuda else None
+        self.preloaded = preload.answers() is not None
+        assert self.preloaded == group.startswith("preload"), "LD_PRELOAD is not what the group is about"
         plain.without_tf32()
         self.clock: Clock = Clock() if self.cuda else QuickClock()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{group}-", dir=file.parent)

@@ -28,9 +28,11 @@ from _gpu_rows import cannot_run, merged, tables
 from rich.console import Console
 from rich.table import Table
 
+from trtnet import TrtnetError
+
 GROUPS = (
-    "calls", "refit", "refit-resnet18", "live", "live-resnet18", "inference-lenet", "inference-resnet18",
-    "inference-googlenet",
+    "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "live", "live-resnet18", "inference-lenet",
+    "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def run_group(given: argparse.Namespace) -> int:
     name, _, what = given.group.partition("-")
     if name == "calls":
         from _gpu_calls import calls as function
-    elif name == "refit":
+    elif name in ("refit", "preload"):
         from _gpu_refit import refit, refit_resnet18
 
         function = refit_resnet18 if what else refit
@@ -115,7 +117,12 @@ def measure(given: argparse.Namespace) -> int:
             command += ["--more"] if given.more else []
             command += ["--level", given.level] if given.level is not None else []
             print(f"== {group}", flush=True)
-            process = subprocess.Popen([str(part) for part in command])
+            try:
+                process = subprocess.Popen([str(part) for part in command], env=environment(group))
+            except TrtnetError as error:
+                data.errors[group] = error.problem
+                failed.append(group)
+                continue
             stopped = time.monotonic() + given.limit
             late = False
             try:
@@ -140,6 +147,16 @@ def measure(given: argparse.Namespace) -> int:
     if failed:
         print("failed, wholly or in part: " + ", ".join(failed), file=sys.stderr)
     return 1 if failed else 0
+
+
+def environment(group: str) -> dict[str, str]:
+    """What a group's process gets: `preload` ones the library that answers for the driver."""
+    from trtnet import preload
+
+    found = dict(os.environ)
+    if group.startswith("preload"):
+        found["LD_PRELOAD"] = ":".join([*found.get("LD_PRELOAD", "").split(), str(preload.library())])
+    return found
 
 
 class Results:

@@ -73,9 +73,9 @@ class Refitting:
         self._made = {n: e for n, e in self.weights.items() if n not in self._segments and n not in self._constants}
         self._segments |= {name: f"{name}\0made" for name in self._made}
         nbytes = {name: leaf.dtype.nbytes(leaf.count) for name, leaf in leaves.items()}
-        needs = {name: {leaf.name for leaf in one.weight.leaves()} for name, one in self._made.items()}
-        self._light = {name for name, used in needs.items() if sum(nbytes[n] for n in used) <= LIGHT}
-        self._heavy = {used for name in needs.keys() - self._light for used in needs[name]}
+        self._needs = {name: frozenset(leaf.name for leaf in one.weight.leaves()) for name, one in self._made.items()}
+        self._light = {name for name, needs in self._needs.items() if sum(nbytes[n] for n in needs) <= LIGHT}
+        self._heavy = {leaf for name in self._made.keys() - self._light for leaf in self._needs[name]}
         items = [(name, leaf.dtype, leaf.shape) for name, leaf in leaves.items()]
         items += [(self._segments[name], e.dtype, e.weight.shape) for name, e in self._made.items()]
         self.staging = Staging(items, device.pinned, device.copy, device.synchronize)
@@ -253,8 +253,7 @@ class Refitting:
 
         on_the_host = []
         for name in names:
-            one, segment = self.weights[name], self._segments[name]
-            leaves = {leaf.name for leaf in one.weight.leaves()}
+            one, segment, leaves = self.weights[name], self._segments[name], self._needs[name]
             if leaves.isdisjoint(new.device) or (name in self._light and not direct):
                 on_the_host.append(name)
                 continue

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -12,7 +16,7 @@ from cases import recorded as case
 from networks import LEVEL, Convolutions, Policy, close, convolutions, policy, same
 
 import trtnet
-from trtnet import nn
+from trtnet import nn, preload
 from trtnet.errors import WeightsError
 
 torch = pytest.importorskip("torch")
@@ -203,6 +207,38 @@ def test_a_training_loop(net):
         assert bool(report.changed) == bool(changed)
         reference.refit({n: v.cpu() for n, v in state.items()})
         close(engine(x), reference(x))
+
+
+PRELOADED = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import numpy as np
+import torch
+import trtnet
+from networks import LEVEL, close, convolutions
+from trtnet import preload
+
+graph = convolutions()
+engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+for _ in range(3):
+    for change in ({"conv.weight"}, graph.state_dict().keys() - {"bn.num_batches_tracked"}):
+        state = {name: value * np.float32(1.1) for name, value in engine.parameters().items() if name in change}
+        engine.refit({name: torch.from_numpy(value).cuda() for name, value in state.items()})
+        reference.refit(state)
+        close(engine(x), reference(x))
+print("answers", preload.answers())
+"""
+
+
+def test_with_the_library_that_answers_for_the_driver(tmp_path, pytestconfig):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    folders = [str(pytestconfig.rootpath), str(pytestconfig.rootpath / "tests")]
+    environment = os.environ | {"LD_PRELOAD": str(preload.library(tmp_path))}
+    done = subprocess.run([sys.executable, "-c", PRELOADED, *folders], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 10
 
 
 def memory():

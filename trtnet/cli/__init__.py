@@ -290,7 +290,7 @@ def preload(
     TensorRT asks the driver for the GPU's clock rates at every refit; the library remembers the answers. It is compiled
     when that has not been done. [bold]trtnet doctor[/] says whether the driver is slow here.
 
-    [dim]Example:[/] [bold]LD_PRELOAD=$(trtnet preload) python train.py[/]
+    [dim]Example:[/] [bold]trtnet preload[/], as in [bold]LD_PRELOAD=$(trtnet preload) python train.py[/]
     """
     from ..preload import library
 
