@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import time
@@ -46,14 +47,18 @@ def options(description: str, **extra: Any) -> argparse.Namespace:
 def interleaved(
     variants: dict[str, Callable[[], Any]], repeats: int, warmup: int = 3, collect: bool = True
 ) -> dict[str, list[Any]]:
-    """What each variant returns, `repeats` times after `warmup`; they take turns, and the order rotates.
+    """What each variant returns, `repeats` times after `warmup`; they take turns in a shuffled order.
+
+    What ran before leaves caches warm or cold; after a shuffle that is the same for all.
 
     The garbage collector runs before each one (unless `collect` is False), and stays on.
     """
     names = list(variants)
     results: dict[str, list[Any]] = {name: [] for name in names}
+    shuffle = random.Random(0).shuffle
     for turn in range(warmup + repeats):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        shuffle(names)
+        for name in names:
             if collect:
                 gc.collect()
             result = variants[name]()
