@@ -17,9 +17,8 @@ from .tensor import Tensor, recorded
 def described(data: bytes, provider: Provider, device: Device) -> Plan:
     """A Plan whose graph has inputs and outputs, and no layers: dynamic sizes become Dims of the profiles' ranges.
 
-    Raises BuildError, with TensorRT's reasons, for what it cannot load.
+    `device` is the current one. Raises BuildError, with TensorRT's reasons, for what it cannot load.
     """
-    device.use()
     runtime = provider.trt.Runtime(provider.logger)
     with provider.recorded(runtime) as errors:
         engine = runtime.deserialize_cuda_engine(data)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class BoundCall:
     """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
 
-    Made by `engine.bind`. It has an execution context of its own; use it from one thread at a time.
+    Made by `engine.bind`, with the engine's device the current one. It has an execution context of its own; use it from
+    one thread at a time.
 
     Attributes:
         tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
@@ -51,6 +52,7 @@ class BoundCall:
         self._shared = shared_memory
         self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
         self._lock = self._lane.lock
+        self._alone = engine.device.alone
         self._current, self._ordinal = engine.current_streams(), engine.device.ordinal
         self._graph = graph
         self._side = engine.provider.waits_on_default_stream and not graph
@@ -97,7 +99,6 @@ class BoundCall:
 
     def _prepare(self) -> None:
         engine, device = self.engine, self.engine.device
-        device.use()
         native = Native(engine, self._route.profile, engine.shared_memory() if self._shared else None, self._lane)
         native.set_shapes(self._route)
         context = native.context
@@ -131,6 +132,12 @@ class BoundCall:
 
     def __call__(self, stream: Any = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
+        if self._alone:
+            return self._run(stream)
+        with self.engine.device.current():
+            return self._run(stream)
+
+    def _run(self, stream: Any) -> Any:
         handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
         one = self._one
         if one is not None:
@@ -178,7 +185,7 @@ class BoundCall:
 
     def close(self) -> None:
         """Wait for what is running, and free the context and the graph."""
-        with self._lock:
+        with self._lock, self.engine.device.current():
             if self._lane.stream is not None:
                 self.engine.device.synchronize()
             self.renew()

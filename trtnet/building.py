@@ -17,7 +17,7 @@ from .caching import PlanCache, check_folder, plan_key, weights_digest
 from .engine import Engine
 from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
 from .extra_outputs import with_outputs
-from .gpu import describe
+from .gpu import Device, ordinal
 from .graph import Graph
 from .live import with_live
 from .lowering import Lowering, lower
@@ -157,12 +157,13 @@ def build(
     from .audit import check_against_reference, require_refittable
     from .runtime import TensorRTEngine
 
-    folder = check_folder(cache)
+    folder, place = check_folder(cache), Device(ordinal(device))
     job = Job(
         graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
-        gpu=describe(device),
+        device=place,
     )  # fmt: skip
-    plan = job.run()
+    with place.current():
+        plan = job.run()
     made = TensorRTEngine(plan, found, device)
     if names:
         require_refittable(plan, made.engine_names())
@@ -218,8 +219,12 @@ class Job:
     profiles: tuple[Profile, ...] = ()
     progress: Progress = False
     cache: PlanCache | None = None
-    gpu: dict[str, str] | None = None
+    device: Device | None = None
     stale: bool = False
+
+    @property
+    def gpu(self) -> dict[str, str] | None:
+        return None if self.device is None else self.device.described()
 
     def run(self) -> Plan:
         """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
@@ -286,7 +291,7 @@ class Job:
         timings = None
         if self.cache is not None and self.gpu is not None:
             timings = provider.use_timings(config, self.cache.timings(provider, self.gpu["name"]))
-        plan = _in_thread(provider, builder, network, config, self.progress)
+        plan = _in_thread(provider, builder, network, config, self.progress, self.device)
         if plan is None:
             error = lowering.explain("TensorRT refused to build this network")
             if "memory" in lowering.errors.text().lower():
@@ -383,7 +388,9 @@ def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> No
         )
 
 
-def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, progress: Progress) -> Any:
+def _in_thread(
+    provider: Provider, builder: Any, network: Any, config: Any, progress: Progress, device: Device | None
+) -> Any:
     """Build in a thread of its own, so that Ctrl-C reaches Python; it cancels where TensorRT listens (9.1 on)."""
     result: list[Any] = []
     failure: list[BaseException] = []
@@ -393,6 +400,8 @@ def _in_thread(provider: Provider, builder: Any, network: Any, config: Any, prog
 
         def work() -> None:
             try:
+                if device is not None:
+                    device.use()  # a new thread's own is the first
                 result.append(builder.build_serialized_network(network, config))
             except BaseException as error:
                 failure.append(error)

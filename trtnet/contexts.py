@@ -172,6 +172,7 @@ class Context(Engine):
         self._bound: dict[Any, Any] = {}
         self._replaying = threading.Lock()
         self._current: Any = None
+        self._alone = engine.device.alone
         engine.register(self)
 
     @property
@@ -202,6 +203,12 @@ class Context(Engine):
     # --- calls
 
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        if self._alone:
+            return self._of_their_kind(values, stream, graph)
+        with self.engine.device.current():
+            return self._of_their_kind(values, stream, graph)
+
+    def _of_their_kind(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         first = values[0]
         if is_torch(first) and first.is_cuda:
             if graph:
@@ -241,8 +248,6 @@ class Context(Engine):
         for index, value in enumerate(values):
             if layouts or not value.is_contiguous():
                 values[index] = engine.placed(self._input_names[index], value)
-        if engine.several_devices:
-            engine.device.use()
         handle = self._current(engine.device.ordinal) if stream is None else engine.stream_of(stream)
         if route.open:
             return self._open(route, values, handle)
@@ -361,7 +366,6 @@ class Context(Engine):
                 raise engine._is_closed()
             if self._host is None:
                 self._host = HostBuffers(device)
-            device.use()
             native = self._ready(route)
             native.addresses = []
             context = native.context
@@ -410,7 +414,8 @@ class Context(Engine):
         if self.closed:
             raise self._is_closed()
         values = self._ordered(args, kwargs)
-        return BoundCall(self.engine, values, graph, self._shared)
+        with self.engine.device.current():
+            return BoundCall(self.engine, values, graph, self._shared)
 
     def _replayed(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
@@ -437,7 +442,7 @@ class Context(Engine):
 
     def close(self) -> None:
         """Wait for what is running in this context, and free it."""
-        with self._lane.lock:
+        with self._lane.lock, self.engine.device.current():
             if self._lane.stream is not None:
                 self.engine.device.synchronize()
             self.renew()

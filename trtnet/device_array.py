@@ -149,9 +149,9 @@ class DeviceArray:
         if self.device is None:
             ctypes.memmove(array.ctypes.data, self.address, array.nbytes)
         else:
-            self.device.use()
-            self.device.copy(array.ctypes.data, self.address, array.nbytes, self.stream)
-            self.device.synchronize(self.stream)
+            with self.device.current():
+                self.device.copy(array.ctypes.data, self.address, array.nbytes, self.stream)
+                self.device.synchronize(self.stream)
         return array
 
     @property
@@ -177,8 +177,8 @@ class DeviceArray:
     def _is_ready(self) -> bool:
         if self._ready is None or self.device is None:
             return True
-        self.device.use()
-        return int(self.device.runtime.cudaEventQuery(self._ready.handle)[0]) == 0
+        with self.device.current():
+            return int(self.device.runtime.cudaEventQuery(self._ready.handle)[0]) == 0
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._kind, 0 if self.device is None else self.device.ordinal
@@ -204,8 +204,9 @@ class DeviceArray:
                     remedy="1 is the legacy default stream; 0 could mean two",
                 )
             if stream != -1 and self._ready is not None and self.device is not None:
-                self.device.use()
-                checked(self.device.runtime.cudaStreamWaitEvent(1 if stream is None else stream, self._ready.handle, 0))
+                runtime, handle = self.device.runtime, 1 if stream is None else stream
+                with self.device.current():
+                    checked(runtime.cudaStreamWaitEvent(handle, self._ready.handle, 0))
         elif stream is not None:
             raise ArgumentTypeError("there are no streams on the CPU", expected="stream=None", found=repr(stream))
         return capsule(self.address, self.shape, self.dtype, self.memory, self.__dlpack_device__())
@@ -327,9 +328,9 @@ def _described(value: Any, device: Device | None, stream: int) -> Foreign:
         _check_strides(shape, tuple(interface["strides"]), dtype.itemsize, value)
     address = int(interface["data"][0] or 0)
     if device is not None:
-        device.use()
         if 0 not in shape:
-            attributes = checked(device.runtime.cudaPointerGetAttributes(address))
+            with device.current():
+                attributes = checked(device.runtime.cudaPointerGetAttributes(address))
             kinds = device.runtime.cudaMemoryType
             if attributes.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged):
                 raise ArgumentTypeError(
@@ -407,7 +408,6 @@ def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
 
 def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[list[Any], int]:
     engine, device = context.engine, context.engine.device
-    device.use()
     read = [foreign(value, device, handle) for value in values]
     route = _route(context, read)
     memory: dict[str, Any] = {

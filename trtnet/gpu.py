@@ -6,6 +6,7 @@ cannot be called.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -73,12 +74,38 @@ class Owned:
 
 def _free(device: Device, handle: int, free: Callable[[int], Any], process: int) -> None:
     if os.getpid() == process:
-        device.use()
-        free(handle)
+        with device.current():
+            free(handle)
+
+
+class _Current:
+    """A thread's current device, for a `with` block."""
+
+    __slots__ = ("before", "device")
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.before = device.ordinal
+
+    def __enter__(self) -> None:
+        self.before = int(checked(self.device.runtime.cudaGetDevice()))
+        if self.before != self.device.ordinal:
+            self.device.use()
+
+    def __exit__(self, *exc: Any) -> None:
+        if self.before != self.device.ordinal:
+            self.device.runtime.cudaSetDevice(self.before)
+
+
+_NOTHING: Any = contextlib.nullcontext()
 
 
 class Device:
-    """A CUDA device, by its ordinal. Raises ProviderError where there is none of that number."""
+    """A CUDA device, by its ordinal. Raises ProviderError where there is none of that number.
+
+    Attributes:
+        alone: whether it is the only one, so that there is nothing to switch.
+    """
 
     def __init__(self, ordinal: int = 0) -> None:
         self.ordinal = ordinal
@@ -91,14 +118,21 @@ class Device:
                 found=f"cuda:{ordinal}",
                 remedy="build(graph, device='cuda:0')",
             )
-        self.use()
+        self.alone = count == 1
 
     def __repr__(self) -> str:
         return f"cuda:{self.ordinal}"
 
     def use(self) -> None:
-        """Make it the calling thread's current device."""
+        """Make it the calling thread's current device, for good: in threads of trtnet's own."""
         self.runtime.cudaSetDevice(self.ordinal)
+
+    def current(self) -> Any:
+        """Make it the calling thread's current device for a `with` block; then the caller's own is that again."""
+        if self.alone:
+            self.use()
+            return _NOTHING
+        return _Current(self)
 
     @functools.cached_property
     def properties(self) -> tuple[str, str]:
@@ -107,18 +141,23 @@ class Device:
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
         return name.rstrip("\0"), f"sm{found.major}{found.minor}"
 
+    def described(self) -> dict[str, str]:
+        """What a plan is for."""
+        name, capability = self.properties
+        return {"name": name, "capability": capability}
+
     # --- memory
 
     def allocate(self, nbytes: int) -> Owned:
         """Memory on the device, 256-byte aligned, at least one byte."""
-        self.use()
-        address = int(checked(self.runtime.cudaMalloc(max(nbytes, 1))))
+        with self.current():
+            address = int(checked(self.runtime.cudaMalloc(max(nbytes, 1))))
         return Owned(self, address, self.runtime.cudaFree)
 
     def pinned(self, nbytes: int) -> np.ndarray:
         """Page-locked host memory as bytes; freed with the last array over it."""
-        self.use()
-        address = int(checked(self.runtime.cudaHostAlloc(max(nbytes, 1), 0)))
+        with self.current():
+            address = int(checked(self.runtime.cudaHostAlloc(max(nbytes, 1), 0)))
         buffer = (ctypes.c_uint8 * max(nbytes, 1)).from_address(address)
         buffer.owner = Owned(self, address, self.runtime.cudaFreeHost)  # type: ignore[attr-defined]
         return np.frombuffer(memoryview(buffer), np.uint8, nbytes)
@@ -133,13 +172,13 @@ class Device:
 
     def stream(self) -> Owned:
         """A stream that does not wait for the default one."""
-        self.use()
-        made = checked(self.runtime.cudaStreamCreateWithFlags(self.runtime.cudaStreamNonBlocking))
+        with self.current():
+            made = checked(self.runtime.cudaStreamCreateWithFlags(self.runtime.cudaStreamNonBlocking))
         return Owned(self, int(made), self.runtime.cudaStreamDestroy)
 
     def event(self) -> Owned:
-        self.use()
-        made = checked(self.runtime.cudaEventCreateWithFlags(self.runtime.cudaEventDisableTiming))
+        with self.current():
+            made = checked(self.runtime.cudaEventCreateWithFlags(self.runtime.cudaEventDisableTiming))
         return Owned(self, int(made), self.runtime.cudaEventDestroy)
 
     def order(self, event: Owned, first: int, then: int) -> None:
@@ -153,11 +192,11 @@ class Device:
 
     def synchronize(self, stream: int | None = None) -> None:
         """Wait for a stream, or for everything on the device."""
-        self.use()
-        if stream is None:
-            checked(self.runtime.cudaDeviceSynchronize())
-        else:
-            checked(self.runtime.cudaStreamSynchronize(stream))
+        with self.current():
+            if stream is None:
+                checked(self.runtime.cudaDeviceSynchronize())
+            else:
+                checked(self.runtime.cudaStreamSynchronize(stream))
 
     # --- graphs
 
@@ -196,12 +235,6 @@ def ordinal(device: Any) -> int:
             remedy="build(graph, provider='reference', device=...) runs elsewhere",
         )
     return int(number or 0)
-
-
-def describe(device: Any = None) -> dict[str, str]:
-    """Name and compute capability of a CUDA device: what a plan is for."""
-    name, capability = Device(ordinal(device)).properties
-    return {"name": name, "capability": capability}
 
 
 def _driver() -> Any:

@@ -53,6 +53,12 @@ class TensorRTEngine(Engine):
         super().__init__(plan.graph)
         self.provider = provider
         self.device = Device(ordinal(device))
+        with self.device.current():
+            self._load(plan)
+        _engines.add(self)
+
+    def _load(self, plan: Plan) -> None:
+        provider = self.provider
         self._runtime = provider.trt.Runtime(provider.logger)
         if plan.options.get("version_compatible"):
             self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
@@ -81,7 +87,6 @@ class TensorRTEngine(Engine):
         self._shared: Owned | None = None
         self._streams: Callable[[int], int] | None = None
         self._torch_device: Any = None
-        self.several_devices = False
         self.shared_lane = Lane(self.device)
         self.live_weights: LiveMemory | None = None
         if plan.live:
@@ -92,14 +97,16 @@ class TensorRTEngine(Engine):
         self._written_to = False
         own: Any = weakref.proxy(self)
         self._default = Context(own)  # no cycle: dropping the engine frees it
-        _engines.add(self)
 
     @classmethod
     def bare(cls, data: bytes, provider: Provider, device: Any = None) -> TensorRTEngine:
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
         from .bare import described
 
-        return cls(described(data, provider, Device(ordinal(device))), provider, device)
+        found = Device(ordinal(device))
+        with found.current():
+            plan = described(data, provider, found)
+        return cls(plan, provider, device)
 
     def _check_types(self) -> None:
         for name, dtype in self.stored.items():
@@ -140,13 +147,11 @@ class TensorRTEngine(Engine):
         """What gives the address of torch's current stream on a device."""
         if self._streams is None:
             self._streams = _current_streams(self.torch)
-            self.several_devices = self.torch.cuda.device_count() > 1
         return self._streams
 
     def make_context(self, memory: int | None) -> Any:
         """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
-        self.device.use()
-        with self.provider.recorded(self._engine) as errors:
+        with self.device.current(), self.provider.recorded(self._engine) as errors:
             context = self.provider.create_context(self._engine, memory)
         if context is None:
             raise ProviderError(
@@ -261,7 +266,9 @@ class TensorRTEngine(Engine):
     def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         if self.closed:
             raise self._is_closed()
-        return BoundCall(self, self._ordered(args, kwargs), graph)
+        values = self._ordered(args, kwargs)
+        with self.device.current():
+            return BoundCall(self, values, graph)
 
     def context(self, shared_memory: bool = False) -> Context:
         if self.closed:
@@ -271,7 +278,7 @@ class TensorRTEngine(Engine):
     @contextlib.contextmanager
     def _paused(self) -> Iterator[list[Any]]:
         """No call enqueues anything, and nothing that was enqueued is still running."""
-        with self._admin, contextlib.ExitStack() as stack:
+        with self._admin, self.device.current(), contextlib.ExitStack() as stack:
             contexts = list(self._contexts)
             lanes = {id(lane): lane for context in contexts for lane in context.lanes}
             for key in sorted(lanes):
@@ -395,7 +402,8 @@ class TensorRTEngine(Engine):
 
     def engine_names(self) -> list[str]:
         """The names of the engine weights that TensorRT lets be refitted."""
-        return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
+        with self.device.current():
+            return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
 
     def inspect(self) -> dict[str, Any]:
         """What TensorRT made of the network, as its engine inspector says: {"Layers": [...], "Bindings": [...]}.

@@ -1,0 +1,93 @@
+"""Which CUDA device is the calling thread's, with a stand-in for the CUDA runtime that keeps count."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from trtnet.gpu import Device, Owned
+
+
+class Runtime(threading.local):
+    """What cuda-python answers on a machine with several devices: each thread begins on the first."""
+
+    now = 0
+    switches = 0
+
+    def cudaGetDevice(self):
+        return 0, self.now
+
+    def cudaSetDevice(self, ordinal):
+        self.now, self.switches = ordinal, self.switches + 1
+        return (0,)
+
+    def cudaMalloc(self, nbytes):
+        return 0, 1000 * (self.now + 1) + nbytes
+
+    def cudaFree(self, address):
+        assert address // 1000 == self.now + 1, "freed on another device"
+        return (0,)
+
+
+def device(runtime, ordinal, alone=False):
+    made = Device.__new__(Device)
+    made.runtime, made.ordinal, made.alone = runtime, ordinal, alone
+    return made
+
+
+def test_the_callers_device_comes_back():
+    runtime = Runtime()
+    first, second = device(runtime, 0), device(runtime, 1)
+    with second.current():
+        assert runtime.now == 1
+        with first.current():
+            assert runtime.now == 0
+            with first.current():
+                assert runtime.now == 0
+        assert runtime.now == 1
+    assert (runtime.now, runtime.switches) == (0, 4)
+
+    def fail():
+        with second.current():
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert runtime.now == 0
+
+
+def test_each_thread_has_its_own():
+    runtime, seen = Runtime(), []
+    second = device(runtime, 1)
+
+    def work():
+        seen.append(runtime.now)
+        with second.current():
+            seen.append(runtime.now)
+        seen.append(runtime.now)
+
+    with second.current():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert runtime.now == 1
+    assert seen == [0, 1, 0]
+
+
+def test_memory_is_made_and_freed_where_it_is():
+    runtime = Runtime()
+    memory = device(runtime, 2).allocate(8)
+    assert isinstance(memory, Owned)
+    assert memory.handle == 3008
+    assert runtime.now == 0
+    memory.free()
+    assert runtime.now == 0
+
+
+def test_the_only_device_is_just_set():
+    runtime = Runtime()
+    only = device(runtime, 0, alone=True)
+    with only.current(), only.current():
+        assert runtime.switches == 2
+    assert runtime.switches == 2
