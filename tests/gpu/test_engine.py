@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from cases import CASES, image, randomize
 from cases import recorded as case
+from networks import Convolutions, convolutions, flat
 
 import trtnet
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input
 from trtnet import functional as F
 
 
@@ -19,12 +20,6 @@ def build(graph, **options):
     engine = trtnet.build(graph, provider="tensorrt", **options)
     assert type(engine).__name__ == "TensorRTEngine"
     return engine
-
-
-def flat(result):
-    if isinstance(result, dict):
-        return list(result.values())
-    return list(result) if isinstance(result, tuple) else [result]
 
 
 def compare(found, wanted, tolerance):
@@ -47,24 +42,6 @@ def test_layers_agree_with_the_reference(name):
     compare(build(graph)(**inputs), wanted, 1e-4)
 
 
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.bn = nn.BatchNorm2d(8)
-        self.fc = nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.fc(F.relu(self.bn(self.conv(x))).mean((2, 3)))
-
-
-def recorded(dtype="float32", batch=None):
-    net = randomize(Net())
-    if dtype != "float32":
-        net.to(dtype)
-    return trtnet.record(net, x=Input((2 if batch is None else batch, 3, 8, 8), dtype))
-
-
 def test_dynamic_batch_and_size():
     batch, height = Dim("batch", 1, 4, 8), Dim("height", 8, 16, 32, multiple_of=8)
 
@@ -84,7 +61,7 @@ def test_dynamic_batch_and_size():
 
 
 def test_half_precision_holds():
-    graph = recorded("float16")
+    graph = convolutions(dtype="float16")
     x = image(2, 3, 8, 8).astype(np.float16)
     found = build(graph)(x)
     assert found.dtype == np.float16
@@ -92,10 +69,10 @@ def test_half_precision_holds():
 
 
 def test_refit_subset_and_back():
-    graph = recorded()
+    graph = convolutions()
     engine, x = build(graph, refit=True), image(2, 3, 8, 8)
     first, snapshot = engine(x), engine.snapshot()
-    other = randomize(Net(), seed=5).state_dict()
+    other = randomize(Convolutions(), seed=5).state_dict()
     reference = trtnet.reference(graph, dtype="float64")
     for given in (
         {"bn.weight": other["bn.weight"]},
@@ -114,7 +91,7 @@ def test_refit_subset_and_back():
 
 
 def test_bad_refit_changes_nothing():
-    engine, x = build(recorded(), refit=True), image(2, 3, 8, 8)
+    engine, x = build(convolutions(), refit=True), image(2, 3, 8, 8)
     before = engine(x)
     good = np.zeros(5, np.float32)
     for bad in ({"fc.weight": np.zeros((5, 9), np.float32)}, {"nothing": good}, {"fc.bias": good.astype(np.int32)}):
@@ -129,7 +106,7 @@ def test_bad_refit_changes_nothing():
 def test_torch_tensors_stay_on_the_gpu():
     import torch
 
-    graph = recorded()
+    graph = convolutions()
     engine = build(graph)
     x = torch.from_numpy(image(2, 3, 8, 8)).cuda()
     with torch.cuda.stream(torch.cuda.Stream()):
@@ -143,7 +120,7 @@ def test_torch_tensors_stay_on_the_gpu():
 
 
 def test_threads_take_turns():
-    engine, x = build(recorded()), image(2, 3, 8, 8)
+    engine, x = build(convolutions()), image(2, 3, 8, 8)
     wanted, wrong = engine(x), []
 
     def work(scale):
@@ -162,7 +139,7 @@ def test_threads_take_turns():
 
 
 def test_not_refittable_says_so():
-    engine = build(recorded())
+    engine = build(convolutions())
     with pytest.raises(trtnet.errors.WeightsError, match="fixed when the engine was built"):
         engine.refit({"fc.bias": np.zeros(5, np.float32)})
 
@@ -176,11 +153,11 @@ def test_weak_typing_is_told_the_recorded_types():
 
 def test_nothing_is_named_that_falls_back():
     with pytest.raises(trtnet.errors.ProviderError, match="tensorrt_rtx"):
-        trtnet.build(recorded(), provider="tensorrt_rtx")
+        trtnet.build(convolutions(), provider="tensorrt_rtx")
 
 
 def test_tensorrt_reasons_come_back_with_module_and_line():
-    graph = recorded()
+    graph = convolutions()
     convolution = graph.layers[0]
     convolution.num_groups = 2  # three channels cannot be in two groups
     with pytest.raises(trtnet.errors.BuildError) as error:
@@ -193,10 +170,10 @@ def test_tensorrt_reasons_come_back_with_module_and_line():
 
 def test_dynamic_refit_frees_the_old_context():
     batch = Dim("batch", 1, 4, 8)
-    graph = recorded(batch=batch)
+    graph = convolutions(batch)
     engine, reference = build(graph, refit=True), trtnet.reference(graph, dtype="float64")
     for seed in range(3):
-        state = randomize(Net(), seed).state_dict()
+        state = randomize(Convolutions(), seed).state_dict()
         engine.refit(state)
         reference.refit(state)
         for size in (1, 5):
