@@ -611,6 +611,25 @@ def test_hotswap_with_failing_refits(data):
         np.testing.assert_array_equal(swap(x()), single(x()))
 
 
+def test_hotswap_catches_up_with_what_is_not_given():
+    swap = HotSwap(engine_of())
+    given: list[set[str]] = []
+    for engine in (swap.active, swap._idle):
+        refit = engine.refit
+        engine.refit = lambda state, refit=refit, **options: given.append(set(state)) or refit(state, **options)
+    state = weights(1, swap.active.graph)
+    names = set(state)
+    for step in range(3):  # all of them: the other engine needs nothing else
+        swap.refit({f"module.{k}": v + np.float32(step) for k, v in state.items()}, prefix="module.")
+    assert given == [{f"module.{name}" for name in names}] * 3
+    given.clear()
+    swap.refit({"fc1.bias": state["fc1.bias"]})
+    leaves = swap.active.graph.parameters
+    assert given[1:] == [{"fc1.bias"}]
+    used = {leaves[name] for name in names if not name.startswith("unused")}
+    assert {leaves[name] for name in given[0]} == used - {leaves["fc1.bias"]}
+
+
 def test_hotswap_takes_tied_names():
     class Tied(nn.Module):
         def __init__(self):
