@@ -625,9 +625,18 @@ def test_hotswap_catches_up_with_what_is_not_given():
     given.clear()
     swap.refit({"fc1.bias": state["fc1.bias"]})
     leaves = swap.active.graph.parameters
-    assert given[1:] == [{"fc1.bias"}]
+    assert given[:1] == [{"fc1.bias"}]
+    assert len(given) == 2
     used = {leaves[name] for name in names if not name.startswith("unused")}
-    assert {leaves[name] for name in given[0]} == used - {leaves["fc1.bias"]}
+    assert {leaves[name] for name in given[1]} == used - {leaves["fc1.bias"]}
+
+
+def test_hotswap_refuses_as_an_engine_does():
+    swap = HotSwap(engine_of())
+    for wrong in (5, [np.zeros(3, np.float32)]):
+        with pytest.raises(ArgumentTypeError, match="weights are given by name"):
+            swap.refit(wrong)
+    assert swap.generation == 0
 
 
 def test_hotswap_takes_tied_names():

@@ -40,17 +40,16 @@ class HotSwap:
         """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns."""
         with self._lock:
             idle, active = self._idle, self.active
-            leaves, prefix = active.graph.parameters, options.get("prefix") or ""
-            given = {leaves[name].name for name in (str(k).removeprefix(prefix) for k in state_dict) if name in leaves}
-            if self._behind - given:
-                present = active.parameters()
-                idle.refit({name: present[name] for name in (self._behind - given) & present.keys()}, finite=None)
-                self._behind &= given
             report = idle.refit(state_dict, **options)
-            idle.generation = active.generation + 1
-            self._idle, self.active = active, idle
             # by their own names, where keys are of tied ones
-            self._behind = {leaves[name].name for name in report.given}
+            given = {active.graph.parameters[name].name for name in report.given}
+            lacking = self._behind - given
+            self._behind |= given  # until it is the active one
+            if lacking:
+                present = active.parameters()
+                idle.refit({name: present[name] for name in lacking & present.keys()}, finite=None)
+            idle.generation = active.generation + 1
+            self._idle, self.active, self._behind = active, idle, given
             return report
 
     def close(self) -> None:
