@@ -28,7 +28,7 @@ from _gpu_rows import cannot_run, merged, tables
 from rich.console import Console
 from rich.table import Table
 
-from trtnet import TrtnetError
+from trtnet import TrtnetError, preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "live", "live-resnet18", "inference-lenet",
@@ -151,8 +151,6 @@ def measure(given: argparse.Namespace) -> int:
 
 def environment(group: str) -> dict[str, str]:
     """What a group's process gets: `preload` ones the library that answers for the driver."""
-    from trtnet import preload
-
     found = dict(os.environ)
     if group.startswith("preload"):
         found["LD_PRELOAD"] = ":".join([*found.get("LD_PRELOAD", "").split(), str(preload.library())])

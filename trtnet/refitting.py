@@ -239,7 +239,8 @@ class Refitting:
         where they must be on the host anyhow, and the GPU would take longer to be told than to compute.
         """
         staging, direct = self.staging, self.provider.refits_on_device
-        torch = where = None
+        torch: Any = None
+        where: Any = None
         if new.device:
             torch = import_torch()
             where = torch.device("cuda", self.device.ordinal)
@@ -263,7 +264,7 @@ class Refitting:
             staging.upload(leaves - changed, torch, where, stream)
             if self._operations is None:
                 self._operations = CachingOperations(where)
-            with import_torch().no_grad():
+            with torch.no_grad():
                 value = evaluate(one.weight, on_device, self._operations)
                 target = staging.device(segment, 1 - staging.segments[segment].half, torch, where)
                 target.copy_(value.reshape(target.shape))
