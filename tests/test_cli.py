@@ -432,6 +432,21 @@ def test_doctor():
         assert re.search(part, text)
 
 
+def test_doctor_says_when_refits_wait_for_the_driver(monkeypatch):
+    from trtnet import gpu, preload
+
+    def told(seconds, answers=None):
+        monkeypatch.setattr(gpu, "clock_rate_seconds", lambda: seconds)
+        monkeypatch.setattr(preload, "answers", lambda: answers)
+        return re.sub(r"\s+", " ", call("doctor")[1])
+
+    assert "takes 0.69 ms to tell a clock rate" in told(6.9e-4)
+    assert "LD_PRELOAD=$(trtnet preload) python" in told(6.9e-4)
+    assert "trtnet's library answers for the driver" in told(2e-7, answers=3)
+    for seconds in (None, 2e-7):
+        assert "clock rate" not in told(seconds)
+
+
 def test_doctor_survives_whatever_is_missing(monkeypatch):
     """No package, no driver, and a tool that fails: it still reports, and says what to install."""
     from trtnet import doctor, provider
