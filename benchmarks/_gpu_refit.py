@@ -36,7 +36,7 @@ def refit_resnet18(session: Session) -> None:
         _rebuild(session, case, engine, first, second)
 
 
-def _states(case: Case) -> tuple[State, State]:
+def states(case: Case) -> tuple[State, State]:
     """Two complete state_dicts on the device that differ everywhere."""
     first = {name: value.clone() for name, value in case.model.state_dict().items()}
     second = {n: v * 1.01 + 1e-3 if v.is_floating_point() else v.clone() for n, v in first.items()}
@@ -70,7 +70,7 @@ def details(reports: list[Any]) -> dict[str, Any]:
 
 
 def _full(session: Session, case: Case, engine: Any, repeats: int) -> tuple[State, State]:
-    first, second = _states(case)
+    first, second = states(case)
     report = engine.refit(second)
     engine.refit(first)
     arrays = dict(case.state)

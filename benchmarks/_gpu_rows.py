@@ -11,6 +11,7 @@ TITLES = {
     "calls": "Calls with CUDA tensors, policy MLP 64-256-256-8, FP32",
     "refit": "Refit from CUDA tensors, FP32",
     "preload": "Refit from CUDA tensors, FP32, in a process with LD_PRELOAD=$(trtnet preload)",
+    "serving": "Calls with CUDA tensors in one thread while another refits, FP32",
     "live": "Live weights, bound with graph=True",
     "inference": "Inference",
 }

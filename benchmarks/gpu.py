@@ -31,8 +31,8 @@ from rich.table import Table
 from trtnet import TrtnetError, preload
 
 GROUPS = (
-    "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "live", "live-resnet18", "inference-lenet",
-    "inference-resnet18", "inference-googlenet",
+    "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "live", "live-resnet18",
+    "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -86,6 +86,8 @@ def run_group(given: argparse.Namespace) -> int:
         from _gpu_refit import refit, refit_resnet18
 
         function = refit_resnet18 if what else refit
+    elif name == "serving":
+        from _gpu_serving import serving as function
     elif name == "live":
         from _gpu_live import live, live_resnet18
 

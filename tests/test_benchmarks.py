@@ -75,6 +75,7 @@ def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("calls", "", ("engine(x)", "bound call, graph=True", "raw enqueue", "PyTorch eager", "torch.compile")),
         ("refit", "policy,mlp42m", ("engine.refit(state_dict)", "usual loop", "packed copy", "optimiser's step")),
         ("refit-resnet18", "", ("one changed, given alone", "trtnet.build again")),
+        ("serving", "", ("HotSwap", "HotSwap, refit by the bindings", "one engine", "no refit")),
         ("live", "policy,mlp42m", ("live weights", "constants", "step, weights bound")),
         ("inference-lenet", "batch 1", ("bound call, graph=True", "by hand", "torch.compile")),
     ],

@@ -95,6 +95,15 @@ def test_fallback_is_for_dlas():
         BuildOptions(gpu_fallback=True)
 
 
+def test_version_compatible_plans_that_cannot_be_refitted(monkeypatch):
+    """TensorRT 8.6 cannot; the remedy keeps one of the two."""
+    needs_rtx()
+    monkeypatch.setattr(trtnet.provider.load("tensorrt_rtx"), "refits_version_compatible", False)
+    with pytest.raises(ProviderError, match=r"(?s)not refit version-compatible.*value\.bias.*live=") as raised:
+        trtnet.build_plan(policy(), "sm86", refit="value.*", version_compatible=True)
+    assert "policy.0.weight" not in str(raised.value)
+
+
 def test_io_formats():
     found = needs_rtx()
     network = builder().create_network(0)

@@ -281,10 +281,7 @@ class Job:
         provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
         if self.targets:
             provider.set_targets(config, self.targets)
-        if self.left_out:
-            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
-            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
-        elif self.refittable:
+        if self.refittable:
             self._allow_refit(config, network, lowering)
         for profile in self.profiles:
             _add_profile(self.graph, builder, config, profile)
@@ -306,8 +303,18 @@ class Job:
     def _allow_refit(self, config: Any, network: Any, lowering: Lowering) -> None:
         """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
         provider, graph = self.provider, self.graph
-        if self.options.stripped:
+        if self.options.version_compatible and not provider.refits_version_compatible:
+            raise ProviderError(
+                f"{provider} does not refit version-compatible plans",
+                expected="version_compatible=True or refit, not both",
+                found=f"refit of {', '.join(sorted(self.refittable))}",
+                remedy="leave one of them out; live= weights change in such a plan, too",
+            )
+        if self.options.stripped or self.left_out:
             config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+        if self.left_out:
+            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))  # of weights without values
+            return
         chosen = {graph.parameters[name].name for name in self.refittable}
         every = chosen >= {leaf.name for h in lowering.ledger for leaf in h.weight.leaves()}
         if every or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes, gpu
+from . import dtypes, gpu, unlocked
 from .callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .dtypes import dtype as Dtype
 from .errors import ArgumentError, ProviderError
@@ -309,6 +309,14 @@ class Provider:
         """
         return 5 if self.strongly_typed else 4
 
+    @functools.cached_property
+    def refits_version_compatible(self) -> bool:
+        """Whether a version-compatible plan can be refitted.
+
+        8.6.1 refuses to build one, or, where its lean runtime is installed, builds one that lets nothing be refitted.
+        """
+        return self.strongly_typed
+
     def create_context(self, engine: Any, memory: int | None) -> Any:
         """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
         if memory is None:
@@ -348,6 +356,8 @@ class Provider:
         """Whether TensorRT took the weights that were set."""
         if on_device:
             return bool(refitter.refit_cuda_engine_async(stream))
+        if self.version.startswith("8.6."):
+            return unlocked.refit(refitter)
         return bool(refitter.refit_cuda_engine())
 
     # --- errors

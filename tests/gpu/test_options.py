@@ -175,19 +175,33 @@ def test_what_this_machine_lacks(options, message):
         trtnet.build(policy(), **options, **LEVEL)
 
 
-def test_a_version_compatible_plan():
+def test_version_compatible_plans(tmp_path):
     graph, x = convolutions(), np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    reference = trtnet.reference(graph, dtype="float64")
     try:
         engine = trtnet.build(graph, version_compatible=True, **LEVEL)
     except BuildError as error:
         if "nvinfer_lean" in (error.details or ""):
             pytest.skip("TensorRT's lean runtime is not installed: " + str(error.details).strip().splitlines()[-1])
         raise
-    close(engine(x), trtnet.reference(graph, dtype="float64")(x))
+    close(engine(x), reference(x))
+    close(trtnet.load(engine.save(tmp_path / "net.engine"))(x), reference(x))
+    live = trtnet.build(graph, version_compatible=True, live=True, **LEVEL)
+    call = live.bind(torch.from_numpy(x).cuda(), graph=True)
+    close(call(), reference(x))
+    learner = trtnet.to_torch(graph).cuda()
+    live.bind_weights(learner)
+    with torch.no_grad():
+        for value in learner.parameters():
+            value.mul_(0.5)
+    reference.refit(learner.state_dict())
+    close(call(), reference(x))
 
 
-def test_tensorrts_own_refusal_is_quoted():
-    with pytest.raises(BuildError, match="kREFIT can not be set if kVERSION_COMPATIBLE"):
+def test_a_version_compatible_plan_is_not_refitted_by_8_6():
+    if trtnet.provider.load("tensorrt").refits_version_compatible:
+        pytest.skip("later versions refit such plans")
+    with pytest.raises(ProviderError, match=r"(?s)does not refit version-compatible plans.*policy\.0\.weight"):
         trtnet.build(policy(), refit=True, version_compatible=True, **LEVEL)
 
 

@@ -16,7 +16,7 @@ from cases import recorded as case
 from networks import LEVEL, Convolutions, Policy, close, convolutions, policy, same
 
 import trtnet
-from trtnet import nn, preload
+from trtnet import nn, preload, unlocked
 from trtnet.errors import WeightsError
 
 torch = pytest.importorskip("torch")
@@ -335,6 +335,50 @@ def test_hot_swap():
     reference = trtnet.reference(swap.active.graph, dtype="float64")
     reference.refit(states[1] | {"value.bias": np.full(1, 3, np.float32)})
     close(swap(x), reference(x))
+
+
+def test_other_threads_run_during_a_refit():
+    """TensorRT 8.6's bindings hold the interpreter's lock meanwhile, which trtnet does not."""
+    engine, found = trtnet.build(convolutions(), refit=True, **LEVEL), trtnet.provider.load("tensorrt")
+    native, gate, ran = found.refitter(engine._engine), threading.Lock(), []
+    for name, one in engine.plan.weights.items():
+        assert native.set_named_weights(name, found.weights(one.array, one.dtype))
+
+    def wait():
+        with gate:
+            ran.append(True)
+
+    gate.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # only who gives the lock away lets others run
+    try:
+        gate.release()
+        assert found.refit(native, 0, on_device=False)
+        seen = bool(ran)
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert seen
+    if found.version.startswith("8.6."):
+        assert unlocked.implementation(native) is not None
+
+
+def test_a_refusal_without_the_lock():
+    """TensorRT's reasons come through Python's logger and error recorder, which take the lock again."""
+    engine, found = trtnet.build(convolutions(), refit=True, **LEVEL), trtnet.provider.load("tensorrt")
+    native = found.refitter(engine._engine)
+    errors = found.error_recorder(native)
+    name = next(n for n, one in engine.plan.weights.items() if one.weight.count > 8)
+    one = engine.plan.weights[name]
+    assert native.set_named_weights(name, found.weights(one.array, one.dtype))
+    if not native.get_missing_weights():
+        pytest.skip("this TensorRT asks for nothing more")
+    assert not found.refit(native, 0, on_device=False)
+    assert "eights" in errors.text()
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    close(engine(x), trtnet.reference(engine.graph, dtype="float64")(x))
 
 
 def test_patterns_and_the_audit():

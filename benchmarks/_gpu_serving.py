@@ -1,0 +1,84 @@
+"""Rows of gpu.py: what calls in one thread wait for while another refits."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest import mock
+
+import torch
+from _gpu_refit import states
+from _gpu_rows import reported
+from _gpu_session import Session
+
+import trtnet
+from trtnet import unlocked
+
+SWAP, LOCKED, ONE, NONE = "HotSwap", "HotSwap, refit by the bindings", "one engine", "no refit"
+
+
+def serving(session: Session) -> None:
+    for name in ("policy", "resnet18"):
+        if session.wants(name):
+            with session.part(name):
+                _one(session, name)
+
+
+def _one(session: Session, name: str) -> None:
+    case = session.case(name, 1)
+    one = session.build(case, refit=True)
+    swap = trtnet.HotSwap(one.clone())
+    both = states(case)
+    for target in (one, swap, swap):
+        for state in reversed(both):  # the weights of the model are the last
+            target.refit(state)
+    with session.clock.here(), torch.inference_mode():
+        agree, errors = session.agree(case, {SWAP: swap(case.x), ONE: one(case.x)})
+    turns = {id(target): itertools.cycle(both) for target in (one, swap)}
+
+    def refit(target: Any) -> Callable[[], Any]:
+        return lambda: target.refit(next(turns[id(target)]))
+
+    seconds = statistics.median(session.clock.once(refit(swap)) for _ in range(session.repeats(6)))
+
+    def locked() -> None:
+        with mock.patch.object(unlocked, "implementation", return_value=None):
+            swap.refit(next(turns[id(swap)]))
+
+    with ThreadPoolExecutor(1) as pool:
+        calls = {
+            SWAP: (swap, refit(swap)), LOCKED: (swap, locked), ONE: (one, refit(one)),
+            NONE: (swap, functools.partial(time.sleep, seconds)),
+        }  # fmt: skip
+        samplers = {
+            label: functools.partial(_calls, session, pool, functools.partial(engine, case.x), work)
+            for label, (engine, work) in calls.items()
+        }
+        found = session.sample(samplers, 40)
+    for index, which in enumerate(("the slowest call during a refit", "the median call during a refit")):
+        session.row(
+            f"{case.title}, {which}", {label: [s[index] for s in samples] for label, samples in found.items()},
+            [reported(SWAP, NONE), reported(SWAP, LOCKED), reported(ONE, NONE)], agree, errors=errors,
+            refit_seconds=seconds, optimization_level=session.level(name),
+        )  # fmt: skip
+
+
+def _calls(session: Session, pool: ThreadPoolExecutor, call: Any, work: Any) -> tuple[float, float]:
+    """The longest and the median time from the end of one call to that of the next, until the other thread is done."""
+    clock, found = session.clock, []
+    with clock.here(), torch.inference_mode():
+        call()
+        clock.synchronize()
+        ended = time.perf_counter()
+        other = pool.submit(work)
+        while not other.done() or not found:
+            call()
+            clock.synchronize()
+            found.append(-ended + (ended := time.perf_counter()))
+    other.result()
+    return max(found), statistics.median(found)
