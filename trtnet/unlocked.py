@@ -16,31 +16,39 @@ IMPLEMENTATION = ctypes.sizeof(ctypes.c_void_p)  # of an nvinfer1::IRefitter, be
 REFIT, LOGGER, MAX_THREADS = 3, 15, 17  # virtual functions of apiv::VRefitter; two destructors are the first
 
 
+_agreed: dict[type, bool] = {}
+
+
 def refit(refitter: Any) -> bool:
     """`refitter.refit_cuda_engine()`, during which other Python threads run where TensorRT's function is found."""
-    found = implementation(refitter)
-    return bool(refitter.refit_cuda_engine() if found is None else _call(found, REFIT, ctypes.c_bool))
+    kind = type(refitter)
+    if kind not in _agreed:
+        _agreed[kind] = agrees(refitter)
+    return bool(_call(refitter, REFIT, ctypes.c_bool) if _agreed[kind] else refitter.refit_cuda_engine())
 
 
-def implementation(refitter: Any) -> int | None:
-    """The address of a Refitter's apiv::VRefitter; None where it is not laid out as 8.6's headers say."""
+def agrees(refitter: Any) -> bool:
+    """Whether a Refitter is laid out as 8.6's headers say, as far as two of its functions can tell."""
     if sys.implementation.name != "cpython" or sys.platform != "linux":
-        return None
-    interface = _pointer(id(refitter) + HELD)
-    found = interface and _pointer(interface + IMPLEMENTATION)
-    if not found or not _pointer(found):
-        return None
-    threads = _call(found, MAX_THREADS, ctypes.c_int32)
-    logger = _call(found, LOGGER, ctypes.c_void_p)
-    if threads != refitter.max_threads or logger != _pointer(id(refitter.logger) + HELD):
-        return None
-    return found
+        return False
+    if not all(_places(refitter)):
+        return False
+    threads, logger = _call(refitter, MAX_THREADS, ctypes.c_int32), _call(refitter, LOGGER, ctypes.c_void_p)
+    return threads == refitter.max_threads and logger == _pointer(id(refitter.logger) + HELD)
 
 
 def _pointer(address: int) -> int:
     return ctypes.c_void_p.from_address(address).value or 0
 
 
-def _call(implementation: int, function: int, returns: Any) -> Any:
-    address = _pointer(_pointer(implementation) + function * ctypes.sizeof(ctypes.c_void_p))
+def _places(refitter: Any) -> tuple[int, int]:
+    """Where the apiv::VRefitter is, and its table of functions; 0 where a pointer is null."""
+    interface = _pointer(id(refitter) + HELD)
+    implementation = interface and _pointer(interface + IMPLEMENTATION)
+    return implementation, implementation and _pointer(implementation)
+
+
+def _call(refitter: Any, function: int, returns: Any) -> Any:
+    implementation, table = _places(refitter)
+    address = _pointer(table + function * ctypes.sizeof(ctypes.c_void_p))
     return ctypes.CFUNCTYPE(returns, ctypes.c_void_p)(address)(implementation)
