@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,20 +21,27 @@ from .weights.ownership import converted
 from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
-KEPT = 8
+KEPT = 32  # Refitters
+TOLD = 1 << 14  # values that one is told of; the bindings keep a reference for each
 SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
 LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
 LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
 
 
-class Kept(NamedTuple):
-    """A Refitter that was told of weights, which are held; which are companions, and whether any are on the GPU."""
+@dataclass(slots=True)
+class Told:
+    """A Refitter that was told of some weights, which it refits again, and of the companions that TensorRT asked for.
 
-    errors: ErrorRecorder
-    held: list[Any]
-    companions: dict[str, np.ndarray]
-    on_device: bool
+    Attributes:
+        values: what it was told: arrays, which are held, and addresses on the device.
+        times: how many values it was given so far.
+    """
+
     refitter: Any
+    errors: ErrorRecorder
+    companions: list[str] = field(default_factory=list)
+    values: dict[str, np.ndarray | int] = field(default_factory=dict)
+    times: int = 0
 
 
 class New(NamedTuple):
@@ -48,9 +56,9 @@ class Refitting:
 
     TensorRT cannot give weights back, so what it asks for beside the given weights comes from this copy.
 
-    The bindings' Refitter keeps a reference to every array that it was ever given, so none is given arrays twice: one
-    that was told of a set of weights, at addresses that stay, refits them again from what is there by then ("the
-    weights memory can be updated directly", documentation of IRefitter; 8.6 was seen to do so). The last few are kept.
+    A Refitter refits every weight that it was ever told of, from what is in that memory by then ("the weights memory
+    can be updated directly", documentation of IRefitter; 8.6 was seen to do so). So there is one for each set of
+    weights, the last few of which are kept; it is told only of what lies elsewhere than before.
     """
 
     def __init__(self, provider: Provider, engine: Any, plan: Plan, device: Device) -> None:
@@ -90,7 +98,8 @@ class Refitting:
                 np.copyto(self.staging.host(self._segments[name]), array.reshape(one.weight.shape))
         self._operations: Any = None
         self._literals: dict[str, np.ndarray] = {}
-        self._kept: dict[tuple[tuple[str, int], ...], Kept] = {}
+        self._told: dict[frozenset[str], Told] = {}
+        self._natives: dict[tuple[str, int], Any] = {}  # of arrays over fixed memory
         self._training: tuple[frozenset[str], int] = frozenset(), 0
         self._side: Owned | None = None
         self._event: Owned | None = None
@@ -308,28 +317,45 @@ class Refitting:
         return self._literals[name]
 
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
-        provider = self.provider
-        # arrays over the fixed memory are made once, and stay
-        key = tuple([(name, v if isinstance(v, int) else id(v)) for name, v in new.items()])
-        kept = self._kept.pop(key, None)
-        if kept is not None and all(self._present(n) is array for n, array in kept.companions.items()):
-            self._kept[key] = kept  # the last to be dropped
-            kept.errors.clear()
-            if provider.refit(kept.refitter, stream, kept.on_device):
-                return list(kept.companions)
-            raise self._refused(new, kept.errors.text())
-        refitter = self._refitter()
-        errors = provider.error_recorder(refitter)  # once: the bindings keep each recorder that they are given
-        companions: dict[str, np.ndarray] = {}
-        held: list[Any] = []  # TensorRT is given addresses
+        provider, names = self.provider, frozenset(new)
+        told = self._told.pop(names, None)  # one that fails is not kept
+        if told is None or told.times >= TOLD:
+            refitter = self._refitter()
+            told = Told(refitter, provider.error_recorder(refitter))
+            self._tell(told, new)
+            for name in refitter.get_missing_weights():
+                if name not in self.weights:
+                    raise WeightsError(
+                        "TensorRT asks for weights that trtnet did not name",
+                        found=name,
+                        remedy="build the plan with trtnet, which names every weight",
+                    )
+                told.companions.append(name)
+        else:
+            told.errors.clear()
+            self._tell(told, new)
+        self._tell(told, {name: self._present(name) for name in told.companions})
+        if not provider.refit(told.refitter, stream, any(isinstance(v, int) for v in new.values())):
+            raise self._refused(new, told.errors.text())
+        if len(self._told) >= KEPT:
+            del self._told[next(iter(self._told))]
+        self._told[names] = told  # the last to be dropped
+        return list(told.companions)
 
-        def give(name: str, value: np.ndarray | int) -> None:
-            held.append(value)
+    def _tell(self, told: Told, values: Mapping[str, np.ndarray | int]) -> None:
+        provider = self.provider
+        for name, value in values.items():
+            before = told.values.get(name)
+            if before is value or (isinstance(value, int) and isinstance(before, int) and before == value):
+                continue
             one = self.weights[name]
             if isinstance(value, int):
-                taken = provider.set_device_weights(refitter, name, one.dtype, value, one.weight.count)
+                taken = provider.set_device_weights(told.refitter, name, one.dtype, value, one.weight.count)
             else:
-                taken = refitter.set_named_weights(name, provider.weights(value, one.dtype))
+                native = self._natives.get((name, id(value)))
+                if native is None:
+                    native = self._natives[name, id(value)] = provider.weights(value, one.dtype)
+                taken = told.refitter.set_named_weights(name, native)
             if not taken:
                 raise WeightsError(
                     f"TensorRT refused new values for {name!r}",
@@ -337,25 +363,8 @@ class Refitting:
                     found="another number or type in the plan",
                     remedy="this plan is of another network: build it again",
                 )
-
-        for name, value in new.items():
-            give(name, value)
-        for name in refitter.get_missing_weights():
-            if name not in self.weights:
-                raise WeightsError(
-                    "TensorRT asks for weights that trtnet did not name",
-                    found=name,
-                    remedy="build the plan with trtnet, which names every weight",
-                )
-            companions[name] = self._present(name)
-            give(name, companions[name])
-        on_device = any(isinstance(v, int) for v in new.values())
-        if not provider.refit(refitter, stream, on_device):
-            raise self._refused(new, errors.text())
-        if len(self._kept) >= KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = Kept(errors, held, companions, on_device, refitter)
-        return list(companions)
+            told.values[name] = value
+            told.times += 1
 
     @staticmethod
     def _refused(new: Iterable[str], reason: str) -> WeightsError:

@@ -101,13 +101,14 @@ def match(
             continue
         keys[leaf] = key
         matched.values[key] = array
-    matched.missing = [
-        name
-        for name, leaf in leaves.items()
-        if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
-    ]
+    if not partial:
+        matched.missing = [
+            name
+            for name, leaf in leaves.items()
+            if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
+        ]
     extra = matched.unexpected if strict else []
-    missing = matched.missing if strict and not partial else []
+    missing = matched.missing if strict else []
     if extra or missing or misshapen:
         raise _mismatch(leaves, extra, missing, misshapen, source)
     return matched
