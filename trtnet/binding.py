@@ -7,8 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
-from .engine import TensorSpec, is_torch, one_kind
+from .engine import TensorSpec, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError
+from .interchange import is_torch
 
 if TYPE_CHECKING:
     from .layouts import Layout

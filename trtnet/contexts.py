@@ -14,11 +14,11 @@ import numpy as np
 
 from . import dims
 from .dims import format_shape
-from .engine import Engine, Snapshot, TensorSpec, is_torch, one_kind
+from .engine import Engine, Snapshot, TensorSpec, one_kind
 from .errors import ProviderError, ShapeError
 from .gpu import Device, Owned
 from .host_buffers import HostBuffers
-from .interchange import from_numpy, to_numpy
+from .interchange import from_numpy, is_torch, to_numpy
 from .tensor import Array
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from .dims import format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from .graph import Graph
-from .interchange import import_torch, to_numpy
+from .interchange import import_torch, is_torch, to_numpy
 from .tensor import Array, Tensor
-from .weights.loading import match
+from .weights.loading import match, nonfinite, warn_of
 
 if TYPE_CHECKING:
     from .audit import WeightTable
@@ -407,8 +407,6 @@ class Engine:
         raise NotImplementedError
 
     def _check_finite(self, values: Mapping[str, Any], finite: str | None) -> None:
-        from .weights.loading import nonfinite, warn_of
-
         if finite is None:
             return
         names = []
@@ -455,10 +453,6 @@ def _known(dtype: Any) -> Dtype | None:
         return dtypes.get(dtype)
     except DtypeError:
         return None
-
-
-def is_torch(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch"
 
 
 def kind_of(spec: TensorSpec, value: Any) -> str:

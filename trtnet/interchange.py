@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import torch
 
 
+def is_torch(value: Any) -> bool:
+    """Whether a value is torch's, a tensor or a dtype; torch is not imported for it."""
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def import_torch() -> Any:
     """torch, or ProviderError with the remedy."""
     try:

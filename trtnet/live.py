@@ -8,6 +8,7 @@ from typing import Any
 from .dims import format_shape
 from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
 from .graph import Graph, Recorder, recorder_constant
+from .interchange import is_torch
 from .layers.base import Operand
 from .tensor import Tensor, recorded
 from .weights.loading import match
@@ -173,7 +174,7 @@ class Bindings:
 
     def _check(self, name: str, tensor: Any) -> None:
         leaf = self.leaves[name]
-        if type(tensor).__module__.partition(".")[0] != "torch":
+        if not is_torch(tensor):
             raise WeightsError(
                 f"the live parameter {name!r} cannot be bound",
                 expected="a torch tensor",

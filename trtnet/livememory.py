@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine import is_torch
 from .gpu import Device
-from .interchange import to_numpy
+from .interchange import is_torch, to_numpy
 from .live import Bindings
 from .plan import Plan
 from .provider import Provider

@@ -11,10 +11,10 @@ import numpy as np
 from . import dims, dtypes
 from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
-from .engine import RefitReport, Snapshot, TensorSpec, is_torch
+from .engine import RefitReport, Snapshot, TensorSpec
 from .errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .graph import Graph
-from .interchange import from_numpy, import_torch
+from .interchange import from_numpy, import_torch, is_torch
 from .layers.base import Layer
 from .reference_calls import ReferenceCalls
 from .weights.recipes import Leaf, TorchOperations, Weight, evaluate

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dims
-from .engine import Engine, is_torch, one_kind
+from .engine import Engine, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError
-from .interchange import to_numpy
+from .interchange import is_torch, to_numpy
 from .weights.recipes import Leaf
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .callbacks import ErrorRecorder
-from .engine import RefitReport, is_torch
+from .engine import RefitReport
 from .errors import WeightsError
 from .gpu import Device, Owned
-from .interchange import import_torch, to_numpy
+from .interchange import import_torch, is_torch, to_numpy
 from .plan import EngineWeight, Plan
 from .provider import Provider
 from .staging import Staging

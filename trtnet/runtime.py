@@ -21,10 +21,10 @@ import numpy as np
 from . import dtypes
 from .binding import BoundCall
 from .contexts import Context, Lane
-from .engine import Engine, RefitReport, Snapshot, TensorSpec, is_torch
+from .engine import Engine, RefitReport, Snapshot, TensorSpec
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
 from .gpu import Device, Owned, ordinal
-from .interchange import import_torch
+from .interchange import import_torch, is_torch
 from .layouts import layouts_of
 from .plan import Plan
 from .provider import Provider

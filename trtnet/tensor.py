@@ -18,6 +18,7 @@ from . import dtypes
 from .dims import Size, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError
+from .interchange import is_torch, to_numpy
 from .weights.recipes import Leaf, Value
 
 if TYPE_CHECKING:
@@ -454,9 +455,7 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray:
         array = value
     elif isinstance(value, Tensor):
         raise value._no_value("a NumPy array")
-    elif type(value).__module__.partition(".")[0] == "torch":
-        from .interchange import to_numpy
-
+    elif is_torch(value):
         array = to_numpy(value)
     else:
         try:

@@ -15,6 +15,7 @@ from .. import dtypes
 from ..dims import format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentTypeError, DtypeError, WeightsError
+from ..interchange import is_torch
 from ..location import user_level
 from ..tensor import Tensor, as_array
 from .recipes import Leaf, Value
@@ -85,9 +86,10 @@ def match(
             if key.rpartition(".")[2] != "num_batches_tracked":
                 matched.unexpected.append(key)
             continue
-        reached.add(leaf)
+        if not partial:
+            reached.add(leaf)
         array = _value(key, value)
-        shape = tuple(array.shape)
+        shape = array.shape
         if shape != leaf.shape and flat and int(np.prod(shape)) == leaf.count:
             array = array.reshape(leaf.shape)
         elif shape != leaf.shape:
@@ -143,7 +145,7 @@ def load_file(
 
 
 def _value(key: str, value: Any) -> Any:
-    if type(value).__module__.partition(".")[0] == "torch":
+    if is_torch(value):
         return value.detach() if value.requires_grad else value
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
         raise WeightsError(
