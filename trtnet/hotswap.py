@@ -14,9 +14,6 @@ class HotSwap:
 
     Called as the engine is. Takes twice the engine's memory.
 
-    TensorRT 8.6's Python bindings hold the interpreter's lock during a refit, so Python threads of the same process do
-    wait there, for TensorRT's own part of it; from 9.1 on they do not.
-
     Args:
         engine: the engine to start with; the second is made from it.
     """

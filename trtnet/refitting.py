@@ -22,7 +22,7 @@ from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
 KEPT = 32  # Refitters
-TOLD = 1 << 14  # values that one is told of; the bindings keep a reference for each
+TOLD = 1 << 11  # values that one is told of; the bindings keep a reference for each
 SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
 LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
 LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
