@@ -1,4 +1,4 @@
-"""TensorRT 8.6's refit without the interpreter's lock: what is read of an object laid out as its headers say.
+"""TensorRT 8.6's refit without the interpreter's lock: what is read of an object laid out as its Refitter.
 
 That TensorRT's own are laid out so is shown on a GPU (tests/gpu/test_refit.py).
 """

@@ -1,8 +1,8 @@
 """The refit of TensorRT 8.6 with the interpreter's lock released.
 
 Its Python bindings keep the lock until a refit is done (those of 10 release it), so every Python thread would wait.
-TensorRT's own function is therefore called through ctypes, at the place that 8.6's NvInferImpl.h gives it; and only
-where two others, called in the same way, agree with what the bindings say.
+TensorRT's own function is therefore called through ctypes, at the place of apiv::VRefitter's table (NvInferImpl.h)
+where 8.6.1's bindings call it; and only where two others of the table agree with what the bindings say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 HELD = object.__basicsize__  # where an instance of pybind11 has the address of what it holds
 IMPLEMENTATION = ctypes.sizeof(ctypes.c_void_p)  # of an nvinfer1::IRefitter, behind its table of virtual functions
 REFIT, LOGGER, MAX_THREADS = 3, 15, 17  # virtual functions of apiv::VRefitter; two destructors are the first
-
 
 _agreed: dict[type, bool] = {}
 
@@ -28,7 +27,7 @@ def refit(refitter: Any) -> bool:
 
 
 def agrees(refitter: Any) -> bool:
-    """Whether a Refitter is laid out as 8.6's headers say, as far as two of its functions can tell."""
+    """Whether a Refitter is laid out as 8.6.1's, as far as two of its functions can tell."""
     if sys.implementation.name != "cpython" or sys.platform != "linux":
         return False
     if not all(_places(refitter)):
