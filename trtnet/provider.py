@@ -2,7 +2,8 @@
 differ in.
 
 Features are found by name, never by version number or enum integer: LayerType, BuilderFlag and others were renumbered
-between releases (NvInfer.h of 8.6, 10.16 and 11.1). The version itself is asked only for a layout in memory (`unlocked`).
+between releases (NvInfer.h of 8.6, 10.16 and 11.1). The version itself is asked only for a
+layout in memory (`unlocked`).
 """
 
 from __future__ import annotations
