@@ -402,7 +402,9 @@ class TensorRTEngine(Engine):
 
     def engine_names(self) -> list[str]:
         """The names of the engine weights that TensorRT lets be refitted."""
-        with self.device.current():
+        with self._admin, self.device.current():  # not while it is refitted or closed
+            if self.closed:
+                raise self._is_closed()
             return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
 
     def inspect(self) -> dict[str, Any]:
@@ -411,10 +413,13 @@ class TensorRTEngine(Engine):
         Layers are names unless the engine was built with `profiling_verbosity="detailed"`; then each has its inputs'
         and outputs' formats and types, and its kernel.
         """
-        inspector = self._engine.create_engine_inspector()
-        form = self.provider.trt.LayerInformationFormat.JSON
-        found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
-        return found
+        with self._admin, self.device.current():
+            if self.closed:
+                raise self._is_closed()
+            inspector = self._engine.create_engine_inspector()
+            form = self.provider.trt.LayerInformationFormat.JSON
+            found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
+            return found
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         return self._present_plan().save(path, weights=weights)
