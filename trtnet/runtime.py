@@ -277,8 +277,12 @@ class TensorRTEngine(Engine):
 
     @contextlib.contextmanager
     def _paused(self) -> Iterator[list[Any]]:
-        """No call enqueues anything, and nothing that was enqueued is still running."""
+        """No call enqueues anything, and nothing that was enqueued is still running. Raises EngineError once closed."""
+        if self.closed:  # before the lock, which a forked child may have got held
+            raise self._is_closed()
         with self._admin, self.device.current(), contextlib.ExitStack() as stack:
+            if self.closed:
+                raise self._is_closed()
             contexts = list(self._contexts)
             lanes = {id(lane): lane for context in contexts for lane in context.lanes}
             for key in sorted(lanes):
@@ -291,6 +295,11 @@ class TensorRTEngine(Engine):
     def close(self) -> None:
         if self.closed:
             return
+        with self._admin:
+            if not self.closed:
+                self._close()
+
+    def _close(self) -> None:
         with self._paused() as contexts:
             super().close()
             for context in contexts:
@@ -442,6 +451,7 @@ def _forked() -> None:
     """In a forked child CUDA cannot be called: engines raise, and what they hold is never freed there."""
     for engine in list(_engines):
         engine.closed = engine.closed or "this process was forked from the one that made it"
+        engine._admin = threading.RLock()  # another thread may have held it
         for context in list(engine._contexts):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
             context.abandon()
