@@ -10,8 +10,8 @@ from .engine import Engine, RefitReport
 
 
 class HotSwap:
-    """Keeps two engines of one plan, refits the idle one, and swaps them between calls: a call does not wait for a refit,
-    unless it began before two of them and its thread did not run meanwhile.
+    """Keeps two engines of one plan, refits the idle one, and swaps them between calls: a call does not wait
+    for a refit, unless it began before two of them and its thread did not run meanwhile.
 
     Called as the engine is. Takes twice the engine's memory.
 
