@@ -255,8 +255,8 @@ def test_warmup(module):
 
 
 def test_a_closed_engine_says_so_at_every_use():
-    engine = engine_of()
-    snapshot = engine.snapshot()
+    engine = engine_of(live=["fc1.bias"])
+    snapshot, live = engine.snapshot(), {"fc1.bias": torch.zeros(6)}
     context, bound = engine.context(), engine.bind(torch.zeros(2, 4))
     engine.close()
     engine.close()
@@ -268,6 +268,12 @@ def test_a_closed_engine_says_so_at_every_use():
         "in a context": lambda: context(x()),
         "bound in a context": lambda: context.bind(torch.zeros(2, 4)),
         "refit": lambda: engine.refit(engine.graph.state_dict()),
+        "snapshot": engine.snapshot,
+        "restore": lambda: engine.restore(snapshot),
+        "parameters": engine.parameters,
+        "weights": lambda: engine.weights,
+        "bind_weights": lambda: engine.bind_weights(live),
+        "clone": engine.clone,
         "save": lambda: engine.save("never.engine"),
         "warmup": engine.warmup,
     }
@@ -275,7 +281,6 @@ def test_a_closed_engine_says_so_at_every_use():
         with pytest.raises(EngineError, match="cannot be used any more: it was closed") as caught:
             use()
         assert "build or load it again" in str(caught.value), name
-    assert snapshot.generation == 0
 
 
 def test_with():
@@ -690,8 +695,9 @@ def test_hotswap_closes_both():
         swap.refit(weights(1, swap.active.graph))
         engines = [swap.active, swap._idle]
     assert [engine.closed for engine in engines] == ["it was closed"] * 2
-    with pytest.raises(EngineError, match="closed"):
-        swap(x())
+    for use in (lambda: swap(x()), lambda: swap.refit(weights(2, engines[0].graph))):
+        with pytest.raises(EngineError, match="it was closed"):
+            use()
 
 
 # --- the audit, and files ---------------------------------------------------------------------------------------------

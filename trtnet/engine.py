@@ -250,7 +250,7 @@ class Engine:
         self(*[np.zeros([dims.evaluate(s, sizes) for s in spec.shape], spec.dtype.numpy) for spec in self.inputs])
 
     def close(self) -> None:
-        """Wait for what is running, and free what the engine holds. A closed engine raises at its next call."""
+        """Wait for what is running, and free what the engine holds. A closed engine raises at its next use."""
         self.closed = self.closed or "it was closed"
 
     def __enter__(self) -> Engine:

@@ -36,6 +36,8 @@ class HotSwap:
 
     def refit(self, state_dict: Mapping[str, Any], **options: Any) -> RefitReport:
         """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns."""
+        if self.active.closed:  # a forked child takes no lock
+            raise self.active._is_closed()
         with self._lock:
             idle, active = self._idle, self.active
             report = idle.refit(state_dict, **options)

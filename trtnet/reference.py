@@ -294,7 +294,7 @@ class ReferenceEngine(ReferenceCalls):
         return found
 
     def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
-        with self._lock:
+        with self._held():
             self.bindings.refuse(values)
             new, unchanged = dict(self._values), []
             for name, value in values.items():
@@ -334,20 +334,20 @@ class ReferenceEngine(ReferenceCalls):
             return self._program.constants(self._read, self.device)
 
     def snapshot(self) -> Snapshot:
-        with self._lock:
+        with self._held():
             for leaf in self._leaves.values():
                 self._read(leaf)
             return Snapshot(self.serial, self.generation, dict(self._values))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
-        with self._lock:
+        with self._held():
             self._replace(dict(snapshot.weights))
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
-        with self._lock:
+        with self._held():
             self.bindings.bind(self.graph.parameters, weights, prefix)
             self.generation += 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,14 @@ class ReferenceCalls(Engine):
     def _read(self, leaf: Leaf) -> Any:
         raise NotImplementedError
 
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """No other thread changes weights. Raises EngineError once closed."""
+        with self._lock:
+            if self.closed:
+                raise self._is_closed()
+            yield
+
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         if not isinstance(values[0], np.ndarray) and one_kind(self.inputs, values) == "device":
             torch = self.torch
@@ -58,7 +68,7 @@ class ReferenceCalls(Engine):
 
     def parameters(self) -> dict[str, np.ndarray]:
         used = {leaf for _, _, weight in self.graph.weights() for leaf in weight.leaves()}
-        with self._lock:
+        with self._held():
             return {
                 leaf.name: np.array(to_numpy(self._present(leaf))) for leaf in self._leaves.values() if leaf in used
             }
@@ -71,12 +81,14 @@ class ReferenceCalls(Engine):
     def weights(self) -> WeightTable:
         from .audit import table
 
+        if self.closed:
+            raise self._is_closed()
         return table(_Described(self), None)  # type: ignore[arg-type]
 
     def clone(self) -> Engine:
         options = {"dtype": "float64" if self._double else None, "raw": self._raw, "live": self.live}
         other = type(self)(self.graph, device=str(self.device), **options)  # type: ignore[call-arg]
-        with self._lock:
+        with self._held():
             # values are never written to, except those of a trainer
             bound = {name: tensor.detach().clone() for name, tensor in self.bindings.tensors.items()}
             other._given, other._values = self._given, self._values | bound

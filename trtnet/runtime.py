@@ -276,13 +276,19 @@ class TensorRTEngine(Engine):
         return Context(self, shared_memory)
 
     @contextlib.contextmanager
-    def _paused(self) -> Iterator[list[Any]]:
-        """No call enqueues anything, and nothing that was enqueued is still running. Raises EngineError once closed."""
-        if self.closed:  # before the lock, which a forked child may have got held
+    def _held(self) -> Iterator[None]:
+        """Nothing refits or closes the engine. Raises EngineError once closed."""
+        if self.closed:  # a forked child takes no lock
             raise self._is_closed()
-        with self._admin, self.device.current(), contextlib.ExitStack() as stack:
+        with self._admin, self.device.current():
             if self.closed:
                 raise self._is_closed()
+            yield
+
+    @contextlib.contextmanager
+    def _paused(self) -> Iterator[list[Any]]:
+        """Held; and no call enqueues anything, and nothing that was enqueued is still running."""
+        with self._held(), contextlib.ExitStack() as stack:
             contexts = list(self._contexts)
             lanes = {id(lane): lane for context in contexts for lane in context.lanes}
             for key in sorted(lanes):
@@ -396,8 +402,6 @@ class TensorRTEngine(Engine):
 
     def _present_plan(self) -> Plan:
         """The plan with the weights of this moment."""
-        if self.closed:
-            raise self._is_closed()
         with self._paused():
             data = bytes(self._engine.serialize()) if self._written_to else self.plan.data
             weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
@@ -411,9 +415,7 @@ class TensorRTEngine(Engine):
 
     def engine_names(self) -> list[str]:
         """The names of the engine weights that TensorRT lets be refitted."""
-        with self._admin, self.device.current():  # not while it is refitted or closed
-            if self.closed:
-                raise self._is_closed()
+        with self._held():
             return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
 
     def inspect(self) -> dict[str, Any]:
@@ -422,9 +424,7 @@ class TensorRTEngine(Engine):
         Layers are names unless the engine was built with `profiling_verbosity="detailed"`; then each has its inputs'
         and outputs' formats and types, and its kernel.
         """
-        with self._admin, self.device.current():
-            if self.closed:
-                raise self._is_closed()
+        with self._held():
             inspector = self._engine.create_engine_inspector()
             form = self.provider.trt.LayerInformationFormat.JSON
             found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
