@@ -22,7 +22,7 @@ from .weights.recipes import Leaf, TorchOperations, evaluate
 
 State = dict[str, np.ndarray]
 KEPT = 32  # Refitters
-TOLD = 1 << 11  # values that one is told of; the bindings keep a reference for each
+TOLD, EACH = 1 << 11, 16  # values that one is told of, or for each weight; the bindings keep a reference to each
 SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
 LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
 LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
@@ -33,13 +33,14 @@ class Told:
     """A Refitter that was told of some weights, which it refits again, and of the companions that TensorRT asked for.
 
     Attributes:
+        companions: None until it was told of the weights.
         values: what it was told: arrays, which are held, and addresses on the device.
         times: how many values it was given so far.
     """
 
     refitter: Any
     errors: ErrorRecorder
-    companions: list[str] = field(default_factory=list)
+    companions: list[str] | None = None
     values: dict[str, np.ndarray | int] = field(default_factory=dict)
     times: int = 0
 
@@ -319,21 +320,13 @@ class Refitting:
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
         provider, names = self.provider, frozenset(new)
         told = self._told.pop(names, None)  # one that fails is not kept
-        if told is None or told.times >= TOLD:
+        if told is None or told.times >= max(TOLD, EACH * len(names)):
             refitter = self._refitter()
             told = Told(refitter, provider.error_recorder(refitter))
-            self._tell(told, new)
-            for name in refitter.get_missing_weights():
-                if name not in self.weights:
-                    raise WeightsError(
-                        "TensorRT asks for weights that trtnet did not name",
-                        found=name,
-                        remedy="build the plan with trtnet, which names every weight",
-                    )
-                told.companions.append(name)
-        else:
-            told.errors.clear()
-            self._tell(told, new)
+        told.errors.clear()
+        self._tell(told, new)
+        if told.companions is None:
+            told.companions = self._asked_for(told.refitter)
         self._tell(told, {name: self._present(name) for name in told.companions})
         if not provider.refit(told.refitter, stream, any(isinstance(v, int) for v in new.values())):
             raise self._refused(new, told.errors.text())
@@ -341,6 +334,18 @@ class Refitting:
             del self._told[next(iter(self._told))]
         self._told[names] = told  # the last to be dropped
         return list(told.companions)
+
+    def _asked_for(self, refitter: Any) -> list[str]:
+        """What TensorRT wants beside the weights that it was told of."""
+        names = list(refitter.get_missing_weights())
+        unknown = [name for name in names if name not in self.weights]
+        if unknown:
+            raise WeightsError(
+                "TensorRT asks for weights that trtnet did not name",
+                found=", ".join(unknown),
+                remedy="build the plan with trtnet, which names every weight",
+            )
+        return names
 
     def _tell(self, told: Told, values: Mapping[str, np.ndarray | int]) -> None:
         provider = self.provider
