@@ -331,6 +331,15 @@ def raise_sigint():
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def ctrl_c_heard():
+    """A shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 @pytest.mark.parametrize("interrupt", [interrupt_main, raise_sigint])
 @pytest.mark.parametrize("refit", [False, True])
 def test_ctrl_c_cancels_a_build(interrupt, refit):
