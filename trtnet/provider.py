@@ -2,8 +2,8 @@
 differ in.
 
 Features are found by name, never by version number or enum integer: LayerType, BuilderFlag and others were renumbered
-between releases (NvInfer.h of 8.6, 10.16 and 11.1). The version itself is asked only for a
-layout in memory (`unlocked`).
+between releases (NvInfer.h of 8.6, 10.16 and 11.1). The version itself is asked only for a layout in memory
+(`unlocked`).
 """
 
 from __future__ import annotations
@@ -315,6 +315,7 @@ class Provider:
         """Whether a version-compatible plan can be refitted.
 
         8.6.1 refuses to build one, or, where its lean runtime is installed, builds one that lets nothing be refitted.
+        Of later ones it is assumed: `engine.weights` says what each plan lets be refitted.
         """
         return self.strongly_typed
 
