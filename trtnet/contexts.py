@@ -95,6 +95,7 @@ class Native:
         self.shapes = route
 
     def set_addresses(self, names: tuple[str, ...], addresses: list[int]) -> None:
+        self.addresses = []  # until all are set
         for name, address in zip(names, addresses):
             self.context.set_tensor_address(name, address)
         self.addresses = addresses

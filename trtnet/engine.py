@@ -328,7 +328,8 @@ class Engine:
     ) -> RefitReport:
         """Give the engine new weights by parameter name; a subset is enough. All or nothing.
 
-        Values that the engine has already are found, and cost no more than finding them.
+        Values that the engine has already are found, and cost no more than finding them. Ctrl-C is heard before or
+        after the change, never in the midst of it.
 
         Args:
             state_dict: arrays or torch tensors by `state_dict` key. fp32, fp16 and bf16 convert.

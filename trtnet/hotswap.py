@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from . import interrupts
 from .engine import Engine, RefitReport
 
 
@@ -38,7 +39,7 @@ class HotSwap:
         """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns."""
         if self.active.closed:  # a forked child takes no lock
             raise self.active._is_closed()
-        with self._lock:
+        with self._lock, interrupts.later():
             idle, active = self._idle, self.active
             report = idle.refit(state_dict, **options)
             # by their own names, where keys are of tied ones

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dims
+from . import dims, interrupts
 from .engine import Engine, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError
 from .interchange import is_torch, to_numpy
@@ -42,8 +42,8 @@ class ReferenceCalls(Engine):
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        """No other thread changes weights. Raises EngineError once closed."""
-        with self._lock:
+        """No other thread changes weights, and Ctrl-C waits. Raises EngineError once closed."""
+        with self._lock, interrupts.later():
             if self.closed:
                 raise self._is_closed()
             yield

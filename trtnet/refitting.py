@@ -302,7 +302,7 @@ class Refitting:
             )
         try:
             return self._refit(new, stream)
-        except BaseException:  # Ctrl-C, too: it is raised when TensorRT has taken the new ones
+        except BaseException:
             if not self.missing:
                 self._refit({name: self._present(name) for name in new})
             raise

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes
+from . import dtypes, interrupts
 from .binding import BoundCall
 from .contexts import Context, Lane
 from .engine import Engine, RefitReport, Snapshot, TensorSpec
@@ -277,10 +277,10 @@ class TensorRTEngine(Engine):
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        """Nothing refits or closes the engine. Raises EngineError once closed."""
+        """Nothing refits or closes the engine, and Ctrl-C waits. Raises EngineError once closed."""
         if self.closed:  # a forked child takes no lock
             raise self._is_closed()
-        with self._admin, self.device.current():
+        with self._admin, interrupts.later(), self.device.current():
             if self.closed:
                 raise self._is_closed()
             yield
