@@ -9,9 +9,14 @@ import signal
 import sys
 import threading
 
+import numpy as np
+from cases import randomize
+from networks import Policy, same
+
 import trtnet
 
 PLACES = os.path.dirname(trtnet.__file__) + os.sep, contextlib.__file__
+X = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
 
 
 def everywhere(use, step=1):
@@ -50,6 +55,36 @@ def elsewhere(use):
     found = []
     thread = threading.Thread(target=lambda: found.append(use()), daemon=True)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert found, "it failed, or a lock is held"
     return found[0]
+
+
+def states():
+    """Weights of networks.Policy; three, because HotSwap's engines would keep two."""
+    return [{n: np.array(v) for n, v in randomize(Policy(), seed).state_dict().items()} for seed in (1, 2, 3)]
+
+
+def changes_all_or_nothing(target, given, give, step=1):
+    """Whether `give(one)` changes the target's weights to those of one of `given`, or Ctrl-C leaves all as they were.
+
+    `given` has what `give` takes for each of `states()`.
+    """
+    wanted = []
+    for one in given:
+        give(one)
+        wanted.append(target(X))
+    generation, done, places = target.generation, 0, 0
+
+    def use():
+        give(given[done % 3])
+
+    for interrupted in everywhere(use, step):
+        changed = same(target(X), wanted[done % 3])
+        assert changed or same(target(X), wanted[done % 3 - 1])
+        assert changed or interrupted
+        done, places = done + changed, places + 1
+        assert target.generation == generation + done
+        found, state = elsewhere(getattr(target, "active", target).parameters), states()[done % 3 - 1]
+        assert all(np.array_equal(found[name], state[name]) for name in found)
+    assert 1 < done < places, "Ctrl-C came before and after the change"

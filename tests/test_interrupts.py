@@ -4,72 +4,38 @@ from __future__ import annotations
 
 import signal
 
-import numpy as np
 import pytest
-from cases import randomize
-from networks import Policy, policy, same
+from interrupting import changes_all_or_nothing, elsewhere, states
+from networks import policy
+
+import trtnet
+from trtnet import interrupts
 
 torch = pytest.importorskip("torch")
-
-from interrupting import elsewhere, everywhere  # noqa: E402
-
-import trtnet  # noqa: E402
-from trtnet import interrupts  # noqa: E402
-
-X = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
-
-
-def states():
-    return [{n: np.array(v) for n, v in randomize(Policy(), seed).state_dict().items()} for seed in (1, 2, 3)]
-
-
-def check(target, give, step=1):
-    """`give(state)` changes target's weights to a state, or Ctrl-C leaves all of them as they were."""
-    wanted = []
-    for state in states():
-        give(state)
-        wanted.append(target(X))
-    engine, given = getattr(target, "active", target), states()
-    generation, done, places = target.generation, 0, 0
-
-    def use():
-        give(given[done % 3])
-
-    for interrupted in everywhere(use, step):
-        changed = same(target(X), wanted[done % 3])
-        assert changed or same(target(X), wanted[done % 3 - 1])
-        assert changed or interrupted
-        done, places = done + changed, places + 1
-        assert target.generation == generation + done
-        engine = getattr(target, "active", target)
-        found = elsewhere(engine.parameters)
-        assert all(np.array_equal(found[name], given[done % 3 - 1][name]) for name in found)
-    assert 1 < done < places, "Ctrl-C came before and after the change"
 
 
 def test_refit():
     engine = trtnet.reference(policy())
-    check(engine, engine.refit)
+    changes_all_or_nothing(engine, states(), engine.refit)
 
 
 def test_hot_swap():
     swap = trtnet.HotSwap(trtnet.reference(policy()))
-    check(swap, swap.refit)
+    changes_all_or_nothing(swap, states(), swap.refit)
 
 
 def test_restore():
-    engine = trtnet.reference(policy())
-    snapshots = {}
+    engine, snapshots = trtnet.reference(policy()), []
     for state in states():
         engine.refit(state)
-        snapshots[state["value.bias"].tobytes()] = engine.snapshot()
-    check(engine, lambda state: engine.restore(snapshots[state["value.bias"].tobytes()]))
+        snapshots.append(engine.snapshot())
+    changes_all_or_nothing(engine, snapshots, engine.restore)
 
 
 def test_bind_weights():
     engine = trtnet.reference(policy(), live=list(policy().parameters))
-    tensors = {s["value.bias"].tobytes(): {n: torch.from_numpy(v) for n, v in s.items()} for s in states()}
-    check(engine, lambda state: engine.bind_weights(tensors[state["value.bias"].tobytes()]))
+    tensors = [{name: torch.from_numpy(value) for name, value in state.items()} for state in states()]
+    changes_all_or_nothing(engine, tensors, engine.bind_weights)
 
 
 def test_heard_once_and_by_the_handler_that_was_there():
