@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import linecache
 import os
 import signal
 import sys
@@ -25,17 +27,8 @@ def everywhere(use, step=1):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for place in itertools.count(0, step):
-            events = itertools.count()
-
-            def trace(frame, event, _, events=events, place=place):
-                if frame.f_code.co_filename.startswith(PLACES):
-                    if next(events) == place:
-                        signal.raise_signal(signal.SIGINT)
-                    return trace
-                return None
-
-            interrupted = False
-            sys.settrace(trace)
+            events, interrupted = itertools.count(), False
+            sys.settrace(functools.partial(tracing, events, place))
             try:
                 use()
             except KeyboardInterrupt:
@@ -48,6 +41,34 @@ def everywhere(use, step=1):
                 return
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def tracing(events, place, frame, event, _):
+    """What traces a frame."""
+    if not frame.f_code.co_filename.startswith(PLACES):
+        return None
+    begun = set()
+
+    def trace(frame, event, _):
+        line = frame.f_lineno
+        if event == "line" and linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("with "):
+            if line in begun:  # between the block and its __exit__, where Python hears no signal
+                return trace
+            begun.add(line)
+        if next(events) == place and not in_a_finalizer(frame):
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    return trace(frame, event, None)
+
+
+def in_a_finalizer(frame):
+    """There Python drops any exception."""
+    while frame is not None:
+        if frame.f_code.co_name in ("_free", "__del__"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def elsewhere(use):
