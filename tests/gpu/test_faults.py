@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -184,6 +185,101 @@ def test_fork_after_use():
     assert "child: this engine cannot be used any more: this process was forked" in text, text
     assert "status 3" in text, text
     assert "parent still answers" in text, text
+
+
+def test_fork_while_another_thread_refits():
+    """The child has copies of the locks that the thread held, and nobody who releases them."""
+    process = run("""
+        import os, signal, threading, numpy as np, trtnet
+        from networks import policy, LEVEL
+        swap = trtnet.HotSwap(trtnet.build(policy(), refit=True, **LEVEL))
+        engine, state = swap.active, dict(policy().state_dict())
+        snapshot, context = engine.snapshot(), engine.context()
+        held, done = threading.Event(), threading.Event()
+
+        def refitting():
+            with swap._lock, engine._paused():
+                held.set()
+                done.wait()
+
+        thread = threading.Thread(target=refitting)
+        thread.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            uses = {
+                "refit": lambda: engine.refit(state), "swap": lambda: swap.refit(state),
+                "snapshot": engine.snapshot, "restore": lambda: engine.restore(snapshot),
+                "parameters": engine.parameters, "weights": lambda: engine.weights, "inspect": engine.inspect,
+                "context": lambda: context(np.ones((4, 16), np.float32)), "clone": engine.clone,
+            }
+            for name, use in uses.items():
+                try:
+                    use()
+                except trtnet.errors.EngineError as error:
+                    print(name + ":", str(error).splitlines()[0], flush=True)
+            os._exit(3)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        done.set()
+        thread.join()
+        assert engine.refit({n: v + 1 for n, v in state.items()}).changed
+        print("parent still refits")
+    """)
+    text = process.communicate(timeout=120)[0]
+    refusal = "this engine cannot be used any more: this process was forked"
+    assert text.count(refusal) == 9, text
+    assert "status 3" in text, text
+    assert "parent still refits" in text, text
+
+
+def test_a_closed_engine_says_so_at_every_use():
+    engine = trtnet.build(convolutions(), refit=True, live="fc.*", **LEVEL)
+    x = torch.from_numpy(data()).cuda()
+    snapshot, live = (
+        engine.snapshot(),
+        {n: torch.zeros(*s, device="cuda") for n, s in (("fc.weight", (5, 8)), ("fc.bias", (5,)))},
+    )
+    context, bound, replayed = engine.context(), engine.bind(x), engine.bind(x, graph=True)
+    engine.close()
+    engine.close()
+    uses = {
+        "call": lambda: engine(x), "with arrays": lambda: engine(data()), "graph": lambda: engine(x, graph=True),
+        "bind": lambda: engine.bind(x), "bound": bound, "replayed": replayed, "context": engine.context,
+        "in a context": lambda: context(x), "bound in a context": lambda: context.bind(x),
+        "refit": lambda: engine.refit({"conv.bias": np.zeros(8, np.float32)}), "refit_all": engine.refit_all,
+        "snapshot": engine.snapshot, "restore": lambda: engine.restore(snapshot), "parameters": engine.parameters,
+        "weights": lambda: engine.weights, "bind_weights": lambda: engine.bind_weights(live), "clone": engine.clone,
+        "save": lambda: engine.save("never.engine"), "warmup": engine.warmup, "inspect": engine.inspect,
+    }  # fmt: skip
+    for name, use in uses.items():
+        with pytest.raises(EngineError, match="cannot be used any more: it was closed") as caught:
+            use()
+        assert "build or load it again" in str(caught.value), name
+
+
+@pytest.mark.parametrize("use", ["refit", "snapshot", "parameters", "inspect", "close"])
+def test_closed_while_another_thread_waits_for_it(use):
+    engine = trtnet.build(convolutions(), refit=True, **LEVEL)
+    arguments = [{"conv.bias": np.zeros(8, np.float32)}] if use == "refit" else []
+    raised = []
+
+    def wait():
+        try:
+            getattr(engine, use)(*arguments)
+        except EngineError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    with engine._admin:
+        thread.start()
+        while sys._current_frames()[thread.ident].f_code.co_name not in ("_held", "close"):
+            pass
+        engine.close()
+    thread.join()
+    assert [text.splitlines()[0] for text in raised] == ["this engine cannot be used any more: it was closed"] * (
+        use != "close"
+    )
 
 
 def test_interrupt_during_a_build():
