@@ -547,6 +547,35 @@ def test_eight_threads_with_a_context_each():
     assert not failures
 
 
+def freed(how, shape):
+    tensor = torch.ones(*shape, device="meta" if how == "meta" else None)
+    if how == "part":
+        tensor = torch.ones(2, *shape)[1]
+    if how != "meta":
+        tensor.untyped_storage().resize_(0 if how == "all" else tensor.nbytes + 4)
+    return tensor
+
+
+@pytest.mark.parametrize("how", ["all", "part", "meta"])
+@pytest.mark.parametrize("finite", ["warn", None])
+def test_freed_tensors_are_refused(how, finite):
+    engine = engine_of(live=["fc1.bias"])
+    before = engine(x())
+    whole = {"fc1.bias": torch.zeros(6), "fc2.weight": torch.zeros(3, 6)}
+    for name in whole:
+        with pytest.raises(WeightsError, match=rf"(?s){name}.*has no memory.*freed.*give tensors that hold values"):
+            engine.refit(whole | {name: freed(how, whole[name].shape)}, finite=finite)
+        np.testing.assert_array_equal(engine(x()), before)
+    with pytest.raises(WeightsError, match="has no memory"):
+        engine.bind_weights({"fc1.bias": freed(how, (6,))})
+    with pytest.raises(WeightsError, match="has no memory"):
+        One().load_state_dict({"fc1.bias": freed(how, (6,))}, strict=False)
+    if how == "all":
+        with pytest.raises(trtnet.TrtnetError):
+            engine(freed(how, (2, 4)))
+    np.testing.assert_array_equal(engine(x()), before)
+
+
 # --- clones and HotSwap -----------------------------------------------------------------------------------------------
 
 

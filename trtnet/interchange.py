@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .errors import ProviderError
+from .errors import ArgumentError, ProviderError
 
 if TYPE_CHECKING:
     import torch
@@ -53,9 +53,30 @@ class _Writable:
         self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
+def is_freed(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has not the memory that it names: freed, made smaller, or of torch's meta device."""
+    count = tensor.numel()
+    if not count:
+        return False
+    if not tensor.is_contiguous():
+        count = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    nbytes = (tensor.storage_offset() + count) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() < nbytes or tensor.data_ptr() == 0
+
+
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous)."""
+    """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous).
+
+    Raises ArgumentError for a tensor whose memory was freed.
+    """
     torch = import_torch()
+    if is_freed(tensor):
+        raise ArgumentError(
+            "this tensor has no memory",
+            expected=f"{tensor.numel()} elements of {str(tensor.dtype).removeprefix('torch.')}",
+            found="a tensor that was freed, made smaller, or is on the meta device",
+            remedy="give tensors that hold values",
+        )
     tensor = tensor.detach().cpu().contiguous()
     name = str(tensor.dtype).removeprefix("torch.")
     if name in _THROUGH:

@@ -8,7 +8,7 @@ from typing import Any
 from .dims import format_shape
 from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
 from .graph import Graph, Recorder, recorder_constant
-from .interchange import is_torch
+from .interchange import is_freed, is_torch
 from .layers.base import Operand
 from .tensor import Tensor, recorded
 from .weights.loading import match
@@ -185,6 +185,9 @@ class Bindings:
         found = f"{format_shape(tuple(tensor.shape))} {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         fits = tuple(tensor.shape) == tuple(leaf.shape) and tensor.dtype == leaf.dtype.torch
         device = str(tensor.device) == str(self.device)
+        if is_freed(tensor):
+            found += ", without memory"
+            fits = False
         if not (fits and device and tensor.is_contiguous()):
             raise WeightsError(
                 f"the live parameter {name!r} does not fit this tensor",

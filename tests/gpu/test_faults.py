@@ -146,6 +146,30 @@ def test_out_of_gpu_memory():
     assert same(engine(x), before)
 
 
+def test_freed_inputs():
+    process = run("""
+        import torch, trtnet
+        from networks import policy, LEVEL, same
+        engine = trtnet.build(policy(), **LEVEL)
+        x = torch.ones(4, 16, device="cuda")
+        before = engine(x)
+        for device in ("cuda", "cpu"):
+            freed = torch.ones(4, 16, device=device)
+            freed.untyped_storage().resize_(0)
+            try:
+                engine(freed)
+            except trtnet.TrtnetError as error:
+                print(device + ":", error, flush=True)
+            torch.cuda.synchronize()
+            assert same(engine(x), before)
+        print("answers as before")
+    """)
+    text = process.communicate(timeout=120)[0]
+    assert "cuda: " in text, text
+    assert "cpu: this tensor has no memory" in text, text
+    assert "answers as before" in text, text
+
+
 def test_pickling_is_refused():
     engine = trtnet.build(policy(), **LEVEL)
     with pytest.raises(EngineError, match=r"(?s)cannot be pickled.*engine\.save"):

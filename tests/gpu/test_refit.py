@@ -397,6 +397,11 @@ def test_patterns_and_the_audit():
     assert "bn.weight" in str(every.weights)
 
 
+def freed(tensor):
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
 def test_bad_refits_change_nothing():
     engine = trtnet.build(convolutions(), refit=True, **LEVEL)
     x = torch.randn(2, 3, 8, 8, device="cuda")
@@ -406,6 +411,8 @@ def test_bad_refits_change_nothing():
         ({"fc.weights": good}, "nearest: fc.weight"),
         ({"conv.bias": torch.zeros(8, dtype=torch.int32, device="cuda")}, "wrong dtype"),
         ({"conv.bias": torch.full((8,), float("nan"), device="cuda")}, "NaN or infinity"),
+        ({"conv.bias": freed(torch.zeros(8, device="cuda"))}, "has no memory"),
+        ({"conv.bias": freed(torch.zeros(8))}, "has no memory"),
     ):
         with pytest.raises(trtnet.TrtnetError, match=message):
             engine.refit({"fc.bias": good} | bad, finite="raise")
