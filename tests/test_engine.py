@@ -514,6 +514,13 @@ def test_contexts_share_weights_and_close_by_themselves():
     assert (one.generation, other.generation, engine.generation) == (1, 1, 1)
     for found in (one(x()), other(x()), bound()):
         np.testing.assert_array_equal(found, engine(x()))
+    snapshot = one.snapshot()
+    np.testing.assert_array_equal(one.parameters()["fc1.bias"], np.ones(6, np.float32))
+    np.testing.assert_array_equal(one.clone()(x()), engine(x()))
+    assert one.weights["fc1.bias"].status == "refittable"
+    other.refit({"fc1.bias": np.zeros(6, np.float32)})
+    one.restore(snapshot)
+    np.testing.assert_array_equal(engine.parameters()["fc1.bias"], np.ones(6, np.float32))
     with one:
         pass
     with pytest.raises(EngineError, match="its context was closed"):

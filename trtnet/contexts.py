@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dims
+from .borrowed import Borrowed
 from .dims import format_shape
-from .engine import Engine, Snapshot, TensorSpec, one_kind
+from .engine import TensorSpec, one_kind
 from .errors import ProviderError, ShapeError
 from .gpu import Device, Owned
 from .host_buffers import HostBuffers
@@ -22,10 +23,6 @@ from .interchange import from_numpy, is_torch, to_numpy
 from .tensor import Array
 
 if TYPE_CHECKING:
-    from os import PathLike
-    from pathlib import Path
-
-    from .audit import WeightTable
     from .runtime import TensorRTEngine
 
 DEFAULT_STREAM = 0
@@ -150,21 +147,15 @@ class Route:
             )
 
 
-class Context(Engine):
+class Context(Borrowed):
     """An execution context of a TensorRT engine: called as the engine is, over the same weights.
 
     Made by `engine.context()`. Use each from one thread at a time (calls take turns); contexts run beside each other.
     """
 
     def __init__(self, engine: TensorRTEngine, shared_memory: bool = False) -> None:
-        # no own graph, sizes and names: what Engine.__init__ makes is the engine's
-        self.engine = engine
-        self.graph = engine.graph
-        self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.serial = engine.serial
-        self.refittable, self.live = engine.refittable, engine.live
+        super().__init__(engine)
         self.closed = None
-        self._input_names, self._sizes = engine._input_names, engine._sizes
         self._shared = shared_memory
         self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
         self._natives: dict[int, Native] = {}
@@ -175,10 +166,6 @@ class Context(Engine):
         self._current: Any = None
         self._alone = engine.device.alone
         engine.register(self)
-
-    @property
-    def generation(self) -> int:  # type: ignore[override]
-        return self.engine.generation
 
     @property
     def lanes(self) -> list[Lane]:
@@ -448,34 +435,3 @@ class Context(Engine):
                 self.engine.device.synchronize()
             self.renew()
             self.closed = self.closed or "its context was closed"
-
-    def refit(self, *args: Any, **kwargs: Any) -> Any:
-        return self.engine.refit(*args, **kwargs)
-
-    def context(self, shared_memory: bool = False) -> Context:
-        return self.engine.context(shared_memory)
-
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
-        self.engine.bind_weights(weights, prefix=prefix)
-
-    def snapshot(self) -> Snapshot:
-        return self.engine.snapshot()
-
-    def restore(self, snapshot: Snapshot) -> None:
-        self.engine.restore(snapshot)
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        return self.engine.parameters()
-
-    @property
-    def weights(self) -> WeightTable:
-        return self.engine.weights
-
-    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
-        return self.engine.save(path, weights)
-
-    def clone(self) -> Engine:
-        return self.engine.clone()
-
-    def __repr__(self) -> str:
-        return f"Context of {self.engine!r}"

@@ -49,7 +49,7 @@ class RefitReport:
         converted: name and dtype of given values that were converted to the parameter's dtype.
         seconds: time it took.
         times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
-            into the engine's own memory), "recipes", "refit" (TensorRT's own work).
+            into the engine's own memory), "recipes", "refit" (TensorRT's own work). The reference engine has the first.
     """
 
     given: list[str]
@@ -93,7 +93,8 @@ class Engine:
     Attributes:
         graph: the recorded graph.
         inputs, outputs: TensorSpecs, in order.
-        generation: how many times the weights were changed.
+        generation: how many refits, restores and `bind_weights` there were; what a trainer writes to live weights is
+            not counted.
         serial: a number of its own in this process.
         refittable: the parameters that `refit` takes.
         live: the parameters that are inputs of the network, for `bind_weights`.
@@ -388,7 +389,7 @@ class Engine:
         raise NotImplementedError
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Present values of the parameters that `refit` takes and of the live ones, by `state_dict` key; copies."""
+        """Present values of the parameters that the network uses, by `state_dict` key; copies."""
         raise NotImplementedError
 
     @property

@@ -25,13 +25,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of a build; None and False leave TensorRT's own. What a TensorRT lacks raises ProviderError.
+    """Options of a build; None leaves TensorRT's own. What a TensorRT lacks raises ProviderError.
 
     Attributes:
         workspace: most scratch memory that a layer may use, in bytes.
         memory_pools: limits of TensorRT's memory pools (`MemoryPoolType`), in bytes, by name: see `POOLS`.
         optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
-        tf32: whether float32 may be computed in TF32.
+        tf32: whether float32 may be computed in TF32: not unless said, unlike TensorRT's default.
         sparsity: whether kernels for weights of 2:4 sparsity may be used.
         version_compatible: a plan for later versions of TensorRT, too. It holds a part of TensorRT, which loading runs.
         hardware_compatibility: "none", "ampere_plus" or "same_compute_capability": a plan for several kinds of GPU.
@@ -39,7 +39,7 @@ class BuildOptions:
         profiling_verbosity: "layer_names_only", "none" or "detailed": what `engine.inspect()` shows.
         dla_core: the DLA core to run on; gpu_fallback: whether layers that it cannot run go to the GPU.
         tactic_sources: names of `TacticSource` to take kernels from ("cublas", "cudnn", ...); None: TensorRT's own.
-        stripped: leave the refittable weights out of the plan; they are written when it is loaded.
+        stripped: leave the refittable weights out of the plan (not on 8.6); they are written when it is loaded.
         io_formats: memory formats of inputs and outputs by name, like {"image": "hwc8"}; the others are "linear".
             Arrays have their ordinary shapes all the same, and are copied where their memory is not in the format: that
             of a torch tensor in `channels_last` is in "hwc", and in "hwc8" if the channels are a multiple of 8.

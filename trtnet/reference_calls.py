@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dims, interrupts
+from .borrowed import Borrowed
 from .engine import Engine, one_kind
 from .errors import ArgumentTypeError, EngineError, ProviderError
 from .interchange import is_torch, to_numpy
@@ -198,21 +199,12 @@ class ReferenceBound:
         """There is nothing to free; the call can be made again, as on a GPU."""
 
 
-class ReferenceContext(Engine):
+class ReferenceContext(Borrowed):
     """Called as the engine is, over the same weights; closed by itself, or with the engine."""
 
     def __init__(self, engine: ReferenceCalls) -> None:
-        self.engine = engine
-        self.graph = engine.graph
-        self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.serial = engine.serial
-        self.refittable, self.live = engine.refittable, engine.live
-        self._input_names, self._sizes = engine._input_names, engine._sizes
+        super().__init__(engine)
         self._closed: str | None = None
-
-    @property
-    def generation(self) -> int:  # type: ignore[override]
-        return self.engine.generation
 
     @property
     def closed(self) -> str | None:  # type: ignore[override]
@@ -228,12 +220,3 @@ class ReferenceContext(Engine):
 
     def close(self) -> None:
         self._closed = self.closed or "its context was closed"
-
-    def refit(self, *args: Any, **kwargs: Any) -> Any:
-        return self.engine.refit(*args, **kwargs)
-
-    def context(self, shared_memory: bool = False) -> ReferenceContext:
-        return self.engine.context(shared_memory)
-
-    def __repr__(self) -> str:
-        return f"Context of {self.engine!r}"

@@ -387,6 +387,7 @@ class TensorRTEngine(Engine):
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._paused():
             self.live_weights.bind(weights, prefix)
+            self.generation += 1
 
     def parameters(self) -> dict[str, np.ndarray]:
         with self._paused():

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import dtypes
 from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
@@ -214,7 +214,7 @@ class Deconvolution(Convolution):
             y = emit(self._with((wide(x), wide(kernel), wide(bias)), self.kernel_size, self.dilation))
             return emit(Cast((y,), x.dtype))
         if not isinstance(kernel, Weight):
-            raise UnsupportedError(
+            raise ProviderError(
                 "a deconvolution with strides and dilation needs fixed weights",
                 found=self.describe(),
                 remedy="give the kernel as a Parameter or an array, or leave out stride or dilation",
