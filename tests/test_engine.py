@@ -554,6 +554,34 @@ def test_eight_threads_with_a_context_each():
     assert not failures
 
 
+@pytest.mark.parametrize("assign", [False, True])
+def test_what_is_written_to_the_module_does_not_reach_the_engine(assign):
+    net = One()
+    learner = {name: torch.from_numpy(np.array(value)) for name, value in net.state_dict().items()}
+    if assign:
+        net.load_state_dict(learner, assign=True)
+    engine = trtnet.reference(trtnet.record(net, x=Input(SHAPE)))
+    arrays = net.state_dict() if not assign else {name: tensor.numpy() for name, tensor in learner.items()}
+    old = {name: np.array(value) for name, value in arrays.items()}
+    before = trtnet.reference(trtnet.record(net, x=Input(SHAPE)))(x())
+    for array in arrays.values():
+        array *= 1.5
+        array += 0.25
+    np.testing.assert_array_equal(engine(x()), before)
+    found = engine.parameters()
+    assert all(np.array_equal(found[name], old[name]) for name in found)
+    snapshot = engine.snapshot()
+    report = engine.refit(arrays)
+    assert set(report.unchanged).isdisjoint(found)
+    after = engine(x())
+    assert (after != before).any()
+    for array in arrays.values():
+        array *= 3
+    np.testing.assert_array_equal(engine(x()), after)
+    engine.restore(snapshot)
+    np.testing.assert_array_equal(engine(x()), before)
+
+
 def freed(how, shape):
     tensor = torch.ones(*shape, device="meta" if how == "meta" else None)
     if how == "part":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from . import dtypes
 from .errors import ArgumentError, WeightsError, WeightsNotFoundError
 from .graph import Graph
 from .serial import from_json, to_json, weights_from_json, weights_to_json
+from .weights.ownership import kept
 from .weights.recipes import Weight
 
 if TYPE_CHECKING:
@@ -104,6 +105,21 @@ class Plan:
             {name: leaf.value.read() for name, leaf in leaves.items()}, refittable, dict(live or {}), gpu,
             dict(options or {}), tuple(profiles), cached,
         )  # fmt: skip
+
+    def kept(self) -> Plan:
+        """With copies of arrays that a module may write to."""
+        parameters = {name: kept(array) for name, array in self.parameters.items()}
+        weights = dict(self.weights)
+        for name, one in weights.items():
+            for leaf in one.weight.leaves():
+                given = self.parameters.get(leaf.name)
+                if one.array is None or given is None:
+                    continue
+                if given is one.array:
+                    weights[name] = replace(one, array=parameters[leaf.name])
+                elif np.may_share_memory(given, one.array):
+                    weights[name] = replace(one, array=kept(one.array))
+        return replace(self, parameters=parameters, weights=weights)
 
     @property
     def manifest(self) -> dict[str, Any]:

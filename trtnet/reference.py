@@ -17,7 +17,8 @@ from .graph import Graph
 from .interchange import from_numpy, import_torch, is_torch
 from .layers.base import Layer
 from .reference_calls import ReferenceCalls
-from .weights.recipes import Leaf, TorchOperations, Weight, evaluate
+from .weights.ownership import kept
+from .weights.recipes import Leaf, TorchOperations, Value, Weight, evaluate
 
 if TYPE_CHECKING:
     import torch
@@ -254,8 +255,8 @@ class ReferenceEngine(ReferenceCalls):
                 for s in self.inputs
             ]
         self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
-        # the graph's of this moment, read when they are needed
-        self._given = {leaf.name: leaf.value for leaf in self._leaves.values()}
+        # the graph's of this moment, read when they are needed; a module's arrays may be written to
+        self._given = {leaf.name: _of_this_moment(leaf.value) for leaf in self._leaves.values()}
         self._values: dict[str, Any] = {}
 
     def _found(self, device: Any) -> Any:
@@ -290,7 +291,7 @@ class ReferenceEngine(ReferenceCalls):
     def _read(self, leaf: Leaf) -> Any:
         found = self._values.get(leaf.name)
         if found is None:
-            found = self._values[leaf.name] = from_numpy(self._given[leaf.name].read()).to(self.device)
+            found = self._values[leaf.name] = from_numpy(kept(self._given[leaf.name].read())).to(self.device)
         return found
 
     def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
@@ -390,6 +391,10 @@ class ReferenceEngine(ReferenceCalls):
             taken.add(address)
             results[index] = result
         return results, state.generation
+
+
+def _of_this_moment(value: Value) -> Value:
+    return value if value.array is None else Value(kept(value.array))
 
 
 def same_bytes(a: Any, b: Any) -> bool:

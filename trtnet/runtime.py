@@ -73,7 +73,7 @@ class TensorRTEngine(Engine):
                 remedy="build it here: a plan is for one version of TensorRT and one kind of GPU; if memory ran out, "
                 "close other engines first",
             )
-        self.plan = plan
+        self.plan = plan = plan.kept()
         self.refittable = plan.refittable
         self.live = frozenset(n for n, leaf in plan.graph.parameters.items() if leaf.name in plan.live)
         self.profiles = self._engine.num_optimization_profiles

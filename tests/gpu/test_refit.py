@@ -397,6 +397,24 @@ def test_patterns_and_the_audit():
     assert "bn.weight" in str(every.weights)
 
 
+def test_what_is_written_to_the_module_does_not_reach_the_engine():
+    net = randomize(Policy(), 0)
+    graph = trtnet.record(net, x=trtnet.Input((4, 16)))
+    engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    before, arrays = engine(x), net.state_dict()
+    old = {name: np.array(value) for name, value in arrays.items()}
+    for array in arrays.values():
+        array *= 1.5
+    found = engine.parameters()
+    assert all(np.array_equal(found[name], old[name]) for name in found)
+    assert same(engine.clone()(x), before)
+    assert not engine.refit(arrays).unchanged
+    reference.refit(arrays)
+    close(engine(x), reference(x))
+    assert not same(engine(x), before)
+
+
 def freed(tensor):
     tensor.untyped_storage().resize_(0)
     return tensor

@@ -20,6 +20,14 @@ from ..errors import WeightsError
 from .recipes import Leaf, Weight, evaluate
 
 
+def kept(array: np.ndarray) -> np.ndarray:
+    """The array where nobody can write to it, else a copy for which that is so."""
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
 @dataclass(slots=True, eq=False)
 class Holding:
     """One array: its name in the engine, where it came from, and which layers point to it.
