@@ -29,6 +29,7 @@ from trtnet.errors import (  # noqa: E402
     WeightsError,
 )
 from trtnet.hotswap import HotSwap  # noqa: E402
+from trtnet.reference import ReferenceEngine  # noqa: E402
 
 B = Dim("b", min=1, opt=3, max=8)
 SHAPE = (B, 4)
@@ -681,23 +682,45 @@ def test_hotswap_with_failing_refits(data):
 
 
 def test_hotswap_catches_up_with_what_is_not_given():
-    swap = HotSwap(engine_of())
-    given: list[set[str]] = []
-    for engine in (swap.active, swap._idle):
-        refit = engine.refit
-        engine.refit = lambda state, refit=refit, **options: given.append(set(state)) or refit(state, **options)
+    swap, single = HotSwap(engine_of()), engine_of()
     state = weights(1, swap.active.graph)
-    names = set(state)
-    for step in range(3):  # all of them: the other engine needs nothing else
-        swap.refit({f"module.{k}": v + np.float32(step) for k, v in state.items()}, prefix="module.")
-    assert given == [{f"module.{name}" for name in names}] * 3
-    given.clear()
-    swap.refit({"fc1.bias": state["fc1.bias"]})
-    leaves = swap.active.graph.parameters
-    assert given[:1] == [{"fc1.bias"}]
-    assert len(given) == 2
-    used = {leaves[name] for name in names if not name.startswith("unused")}
-    assert {leaves[name] for name in given[1]} == used - {leaves["fc1.bias"]}
+    for step in range(3):
+        report = swap.refit({f"module.{k}": v + np.float32(step) for k, v in state.items()}, prefix="module.")
+        assert set(report.given) == set(state)
+        every = report.changed
+    report = swap.refit({"fc1.bias": state["fc1.bias"]})
+    assert report.given == ["fc1.bias"]
+    assert set(report.changed) == set(every), "the other engine had not had the third"
+    report = swap.refit({"fc2.weight": state["fc2.weight"]})
+    assert set(report.changed) == {"fc2.weight", "fc1.bias"}
+    single.refit({k: v + np.float32(2) for k, v in state.items()} | {"fc1.bias": state["fc1.bias"]})
+    single.refit({"fc2.weight": state["fc2.weight"]})
+    np.testing.assert_array_equal(swap(x()), single(x()))
+
+
+def test_a_call_that_was_held_up_runs_with_weights_that_there_were():
+    """It took the active engine, which two refits later is changed while it runs."""
+    swap = HotSwap(engine_of())
+    held, states = swap.active, [weights(seed, swap.active.graph) for seed in (1, 2)]
+    found, wanted, use = [], [], ReferenceEngine._use
+
+    def looking(self, slots, generation):
+        state = use(self, slots, generation)
+        if self is held:
+            found.append(held(x(), with_generation=True))
+        return state
+
+    single = engine_of()
+    part = {"fc2.weight": states[1]["fc2.weight"]}
+    for state in (states[0], part):
+        single.refit(state)
+        wanted.append(single(x()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReferenceEngine, "_use", looking)
+        swap.refit(states[0])
+        swap.refit(part)
+    assert [generation for _, generation in found] == [2]
+    np.testing.assert_array_equal(found[0][0], wanted[1])
 
 
 def test_hotswap_refuses_as_an_engine_does():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -342,6 +342,18 @@ class Engine:
         Raises:
             WeightsError, DtypeError: before anything is changed, or with the old weights back in place.
         """
+        return self._give(state_dict, prefix, finite, fresh_contexts)
+
+    def _give(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        finite: str | None,
+        fresh_contexts: bool,
+        beside: Callable[[set[str]], dict[str, Any]] | None = None,
+        generation: int | None = None,
+    ) -> RefitReport:
+        """A refit, in which `beside` gives further values, by the parameters' own names, to those that are given."""
         started = time.perf_counter()
         if self.closed:
             raise self._is_closed()
@@ -363,7 +375,10 @@ class Engine:
             )
         self._check_finite(matched.values, finite)
         checked = time.perf_counter() - started
-        report = self._refit({parameters[name].name: value for name, value in matched.values.items()}, fresh_contexts)
+        values = {parameters[name].name: value for name, value in matched.values.items()}
+        if beside is not None:
+            values |= beside(set(values))
+        report = self._refit(values, fresh_contexts, generation)
         report.given = list(matched.values)
         same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
         report.unchanged = [name for name in report.given if parameters[name].name in same]
@@ -372,7 +387,7 @@ class Engine:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool) -> RefitReport:
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
         raise NotImplementedError
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:

@@ -35,27 +35,39 @@ class HotSwap:
     def generation(self) -> int:
         return self.active.generation
 
-    def refit(self, state_dict: Mapping[str, Any], **options: Any) -> RefitReport:
-        """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns."""
+    def refit(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        prefix: str = "",
+        finite: str | None = "warn",
+        fresh_contexts: bool = False,
+    ) -> RefitReport:
+        """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns.
+
+        The idle engine also gets what only the active one was given; the report counts that as changed.
+        """
         if self.active.closed:  # a forked child takes no lock
             raise self.active._is_closed()
         with self._lock, interrupts.later():
             idle, active = self._idle, self.active
-            report = idle.refit(state_dict, **options)
-            # by their own names, where keys are of tied ones
-            given = {active.graph.parameters[name].name for name in report.given}
-            lacking = self._behind - given
-            self._behind |= given  # until it is the active one
-            if lacking:
-                present = active.parameters()
-                idle.refit({name: present[name] for name in lacking & present.keys()}, finite=None)
-            idle.generation = active.generation + 1
-            self._idle, self.active, self._behind = active, idle, given
+            changed: set[str] = set()
+
+            def lacking(given: set[str]) -> dict[str, Any]:
+                changed.update(given)
+                names = self._behind - given
+                present = active.parameters() if names else {}
+                return {name: present[name] for name in names & present.keys()}
+
+            # at once: a call that was held up may run on it even now
+            report = idle._give(state_dict, prefix, finite, fresh_contexts, lacking, active.generation + 1)
+            self._idle, self.active, self._behind = active, idle, changed
             return report
 
     def close(self) -> None:
-        self.active.close()
-        self._idle.close()
+        with self._lock:
+            self.active.close()
+            self._idle.close()
 
     def __enter__(self) -> HotSwap:
         return self

@@ -294,7 +294,7 @@ class ReferenceEngine(ReferenceCalls):
             found = self._values[leaf.name] = from_numpy(kept(self._given[leaf.name].read())).to(self.device)
         return found
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool = False) -> RefitReport:
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
         with self._held():
             self.bindings.refuse(values)
             new, unchanged = dict(self._values), []
@@ -311,10 +311,10 @@ class ReferenceEngine(ReferenceCalls):
             for _, weight in self._program.weights:
                 if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
                     changed.append(weight.name)
-            self._replace(new)
+            self._replace(new, generation)
         return RefitReport(list(values), list(dict.fromkeys(changed)), unchanged=unchanged)
 
-    def _replace(self, values: dict[str, Any]) -> None:
+    def _replace(self, values: dict[str, Any], generation: int | None = None) -> None:
         before = self._values
         self._values = values
         try:
@@ -322,7 +322,7 @@ class ReferenceEngine(ReferenceCalls):
         except BaseException:
             self._values = before
             raise
-        self._use(slots, self.generation + 1)
+        self._use(slots, self.generation + 1 if generation is None else generation)
 
     def _use(self, slots: list[Any], generation: int) -> _State:
         tensor = self.torch.Tensor

@@ -293,9 +293,8 @@ class TensorRTEngine(Engine):
             lanes = {id(lane): lane for context in contexts for lane in context.lanes}
             for key in sorted(lanes):
                 stack.enter_context(lanes[key].lock)
-            if any(lane.stream is not None for lane in lanes.values()):
-                # graphs that a user captured may have been replayed on any stream
-                self.device.synchronize()
+            # all of the device: contexts may have been dropped, and captured graphs replayed on any stream
+            self.device.synchronize()
             yield contexts
 
     def close(self) -> None:
@@ -328,7 +327,7 @@ class TensorRTEngine(Engine):
             self._refitting = Refitting(self.provider, self._engine, self.plan, self.device)
         return self._refitting
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool) -> RefitReport:
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
         live = {name: v for name, v in values.items() if name in self.live}
         fixed = {name: v for name, v in values.items() if name not in self.live}
         started = time.perf_counter()
@@ -350,7 +349,7 @@ class TensorRTEngine(Engine):
                 if stream is not None:  # the next work waits for what was enqueued here
                     for lane in context.lanes:
                         lane.stream = stream
-            self.generation += 1
+            self.generation = self.generation + 1 if generation is None else generation
             self._written_to = True
         return report
 
