@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import re
+import signal
 import threading
 import weakref
 
@@ -775,6 +777,34 @@ def test_hotswap_never_serves_a_mixture():
         thread.join()
     assert not wrong
     assert swap.generation == 103
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_while_another_thread_holds_the_locks():
+    engine = engine_of()
+    swap, state = HotSwap(engine), weights(1, engine.graph)
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with swap._lock, engine._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)
+        engine.refit(state)
+        engine.parameters()
+        swap.refit(state)
+        os._exit(7)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_hotswap_closes_both():

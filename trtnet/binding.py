@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
-from .engine import TensorSpec, one_kind
+from .engine import TensorSpec
 from .errors import ArgumentTypeError, EngineError, ProviderError
 from .interchange import is_torch
+from .kinds import one_kind
 
 if TYPE_CHECKING:
     from .layouts import Layout
@@ -61,16 +62,17 @@ class BoundCall:
         self._raw: list[Any] = []
         self.results: list[Any] = []
         self._converts: list[tuple[Any, str, Any]] = []
-        for spec, shape in zip(engine.outputs, self._route.shapes):
-            assert shape is not None
-            room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch
-            raw = torch.empty(room, dtype=dtype, device=engine.torch_device)
-            result = engine.read(spec.name, raw, shape)
-            if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
-                result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)
-                self._converts.append((result, spec.name, raw))
-            self._raw.append(raw)
-            self.results.append(result)
+        with torch.inference_mode(False), torch.no_grad():  # what is made in it can be written to in it alone
+            for spec, shape in zip(engine.outputs, self._route.shapes):
+                assert shape is not None
+                room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch
+                raw = torch.empty(room, dtype=dtype, device=engine.torch_device)
+                result = engine.read(spec.name, raw, shape)
+                if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
+                    result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)
+                    self._converts.append((result, spec.name, raw))
+                self._raw.append(raw)
+                self.results.append(result)
         self.result = engine._formed(self.results)
         self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
         self._one = values[0] if len(values) == 1 else None
@@ -82,7 +84,7 @@ class BoundCall:
         self._version = -1
         engine.register(self)
         with self._lock:
-            self._prepare()
+            self._again()
 
     @property
     def lanes(self) -> list[Lane]:
@@ -91,6 +93,8 @@ class BoundCall:
     def renew(self) -> None:
         """Drop the execution context and graph; the next call makes new ones. The lane's lock is held."""
         self._execute = self._native = self._captured = None
+
+    release = renew
 
     def abandon(self) -> None:
         """In a forked child: nothing is freed, and no thread is left that could release the lock."""
@@ -135,6 +139,8 @@ class BoundCall:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
         if self._alone:
             return self._run(stream)
+        if self.engine.closed:  # after a fork, too, where CUDA cannot be asked for the current device
+            raise self.engine._is_closed()
         with self.engine.device.current():
             return self._run(stream)
 
@@ -187,8 +193,7 @@ class BoundCall:
     def close(self) -> None:
         """Wait for what is running, and free the context and the graph."""
         with self._lock, self.engine.device.current():
-            if self._lane.stream is not None:
-                self.engine.device.synchronize()
+            self.engine.device.synchronize()
             self.renew()
 
     def _resized(self) -> bool:

@@ -15,11 +15,12 @@ import numpy as np
 from . import dims
 from .borrowed import Borrowed
 from .dims import format_shape
-from .engine import TensorSpec, one_kind
-from .errors import ProviderError, ShapeError
+from .engine import TensorSpec
+from .errors import EngineError, ProviderError, ShapeError
 from .gpu import Device, Owned
 from .host_buffers import HostBuffers
 from .interchange import from_numpy, is_torch, to_numpy
+from .kinds import one_kind
 from .tensor import Array
 
 if TYPE_CHECKING:
@@ -51,9 +52,19 @@ class Lane:
             return
         if self.stream is not None and not self.device.is_capturing(stream):
             try:
-                self.device.order(self.event, self.stream, stream)
+                captured = self.device.is_capturing(self.stream)
+                if not captured:
+                    self.device.order(self.event, self.stream, stream)
             except ProviderError:  # that stream is gone
+                captured = False
                 self.device.synchronize()
+            if captured:
+                raise EngineError(
+                    "this call would become part of a CUDA graph that is being captured on another stream",
+                    expected="calls in one context on the stream of the capture alone",
+                    found=f"a call on stream {stream:#x} during a capture on stream {self.stream:#x}",
+                    remedy="call engine.context() for the other stream, or wait for the end of the capture",
+                )
         self.stream = stream
 
 
@@ -184,6 +195,11 @@ class Context(Borrowed):
         self._routes.clear()
         self._bound.clear()
 
+    def release(self) -> None:
+        """Drop all that it has on the device. The lane's lock is held."""
+        self.renew()
+        self._host = None
+
     def abandon(self) -> None:
         """In a forked child: nothing is freed, and no thread is left that could release the lock."""
         self._lane.lock = threading.Lock()
@@ -274,6 +290,9 @@ class Context(Borrowed):
                 for name, shape, dtype in route.outputs
                 if shape is not None
             ]
+        return self._keep(key, route)
+
+    def _keep(self, key: Any, route: Route) -> Route:
         if len(self._routes) > 1024:
             self._routes.clear()
         self._routes[key] = route
@@ -346,8 +365,7 @@ class Context(Borrowed):
         key = tuple([(a.shape, a.dtype) for a in arrays])
         route = self._routes.get(key)
         if route is None:
-            route = Route(engine, arrays)
-            self._routes[key] = route
+            route = self._keep(key, Route(engine, arrays))
         arrays = [engine.to_stored(spec, a) for spec, a in zip(self.inputs, arrays)]
         with self._lane.lock:
             if engine.closed:
@@ -417,9 +435,9 @@ class Context(Borrowed):
                 for spec, value in zip(self.inputs, values):
                     engine.check_device(spec, value)
                 engine._check(values)
-                bound = self._bound[key] = BoundCall(
-                    engine, [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)], True, self._shared
-                )
+                with engine.torch.inference_mode(False):  # what is made in it can be written to in it alone
+                    buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
+                bound = self._bound[key] = BoundCall(engine, buffers, True, self._shared)
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)
@@ -431,7 +449,6 @@ class Context(Borrowed):
     def close(self) -> None:
         """Wait for what is running in this context, and free it."""
         with self._lane.lock, self.engine.device.current():
-            if self._lane.stream is not None:
-                self.engine.device.synchronize()
-            self.renew()
+            self.engine.device.synchronize()
+            self.release()
             self.closed = self.closed or "its context was closed"

@@ -386,7 +386,8 @@ def run_foreign(context: Context, values: list[Any], stream: Any, graph: bool) -
     handle = 0 if torch is None and stream is None else engine.stream_of(stream)
     if torch is not None:
         tensors = [_as_torch(torch, v, engine.device, handle) for v in values]
-        return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
+        with engine._on_stream(handle):  # copies that torch makes for the call belong there, too
+            return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
     if graph or engine.layouts:
         raise ProviderError(
             "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",

@@ -18,6 +18,7 @@ from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from .graph import Graph
 from .interchange import import_torch, is_torch, to_numpy
+from .kinds import one_kind
 from .tensor import Array, Tensor
 from .weights.loading import match, nonfinite, warn_of
 
@@ -470,36 +471,3 @@ def _known(dtype: Any) -> Dtype | None:
         return dtypes.get(dtype)
     except DtypeError:
         return None
-
-
-def kind_of(spec: TensorSpec, value: Any) -> str:
-    """ "numpy", "torch", "array" (trtnet's own) or "device" (another library's, on a GPU).
-
-    Raises ArgumentTypeError for what is none of them.
-    """
-    if is_torch(value):
-        return "torch"
-    if isinstance(value, (np.ndarray, np.generic)):
-        return "numpy"
-    if isinstance(value, Array):
-        return "array"
-    if isinstance(value, Tensor):
-        raise value._no_value(f"input {spec.name!r}")
-    if hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__"):
-        return "device"
-    raise ArgumentTypeError(
-        f"input {spec.name!r} is no array",
-        expected="a NumPy array, a torch tensor, or an array with __dlpack__ or __cuda_array_interface__",
-        found=type(value).__name__,
-        remedy=f"numpy.asarray(value, numpy.{spec.dtype.name})",
-    )
-
-
-def one_kind(specs: list[TensorSpec], values: list[Any]) -> str:
-    """The one kind that all the inputs of a call have."""
-    kinds = [kind_of(spec, value) for spec, value in zip(specs, values)]
-    if len(set(kinds)) > 1:
-        raise ArgumentTypeError(
-            "the inputs of a call must be of one kind", expected=f"all {kinds[0]}", found=", ".join(kinds)
-        )
-    return kinds[0]

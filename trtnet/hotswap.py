@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from . import interrupts
+from . import forking, interrupts
 from .engine import Engine, RefitReport
 
 
@@ -25,6 +25,10 @@ class HotSwap:
         self._idle = engine.clone()
         self._idle.generation = engine.generation
         self._behind: set[str] = set()
+        self._forked()
+        forking.tell(self)
+
+    def _forked(self) -> None:
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -47,8 +51,6 @@ class HotSwap:
 
         The idle engine also gets what only the active one was given; the report counts that as changed.
         """
-        if self.active.closed:  # a forked child takes no lock
-            raise self.active._is_closed()
         with self._lock, interrupts.later():
             idle, active = self._idle, self.active
             changed: set[str] = set()

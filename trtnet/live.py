@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .dims import format_shape
 from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
@@ -121,23 +121,61 @@ class _Rewriting:
         )
 
 
+class Bound(NamedTuple):
+    """Tensors that are bound, and where they were then; `storages` keeps their memory alive."""
+
+    tensors: dict[str, Any]
+    listed: list[Any]
+    addresses: list[int]
+    counts: list[int]
+    storages: list[Any]
+
+    @classmethod
+    def of(cls, tensors: dict[str, Any]) -> Bound:
+        listed = list(tensors.values())
+        return cls(
+            tensors, listed, [t.data_ptr() for t in listed], [t.numel() for t in listed],
+            [t.untyped_storage() for t in listed],
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Raises WeightsError where a tensor has another address or size than it had. Called before each run."""
+        listed = self.listed
+        if [t.data_ptr() for t in listed] != self.addresses or [t.numel() for t in listed] != self.counts:
+            moved = [
+                name
+                for (name, tensor), address, count in zip(self.tensors.items(), self.addresses, self.counts)
+                if tensor.data_ptr() != address or tensor.numel() != count
+            ]
+            raise WeightsError(
+                "bound weights were moved, resized or freed",
+                expected="tensors that stay where they were bound",
+                found=", ".join(moved[:8]),
+                remedy="bind them again: engine.bind_weights(module); optimisers that write in place keep them there",
+            )
+
+
 class Bindings:
     """Live parameters bound to a trainer's tensors. A tensor that was moved, resized or freed is noticed, never read.
 
     Attributes:
-        tensors: the bound tensors by parameter name; their memory is kept alive.
+        now: the tensors that are bound; another object when others are.
         version: changes when other tensors are bound.
     """
 
     def __init__(self, leaves: Iterable[Leaf], device: Any) -> None:
         self.leaves = {leaf.name: leaf for leaf in leaves}
         self.device = device
-        self.tensors: dict[str, Any] = {}
+        self.now = Bound.of({})
         self.version = 0
-        self._bound: list[Any] = []
-        self._addresses: list[int] = []
-        self._counts: list[int] = []
-        self._storages: list[Any] = []
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        return self.now.tensors
+
+    def release(self) -> None:
+        self.now = Bound.of({})
+        self.version += 1
 
     def bind(self, keys: Mapping[str, Leaf], weights: Any, prefix: str = "") -> None:
         """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none.
@@ -165,11 +203,7 @@ class Bindings:
             )
         for name, tensor in found.items():
             self._check(name, tensor)
-        self.tensors = found
-        self._bound = list(found.values())
-        self._addresses = [tensor.data_ptr() for tensor in self._bound]
-        self._counts = [tensor.numel() for tensor in self._bound]
-        self._storages = [tensor.untyped_storage() for tensor in self._bound]
+        self.now = Bound.of(found)
         self.version += 1
 
     def _check(self, name: str, tensor: Any) -> None:
@@ -198,20 +232,7 @@ class Bindings:
             )
 
     def check(self) -> None:
-        """Raises WeightsError where a bound tensor has another address or size than it had. Called before each run."""
-        bound = self._bound
-        if [t.data_ptr() for t in bound] != self._addresses or [t.numel() for t in bound] != self._counts:
-            moved = [
-                name
-                for (name, tensor), address, count in zip(self.tensors.items(), self._addresses, self._counts)
-                if tensor.data_ptr() != address or tensor.numel() != count
-            ]
-            raise WeightsError(
-                "bound weights were moved, resized or freed",
-                expected="tensors that stay where they were bound",
-                found=", ".join(moved[:8]),
-                remedy="bind them again: engine.bind_weights(module); optimisers that write in place keep them there",
-            )
+        self.now.check()
 
     def refuse(self, names: Iterable[str]) -> None:
         """Raises WeightsError for a refit of names that are bound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,7 @@ class LiveMemory:
         self.bindings = Bindings(self.leaves.values(), device)
         self._stored = {name: provider.stored(leaf.dtype) for name, leaf in self.leaves.items()}
         self._own = {name: device.allocate(self._stored[name].nbytes(leaf.count)) for name, leaf in self.leaves.items()}
-        for name in self.leaves:
-            self._write(name, plan.parameters[name])
+        self.write(self.prepared({name: plan.parameters[name] for name in self.leaves}))
 
     @property
     def version(self) -> int:
@@ -51,24 +51,24 @@ class LiveMemory:
     def bind(self, weights: Any, prefix: str) -> None:
         self.bindings.bind(self._keys, weights, prefix)
 
-    def check_writable(self, values: dict[str, Any]) -> None:
+    def prepared(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """New values as `write` takes them: contiguous, and of the types that are stored. Raises what that raises."""
         self.bindings.refuse(values)
-
-    def write(self, values: dict[str, Any], stream: int) -> None:
-        """Copy new values into the engine's own memory."""
+        found: dict[str, Any] = {}
         for name, value in values.items():
             if is_torch(value) and value.is_cuda and self._stored[name] is self.leaves[name].dtype:
-                value = value.contiguous()
-                self.device.copy(self._own[name].handle, value.data_ptr(), value.nbytes, stream)
+                found[name] = value.contiguous()
             else:
-                self._write(name, to_numpy(value) if is_torch(value) else value)
-        self.device.synchronize(stream)
+                array = to_numpy(value) if is_torch(value) else value
+                found[name] = np.ascontiguousarray(converted(array, self.leaves[name], self._stored[name]))
+        return found
 
-    def _write(self, name: str, value: np.ndarray) -> None:
-        leaf = self.leaves[name]
-        array = np.ascontiguousarray(converted(value, leaf, self._stored[name]))
-        self.device.copy(self._own[name].handle, array.ctypes.data, array.nbytes, 0)
-        self.device.synchronize(0)
+    def write(self, prepared: Mapping[str, Any], stream: int = 0) -> None:
+        """Copy new values into the engine's own memory."""
+        for name, value in prepared.items():
+            source = value.ctypes.data if isinstance(value, np.ndarray) else value.data_ptr()
+            self.device.copy(self._own[name].handle, source, value.nbytes, stream)
+        self.device.synchronize(stream)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Present values, copied to the host."""
@@ -83,11 +83,11 @@ class LiveMemory:
         self.device.synchronize(0)
         return {name: array.astype(self.leaves[name].dtype.numpy, copy=False) for name, array in found.items()}
 
+    def release(self) -> None:
+        """Free the engine's own memory, and let go of a trainer's tensors."""
+        self._own.clear()
+        self.bindings.release()
+
     def state(self) -> dict[str, np.ndarray] | None:
         """Copies of what is the engine's own; None where a trainer's tensors are bound."""
         return None if self.bindings.tensors else self.parameters()
-
-    def bring_back(self, state: dict[str, np.ndarray]) -> None:
-        self.bindings.refuse(state)
-        for name, array in state.items():
-            self._write(name, array)

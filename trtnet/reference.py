@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import dims, dtypes
+from . import dims, dtypes, forking
 from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .engine import RefitReport, Snapshot, TensorSpec
@@ -16,6 +16,7 @@ from .errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsErro
 from .graph import Graph
 from .interchange import from_numpy, import_torch, is_torch
 from .layers.base import Layer
+from .live import Bindings, Bound, with_live
 from .reference_calls import ReferenceCalls
 from .weights.ownership import kept
 from .weights.recipes import Leaf, TorchOperations, Value, Weight, evaluate
@@ -206,12 +207,14 @@ class _State(NamedTuple):
         held: the storages of those.
         live: the engine's own values of the live parameters.
         generation: how many times the weights were changed.
+        bound: the trainer's tensors.
     """
 
     slots: list[Any] | None
     held: frozenset[int]
     live: list[Any]
     generation: int
+    bound: Bound
 
 
 class ReferenceEngine(ReferenceCalls):
@@ -228,8 +231,9 @@ class ReferenceEngine(ReferenceCalls):
     def __init__(
         self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
     ) -> None:
-        self._state = _State(None, frozenset(), [], 0)
-        self._lock = threading.RLock()
+        self._state = _State(None, frozenset(), [], 0, Bound.of({}))
+        self._forked()
+        forking.tell(self)
         super().__init__(graph)
         if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
             raise ArgumentError(
@@ -242,8 +246,6 @@ class ReferenceEngine(ReferenceCalls):
         self.device = self._found(device)
         self._double = double
         self._raw = raw
-        from .live import Bindings, with_live
-
         rewritten = with_live(graph, live)
         self._program = Program(rewritten, double)
         self.live = frozenset(live)
@@ -258,6 +260,9 @@ class ReferenceEngine(ReferenceCalls):
         # the graph's of this moment, read when they are needed; a module's arrays may be written to
         self._given = {leaf.name: _of_this_moment(leaf.value) for leaf in self._leaves.values()}
         self._values: dict[str, Any] = {}
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()
 
     def _found(self, device: Any) -> Any:
         torch = self.torch
@@ -327,7 +332,8 @@ class ReferenceEngine(ReferenceCalls):
     def _use(self, slots: list[Any], generation: int) -> _State:
         tensor = self.torch.Tensor
         held = frozenset(v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor))
-        self._state = _State(slots, held, [self._read(leaf) for leaf in self._live], generation)
+        live = [self._read(leaf) for leaf in self._live]
+        self._state = _State(slots, held, live, generation, self.bindings.now)
         return self._state
 
     def _make_slots(self) -> list[Any]:
@@ -350,7 +356,8 @@ class ReferenceEngine(ReferenceCalls):
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._held():
             self.bindings.bind(self.graph.parameters, weights, prefix)
-            self.generation += 1
+            state = self._state
+            self._state = state._replace(generation=state.generation + 1, bound=self.bindings.now)
 
     # --- calls
 
@@ -369,8 +376,8 @@ class ReferenceEngine(ReferenceCalls):
                 if state.slots is None:
                     state = self._use(self._make_slots(), state.generation)
         assert state.slots is not None
-        self.bindings.check()
-        bound = self.bindings.tensors
+        state.bound.check()
+        bound = state.bound.tensors
         values += [bound[leaf.name].detach() for leaf in self._live] if bound else state.live
         with mode():
             if self._double:

@@ -13,9 +13,10 @@ import numpy as np
 
 from . import dims, interrupts
 from .borrowed import Borrowed
-from .engine import Engine, one_kind
+from .engine import Engine
 from .errors import ArgumentTypeError, EngineError, ProviderError
 from .interchange import is_torch, to_numpy
+from .kinds import one_kind
 from .weights.recipes import Leaf
 
 if TYPE_CHECKING:
@@ -160,14 +161,15 @@ class ReferenceBound:
         self.tensors = values
         self.generation = engine.generation
         torch = engine.torch
-        self.results = [
-            torch.zeros(
-                [dims.evaluate(s, sizes) for s in spec.shape],
-                dtype=torch.float64 if engine._raw and spec.dtype.is_floating_point else spec.dtype.torch,
-                device=engine.device,
-            )
-            for spec in engine.outputs
-        ]
+        with torch.inference_mode(False):  # what is made in it can be written to in it alone
+            self.results = [
+                torch.zeros(
+                    [dims.evaluate(s, sizes) for s in spec.shape],
+                    dtype=torch.float64 if engine._raw and spec.dtype.is_floating_point else spec.dtype.torch,
+                    device=engine.device,
+                )
+                for spec in engine.outputs
+            ]
         self.result = engine._formed(self.results)
         self._places = self._found()
         self._lock = threading.Lock()

@@ -165,7 +165,7 @@ class Refitting:
         cuda = {name: value for name, value in given.items() if is_torch(value) and value.is_cuda}
         torch = where = None
         if cuda:
-            torch, where = self._torch(next(iter(cuda.values())))
+            torch, where = import_torch(), next(iter(cuda.values())).device
         brought: Mapping[str, Any] = {}
         if cuda and self._is_little(cuda):
             staging.bring(cuda, stream)
@@ -229,18 +229,6 @@ class Refitting:
             different = set(staging.differing(list(cuda), torch, stream))
         self._training = names, (streak + 1 if names == before else 1) if different == names else 0
         return different, training
-
-    def _torch(self, tensor: Any) -> tuple[Any, Any]:
-        import torch
-
-        if tensor.device.index != self.device.ordinal:
-            raise WeightsError(
-                "the given weights are on another device",
-                expected=self.device,
-                found=tensor.device,
-                remedy=f"tensor.to('{self.device}'), or tensor.cpu()",
-            )
-        return torch, tensor.device
 
     def _make(self, names: Iterable[str], changed: set[str], new: New, stream: int) -> None:
         """Evaluate engine weights into their new halves, and have on the host what TensorRT reads there.

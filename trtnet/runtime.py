@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import os
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes, interrupts
+from . import dtypes, forking, interrupts
 from .binding import BoundCall
 from .contexts import Context, Lane
 from .engine import Engine, RefitReport, Snapshot, TensorSpec
@@ -33,8 +32,6 @@ from .refitting import Refitting
 if TYPE_CHECKING:
     from .audit import WeightTable
     from .livememory import LiveMemory
-
-_engines: weakref.WeakSet[TensorRTEngine] = weakref.WeakSet()
 
 
 class TensorRTEngine(Engine):
@@ -55,7 +52,7 @@ class TensorRTEngine(Engine):
         self.device = Device(ordinal(device))
         with self.device.current():
             self._load(plan)
-        _engines.add(self)
+        forking.tell(self)
 
     def _load(self, plan: Plan) -> None:
         provider = self.provider
@@ -308,10 +305,23 @@ class TensorRTEngine(Engine):
         with self._paused() as contexts:
             super().close()
             for context in contexts:
-                context.renew()
+                context.release()
                 context.closed = self.closed
-            self._refitting = None
+            if self.live_weights is not None:
+                self.live_weights.release()
+            self._refitting = self._shared = None
             self._engine = self._runtime = None
+
+    def _forked(self) -> None:
+        """In a forked child CUDA cannot be called: the engine raises, and what it holds is never freed there."""
+        self.closed = self.closed or "this process was forked from the one that made it"
+        self._admin = threading.RLock()
+        for context in list(self._contexts):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+            context.abandon()
+            context.closed = self.closed
+        for native in (self._engine, self._runtime, self._refitting, self._default):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
 
     def __del__(self) -> None:
         if getattr(self, "closed", "not made") is None and getattr(self, "_default", None) is not None:
@@ -333,15 +343,12 @@ class TensorRTEngine(Engine):
         started = time.perf_counter()
         with self._paused() as contexts:
             waited = time.perf_counter() - started
-            if live:
-                assert self.live_weights is not None
-                self.live_weights.check_writable(live)
             stream = self._reading(values)
+            prepared = self.live_weights.prepared(live) if self.live_weights is not None else {}
             report = self._changeable().apply(fixed, stream or 0) if fixed else RefitReport([], [])
             report.times["wait"] = waited
-            if live:
-                assert self.live_weights is not None
-                self.live_weights.write(live, stream or 0)
+            if prepared and self.live_weights is not None:  # last: a copy is not refused
+                self.live_weights.write(prepared, stream or 0)
                 report.changed += list(live)
             for context in contexts:
                 if fresh_contexts:
@@ -354,8 +361,18 @@ class TensorRTEngine(Engine):
         return report
 
     def _reading(self, values: dict[str, Any]) -> int | None:
-        """The stream that given CUDA tensors were written on; None where there are none."""
-        return self.stream_of(None) if any(is_torch(v) and v.is_cuda for v in values.values()) else None
+        """The stream that given CUDA tensors were written on; None where there are none. Raises WeightsError for those
+        on another device."""
+        cuda = {name: value for name, value in values.items() if is_torch(value) and value.is_cuda}
+        for name, value in cuda.items():
+            if value.device.index != self.device.ordinal:
+                raise WeightsError(
+                    f"the new values for {name!r} are on another device",
+                    expected=self.device,
+                    found=value.device,
+                    remedy=f"tensor.to('{self.device}'), or tensor.cpu()",
+                )
+        return self.stream_of(None) if cuda else None
 
     def refit_all(self) -> RefitReport:
         """Write the present value of every refittable weight: for a plan that was built with others, or stripped."""
@@ -373,11 +390,11 @@ class TensorRTEngine(Engine):
         self._check_snapshot(snapshot)
         changeable, live = snapshot.weights
         with self._paused():
-            if live is not None:
-                assert self.live_weights is not None
-                self.live_weights.bring_back(live)
+            prepared = self.live_weights.prepared(live or {}) if self.live_weights is not None else {}
             if changeable is not None:
                 self._changeable().bring_back(changeable)
+            if prepared and self.live_weights is not None:
+                self.live_weights.write(prepared)
             self.generation += 1
             self._written_to = True
 
@@ -445,21 +462,3 @@ def _current_streams(torch: Any) -> Callable[[int], int]:
     if raw is not None:
         return raw
     return lambda ordinal: int(torch.cuda.current_stream(ordinal).cuda_stream)
-
-
-def _forked() -> None:
-    """In a forked child CUDA cannot be called: engines raise, and what they hold is never freed there."""
-    for engine in list(_engines):
-        engine.closed = engine.closed or "this process was forked from the one that made it"
-        engine._admin = threading.RLock()  # another thread may have held it
-        for context in list(engine._contexts):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
-            context.abandon()
-        for context in list(engine._contexts):
-            context.closed = engine.closed
-        for native in (engine._engine, engine._runtime, engine._refitting, engine._default):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

@@ -129,7 +129,8 @@ class Staging:
         found = self._views.get((name, half))
         if found is None:
             if self._device[half] is None:
-                self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
+                with torch.inference_mode(False):  # what is made in it can be written to in it alone
+                    self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
             segment = self.segments[name]
             memory = self._device[half][segment.start : segment.start + segment.nbytes]
             found = self._views[name, half] = memory.view(segment.dtype.torch).reshape(segment.shape)
