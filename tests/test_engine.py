@@ -557,6 +557,16 @@ def test_eight_threads_with_a_context_each():
     assert not failures
 
 
+def test_what_was_made_in_inference_mode_serves_outside_of_it():
+    engine, tensor = engine_of(), torch.from_numpy(x())
+    with torch.inference_mode():
+        call = engine.bind(tensor)
+        call()
+    np.testing.assert_array_equal(call(), engine(tensor))
+    engine.refit({"fc1.bias": torch.ones(6)})
+    np.testing.assert_array_equal(call(), engine(tensor))
+
+
 @pytest.mark.parametrize("assign", [False, True])
 def test_what_is_written_to_the_module_does_not_reach_the_engine(assign):
     net = One()

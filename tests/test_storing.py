@@ -6,14 +6,16 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
 import trtnet
 import trtnet.storing
 import trtnet.weights.files
-from trtnet import Input, nn
+from trtnet import Input, nn, storing
 from trtnet.errors import WeightsError, WeightsNotFoundError
 from trtnet.plan import Plan
 from trtnet.storing import Files
@@ -238,3 +240,23 @@ def test_unwritable(tmp_path):
 
 if sys.platform == "win32":
     pytestmark = pytest.mark.skip(reason="kills are tried on POSIX systems")
+
+
+def test_writers_take_turns_though_the_lock_is_another_users(tmp_path, monkeypatch):
+    path, taken = tmp_path / "net.engine", []
+
+    class Lock(storing.FileLock):
+        def acquire(self, *args, **options):
+            taken.append(Path(self.lock_file).name)
+            if len(taken) == 1:
+                raise PermissionError(13, "Permission denied", self.lock_file)
+            return super().acquire(*args, **options)
+
+    monkeypatch.setattr(storing, "FileLock", Lock)
+    with storing.one_writer(path):
+        assert len(set(taken)) == 2
+        other = filelock.FileLock(Path(storing._lock_file(path)).with_name(taken[1]))
+        with pytest.raises(filelock.Timeout):
+            other.acquire(timeout=0)
+    other.acquire(timeout=0)
+    other.release()

@@ -12,16 +12,15 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 
 from .errors import ArgumentError, WeightsError
+from .storing import one_writer
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -112,8 +111,7 @@ class PlanCache:
     def add_timings(self, provider: Provider, gpu: str, config: Any, cache: Any) -> None:
         """Keep what a build timed, together with what other builds did meanwhile."""
         path = self.timing_path(provider, gpu)
-        key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-        with FileLock(Path(tempfile.gettempdir()) / f"trtnet-{key}.lock"):
+        with one_writer(path):
             data = provider.merged_timings(config, cache, self.timings(provider, gpu))
             if data is not None:
                 self._replace(path, data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import provider as providers
 from .engine import Engine
 from .errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
-from .gpu import capability
+from .gpu import Device, ordinal
 from .plan import Plan
 from .storing import Files
 
@@ -48,7 +48,7 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
         return _reference(plan, path, device)
     found = _provider_of(plan, provider)
     _check_version(plan, found)
-    _check_gpu(plan, found)
+    _check_gpu(plan, found, device)
     from .runtime import TensorRTEngine
 
     engine = TensorRTEngine(plan, found, device)
@@ -112,11 +112,9 @@ def _check_version(plan: Plan, found: Provider) -> None:
     )
 
 
-def _check_gpu(plan: Plan, found: Provider) -> None:
+def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
     _check_executes(found)
-    found_here = capability()
-    assert found_here is not None
-    here = f"sm{found_here[0]}{found_here[1]}"
+    here = Device(ordinal(device)).properties[1]
     wanted = (plan.gpu["capability"],) if plan.gpu else plan.targets
     if not wanted or here in wanted or plan.options.get("hardware_compatibility", "none") not in ("none", None):
         return

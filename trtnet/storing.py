@@ -26,6 +26,27 @@ from .errors import WeightsError, WeightsNotFoundError
 MANIFEST, WEIGHTS = ".json", ".safetensors"
 
 
+def _lock_file(path: Path, whose: str = "") -> Path:
+    """A file for the writers of `path` to lock: not beside it, where it would stay."""
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
+    return Path(tempfile.gettempdir()) / f"trtnet-{key}{whose}.lock"
+
+
+@contextlib.contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """This machine's writers of a file take turns: those of other users too, where these may share a lock."""
+    lock = FileLock(_lock_file(path), mode=0o666)
+    try:
+        lock.acquire()
+    except PermissionError:  # it is another user's
+        lock = FileLock(_lock_file(path, f"-{getattr(os, 'getuid', int)()}"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Files:
     """The plan at `path`, `path.json` and `path.safetensors`."""
 
@@ -40,16 +61,11 @@ class Files:
         stem = f".{self.path.name}.next"
         return self.path.with_name(stem + suffix)
 
-    def _lock(self) -> Path:
-        """A file for the writers of this engine to lock: not beside it, where it would stay."""
-        key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:24]
-        return Path(tempfile.gettempdir()) / f"trtnet-{key}.lock"
-
     # --- writing
 
     def write(self, manifest: Mapping[str, Any], data: bytes, weights: Mapping[str, np.ndarray] | None) -> None:
         """Replace the files. Raises OSError; until then, and then, the old ones are there."""
-        with FileLock(self._lock()):
+        with one_writer(self.path):
             self._finish()
             try:
                 written = dict(manifest)
@@ -119,7 +135,7 @@ class Files:
     @contextlib.contextmanager
     def _unchanging(self) -> Iterator[None]:
         """Keep this machine's writers away, where its folder for temporary files lets us."""
-        lock = FileLock(self._lock())
+        lock = FileLock(_lock_file(self.path), mode=0o666)
         try:
             lock.acquire()
         except OSError:

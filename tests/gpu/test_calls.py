@@ -169,6 +169,24 @@ def test_a_graph_of_the_users_own(engine, reference):
     close({name: v / 2 for name, v in doubled.items()}, reference(data(4, 9)))
 
 
+def test_a_call_on_another_stream_during_a_capture(engine, reference):
+    x, other = torch.from_numpy(data(4)).cuda(), torch.cuda.Stream()
+    with torch.cuda.stream(other):
+        kept = engine(x)  # whose memory leaves room for more on this stream
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = engine(x)
+        with torch.cuda.stream(other), pytest.raises(EngineError, match=r"(?s)captured on another.*engine\.context"):
+            engine(x)
+    x.copy_(torch.from_numpy(data(4, 9)))
+    graph.replay()
+    torch.cuda.synchronize()
+    close(found, reference(data(4, 9)))
+    close(kept, reference(data(4)))
+    close(engine(x), reference(data(4, 9)))
+
+
 @pytest.mark.parametrize("shared", [False, True, None])
 def test_eight_threads(engine, shared):
     """With a context each, with contexts that share scratch memory, and all on the engine itself."""

@@ -282,6 +282,18 @@ def test_a_closed_engine_says_so_at_every_use():
         assert "build or load it again" in str(caught.value), name
 
 
+def test_closing_frees_what_the_object_held():
+    engine = trtnet.build(policy(trtnet.Dim("batch", 1, 4, 1 << 18)), live=True, **LEVEL)
+    context, x = engine.context(shared_memory=True), np.zeros((1 << 18, 16), np.float32)
+    context(x)
+    engine(x)
+    torch.cuda.empty_cache()
+    before = torch.cuda.mem_get_info()[0]
+    engine.close()
+    assert torch.cuda.mem_get_info()[0] - before > x.nbytes, "inputs, outputs and scratch of two contexts"
+    assert context.closed
+
+
 @pytest.mark.parametrize("use", ["refit", "snapshot", "parameters", "inspect", "close"])
 def test_closed_while_another_thread_waits_for_it(use):
     engine = trtnet.build(convolutions(), refit=True, **LEVEL)

@@ -397,6 +397,65 @@ def test_patterns_and_the_audit():
     assert "bn.weight" in str(every.weights)
 
 
+def test_waits_for_what_a_dropped_context_enqueued():
+    graph = policy()
+    engine, x = trtnet.build(graph, refit=True, **LEVEL), torch.ones(4, 16, device="cuda")
+    before = engine(x)
+    state = state_of(Policy(), 3)
+    for make in (lambda: engine.context(), lambda: engine.context(shared_memory=True), lambda: engine.bind(x)):
+        with torch.cuda.stream(torch.cuda.Stream()) as _:
+            stream, call = torch.cuda.current_stream(), make()
+            call() if hasattr(call, "tensors") else call(x)
+            stream.synchronize()
+            torch.cuda._sleep(300_000_000)
+            found = call() if hasattr(call, "tensors") else call(x)
+            del call
+            engine.refit(state)
+            assert stream.query(), "done"
+        assert same(found, before)
+        engine.refit(dict(graph.state_dict()))
+
+
+def test_what_was_made_in_inference_mode_serves_outside_of_it():
+    graph = policy()
+    engine, x = trtnet.build(graph, refit=True, **LEVEL), torch.ones(4, 16, device="cuda")
+    reference = trtnet.reference(graph, dtype="float64")
+    large = trtnet.record(randomize(Deep(40, 8), 1), x=trtnet.Input((3, 16)))
+    other = trtnet.build(large, refit=True, **LEVEL)
+    with torch.inference_mode():
+        engine(x, graph=True)
+        bound = engine.bind(x)
+        other.refit(on_gpu({n: np.array(v) * np.float32(1.1) for n, v in large.state_dict().items()}))
+    engine.refit(on_gpu(state_of(Policy(), 4)))
+    reference.refit(state_of(Policy(), 4))
+    for found in (engine(x, graph=True), bound(), engine(x)):
+        close(found, reference(x.cpu().numpy()))
+    state = {n: np.array(v) for n, v in large.state_dict().items()}
+    other.refit(on_gpu(state))
+    y = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    close(other(y), trtnet.reference(large, dtype="float64")(y))
+
+
+def test_refits_and_snapshots_of_live_and_other_weights():
+    graph = policy()
+    engine = trtnet.build(graph, refit=True, live="value.*", **LEVEL)
+    reference = trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    before, snapshot = engine(x), engine.snapshot()
+    state = state_of(Policy(), 2)
+    for bad in ({"value.bias": torch.zeros(2)}, {"policy.0.bias": freed(torch.zeros(32, device="cuda"))}):
+        with pytest.raises(WeightsError):
+            engine.refit(state | bad)
+        assert same(engine(x), before)
+    assert engine.generation == 0
+    engine.refit(state)
+    reference.refit(state)
+    close(engine(x), reference(x))
+    engine.restore(snapshot)
+    assert same(engine(x), before)
+    assert engine.generation == 2
+
+
 def test_what_is_written_to_the_module_does_not_reach_the_engine():
     net = randomize(Policy(), 0)
     graph = trtnet.record(net, x=trtnet.Input((4, 16)))
