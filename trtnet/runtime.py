@@ -92,6 +92,7 @@ class TensorRTEngine(Engine):
             self.live_weights = LiveMemory(plan, provider, self.device)
         self._refitting: Refitting | None = None
         self._written_to = False
+        self._refitted_on: int | None = None
         own: Any = weakref.proxy(self)
         self._default = Context(own)  # no cycle: dropping the engine frees it
 
@@ -254,6 +255,8 @@ class TensorRTEngine(Engine):
     def register(self, context: Any) -> None:
         with self._admin:
             self._contexts.add(context)
+            for lane in context.lanes:  # its first work waits for a refit that goes on on the device
+                lane.stream = lane.stream or self._refitted_on
 
     # --- calls
 
@@ -350,6 +353,8 @@ class TensorRTEngine(Engine):
             if prepared and self.live_weights is not None:  # last: a copy is not refused
                 self.live_weights.write(prepared, stream or 0)
                 report.changed += list(live)
+            if self.provider.refits_on_device:
+                self._refitted_on = stream
             for context in contexts:
                 if fresh_contexts:
                     context.renew()

@@ -146,6 +146,62 @@ def test_out_of_gpu_memory():
     assert same(engine(x), before)
 
 
+def test_out_of_gpu_memory_while_building():
+    process = run("""
+        import torch, trtnet
+        from models.resnet import resnet18
+        from networks import policy, LEVEL, same
+        engine, x = trtnet.build(policy(), refit=True, **LEVEL), torch.ones(4, 16, device="cuda")
+        before = engine(x)
+        graph = trtnet.record(resnet18(), image=trtnet.Input((8, 3, 224, 224)))
+        torch.cuda.empty_cache()
+        taken = torch.empty(torch.cuda.mem_get_info()[0] - (48 << 20), dtype=torch.uint8, device="cuda")
+        try:
+            trtnet.build(graph, **LEVEL)
+        except trtnet.TrtnetError as error:
+            print("raised:", error, flush=True)
+        assert same(engine(x), before)
+        assert engine.refit({"value.bias": torch.ones(1)}).changed
+        del taken
+        torch.cuda.empty_cache()
+        trtnet.build(graph, **LEVEL).warmup()
+        print("builds again")
+    """)
+    text = process.communicate(timeout=200)[0]
+    assert "raised:" in text, text
+    assert "memory" in text.lower(), text
+    assert "remedy:" in text, text
+    assert "builds again" in text, text
+
+
+def test_two_processes_build_with_one_cache(tmp_path):
+    code = """
+        import sys, numpy as np, trtnet
+        from networks import convolutions, close, LEVEL
+        x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+        trtnet.provider.load("tensorrt").builder()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for seed in range(int(sys.argv[2]), 6, 2):
+            graph = convolutions(seed=seed)
+            for refit in (True, False):
+                engine = trtnet.build(graph, refit=refit, cache=sys.argv[1], **LEVEL)
+                close(engine(x), trtnet.reference(graph, dtype="float64")(x))
+        print("done")
+    """
+    processes = [run(code, str(tmp_path), str(number), stdin=subprocess.PIPE) for number in (0, 1)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        assert process.communicate(timeout=200)[0] == "done\n"
+    assert trtnet.build(convolutions(seed=0), refit=True, cache=tmp_path, **LEVEL).plan.cached
+    assert len(list(tmp_path.glob("timing-*.cache"))) == 1
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_freed_inputs():
     process = run("""
         import torch, trtnet

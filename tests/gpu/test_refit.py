@@ -56,19 +56,32 @@ def test_kept_contexts_agree_with_fresh_ones(name):
             assert same(bound(), found), "the captured graph"
 
 
-@pytest.mark.parametrize("model", ["lenet", "resnet18"])
-def test_models_keep_their_contexts(model):
-    if model == "lenet":
+def model(name):
+    if name == "lenet":
         from models.lenet import LeNet
 
-        graph = trtnet.record(randomize(LeNet()), image=trtnet.Input((2, 1, 28, 28)))
-    else:
+        return trtnet.record(randomize(LeNet()), image=trtnet.Input((2, 1, 28, 28)))
+    if name == "resnet18":
         from models.resnet import resnet18
 
-        graph = trtnet.record(resnet18(), image=trtnet.Input((1, 3, 64, 64)))
+        return trtnet.record(resnet18(), image=trtnet.Input((1, 3, 64, 64)))
+    if name == "googlenet":
+        from models.googlenet import GoogLeNet
+
+        return trtnet.record(GoogLeNet(), image=trtnet.Input((1, 3, 64, 64)))
+    from models.policy import ConvPolicy, MLPPolicy
+
+    if name == "convolutional policy":
+        return trtnet.record(ConvPolicy(4, 6), image=trtnet.Input((2, 4, 84, 84)))
+    return trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((3, 4)))
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet18", "googlenet", "policy", "convolutional policy"])
+def test_models_keep_their_contexts(name):
+    graph = model(name)
     engine = trtnet.build(graph, refit=True, **LEVEL)
     reference = trtnet.reference(graph, dtype="float64")
-    x = torch.randn([*graph.inputs["image"].shape], device="cuda")
+    x = torch.randn([*next(iter(graph.inputs.values())).shape], device="cuda")
     bound = engine.bind(x, graph=True)
     state = on_gpu(graph.state_dict())
     for _ in range(3):
