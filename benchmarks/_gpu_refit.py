@@ -202,7 +202,7 @@ class Deltas:
 def _rebuild(session: Session, case: Case, engine: Any, first: State, second: State) -> None:
     mine = Timed(engine, second, first)
     builds: list[float] = []
-    for _ in range(2 if session.given.more else 1):
+    for _ in range(session.repeats(3)):
         build = functools.partial(session.build, case, refit=True)
         builds.append(session.clock.once(build))
     samples = session.sample({ENGINE: session.once(mine)}, 15)

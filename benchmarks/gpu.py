@@ -47,7 +47,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--limit", type=float, default=480, help="seconds that a group may take (default 480)")
     parser.add_argument("--level", type=int, help="optimization level (default 3; 2 for ResNet-18 and GoogLeNet)")
-    parser.add_argument("--more", action="store_true", help="rebuild twice; FP16 by hand without held types for all")
+    parser.add_argument("--more", action="store_true", help="FP16 by hand without held types for all")
     parser.add_argument("--compile-python", default="", help="the Python of torch.compile (default: python3)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few repeats: whether it runs, no figures")
     parser.add_argument("--group", choices=GROUPS, help=argparse.SUPPRESS)

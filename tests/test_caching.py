@@ -46,6 +46,29 @@ def test_a_thousand_kills_during_a_write(tmp_path):
     assert seen == {"0", "1", "2", "3"}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_two_processes_write_the_same_plan(tmp_path):
+    """A reader finds one of the wholes at every moment, and no other file stays."""
+    plans, children = [(bytes([tag]) * 300_000, str(tag)) for tag in range(2)], []
+    PlanCache(tmp_path).write("key", *plans[0])
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            cache = PlanCache(tmp_path)
+            for _ in range(150):
+                cache.write("key", *plans[number])
+            os._exit(0)
+        children.append(child)
+    cache, seen, left = PlanCache(tmp_path), set(), set(children)
+    while left:
+        found = cache.read("key")
+        assert found in plans
+        seen.add(found[1])
+        left -= {child for child in left if os.waitpid(child, os.WNOHANG)[0]}
+    assert seen == {"0", "1"}
+    assert [path.name for path in tmp_path.iterdir()] == [cache.path("key").name]
+
+
 def test_plans_are_found_by_structure(tmp_path):
     needs_rtx()
     first = trtnet.build_plan(policy(), "sm86", cache=tmp_path)
