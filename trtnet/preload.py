@@ -1,8 +1,8 @@
 """A library for LD_PRELOAD that makes refits fast where the driver is slow to tell a GPU's clock rates.
 
 At each refit TensorRT 8.6 asks the driver for them, eight times or more. On an H100 with driver 580.159 an answer took
-0.35 to 0.7 ms, which was most of a small network's refit (benchmarks/README.md). The library answers the second question
-and all later ones itself. The machine's C compiler makes it of `preload.c`.
+0.35 to 0.7 ms, which was most of a small network's refit (benchmarks/README.md). The library answers the second
+question and all later ones itself. The machine's C compiler makes it of `preload.c`.
 """
 
 from __future__ import annotations
