@@ -438,7 +438,7 @@ def test_what_was_made_in_inference_mode_serves_outside_of_it():
     with torch.inference_mode():
         engine(x, graph=True)
         bound = engine.bind(x)
-        other.refit(on_gpu({n: np.array(v) * np.float32(1.1) for n, v in large.state_dict().items()}))
+        other.refit(on_gpu(state_of(Deep(40, 8), 2)))
     engine.refit(on_gpu(state_of(Policy(), 4)))
     reference.refit(state_of(Policy(), 4))
     for found in (engine(x, graph=True), bound(), engine(x)):
