@@ -347,3 +347,16 @@ def test_nothing_at_all():
     empty = Model([("a", dtypes.float32, (0,)), ("b", dtypes.int8, (2, 0))])
     empty.refit({"a": empty.value("a")}, {"b": empty.value("b")}, fails=False)
     assert empty.staging.present("b").shape == (2, 0)
+
+
+def test_what_was_made_in_inference_mode_is_written_to_outside_of_it():
+    model = Model([("a", dtypes.float32, (5,)), ("b", dtypes.float16, (3, 2))])
+    staging = model.staging
+    for number in range(4):
+        new = {name: from_numpy(np.ascontiguousarray(model.value(name))) for name in model.items}
+        with torch.inference_mode(number % 2 == 0):
+            staging.gather(new, torch, WHERE, 0)
+            assert set(staging.differing(list(new), torch, 0)) <= set(new)
+        staging.turn(new, host=False, device=True)
+        for name, value in new.items():
+            assert staging.present(name).tobytes() == value.numpy().tobytes()

@@ -128,12 +128,12 @@ class Staging:
         """A segment as a torch tensor over its fixed device memory."""
         found = self._views.get((name, half))
         if found is None:
-            if self._device[half] is None:
-                with torch.inference_mode(False):  # what is made in it can be written to in it alone
+            with torch.inference_mode(False):  # what is made in it, views too, can be written to in it alone
+                if self._device[half] is None:
                     self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
-            segment = self.segments[name]
-            memory = self._device[half][segment.start : segment.start + segment.nbytes]
-            found = self._views[name, half] = memory.view(segment.dtype.torch).reshape(segment.shape)
+                segment = self.segments[name]
+                memory = self._device[half][segment.start : segment.start + segment.nbytes]
+                found = self._views[name, half] = memory.view(segment.dtype.torch).reshape(segment.shape)
         return found
 
     def new_address(self, name: str) -> int:
