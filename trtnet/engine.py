@@ -252,7 +252,10 @@ class Engine:
         self(*[np.zeros([dims.evaluate(s, sizes) for s in spec.shape], spec.dtype.numpy) for spec in self.inputs])
 
     def close(self) -> None:
-        """Wait for what is running, and free what the engine holds. A closed engine raises at its next use."""
+        """Wait for what is running, and free what the engine holds. A closed engine raises at its next use.
+
+        Not for signal handlers: one that interrupts a call of this engine would wait for it for ever.
+        """
         self.closed = self.closed or "it was closed"
 
     def __enter__(self) -> Engine:
