@@ -255,8 +255,9 @@ class TensorRTEngine(Engine):
     def register(self, context: Any) -> None:
         with self._admin:
             self._contexts.add(context)
-            for lane in context.lanes:  # its first work waits for a refit that goes on on the device
-                lane.stream = lane.stream or self._refitted_on
+            for lane in context.lanes:
+                if lane.stream is None:  # its first work waits for a refit that goes on on the device
+                    lane.stream = self._refitted_on
 
     # --- calls
 
