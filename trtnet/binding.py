@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contexts import DEFAULT_STREAM, Lane, Native, Route
 from .engine import TensorSpec
 from .errors import ArgumentTypeError, EngineError, ProviderError
-from .interchange import is_torch
+from .interchange import is_torch, lasting
 from .kinds import one_kind
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class BoundCall:
         self._raw: list[Any] = []
         self.results: list[Any] = []
         self._converts: list[tuple[Any, str, Any]] = []
-        with torch.inference_mode(False), torch.no_grad():  # what is made in it can be written to in it alone
+        with lasting():
             for spec, shape in zip(engine.outputs, self._route.shapes):
                 assert shape is not None
                 room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch

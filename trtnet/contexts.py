@@ -19,7 +19,7 @@ from .engine import TensorSpec
 from .errors import EngineError, ProviderError, ShapeError
 from .gpu import Device, Owned
 from .host_buffers import HostBuffers
-from .interchange import from_numpy, is_torch, to_numpy
+from .interchange import from_numpy, is_torch, lasting, to_numpy
 from .kinds import one_kind
 from .tensor import Array
 
@@ -435,7 +435,7 @@ class Context(Borrowed):
                 for spec, value in zip(self.inputs, values):
                     engine.check_device(spec, value)
                 engine._check(values)
-                with engine.torch.inference_mode(False):  # what is made in it can be written to in it alone
+                with lasting():
                     buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
                 bound = self._bound[key] = BoundCall(engine, buffers, True, self._shared)
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,18 @@ def import_torch() -> Any:
             "this needs PyTorch, which is not installed", remedy="pip install 'trtnet[torch]'"
         ) from None
     return torch
+
+
+@contextlib.contextmanager
+def lasting() -> Iterator[None]:
+    """For tensors that are kept.
+
+    Those made in torch's inference mode, views too, can be written to in it alone. Leaving it turns gradients on, with
+    which a copy of an input would hold all that the input was computed from.
+    """
+    torch = import_torch()
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 _THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}

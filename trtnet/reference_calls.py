@@ -15,7 +15,7 @@ from . import dims, interrupts
 from .borrowed import Borrowed
 from .engine import Engine
 from .errors import ArgumentTypeError, EngineError, ProviderError
-from .interchange import is_torch, to_numpy
+from .interchange import is_torch, lasting, to_numpy
 from .kinds import one_kind
 from .weights.recipes import Leaf
 
@@ -161,7 +161,7 @@ class ReferenceBound:
         self.tensors = values
         self.generation = engine.generation
         torch = engine.torch
-        with torch.inference_mode(False):  # what is made in it can be written to in it alone
+        with lasting():
             self.results = [
                 torch.zeros(
                     [dims.evaluate(s, sizes) for s in spec.shape],

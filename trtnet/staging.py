@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import dtype as Dtype
+from .interchange import lasting
 
 CHUNK = 4096  # bytes: segments begin at multiples of it, and are compared in pieces of it on the device
 
@@ -128,7 +129,7 @@ class Staging:
         """A segment as a torch tensor over its fixed device memory."""
         found = self._views.get((name, half))
         if found is None:
-            with torch.inference_mode(False):  # what is made in it, views too, can be written to in it alone
+            with lasting():
                 if self._device[half] is None:
                     self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
                 segment = self.segments[name]
