@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .errors import ArgumentError, ProviderError
+from .errors import ArgumentError, ProviderError, TrtnetError
 
 if TYPE_CHECKING:
     import torch
@@ -78,19 +78,24 @@ def is_freed(tensor: torch.Tensor) -> bool:
     return tensor.untyped_storage().nbytes() < nbytes or tensor.data_ptr() == 0
 
 
+def check_memory(tensor: torch.Tensor, what: str = "this tensor", error: type[TrtnetError] = ArgumentError) -> None:
+    """Raises the error for a tensor whose memory was freed."""
+    if is_freed(tensor):
+        raise error(
+            f"{what} has no memory",
+            expected=f"{tensor.numel()} elements of {str(tensor.dtype).removeprefix('torch.')}",
+            found="a tensor that was freed, made smaller, or is on the meta device",
+            remedy="give tensors that hold values",
+        )
+
+
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """A NumPy array over the same memory (a copy where the tensor is on a GPU or not contiguous).
 
     Raises ArgumentError for a tensor whose memory was freed.
     """
     torch = import_torch()
-    if is_freed(tensor):
-        raise ArgumentError(
-            "this tensor has no memory",
-            expected=f"{tensor.numel()} elements of {str(tensor.dtype).removeprefix('torch.')}",
-            found="a tensor that was freed, made smaller, or is on the meta device",
-            remedy="give tensors that hold values",
-        )
+    check_memory(tensor)
     tensor = tensor.detach().cpu().contiguous()
     name = str(tensor.dtype).removeprefix("torch.")
     if name in _THROUGH:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .dims import format_shape
 from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
 from .graph import Graph, Recorder, recorder_constant
-from .interchange import is_freed, is_torch
+from .interchange import is_torch
 from .layers.base import Operand
 from .tensor import Tensor, recorded
 from .weights.loading import match
@@ -219,9 +219,6 @@ class Bindings:
         found = f"{format_shape(tuple(tensor.shape))} {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         fits = tuple(tensor.shape) == tuple(leaf.shape) and tensor.dtype == leaf.dtype.torch
         device = str(tensor.device) == str(self.device)
-        if is_freed(tensor):
-            found += ", without memory"
-            fits = False
         if not (fits and device and tensor.is_contiguous()):
             raise WeightsError(
                 f"the live parameter {name!r} does not fit this tensor",
@@ -230,9 +227,6 @@ class Bindings:
                 remedy="an engine reads live weights where they lie: give tensors of this very form"
                 + ("" if device else f", tensor.to('{self.device}')"),
             )
-
-    def check(self) -> None:
-        self.now.check()
 
     def refuse(self, names: Iterable[str]) -> None:
         """Raises WeightsError for a refit of names that are bound."""

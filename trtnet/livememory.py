@@ -39,7 +39,7 @@ class LiveMemory:
         return self.bindings.version
 
     def check(self) -> None:
-        self.bindings.check()
+        self.bindings.now.check()
 
     def addresses(self) -> list[tuple[str, int]]:
         """Input name and address of each."""

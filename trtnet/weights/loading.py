@@ -15,7 +15,7 @@ from .. import dtypes
 from ..dims import format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentTypeError, DtypeError, WeightsError
-from ..interchange import is_freed, is_torch
+from ..interchange import check_memory, is_torch
 from ..location import user_level
 from ..tensor import Tensor, as_array
 from .recipes import Leaf, Value
@@ -146,13 +146,7 @@ def load_file(
 
 def _value(key: str, value: Any) -> Any:
     if is_torch(value):
-        if is_freed(value):
-            raise WeightsError(
-                f"the tensor for {key!r} has no memory",
-                expected=f"{value.numel()} elements of {str(value.dtype).removeprefix('torch.')}",
-                found="a tensor that was freed, made smaller, or is on the meta device",
-                remedy="give tensors that hold values",
-            )
+        check_memory(value, f"the tensor for {key!r}", WeightsError)
         return value.detach() if value.requires_grad else value
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
         raise WeightsError(
