@@ -52,19 +52,16 @@ class Lane:
             return
         if self.stream is not None and not self.device.is_capturing(stream):
             try:
-                captured = self.device.is_capturing(self.stream)
-                if not captured:
-                    self.device.order(self.event, self.stream, stream)
+                if self.device.is_capturing(self.stream):
+                    raise EngineError(
+                        "this call would become part of a CUDA graph that is being captured on another stream",
+                        expected="calls in one context on the stream of the capture alone",
+                        found=f"a call on stream {stream:#x} during a capture on stream {self.stream:#x}",
+                        remedy="call engine.context() for the other stream, or wait for the end of the capture",
+                    )
+                self.device.order(self.event, self.stream, stream)
             except ProviderError:  # that stream is gone
-                captured = False
                 self.device.synchronize()
-            if captured:
-                raise EngineError(
-                    "this call would become part of a CUDA graph that is being captured on another stream",
-                    expected="calls in one context on the stream of the capture alone",
-                    found=f"a call on stream {stream:#x} during a capture on stream {self.stream:#x}",
-                    remedy="call engine.context() for the other stream, or wait for the end of the capture",
-                )
         self.stream = stream
 
 
