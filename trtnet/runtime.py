@@ -28,6 +28,7 @@ from .layouts import layouts_of
 from .plan import Plan
 from .provider import Provider
 from .refitting import Refitting
+from .weights.ownership import kept
 
 if TYPE_CHECKING:
     from .audit import WeightTable
@@ -279,12 +280,11 @@ class TensorRTEngine(Engine):
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         """Nothing refits or closes the engine, and Ctrl-C waits. Raises EngineError once closed."""
-        if self.closed:  # a forked child takes no lock
-            raise self._is_closed()
-        with self._admin, interrupts.later(), self.device.current():
-            if self.closed:
+        with self._admin, interrupts.later():
+            if self.closed:  # in a forked child CUDA cannot even be asked for the current device
                 raise self._is_closed()
-            yield
+            with self.device.current():
+                yield
 
     @contextlib.contextmanager
     def _paused(self) -> Iterator[list[Any]]:
@@ -299,22 +299,18 @@ class TensorRTEngine(Engine):
             yield contexts
 
     def close(self) -> None:
-        if self.closed:
-            return
         with self._admin:
-            if not self.closed:
-                self._close()
-
-    def _close(self) -> None:
-        with self._paused() as contexts:
-            super().close()
-            for context in contexts:
-                context.release()
-                context.closed = self.closed
-            if self.live_weights is not None:
-                self.live_weights.release()
-            self._refitting = self._shared = None
-            self._engine = self._runtime = None
+            if self.closed:
+                return
+            with self._paused() as contexts:
+                super().close()
+                for context in contexts:
+                    context.release()
+                    context.closed = self.closed
+                if self.live_weights is not None:
+                    self.live_weights.release()
+                self._refitting = self._shared = None
+                self._engine = self._runtime = None
 
     def _forked(self) -> None:
         """In a forked child CUDA cannot be called: the engine raises, and what it holds is never freed there."""
@@ -413,22 +409,24 @@ class TensorRTEngine(Engine):
 
     def parameters(self) -> dict[str, np.ndarray]:
         with self._paused():
-            return self._parameters()
+            return {name: np.array(value) for name, value in self._parameters().items()}
 
     def _parameters(self) -> dict[str, np.ndarray]:
+        """Views of the present values."""
         found = dict(self.plan.parameters)
         if self._refitting is not None:
             found |= self._refitting.parameters()
         if self.live_weights is not None:
             found |= self.live_weights.parameters()
-        return {name: np.array(value) for name, value in found.items()}
+        return found
 
     def _present_plan(self) -> Plan:
         """The plan with the weights of this moment."""
         with self._paused():
             data = bytes(self._engine.serialize()) if self._written_to else self.plan.data
             weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
-            return replace(self.plan, data=data, parameters=self._parameters(), weights=weights)
+            parameters = {name: kept(value) for name, value in self._parameters().items()}
+            return replace(self.plan, data=data, parameters=parameters, weights=weights)
 
     @property
     def weights(self) -> WeightTable:
