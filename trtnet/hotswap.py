@@ -25,7 +25,7 @@ class HotSwap:
         self._idle = engine.clone()
         self._idle.generation = engine.generation
         self._behind: set[str] = set()
-        self._forked()
+        self._lock = threading.Lock()
         forking.tell(self)
 
     def _forked(self) -> None:

@@ -232,7 +232,7 @@ class ReferenceEngine(ReferenceCalls):
         self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
     ) -> None:
         self._state = _State(None, frozenset(), [], 0, Bound.of({}))
-        self._forked()
+        self._lock = threading.RLock()
         forking.tell(self)
         super().__init__(graph)
         if dtype is not None and dtypes.get(dtype) is not dtypes.float64:
