@@ -197,8 +197,21 @@ def test_imports_point_one_way():
     assert wrong == []
 
 
-def test_no_file_is_longer_than_500_lines():
-    long = {
-        str(p.relative_to(PACKAGE)): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 500
-    }
-    assert set(long) <= {"dims.py"}
+LONG = {  # still to be taken apart; nothing may be added
+    "recording.record", "lowering.run", "building.build", "nn.attention.forward", "functional.resize.__init__",
+    "cli.build",
+}  # fmt: skip
+
+
+def test_no_function_is_longer_than_60_lines():
+    long = set()
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[0]
+                documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+                docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+                if (node.end_lineno or 0) - node.lineno + 1 - docstring > 60:
+                    long.add(f"{module}.{node.name}")
+    assert long == LONG
