@@ -41,6 +41,8 @@ from .picking import *
 from .picking import __all__ as _picking
 from .pooling import *
 from .pooling import __all__ as _pooling
+from .random import *
+from .random import __all__ as _random
 from .reduction import *
 from .reduction import __all__ as _reduction
 from .resize import *
@@ -78,6 +80,7 @@ __all__ = [
     *_padding,
     *_picking,
     *_pooling,
+    *_random,
     *_reduction,
     *_resize,
     *_selection,

@@ -34,12 +34,6 @@ __all__ = [
     "logspace",
     "ones",
     "ones_like",
-    "rand",
-    "rand_like",
-    "randint",
-    "randn",
-    "randn_like",
-    "randperm",
     "range",
     "scalar_tensor",
     "tensor",
@@ -329,83 +323,6 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **op
     return Array(np.stack(np.triu_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
 
 
-# --- random -----------------------------------------------------------------------------------------------------------
-
-
-def _generator() -> np.random.Generator:
-    return np.random.default_rng(next_seed())
-
-
-def _fixed(sizes: tuple[SizeLike, ...], name: str) -> tuple[int, ...]:
-    if has_dims(sizes):
-        raise random_error(name)
-    return sizes  # type: ignore[return-value]
-
-
-def random_error(name: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{name}: a network has no random numbers",
-        found="a recorded tensor, or a Dim among the sizes",
-        remedy="make the noise an input of the network: record(module, noise=Input(shape))",
-    )
-
-
-def rand(*size: Any, dtype: Any = None, **options: Any) -> Array:
-    """Uniform in [0, 1), seeded by `trtnet.manual_seed`. The numbers are not torch's."""
-    sizes = _fixed(sizes_of(size, options.pop("size", None)), "rand")
-    _ignore("rand", options)
-    return Array(_generator().random(sizes, np.float32).astype(_default(dtype).numpy))
-
-
-def randn(*size: Any, dtype: Any = None, **options: Any) -> Array:
-    """Of the standard normal distribution, seeded by `trtnet.manual_seed`. The numbers are not torch's."""
-    sizes = _fixed(sizes_of(size, options.pop("size", None)), "randn")
-    _ignore("randn", options)
-    return Array(np.asarray(_generator().standard_normal(sizes, np.float32)).astype(_default(dtype).numpy))
-
-
-def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -> Array:
-    """`randint(high, size)` or `randint(low, high, size)`: whole numbers from low to high - 1."""
-    low, high = options.pop("low", 0), options.pop("high", None)
-    given = list(bounds)
-    if size is None and given:
-        size = given.pop()
-    if len(given) == 2:
-        low, high = given
-    elif len(given) == 1:
-        low, high = (low, given[0]) if high is None else (given[0], high)
-    _ignore("randint", options)
-    if high is None or size is None:
-        raise ArgumentTypeError("randint takes (high, size) or (low, high, size)", found=bounds)
-    sizes = _fixed(sizes_of((size,)), "randint")
-    return Array(
-        np.asarray(_generator().integers(_number(low), _number(high), sizes)).astype(
-            _default(dtype, dtypes.int64).numpy
-        )
-    )
-
-
-def randperm(n: int, *, dtype: Any = None, **options: Any) -> Array:
-    """The whole numbers from 0 to n - 1 in some order."""
-    _ignore("randperm", options)
-    (count,) = _fixed((size_of(n),), "randperm")
-    return Array(_generator().permutation(count).astype(_default(dtype, dtypes.int64).numpy))
-
-
-def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
-    """As `rand`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
-    if type(input) is Tensor:
-        raise random_error("rand_like")
-    return rand(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
-
-
-def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Array:
-    """As `randn`, in the shape and dtype of a concrete tensor. Raises UnsupportedError for a recorded one."""
-    if type(input) is Tensor:
-        raise random_error("randn_like")
-    return randn(tuple(input.shape), dtype=_default(dtype, input.dtype), **options)
-
-
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
@@ -435,7 +352,11 @@ for _name, _method in (
     setattr(Tensor, _name, _method)
 
 
-def _filling(name: str, draw: Any, doc: str) -> None:
+def generator() -> np.random.Generator:
+    return np.random.default_rng(next_seed())
+
+
+def filling(name: str, draw: Any, doc: str) -> None:
     """A method that writes what `draw(generator, shape, ...)` gives: into an array now, a Parameter when it is read."""
 
     def method(self: Array, *args: Any, **kwargs: Any) -> Array:
@@ -444,19 +365,11 @@ def _filling(name: str, draw: Any, doc: str) -> None:
             self.initialize(lambda generator, shape: np.asarray(draw(generator, shape, *args, **kwargs)))
         else:
             array = self.writeable()
-            array[...] = draw(_generator(), array.shape, *args, **kwargs)
+            array[...] = draw(generator(), array.shape, *args, **kwargs)
         return self
 
     method.__name__, method.__doc__ = name, doc
     setattr(Array, name, method)
-
-
-def _uniform(generator: np.random.Generator, shape: Any, from_: float = 0.0, to: float = 1.0) -> Any:
-    return generator.uniform(from_, to, shape)
-
-
-def _normal(generator: np.random.Generator, shape: Any, mean: float = 0.0, std: float = 1.0) -> Any:
-    return generator.normal(mean, std, shape)
 
 
 def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
@@ -474,7 +387,5 @@ def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
 
 
 Array.copy_ = _copy  # type: ignore[attr-defined]
-_filling("fill_", lambda generator, shape, value: np.full(shape, _number(value)), "Write one value everywhere.")
-_filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")
-_filling("uniform_", _uniform, "Write uniform random numbers, seeded by `trtnet.manual_seed`.")
-_filling("normal_", _normal, "Write normally distributed numbers, seeded by `trtnet.manual_seed`.")
+filling("fill_", lambda generator, shape, value: np.full(shape, _number(value)), "Write one value everywhere.")
+filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")

@@ -10,10 +10,10 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .arithmetic import mul, sub
 from .comparison import eq, logical_not
-from .creation import random_error
 from .dispatch import axis_of, operation, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
+from .random import random_error
 from .reduction import any as any_of
 from .reduction import vector_norm
 
