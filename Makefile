@@ -6,16 +6,29 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 demo: $(VENV)/.installed-demo  ## LeNet on real handwritten digits, from module to TensorRT plan
 	@$(BIN)/trtnet demo
 
 test: lint  ## ruff, mypy and the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+
+test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .venv-3.N of its own
+	@set -e; passed=; for version in 3.11 3.12 3.13 3.14; do \
+	    for python in "python$$version" "$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version".*/bin/python3; do \
+	        if "$$python" -c '' 2>/dev/null; then \
+	            echo "== Python $$version: $$python"; \
+	            $(MAKE) --no-print-directory test VENV=".venv-$$version" PYTHON="$$python"; \
+	            passed="$$passed $$version"; break; \
+	        fi; \
+	    done; \
+	done; \
+	[ -n "$$passed" ] || { echo "there is no Python from 3.11 to 3.14 here"; exit 1; }; \
+	echo "The suite passed on Python$$passed."
 
 lint: $(VENV)/.installed-test  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -24,19 +37,19 @@ lint: $(VENV)/.installed-test  ## ruff and mypy
 bench: $(VENV)/.installed-test  ## every benchmark: a table each, and benchmarks/results/*.json
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-clean:  ## remove .venv and everything that the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-3.N and everything that the other targets made
+	rm -rf $(VENV) .venv-3.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # .installed-demo and .installed-test: trtnet, editable, with that extra.
 $(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py | $(BIN)/python
-	@echo "Installing trtnet[$*] into $(VENV) (the first time downloads several hundred MB)"
+	@echo "Installing trtnet[$*] into $(VENV) (the first time downloads PyTorch and TensorRT-RTX, up to 3 GB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	    echo "trtnet needs Python 3.10 or newer, and there is no '$(PYTHON)' here. Try: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo "trtnet needs Python 3.10 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11"; exit 1; }
+	    echo "trtnet needs Python 3.11 or newer, and there is no '$(PYTHON)' here. Try: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "trtnet needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)

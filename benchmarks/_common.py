@@ -151,7 +151,7 @@ def report(
     Console(width=max(Console().width, 150)).print(table)  # never so narrow that figures are cut
     data = {
         "benchmark": name,
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
         "machine": machine(),
         "settings": settings,

@@ -235,7 +235,7 @@ class Results:
     def write(self) -> None:
         data = {
             "benchmark": "gpu",
-            "date": self.date or datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "date": self.date or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             **self.about,
             "results": self.rows,
             "errors": self.errors,

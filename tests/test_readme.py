@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,6 @@ def test_first_example_is_twenty_lines():
     assert len([line for line in body.splitlines() if line.strip()]) <= 20
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns from 3.11 on")
 def test_the_shown_error_is_the_real_one(tmp_path):
     shown = re.search(r"```\n(the kernel of this.*?)```", README.read_text(), re.S).group(1)
     source = blocks()[0].split("policy = Policy()")[0]

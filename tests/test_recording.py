@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-import sys
 import threading
 import types
 from pathlib import Path
@@ -121,7 +120,6 @@ def test_every_layer_knows_the_users_file_and_line():
     assert convolution.location.line == line("block")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns from 3.11 on")
 def test_the_excerpt_underlines_the_expression():
     graph = record_net()
     add = next(layer for layer in graph.layers if layer.kind == "elementwise" and layer.path.startswith("blocks"))
@@ -138,7 +136,6 @@ def underlined(text, marks):
     return text[start : len(marks)]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows columns from 3.11 on")
 def test_underlining_counts_characters_where_the_line_is_not_ascii():
     def forward(x):
         größe = "ü"
@@ -182,8 +179,7 @@ def test_an_error_names_path_line_and_excerpt():
     assert error.module == "inner.0 (Conv2d)"
     assert (error.where.file, error.where.line) == (__file__, line("wrong channels"))
     assert "return self.inner[0](x)" in str(error)
-    if sys.version_info >= (3, 11):
-        assert re.search(r"\n +return self\.inner\[0\]\(x\).*\n +\^{16}\n", str(error))
+    assert re.search(r"\n +return self\.inner\[0\]\(x\).*\n +\^{16}\n", str(error))
 
 
 def test_layers_outside_any_module_of_the_network_are_named_after_its_class():

@@ -28,16 +28,11 @@ class Location:
         return self.code.co_name
 
     def span(self) -> tuple[int, int | None, int | None]:
-        """Line (from 1), and first and last column (from 0) where Python knows them (3.11 on)."""
-        if hasattr(self.code, "co_positions"):
-            for index, (line, end_line, column, end_column) in enumerate(self.code.co_positions()):
-                if 2 * index == self.instruction and line is not None:
-                    return line, column, end_column if end_line == line else None
-        line = self.code.co_firstlineno
-        for start, end, number in self.code.co_lines():
-            if start <= self.instruction < end and number is not None:
-                line = number
-        return line, None, None
+        """Line (from 1), and first and last column (from 0) where Python knows them."""
+        for index, (line, end_line, column, end_column) in enumerate(self.code.co_positions()):
+            if 2 * index == self.instruction and line is not None:
+                return line, column, end_column if end_line == line else None
+        return self.code.co_firstlineno, None, None
 
     @property
     def line(self) -> int:

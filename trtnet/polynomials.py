@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ShapeError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 Bounds = tuple[int, int]
 Monomial = tuple["Atom", ...]  # sorted by key, repeated for powers; () is the constant
