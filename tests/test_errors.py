@@ -177,7 +177,7 @@ CASES = {
         TypeError,
         "inner (Function)",
         "different dtypes",
-        "one dtype",
+        "one floating-point dtype",
         "float32 (2,) and float16 (2,)",
     ),
     "a module of another dtype": (
@@ -188,13 +188,13 @@ CASES = {
         "float",
         "float",
     ),
-    "a float number and integers": (
-        lambda _: in_module(lambda x: x * 0.5, (2,), dtypes=["int32"]),
+    "a float number written into integers": (
+        lambda _: in_module(lambda x: x.clone().mul_(0.5), (2,), dtypes=["int32"]),
         TypeError,
         "inner (Function)",
-        "float",
+        "in place",
         "int32",
-        "0.5",
+        "float32",
     ),
     "a missing weight": (weights(fc__bias=None), ValueError, None, "0 extra, 1 missing", "4 names", "fc.bias"),
     "an extra weight": (

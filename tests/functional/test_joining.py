@@ -162,9 +162,9 @@ def test_errors() -> None:
     )
     assert "the same sizes in every dimension but 0" in text
     text = _error(
-        DtypeError, "only tensors of one dtype", lambda x, y: trtnet.cat([x, y], 1), x=x, y=Input((BATCH, 2), "float16")
+        DtypeError, "different dtypes", lambda x, y: trtnet.cat([x, y], 1), x=x, y=Input((BATCH, 2), "float16")
     )
-    assert "float32, float16" in text
+    assert "float32 (batch, 4) and float16 (batch, 2)" in text
     _error(ShapeError, "differ in a dimension other than 1", lambda x, y: trtnet.cat([x, y], 1), x=x, y=y)
     _error(ArgumentTypeError, "cat takes a list or tuple", lambda x: trtnet.cat(x), x=x)
     _error(ArgumentError, "cat of no tensors", lambda x: trtnet.cat([]) + x, x=x)

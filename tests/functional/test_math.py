@@ -406,23 +406,28 @@ def test_mixed_dtypes_name_both_sides_and_the_line() -> None:
     assert "lambda a, b: a + b" in text
     assert "float32 (2, 3) and float16 (3,)" in text
     assert ".to(trtnet.float32)" in text
-    refused(DtypeError, "different dtypes", lambda a, b: a / b, a=Input((2,), "int32"), b=Input((2,), "int64"))
+    refused(DtypeError, "no int16", lambda a, b: a / b, a=Input((2,), "int8"), b=Input((2,), "uint8"))
     refused(DtypeError, "different dtypes", lambda a, b: F.where(a == b, a, b.half()), a=Input((2,)), b=Input((2,)))
 
 
-def test_an_integer_tensor_and_a_float() -> None:
-    for function in (lambda i: i * 0.5, lambda i: 0.5 + i, lambda i: i / 2.5, lambda i: i > 0.5, lambda i: i**0.5):
-        text = refused(DtypeError, "an integer tensor met a float", function, i=Input((2,), "int64"))
-        assert "x.float()" in text
-        assert "for function in (lambda i: i * 0.5" in text
+def test_a_float_written_into_integers() -> None:
+    def add(i):
+        i = i.clone()
+        i += 0.5
+        return i
+
+    text = refused(DtypeError, "in place cannot change the dtype", add, i=Input((2,), "int64"))
+    assert "i += 0.5" in text
     refused(DtypeError, "does not fit", lambda i: i + 300, i=Input((2,), "int8"))
+    refused(DtypeError, "alpha is a float number", lambda i: i.add(i, alpha=0.5), i=Input((2,), "int64"))
+    refused(ArgumentError, "an integer to a negative power", lambda i: i**-1, i=Input((2,), "int64"))
+    refused(DtypeError, "does not fit", lambda i: i.masked_fill(i > 0, -float("inf")), i=Input((2,), "int64"))
 
 
 def test_arithmetic_with_masks() -> None:
     text = refused(DtypeError, "arithmetic with a bool tensor", lambda m: 1 - m, m=Input((2,), "bool"))
     assert "~mask" in text
-    refused(DtypeError, "arithmetic with a bool tensor", lambda m: m * 3, m=Input((2,), "bool"))
-    refused(UnsupportedError, "no bitwise AND of numbers", lambda i: i & 3, i=Input((2,), "int32"))
+    refused(DtypeError, "arithmetic with a bool tensor", lambda m: m // m, m=Input((2,), "bool"))
 
 
 def test_sizes_that_do_not_broadcast() -> None:
@@ -439,6 +444,5 @@ def test_what_tensorrt_cannot_do() -> None:
             UnsupportedError, "TensorRT has no", lambda x, n=name: getattr(F, n)(x), x=Input((2,))
         )
     refused(UnsupportedError, "Python bool", lambda x: F.allclose(x, x), x=Input((2,)))
-    refused(DtypeError, "SQRT does not take int32", lambda x: x.sqrt(), x=Input((2,), "int32"))
     refused(ArgumentError, "rounding mode", lambda x: x.div(x, rounding_mode="up"), x=Input((2,)))
     refused(TypeError, "add takes tensors and numbers", lambda x: x + "one", x=Input((2,)))

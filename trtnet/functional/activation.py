@@ -11,7 +11,7 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..tensor import Tensor
-from .arithmetic import minimum, mul, neg, sub
+from .arithmetic import minimum, mul, neg, sub, typed_float
 from .comparison import gt, le, where
 from .concrete import erf, floats, quiet
 from .concrete import sigmoid as _sigmoid
@@ -80,13 +80,13 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
 @operation(_numpy(_sigmoid), method=True)
 def sigmoid(input: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return emit(Activation((tensor(input),), "SIGMOID"))
+    return emit(Activation((typed_float(input),), "SIGMOID"))
 
 
 @operation(_numpy(lambda x: np.tanh(x)), method=True)
 def tanh(input: Any) -> Tensor:
     """The hyperbolic tangent."""
-    return emit(Activation((tensor(input),), "TANH"))
+    return emit(Activation((typed_float(input),), "TANH"))
 
 
 @operation(_numpy(lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope)))

@@ -15,7 +15,7 @@ from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Array, Tensor
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import is_scalar, operation, pair, scalar, tensor
+from .dispatch import common_type, is_scalar, operation, pair, scalar, tensor, typed
 from .inplace import install, install_operators
 
 __all__ = [
@@ -25,8 +25,18 @@ __all__ = [
 ]  # fmt: skip
 
 
+_OF_INTEGERS = ("ABS", "NEG", "SIGN", "NOT", "FLOOR", "CEIL", "ROUND", "ISNAN", "ISINF")
+
+
 def apply_unary(op: str, value: Any) -> Tensor:
-    return emit(Unary((tensor(value),), op))
+    """One Unary layer; what gives fractions takes integers and bools as float32, as torch."""
+    return emit(Unary((tensor(value) if op in _OF_INTEGERS else typed_float(value),), op))
+
+
+def typed_float(value: Any) -> Tensor:
+    """The tensor itself, or float32 of integers and bools."""
+    x = tensor(value)
+    return x if x.dtype.is_floating_point else emit(Cast((x,), dtypes.float32))
 
 
 def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
@@ -36,22 +46,19 @@ def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Ten
     else:
         left, right = pair(name, a, b)
     if left.dtype is dtypes.bool_:
-        if logical is None or _is_number(a) or _is_number(b):
-            raise DtypeError(
-                f"{name}: arithmetic with a bool tensor",
-                expected="numbers",
-                found=f"bool {format_shape(left.shape)}",
-                remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
-            )
+        if logical is None:
+            raise _of_bools(name, left)
         op = logical
     return emit(ElementWise((left, right), op))
 
 
-def _is_number(value: Any) -> bool:
-    """A scalar that is no bool: with a bool tensor torch would give integers."""
-    if not is_scalar(value):
-        return False
-    return value.dtype is not dtypes.bool_ if isinstance(value, Array) else not isinstance(value, (bool, np.bool_))
+def _of_bools(name: str, x: Any) -> DtypeError:
+    return DtypeError(
+        f"{name}: arithmetic with a bool tensor",
+        expected="numbers",
+        found=f"bool {format_shape(x.shape)}",
+        remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
+    )
 
 
 def number(value: Any) -> Any:
@@ -59,19 +66,6 @@ def number(value: Any) -> Any:
     if not is_scalar(value):
         return None
     return value.item() if isinstance(value, (Array, np.generic)) else value
-
-
-def _true_operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Operands of a true division: integers and bools are cast to float32, torch's result type."""
-    tensors = [v for v in (a, b) if isinstance(v, Tensor) and not is_scalar(v)]
-    kinds = {t.dtype for t in tensors}
-    if len(kinds) != 1 or tensors[0].dtype.is_floating_point:
-        return a, b
-    for value in (a, b):
-        if isinstance(number(value), float):
-            scalar(value, tensors[0].dtype, 0)
-    first, second = (v if is_scalar(v) else emit(Cast((tensor(v),), dtypes.float32)) for v in (a, b))
-    return first, second
 
 
 # --- sums and products ------------------------------------------------------------------------------------------------
@@ -85,9 +79,25 @@ def _add_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
 @operation(quiet(_add_numpy), method=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other, broadcast. Of two bools: their OR."""
-    if not (isinstance(alpha, (int, float)) and alpha == 1):
-        other = mul(other, alpha)
+    input, other = _scaled_by("add", input, other, alpha)
     return apply("add", "SUM", input, other, "OR")
+
+
+def _scaled_by(name: str, input: Any, other: Any, alpha: Any) -> tuple[Any, Any]:
+    """The operands of a sum, the second one times `alpha`, in the type of the result."""
+    if isinstance(alpha, (int, float)) and alpha == 1:
+        return input, other
+    a, b = pair(name, input, other)
+    if a.dtype is dtypes.bool_ and not isinstance(alpha, float):
+        alpha = bool(alpha)
+    if isinstance(alpha, float) and not a.dtype.is_floating_point:
+        raise DtypeError(
+            f"{name}: alpha is a float number, and the tensors are of integers",
+            expected="a whole number",
+            found=alpha,
+            remedy="convert a tensor first: x.float()",
+        )
+    return a, mul(b, alpha)
 
 
 def _sub_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
@@ -97,9 +107,11 @@ def _sub_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
 
 @operation(quiet(_sub_numpy), method=("sub", "subtract"))
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """input - alpha * other, broadcast."""
-    if not (isinstance(alpha, (int, float)) and alpha == 1):
-        other = mul(other, alpha)
+    """input - alpha * other, broadcast. Raises DtypeError for bools, as torch."""
+    for value in (input, other):
+        if isinstance(value, (bool, np.bool_)) or (isinstance(value, Tensor) and value.dtype is dtypes.bool_):
+            raise _of_bools("sub", tensor(value))
+    input, other = _scaled_by("sub", input, other, alpha)
     return apply("sub", "SUB", input, other)
 
 
@@ -163,14 +175,15 @@ def _div_numpy(input: Any, other: Any, *, rounding_mode: str | None = None) -> n
 
 @operation(quiet(_div_numpy), method=("div", "divide"))
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, broadcast. Integers give float32 (a cast is recorded), unless rounded.
+    """input / other, broadcast. Integers and bools give float32 (a cast is recorded), unless rounded.
 
     Args:
         rounding_mode: None, "trunc" (towards zero) or "floor".
     """
     if rounding_mode is None:
-        a, b = _true_operands(input, other)
-        return reciprocal(b) if number(a) == 1 else apply("div", "DIV", a, b)
+        if number(input) == 1 and not isinstance(input, Array):
+            return reciprocal(typed_float(other))
+        return apply("div", "DIV", *pair("div", input, other, floating=True))
     if rounding_mode == "floor":
         return apply("floor_divide", "FLOOR_DIV", input, other)
     if rounding_mode != "trunc":
@@ -220,7 +233,7 @@ def fmod(input: Any, other: Any) -> Tensor:
 @operation(unary(np.reciprocal), method=True)
 def reciprocal(input: Any) -> Tensor:
     """1 / input; integers give float32."""
-    return apply_unary("RECIP", _true_operands(input, 1)[0])
+    return apply_unary("RECIP", input)
 
 
 # --- powers -----------------------------------------------------------------------------------------------------------
@@ -242,6 +255,8 @@ def rsqrt(input: Any) -> Tensor:
 def square(input: Any) -> Tensor:
     """input * input."""
     x = tensor(input)
+    if x.dtype is dtypes.bool_:
+        x = emit(Cast((x,), dtypes.int64))
     return mul(x, x)
 
 
@@ -252,7 +267,15 @@ def pow(input: Any, exponent: Any) -> Tensor:
     if power is None or isinstance(power, bool) or number(input) is not None:
         return apply("pow", "POW", input, exponent)
     x = tensor(input)
+    x = typed(x, common_type("pow", x, exponent), len(x.shape))
     floating = x.dtype.is_floating_point
+    if not floating and power < 0:
+        raise ArgumentError(
+            "an integer to a negative power is no integer",
+            expected="an exponent >= 0",
+            found=power,
+            remedy="convert the tensor first: x.float()",
+        )
     if floating or (isinstance(power, int) and x.dtype is not dtypes.bool_):
         if power == 1:
             return emit(Identity((x,)))
@@ -297,6 +320,8 @@ def _scaled(function: Any) -> Any:
 @operation(_scaled(np.multiply), method=True)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
+    if common_type("addcmul", input, tensor1, tensor2) is dtypes.bool_:
+        raise _of_bools("addcmul", tensor(input))
     return add(input, mul(tensor1, tensor2), alpha=value)
 
 
@@ -326,7 +351,7 @@ def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), 0 where the input is 0."""
     from .math import log
 
-    a, b = pair("xlogy", input, other)
+    a, b = pair("xlogy", input, other, floating=True)
     zero = scalar(0, a.dtype, len(a.shape))
     return emit(Select((emit(ElementWise((a, zero), "EQUAL")), zero, mul(a, log(b)))))
 
@@ -340,7 +365,7 @@ def atan2(input: Any, other: Any) -> Tensor:
     """The angle of (other, input), from -pi to pi: composed of atan and selects. Signed zeros count as zero."""
     from .math import atan, sign
 
-    y, x = pair("atan2", input, other)
+    y, x = pair("atan2", input, other, floating=True)
     zero = scalar(0, x.dtype, len(x.shape))
     left, on_axis = emit(ElementWise((x, zero), "LESS")), emit(ElementWise((x, zero), "EQUAL"))
     down = emit(ElementWise((y, zero), "LESS"))

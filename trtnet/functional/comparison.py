@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
 from ..dims import format_shape
-from ..errors import ArgumentTypeError, DtypeError, UnsupportedError
+from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.activation import Activation
+from ..layers.casting import Cast
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
 from .concrete import binary, category, promoted, quiet
-from .dispatch import is_scalar, operation, pair, scalar, tensor, with_rank
+from .dispatch import is_scalar, operation, pair, scalar, tensor, typed, with_rank
 from .inplace import install, install_operators
 
 __all__ = [
@@ -31,6 +33,15 @@ def _binary(op: str, a: Tensor, b: Tensor) -> Tensor:
     return emit(ElementWise((a, b), op))
 
 
+def _compared(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands of one dtype; of uint8, which TensorRT does not order, int32."""
+    return pair(name, *(emit(Cast((tensor(v),), dtypes.int32)) if _is_uint8(v) else v for v in (a, b)))
+
+
+def _is_uint8(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype is dtypes.uint8
+
+
 def _not(value: Tensor) -> Tensor:
     return emit(Unary((value,), "NOT"))
 
@@ -41,17 +52,17 @@ def _not(value: Tensor) -> Tensor:
 @operation(binary(np.equal), method=True)
 def eq(input: Any, other: Any) -> Tensor:
     """input == other, broadcast; bool."""
-    return _binary("EQUAL", *pair("eq", input, other))
+    return _binary("EQUAL", *_compared("eq", input, other))
 
 
 @operation(binary(np.not_equal), method=("ne", "not_equal"))
 def ne(input: Any, other: Any) -> Tensor:
     """input != other, broadcast; bool. NaN differs from everything."""
-    return _not(_binary("EQUAL", *pair("ne", input, other)))
+    return _not(_binary("EQUAL", *_compared("ne", input, other)))
 
 
 def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor:
-    a, b = pair(name, input, other)
+    a, b = _compared(name, input, other)
     if a.dtype is dtypes.bool_:
         small, large = (a, b) if op == "LESS" else (b, a)
         return _binary("OR" if or_equal else "AND", _not(small), large)
@@ -243,7 +254,7 @@ def _where_numpy(condition: Any, input: Any = None, other: Any = None) -> Any:
 
 @operation(_where_numpy)
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition (bool) holds, else `other`; broadcast. Both have one dtype, or one is a number.
+    """`input` where the condition (bool) holds, else `other`; broadcast, promoted to one dtype.
 
     `where(condition)` is `nonzero(condition, as_tuple=True)`.
     """
@@ -283,9 +294,25 @@ def _masked_fill_numpy(input: Any, mask: Any, value: Any) -> np.ndarray:
 
 @operation(quiet(_masked_fill_numpy), method=True)
 def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
-    """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input."""
-    x, filler = pair("masked_fill", input, value)
-    return _select(mask, filler, x)
+    """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
+
+    The value is converted to the input's dtype: of a float number an integer tensor takes the whole part, as in torch.
+    """
+    x = tensor(input)
+    if isinstance(value, Tensor) and value.ndim:
+        raise ShapeError("masked_fill takes a value without dimensions", found=format_shape(value.shape))
+    known = number(value)
+    if known is not None and not x.dtype.is_floating_point:
+        value = _whole(known, x.dtype)
+    return _select(mask, typed(value, x.dtype, len(x.shape)), x)
+
+
+def _whole(value: Any, dtype: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DtypeError(
+            "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value
+        )
+    return bool(value) if dtype is dtypes.bool_ else int(value)
 
 
 def _clamp_numpy(input: Any, min: Any = None, max: Any = None) -> np.ndarray:
@@ -306,6 +333,13 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise UnsupportedError("clamp needs a bound", expected="min, max or both", remedy="x.clamp(min=0)")
     x = tensor(input)
+    if x.dtype is dtypes.bool_ and all(v is None or isinstance(v, (bool, np.bool_)) for v in (min, max)):
+        raise DtypeError(
+            "clamp of bools",
+            expected="numbers",
+            found=f"bool {format_shape(x.shape)}",
+            remedy="convert it first: mask.int()",
+        )
     low, high = number(min), number(max)
     if low is not None and high is not None and low <= high and x.dtype.is_floating_point:
         return emit(Activation((x,), "CLIP", float(low), float(high)))

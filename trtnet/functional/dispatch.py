@@ -22,9 +22,11 @@ from ..errors import (
     wrong_arguments,
 )
 from ..graph import recorder, recorder_constant
+from ..layers.casting import Cast
 from ..layers.shaping import Shuffle
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from ..weights.recipes import Literal, Weight
+from .concrete import category
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -179,33 +181,97 @@ def with_rank(value: Tensor, rank: int) -> Tensor:
     return recorder().emit(Shuffle((value,), reshape_dims=Size((1,) * missing + tuple(value.shape))))
 
 
-def pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
+def common_type(name: str, *values: Any) -> Dtype:
+    """torch's result type of tensors and numbers, for what a strongly typed network may cast by itself.
+
+    Bools give way to integers, integers to floating point, narrow integers to wide ones. Within one of these three
+    kinds tensors with dimensions decide, then those without, then numbers: a Python float makes float32 of integers and
+    leaves float16 as it is. Two floating-point types stay an error, where torch widens: which of them is computed in
+    is what a network that is typed strongly lets its author decide.
+
+    Raises DtypeError for tensors of two floating-point types, and for uint8 with int8, which is int16 in torch.
+    """
+    best: Dtype | None = None
+    for level in range(3):
+        found: Dtype | None = None
+        for value in values:
+            if _level(value) == level:
+                dtype = _type_of(value)
+                found = dtype if found is None or found is dtype else _wider(name, found, dtype, values)
+        if found is not None and (best is None or category(found.numpy) > category(best.numpy)):
+            best = found
+    assert best is not None
+    return best
+
+
+def _level(value: Any) -> int:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return 0 if len(value.shape) else 1
+    return 2
+
+
+def _type_of(value: Any) -> Dtype:
+    if isinstance(value, Tensor):
+        return value.dtype
+    if isinstance(value, np.ndarray):
+        return dtypes.get(value.dtype)
+    if isinstance(value, (bool, np.bool_)):
+        return dtypes.bool_
+    return dtypes.int64 if isinstance(value, (int, np.integer, Dim)) else dtypes.float32
+
+
+def _wider(name: str, a: Dtype, b: Dtype, values: tuple[Any, ...]) -> Dtype:
+    kinds = category(a.numpy), category(b.numpy)
+    if kinds[0] != kinds[1]:
+        return a if kinds[0] > kinds[1] else b
+    wide = dtypes.get(np.promote_types(a.numpy, b.numpy)) if kinds[0] == 1 else None
+    if wide is None or wide.tensorrt is None:
+        shown = [v for v in values if isinstance(v, Tensor)]
+        raise DtypeError(
+            f"{name}: the two tensors have different dtypes",
+            expected="one floating-point dtype: TensorRT casts nothing by itself" if wide is None else f"no {wide}",
+            found=" and ".join(f"{v.dtype} {format_shape(v.shape)}" for v in shown) or f"{a} and {b}",
+            remedy=f"convert one of them: .to(trtnet.{a}) or .to(trtnet.{b})"
+            if wide is None
+            else "convert both first: .to(trtnet.int32)",
+        )
+    return wide
+
+
+def typed(value: Any, dtype: Dtype, rank: int) -> Tensor:
+    """`value` as a recorded tensor of the dtype that it is promoted to, with dimensions of size 1 in front."""
+    if isinstance(value, Dim):
+        from .creation import size_tensor
+
+        return with_rank(size_tensor(value, dtype), rank)
+    if is_scalar(value):
+        return scalar(value, dtype, rank)
+    if isinstance(value, np.ndarray):
+        value = Array(value)
+    if value.dtype is dtype:
+        return with_rank(value, rank)
+    if isinstance(value, Array) and not isinstance(value, Parameter):
+        return with_rank(Array(value.numpy().astype(dtype.numpy)), rank)
+    made: Tensor = recorder().emit(Cast((with_rank(value, rank),), dtype))
+    return made
+
+
+def pair(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
     """Two operands of one dtype and one rank, as TensorRT's elementwise layers want them.
 
-    A number and a Dim take the dtype of the tensor. Raises DtypeError where the dtypes differ: nothing is cast
-    silently.
+    They are promoted as torch does (`common_type`), with casts that are recorded; where `floating`, integers to
+    float32. Raises DtypeError for two floating-point types.
     """
+    if type(a) is Tensor and type(b) in (int, float) and a.dtype.is_floating_point:  # by far the most frequent
+        return a, scalar(b, a.dtype, len(a.shape))
     for value in (a, b):
         if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray, Dim)):
             raise ArgumentTypeError(f"{name} takes tensors and numbers", found=repr(value))
-    if isinstance(a, Dim) or isinstance(b, Dim):
-        from .creation import size_tensor
-
-        a, b = (size_tensor(v, o.dtype) if isinstance(v, Dim) else v for v, o in ((a, b), (b, a)))
-    a, b = (Array(v) if isinstance(v, np.ndarray) else v for v in (a, b))
-    if is_scalar(a):
-        return scalar(a, b.dtype, len(b.shape)), tensor(b)
-    if is_scalar(b):
-        return tensor(a), scalar(b, a.dtype, len(a.shape))
-    if a.dtype is not b.dtype:
-        raise DtypeError(
-            f"{name}: the two tensors have different dtypes",
-            expected="one dtype; TensorRT casts nothing by itself",
-            found=f"{a.dtype} {format_shape(a.shape)} and {b.dtype} {format_shape(b.shape)}",
-            remedy=f"convert one of them: .to(trtnet.{a.dtype}) or .to(trtnet.{b.dtype})",
-        )
-    rank = max(len(a.shape), len(b.shape))
-    return with_rank(a, rank), with_rank(b, rank)
+    dtype = common_type(name, a, b)
+    if floating and not dtype.is_floating_point:
+        dtype = dtypes.float32
+    rank = max(len(getattr(a, "shape", ())), len(getattr(b, "shape", ())))
+    return typed(a, dtype, rank), typed(b, dtype, rank)
 
 
 def axis_of(dim: Any, rank: int, what: str = "dim") -> int:

@@ -18,7 +18,7 @@ from ..dims import format_shape
 from ..errors import DtypeError, ShapeError, UnsupportedError
 from ..graph import Pending, Recorder, recorder
 from ..layers.base import Layer
-from ..layers.casting import Identity
+from ..layers.casting import Cast, Identity
 from ..layers.shaping import Shuffle, Slice
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .concrete import category
@@ -272,12 +272,20 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         before = 0 if current is None else len(current.layers)
         result = function(self, *args, **kwargs)
         if type(self) is Tensor or type(result) is Tensor:
-            return rebind(self, tensor(result), before)
+            return rebind(self, _in_kind(self, tensor(result)), before)
         return _write(self, result)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"`{name.rstrip('_')}`, in place."
     return method
+
+
+def _in_kind(target: Tensor, result: Tensor) -> Tensor:
+    """A result that was promoted, in the target's dtype where that is of the same kind or a higher one."""
+    if result.dtype is target.dtype or category(result.dtype.numpy) > category(target.dtype.numpy):
+        return result
+    made: Tensor = recorder().emit(Cast((result,), target.dtype))
+    return made
 
 
 def _write(target: Array, result: Any) -> Array:

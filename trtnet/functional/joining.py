@@ -15,7 +15,7 @@ from ..layers.base import require_equal
 from ..layers.shaping import Concatenation, Slice
 from ..tensor import Array, Tensor
 from .concrete import promoted
-from .dispatch import axes_of, axis_of, operation, tensor
+from .dispatch import axes_of, axis_of, common_type, operation, tensor, typed
 from .shape import constant, has_dims, reshaped, size_of, sizes_of, unsqueeze
 
 __all__ = [
@@ -61,8 +61,11 @@ def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
 
 @operation(_cat_numpy)
 def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of one dtype, and of the same sizes but for `dim`, one after the other."""
+    """Tensors of the same sizes but for `dim`, one after the other, promoted to one dtype."""
     parts = _checked(tensors, "cat")
+    if any(p.dtype is not parts[0].dtype for p in parts):
+        dtype = common_type("cat", *parts)
+        parts = [typed(p, dtype, p.ndim) for p in parts]
     parts = [p for p in parts if tuple(p.shape) != (0,)] or parts
     if any(p.ndim == 0 for p in parts):
         raise ShapeError(
