@@ -111,6 +111,9 @@ class _Package(_ModuleType):
     """Two functions have the names of the files beside them: importing `trtnet/tensor.py` must not hide
     `trtnet.tensor`."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _import_module, (__name__,)  # cloudpickle knows modules by their very type
+
     @property
     def tensor(self) -> Any:
         return _import_module(f"{__name__}.functional").tensor

@@ -40,6 +40,13 @@ class TrtnetError(Exception):
         self.remedy = remedy
         self.details = details
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With its whole message: what was expected and found as text, since an engine stays where it is."""
+        state = dict(self.__dict__)
+        for name in ("expected", "found"):
+            state[name] = None if state[name] is None else str(state[name])
+        return type(self), self.args, state
+
     def __str__(self) -> str:
         lines = [self.problem]
         if self.details:

@@ -465,6 +465,11 @@ class Graph:
 
         return structure_hash(self)
 
+    def __reduce__(self) -> Any:
+        from .serial import from_json, to_json
+
+        return from_json, (to_json(self), {leaf.name: leaf.value for leaf in self.parameters.values()})
+
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.inputs.items())
         outputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.outputs.items())

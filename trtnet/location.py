@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 from types import CodeType, FrameType
+from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 _PREFIX = PACKAGE + "."
@@ -41,6 +42,9 @@ class Location:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Place, (self.file, self.line, self.function, self.excerpt())
+
     def excerpt(self) -> str:
         """The source line, underlined where Python knows the columns."""
         line, start, end = self.span()
@@ -56,6 +60,19 @@ class Location:
         first = len(raw[:start].decode(errors="ignore")) - indent
         last = len(shown) if end is None else len(raw[:end].decode(errors="ignore")) - indent
         return f"{shown}\n{' ' * first}{'^' * max(1, last - first)}"
+
+
+class Place:
+    """A Location as text: its source may be elsewhere now."""
+
+    def __init__(self, file: str, line: int, function: str, shown: str) -> None:
+        self.file, self.line, self.function, self._shown = file, line, function, shown
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def excerpt(self) -> str:
+        return self._shown
 
 
 def here() -> Location | None:

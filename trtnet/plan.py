@@ -191,6 +191,9 @@ class Plan:
         manifest, data, parameters = Files(Path(path)).read()
         return restored(manifest, data, parameters)
 
+    def __reduce__(self) -> Any:
+        return restored, (manifest(self), self.data, dict(self.parameters))
+
     def __repr__(self) -> str:
         targets = ", ".join(self.targets) or "default targets"
         return f"Plan({len(self.data):,} bytes, {targets}, {self.provider} {self.version}, {self.seconds:.1f} s)"

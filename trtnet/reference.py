@@ -12,7 +12,7 @@ from . import dims, dtypes, forking
 from .dims import Dim, SizeLike, format_shape
 from .dtypes import dtype as Dtype
 from .engine import RefitReport, Snapshot, TensorSpec
-from .errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
+from .errors import ArgumentError, ProviderError, WeightsError
 from .graph import Graph
 from .interchange import from_numpy, import_torch, is_torch
 from .layers.base import Layer
@@ -428,60 +428,7 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     so that minibatches of any size run; equalities between sizes are. With a float64 input every float is computed in
     float64 (`torch.autograd.gradcheck`).
     """
-    torch = import_torch()
-    programs = {double: Program(graph, double, explains=False) for double in (False, True)}
-    names: dict[Leaf, str] = {}
+    import_torch()
+    from .torch_module import Recorded
 
-    class Recorded(torch.nn.Module):  # type: ignore[name-defined]
-        """A trtnet Graph in PyTorch."""
-
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            given = dict(zip(graph.inputs, args)) | kwargs
-            if set(given) != set(graph.inputs) or len(args) + len(kwargs) != len(given):
-                raise ArgumentTypeError(
-                    "these are not the inputs", expected=", ".join(graph.inputs), found=", ".join(given)
-                )
-            values = [given[name] for name in graph.inputs]
-            sizes = graph.bind({name: tuple(v.shape) for name, v in given.items()}, ranges=False)
-            device = values[0].device
-            program = programs[any(v.dtype is torch.float64 for v in values)]
-            found: dict[str, Any] = {}
-
-            def read(leaf: Leaf) -> Any:
-                if leaf.name not in found:
-                    owner: Any = self
-                    *path, last = names[leaf].split(".")
-                    for part in path:
-                        owner = getattr(owner, part)
-                    found[leaf.name] = getattr(owner, last)
-                return found[leaf.name]
-
-            results = program.run(program.constants(read, device), values, device, sizes)
-            if graph.form == "one":
-                return results[0]
-            return tuple(results) if graph.form == "tuple" else dict(zip(graph.outputs, results))
-
-        def extra_repr(self) -> str:
-            return repr(graph)
-
-    root = Recorded()
-    made: dict[Leaf, Any] = {}
-    for name, leaf in graph.parameters.items():
-        *path, last = name.split(".")
-        owner: Any = root
-        for part in path:
-            if part not in owner._modules:
-                owner.add_module(part, torch.nn.Module())
-            owner = owner._modules[part]
-        if leaf not in made:
-            value = from_numpy(leaf.value.read()).clone()
-            floating = value.is_floating_point()
-            made[leaf] = (
-                torch.nn.Parameter(value, name in graph.trainable and floating) if name not in graph.buffers else value
-            )
-            names[leaf] = name
-        if isinstance(made[leaf], torch.nn.Parameter):
-            owner.register_parameter(last, made[leaf])
-        else:
-            owner.register_buffer(last, made[leaf], persistent=leaf.persistent)
-    return root
+    return Recorded(graph)

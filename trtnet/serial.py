@@ -20,6 +20,7 @@ from .dtypes import dtype as Dtype
 from .errors import WeightsError
 from .graph import Equality, Graph, Recorder
 from .layers.base import Layer
+from .location import Place
 from .tensor import Tensor, recorded
 from .weights.recipes import OPERATIONS, VERSION, Leaf, Literal, Recipe, Value, Weight
 
@@ -36,19 +37,6 @@ def kinds() -> dict[str, type[Layer]]:
             yield from below(child)
 
     return {cls.__name__: cls for cls in below(Layer)}
-
-
-class Place:
-    """Where a layer was recorded, as text: its source may be elsewhere now."""
-
-    def __init__(self, file: str, line: int, function: str, shown: str) -> None:
-        self.file, self.line, self.function, self._shown = file, line, function, shown
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-    def excerpt(self) -> str:
-        return self._shown
 
 
 # --- to JSON ----------------------------------------------------------------------------------------------------------
@@ -187,15 +175,15 @@ def weights_to_json(weights: Mapping[str, Weight]) -> dict[str, Any]:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
-def from_json(data: Mapping[str, Any]) -> Graph:
-    """The graph of `to_json`. Its parameters have no values yet.
+def from_json(data: Mapping[str, Any], values: Mapping[str, Value] | None = None) -> Graph:
+    """The graph of `to_json`. Its parameters have these values, by their names; or none yet.
 
     Raises WeightsError for another version, an unknown layer or operation, or what no graph looks like.
     """
     if data.get("format") != FORMAT or data.get("recipes") != VERSION:
         raise _unreadable("another version of the format", f"{data.get('format')}, recipes {data.get('recipes')}")
     try:
-        return _Reading(data).graph()
+        return _Reading(data, values or {}).graph()
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, zlib.error) as error:
         if isinstance(error, WeightsError):
             raise
@@ -270,14 +258,14 @@ def _unreadable(why: str, found: Any) -> WeightsError:
 
 
 class _Reading:
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], values: Mapping[str, Value]) -> None:
         self.data = data
         self.dims = {n: Dim(n, min=a, opt=b, max=c, multiple_of=d) for n, (a, b, c, d) in data["dims"].items()}
         self.leaves: dict[str, Leaf] = {}
         self.parameters: dict[str, Leaf] = {}
         for key, (name, shape, dtype, persistent) in data["parameters"].items():
             if name not in self.leaves:
-                self.leaves[name] = Leaf(name, tuple(shape), dtypes.get(dtype), Value(), persistent)
+                self.leaves[name] = Leaf(name, tuple(shape), dtypes.get(dtype), values.get(name) or Value(), persistent)
             self.parameters[key] = self.leaves[name]
         self.weights = _weights(data["weights"], self.leaves)
         self.kinds = kinds()

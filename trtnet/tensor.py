@@ -204,6 +204,9 @@ class Array(Tensor):
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
 
+    def __reduce__(self) -> Any:
+        return Array, (self.numpy(),)
+
     def numpy(self) -> np.ndarray:
         return self._array
 
@@ -389,6 +392,16 @@ class Parameter(Array):
     @property
     def grad(self) -> None:
         return None
+
+    def __reduce__(self) -> Any:
+        state = self._requires_grad, self._shape, self._dtype, self.value, self.persistent, self.__dict__
+        return object.__new__, (type(self),), state
+
+    def __setstate__(self, state: Any) -> None:
+        self._requires_grad, self._shape, self._dtype, self.value, persistent, notes = state
+        self.__dict__.update(notes)
+        if isinstance(self, Buffer):
+            self.persistent = persistent
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         copy = object.__new__(type(self))

@@ -277,3 +277,4 @@ def _glu_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 install({"relu": relu, "sigmoid": sigmoid, "tanh": tanh})
 for _name in _IN_PLACE:
     globals()[f"{_name}_"] = in_place(globals()[_name], f"{_name}_")
+    globals()[f"{_name}_"].__module__ = __name__  # where pickle looks for it

@@ -170,7 +170,8 @@ def _complex(name: str) -> Any:
             "write real and imaginary parts as two tensors: a rotary embedding is x * cos + rotate_half(x) * sin",
         )
 
-    refuse.__name__, refuse.__doc__ = name, "Raises UnsupportedError: TensorRT has no complex numbers."
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = "Raises UnsupportedError: TensorRT has no complex numbers."
     return refuse
 
 
@@ -200,7 +201,8 @@ def _no_drawing(name: str) -> Any:
     def refuse(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         raise random_error(name)
 
-    refuse.__name__, refuse.__doc__ = name, "Raises UnsupportedError: a network has no random numbers."
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = "Raises UnsupportedError: a network has no random numbers."
     return refuse
 
 

@@ -38,6 +38,9 @@ class Value:
             self.array = self.make()
         return self.array
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Value, () if self.array is None and self.make is None else (self.read(),)
+
 
 class Weight:
     """What a layer takes as weights: shape and dtype now, an array when TensorRT or PyTorch needs it."""

@@ -1,0 +1,111 @@
+"""A Graph as a torch.nn.Module, to train."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from .errors import ArgumentError, ArgumentTypeError
+from .graph import Graph
+from .interchange import from_numpy
+from .reference import Program
+from .serial import from_json, to_json
+from .weights.recipes import Leaf
+
+
+class _Followed:
+    """The graph that a module runs; copied and pickled without values, which the module has."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.programs = {double: Program(graph, double, explains=False) for double in (False, True)}
+        self.names: dict[Leaf, str] = {}
+        for name, leaf in graph.parameters.items():
+            self.names.setdefault(leaf, name)
+
+    @classmethod
+    def again(cls, graph: dict[str, Any]) -> _Followed:
+        return cls(from_json(graph))
+
+    def __reduce__(self) -> Any:
+        return self.again, (to_json(self.graph),)
+
+
+class Recorded(torch.nn.Module):
+    """A trtnet Graph in PyTorch: nested modules with the recorded parameters' names, and a copy of their values.
+
+    It is copied and pickled as any module is. `forward` takes the graph's inputs, in order or by name.
+    """
+
+    _trtnet: _Followed
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._trtnet = _Followed(graph)
+        made: dict[Leaf, Any] = {}
+        for name, leaf in graph.parameters.items():
+            *path, last = name.split(".")
+            owner: Any = self
+            for part in path:
+                if part not in owner._modules:
+                    _named(owner.add_module, part, torch.nn.Module())
+                owner = owner._modules[part]
+            if leaf not in made:
+                value = from_numpy(leaf.value.read()).clone()
+                floating = value.is_floating_point()
+                made[leaf] = (
+                    value
+                    if name in graph.buffers
+                    else torch.nn.Parameter(value, name in graph.trainable and floating)
+                )
+            if isinstance(made[leaf], torch.nn.Parameter):
+                _named(owner.register_parameter, last, made[leaf])
+            else:
+                _named(owner.register_buffer, last, made[leaf], persistent=leaf.persistent)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if "self" in kwargs:  # torch's own would take it for the module
+            args, kwargs = tuple(self._ordered(args, kwargs)), {}
+        return super().__call__(*args, **kwargs)
+
+    def forward(self, /, *args: Any, **kwargs: Any) -> Any:
+        graph = self._trtnet.graph
+        values = self._ordered(args, kwargs)
+        sizes = graph.bind({name: tuple(v.shape) for name, v in zip(graph.inputs, values)}, ranges=False)
+        device = values[0].device
+        program = self._trtnet.programs[any(v.dtype is torch.float64 for v in values)]
+        read = functools.cache(self._read)  # a parametrization is computed once for a call
+        results = program.run(program.constants(read, device), values, device, sizes)
+        if graph.form == "one":
+            return results[0]
+        return tuple(results) if graph.form == "tuple" else dict(zip(graph.outputs, results))
+
+    def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        names = self._trtnet.graph.inputs
+        given = dict(zip(names, args)) | kwargs
+        if set(given) != set(names) or len(args) + len(kwargs) != len(given):
+            raise ArgumentTypeError("these are not the inputs", expected=", ".join(names), found=", ".join(given))
+        return [given[name] for name in names]
+
+    def _read(self, leaf: Leaf) -> Any:
+        owner: Any = self
+        for part in self._trtnet.names[leaf].split("."):
+            owner = getattr(owner, part)
+        return owner
+
+    def extra_repr(self) -> str:
+        return repr(self._trtnet.graph)
+
+
+def _named(register: Any, name: str, *value: Any, **options: Any) -> None:
+    try:
+        register(name, *value, **options)
+    except KeyError as error:
+        raise ArgumentError(
+            f"torch.nn.Module cannot hold the name {name!r}: {error.args[0]}",
+            expected="names that are no attributes of torch.nn.Module",
+            found=name,
+            remedy=f"call the module's attribute {name!r} something else",
+        ) from None
