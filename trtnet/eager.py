@@ -89,7 +89,8 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     As in a recording, dropout is the identity and BatchNorm uses its running statistics, which do not change.
     """
     once = _Call(module, args, kwargs)
-    graph = record(once, **{f"input_{i}": Input(a.shape, a.dtype) for i, a in enumerate(once.arrays)})
+    inputs: dict[str, Any] = {f"input_{i}": Input(a.shape, a.dtype) for i, a in enumerate(once.arrays)}
+    graph = record(once, **inputs)
     found: dict[str, np.ndarray] = {}
 
     def make(name: str) -> np.ndarray:

@@ -108,6 +108,7 @@ class Recorder:
         self.constants: dict[tuple[int, Any], Tensor] = {}
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
+        self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
         self._warned = False
@@ -329,6 +330,16 @@ class Graph:
         from .weights.loading import load_into
 
         return load_into(self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix)
+
+    # --- draws
+
+    def drawn_outputs(self) -> list[str]:
+        """The names of the outputs that depend on what a layer draws, and so differ from call to call."""
+        drawn: set[Tensor] = set()
+        for layer in self.layers:
+            if layer.draws or any(type(o) is Tensor and o in drawn for o in layer.inputs):
+                drawn.update(layer.outputs)
+        return [name for name, tensor in self.outputs.items() if tensor in drawn]
 
     # --- sizes
 

@@ -19,12 +19,16 @@ from .weights.recipes import Leaf
 RESERVED = ("graph", "stream", "out")
 
 
-def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Graph:
+def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers", **inputs: Any) -> Graph:
     """Run `module`'s forward once on symbolic tensors and return the layers that it made.
 
     Args:
         module: a trtnet Module, one of its methods, or a function of tensors (whose parameters become constants).
         positional: refused: inputs are given by name.
+        draws: what `rand`, `randn`, `multinomial`… inside forward become: "layers" that draw at
+            each call (TensorRT takes no seed), or "inputs" of the network, for who must reproduce them: float32, in
+            the order of drawing `uniform_0`, `uniform_1`… from [0, 1) and `normal_0`… of mean 0 and deviation 1, from
+            which the network computes what was asked for.
         inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
             forward gets as it is. Arguments with defaults may be left out.
 
@@ -68,6 +72,7 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
     method_of = module.__self__ if isinstance(module, MethodType) else None
     owner = module if isinstance(module, Module) else method_of if isinstance(method_of, Module) else None
     recorder = Recorder()
+    recorder.draws_inputs = _are_inputs(draws)
     parameters: dict[str, Leaf] = {}
     trainable: set[str] = set()
     buffers: set[str] = set()
@@ -119,6 +124,17 @@ def record(module: Callable[..., Any], /, *positional: Any, **inputs: Any) -> Gr
     for name, tensor in outputs.items():
         tensor.name = name
     return graph
+
+
+def _are_inputs(draws: Any) -> bool:
+    if isinstance(draws, str) and draws in ("layers", "inputs"):
+        return draws == "inputs"
+    raise ArgumentError(
+        "draws= says what random numbers become",
+        expected="'layers' or 'inputs'",
+        found=repr(draws),
+        remedy="rename forward's argument, if an input of that name is meant",
+    )
 
 
 def _signature(forward: Callable[..., Any]) -> inspect.Signature:

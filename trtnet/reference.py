@@ -18,6 +18,7 @@ from .interchange import from_numpy, import_torch, is_torch
 from .layers.base import Layer
 from .live import Bindings, Bound, with_live
 from .reference_calls import ReferenceCalls
+from .tensor import next_seed
 from .weights.ownership import kept
 from .weights.recipes import Leaf, TorchOperations, Value, Weight, evaluate
 
@@ -35,9 +36,10 @@ class Run:
         explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
     """
 
-    __slots__ = ("_double", "device", "explains", "sizes", "torch")
+    __slots__ = ("_double", "_generator", "device", "explains", "sizes", "torch")
 
     def __init__(self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool) -> None:
+        self._generator: Any = None
         self.torch = torch
         self.device = device
         self.sizes = sizes
@@ -53,6 +55,16 @@ class Run:
     def data_decides(self, symbol: Dim, size: int) -> None:
         """A layer found the size of a Dim."""
         self.sizes[str(symbol)] = size
+
+    def generator(self) -> Any:
+        """What draws come from: one of this run, seeded by `trtnet.manual_seed` and by how much was drawn since.
+
+        In a module to train it is None: torch's own, seeded by `torch.manual_seed`.
+        """
+        if self._generator is None and self.explains:
+            seed = int(np.random.SeedSequence(next_seed()).generate_state(1, np.uint64)[0])
+            self._generator = self.torch.Generator(self.device).manual_seed(seed >> 1)
+        return self._generator
 
     def dtype(self, dtype: Dtype) -> Any:
         """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
@@ -93,7 +105,7 @@ class Program:
                     constant.add(slot)
                 given.append(slot)
             made = [number(t) for t in layer.outputs]
-            is_constant = constant.issuperset(given) and not _is_dynamic(layer)
+            is_constant = constant.issuperset(given) and not layer.draws and not _is_dynamic(layer)
             step = Step(layer, tuple(given), tuple(made))
             (self.constant_steps if is_constant else self.steps).append(step)
             if is_constant:

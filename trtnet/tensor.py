@@ -8,6 +8,7 @@ Buffer) is an Array that is weights: inside `forward` it acts as a recorded Tens
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -435,17 +436,24 @@ class Buffer(Parameter):
 class _Seeds:
     seed = 0
     drawn = 0
+    lock = threading.Lock()
 
 
 def manual_seed(seed: int) -> None:
-    """Seed the initial values of the parameters made from now on, and `trtnet.rand` and `randn`."""
-    _Seeds.seed, _Seeds.drawn = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
+    """Seed what is drawn from now on: `trtnet.rand` and its kin, the initial values of parameters that are made, and
+    each call of a reference engine whose network draws. A TensorRT engine's draws cannot be seeded.
+
+    Until it is called, the seed is 0.
+    """
+    with _Seeds.lock:
+        _Seeds.seed, _Seeds.drawn = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
 
 
 def next_seed() -> tuple[int, int]:
-    """A seed for `numpy.random.default_rng`, another one at each call."""
-    _Seeds.drawn += 1
-    return _Seeds.seed, _Seeds.drawn
+    """A seed for `numpy.random.default_rng`, another one at each call, in whatever thread."""
+    with _Seeds.lock:
+        _Seeds.drawn += 1
+        return _Seeds.seed, _Seeds.drawn
 
 
 def _concrete_size(size: Any) -> int:

@@ -148,34 +148,6 @@ def test_writing_into_concrete_tensors() -> None:
     assert weight.dtype is trtnet.float32
 
 
-def test_random_numbers() -> None:
-    trtnet.manual_seed(1)
-    first = [
-        trtnet.rand(2, 3),
-        trtnet.randn(50),
-        trtnet.randint(3, 9, (40,)),
-        trtnet.randint(5, (4,)),
-        trtnet.randperm(6),
-    ]
-    trtnet.manual_seed(1)
-    second = [
-        trtnet.rand(2, 3),
-        trtnet.randn(50),
-        trtnet.randint(3, 9, (40,)),
-        trtnet.randint(5, (4,)),
-        trtnet.randperm(6),
-    ]
-    for a, b in zip(first, second):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
-    assert [str(a.dtype) for a in first] == ["float32", "float32", "int64", "int64", "int64"]
-    assert first[0].shape == (2, 3)
-    assert set(first[2].tolist()) <= set(range(3, 9))
-    assert sorted(first[4].tolist()) == list(range(6))
-    assert trtnet.rand_like(first[1]).shape == (50,)
-    assert trtnet.randn_like(first[1], dtype=trtnet.float16).dtype is trtnet.float16
-    assert not np.array_equal(trtnet.randn(50).numpy(), trtnet.randn(50).numpy())
-
-
 def test_dims_and_recorded_tensors_record() -> None:
     def function(T, x, i):
         b, n = x.shape[:2]
@@ -249,11 +221,6 @@ def test_errors() -> None:
     text = _error(DtypeError, "TensorRT has no float64", lambda x: x.double(), x=x)
     assert "float32" in text
     _error(DtypeError, "TensorRT has no int16", lambda x: x.short(), x=x)
-    text = _error(
-        UnsupportedError, "rand: a network has no random numbers", lambda x: x + trtnet.rand(x.shape[0], 4), x=x
-    )
-    assert "an input of the network" in text
-    _error(UnsupportedError, "randn_like", lambda x: x + trtnet.randn_like(x), x=x)
     _error(ArgumentTypeError, "Dims and floats do not mix", lambda x: trtnet.arange(0, x.shape[0], 0.5), x=x)
     _error(UnsupportedError, "linspace of a dynamic size", lambda x: trtnet.linspace(0, 1, x.shape[0]), x=x)
     _error(ArgumentTypeError, "needs a value", lambda x: trtnet.tensor(x.numpy()), x=x)

@@ -6,7 +6,7 @@ from harness import lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input, dtypes
-from trtnet.errors import DtypeError, ShapeError
+from trtnet.errors import ArgumentError, DtypeError, ShapeError
 from trtnet.graph import emit
 from trtnet.layers.generation import Fill
 
@@ -35,7 +35,35 @@ def test_fill(layer, wanted) -> None:
     )
 
 
+@pytest.mark.parametrize("operation", ["RANDOM_UNIFORM", "RANDOM_NORMAL"])
+def test_random(operation) -> None:
+    def forward(x):
+        n = x.shape[0]
+        return tuple(
+            emit(Fill((), shape, operation, dtypes.float32, 2.0, 5.0))
+            for shape in ((4,), (2, 3, 4, 5), (n, 200), (n * 2,))
+        )
+
+    graph = trtnet.record(forward, x=Input((N, 2)))
+    assert all(layer.draws for layer in graph.layers)
+    lower_and_compare(graph)
+    found = trtnet.reference(graph)(x=np.zeros((5, 2), np.float32))
+    assert [f.shape for f in found] == [(4,), (2, 3, 4, 5), (5, 200), (10,)]
+    assert all(f.dtype == np.float32 for f in found)
+    if operation == "RANDOM_UNIFORM":
+        assert all(((f >= 2) & (f <= 5)).all() for f in found)
+    mean, deviation = (3.5, 3 / 12**0.5) if operation == "RANDOM_UNIFORM" else (2, 5)
+    assert abs(found[2].mean() - mean) < 6 * deviation / 1000**0.5
+    assert not Fill((), (3,)).draws
+
+
 def test_refused() -> None:
+    with pytest.raises(ShapeError, match="one dimension or more"):
+        trtnet.record(lambda x: emit(Fill((), (), "RANDOM_UNIFORM", dtypes.float32)), x=Input((N,)))
+    with pytest.raises(DtypeError, match="draws float32"):
+        trtnet.record(lambda x: emit(Fill((), (2,), "RANDOM_NORMAL", dtypes.float16)), x=Input((N,)))
+    with pytest.raises(ArgumentError, match="no such operation"):
+        trtnet.record(lambda x: emit(Fill((), (2,), "RANDOM")), x=Input((N,)))
     with pytest.raises(ShapeError, match="one dimension"):
         trtnet.record(lambda x: emit(Fill((), (2, 3))), x=Input((N,)))
     with pytest.raises(DtypeError, match="float32 or int64"):

@@ -13,12 +13,11 @@ from .comparison import eq, logical_not
 from .dispatch import axis_of, operation, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
-from .random import random_error
 from .reduction import any as any_of
 from .reduction import vector_norm
 
 __all__ = [
-    "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin", "multinomial",
+    "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin",
     "polar", "searchsorted", "unique", "unique_consecutive", "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
@@ -188,23 +187,5 @@ class _Transforms:
 fft = _Transforms()
 
 
-def multinomial(*args: Any, **kwargs: Any) -> Any:
-    """Raises UnsupportedError: a network has no random numbers."""
-    _refused("multinomial", "a network has no random numbers", "return the probabilities, and draw outside the network")
-
-
-for _name, _function in (("diff", diff), ("multinomial", multinomial), ("cross", cross)):
+for _name, _function in (("diff", diff), ("cross", cross)):
     setattr(Tensor, _name, _function)
-
-
-def _no_drawing(name: str) -> Any:
-    def refuse(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        raise random_error(name)
-
-    refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Raises UnsupportedError: a network has no random numbers."
-    return refuse
-
-
-for _name in ("uniform_", "normal_", "bernoulli_", "bernoulli", "exponential_", "random_", "log_normal_", "cauchy_"):
-    setattr(Tensor, _name, _no_drawing(_name))

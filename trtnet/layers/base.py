@@ -100,6 +100,11 @@ class Layer:
         """Whether this view and another of the same tensor are sure to have no element in common."""
         return False
 
+    @property
+    def draws(self) -> bool:
+        """Whether the outputs are drawn anew at each call."""
+        return False
+
     def operand(self, index: int) -> Operand:
         return self.inputs[index] if index < len(self.inputs) else None
 

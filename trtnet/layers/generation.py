@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..dims import Size, SizeLike, format_shape
 from ..dtypes import dtype as Dtype
 from ..dtypes import float32, int64
-from ..errors import DtypeError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from .base import Layer, Output
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Fill(Layer):
-    """`add_fill`, LINSPACE: one dimension of alpha, alpha + beta, alpha + 2*beta… as float32 or int64.
+    """`add_fill`: LINSPACE is one dimension of alpha, alpha + beta, alpha + 2*beta… as float32 or int64.
+
+    RANDOM_UNIFORM draws float32 between alpha and beta at each call, RANDOM_NORMAL with mean alpha and standard
+    deviation beta, in any shape of one dimension or more. Which generator, TensorRT does not say; it takes no seed.
+    CUDA's gives (0, 1] before it is scaled, torch's [0, 1): either end may occur.
 
     Of int64, alpha and beta may be Dims.
     """
@@ -31,16 +35,31 @@ class Fill(Layer):
 
     kind: ClassVar[str] = "fill"
 
+    @property
+    def draws(self) -> bool:
+        return self.operation in ("RANDOM_UNIFORM", "RANDOM_NORMAL")
+
     def infer(self) -> tuple[Output, ...]:
-        if len(self.shape) != 1:
+        if self.draws:
+            if not self.shape:
+                raise ShapeError("a fill layer makes one dimension or more", found=format_shape(self.shape))
+            if self.to_type is not float32:
+                raise DtypeError("a fill layer draws float32", found=self.to_type)
+        elif self.operation != "LINSPACE":
+            raise ArgumentError(
+                "a fill layer has no such operation",
+                expected="LINSPACE, RANDOM_UNIFORM or RANDOM_NORMAL",
+                found=self.operation,
+            )
+        elif len(self.shape) != 1:
             raise ShapeError("LINSPACE makes one dimension", found=format_shape(self.shape))
-        if self.to_type not in (float32, int64):
+        elif self.to_type not in (float32, int64):
             raise DtypeError("a fill layer makes float32 or int64", found=self.to_type)
         return ((Size(self.shape), self.to_type),)
 
     def add_to(self, lowering: Lowering) -> Any:
         static = lowering.is_static(self.shape)
-        shape = self.shape if static else (1,)
+        shape = self.shape if static else (1,) * len(self.shape)
         layer = lowering.provider.add_fill(lowering.network, shape, self.operation, self.to_type)
         if layer is None:
             return None
@@ -57,4 +76,9 @@ class Fill(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         torch, dtype = run.torch, run.dtype(self.to_type)
         alpha, beta = (v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta))
+        if self.draws:
+            draw, scale = (torch.randn, beta) if self.operation == "RANDOM_NORMAL" else (torch.rand, beta - alpha)
+            # in float32 where the reference is in float64 too, so that the same seed gives the same draws
+            drawn = draw(run.shape(self.shape), generator=run.generator(), device=run.device, dtype=torch.float32)
+            return (drawn * scale + alpha).to(dtype)
         return torch.arange(run.size(self.shape[0]), device=run.device).to(dtype) * beta + alpha
