@@ -16,6 +16,7 @@ from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Array, Tensor
 from .concrete import binary, category, floats, promoted, quiet, unary
 from .dispatch import common_type, is_scalar, operation, pair, scalar, tensor, typed
+from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 
 __all__ = [
@@ -185,7 +186,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             return reciprocal(typed_float(other))
         return apply("div", "DIV", *pair("div", input, other, floating=True))
     if rounding_mode == "floor":
-        return apply("floor_divide", "FLOOR_DIV", input, other)
+        return floor_divide(input, other)
     if rounding_mode != "trunc":
         expected = "None, 'trunc' or 'floor'"
         raise ArgumentError("there is no such rounding mode", expected=expected, found=repr(rounding_mode))
@@ -206,27 +207,42 @@ def true_divide(input: Any, other: Any) -> Tensor:
 
 @operation(binary(np.floor_divide), method=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
-    """input // other, rounded down."""
+    """input // other, rounded down.
+
+    Of floats the quotient is exact below 2^24 (`1 // 0.1` is 9, as in torch, which rounds from 2^22 on).
+    """
+    a, b = pair("floor_divide", input, other)
+    if a.dtype.is_floating_point:
+        return floored_quotient(a, b, _divisor(other, a.dtype))
     return apply("floor_divide", "FLOOR_DIV", input, other)
+
+
+def _divisor(value: Any, dtype: dtypes.dtype) -> float | None:
+    """The number that a divisor is once it has the dividend's dtype; None for a tensor."""
+    found = number(value)
+    return None if found is None else float(np.asarray(found).astype(dtype.numpy))
 
 
 @operation(binary(np.remainder), method=True)
 def remainder(input: Any, other: Any) -> Tensor:
     """input % other, with the sign of the divisor: input - other * (input // other).
 
-    Of floats the quotient is rounded first, so beside a multiple of the divisor the result may be off by one divisor.
+    Of floats the result is exact, and so torch's to the bit, where the quotient is below 2^33, and for infinite
+    divisors; beyond that it is NaN. By a power of two it is exact for all quotients below 2^104. Subnormal numbers
+    count as zero.
     """
     a, b = pair("remainder", input, other)
+    if a.dtype.is_floating_point:
+        return floored_remainder(a, b, _divisor(other, a.dtype))
     return apply("remainder", "SUB", a, mul(b, floor_divide(a, b)))
 
 
 @operation(binary(np.fmod), method=True)
 def fmod(input: Any, other: Any) -> Tensor:
-    """The remainder with the sign of the dividend: input - other * trunc(input / other).
-
-    Of floats the quotient is rounded first, so beside a multiple of the divisor the result may be off by one divisor.
-    """
+    """The remainder with the sign of the dividend: input - other * trunc(input / other); exact as `remainder` is."""
     a, b = pair("fmod", input, other)
+    if a.dtype.is_floating_point:
+        return truncated_remainder(a, b, _divisor(other, a.dtype))
     return apply("fmod", "SUB", a, mul(b, div(a, b, rounding_mode="trunc")))
 
 
