@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from . import forms
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph
 from .interchange import from_numpy
@@ -78,9 +79,7 @@ class Recorded(torch.nn.Module):
         program = self._trtnet.programs[any(v.dtype is torch.float64 for v in values)]
         read = functools.cache(self._read)  # a parametrization is computed once for a call
         results = program.run(program.constants(read, device), values, device, sizes)
-        if graph.form == "one":
-            return results[0]
-        return tuple(results) if graph.form == "tuple" else dict(zip(graph.outputs, results))
+        return forms.formed(graph.form, list(graph.outputs), results)
 
     def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self._trtnet.graph.inputs
