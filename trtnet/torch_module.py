@@ -57,9 +57,7 @@ class Recorded(torch.nn.Module):
                 value = from_numpy(leaf.value.read()).clone()
                 floating = value.is_floating_point()
                 made[leaf] = (
-                    value
-                    if name in graph.buffers
-                    else torch.nn.Parameter(value, name in graph.trainable and floating)
+                    value if name in graph.buffers else torch.nn.Parameter(value, name in graph.trainable and floating)
                 )
             if isinstance(made[leaf], torch.nn.Parameter):
                 _named(owner.register_parameter, last, made[leaf])

@@ -309,9 +309,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 
 def _whole(value: Any, dtype: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise DtypeError(
-            "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value
-        )
+        raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value)
     return bool(value) if dtype is dtypes.bool_ else int(value)
 
 
