@@ -86,6 +86,10 @@ class Activation(Layer):
                 layer.beta = self.beta
         return layer
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        bounded = self.type in ("RELU", "SIGMOID", "HARD_SIGMOID") or (self.type == "CLIP" and self.alpha >= 0)
+        return () if bounded else None
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
 
