@@ -6,11 +6,11 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-from . import dims, dtypes, forms
+from . import dims, dtypes
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
@@ -33,7 +33,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             forward gets as it is. Arguments with defaults may be left out.
 
     Raises:
-        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs.
+        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output
+        that is an input.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
     from .nn.module import Module
@@ -190,10 +191,15 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
     return arguments
 
 
-def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
+def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
     from .layers.casting import Identity
 
-    form, named = forms.named(result)
+    if isinstance(result, Mapping):
+        form, named = "dict", dict(result)
+    elif isinstance(result, (tuple, list)):
+        form, named = "tuple", {f"output_{i}": value for i, value in enumerate(result)}
+    else:
+        form, named = "one", {"output": result}
     if not named:
         raise ArgumentError(
             "an empty network: forward returned no tensor",
@@ -217,6 +223,13 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
             )
         if value.recorder is not recorder:
             recorder.settle(value)
+        if value.layer is None:
+            raise ArgumentError(
+                f"the output {name!r} is the input {value.name!r} itself",
+                expected="a tensor that a layer makes",
+                found=repr(value),
+                remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
+            )
         if not name:
             raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:
@@ -226,7 +239,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 found=name,
                 remedy="rename the key in the dict that forward returns",
             )
-        if value.layer is None or id(value) in taken:  # TensorRT marks no input, and nothing twice
+        if id(value) in taken:
             value = recorder.emit(Identity((value,)))
         taken.add(id(value))
         outputs[name] = value

@@ -215,17 +215,3 @@ def test_an_activation_that_is_a_function():
         lambda module, src: module(src),
         {"src": values((3, 2, 4))},
     )
-
-
-def test_a_mask_of_a_dynamic_size() -> None:
-    length = trtnet.Dim("length", min=1, opt=3, max=9)
-
-    def masks(x, module):
-        make = module.nn.Transformer.generate_square_subsequent_mask
-        sized = x.shape[1]
-        return x + make(sized), x + make(sized, dtype=module.float16).to(x.dtype)
-
-    inputs = {"x": np.ones((2, 3, 3), np.float32)}
-    check_against_torch(
-        lambda x: masks(x, trtnet), lambda x: masks(x, torch), inputs, shapes={"x": (2, length, length)}
-    )

@@ -1,0 +1,1 @@
+"""Random programs over torch's functions, run by torch and by trtnet: they must agree."""

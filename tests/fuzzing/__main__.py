@@ -1,0 +1,88 @@
+"""Runs many programs: `python tests/fuzzing --programs 1000 --seed 3 --workers 2`.
+
+Prints each disagreement, shrunk, as a program that runs by itself, then what was refused and what was covered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from fuzzing.compare import check  # noqa: E402
+from fuzzing.generate import programs  # noqa: E402
+from fuzzing.report import Report  # noqa: E402
+from fuzzing.shrink import shrink  # noqa: E402
+
+
+def chunk(task: tuple[int, int, int]) -> Report:
+    """`count` programs of a seed from `first` on."""
+    import torch
+
+    seed, first, count = task
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    report = Report()
+    for number, (generator, program) in enumerate(programs(seed, first, count), first):
+        verdict = check(program)
+        report.add(generator, verdict)
+        if verdict.difference is not None:
+            small = shrink(verdict)
+            title = f"# seed {seed}, program {number}"
+            report.disagreements.append((signature(small), f"{title}\n{small.printed()}"))
+    return report
+
+
+def signature(verdict) -> str:  # type: ignore[no-untyped-def]
+    calls = sorted({card[0] for step in verdict.program.steps for card in step.cards})
+    return f"{verdict.difference.kind}: {' '.join(calls)}"
+
+
+def results(tasks: list[tuple[int, int, int]], workers: int) -> Iterator[Report]:
+    if workers < 2:
+        yield from map(chunk, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=50) as pool:
+        yield from pool.imap_unordered(chunk, tasks)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first program, to run one again")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--coverage", action="store_true", help="print the table of functions and kinds of argument")
+    parser.add_argument("--save", type=Path, help="a folder for the programs that disagree")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    size = min(100, max(1, options.programs // max(options.workers, 1)))
+    end = options.first + options.programs
+    tasks = [(options.seed, first, min(size, end - first)) for first in range(options.first, end, size)]
+    total, started = Report(), time.monotonic()
+    for report in results(tasks, options.workers):
+        total.merge(report)
+        for title, text in report.disagreements:
+            print(f"--- {title}\n{text}", flush=True)
+            if options.save:
+                options.save.mkdir(parents=True, exist_ok=True)
+                name = text.split("\n")[0].strip("# ").replace(", ", "-").replace(" ", "")
+                (options.save / f"{name}.py").write_text(text)
+    print("--- refused\n" + total.refused())
+    if options.coverage:
+        print("--- covered: recorded of called\n" + total.table())
+    print("--- summary\n" + total.summary())
+    speed = total.programs / (time.monotonic() - started)
+    print(f"seed {options.seed}: {len(total.disagreements)} disagreements; {speed:.0f} programs a second")
+    return bool(total.disagreements)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

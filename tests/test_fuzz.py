@@ -1,0 +1,171 @@
+"""Random programs over torch's functions: torch and trtnet must agree, or trtnet must say that it does not take them.
+
+`python tests/fuzzing --help` runs as many as wanted, and prints what disagrees as programs that run by themselves.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+from fuzzing import functions
+from fuzzing.compare import Verdict, check, compare, differing
+from fuzzing.generate import programs
+from fuzzing.program import Array, Program, Step
+from fuzzing.shrink import shrink
+
+import trtnet
+
+torch = pytest.importorskip("torch")
+SEED = 20261128
+
+
+def lines(*texts: str) -> tuple[Step, ...]:
+    """Steps of lines of the form `v0 = f(x0)`."""
+    found = []
+    for text in texts:
+        left, _, right = text.partition(" = ")
+        makes = bool(right) and left.isidentifier()
+        reads = {
+            name for name in ("x0", "x1", "s.p0", *(f"v{i}" for i in range(9))) if name in (right if makes else text)
+        }
+        found.append(
+            Step(text, (left,) if makes else (), frozenset(reads), exact=True, changes=None if makes else left)
+        )
+    return tuple(found)
+
+
+def program(
+    *texts: str, inputs: dict[str, Array], weights: dict[str, Array] | None = None, batch: bool = False
+) -> Program:
+    return Program(1, inputs, weights or {}, lines(*texts), (3, 5, 2) if batch else (3,))
+
+
+def test_every_public_name_is_called_or_left_out_with_a_reason():
+    assert functions.missing() == []
+    public = {*trtnet.functional.__all__, *dir(trtnet.Tensor)}
+    assert functions.left_out() <= public, "names that are gone"
+    assert not functions.left_out() & set(functions.TABLE)
+    assert len(functions.left_out()) < 0.2 * len(functions.offered())
+
+
+def test_a_seed_gives_the_same_programs():
+    first, again = ([p for _, p in programs(SEED, 4, 3)] for _ in range(2))
+    assert first == again
+    assert [p for _, p in programs(SEED, 5, 1)] == first[1:2], "whichever was made before"
+    assert [p for _, p in programs(SEED + 1, 4, 3)] != first
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("name", ["roll", "cumsum", "amax"])
+def test_a_fault_is_found_and_shrunk(monkeypatch, name, batch):
+    right = getattr(trtnet, name)
+    monkeypatch.setattr(trtnet, name, lambda x, *args: right(x, *args) * 1.001)
+    wrong = program(
+        "v0 = x0 * 2",
+        "v1 = x1 + 1",
+        "v2 = v0.relu()",
+        f"v3 = T.{name}(v0, 1)",
+        "v4 = v3 + 1",
+        "v5 = v1.t()",
+        inputs={"x0": Array((None if batch else 3, 4), "float32"), "x1": Array((2, 2), "float32")},
+        batch=batch,
+    )
+    verdict = check(wrong)
+    assert verdict.difference is not None
+    assert verdict.difference.kind == "values"
+    small = shrink(verdict)
+    assert [s.text for s in small.program.steps] in (
+        [f"v3 = T.{name}(v0, 1)"],
+        ["v0 = x0 * 2", f"v3 = T.{name}(v0, 1)"],
+    )
+    assert list(small.program.inputs) == ["x0"]
+    assert not small.program.dynamic
+
+
+def test_exceptions_wrong_types_and_lost_writes_are_found(monkeypatch):
+    monkeypatch.setattr(trtnet, "sin", lambda x: x.missing_attribute_of_ours.foo)
+    monkeypatch.setattr(trtnet, "cos", lambda x: 1 / 0)
+    monkeypatch.setattr(trtnet, "tan", lambda x: x.to(trtnet.float16))
+    monkeypatch.setattr(trtnet, "neg", lambda x: (x + 0).unsqueeze(0))
+    monkeypatch.setattr(trtnet, "detach", lambda x: x * 1)
+    x0 = {"x0": Array((3, 4), "float32")}
+    found = {}
+    for text in ("v0 = T.cos(x0)", "v0 = T.tan(x0)", "v0 = T.neg(x0)"):
+        verdict = check(program(text, inputs=x0))
+        assert verdict.difference is not None, text
+        found[text] = verdict.difference.kind
+    assert found == {"v0 = T.cos(x0)": "raised", "v0 = T.tan(x0)": "dtype", "v0 = T.neg(x0)": "shape"}
+    refused = check(program("v0 = T.sin(x0)", "v1 = x0 + 1", "v2 = v0 * v1", inputs=x0))
+    assert refused.difference is None
+    assert [text for _, text in refused.refused] == ["v0 = T.sin(x0)"]
+    assert [s.text for s in refused.program.steps] == ["v1 = x0 + 1"], "what needs a refused line goes with it"
+    lost = check(program("v0 = T.detach(x0)", "v0.add_(1)", inputs=x0))
+    assert lost.difference is not None
+    assert lost.difference.name == "x0", "the input is compared, though no line returns it"
+
+
+def test_weights_that_froze_are_found(monkeypatch):
+    p0 = {"p0": Array((4,), "float32", trained=True)}
+    kept = program("v0 = x0 * s.p0", inputs={"x0": Array((3, 4), "float32")}, weights=p0)
+    assert check(kept).difference is None
+    monkeypatch.setattr(trtnet, "mul", lambda x, y: x * trtnet.tensor(y.value.read()))
+    frozen = check(program("v0 = T.mul(x0, s.p0)", inputs={"x0": Array((3, 4), "float32")}, weights=p0))
+    assert frozen.difference is not None
+    assert (frozen.difference.kind, frozen.difference.generation) == ("values", 1)
+
+
+def test_a_printed_program_runs_by_itself_and_shows_the_fault(monkeypatch):
+    right = trtnet.roll
+    monkeypatch.setattr(trtnet, "roll", lambda x, *args: right(x, *args) + 0.5)
+    inputs = {"x0": Array((None, 2), "float32", "special"), "x1": Array((), "int64")}
+    weights = {"p0": Array((2,), "float32", trained=True), "p1": Array((1,), "bool")}
+    verdict = check(
+        program(
+            "v0 = T.roll(x0, 1)",
+            "v1 = v0 + s.p0",
+            "v2 = v1 * x1",
+            "v3 = v2 * s.p1",
+            inputs=inputs,
+            weights=weights,
+            batch=True,
+        )
+    )
+    assert verdict.difference is not None
+    text = verdict.printed()
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        exec(compile(text, "printed.py", "exec"), {})
+    assert "torch: " in shown.getvalue()
+    assert "trtnet: " in shown.getvalue()
+
+
+def test_what_counts_as_equal():
+    nan, inf = np.nan, np.inf
+    a = np.array([nan, inf, -inf, 1.0, 1e-3])
+    assert not differing(a, a, 1e-5).any()
+    assert differing(np.array([0.0, inf]), np.array([nan, nan]), 1e-5).all()
+    assert differing(np.array([inf, 1.0]), np.array([-inf, inf]), 1e-5).all()
+    assert differing(np.array([1.0001]), np.array([1.0]), 2e-5).all()
+    assert differing(np.array([1.001e-6]), np.array([1e-6]), 2e-5).all(), "small numbers by their own size"
+    assert not differing(np.array([1e-9, 1.0]), np.array([0.0, 1.0]), 2e-5).any(), "cancellation"
+    assert differing(np.array([3]), np.array([4]), 1.0).all()
+    assert differing(np.array([True]), np.array([False]), 1.0).all()
+
+
+def test_ill_conditioned_answers_are_set_apart_and_others_not():
+    x = {"x0": Array((3,), "float32", "grid")}
+    jump = Program(1, x, {}, (
+        Step("v0 = x0 / 3", ("v0",), frozenset({"x0"}), exact=False),
+        Step("v1 = (v0 - v0.detach()).sign()", ("v1",), frozenset({"v0"})),
+        Step("v2 = (v0 * 3 - x0 + 1e-9).sign()", ("v2",), frozenset({"v0", "x0"})),
+    ), (3,))  # fmt: skip
+    wanted = {"v2": torch.tensor([1.0, 1.0, 1.0])}
+    verdict = Verdict(jump)
+    assert compare(jump, wanted, {"v2": np.array([1, -1, 1], np.float32)}, 3, 0, verdict) is None
+    assert verdict.unstable == 1
+    wanted = {"v0": torch.from_numpy(jump.draw_inputs(3)["x0"]) / 3}
+    found = {"v0": wanted["v0"].numpy() * np.float32(1.001) + 1e-3}
+    assert compare(jump, wanted, found, 3, 0, Verdict(jump)) is not None
