@@ -408,7 +408,7 @@ def test_run_errors(arrays, folder):
     assert call("run", "net.py:half", "-i", "x=double.npy:float32", "--reference")[0] == 0
     assert "did you mean a.npy" in fails("run", "net.py:half", "-i", "x=aa.npy")
     Path("cut.npy").write_bytes(Path("a.npy").read_bytes()[:100])
-    assert "cut.npy cannot be read" in fails("run", "net.py:half", "-i", "x=cut.npy")
+    assert "cut.npy is damaged: it cannot be read" in fails("run", "net.py:half", "-i", "x=cut.npy")
     assert "holds several arrays" in fails("run", "net.py:half", "-i", "x=both.npz")
     assert "-o out.npz" in fails("run", "net.py:half", "-i", "x=a.npy", "-o", "out.csv")
     text = fails("run", "net.py:Two", "-i", "both.npz", "-o", "out.npy", "--reference")
@@ -416,9 +416,83 @@ def test_run_errors(arrays, folder):
     assert not list(folder.glob("*out.npy*"))
 
 
+NAMES = ("allow_pickle", "file", "../x", "/abs", "a/b", "..", "[/red]", "[bold]", ":x:", "\\", "%2F", "é")
+
+
+@pytest.fixture
+def odd(folder):
+    pytest.importorskip("torch")
+    (folder / "odd.py").write_text(f"def odd(x):\n    return {{name: x + i for i, name in enumerate({NAMES!r})}}\n")
+    np.save("x.npy", np.arange(3, dtype=np.float32).reshape(1, 3))
+    return folder
+
+
+def test_outputs_of_any_name_in_one_file(odd):
+    code, text, _ = call("run", "odd.py:odd", "-i", "x=x.npy", "-o", "out.npz", "--reference")
+    assert code == 0
+    kept = trtnet.weights.files.read("out.npz")
+    assert {name: value.tolist() for name, value in kept.items()} == {
+        name: [[i, i + 1, i + 2]] for i, name in enumerate(NAMES)
+    }
+    for name in NAMES:
+        assert f" {name}: the 3 largest of each row" in " ".join(text.split())
+
+
+def test_outputs_of_any_name_stay_in_their_folder(odd):
+    before = set(odd.parent.rglob("*"))
+    code, *_ = call("run", "odd.py:odd", "-i", "x=x.npy", "-o", "results", "--reference")
+    assert code == 0
+    made = set(odd.parent.rglob("*")) - before - {odd / "results"} - set(odd.rglob("__pycache__"))
+    made = {path for path in made if "__pycache__" not in path.parts}
+    assert len(made) == len(NAMES)
+    assert {path.parent for path in made} == {odd / "results"}
+    assert sorted(float(np.load(path)[0, 0]) for path in made) == list(range(len(NAMES)))
+    (odd / "taken").write_text("")
+    assert "is a file" in fails("run", "odd.py:odd", "-i", "x=x.npy", "-o", "taken", "--reference")
+
+
+def test_damaged_arrays_are_errors_and_never_tracebacks(arrays, folder):
+    """Random damage to real files: what is read is an array, or the command's own error."""
+    chance, refused = np.random.default_rng(0), 0
+    files = {"x.npy": Path("a.npy").read_bytes(), "x.npz": Path("both.npz").read_bytes()}
+    for number in range(1500):
+        name = ("x.npy", "x.npz")[number % 2]
+        data = bytearray(files[name])
+        for _ in range(chance.integers(1, 4)):
+            data[chance.integers(len(data))] = chance.integers(256)
+        if number % 7 == 0:
+            data = data[: chance.integers(len(data))]
+        Path(name).write_bytes(data)
+        try:
+            read_arrays([f"a={name}"])
+        except trtnet.TrtnetError:
+            refused += 1
+    assert 500 < refused < 1500
+
+
+def test_a_wrong_checksum_and_objects_in_an_npz(arrays, folder):
+    data = bytearray(Path("both.npz").read_bytes())
+    at = data.index(np.float32(5).tobytes())
+    data[at] ^= 1
+    Path("bad.npz").write_bytes(data)
+    assert "Bad CRC-32" in fails("run", "net.py:Two", "-i", "bad.npz")
+    assert "Bad CRC-32" in fails("run", "net.py:half", "-i", "x=bad.npz")
+    np.savez("objects.npz", a=np.array([{}], dtype=object))
+    assert "holds Python objects in 'a.npy'" in fails("run", "net.py:half", "-i", "objects.npz")
+
+
+def test_sizes_of_five_thousand_digits(folder):
+    long = "9" * 5000
+    for shape in (f"{long}x3", f"n=1..{long}x3", f"n={long}..{long}x3", f"n=1..2/{long}x3"):
+        assert "a size of 5,000 digits" in fails("summary", "net.py:Net", "-i", f"x={shape}")
+    assert "is no size" in fails("build", "net.py:Net", "-i", "x=1x3", "--workspace", f"{long}K")
+    assert parse_arguments([f"a={long}"]) == {"a": long}
+    assert parse_arguments(["a=" + "(" * 20_000]) == {"a": "(" * 20_000}
+
+
 def test_pickled_arrays_are_refused(folder):
     np.save("evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(trtnet.TrtnetError, match="cannot be read"):
+    with pytest.raises(trtnet.TrtnetError, match="holds Python objects"):
         read_arrays(["x=evil.npy"])
 
 

@@ -7,20 +7,19 @@ of the others is the same plan, and is refitted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
+import stat
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ArgumentError, WeightsError
-from .storing import one_writer
+from .disk import read_bytes, replacing, sweep, writable_by
+from .errors import ArgumentError
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -34,28 +33,38 @@ MAGIC = b"trtnet plan 1\n"
 class PlanCache:
     """A folder of plans. Files are replaced as a whole, so several processes may share it.
 
-    Raises ArgumentError where the folder cannot be made.
+    What is found there is run, so nobody else may write to it, as with ssh's files: another user's plans are not
+    taken. Raises ArgumentError where the folder cannot be made, or others can write to it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            others = writable_by(self.folder.stat())
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise ArgumentError(
                 f"the plan cache {self.folder} cannot be made",
                 expected="a folder, or a place for one",
                 found=str(error),
                 remedy="build(graph, cache=another folder)",
             ) from error
+        if others is not None:
+            raise ArgumentError(
+                f"others can write to the plan cache {self.folder}: {others}",
+                expected="a folder that is yours, and that nobody else can write to: a plan is run as it is found",
+                found=stat.filemode(self.folder.stat().st_mode),
+                remedy=f"chmod go-w '{self.folder}', or build(graph, cache=a folder of your own)",
+            )
 
     def path(self, key: str) -> Path:
         return self.folder / f"{key}.plan"
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """The plan, and the digest of the weights that it was built with; None for what is not there or not whole."""
+        """The plan, and the digest of the weights that it was built with; None for what is not there, not whole, or
+        another user's."""
         try:
-            raw = self.path(key).read_bytes()
+            raw = read_bytes(self.path(key), owned=True)
         except OSError:
             return None
         head, found, rest = raw.partition(MAGIC)
@@ -70,30 +79,20 @@ class PlanCache:
     def write(self, key: str, data: bytes, weights: str) -> None:
         """Keep a plan; a folder that cannot be written gives one warning."""
         body = weights.encode() + b"\n" + data
-        self._replace(self.path(key), MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        data = MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+        self._replace(self.path(key), lambda: data)
 
-    def _replace(self, path: Path, data: bytes) -> None:
-        new = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
+    def _replace(self, path: Path, make: Callable[[], bytes | None]) -> None:
+        """Write what `make` gives, while no other process does; a folder that cannot be written gives one warning."""
         try:
-            self._sweep()
-            with new.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
+            sweep(self.folder)
+            with replacing(path) as new:
+                data = make()
+                if data is not None:
+                    new.write_bytes(data)
+                    new.chmod(new.stat().st_mode & ~0o022)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            warnings.warn(f"the plan cache cannot write {path}: {error}", stacklevel=2)
-
-    def _sweep(self) -> None:
-        """Remove what killed processes left, once it is an hour old."""
-        import time
-
-        for left in self.folder.glob(".*"):
-            with contextlib.suppress(OSError):
-                if left.name.endswith((".plan", ".cache")) and time.time() - left.stat().st_mtime > 3600:
-                    left.unlink()
+            warnings.warn(f"the plan cache cannot write {path}: {error}", stacklevel=3)
 
     # --- timings
 
@@ -104,17 +103,16 @@ class PlanCache:
     def timings(self, provider: Provider, gpu: str) -> bytes:
         """TensorRT's timings so far; empty where there are none."""
         try:
-            return self.timing_path(provider, gpu).read_bytes()
+            return read_bytes(self.timing_path(provider, gpu), owned=True)
         except OSError:
             return b""
 
     def add_timings(self, provider: Provider, gpu: str, config: Any, cache: Any) -> None:
         """Keep what a build timed, together with what other builds did meanwhile."""
-        path = self.timing_path(provider, gpu)
-        with one_writer(path):
-            data = provider.merged_timings(config, cache, self.timings(provider, gpu))
-            if data is not None:
-                self._replace(path, data)
+        self._replace(
+            self.timing_path(provider, gpu),
+            lambda: provider.merged_timings(config, cache, self.timings(provider, gpu)),
+        )
 
 
 def plan_key(
@@ -152,11 +150,9 @@ def weights_digest(lowering: Lowering, changeable: Collection[str], fixed: bool)
 
 
 def check_folder(cache: Any) -> PlanCache | None:
-    """The plan cache at a folder; None for None. Raises ArgumentError, WeightsError for what is no folder."""
+    """The plan cache at a folder; None for None. Raises ArgumentError for what is no folder, or not only yours."""
     if cache is None:
         return None
     if not isinstance(cache, (str, os.PathLike)):
         raise ArgumentError("cache is a folder", expected="a path", found=repr(cache))
-    if Path(cache).exists() and not Path(cache).is_dir():
-        raise WeightsError(f"the plan cache {cache} is a file", expected="a folder", found=str(cache))
     return PlanCache(cache)

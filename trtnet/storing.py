@@ -12,39 +12,19 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
+from .disk import lock_file, one_writer, read_bytes, remove_left, sync
 from .errors import WeightsError, WeightsNotFoundError
+from .weights import safetensors
 
 MANIFEST, WEIGHTS = ".json", ".safetensors"
-
-
-def _lock_file(path: Path, whose: str = "") -> Path:
-    """A file for the writers of `path` to lock: not beside it, where it would stay."""
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-    return Path(tempfile.gettempdir()) / f"trtnet-{key}{whose}.lock"
-
-
-@contextlib.contextmanager
-def one_writer(path: Path) -> Iterator[None]:
-    """This machine's writers of a file take turns: those of other users too, where these may share a lock."""
-    lock = FileLock(_lock_file(path), mode=0o666)
-    try:
-        lock.acquire()
-    except PermissionError:  # it is another user's
-        lock = FileLock(_lock_file(path, f"-{getattr(os, 'getuid', int)()}"))
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Files:
@@ -64,7 +44,16 @@ class Files:
     # --- writing
 
     def write(self, manifest: Mapping[str, Any], data: bytes, weights: Mapping[str, np.ndarray] | None) -> None:
-        """Replace the files. Raises OSError; until then, and then, the old ones are there."""
+        """Replace the files. Raises OSError; until then, and then, the old ones are there. Raises WeightsError where a
+        folder has a file's place."""
+        for place in map(self.place, ("", MANIFEST, WEIGHTS)):
+            if place.is_dir():
+                raise WeightsError(
+                    f"{place} is a folder",
+                    expected="the place of a file",
+                    found=str(place),
+                    remedy="remove it, or save the engine under another name",
+                )
         with one_writer(self.path):
             self._finish()
             try:
@@ -76,14 +65,14 @@ class Files:
 
                     write(self.next(WEIGHTS), weights)
                     with self.next(WEIGHTS).open("rb") as file:
-                        written["weights_sha256"] = _digest(file)
+                        written["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
                 if data or manifest["provider"] != "reference":
                     _write(self.next(""), data)
                 written["plan_sha256"] = hashlib.sha256(data).hexdigest()
                 written["plan_bytes"] = len(data)
                 draft = self.path.with_name(f".{self.path.name}.draft{MANIFEST}")
                 _write(draft, json.dumps(written, indent=1).encode())
-                _sync(self.path.parent)
+                sync(self.path.parent)
                 os.replace(draft, self.next(MANIFEST))
             except BaseException:
                 if not self.next(MANIFEST).exists():
@@ -95,9 +84,14 @@ class Files:
     def _finish(self) -> None:
         """Bring what counts to its place, and remove the rest."""
         waiting = self.next(MANIFEST)
-        if waiting.exists():
-            _sync(self.path.parent)
-            manifest = json.loads(waiting.read_bytes())
+        try:
+            manifest = _read_manifest(waiting)
+        except FileNotFoundError:
+            pass
+        except WeightsError:  # a damaged disk, or a hand: nobody can load it
+            waiting.unlink()
+        else:
+            sync(self.path.parent)
             for suffix in (WEIGHTS, ""):
                 if self.next(suffix).exists():
                     os.replace(self.next(suffix), self.place(suffix))
@@ -106,12 +100,13 @@ class Files:
             if manifest["provider"] == "reference":
                 self.path.unlink(missing_ok=True)
             os.replace(waiting, self.place(MANIFEST))
-            _sync(self.path.parent)
+            sync(self.path.parent)
         self._clean()
 
     def _clean(self) -> None:
         for suffix in (WEIGHTS, ""):
             self.next(suffix).unlink(missing_ok=True)
+            remove_left(self.next(suffix))
         for left in self.path.parent.glob(f".{_escaped(self.path.name)}.draft*"):
             left.unlink(missing_ok=True)
 
@@ -122,20 +117,32 @@ class Files:
         return self.next(MANIFEST).exists() or self.place(MANIFEST).exists()
 
     def read(self) -> tuple[dict[str, Any], bytes, dict[str, np.ndarray]]:
-        """Manifest, plan and mapped weights, each as the manifest says. Writes nothing beside them."""
+        """Manifest, plan and weights, each as the manifest says. Nothing is mapped, and nothing written beside them.
+
+        Raises WeightsError and WeightsNotFoundError.
+        """
         before = self._state()
         try:
-            return self._read()
-        except (FileNotFoundError, WeightsError):
-            if before == self._state():
+            try:
+                return self._read()
+            except (OSError, WeightsError):
+                if before == self._state():
+                    raise
+            with self._unchanging():  # another process was replacing them
+                return self._read()
+        except (OSError, MemoryError) as error:
+            if isinstance(error, WeightsNotFoundError):
                 raise
-        with self._unchanging():  # another process was replacing them
-            return self._read()
+            raise WeightsError(
+                f"the engine {self.path} cannot be read",
+                found=str(error) or type(error).__name__,
+                remedy="check that its files are files that you may read, or save the engine again",
+            ) from error
 
     @contextlib.contextmanager
     def _unchanging(self) -> Iterator[None]:
         """Keep this machine's writers away, where its folder for temporary files lets us."""
-        lock = FileLock(_lock_file(self.path), mode=0o666)
+        lock = FileLock(lock_file(self.path), mode=0o666)
         try:
             lock.acquire()
         except OSError:
@@ -158,17 +165,10 @@ class Files:
         committed = self.next(MANIFEST).exists()
         where = self.next(MANIFEST) if committed else self.place(MANIFEST)
         try:
-            manifest = json.loads(where.read_bytes())
-            digest, weights_digest = manifest["plan_sha256"], manifest["weights_sha256"]
+            manifest = _read_manifest(where)
         except FileNotFoundError:
             raise self._missing(where, "the manifest") from None
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise WeightsError(
-                f"{where} is no manifest of an engine",
-                expected="what engine.save wrote",
-                found=f"{type(error).__name__}: {error}",
-                remedy="save the engine again, or restore the file",
-            ) from None
+        digest, weights_digest = manifest["plan_sha256"], manifest["weights_sha256"]
 
         def found(suffix: str) -> Path:
             return self.next(suffix) if committed and self.next(suffix).exists() else self.place(suffix)
@@ -177,11 +177,12 @@ class Files:
         if manifest["provider"] != "reference":
             path = found("")
             try:
-                data = path.read_bytes()
+                data = read_bytes(path)
             except FileNotFoundError:
                 raise self._missing(path, "the plan") from None
             if hashlib.sha256(data).hexdigest() != digest:
-                whole = manifest.get("plan_bytes")
+                size = manifest.get("plan_bytes")
+                whole = size if isinstance(size, int) else len(data)
                 raise WeightsError(
                     f"{path} is not the plan that its manifest describes",
                     expected=f"{whole:,} bytes with SHA-256 {digest[:16]}",
@@ -193,9 +194,17 @@ class Files:
         if weights_digest is not None:
             path = found(WEIGHTS)
             try:
-                arrays = _read_weights(path, weights_digest)
+                raw = read_bytes(path)
             except FileNotFoundError:
                 raise self._missing(path, "the weights") from None
+            if (have := hashlib.sha256(raw).hexdigest()) != weights_digest:
+                raise WeightsError(
+                    f"{path} holds other weights than the manifest names",
+                    expected=f"SHA-256 {weights_digest[:16]}",
+                    found=f"SHA-256 {have[:16]}",
+                    remedy="copy the three files of an engine together; save it again where one is lost",
+                )
+            arrays = safetensors.parse(path, raw)
         return manifest, data, arrays
 
     def _missing(self, path: Path, what: str) -> WeightsNotFoundError:
@@ -208,29 +217,22 @@ class Files:
         )
 
 
-def _read_weights(path: Path, digest: str) -> dict[str, np.ndarray]:
-    """The mapped weights of the very file that has this SHA-256."""
-    from .weights.files import read
-
-    with path.open("rb") as file:  # while it is open no other file gets its number
-        found = _digest(file)
-        arrays = read(path) if found == digest else {}
-        same = os.path.samestat(os.fstat(file.fileno()), path.stat())
-    if found != digest or not same:
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """What a manifest says. Raises OSError, and WeightsError where it does not say what the other files are."""
+    try:
+        manifest = json.loads(read_bytes(path))
+        provider, digest, weights = (manifest[key] for key in ("provider", "plan_sha256", "weights_sha256"))
+        if not (isinstance(provider, str) and isinstance(digest, str) and isinstance(weights, str | None)):
+            raise TypeError("provider, plan_sha256 and weights_sha256 are text")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"{path} holds other weights than the manifest names",
-            expected=f"SHA-256 {digest[:16]}",
-            found=f"SHA-256 {found[:16]}" if same else "a file that was replaced while it was read",
-            remedy="copy the three files of an engine together; save it again where one is lost",
-        )
-    return arrays
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+            f"{path} is no manifest of an engine",
+            expected="what engine.save wrote",
+            found=f"{type(error).__name__}: {error}"[:300],
+            remedy="save the engine again, or restore the file",
+        ) from None
+    found: dict[str, Any] = manifest
+    return found
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -238,16 +240,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Have renames in a folder reach the disk, where the system lets a folder be opened."""
-    with contextlib.suppress(OSError, AttributeError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 def _escaped(name: str) -> str:

@@ -17,8 +17,8 @@ from rich.text import Text
 from ..errors import TrtnetError
 from ..location import here
 
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
+out = Console(highlight=False, emoji=False)
+err = Console(highlight=False, emoji=False, stderr=True)
 
 Traceback = Annotated[
     bool,

@@ -14,6 +14,7 @@ from .. import dtypes
 from ..dims import Dim
 from ..errors import ArgumentError, WeightsError
 from ..graph import Input
+from ..weights import npz
 from .model import no_file
 
 SIZE = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<min>\d+)\.\.(?P<mid>\d+)(?:\.\.(?P<max>\d+))?(?:/(?P<step>\d+))?")
@@ -71,13 +72,24 @@ def split_dtype(text: str) -> tuple[str, str]:
 
 def _dim(match: re.Match[str]) -> Dim:
     name, low, middle, high, step = match.group("name", "min", "mid", "max", "step")
-    best, top = (int(middle), int(high)) if high else (None, int(middle))
-    return Dim(name, min=int(low), opt=best, max=top, multiple_of=int(step or 1))
+    best, top = (_number(middle), _number(high)) if high else (None, _number(middle))
+    return Dim(name, min=_number(low), opt=best, max=top, multiple_of=_number(step or "1"))
+
+
+def _number(text: str) -> int:
+    if len(text) > 18:
+        raise ArgumentError(
+            f"--input: a size of {len(text):,} digits",
+            expected="at most 18",
+            found=f"{text[:18]}...",
+            remedy=INPUT_REMEDY,
+        )
+    return int(text)
 
 
 def _size(text: str, named: Mapping[str, Dim], whole: str) -> int | Dim:
     if text.isdecimal():
-        return int(text)
+        return _number(text)
     if match := SIZE.fullmatch(text):
         return named[match["name"]]
     if text in named:
@@ -100,20 +112,24 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
     for text in texts:
         if "=" not in text and text.lower().endswith(".npz"):
             loaded = _load(Path(text))
-            arrays.update({name: loaded[name] for name in loaded.files})
+            if isinstance(loaded, np.ndarray):
+                raise ArgumentError(
+                    f"{text} holds one array without a name", found="a .npy file", remedy=f"--input NAME={text}"
+                )
+            arrays.update(loaded)
             continue
         name, rest = _named(text, "--input", "--input image=digit.npy, or --input arrays.npz")
         file, dtype = split_dtype(rest)
         array = _load(Path(file))
         if not isinstance(array, np.ndarray):
-            if len(array.files) != 1 and name not in array.files:
+            if len(array) != 1 and name not in array:
                 raise ArgumentError(
-                    f"{file} holds several arrays",
+                    f"{file} holds several arrays" if array else f"{file} holds no arrays",
                     expected=f"one, or one named {name!r}",
-                    found=", ".join(array.files),
-                    remedy=f"--input {file}, when all of them are inputs",
+                    found=", ".join(array) or "none",
+                    remedy=f"--input {file}, when all of them are inputs" if array else "write it with numpy.savez",
                 )
-            array = array[name if name in array.files else array.files[0]]
+            array = array[name] if name in array else next(iter(array.values()))
         arrays[name] = array.astype(dtypes.for_network(dtype, f"input {name!r}").numpy) if dtype else array
     for name, array in arrays.items():
         if array.dtype in (np.float64, np.int16):
@@ -127,17 +143,16 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """The array of a .npy file, or those of an .npz file by name; by its first bytes, as NumPy does."""
     if not path.is_file():
         raise no_file(path)
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as NumPy's .npy or .npz",
-            details=str(error),
-            remedy="write it with numpy.save or numpy.savez",
-        ) from error
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"
+        return npz.read(path) if archive else npz.read_one(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read", details=str(error), remedy="may you read it?") from error
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------
@@ -150,7 +165,7 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
         name, rest = _named(text, "--arg", "--arg classes=10")
         try:
             result[name] = ast.literal_eval(rest)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             result[name] = rest
     return result
 
@@ -159,7 +174,7 @@ def parse_bytes(text: str | None) -> int | None:
     """`256M`, `1GiB`, `1048576`: bytes; K, M and G are powers of 1024, as TensorRT's tools count."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ArgumentError(
             f"--workspace {text} is no size",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,14 @@ import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .. import dtypes
 from ..dims import format_shape
+from ..disk import replacing
 from ..engine import Engine
 from ..errors import ArgumentError, WeightsError
+from ..weights import npz
 from .console import out, say
 
 ROWS, TOP = 8, 5
@@ -30,21 +31,20 @@ def print_results(engine: Engine, results: Mapping[str, np.ndarray]) -> None:
     for name, array in results.items():
         values = array.astype(np.float64)
         numbers = [f"{f(values):.6g}" for f in (np.min, np.mean, np.max)] if array.size else ["", "", ""]
-        table.add_row(name, format_shape(array.shape), dtypes.get(array.dtype).name, *numbers)
+        table.add_row(Text(name), format_shape(array.shape), dtypes.get(array.dtype).name, *numbers)
     out.print(f"by {type(engine).__name__}")
     out.print(table)
     for name, array in results.items():
         if array.ndim in (1, 2) and array.shape[-1] > 1 and array.size:
             _print_top(name, array.reshape(-1, array.shape[-1]))
         elif array.size == 1:
-            out.print(f"{name} = {array.reshape(-1)[0]}")
+            out.print(f"{name} = {array.reshape(-1)[0]}", markup=False)
 
 
 def _print_top(name: str, rows: np.ndarray) -> None:
     count = min(TOP, rows.shape[1])
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{name}: the {count} largest of each row (index: value)", title_justify="left"
-    )
+    title = Text(f"{name}: the {count} largest of each row (index: value)")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("row", justify="right")
     for _ in range(count):
         table.add_column("")
@@ -65,6 +65,8 @@ def check_output(path: Path) -> None:
             found=str(path),
             remedy=f"-o {path.with_suffix('.npz')}",
         )
+    if not path.suffix and path.exists() and not path.is_dir():
+        raise ArgumentError(f"{path} is a file", expected="a folder", remedy=f"-o {path}.npz, or another folder")
     if path.suffix and not path.parent.is_dir():
         raise ArgumentError(f"there is no folder {path.parent}", remedy=f"create it first: mkdir {path.parent}")
 
@@ -73,29 +75,35 @@ def save_results(path: Path, results: Mapping[str, np.ndarray]) -> None:
     """One `.npz`, one `.npy`, or a folder of them. NumPy's own types only: bfloat16 is kept as float32."""
     arrays: dict[str, Any] = {n: a if a.dtype.isbuiltin == 1 else a.astype(np.float32) for n, a in results.items()}
     if path.suffix == ".npz":
-        _write(path, lambda file: np.savez(file, **arrays))
+        _write(path, lambda new: npz.write(new, arrays, {}))
     elif path.suffix == ".npy":
         if len(arrays) != 1:
             raise ArgumentError(
                 "one .npy file holds one output", found=", ".join(arrays), remedy=f"-o {path.with_suffix('.npz')}"
             )
-        _write(path, lambda file: np.save(file, *arrays.values()))
+        _write(path, lambda new: np.save(new, *arrays.values()))
     else:
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeightsError(
+                f"the folder {path} could not be made", details=str(error), remedy="-o another folder, or FILE.npz"
+            ) from error
         for name, array in arrays.items():
-            _write(path / f"{name}.npy", lambda file, array=array: np.save(file, array))
+            _write(path / f"{file_name(name)}.npy", lambda new, array=array: np.save(new, array))  # type: ignore[misc]
 
 
-def _write(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def file_name(name: str) -> str:
+    """An output's name as a file's, a different one for each: `a/b` is `a%2Fb`, so that none leaves its folder."""
+    return "".join(c if c.isalnum() or c in " ._-" else f"%{ord(c):02X}" for c in name)
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        with temporary.open("xb") as file:
-            write(file)
-        os.replace(temporary, path)
+        with replacing(path) as new:
+            write(new)
     except OSError as error:
         raise WeightsError(
             f"{path} could not be written", details=str(error), remedy="is there room, and may you write there?"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     say(f"[bold]{escape(str(path))}[/] written")

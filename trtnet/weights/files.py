@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ..disk import replacing
 from ..errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 from . import npz, safetensors, torch_files, wts
 from ._common import Array, Writer, corrupt, some
@@ -121,30 +121,18 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
         raise WeightsNotFoundError(
             f"the folder {target.parent} does not exist", remedy="create it first: path.parent.mkdir(parents=True)"
         )
-    temporary = target.with_name(f".trtnet-{secrets.token_hex(8)}{target.suffix}")
     try:
-        with temporary.open("xb") as file:
-            mode = (target.stat() if target.exists() else os.fstat(file.fileno())).st_mode
-        writer(temporary, arrays, metadata)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(stat.S_IMODE(mode))
-        os.replace(temporary, target)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise WeightsError(
-                f"{where} could not be written",
-                found=str(error),
-                remedy="make room, or check the folder's permissions; an old file of this name is unchanged",
-            ) from error
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself is on the disk only when its folder is
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replacing(target) as new:
+            new.touch()
+            mode = (target if target.exists() else new).stat().st_mode
+            writer(new, arrays, metadata)
+            new.chmod(stat.S_IMODE(mode))
+    except OSError as error:
+        raise WeightsError(
+            f"{where} could not be written",
+            found=str(error),
+            remedy="make room, or check the folder's permissions; an old file of this name is unchanged",
+        ) from error
 
 
 def _suffix(path: Path, known: Mapping[str, object]) -> str:

@@ -31,6 +31,20 @@ def read(path: Path) -> dict[str, Array]:
     return _read(path)[0]
 
 
+def read_one(path: Path) -> Array:
+    """The array of a .npy file, never unpickling. Raises WeightsError, and OSError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return _numbers(path, path.name, np.lib.format.read_array(file, allow_pickle=False))
+    except (WeightsError, OSError):
+        raise
+    except Exception as error:  # numpy, tokenize and ast raise a dozen kinds for damaged files
+        if "allow_pickle" in str(error):
+            raise _objects(path, path.name, "numpy.save(path, numpy.asarray(value, dtype='float32'))") from error
+        what, remedy = "it cannot be read as NumPy's .npy or .npz", "write it with numpy.save or numpy.savez"
+        raise corrupt(path, what, found=f"{type(error).__name__}: {error}"[:300], remedy=remedy) from error
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What `write` was given as metadata, empty for files that others wrote."""
     return _read(path, only=SIDE)[1]
@@ -99,15 +113,24 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Arra
     except ValueError as error:
         if isinstance(error, WeightsError) or "allow_pickle" not in str(error):
             raise
-        raise WeightsError(
-            f"{path} holds Python objects in {info.filename!r}",
-            expected="an array of numbers",
-            found="an object array, which only a pickle can load",
-            remedy="write it again as numbers: numpy.savez(path, **{name: numpy.asarray(value, dtype='float32')})",
-        ) from error
+        again = "numpy.savez(path, **{name: numpy.asarray(value, dtype='float32')})"
+        raise _objects(path, info.filename, again) from error
+    return _numbers(path, info.filename, array)
+
+
+def _objects(path: Path, name: str, again: str) -> WeightsError:
+    return WeightsError(
+        f"{path} holds Python objects in {name!r}",
+        expected="an array of numbers",
+        found="an object array, which only a pickle can load",
+        remedy=f"write it again as numbers: {again}",
+    )
+
+
+def _numbers(path: Path, name: str, array: Array) -> Array:
     if array.dtype.kind == "V":
         raise WeightsError(
-            f"{path} does not say the type of {info.filename!r}",
+            f"{path} does not say the type of {name!r}",
             expected="numbers",
             found=f"raw {array.dtype.str}, as numpy.savez writes bfloat16 and float8",
             remedy="write it again with trtnet.weights.files.write, or as .safetensors",

@@ -8,6 +8,7 @@ little-endian, as are all machines that TensorRT runs on. The tensors cover the 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import mmap as mapping
@@ -78,6 +79,15 @@ def read(path: Path, *, mmap: bool = True) -> dict[str, Array]:
     for entry in entries:
         check_bool(path, entry.name, arrays[entry.name])
     return {entry.name: arrays[entry.name] for entry in entries}
+
+
+def parse(path: Path, data: bytes) -> dict[str, Array]:
+    """The tensors of a file's bytes, which have been read: read-only views of them. `path` is for messages."""
+    entries, _ = _header(path, io.BytesIO(data), len(data))
+    arrays = {entry.name: _view(path, entry, data) for entry in entries}
+    for name, array in arrays.items():
+        check_bool(path, name, array)
+    return arrays
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -234,7 +244,7 @@ def _shaped(path: Path, entry: Entry, make: Callable[..., Array], **arguments: A
         raise corrupt(path, what, "a shape that NumPy takes", str(entry.shape)[:80], details=str(error)) from error
 
 
-def _view(path: Path, entry: Entry, memory: mapping.mmap) -> Array:
+def _view(path: Path, entry: Entry, memory: mapping.mmap | bytes) -> Array:
     return mapped(_shaped(path, entry, np.ndarray, buffer=memory, offset=entry.begin))
 
 
