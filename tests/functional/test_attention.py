@@ -33,10 +33,10 @@ def attention(draw):
     shape = draw(st.sampled_from([(length, source), (1, source), (*front, length, source)]))
     if kind == "bool":
         mask = np.random.default_rng(4).random(shape) > 0.4
-        mask[..., 0] = True  # a row that is masked entirely is torch's own affair
         inputs["attn_mask"] = mask
     elif kind == "float":
-        inputs["attn_mask"] = values(shape, 4)
+        inputs["attn_mask"] = np.where(np.random.default_rng(5).random(shape) > 0.4, values(shape, 4), -np.inf)
+        inputs["attn_mask"] = inputs["attn_mask"].astype(np.float32)
     options["is_causal"] = kind == "causal"
     return inputs, options
 
@@ -107,3 +107,58 @@ def test_errors(call, kind, message):
     with pytest.raises(kind, match=message) as caught:
         trtnet.record(lambda x: call(x), x=Input((2, 3, 4)))
     assert caught.value.where.file == __file__
+
+
+ROWS = np.array([[True, True, False], [False, False, False], [True, False, True]])
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("how", ["input", "constant", "buffer"])
+def test_a_row_that_is_masked_entirely_is_zero(how, kind, dynamic):
+    mask = ROWS if kind == "bool" else np.where(ROWS, np.float32(0.5), np.float32(-np.inf))
+
+    class Net(trtnet.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", trtnet.tensor(mask))
+
+        def forward(self, x, m):
+            given = {"input": m, "constant": trtnet.tensor(mask), "buffer": self.mask}[how]
+            return F.scaled_dot_product_attention(x, x, x, given)
+
+    graph = check_against_torch(
+        Net(),
+        lambda x, m: T.scaled_dot_product_attention(x, x, x, torch.from_numpy(mask).to(m.dtype)),
+        {"x": values((2, 4, 3, 8)), "m": mask},
+        shapes={"x": (Dim("batch", 2, 2, 4), 4, 3, 8)} if dynamic else None,
+        rtol=1e-6,
+    )
+    assert np.array_equal(trtnet.reference(graph)(values((2, 4, 3, 8)), mask)[:, :, 1], np.zeros((2, 4, 8)))
+
+
+@pytest.mark.parametrize("masked", [None, "causal", "open"])
+def test_nothing_is_added_where_every_row_is_open(masked):
+    def call(x):
+        given = trtnet.ones(3, 3, dtype=trtnet.bool).tril() if masked == "open" else None
+        return F.scaled_dot_product_attention(x, x, x, given, is_causal=masked == "causal")
+
+    graph = trtnet.record(call, x=Input((2, 3, 4)))
+    kinds = [layer.kind for layer in graph.layers]
+    assert kinds.count("reduce") == 0
+    assert kinds.count("select") == (0 if masked is None else 1)
+
+
+def test_float16_scores_that_become_infinite():
+    """torch looks at the scores: the smallest number of a mask and a negative score are minus infinity together."""
+    q = np.full((1, 2, 4), 4, np.float16)
+    mask = np.array([[-65504, -65504], [0, -65504]], np.float16)
+
+    def call(f):
+        return lambda q, k, m: f.scaled_dot_product_attention(q, k, k, m)
+
+    graph = trtnet.record(call(F), q=Input(q.shape, "float16"), k=Input(q.shape, "float16"), m=Input((2, 2), "float16"))
+    found = trtnet.reference(graph)(q, -q * 8, mask)
+    wanted = call(torch.nn.functional)(*(torch.from_numpy(v).float() for v in (q, -q * 8, mask))).numpy()
+    assert not found[:, 0].any()
+    np.testing.assert_allclose(found[:, 1].astype(np.float32), wanted[:, 1], rtol=2e-3)

@@ -215,3 +215,58 @@ def test_an_activation_that_is_a_function():
         lambda module, src: module(src),
         {"src": values((3, 2, 4))},
     )
+
+
+def masked_attention(module, x, hidden):
+    """What torch.nn.MultiheadAttention computes without weights, and the weights, with 0 where everything is hidden."""
+    count, length, size = x.shape
+    heads = module.num_heads
+    q, k, v = (
+        part.reshape(count, length, heads, -1).transpose(1, 2)
+        for part in torch.nn.functional.linear(x, module.in_proj_weight, module.in_proj_bias).chunk(3, -1)
+    )
+    scores = (q @ k.transpose(-1, -2) / (size // heads) ** 0.5).masked_fill(hidden, float("-inf"))
+    weights = scores.softmax(-1).nan_to_num(0.0)
+    return module.out_proj((weights @ v).transpose(1, 2).reshape(count, length, size)), weights
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("mask_type", ["bool", "float"])
+@pytest.mark.parametrize("padding_type", ["bool", "float"])
+@pytest.mark.parametrize("need", [None, "heads", "mean"])
+def test_rows_that_two_masks_hide_entirely(need, padding_type, mask_type, dynamic):
+    """Neither mask hides a whole row, both together do; another row is hidden by one."""
+    hidden = np.array([[False, False, True], [True, True, False], [True, True, True]])
+    padding = np.array([[False, False, True], [False, False, False]])
+    theirs = randomize(torch.nn.MultiheadAttention(4, 2, batch_first=True))
+    both_hide = torch.from_numpy(hidden | padding[:, None, None, :])
+    assert both_hide.all(-1).sum() == 3
+
+    def given(mask, kind):
+        return mask if kind == "bool" else np.where(mask, np.float32(-np.inf), np.float32(0))
+
+    inputs = {"x": values((2, 3, 4)), "mask": given(hidden, mask_type), "padding": given(padding, padding_type)}
+
+    def call(module, x, mask, padding):
+        options = {"need_weights": need is not None, "average_attn_weights": need != "heads"}
+        found = module(x, x, x, key_padding_mask=padding, attn_mask=mask, **options)
+        return found[0] if need is None else found
+
+    def expected(x, mask, padding):
+        out, weights = masked_attention(theirs.double(), x, both_hide)
+        return out if need is None else (out, weights.mean(1) if need == "mean" else weights)
+
+    batch = Dim("batch", 2, 2, 4)
+    check_against_torch(
+        Calls(nn.MultiheadAttention(4, 2, batch_first=True), call),
+        expected,
+        inputs,
+        state_dict={f"inner.{key}": value for key, value in torch_state(theirs).items()},
+        shapes={"x": (batch, 3, 4), "padding": (batch, 3)} if dynamic else None,
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    if need is None:
+        found = theirs.double()(*[torch.from_numpy(inputs["x"]).double()] * 3, torch.from_numpy(padding), False,
+                                torch.from_numpy(hidden))[0]  # fmt: skip
+        torch.testing.assert_close(found, expected(torch.from_numpy(inputs["x"]).double(), None, None))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..dims import format_shape
+from ..dtypes import bool_, float16
 from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..tensor import Tensor
+from ..tensor import Array, Tensor
 from .dispatch import floating, operation, tensor
+from .indexing import is_recorded
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
@@ -25,6 +29,25 @@ def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
             "an attention mask is bool or floating-point", expected=f"bool or {scores.dtype}", found=mask.dtype
         )
     return F.add(scores, mask)
+
+
+def open_rows(scores: Tensor, mask: Any, allowed: bool) -> Any:
+    """Whether a mask leaves anything of each row, (..., L, 1); None where it is known that it does.
+
+    The scores are `masked` already; in float16 they say it, because a mask of its smallest number becomes minus
+    infinity there.
+    """
+    from .. import functional as F
+
+    if isinstance(mask, Array) and not is_recorded(mask) and scores.dtype is not float16:
+        array = mask.numpy()
+        array = array == allowed if array.dtype == np.bool_ else array != -np.inf
+        rows = array.any(-1, keepdims=True)
+        return None if rows.all() else Array(rows)
+    mask = tensor(mask)
+    if mask.dtype is bool_:
+        return F.any(mask if allowed else F.logical_not(mask), -1, keepdim=True)
+    return F.ne(F.amax(scores if scores.dtype is float16 else mask, -1, keepdim=True), float("-inf"))
 
 
 def causal(rows: Any, columns: Any) -> Any:
@@ -53,7 +76,7 @@ def scaled_dot_product_attention(
 
     Args:
         attn_mask: bool (True takes part) or of the query's dtype (added); broadcast to (..., L, S). A row that is
-            masked entirely gives NaN.
+            masked entirely, by False or minus infinity, gives 0, as in torch.
         dropout_p: must be 0.
         is_causal: each row sees the columns up to its own number.
         scale: 1 / sqrt(E) when left out.
@@ -88,11 +111,14 @@ def scaled_dot_product_attention(
             )
         scale = 1.0 / math.sqrt(size)
     scores = F.matmul(F.mul(q, scale), F.transpose(k, -1, -2))
-    if is_causal:
+    rows = None
+    if is_causal:  # each row sees the first column
         scores = masked(scores, causal(scores.shape[-2], scores.shape[-1]), True)
     elif attn_mask is not None:
         scores = masked(scores, attn_mask, True)
-    return F.matmul(F.softmax(scores, -1), v)
+        rows = open_rows(scores, attn_mask, True)
+    made = F.matmul(F.softmax(scores, -1), v)
+    return made if rows is None else F.where(rows, made, 0.0)
 
 
 def _repeated(x: Tensor, query: Tensor) -> Tensor:

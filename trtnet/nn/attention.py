@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..dims import format_shape
+from ..dtypes import bool_
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..functional.attention import masked
+from ..functional.attention import masked, open_rows
+from ..functional.creation import as_tensor
 from ..functional.dispatch import operand, tensor
 from ..tensor import Parameter, Tensor
 from ..weights import recipes
@@ -24,7 +26,8 @@ __all__ = ["MultiheadAttention"]
 class MultiheadAttention(Module):
     """Attention with several heads. Arguments, parameters and masks as torch.nn.MultiheadAttention.
 
-    In masks, True (or minus infinity) hides a position. A row that is hidden entirely gives NaN.
+    In masks, True (or minus infinity) hides a position. A row of which everything is hidden has the weights 0 and so
+    gives the bias of out_proj, with `need_weights` and without. torch gives NaN with them, and the same without.
     """
 
     def __init__(
@@ -119,31 +122,32 @@ class MultiheadAttention(Module):
         v = k if same_key else self._batch_first(value, alone)
         q, k, v = self._projected(q, k, v, same)
         count, length = q.shape[0], q.shape[1]
-        mask, padding = attn_mask, key_padding_mask
+        mask = self._merged(attn_mask, key_padding_mask, count)
         if self.bias_k is not None and self.bias_v is not None:
             k, v = (
                 F.cat([x, F.expand(b, (count, 1, self.embed_dim))], 1) for x, b in ((k, self.bias_k), (v, self.bias_v))
             )
-            mask, padding = _longer(mask), _longer(padding)
+            mask = _longer(mask)
         q, k, v = (
             F.transpose(F.reshape(x, (count, x.shape[1], self.num_heads, self.head_dim)), 1, 2) for x in (q, k, v)
         )
         if self.add_zero_attn:
             zeros = F.zeros((count, self.num_heads, 1, self.head_dim), dtype=q.dtype)
             k, v = F.cat([k, zeros], 2), F.cat([v, zeros], 2)
-            mask, padding = _longer(mask), _longer(padding)
+            mask = _longer(mask)
         scores = F.matmul(F.mul(q, 1.0 / math.sqrt(self.head_dim)), F.transpose(k, -1, -2))
+        rows = None
         if mask is not None:
-            scores = masked(scores, self._heads(mask, count, scores), False)
-        if padding is not None:
-            padding = tensor(padding)
-            scores = masked(
-                scores,
-                F.reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1])),
-                False,
-            )
+            scores = masked(scores, mask, False)
+            always_open = self.add_zero_attn or self.bias_k is not None
+            rows = None if always_open else open_rows(scores, mask, False)
         weights = F.softmax(scores, -1)
-        out = F.reshape(F.transpose(F.matmul(weights, v), 1, 2), (count, length, self.embed_dim))
+        if rows is not None and need_weights:
+            weights, rows = F.where(rows, weights, 0.0), None
+        out = F.matmul(weights, v)
+        if rows is not None:
+            out = F.where(rows, out, 0.0)
+        out = F.reshape(F.transpose(out, 1, 2), (count, length, self.embed_dim))
         out = self.out_proj(out)
         if alone:
             out = F.squeeze(out, 0)
@@ -180,11 +184,30 @@ class MultiheadAttention(Module):
         q, k, v = (F.linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))
         return q, k, v
 
-    def _heads(self, mask: Any, count: Any, scores: Tensor) -> Tensor:
+    def _merged(self, mask: Any, padding: Any, count: Any) -> Any:
+        """One mask of four dimensions from attn_mask and key_padding_mask; None where neither is given."""
+        from .. import functional as F
+
+        if mask is not None:
+            mask = self._heads(mask, count)
+        if padding is None:
+            return mask
+        padding = as_tensor(padding)
+        padding = F.reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1]))
+        if mask is None:
+            return padding
+        if mask.dtype is bool_ and padding.dtype is bool_:
+            return F.logical_or(mask, padding)
+        if bool_ in (mask.dtype, padding.dtype):
+            hidden, added = (mask, padding) if mask.dtype is bool_ else (padding, mask)
+            return F.where(hidden, float("-inf"), added)
+        return F.add(mask, padding)
+
+    def _heads(self, mask: Any, count: Any) -> Any:
         """The mask (L, S) or (N * heads, L, S) with four dimensions."""
         from .. import functional as F
 
-        mask = tensor(mask)
+        mask = as_tensor(mask)
         if len(mask.shape) == 2:
             return F.reshape(mask, (1, 1, *mask.shape))
         if len(mask.shape) != 3:
