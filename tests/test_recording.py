@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from harness import lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -521,7 +523,6 @@ def test_the_three_forms_of_a_result():
     ("make", "found"),
     [
         (lambda x: None, "NoneType"),
-        (lambda x: (F.relu(x), None), "NoneType for 'output_1'"),
         (lambda x: (F.relu(x), (F.relu(x),)), "tuple for 'output_1'"),
         (lambda x: {"a": {"b": F.relu(x)}}, "dict for 'a'"),
         (lambda x: {"a": [F.relu(x)]}, "list for 'a'"),
@@ -549,12 +550,47 @@ def test_a_network_without_inputs():
         trtnet.record(lambda: trtnet.ones(3))
 
 
-def test_an_output_that_is_an_input():
-    with pytest.raises(ArgumentError, match="the output 'output' is the input 'x' itself") as caught:
-        trtnet.record(lambda x: x, x=Input((2,)))
-    assert "clone" in caught.value.remedy
-    graph = trtnet.record(lambda x: x.clone(), x=Input((2,)))
-    assert [layer.kind for layer in graph.layers] == ["identity"]
+@pytest.mark.parametrize("size", [2, Dim("batch", min=1, opt=2, max=4)])
+def test_an_output_that_is_an_input(size):
+    graph = trtnet.record(lambda x, y: (x, y * 2, y, x), x=Input((size,), "uint8"), y=Input((size, 3)))
+    assert [layer.kind for layer in graph.layers] == ["constant", "elementwise", "identity", "identity", "identity"]
+    lower_and_compare(graph)
+    x, y = np.array([1, 255], np.uint8), np.ones((2, 3), np.float32)
+    for found, wanted in zip(trtnet.reference(graph)(x, y), (x, y * 2, y, x), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+
+
+def test_none_among_the_outputs(tmp_path):
+    x = np.array([-1, 2], np.float32)
+    several = trtnet.record(lambda x: (F.relu(x), None, -x, None), x=Input((2,)))
+    named = trtnet.record(lambda x: {"loss": None, "logits": F.relu(x)}, x=Input((2,)))
+    assert (list(several.outputs), list(named.outputs)) == (["output_0", "output_2"], ["logits"])
+    assert several.structure_hash() != trtnet.record(lambda x: (F.relu(x), -x), x=Input((2,))).structure_hash()
+    for graph in (several, named):
+        trtnet.reference(graph).save(tmp_path / "net.fp32.engine")
+        for engine in (trtnet.reference(graph), trtnet.load(tmp_path / "net.fp32.engine", provider="reference")):
+            out = engine(x)
+            again = engine(x, out=out)
+            for found in (out, again):
+                if graph is named:
+                    assert list(found) == ["loss", "logits"]
+                    assert found["loss"] is None
+                    assert found["logits"].tolist() == [0, 2]
+                else:
+                    assert isinstance(found, tuple)
+                    assert [v if v is None else v.tolist() for v in found] == [[0, 2], None, [1, -2], None]
+        with pytest.raises(TypeError, match="out has not the form"):
+            trtnet.reference(graph)(x, out=[x])
+    assert trtnet.to_torch(several)(torch.from_numpy(x))[1] is None
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return x + 1, None
+
+    assert Model()(trtnet.ones(2))[1] is None
+    with pytest.raises(ArgumentError, match="returned no tensor"):
+        trtnet.record(lambda x: (None, None), x=Input((2,)))
 
 
 def test_an_output_named_as_an_input():

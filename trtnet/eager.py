@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import forms
 from .dims import Size
 from .dtypes import dtype as Dtype
 from .graph import Input
@@ -98,13 +99,8 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             from .reference import reference
 
             results = reference(graph)(*(np.ascontiguousarray(a.numpy()) for a in once.arrays))
-            values = (
-                results.values() if isinstance(results, dict) else results if isinstance(results, tuple) else (results,)
-            )
-            found.update(zip(graph.outputs, values))
+            found.update(zip(graph.outputs, forms.flat(graph.form, list(graph.outputs), results) or ()))
         return found[name]
 
     made = {n: Computed(t.shape, t.dtype, lambda n=n: make(n)) for n, t in graph.outputs.items()}  # type: ignore[misc]
-    if graph.form == "dict":
-        return made
-    return tuple(made.values()) if graph.form == "tuple" else made["output"]
+    return forms.formed(graph.form, list(made), list(made.values()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import dims, dtypes
+from . import dims, dtypes, forms
 from .dims import format_shape
 from .dtypes import dtype as Dtype
 from .errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
@@ -183,25 +183,21 @@ class Engine:
 
     def _formed(self, results: list[Any]) -> Any:
         """Outputs in the form that `forward` returned."""
-        form = self.graph.form
-        if form == "one":
-            return results[0]
-        return tuple(results) if form == "tuple" else dict(zip(self.graph.outputs, results))
+        return forms.formed(self.graph.form, list(self.graph.outputs), results)
 
     def _flat(self, out: Any) -> list[Any]:
         """The arrays of a result's form, in order."""
         form, names = self.graph.form, list(self.graph.outputs)
-        if form == "dict" and isinstance(out, Mapping) and set(out) == set(names):
-            return [out[name] for name in names]
-        if form == "tuple" and isinstance(out, (tuple, list)) and len(out) == len(names):
-            return list(out)
-        if form == "one" and not isinstance(out, (tuple, list, dict)):
-            return [out]
-        raise ArgumentTypeError(
-            "out has not the form of the result",
-            expected={"one": "one array", "tuple": f"{len(names)} arrays"}.get(form, "a dict of " + ", ".join(names)),
-            found=type(out).__name__,
-        )
+        found = forms.flat(form, names, out)
+        if found is None:
+            a_tuple = form == "tuple" or isinstance(form, list)
+            several = f"{len(names)} arrays" if a_tuple else "a dict of " + ", ".join(names)
+            raise ArgumentTypeError(
+                "out has not the form of the result",
+                expected="one array" if form == "one" else several,
+                found=type(out).__name__,
+            )
+        return found
 
     def _written(self, results: list[Any], out: Any) -> list[Any]:
         given = self._flat(out)

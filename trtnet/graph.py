@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dims, dtypes
+from . import dims, dtypes, forms
 from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .layers.base import Layer, Operand
@@ -269,7 +269,7 @@ class Graph:
     Attributes:
         layers: the layer records.
         inputs, outputs: the network's tensors, by name.
-        form: what `forward` returned: "one", "tuple" or "dict".
+        form: what `forward` returned: "one", "tuple" or "dict"; see `forms` for results with None among them.
         parameters: every parameter and buffer of the recorded module, by its `state_dict` key. Tied ones are one Leaf.
         trainable, buffers: which of them training changes, and which are buffers.
         equalities: sizes that must be equal at run time.
@@ -281,7 +281,7 @@ class Graph:
         layers: list[Layer],
         inputs: dict[str, Tensor],
         outputs: dict[str, Tensor],
-        form: str,
+        form: forms.Form,
         parameters: dict[str, Leaf],
         trainable: frozenset[str],
         buffers: frozenset[str],

@@ -6,11 +6,11 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from . import dims, dtypes
+from . import dims, dtypes, forms
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
@@ -33,8 +33,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             forward gets as it is. Arguments with defaults may be left out.
 
     Raises:
-        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs, an output
-        that is an input.
+        ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
     from .nn.module import Module
@@ -191,15 +190,10 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
     return arguments
 
 
-def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
+def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
     from .layers.casting import Identity
 
-    if isinstance(result, Mapping):
-        form, named = "dict", dict(result)
-    elif isinstance(result, (tuple, list)):
-        form, named = "tuple", {f"output_{i}": value for i, value in enumerate(result)}
-    else:
-        form, named = "one", {"output": result}
+    form, named = forms.named(result)
     if not named:
         raise ArgumentError(
             "an empty network: forward returned no tensor",
@@ -223,13 +217,6 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
             )
         if value.recorder is not recorder:
             recorder.settle(value)
-        if value.layer is None:
-            raise ArgumentError(
-                f"the output {name!r} is the input {value.name!r} itself",
-                expected="a tensor that a layer makes",
-                found=repr(value),
-                remedy="TensorRT cannot mark an input as output: return x.clone(), which records an identity layer",
-            )
         if not name:
             raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:
@@ -239,7 +226,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], str]:
                 found=name,
                 remedy="rename the key in the dict that forward returns",
             )
-        if id(value) in taken:
+        if value.layer is None or id(value) in taken:  # TensorRT marks no input, and nothing twice
             value = recorder.emit(Identity((value,)))
         taken.add(id(value))
         outputs[name] = value

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from . import forms
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph
 from .interchange import from_numpy
@@ -56,9 +57,7 @@ class Recorded(torch.nn.Module):
                 value = from_numpy(leaf.value.read()).clone()
                 floating = value.is_floating_point()
                 made[leaf] = (
-                    value
-                    if name in graph.buffers
-                    else torch.nn.Parameter(value, name in graph.trainable and floating)
+                    value if name in graph.buffers else torch.nn.Parameter(value, name in graph.trainable and floating)
                 )
             if isinstance(made[leaf], torch.nn.Parameter):
                 _named(owner.register_parameter, last, made[leaf])
@@ -78,9 +77,7 @@ class Recorded(torch.nn.Module):
         program = self._trtnet.programs[any(v.dtype is torch.float64 for v in values)]
         read = functools.cache(self._read)  # a parametrization is computed once for a call
         results = program.run(program.constants(read, device), values, device, sizes)
-        if graph.form == "one":
-            return results[0]
-        return tuple(results) if graph.form == "tuple" else dict(zip(graph.outputs, results))
+        return forms.formed(graph.form, list(graph.outputs), results)
 
     def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self._trtnet.graph.inputs

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from families import check, check_concrete, values
+from harness import check_against_torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,10 +217,23 @@ def test_errors() -> None:
     _error(ShapeError, "a reshape must keep|divisible", lambda x: F.pixel_unshuffle(x, 2), x=dynamic)
     _error(ShapeError, "grid_sample takes", lambda x, g: F.grid_sample(x, g), x=x, g=Input((1, 4, 5, 3)))
     _error(ArgumentError, "no such mode", lambda x, g: F.grid_sample(x, g, "cubic"), x=x, g=Input((1, 4, 5, 2)))
-    _error(
-        UnsupportedError,
-        "affine_grid needs fixed",
-        lambda t, x: F.affine_grid(t, x.shape),
-        t=Input((1, 2, 3)),
-        x=dynamic,
-    )
+    _error(ShapeError, "affine_grid takes", lambda t, x: F.affine_grid(t, x.shape), t=Input((1, 3, 3)), x=x)
+
+
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0")
+@pytest.mark.parametrize("sizes", [(1, 5), (4, 1)])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_affine_grid_of_dynamic_sizes(align_corners, sizes) -> None:
+    height, width = Dim("height", min=1, opt=4, max=9), Dim("width", min=1, opt=5, max=9)
+
+    def function(theta, volume_theta, x):
+        f = torch.nn.functional if isinstance(x, torch.Tensor) else F
+        n, c, h, w = x.shape
+        return (
+            f.affine_grid(theta, x.shape, align_corners=align_corners),
+            f.affine_grid(volume_theta, (n, c, h, 3, w), align_corners=align_corners),
+        )
+
+    inputs = {"theta": values((2, 2, 3)), "volume_theta": values((2, 3, 4)), "x": values((2, 1, *sizes))}
+    shapes = {"theta": (BATCH, 2, 3), "volume_theta": (BATCH, 3, 4), "x": (BATCH, 1, height, width)}
+    check_against_torch(function, function, inputs, shapes=shapes, rtol=1e-6, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -176,3 +177,23 @@ def test_refusals() -> None:
     refused(DtypeError, "one dtype", nn.PReLU(), input=Input((2, 3), "float16"))
     with pytest.raises(ArgumentError, match="max_val must be above min_val"):
         nn.Hardtanh(1.0, -1.0)
+
+
+@pytest.mark.parametrize("low", [-math.inf, -1.0, math.inf])
+@pytest.mark.parametrize("high", [math.inf, 2.0])
+@pytest.mark.parametrize("batch", [3, Dim("batch", min=1, opt=3, max=8)])
+def test_infinite_bounds(low, high, batch) -> None:
+    if low > high:
+        return
+    x = np.array([[-5, -1, 0.5], [2, 7, math.inf], [-math.inf, -0.0, 1]], np.float32)
+
+    def both(m, f, x):
+        return f.hardtanh(x, low, high), m.clamp(x, low, high), f.threshold(x, low, 0.0)
+
+    check_against_torch(
+        lambda x: both(trtnet, F, x), lambda x: both(torch, torch.nn.functional, x), {"x": x}, shapes={"x": (batch, 3)}
+    )
+    given = {"x": Input((batch, 3))}
+    with pytest.raises(ArgumentError, match="takes finite parameters") as caught:
+        trtnet.record(lambda x: F.elu(x, math.inf), **given)
+    assert "clamp" in caught.value.remedy

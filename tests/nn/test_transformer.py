@@ -270,3 +270,17 @@ def test_rows_that_two_masks_hide_entirely(need, padding_type, mask_type, dynami
         found = theirs.double()(*[torch.from_numpy(inputs["x"]).double()] * 3, torch.from_numpy(padding), False,
                                 torch.from_numpy(hidden))[0]  # fmt: skip
         torch.testing.assert_close(found, expected(torch.from_numpy(inputs["x"]).double(), None, None))
+
+
+def test_a_mask_of_a_dynamic_size() -> None:
+    length = trtnet.Dim("length", min=1, opt=3, max=9)
+
+    def masks(x, module):
+        make = module.nn.Transformer.generate_square_subsequent_mask
+        sized = x.shape[1]
+        return x + make(sized), x + make(sized, dtype=module.float16).to(x.dtype)
+
+    inputs = {"x": np.ones((2, 3, 3), np.float32)}
+    check_against_torch(
+        lambda x: masks(x, trtnet), lambda x: masks(x, torch), inputs, shapes={"x": (2, length, length)}
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 
 import ml_dtypes
@@ -339,6 +340,38 @@ def test_a_wts_file_has_no_shapes_and_counts_must_fit(tmp_path):
     (tmp_path / "short.wts").write_text("\n".join(["4", *text[1:3], "fc.bias 1 3f800000", text[3]]) + "\n")
     with pytest.raises(WeightsError):
         Net().load_weights(tmp_path / "short.wts")
+
+
+@pytest.mark.parametrize("suffix", [".wts", ".WTS"])
+def test_a_wts_file_of_a_batch_norm_as_tensorrtx_writes_it(tmp_path, suffix):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    with torch.no_grad():
+        for _ in range(3):
+            theirs(torch.randn(2, 1, 5, 5))
+    path = tmp_path / f"theirs{suffix}"
+    with path.open("w") as file:  # tensorrtx's gen_wts.py
+        file.write(f"{len(theirs.state_dict())}\n")
+        for key, value in theirs.state_dict().items():
+            flat = value.reshape(-1).numpy()
+            file.write(f"{key} {len(flat)}" + "".join(" " + struct.pack(">f", float(v)).hex() for v in flat) + "\n")
+    mine = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    mine.load_weights(path)
+    wanted = {key: value.numpy() for key, value in theirs.state_dict().items()}
+    assert_state(mine, wanted)
+    assert mine.state_dict()["1.num_batches_tracked"] == 3
+    assert mine.state_dict()["1.num_batches_tracked"].dtype == np.int64
+    ours = tmp_path / f"ours{suffix}"
+    mine.save_weights(ours)
+    assert ours.read_bytes() == path.read_bytes()
+    path.write_text(path.read_text().replace("num_batches_tracked 1 40400000", "num_batches_tracked 1 40490fdb"))
+    with pytest.raises(DtypeError, match="no int64") as caught:
+        mine.load_weights(path)
+    assert "3.14" in caught.value.found
+    mine[1].num_batches_tracked.fill_(2**24 + 1)
+    with pytest.raises(WeightsError, match="cannot hold '1") as caught:
+        mine.save_weights(ours)
+    assert ".safetensors" in caught.value.remedy
 
 
 def test_missing_and_broken_files(tmp_path):

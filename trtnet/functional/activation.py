@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..graph import emit, recorder_constant
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..tensor import Tensor
 from .arithmetic import minimum, mul, neg, sub, typed_float
-from .comparison import gt, le, where
+from .comparison import clamp, gt, le, where
 from .concrete import erf, floats, quiet
 from .concrete import sigmoid as _sigmoid
 from .dispatch import is_scalar, operation, scalar, tensor
@@ -74,7 +75,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
         raise ArgumentError(
             "min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}"
         )
-    return _layer(input, "CLIP", float(min_val), float(max_val), inplace)
+    return _done(input, clamp(input, float(min_val), float(max_val)), inplace)
 
 
 @operation(_numpy(_sigmoid), method=True)
@@ -221,7 +222,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
 @operation(_numpy(lambda x, threshold, value: np.where(x <= threshold, value, x)))
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    if value == 0:
+    if value == 0 and math.isfinite(threshold):
         return _layer(input, "THRESHOLDED_RELU", float(threshold), 0.0, inplace)
     x = tensor(input)
     return _done(input, where(le(x, threshold), value, x), inplace)

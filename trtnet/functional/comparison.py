@@ -12,7 +12,7 @@ from ..dims import format_shape
 from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.activation import Activation
-from ..layers.casting import Cast
+from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
@@ -309,9 +309,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 
 def _whole(value: Any, dtype: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise DtypeError(
-            "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value
-        )
+        raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value)
     return bool(value) if dtype is dtypes.bool_ else int(value)
 
 
@@ -342,7 +340,11 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
         )
     low, high = number(min), number(max)
     if low is not None and high is not None and low <= high and x.dtype.is_floating_point:
-        return emit(Activation((x,), "CLIP", float(low), float(high)))
+        if math.isfinite(low) and math.isfinite(high):
+            return emit(Activation((x,), "CLIP", float(low), float(high)))
+        min, max = None if low < 0 and math.isinf(low) else min, None if high > 0 and math.isinf(high) else max
+        if min is None and max is None:
+            return emit(Identity((x,)))
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)

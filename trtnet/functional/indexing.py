@@ -1,7 +1,8 @@
 """`x[...]`, read and written.
 
-Slices keep Dims: `x[:, -1]`, `x[:, 1:]`, `x[:, :n]` work on dynamic dimensions. Indices that are recorded tensors must
-not be negative: TensorRT does not count them from the end.
+Slices keep Dims: `x[:, -1]`, `x[:, 1:]`, `x[:, :n]` work on dynamic dimensions. TensorRT does not count negative
+indices from the end: to those that are recorded tensors the size is added where they are negative, unless they are
+known not to be (`assume_nonnegative`).
 """
 
 from __future__ import annotations
@@ -9,26 +10,29 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .. import dtypes
 from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit
-from ..layers.base import require_at_least, require_equal
+from ..graph import Recorder, emit, recorder
+from ..layers.base import is_nonnegative, require_at_least, require_equal
+from ..layers.casting import Identity
+from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .creation import size_tensor
-from .dispatch import is_scalar, operation, scalar, tensor
+from .dispatch import is_scalar, operation, scalar, tensor, with_rank
 from .joining import cat
 from .selection import check_mask, columns, selected
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
 
-__all__ = ["getitem"]
+__all__ = ["assume_nonnegative", "getitem"]
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ def _parse(shape: Any, key: Any) -> list[_Entry]:
             entries += [_Entry("index", 0, shape[axis + i], 1, where) for i, where in enumerate(columns(item))]
             axis += item.ndim - 1
         elif type(item) is Tensor:
-            entries.append(_Entry("index", 0, size, 1, item))
+            entries.append(_Entry("index", 0, size, 1, from_end(item, size)))
         elif isinstance(item, np.ndarray) and item.dtype == np.bool_:
             for step, length in enumerate(item.shape):
                 known = shape[axis + step]
@@ -184,6 +188,48 @@ def from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
     from .arithmetic import add, mul
 
     return add(constant(index), mul(constant((index < 0).astype(np.int64)), size_tensor(size)))
+
+
+_counted: WeakKeyDictionary[Recorder, dict[Any, Tensor]] = WeakKeyDictionary()
+
+
+def from_end(index: Tensor, size: SizeLike) -> Tensor:
+    """A recorded index with `size` added where it is negative; recorded once for each value and size."""
+    current = recorder()
+    if index.recorder is not current:
+        current.settle(index)
+    if index.dtype not in (dtypes.int32, dtypes.int64) or is_nonnegative(index):
+        return index
+    known = _counted.setdefault(current, {})
+    key = (index if index.layer is None else index.layer, index.index, size)
+    found = known.get(key)
+    if found is None:
+        rank = index.ndim
+        added = scalar(size, index.dtype, rank) if isinstance(size, int) else size_tensor(size, index.dtype)
+        negative = emit(ElementWise((index, scalar(0, index.dtype, rank)), "LESS"))
+        moved = emit(ElementWise((index, with_rank(added, rank)), "SUM"))
+        found = known[key] = emit(Select((negative, moved, index)))
+    return found
+
+
+@operation(lambda input: _checked_nonnegative(input))
+def assume_nonnegative(input: Tensor) -> Tensor:
+    """The input, an index that is promised to hold no negative number: then none is counted from the end.
+
+    `x[trtnet.assume_nonnegative(i)]` spares the three layers that `x[i]` records beside the gather. Nothing checks the
+    promise on a GPU, where a negative index reads other memory; the reference raises ProviderError. Not needed for what
+    cannot be negative: `arange`, `argmax`, `topk`, `nonzero`, casts from bool and uint8, `clamp(min=0)`, `abs`, and
+    sums and products of these.
+
+    Raises ArgumentError for a concrete array that holds one.
+    """
+    return emit(Identity((tensor(input),), nonnegative=True))
+
+
+def _checked_nonnegative(array: np.ndarray) -> np.ndarray:
+    if array.size and array.min() < 0:
+        raise ArgumentError("this holds a negative number", expected=">= 0", found=array.min())
+    return array
 
 
 def _slice(size: SizeLike, key: slice) -> _Entry:
@@ -403,6 +449,8 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
         return value
     entry = entries[axis]
     start, size, step = entry.start, entry.size, entry.step
+    if size == 0:
+        return x
     if start == 0 and size == x.shape[axis] and step == 1:
         return _written(x, axis + 1, entries, value)
     inner = _written(part(x, axis, start, size, step), axis + 1, entries, value)

@@ -16,6 +16,7 @@ from ..weights.recipes import Literal
 from .broadcasting import broadcast_shapes, expanded
 from .dispatch import axis_of, operation, tensor
 from .indexing import (
+    from_end,
     from_start,
     getitem,
     getitem_numpy,
@@ -95,10 +96,26 @@ def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
     return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
 
 
-def _element_index(x: Tensor, axis: int, index: Any) -> Tensor:
+def _element_index(name: str, index: Any, size: SizeLike) -> Tensor:
+    """An index that is not counted from the end; a constant one is checked."""
     if isinstance(index, Array) and not is_recorded(index):
-        return constant(index.numpy())
+        array = index.numpy()
+        if array.size and array.min() < 0:
+            raise ShapeError(
+                f"{name} counts no index from the end",
+                expected=f"0 to {size} - 1",
+                found=array.min(),
+                remedy="count it from the start, or use x[index], take or take_along_dim",
+            )
+        return constant(from_start(array, size, 0))
     return tensor(index)
+
+
+def _index_from_end(index: Any, size: SizeLike) -> Tensor:
+    """An index of which negative numbers count from the end."""
+    if isinstance(index, Array) and not is_recorded(index):
+        return recorded_index(from_start(index.numpy(), size, 0))
+    return from_end(tensor(index), size)
 
 
 def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> Any:
@@ -111,7 +128,7 @@ def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad
 def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
     """One element of `input` for each element of `index`, along `dim`; its sizes are at most those of `input`."""
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index(x, axis, index)
+    i = _element_index("gather", index, x.shape[axis])
     if i.ndim != x.ndim:
         raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
     sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
@@ -138,10 +155,12 @@ def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | Non
 @operation(_take_along_dim_numpy, method=True)
 def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
     """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
-    x, i = tensor(input), _element_index(input, 0, indices)
+    x = tensor(input)
     if dim is None:
+        i = _element_index("take_along_dim without dim", indices, x.shape.numel())
         return emit(Gather((x.flatten(), i.flatten())))
     axis = axis_of(dim, x.ndim)
+    i = _index_from_end(indices, x.shape[axis])
     others = broadcast_shapes(*(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (x, i)))
     whole = [expanded(v, tuple(v.shape[axis] if a == axis else s for a, s in enumerate(others))) for v in (x, i)]
     return emit(Gather(tuple(whole), axis=axis, mode="ELEMENT"))
@@ -151,7 +170,7 @@ def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tenso
 def take(input: Tensor, index: Any) -> Tensor:
     """The elements at `index` of the flattened tensor, in the shape of `index`."""
     x = reshaped(tensor(input), (tensor(input).shape.numel(),))
-    return emit(Gather((x, _element_index(x, 0, index))))
+    return emit(Gather((x, _index_from_end(index, x.shape[0]))))
 
 
 def _scatter_numpy(
@@ -183,7 +202,7 @@ def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any 
     if reduce is not None:
         raise _reducing()
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index(x, axis, index)
+    i = _element_index("scatter", index, x.shape[axis])
     written = written_value(x, value if src is None else src)
     sizes = tuple(i.shape)
     if written.ndim == 0:

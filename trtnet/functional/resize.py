@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape
+from .. import dtypes
+from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.gather import Gather
@@ -29,7 +30,9 @@ from ..layers.resize import GridSample, Resize, taps
 from ..layers.shaping import Shuffle
 from ..tensor import Array, Tensor
 from .concrete import floats
+from .creation import arange, full, size_tensor
 from .dispatch import floating, operation, tensor, with_rank
+from .joining import meshgrid, stack
 from .shape import constant, reshaped, size_of, sizes_of, transposed
 
 __all__ = [
@@ -384,20 +387,31 @@ def grid_sample(
 
 @operation()
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
-    """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of fixed spatial size (N, C, H, W)."""
+    """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of size (N, C, H, W); in 3-D likewise."""
     x, sizes = tensor(theta), sizes_of((tuple(size),))
     spatial = sizes[2:]
-    if any(isinstance(s, Dim) for s in spatial) or x.ndim != 3 or len(spatial) not in (2, 3):
-        raise UnsupportedError(
-            "affine_grid needs fixed spatial sizes, and theta (N, 2, 3) or (N, 3, 4)",
-            found=f"size {format_shape(sizes)}",
+    if x.ndim != 3 or len(spatial) not in (2, 3) or tuple(x.shape[1:]) != (len(spatial), len(spatial) + 1):
+        raise ShapeError(
+            "affine_grid takes theta (N, 2, 3) and a size (N, C, H, W), or (N, 3, 4) and (N, C, D, H, W)",
+            found=f"theta {format_shape(x.shape)}, size {format_shape(sizes)}",
         )
-    lines = []
-    for s in spatial:
-        assert isinstance(s, int)
-        line = np.linspace(-1, 1, s) if s > 1 else np.zeros(1)
-        lines.append(line if align_corners else line * (s - 1) / s)
-    points = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(spatial)], -1)
-    base = Array(points.reshape(1, -1, len(spatial) + 1).astype(x.dtype.numpy))
-    made = emit(MatrixMultiply((tensor(base), transposed(x, (0, 2, 1)))))
+    lines = [_line(s, bool(align_corners), x.dtype) for s in spatial]
+    points = list(reversed(meshgrid(*lines, indexing="ij")))
+    points.append(full(spatial, 1.0, dtype=x.dtype))
+    base = tensor(stack(points, -1).reshape(1, product(spatial), len(spatial) + 1))
+    made = emit(MatrixMultiply((base, transposed(x, (0, 2, 1)))))
     return reshaped(made, (x.shape[0], *spatial, len(spatial)))
+
+
+def _line(size: SizeLike, align_corners: bool, dtype: Any) -> Any:
+    """The coordinates of the centres of `size` pixels from -1 to 1, or from corner to corner."""
+    if isinstance(size, int):
+        line = np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+        return Array((line if align_corners else line * (size - 1) / size).astype(dtype.numpy))
+    at = arange(size).to(dtypes.float32) * 2.0
+    if align_corners:
+        several, steps = minimum(size - 1, 1), maximum(size - 1, 1)  # of one pixel the middle, as torch
+        line = at / size_tensor(steps, dtypes.float32) - size_tensor(several, dtypes.float32)
+    else:
+        line = (at + 1.0) / size_tensor(size, dtypes.float32) - 1.0
+    return line.to(dtype)

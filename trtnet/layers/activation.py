@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -68,6 +69,13 @@ class Activation(Layer):
             raise ArgumentError("TensorRT has no such activation", expected=", ".join(_COMPUTE), found=self.type)
         if x.dtype not in FLOATING and not (self.type == "RELU" and x.dtype in SIGNED_INTEGERS):
             raise not_taken(self.type, x, self.type == "RELU")
+        if not (math.isfinite(self.alpha) and math.isfinite(self.beta)):
+            raise ArgumentError(
+                f"TensorRT's {self.type} takes finite parameters",
+                expected="finite numbers",
+                found=f"{self.alpha}, {self.beta}",
+                remedy="leave an infinite bound out: x.clamp(min=0)",
+            )
         return ((x.shape, x.dtype),)
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -77,6 +85,10 @@ class Activation(Layer):
             if self.type in _BETA:
                 layer.beta = self.beta
         return layer
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        bounded = self.type in ("RELU", "SIGMOID", "HARD_SIGMOID") or (self.type == "CLIP" and self.alpha >= 0)
+        return () if bounded else None
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)

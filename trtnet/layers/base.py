@@ -6,12 +6,15 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from .. import dtypes
 from ..dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..dtypes import dtype as Dtype
 from ..errors import ShapeError
 from ..location import Location
 from ..tensor import Tensor, current_recorder, recorded
-from ..weights.recipes import Weight
+from ..weights.recipes import Literal, Weight
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -100,6 +103,10 @@ class Layer:
         """Whether this view and another of the same tensor are sure to have no element in common."""
         return False
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        """What must hold no negative number for output `index` to hold none; None where nothing makes sure of that."""
+        return None
+
     @property
     def draws(self) -> bool:
         """Whether the outputs are drawn anew at each call."""
@@ -129,6 +136,29 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
+
+
+_NO_SIGN = frozenset((dtypes.bool_, dtypes.uint8))
+
+
+def is_nonnegative(value: Operand) -> bool:
+    """Whether a tensor or weights are known to hold no negative number, by what they were made from."""
+    pending, seen = [value], set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Literal):
+            if one.array.size and not np.asarray(one.array >= 0).all():
+                return False
+        elif one.dtype not in _NO_SIGN:
+            layer = one.layer if isinstance(one, Tensor) else None
+            needed = None if layer is None else layer.nonnegative_if(one.index)  # type: ignore[union-attr]
+            if needed is None:
+                return False
+            pending += needed
+    return True
 
 
 def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..dtypes import dtype as Dtype
 from ..tensor import Tensor
-from .base import Layer, Output
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Identity(Layer):
-    """`add_identity`: the input as it is, under another name."""
+    """`add_identity`: the input as it is, under another name; `nonnegative` where it is promised to hold no negative
+    number, of which TensorRT is told nothing."""
+
+    nonnegative: bool = False
 
     kind: ClassVar[str] = "identity"
 
@@ -28,8 +31,19 @@ class Identity(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_identity(lowering[self.inputs[0]])
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return () if self.nonnegative else self.inputs
+
     def compute(self, run: Run, *inputs: Any) -> Any:
+        if self.nonnegative:
+            within(inputs[0], "a number that was promised not to be negative is")
         return inputs[0]
+
+
+def within(x: Any, problem: str) -> None:
+    """Raises IndexError for negative numbers, where PyTorch would count them from the end and TensorRT does not."""
+    if x.numel() and (least := int(x.min())) < 0:
+        raise IndexError(f"{problem}: {least}")
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -47,6 +61,9 @@ class Cast(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.provider.add_cast(lowering.network, lowering[self.inputs[0]], self.to_type)
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return inputs[0].to(run.dtype(self.to_type))

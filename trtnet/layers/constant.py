@@ -39,5 +39,8 @@ class Constant(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         return inputs[0].reshape(self.shape)

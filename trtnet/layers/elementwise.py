@@ -11,7 +11,7 @@ from ..dims import format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
-from .base import Layer, Operand, Output, broadcast
+from .base import Layer, Operand, Output, broadcast, is_nonnegative
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -44,6 +44,8 @@ BINARY: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 COMPARISONS = frozenset(("EQUAL", "GREATER", "LESS"))
 LOGICAL = frozenset(("AND", "OR", "XOR"))
+_KEEP_SIGN = frozenset(("SUM", "PROD", "DIV", "FLOOR_DIV", "POW", "MIN", "MAX"))
+_ROUNDED = frozenset(("CEIL", "FLOOR", "ROUND", "SIGN"))
 _INTEGER_UNARY = frozenset(("ABS", "NEG", "SIGN"))
 _NUMBERS = FLOATING | SIGNED_INTEGERS
 
@@ -75,6 +77,9 @@ class Unary(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_unary(lowering[self.inputs[0]], lowering.enum("UnaryOperation", self.op))
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return () if self.op in ("ABS", "EXP", "SQRT", "COSH") else self.inputs if self.op in _ROUNDED else None
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return getattr(run.torch, UNARY[self.op])(inputs[0])
@@ -136,6 +141,11 @@ class ElementWise(Layer):
         operation = lowering.enum("ElementWiseOperation", self.op)
         return lowering.network.add_elementwise(lowering[a], lowering[b], operation)
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        if self.op == "MAX" and any(is_nonnegative(x) for x in self.inputs):
+            return ()
+        return self.inputs if self.op in _KEEP_SIGN else None
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         return BINARY[self.op](run.torch, *inputs)
 
@@ -172,6 +182,9 @@ class Select(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[1:]
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.where(*inputs)

@@ -9,7 +9,8 @@ from .. import dtypes
 from ..dims import Size, SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
-from .base import Layer, Output, require_equal
+from .base import Layer, Operand, Output, require_equal
+from .casting import within
 from .shaping import MAX_RANK, check_movable
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class Gather(Layer):
                 layer.num_elementwise_dims = self.num_elementwise_dims
         return layer
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[:1]
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, index = inputs
         torch, count = run.torch, self.num_elementwise_dims
@@ -102,6 +106,7 @@ class Gather(Layer):
         if self.mode == "DEFAULT":
             return torch.stack([a.index_select(self.axis - 1, i.reshape(-1)).reshape(
                 *a.shape[: self.axis - 1], *i.shape, *a.shape[self.axis :]) for a, i in zip(x, index)])  # fmt: skip
+        within(index, "an index is negative")
         rows = [
             torch.arange(x.shape[axis], device=x.device).reshape(-1, *(1,) * (index.ndim - axis - 2))
             for axis in range(count)
@@ -158,10 +163,14 @@ class Scatter(Layer):
             layer.axis = self.axis
         return layer
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[::2]
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, index, updates = inputs
         if self.mode == "ELEMENT":
             return x.scatter(self.axis, index.long(), updates)
+        within(index, "an index is negative")
         return x.index_put(tuple(index.long().unbind(-1)), updates)
 
 
@@ -187,6 +196,9 @@ class OneHot(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         index, values = self.inputs
         return lowering.network.add_one_hot(lowering[index], lowering[values], lowering.scalar(self.depth), self.axis)
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[1:]
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         index, values = inputs

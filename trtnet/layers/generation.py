@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..dims import Size, SizeLike, format_shape
+from ..dims import Dim, Size, SizeLike, format_shape
 from ..dtypes import dtype as Dtype
 from ..dtypes import float32, int64
 from ..errors import ArgumentError, DtypeError, ShapeError
-from .base import Layer, Output
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -72,6 +72,10 @@ class Fill(Layer):
         layer.set_input(1, lowering.scalar(self.alpha))  # type: ignore[arg-type]
         layer.set_input(2, lowering.shape_tensor((self.beta,)))  # type: ignore[arg-type]
         return layer
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        ends = [v.bounds[0] if isinstance(v, Dim) else v for v in (self.alpha, self.beta)]
+        return None if self.operation == "RANDOM_NORMAL" or min(ends) < 0 else ()
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         torch, dtype = run.torch, run.dtype(self.to_type)

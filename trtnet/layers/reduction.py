@@ -64,6 +64,9 @@ class Reduce(Layer):
         operation = lowering.enum("ReduceOperation", self.op)
         return lowering.network.add_reduce(lowering[self.inputs[0]], operation, _mask(self.axes), self.keep_dims)
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x = inputs[0]
         if self.op == "SUM":
@@ -124,6 +127,9 @@ class TopK(Layer):
             layer.set_input(1, lowering.scalar(k))
         return layer
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return () if index else self.inputs[:1]
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, k, (axis,), largest = inputs[0], run.size(self.k), self.axes, self.op == "MAX"
         if k == 1:
@@ -161,6 +167,9 @@ class Cumulative(Layer):
             self.exclusive,
             self.reverse,
         )
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return None if self.exclusive else self.inputs
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         x = inputs[0]

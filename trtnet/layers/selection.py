@@ -9,7 +9,7 @@ from .. import dtypes
 from ..dims import Dim, Size, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
-from .base import Layer, Output
+from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -43,6 +43,9 @@ class NonZero(Layer):
         if layer is not None:
             lowering.data_decides(self.count, layer.get_output(0), 1)
         return layer
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return ()
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         found = inputs[0].nonzero().T

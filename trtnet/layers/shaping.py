@@ -9,7 +9,7 @@ from .. import dtypes
 from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
-from .base import Layer, Output, require_equal, same_count
+from .base import Layer, Operand, Output, require_equal, same_count
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -75,6 +75,9 @@ class Shuffle(Layer):
         if self.second_transpose is not None:
             layer.second_transpose = self.second_transpose
         return layer
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[:1]
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         x = inputs[0]
@@ -173,6 +176,9 @@ class Slice(Layer):
         if fill is not None:
             layer.set_input(4, lowering[fill])
         return layer
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return (self.inputs[0], self.operand(4))
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         x = inputs[0]
@@ -277,6 +283,9 @@ class Concatenation(Layer):
             layer.axis = self.axis
         return layer
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.cat(inputs, self.axis)
 
@@ -304,6 +313,9 @@ class Padding(Layer):
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_padding_nd(lowering[self.inputs[0]], self.pre_padding, self.post_padding)
 
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         (top, left), (bottom, right) = self.pre_padding, self.post_padding
         return run.torch.nn.functional.pad(inputs[0], (left, right, top, bottom))
@@ -322,6 +334,9 @@ class Shape(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_shape(lowering[self.inputs[0]])
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return ()
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.tensor(inputs[0].shape, dtype=run.torch.int64, device=inputs[0].device)

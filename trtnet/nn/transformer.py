@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import Dim
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.dispatch import tensor
 from ..tensor import Array, Tensor
@@ -312,11 +313,18 @@ class Transformer(Module):
         )
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Array:
-        """(sz, sz): 0 up to the diagonal, minus infinity above it."""
+    def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: Any = None) -> Tensor:
+        """(sz, sz): 0 up to the diagonal, minus infinity above it; recorded where the size is a Dim."""
         from .. import dtypes
+        from ..functional import arange, where
 
+        if isinstance(sz, Dim):
+            one = dtypes.get(dtype or dtypes.float32)
+            below = arange(sz).unsqueeze(1) >= arange(sz)
+            zero, infinite = (Array(np.full((1, 1), v, one.numpy)) for v in (0.0, -np.inf))
+            made: Tensor = where(below, zero, infinite)
+            return made
         if isinstance(sz, bool) or not isinstance(sz, int):
-            raise ArgumentTypeError("the size of a mask is a whole number", found=repr(sz))
+            raise ArgumentTypeError("the size of a mask is a whole number or a Dim", found=repr(sz))
         to = dtypes.get(dtype or dtypes.float32).numpy
         return Array(np.where(np.tri(sz, dtype=bool), 0.0, -np.inf).astype(to))

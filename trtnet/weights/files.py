@@ -6,7 +6,7 @@
 | `.safetensors.index.json` | all shards beside it, mapped        | no                         |
 | `.npz`                    | never unpickling                    | numbers, and metadata      |
 | `.pt`, `.pth`, `.bin`     | with torch's weights_only, mapped   | torch's types              |
-| `.wts`                    | float32 without shapes              | float32                    |
+| `.wts`                    | float32 without shapes              | float32, small integers    |
 
 bfloat16 and float8 are ml_dtypes' types. Types that TensorRT has not (float64, complex) are read and written as they
 are, where the format has them. Neither torch nor safetensors is imported before it is needed.

@@ -60,7 +60,8 @@ def match(
         strict: whether unknown keys, and missing ones unless `partial`, raise.
         partial: whether a subset is enough.
         prefix: stripped from the keys that have it.
-        flat: whether values are 1-D and take the parameter's shape (tensorrtx's `.wts`).
+        flat: whether values are 1-D float32 and take the parameter's shape, and its dtype where that is of integers
+            (tensorrtx's `.wts`).
         source: how messages call the given values.
 
     Raises:
@@ -95,6 +96,8 @@ def match(
         elif shape != leaf.shape:
             misshapen.append(f"{key}: expected {format_shape(leaf.shape)}, found {format_shape(shape)}")
             continue
+        if flat and not leaf.dtype.is_floating_point:
+            array = _whole(key, array, leaf.dtype)
         array, was = _converted(key, array, leaf.dtype)
         if was is not None:
             matched.converted[key] = was
@@ -140,7 +143,7 @@ def load_file(
     from .files import read
 
     given = read(path, mmap=mmap)
-    flat = str(path).endswith(".wts")
+    flat = str(path).lower().endswith(".wts")
     return load_into(leaves, given, assign=True, strict=strict, prefix=prefix, flat=flat, source=str(path))
 
 
@@ -178,6 +181,22 @@ def _converted(key: str, array: Any, dtype: Dtype) -> tuple[Any, str | None]:
     raise DtypeError(
         f"the values for {key!r} have the wrong dtype", expected=dtype.name, found=found.name, remedy=remedy
     )
+
+
+def _whole(key: str, array: Any, dtype: Dtype) -> Any:
+    """The whole numbers that a file of float32 alone holds for a parameter of integers or bools."""
+    if dtypes.get(array.dtype) is not dtypes.float32:
+        return array
+    with np.errstate(invalid="ignore"):
+        made = array.astype(dtype.numpy)
+    if not np.array_equal(made.astype(np.float64), array):
+        raise DtypeError(
+            f"the values for {key!r} are no {dtype}",
+            expected="whole numbers in its range",
+            found=str(array[made.astype(np.float64) != array][:3]),
+            remedy="write the file again from the state_dict that it was made of",
+        )
+    return made
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,7 +1,8 @@
 """The .wts text files of wang-xinyu's tensorrtx and pytorchx.
 
 Source: tensorrtx' own description of the format. The first line is the number of entries; each further line is
-`name n hex hex ...`, n float32 values of 8 hexadecimal digits, most significant byte first. Shapes are not stored.
+`name n hex hex ...`, n float32 values of 8 hexadecimal digits, most significant byte first. Shapes and types are not
+stored: integers (BatchNorm's `num_batches_tracked`) are written as float32 too.
 """
 
 from __future__ import annotations
@@ -41,13 +42,16 @@ def read(path: Path) -> dict[str, Array]:
 
 
 def write(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Writes a .wts file of float32 arrays. Raises WeightsError for other types, and names with spaces."""
+    """Writes a .wts file of float32 arrays, and of integers and bools that float32 holds.
+
+    Raises WeightsError for others, and for names with spaces.
+    """
     no_metadata(".wts", metadata)
     for name, array in arrays.items():
-        if array.dtype.newbyteorder("=") != np.float32:
+        if array.dtype.newbyteorder("=") != np.float32 and not _held(array):
             raise WeightsError(
                 f"a .wts file cannot hold {name!r}",
-                expected="float32",
+                expected="float32, or integers that float32 holds exactly",
                 found=str(array.dtype),
                 remedy="convert it: array.astype(numpy.float32), or write .safetensors, which keeps every type",
             )
@@ -67,6 +71,10 @@ def write(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
                 part = values[start : start + _CHUNK].astype(">f4").tobytes()
                 file.write(b" " + part.hex(" ", 4).encode())
             file.write(b"\n")
+
+
+def _held(array: Array) -> bool:
+    return array.dtype.kind in "iub" and np.array_equal(array.astype(np.float32).astype(np.float64), array)
 
 
 def _entry(path: Path, number: int, line: bytes) -> tuple[str, Array]:
