@@ -372,7 +372,7 @@ LEFT_OUT = {
     "losses": "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss "
     "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
     "nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss: they raise, a network computes none",
-    "not torch's": "cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
+    "not torch's": "assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
     "no values": "device dtype is_cuda ndim shape requires_grad cuda pin_memory: attributes and places, "
     "tested where they are defined",
     "host": "from_numpy: takes a NumPy array, which no program has",
