@@ -41,6 +41,10 @@ NUMBER = ("float", "int")
 INTEGER = ("int", "bool")
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def fn(rank: int | str = "any", args: Make | None = None, families: Any = None, **more: Any) -> Function:
     return Function(rank, args, families or ("float", "int", "bool"), **more)
 
@@ -409,7 +413,19 @@ def missing() -> list[str]:
 
 # whose results, if floating-point, carry no rounding of their own where the arguments' are the same
 EXACT = {
-    *["abs", "absolute", "ceil", "clone", "contiguous", "detach", "fix", "floor", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "logical_not", "neg", "negative", "positive", "ravel", "relu", "relu6", "sgn", "sign", "trunc", "atleast_1d", "atleast_2d", "atleast_3d", "frac", "fliplr", "flipud", "t", "msort", "bitwise_not", "argwhere", "nonzero", "unique", "unique_consecutive", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "hardshrink", "threshold", "mul", "multiply", "maximum", "minimum", "fmax", "fmin", "logical_and", "logical_or", "logical_xor", "eq", "ne", "gt", "ge", "lt", "le", "greater", "greater_equal", "less", "less_equal", "not_equal", "bitwise_and", "bitwise_or", "bitwise_xor", "add", "sub", "subtract", "rsub", "clamp", "clip", "clamp_min", "clamp_max", "amax", "amin", "aminmax", "all", "any", "max", "min", "argmax", "argmin", "count_nonzero", "nan_to_num", "heaviside", "zero_", "fill_", "copy_", "to", "type", "type_as", "float", "bool", "double", "half", "bfloat16", "int", "long", "short", "char", "byte", "cpu", "T", "mT", "H", "mH", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "pad", "meshgrid", "cartesian_prod", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "repeat", "tile", "roll", "flip", "diag", "diag_embed", "tril", "triu", "repeat_interleave", "gather", "take", "take_along_dim", "index_select", "masked_fill", "masked_select", "where", "embedding", "one_hot", "sort", "argsort", "topk", "scatter", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "squeeze_", "unsqueeze_", "transpose_", "t_", "detach_", "hardtanh", "numel", "is_floating_point"],
+    *words("""abs absolute ceil clone contiguous detach fix floor isfinite isinf isnan isneginf isposinf logical_not neg
+    negative positive ravel relu relu6 sgn sign trunc atleast_1d atleast_2d atleast_3d frac fliplr flipud t msort
+    bitwise_not argwhere nonzero unique unique_consecutive dropout dropout1d dropout2d dropout3d alpha_dropout
+    feature_alpha_dropout hardshrink threshold mul multiply maximum minimum fmax fmin logical_and logical_or
+    logical_xor eq ne gt ge lt le greater greater_equal less less_equal not_equal bitwise_and bitwise_or
+    bitwise_xor add sub subtract rsub clamp clip clamp_min clamp_max amax amin aminmax all any max min argmax
+    argmin count_nonzero nan_to_num heaviside zero_ fill_ copy_ to type type_as float bool double half bfloat16
+    int long short char byte cpu T mT H mH channel_shuffle pixel_shuffle pixel_unshuffle pad meshgrid
+    cartesian_prod cat concat concatenate stack hstack vstack dstack column_stack repeat tile roll flip diag
+    diag_embed tril triu repeat_interleave gather take take_along_dim index_select masked_fill masked_select where
+    embedding one_hot sort argsort topk scatter max_pool1d max_pool2d max_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d squeeze_ unsqueeze_ transpose_ t_ detach_ hardtanh numel
+    is_floating_point"""),
     *VIEWS, *CREATION,
 }  # fmt: skip
 
@@ -439,9 +455,6 @@ def forms(name: str) -> list[str]:
 
 
 # torch.NAME takes other arguments than torch.nn.functional.NAME, or gives more; trtnet's are the latter
-UNLIKE_TORCHS = frozenset(
-    ["dropout", "alpha_dropout", "feature_alpha_dropout", "batch_norm", "instance_norm", "embedding", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"]
-)
-INPLACE_OPTION = frozenset(
-    ["celu", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6", "selu", "silu", "threshold"]
-)
+UNLIKE_TORCHS = frozenset(words("""dropout alpha_dropout feature_alpha_dropout batch_norm instance_norm embedding adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d"""))
+INPLACE_OPTION = frozenset(words("""celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu threshold"""))
