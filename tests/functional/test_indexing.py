@@ -195,6 +195,21 @@ def test_functions_that_pick(given_shape, data) -> None:
     check(function, {"x": values(sizes), "i": i}, {"x": recorded}, compile=data.draw(st.booleans()))
 
 
+def test_one_hot_of_a_buffer_follows_a_refit() -> None:
+    class Net(trtnet.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("i", trtnet.tensor(2))
+
+        def forward(self, x):
+            return x * trtnet.nn.functional.one_hot(self.i, 4).float()
+
+    engine = trtnet.reference(trtnet.record(Net(), x=trtnet.Input((2, 4))))
+    assert engine(np.ones((2, 4), np.float32)).tolist() == [[0, 0, 1, 0]] * 2
+    engine.refit({"i": np.array(3)})
+    assert engine(np.ones((2, 4), np.float32)).tolist() == [[0, 0, 0, 1]] * 2
+
+
 def test_gather_scatter_one_hot_and_take() -> None:
     def function(T, x, i, u):
         wide = i[:, :, None].expand(-1, -1, 4)

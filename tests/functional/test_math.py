@@ -86,6 +86,28 @@ def same(found: Array, expected: torch.Tensor) -> None:
 # --- recorded ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "ge"])
+def test_comparisons_of_bools(name: str) -> None:
+    mask = np.array([[True, False, True], [False, True, True]])
+    check_against_torch(lambda m: getattr(m, name)(m.flip(1)), lambda m: getattr(m, name)(m.flip(1)), {"m": mask})
+
+    class Masks(trtnet.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("a", trtnet.tensor(mask))
+            self.register_buffer("b", trtnet.tensor(~mask[:1]))
+
+        def forward(self, x):
+            return trtnet.where(getattr(self.a, name)(self.b), x, 0.0), getattr(self.a, name)(True)
+
+    graph = trtnet.record(Masks(), x=trtnet.Input((2, 3)))
+    used, alone = trtnet.reference(graph)(np.ones((2, 3), np.float32))
+    a, b = torch.from_numpy(mask), torch.from_numpy(~mask[:1])
+    assert used.tolist() == getattr(a, name)(b).float().tolist()
+    assert alone.tolist() == getattr(a, name)(True).tolist()
+    lower_and_compare(graph)  # TensorRT-RTX compiles comparisons of constants, too
+
+
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_recorded(name: str) -> None:
     low, high = UNARY[name]

@@ -32,6 +32,18 @@ def test_differences_and_distances() -> None:
     assert trtnet.diff(trtnet.tensor([1, 4, 9])).tolist() == [3, 5]
 
 
+def test_differences_of_bools() -> None:
+    mask = np.array([[True, False, False], [False, True, False]])
+    check_against_torch(lambda m: m.diff(), lambda m: m.diff(), {"m": mask})
+    check_against_torch(
+        lambda m: m.diff(2, 0),
+        lambda m: m.diff(2, 0),
+        {"m": np.tile(mask, (2, 1))},
+        shapes={"m": (Dim("b", 3, 4, 8), 3)},
+    )
+    assert trtnet.tensor(mask).diff().tolist() == torch.tensor(mask).diff().tolist()
+
+
 @pytest.mark.parametrize("right", [False, True])
 def test_buckets(right: bool) -> None:
     edges = [-1.0, 0.0, 0.5]
@@ -53,6 +65,8 @@ def test_sets() -> None:
         lambda i: torch.isin(i, torch.tensor([1, 4]), invert=True),
         {"i": I},
     )
+    check_against_torch(lambda i: trtnet.isin(i, 4), lambda i: torch.isin(i, 4), {"i": I})
+    check_against_torch(lambda i: trtnet.isin(4, i), lambda i: torch.isin(4, i), {"i": I})
     mine, theirs = trtnet.tensor([3, 1, 1, 3]), torch.tensor([3, 1, 1, 3])
     for name in ("unique", "unique_consecutive"):
         found = getattr(trtnet, name)(mine, return_inverse=True, return_counts=True)

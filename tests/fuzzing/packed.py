@@ -68,7 +68,9 @@ class Pack:
     def weights(self, generation: int) -> dict[str, np.ndarray]:
         return {f"p{i}.{n}": a for i, p in enumerate(self.programs) for n, a in p.draw_weights(generation).items()}
 
-    def compare(self, outputs: Mapping[str, Any], batch: int, generation: int = 0, noise: float = 1e-5) -> list[tuple[Program, Verdict]]:
+    def compare(
+        self, outputs: Mapping[str, Any], batch: int, generation: int = 0, noise: float = 1e-5
+    ) -> list[tuple[Program, Verdict]]:
         """What differs from torch, program by program."""
         found = []
         for i, program in enumerate(self.programs):
@@ -76,7 +78,9 @@ class Pack:
             start = f"p{i}_"
             mine = {n.removeprefix(start).removesuffix("_"): v for n, v in outputs.items() if n.startswith(start)}
             verdict = Verdict(program)
-            verdict.difference = compare(program, run(program, size, generation), mine, size, generation, verdict, noise=noise)
+            verdict.difference = compare(
+                program, run(program, size, generation), mine, size, generation, verdict, noise=noise
+            )
             found.append((program, verdict))
         return found
 
@@ -94,7 +98,9 @@ class Outcome:
     failed: list[tuple[Program, str]] = field(default_factory=list)
 
 
-def build_all(programs: Sequence[Program], build: Callable[[Any], Any], each: int, outcome: Outcome | None = None) -> Outcome:
+def build_all(
+    programs: Sequence[Program], build: Callable[[Any], Any], each: int, outcome: Outcome | None = None
+) -> Outcome:
     """Build the programs, `each` to a network; where that fails, halve until it is known which program it is."""
     outcome = outcome or Outcome()
     for start in range(0, len(programs), each):
@@ -105,7 +111,9 @@ def build_all(programs: Sequence[Program], build: Callable[[Any], Any], each: in
         except Exception as error:  # which program it was is found below, and what was raised is kept
             if len(part) > 1:
                 build_all(part, build, (len(part) + 1) // 2, outcome)
-            elif isinstance(error, TrtnetError) and not isinstance(error, (trtnet.errors.BuildError, trtnet.errors.EngineError)):
+            elif isinstance(error, TrtnetError) and not isinstance(
+                error, (trtnet.errors.BuildError, trtnet.errors.EngineError)
+            ):
                 outcome.refused.append((part[0], message(error)))
             else:
                 outcome.failed.append((part[0], f"{type(error).__name__}: {error}"))

@@ -218,6 +218,14 @@ def test_tensordot(dims):
     )
 
 
+@pytest.mark.parametrize("equation", ["i->", "i->i", "ij->j", "ij", "ij->ji", "ii"])
+@pytest.mark.parametrize("dtype", ["bool", "int32", "int64"])
+def test_einsum_of_concrete_integers_sums_as_torchs(equation, dtype):
+    array = np.ones((2, 2) if "j" in equation or equation == "ii" else 3, dtype)
+    found, wanted = F.einsum(equation, trtnet.Array(array)), torch.einsum(equation, torch.from_numpy(array))
+    assert (str(found.dtype), found.tolist()) == (str(wanted.dtype).removeprefix("torch."), wanted.tolist())
+
+
 def test_einsum_of_dynamic_sizes():
     batch = Dim("batch", min=1, opt=2, max=4)
     check_against_torch(

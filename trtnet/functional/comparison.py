@@ -38,6 +38,11 @@ def _compared(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return pair(name, *(emit(Cast((tensor(v),), dtypes.int32)) if _is_uint8(v) else v for v in (a, b)))
 
 
+def _same(a: Tensor, b: Tensor) -> Tensor:
+    """EQUAL; of bools NOT of XOR, for TensorRT-RTX 1.7 fails to compile an EQUAL of two constants of bools."""
+    return _not(_binary("XOR", a, b)) if a.dtype is dtypes.bool_ else _binary("EQUAL", a, b)
+
+
 def _is_uint8(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype is dtypes.uint8
 
@@ -52,13 +57,14 @@ def _not(value: Tensor) -> Tensor:
 @operation(binary(np.equal), method=True)
 def eq(input: Any, other: Any) -> Tensor:
     """input == other, broadcast; bool."""
-    return _binary("EQUAL", *_compared("eq", input, other))
+    return _same(*_compared("eq", input, other))
 
 
 @operation(binary(np.not_equal), method=("ne", "not_equal"))
 def ne(input: Any, other: Any) -> Tensor:
     """input != other, broadcast; bool. NaN differs from everything."""
-    return _not(_binary("EQUAL", *_compared("ne", input, other)))
+    a, b = _compared("ne", input, other)
+    return _binary("XOR", a, b) if a.dtype is dtypes.bool_ else _not(_same(a, b))
 
 
 def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor:

@@ -335,7 +335,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
 
 
 def recorded_index(index: Any) -> Tensor:
-    return constant(index) if isinstance(index, np.ndarray) else index
+    return constant(index) if isinstance(index, np.ndarray) else tensor(index)
 
 
 def _stacked(indices: list[Any]) -> Tensor:

@@ -265,6 +265,10 @@ def _plain(equation: str, ranks: list[int]) -> str:
 
 def _einsum(equation: str, *operands: Any) -> np.ndarray:
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    if len(given) == 1 and given[0].dtype.kind in "bui":
+        left, arrow, right = equation.partition("->")
+        if any(c.isalpha() and (c not in right if arrow else left.count(c) > 1) for c in left):
+            return np.einsum(equation, given[0].astype(np.int64))  # as torch's sums of integers
     return np.einsum(equation, *given)
 
 

@@ -6,15 +6,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .. import dtypes
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .arithmetic import mul, sub
-from .comparison import eq, logical_not
+from .comparison import eq, logical_not, ne
 from .dispatch import axis_of, operation, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
 from .reduction import any as any_of
 from .reduction import vector_norm
+from .shape import reshape, unsqueeze
 
 __all__ = [
     "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin",
@@ -23,12 +25,13 @@ __all__ = [
 
 
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """The n-th difference of neighbours along one dimension."""
+    """The n-th difference of neighbours along one dimension; of bools, whether they differ."""
     parts = [p for p in (prepend, input, append) if p is not None]
     x = cat(parts, dim) if len(parts) > 1 else input
+    difference = ne if x.dtype is dtypes.bool_ else sub
     for _ in range(n):
         length = x.shape[axis_of(dim, x.ndim)] - 1
-        x = sub(narrow(x, dim, 1, length), narrow(x, dim, 0, length))
+        x = difference(narrow(x, dim, 1, length), narrow(x, dim, 0, length))
     return x
 
 
@@ -50,8 +53,8 @@ def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = Fals
 
 @operation(_isin_numpy)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
-    """Whether each element is among `test_elements`."""
-    found = any_of(eq(elements.unsqueeze(-1), test_elements.reshape(-1)), -1)
+    """Whether each element is among `test_elements`; one of the two may be a number."""
+    found = any_of(eq(unsqueeze(tensor(elements), -1), reshape(tensor(test_elements), -1)), -1)
     return logical_not(found) if invert else found
 
 
