@@ -97,6 +97,11 @@ def test_lowering_loads_no_torch():
     assert "torch" not in loaded_after(code)
 
 
+@pytest.mark.parametrize("name", ["Input", "Tensor", "record", "nn", "functional", "build", "load", "Engine", "relu"])
+def test_any_name_may_be_imported_first(name):
+    subprocess.run([sys.executable, "-c", f"from trtnet import {name}"], check=True, cwd=PACKAGE.parent)
+
+
 def test_the_public_names():
     for name in (
         "Dim",

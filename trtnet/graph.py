@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dims, dtypes, forms
+from . import dims, dtypes
 from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
+from .forms import Form
 from .layers.base import Layer, Operand
 from .layers.constant import Constant
 from .location import Location, here, user_level
@@ -281,7 +282,7 @@ class Graph:
         layers: list[Layer],
         inputs: dict[str, Tensor],
         outputs: dict[str, Tensor],
-        form: forms.Form,
+        form: Form,
         parameters: dict[str, Leaf],
         trainable: frozenset[str],
         buffers: frozenset[str],
