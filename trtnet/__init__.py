@@ -17,7 +17,7 @@ from .errors import TrtnetError
 if TYPE_CHECKING:
     from . import functional as functional
     from . import nn as nn
-    from .building import build, build_plan
+    from .building import build, build_plan, diverges
     from .compat import *
     from .engine import Engine, RefitReport, Snapshot
     from .functional import *
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "building": ("build", "build_plan"),
+    "building": ("build", "build_plan", "diverges"),
     "compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor",
         "IntTensor",

@@ -6,15 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from . import dims, dtypes
 from .dims import format_shape
 from .errors import BuildError
 from .weights.recipes import Leaf, Weight
 
 if TYPE_CHECKING:
-    from .engine import Engine
     from .graph import Graph
     from .plan import Plan
 
@@ -137,45 +133,3 @@ def require_refittable(plan: Plan, known: Collection[str]) -> None:
             remedy="choose others with refit=[patterns], or make them live=[patterns]; a change of the layer that uses "
             "them may help, too",
         )
-
-
-TOLERANCES = {dtypes.float32: 1e-3, dtypes.float16: 3e-2, dtypes.bfloat16: 2e-1}
-
-
-def check_against_reference(engine: Engine, graph: Graph) -> None:
-    """Compare an engine with the reference in float64, on random inputs of the Dims' opt sizes.
-
-    Floats are from a normal distribution, whole numbers 0 or 1, so that an index is in range wherever there are two
-    places. Raises BuildError with the first output that differs by more than the types explain (`TOLERANCES`, of the
-    largest value). The engine is closed then.
-    """
-    from .reference import ReferenceEngine
-
-    sizes = {name: dim.opt for name, dim in graph.dims.items()}
-    chance = np.random.default_rng(0)
-    inputs = {}
-    for spec in engine.inputs:
-        shape = [dims.evaluate(s, sizes) for s in spec.shape]
-        drawn = chance.normal(size=shape) if spec.dtype.is_floating_point else chance.integers(0, 2, shape)
-        inputs[spec.name] = np.asarray(drawn).astype(spec.dtype.numpy)
-    wanted = ReferenceEngine(graph, dtype="float64")._flat_result(inputs)
-    found = engine._flat_result(inputs)
-    used = {t.dtype for layer in graph.layers for t in layer.outputs} | {spec.dtype for spec in engine.outputs}
-    tolerance = max((TOLERANCES[d] for d in used if d in TOLERANCES), default=0.0)
-    for spec, mine, reference in zip(engine.outputs, found, wanted):
-        a, b = np.asarray(mine, np.float64), np.asarray(reference, np.float64)
-        scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
-        with np.errstate(invalid="ignore"):
-            difference = np.where(a == b, 0.0, np.abs(a - b))
-        both = np.isnan(a) & np.isnan(b)
-        worst = float(np.nan_to_num(np.where(both, 0.0, difference), nan=np.inf).max(initial=0.0))
-        allowed = tolerance * scale if spec.dtype.is_floating_point else 0.0
-        if worst > allowed:
-            engine.close()
-            raise BuildError(
-                f"the engine's output {spec.name!r} differs from the reference",
-                expected=f"at most {allowed:.3g}",
-                found=f"{worst:.3g}",
-                remedy="build with extra_outputs=[module paths] to find the first module that differs; "
-                "tf32=False and a lower optimization_level may help",
-            )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import dims
 from . import provider as providers
@@ -24,7 +25,12 @@ from .lowering import Lowering, lower
 from .options import BuildOptions
 from .plan import Plan
 from .provider import ProgressMonitor, Provider
+from .sampling import Sampler
 from .weights.loading import warn_nonfinite
+
+if TYPE_CHECKING:
+    from .checking import Divergence
+    from .runtime import TensorRTEngine
 
 Refit = bool | str | Iterable[str]
 Profile = Mapping[str, tuple[int, int, int]]
@@ -103,7 +109,7 @@ def build(
     refit: Refit = False,
     live: Refit = False,
     cache: str | os.PathLike[str] | None = None,
-    check: bool = False,
+    check: Any = True,
     extra_outputs: str | Iterable[str] = (),
     profiles: Sequence[Profile] | None = None,
     progress: Progress = False,
@@ -119,12 +125,20 @@ def build(
         live: likewise: parameters that become inputs of the network, for `engine.bind_weights`. Live wins over refit.
         cache: a folder of plans. The same network, options, TensorRT and GPU are not compiled again; other values of
             refittable and live weights are written to the plan that is there. TensorRT's timings are kept beside it.
-        check: compare the engine with the reference on random inputs before it is returned; raises BuildError.
+        check: whether a TensorRT engine that was just compiled is compared with the reference before it is returned,
+            which `engine.checked` tells of; or the inputs to compare on, by name or in order. They are drawn within what
+            the graph allows (`Input(range=...)`), at each profile's opt sizes; at most 5 % of the build's time, or half a
+            second, goes to it, beside loading torch. A refittable engine is compared after a refit to other weights, too.
         extra_outputs, profiles, progress: as in `build_plan`.
         options: `BuildOptions`: workspace, optimization_level, tf32, ...
+
+    Raises:
+        BuildError: TensorRT refused the network, or the engine differs from the reference: then with the errors, the
+            first module that is wrong (`diverges`), and what was tried and is right. It takes some further builds.
     """
     from .reference import ReferenceEngine
 
+    _check_sample(graph, check)
     chosen = BuildOptions.of(options)
     graph = with_outputs(graph, extra_outputs)
     ranges = _profiles(graph, profiles)
@@ -154,7 +168,7 @@ def build(
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
         engine.refittable = names
         return engine
-    from .audit import check_against_reference, require_refittable
+    from .audit import require_refittable
     from .runtime import TensorRTEngine
 
     folder, place = check_folder(cache), Device(ordinal(device))
@@ -169,9 +183,73 @@ def build(
         require_refittable(plan, made.engine_names())
     if job.stale or plan.stripped:
         made.refit_all()
-    if check:
-        check_against_reference(made, graph)
+    if check is not False and plan.checked is None:
+        again = functools.partial(
+            build, provider=found.name, device=device, cache=cache, check=False, profiles=profiles, **options
+        )
+        _compare(made, job, check, functools.partial(again, refit=refit, live=live), again)
     return made
+
+
+def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:
+    """The first module, in the order of recording, that is wrong in an engine: by engines with further outputs.
+
+    Args:
+        graph: the recorded network.
+        x: inputs to compare on, as `build(check=...)` takes them; drawn unless given.
+        options: what `build` was given: provider, refit, optimization_level, ...
+
+    Returns:
+        A Divergence, which is false, and says so, where this build comes out right.
+    """
+    from .checking import first_wrong
+
+    _check_sample(graph, x)
+    options.pop("check", None)
+    sampler = Sampler(graph)
+    inputs = sampler.draw({n: d.opt for n, d in graph.dims.items()}) if x is None else sampler.given(x)
+    return first_wrong(
+        graph, inputs, functools.partial(build, check=False, **options), tf32=bool(options.get("tf32", False))
+    )
+
+
+def _check_sample(graph: Graph, check: Any) -> None:
+    """Raises ArgumentTypeError, ShapeError, ArgumentError for a sample that does not fit the graph."""
+    if check is not None and not isinstance(check, bool):
+        Sampler(graph).given(check)
+
+
+def _compare(
+    made: TensorRTEngine, job: Job, check: Any, again: Callable[[Graph], Engine], fixed: Callable[..., Engine]
+) -> None:
+    """Compare a new engine with the reference; its figures are kept. Raises BuildError where it is wrong.
+
+    Args:
+        again: builds a graph as this one was; fixed: without refit and live.
+    """
+    from .checking import check as compared
+    from .checking import failed
+
+    plan, options = made.plan, job.options
+    sample = None if check is True else check
+    try:
+        figures = compared(
+            made, job.graph, sample, ordinal=made.device.ordinal, profiles=job.profiles, tf32=options.tf32,
+            seconds=plan.seconds,
+        )  # fmt: skip
+    except BaseException:
+        made.close()
+        raise
+    if figures.wrong:
+        made.close()
+        other = 0 if options.optimization_level != 0 else 3
+        tries = {f"optimization_level={other}": functools.partial(again, optimization_level=other)}
+        if job.refittable or job.live:
+            tries |= {"fixed weights (no refit, no live)": fixed}
+        raise failed(figures, job.graph, sample, again, tries, tf32=options.tf32)
+    made.keep_checked(figures)
+    if job.cache is not None and figures.passed:
+        job.cache.keep_checked(job.key, plan.data, figures.plain())
 
 
 def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
@@ -207,6 +285,7 @@ class Job:
 
     Attributes:
         stale: whether the plan came from the cache with other values of refittable weights.
+        key: the plan's name in the cache.
     """
 
     graph: Graph
@@ -221,6 +300,7 @@ class Job:
     cache: PlanCache | None = None
     device: Device | None = None
     stale: bool = False
+    key: str = ""
 
     @property
     def gpu(self) -> dict[str, str] | None:
@@ -245,9 +325,9 @@ class Job:
         lowering = lower(rewritten, network, self.left_out)
         inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
         changeable = {graph.parameters[name].name for name in self.refittable}
-        data, cached, key, digest = None, False, "", ""
+        data, cached, digest, checked = None, False, "", None
         if self.cache is not None:
-            key = plan_key(
+            self.key = plan_key(
                 lowering,
                 self.options,
                 provider,
@@ -256,17 +336,18 @@ class Job:
                 [self.targets, self.profiles, sorted(self.left_out)],
             )
             digest = weights_digest(lowering, changeable, fixed=False)
-            hit = self.cache.read(key)
+            hit = self.cache.read(self.key)
             if hit is not None:
                 data, cached, self.stale = hit[0], True, hit[1] != digest
+                checked = self.cache.checked(self.key, data)
         if data is None:
             data = self._compile(builder, network, lowering)
             if self.cache is not None:
-                self.cache.write(key, data, digest)
+                self.cache.write(self.key, data, digest)
         return Plan.of(
             graph, lowering, data, provider=provider, targets=self.targets, seconds=time.perf_counter() - started,
             stripped=bool(self.left_out) or self.options.stripped, refittable=self.refittable, live=inputs,
-            gpu=self.gpu, options=self.options.plain(), profiles=self.profiles, cached=cached,
+            gpu=self.gpu, options=self.options.plain(), profiles=self.profiles, cached=cached, checked=checked,
         )  # fmt: skip
 
     def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .disk import read_bytes, replacing, sweep, writable_by
+from .checked import Checked
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -81,6 +82,23 @@ class PlanCache:
         body = weights.encode() + b"\n" + data
         data = MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
         self._replace(self.path(key), lambda: data)
+
+    def checked(self, key: str, data: bytes) -> dict[str, Any] | None:
+        """The figures of the check that this very plan has passed; None where it has not."""
+        try:
+            found = json.loads(read_bytes(self._checked_path(key), owned=True))
+            same = found["plan_sha256"] == hashlib.sha256(data).hexdigest()
+            return Checked.of(found["checked"]).plain() if same else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_checked(self, key: str, data: bytes, figures: dict[str, Any]) -> None:
+        """Remember that a plan has passed its check."""
+        text = json.dumps({"plan_sha256": hashlib.sha256(data).hexdigest(), "checked": figures})
+        self._replace(self._checked_path(key), text.encode)
+
+    def _checked_path(self, key: str) -> Path:
+        return self.folder / f"{key}.checked"
 
     def _replace(self, path: Path, make: Callable[[], bytes | None]) -> None:
         """Write what `make` gives, while no other process does; a folder that cannot be written gives one warning."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ from .weights.loading import match, nonfinite, warn_of
 
 if TYPE_CHECKING:
     from .audit import WeightTable
+    from .checked import Checked
 
 
 class TensorSpec(NamedTuple):
@@ -99,6 +101,7 @@ class Engine:
         serial: a number of its own in this process.
         refittable: the parameters that `refit` takes.
         live: the parameters that are inputs of the network, for `bind_weights`.
+        checked: the figures of the comparison with the reference; None where there was none.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -109,6 +112,8 @@ class Engine:
         self.serial = next(_serials)
         self.refittable: frozenset[str] = frozenset(graph.parameters)
         self.live: frozenset[str] = frozenset()
+        self.checked: Checked | None = None
+        """What the comparison with the reference found when the engine was built; None where there was none."""
         self.closed: str | None = None
         """Why the engine cannot be used any more; None while it can."""
         self._input_names = tuple(graph.inputs)
@@ -452,6 +457,16 @@ class Engine:
     def restore(self, snapshot: Snapshot) -> None:
         """Bring back the weights of a snapshot of this engine, bit for bit."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """What refits inside do is undone at the end, bit for bit, and not counted."""
+        snapshot, generation = self.snapshot(), self.generation
+        try:
+            yield
+        finally:
+            self.restore(snapshot)
+            self.generation = generation
 
     def _check_snapshot(self, snapshot: Snapshot) -> None:
         if not isinstance(snapshot, Snapshot) or snapshot.engine != self.serial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .errors import ArgumentError
 from .graph import Graph
@@ -35,6 +35,11 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
                 remedy="graph.summary() shows the module paths",
             )
         chosen |= {path: last[path] for path in found}
+    return with_tensors(graph, chosen)
+
+
+def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:
+    """The graph with these tensors of its own as further outputs, by name; the result is a dict then."""
     if not chosen:
         return graph
     outputs = dict(graph.outputs)
@@ -45,7 +50,7 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
         list(graph.layers), graph.inputs, outputs, "dict", graph.parameters, graph.trainable, graph.buffers,
         graph.equalities, graph.title,
     )  # fmt: skip
-    result.data_dims, result.live = graph.data_dims, graph.live
+    result.data_dims, result.live, result.ranges = graph.data_dims, graph.live, graph.ranges
     for path, tensor in chosen.items():
         if tensor in taken:  # TensorRT names a tensor once
             result.outputs[path] = _copy(result, tensor)

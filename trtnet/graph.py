@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,11 +30,13 @@ class Input:
     Args:
         shape: ints and Dims; `Input((batch, 1, 28, 28))`.
         dtype: its element type, by trtnet's object or name.
+        range: the least and the greatest value that it holds, (low, high): `build(check=True)` draws from it. Indices
+            need none where the graph shows the table that they are for.
     """
 
-    __slots__ = ("dtype", "shape")
+    __slots__ = ("dtype", "range", "shape")
 
-    def __init__(self, shape: Any, dtype: Any = "float32") -> None:
+    def __init__(self, shape: Any, dtype: Any = "float32", range: tuple[float, float] | None = None) -> None:
         if isinstance(shape, (int, Dim)):
             shape = (shape,)
         sizes = []
@@ -57,9 +60,26 @@ class Input:
             )
         self.shape = Size(sizes)
         self.dtype = dtypes.for_network(dtype, "an input")
+        self.range = None if range is None else _checked_range(range)
 
     def __repr__(self) -> str:
-        return f"Input({format_shape(self.shape)}, {self.dtype})"
+        shown = "" if self.range is None else f", range={self.range}"
+        return f"Input({format_shape(self.shape)}, {self.dtype}{shown})"
+
+
+def _checked_range(given: Any) -> tuple[float, float]:
+    try:
+        low, high = (number.item() if isinstance(number, np.generic) else number for number in given)
+        if all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high)) and low <= high:
+            return low, high
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(
+        "an input's range is its least and its greatest value",
+        expected="(low, high), finite numbers with low <= high",
+        found=repr(given),
+        remedy="Input(shape, range=(0.0, 1.0))",
+    )
 
 
 @dataclass(slots=True)
@@ -302,6 +322,8 @@ class Graph:
         """Dims that the data decides: known when the network has run."""
         self.live: dict[str, Tensor] = {}
         """Parameters that are inputs of the network, by name."""
+        self.ranges: dict[str, tuple[float, float]] = {}
+        """The least and the greatest value of inputs that were recorded with a range, by name."""
         self.dims: dict[str, Dim] = {
             symbol.name: symbol
             for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape)

@@ -58,6 +58,7 @@ class Plan:
         options: what the build was told.
         profiles: (min, opt, max) by Dim, for each optimization profile.
         cached: whether it came from a plan cache.
+        checked: the figures of the comparison with the reference (`Checked.plain`); None where there was none.
     """
 
     data: bytes = field(repr=False)
@@ -75,6 +76,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: tuple[Mapping[str, tuple[int, int, int]], ...] = ()
     cached: bool = False
+    checked: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -93,6 +95,7 @@ class Plan:
         options: Mapping[str, Any] | None = None,
         profiles: Sequence[Mapping[str, tuple[int, int, int]]] = (),
         cached: bool = False,
+        checked: Mapping[str, Any] | None = None,
     ) -> Plan:
         """What a build gave, with everything that an engine is made from."""
         weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
@@ -103,7 +106,7 @@ class Plan:
         return cls(
             data, tuple(targets), provider.name, provider.version, seconds, stripped, graph, weights,
             {name: leaf.value.read() for name, leaf in leaves.items()}, refittable, dict(live or {}), gpu,
-            dict(options or {}), tuple(profiles), cached,
+            dict(options or {}), tuple(profiles), cached, checked,
         )  # fmt: skip
 
     def kept(self) -> Plan:
@@ -244,6 +247,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "options": dict(plan.options),
         "profiles": [{name: list(sizes) for name, sizes in profile.items()} for profile in plan.profiles],
         "seconds": plan.seconds,
+        "checked": plan.checked,
         "structure": graph.structure_hash(),
         "graph": to_json(graph),
     }
@@ -296,4 +300,5 @@ def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, 
         manifest["stripped"], graph, weights, parameters, frozenset(manifest["refittable"]), manifest["live"],
         manifest["gpu"], manifest["options"],
         tuple({name: tuple(sizes) for name, sizes in profile.items()} for profile in manifest["profiles"]),
+        checked=manifest.get("checked"),
     )  # fmt: skip

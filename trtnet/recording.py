@@ -120,6 +120,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         title,
     )
     graph.data_dims = frozenset(recorder.data_dims)
+    graph.ranges = {n: spec.range for n, spec in inputs.items() if isinstance(spec, Input) and spec.range is not None}
     for name, tensor in outputs.items():
         tensor.name = name
     return graph

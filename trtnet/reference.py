@@ -71,6 +71,9 @@ class Run:
         return self.torch.float64 if self._double and dtype.is_floating_point else dtype.torch
 
 
+Watch = Callable[[Run, "Step", list[Any]], None]
+
+
 class Program:
     """A graph as a list of steps over numbered slots.
 
@@ -131,14 +134,19 @@ class Program:
             step(run, slots, free=False)
         return slots
 
-    def run(self, slots: list[Any], inputs: list[Any], device: Any, sizes: Mapping[str, int]) -> list[Any]:
-        """The outputs for these inputs. `slots` is used up."""
+    def run(
+        self, slots: list[Any], inputs: list[Any], device: Any, sizes: Mapping[str, int], watch: Watch | None = None
+    ) -> list[Any]:
+        """The outputs for these inputs. `slots` is used up; `watch` is called after each step, and may change them."""
         for slot, value in zip(self.inputs, inputs):
             slots[slot] = value
         found = dict(sizes)  # layers may add to it
         run = Run(self.torch, device, found, self.double, self.explains)
         for step in self.steps:
-            step(run, slots)
+            step(run, slots, free=watch is None)
+            if watch is not None:
+                watch(run, step, slots)
+                step.free(slots)
         return [slots[slot] for slot in self.outputs]
 
 
@@ -176,8 +184,12 @@ class Step:
             for slot, value in zip(self.outputs, result):
                 slots[slot] = value
         if free:
-            for slot in self.frees:
-                slots[slot] = None
+            self.free(slots)
+
+    def free(self, slots: list[Any]) -> None:
+        """Empty the slots that no later step reads."""
+        for slot in self.frees:
+            slots[slot] = None
 
     def _explained(self, error: Exception, values: list[Any]) -> ProviderError:
         layer = self.layer
@@ -272,6 +284,8 @@ class ReferenceEngine(ReferenceCalls):
         # the graph's of this moment, read when they are needed; a module's arrays may be written to
         self._given = {leaf.name: _of_this_moment(leaf.value) for leaf in self._leaves.values()}
         self._values: dict[str, Any] = {}
+        self.watch: Watch | None = None
+        """Called after each layer of a call: what compares engines looks at tensors inside, and stops what is late."""
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
@@ -396,7 +410,7 @@ class ReferenceEngine(ReferenceCalls):
                 values = [v.double() if v.is_floating_point() else v for v in values]
             if self.device.type != "cpu" or any(v.device.type != "cpu" for v in values):
                 values = [v.to(self.device) for v in values]
-            results = self._program.run(state.slots.copy(), values, self.device, sizes)
+            results = self._program.run(state.slots.copy(), values, self.device, sizes, self.watch)
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
         # outputs are the caller's own: a view of an input, of weights or of another output is copied

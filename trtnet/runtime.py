@@ -19,6 +19,7 @@ import numpy as np
 
 from . import dtypes, forking, interrupts
 from .binding import BoundCall
+from .checked import Checked
 from .contexts import Context, Lane
 from .engine import Engine, RefitReport, Snapshot, TensorSpec
 from .errors import BuildError, ProviderError, ShapeError, WeightsError
@@ -72,6 +73,7 @@ class TensorRTEngine(Engine):
                 "close other engines first",
             )
         self.plan = plan = plan.kept()
+        self.checked = None if plan.checked is None else Checked.of(plan.checked)
         self.refittable = plan.refittable
         self.live = frozenset(n for n, leaf in plan.graph.parameters.items() if leaf.name in plan.live)
         self.profiles = self._engine.num_optimization_profiles
@@ -400,6 +402,13 @@ class TensorRTEngine(Engine):
             self.generation += 1
             self._written_to = True
 
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        written = self._written_to
+        with super().undone():
+            yield
+        self._written_to = written
+
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
         if self.live_weights is None:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
@@ -427,6 +436,11 @@ class TensorRTEngine(Engine):
             weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
             parameters = {name: kept(value) for name, value in self._parameters().items()}
             return replace(self.plan, data=data, parameters=parameters, weights=weights)
+
+    def keep_checked(self, figures: Checked) -> None:
+        """Keep what a check found, for the manifest, too."""
+        self.checked = figures
+        self.plan = replace(self.plan, checked=figures.plain())
 
     @property
     def weights(self) -> WeightTable:

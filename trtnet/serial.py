@@ -92,6 +92,7 @@ def to_json(graph: Graph) -> dict[str, Any]:
         "trainable": sorted(graph.trainable),
         "buffers": sorted(graph.buffers),
         "inputs": {name: [_plain(t.shape), t.dtype.name] for name, t in graph.inputs.items()},
+        "ranges": {name: list(limits) for name, limits in graph.ranges.items()},
         "layers": layers,
         "weights": table,
         "outputs": {name: numbers[t] for name, t in graph.outputs.items()},
@@ -311,4 +312,5 @@ class _Reading:
             frozenset(data["buffers"]), equalities, data["title"],
         )  # fmt: skip
         graph.data_dims = frozenset(data["data_dims"])
+        graph.ranges = {name: (low, high) for name, (low, high) in data.get("ranges", {}).items()}
         return graph

@@ -15,6 +15,7 @@ from ..errors import ShapeError
 from ..location import Location
 from ..tensor import Tensor, current_recorder, recorded
 from ..weights.recipes import Literal, Weight
+from .bounds import UNKNOWN, Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -58,6 +59,12 @@ class Layer:
     is_view: ClassVar[bool] = False
     """Whether the output shares the memory of the first input in torch, so that a change in place reaches both."""
 
+    rounds: ClassVar[bool] = True
+    """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""
+
+    draws: ClassVar[bool] = False
+    """Whether it gives other values at each call."""
+
     def __init_subclass__(cls) -> None:
         own = inspect.get_annotations(cls)
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
@@ -98,6 +105,15 @@ class Layer:
         copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in self.outputs)
         recorder.layers.append(copy)
         return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        """What whole numbers input `position` may hold, so that `output` holds what is wanted of it and no index of
+        this layer's lies beside its table. None: any; `UNKNOWN`: that cannot be said."""
+        return None if wanted is None else UNKNOWN
+
+    def picks(self, output: int) -> int | None:
+        """The dimension of the first input in which `output` holds indices of values that were found there."""
+        return None
 
     def is_apart_from(self, other: Layer) -> bool:
         """Whether this view and another of the same tensor are sure to have no element in common."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..dtypes import dtype as Dtype
 from ..tensor import Tensor
 from .base import Layer, Operand, Output
+from .bounds import Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -22,11 +23,15 @@ class Identity(Layer):
     nonnegative: bool = False
 
     kind: ClassVar[str] = "identity"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return ((x.shape, x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return wanted
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_identity(lowering[self.inputs[0]])
@@ -54,10 +59,20 @@ class Cast(Layer):
 
     kind: ClassVar[str] = "cast"
 
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        """Wider floats hold the same values, and whole numbers are not rounded where both sides convert them alike."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return self.to_type.is_floating_point and x.dtype.is_floating_point and self.to_type.bits < x.dtype.bits
+
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return ((x.shape, self.to_type),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return wanted
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.provider.add_cast(lowering.network, lowering[self.inputs[0]], self.to_type)

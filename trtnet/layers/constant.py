@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..dims import Size
 from ..tensor import Tensor
-from ..weights.recipes import Weight
+from ..weights.recipes import Recipe, Weight
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ class Constant(Layer):
 
     kind: ClassVar[str] = "constant"
     weight_attributes: ClassVar[dict[int, str]] = {0: "weights"}
+
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return isinstance(self.inputs[0], Recipe)
 
     def infer(self) -> tuple[Output, ...]:
         weight = self.inputs[0]

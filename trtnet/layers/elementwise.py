@@ -10,8 +10,10 @@ from .. import dtypes
 from ..dims import format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
+from ..weights.recipes import Weight, evaluate
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
+from .bounds import FAR, UNKNOWN, Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -109,6 +111,10 @@ class ElementWise(Layer):
 
     kind: ClassVar[str] = "elementwise"
 
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return self.op not in ("MAX", "MIN")
+
     def infer(self) -> tuple[Output, ...]:
         a, b = self.inputs
         assert isinstance(a, Tensor)
@@ -136,6 +142,26 @@ class ElementWise(Layer):
         elif self.op != "EQUAL" or a.dtype not in (dtypes.bool_, dtypes.uint8):
             raise not_taken(self.op, a, True)
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if wanted is None or self.op in COMPARISONS or self.op in LOGICAL:
+            return None
+        wanted, other = wanted.one(), self.inputs[1 - position]
+        least, most = _range_of(other)
+        if least is None or most is None or not wanted.low:
+            return UNKNOWN
+        low, high = wanted.low[0], wanted.high[0]
+        if self.op == "SUM":
+            return Bounds((low - least,), (high - most,))
+        if self.op == "SUB":
+            return Bounds((low + most,), (high + least,)) if position == 0 else Bounds((most - high,), (least - low,))
+        if self.op == "PROD" and least == most > 0:
+            return Bounds((-(-low // least),), (high // least,))
+        if self.op == "MIN":
+            return Bounds((low,), (FAR,)) if isinstance(high, int) and most <= high else wanted
+        if self.op == "MAX":
+            return Bounds((-FAR,), (high,)) if isinstance(low, int) and least >= low else wanted
+        return UNKNOWN
+
     def add_to(self, lowering: Lowering) -> Any:
         a, b = self.inputs
         operation = lowering.enum("ElementWiseOperation", self.op)
@@ -159,6 +185,7 @@ class Select(Layer):
     """
 
     kind: ClassVar[str] = "select"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         condition, a, b = self.inputs
@@ -179,6 +206,14 @@ class Select(Layer):
             raise not_taken("SELECT", a, expected="float32, float16, bfloat16, int8, int32, int64 or bool")
         return ((broadcast("SELECT", condition, a, b), a.dtype),)
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if position == 0:
+            return None
+        _, a, b = self.inputs
+        if position == 1 and isinstance(a, Tensor) and a.layer is not None and b in a.layer.inputs:
+            return None  # where(i < 0, i + size, i): what i may hold follows from the other side
+        return wanted.one() if wanted is not None else None
+
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
@@ -188,6 +223,18 @@ class Select(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.where(*inputs)
+
+
+def _range_of(operand: Operand) -> tuple[int | None, int | None]:
+    """The least and the greatest of the whole numbers that a constant holds; None where it is none."""
+    layer = operand.layer if isinstance(operand, Tensor) else None
+    while layer is not None and not layer.rounds and [type(o) for o in layer.inputs] == [Tensor]:
+        layer = layer.inputs[0].layer  # type: ignore[union-attr]
+    weight = layer.inputs[0] if layer is not None and len(layer.inputs) == 1 else None
+    if not isinstance(weight, Weight) or weight.dtype.is_floating_point or not weight.count:
+        return None, None
+    array = evaluate(weight, lambda leaf: leaf.value.read())
+    return int(array.min()), int(array.max())
 
 
 def different_dtypes(operation: str, a: Tensor, b: Tensor) -> DtypeError:

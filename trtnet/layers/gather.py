@@ -10,6 +10,7 @@ from ..dims import Size, SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
 from .base import Layer, Operand, Output, require_equal
+from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK, check_movable
 
@@ -31,6 +32,17 @@ def _index(layer: Layer, position: int = 1) -> Tensor:
     return index
 
 
+def _table(layer: Gather | Scatter, axis: int) -> Bounds:
+    """What the indices of a layer may be."""
+    data, index = layer.inputs[:2]
+    assert isinstance(data, Tensor)
+    assert isinstance(index, Tensor)
+    if layer.mode != "ND":
+        return Bounds.below(data.shape[axis])
+    skipped = getattr(layer, "num_elementwise_dims", 0)
+    return Bounds.below(*data.shape[skipped : skipped + int(index.shape[-1])])
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Gather(Layer):
     """`add_gather_v2`: elements of the data (input 0) at the indices (input 1), which are not negative.
@@ -45,6 +57,7 @@ class Gather(Layer):
     num_elementwise_dims: int = 0
 
     kind: ClassVar[str] = "gather"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         data, index = self.inputs[0], _index(self)
@@ -80,6 +93,9 @@ class Gather(Layer):
         if len(shape) > MAX_RANK:
             raise ShapeError("TensorRT's tensors have at most 8 dimensions", found=format_shape(shape))
         return ((shape, data.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
 
     def add_to(self, lowering: Lowering) -> Any:
         data, index = self.inputs
@@ -126,6 +142,7 @@ class Scatter(Layer):
     mode: str = "ELEMENT"
 
     kind: ClassVar[str] = "scatter"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         data, index, updates = self.inputs[0], _index(self), self.inputs[2]
@@ -156,6 +173,9 @@ class Scatter(Layer):
             require_equal(a, b, problem)
         return ((data.shape, data.dtype),)
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
+
     def add_to(self, lowering: Lowering) -> Any:
         data, index, updates = (lowering[x] for x in self.inputs)
         layer = lowering.network.add_scatter(data, index, updates, lowering.enum("ScatterMode", self.mode))
@@ -182,6 +202,7 @@ class OneHot(Layer):
     axis: int = -1
 
     kind: ClassVar[str] = "one_hot"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         index, values = _index(self, 0), self.inputs[1]
@@ -192,6 +213,9 @@ class OneHot(Layer):
             )
         axis = self.axis % (len(index.shape) + 1)
         return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return Bounds.below(self.depth) if position == 0 else wanted.one() if wanted is not None else None
 
     def add_to(self, lowering: Lowering) -> Any:
         index, values = self.inputs

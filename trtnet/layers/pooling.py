@@ -32,6 +32,10 @@ class Pooling(Layer):
 
     kind: ClassVar[str] = "pooling"
 
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return self.type not in ("MAX", "MIN")
+
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)

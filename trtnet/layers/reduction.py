@@ -10,6 +10,7 @@ from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .base import Layer, Operand, Output, require_at_least
+from .bounds import Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -46,6 +47,10 @@ class Reduce(Layer):
     keep_dims: bool = False
 
     kind: ClassVar[str] = "reduce"
+
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return self.op not in ("MAX", "MIN")
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("reduce", self.inputs[0])
@@ -94,6 +99,7 @@ class TopK(Layer):
     axes: tuple[int, ...]
 
     kind: ClassVar[str] = "topk"
+    rounds: ClassVar[bool] = False
     LIMIT: ClassVar[int] = 3840
 
     def infer(self) -> tuple[Output, ...]:
@@ -116,6 +122,12 @@ class TopK(Layer):
             require_at_least(size, k, f"top-k: k = {k} is larger than the dimension of size {size}")
         shape = Size((*x.shape[:axis], k, *x.shape[axis + 1 :]))
         return ((shape, x.dtype), (shape, dtypes.int32))
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if output or wanted is None else wanted.one()
+
+    def picks(self, output: int) -> int | None:
+        return self.axes[0] if output == 1 else None
 
     def add_to(self, lowering: Lowering) -> Any:
         k = self.k

@@ -10,6 +10,7 @@ from ..dims import Dim, Size, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
 from .base import Layer, Operand, Output
+from .bounds import Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -26,6 +27,7 @@ class NonZero(Layer):
     count: Dim
 
     kind: ClassVar[str] = "non_zero"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -37,6 +39,9 @@ class NonZero(Layer):
         if not x.shape:
             raise ShapeError("a non-zero layer takes at least one dimension", found=format_shape(x.shape))
         return ((Size((len(x.shape), self.count)), dtypes.int32),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None
 
     def add_to(self, lowering: Lowering) -> Any:
         layer = lowering.network.add_non_zero(lowering[self.inputs[0]])

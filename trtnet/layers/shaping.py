@@ -10,6 +10,7 @@ from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
 from .base import Layer, Operand, Output, require_equal, same_count
+from .bounds import Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -25,6 +26,7 @@ class Shuffle(Layer):
     second_transpose: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "shuffle"
+    rounds: ClassVar[bool] = False
     is_view: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
@@ -45,6 +47,9 @@ class Shuffle(Layer):
     def _between(self) -> Size:
         shape = self.inputs[0].shape  # type: ignore[union-attr]
         return Size(shape) if self.first_transpose is None else Size(shape[i] for i in self.first_transpose)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None else wanted.one()
 
     def add_to(self, lowering: Lowering) -> Any:
         layer = lowering.network.add_shuffle(lowering[self.inputs[0]])
@@ -129,6 +134,7 @@ class Slice(Layer):
     mode: str = "STRICT_BOUNDS"
 
     kind: ClassVar[str] = "slice"
+    rounds: ClassVar[bool] = False
 
     @property
     def is_view(self) -> bool:  # type: ignore[override]
@@ -158,6 +164,9 @@ class Slice(Layer):
         if fill is not None and fill.dtype is not x.dtype:
             raise DtypeError("what a slice fills with has its input's dtype", expected=x.dtype, found=fill.dtype)
         return ((Size(self.shape), x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None or position in (1, 2, 3) else wanted.one()
 
     def add_to(self, lowering: Lowering) -> Any:
         rank = len(self.shape)
@@ -244,6 +253,7 @@ class Concatenation(Layer):
     axis: int = 0
 
     kind: ClassVar[str] = "concatenation"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
@@ -277,6 +287,17 @@ class Concatenation(Layer):
             found=shapes,
         )
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if wanted is None:
+            return None
+        sizes = [x.shape[-1] for x in self.inputs]  # type: ignore[union-attr]
+        last = self.axis == len(self.outputs[0].shape) - 1
+        if not last or len(wanted.low) < 2 or not all(isinstance(size, int) for size in sizes):
+            return wanted.one()
+        start = sum(sizes[:position])
+        end = start + sizes[position]
+        return Bounds(wanted.low[start:end], wanted.high[start:end])
+
     def add_to(self, lowering: Lowering) -> Any:
         layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
         if layer is not None:
@@ -298,6 +319,7 @@ class Padding(Layer):
     post_padding: tuple[int, int] = (0, 0)
 
     kind: ClassVar[str] = "padding"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -309,6 +331,9 @@ class Padding(Layer):
             )
         last = tuple(s + a + b for s, a, b in zip(x.shape[-2:], self.pre_padding, self.post_padding))
         return ((Size((*x.shape[:-2], *last)), x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None else wanted.one()
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_padding_nd(lowering[self.inputs[0]], self.pre_padding, self.post_padding)
@@ -326,11 +351,15 @@ class Shape(Layer):
     """`add_shape`: the sizes of a tensor as a 1-D tensor of int64 (int32 on TensorRT 8.6)."""
 
     kind: ClassVar[str] = "shape"
+    rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return ((Size((len(x.shape),)), dtypes.int64),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_shape(lowering[self.inputs[0]])
