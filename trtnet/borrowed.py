@@ -49,6 +49,9 @@ class Borrowed(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         self.engine.restore(snapshot)
 
+    def undone(self) -> Any:
+        return self.engine.undone()
+
     def parameters(self) -> dict[str, np.ndarray]:
         return self.engine.parameters()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import os
+import tempfile
 import threading
 import time
 import warnings
@@ -125,10 +126,11 @@ def build(
         live: likewise: parameters that become inputs of the network, for `engine.bind_weights`. Live wins over refit.
         cache: a folder of plans. The same network, options, TensorRT and GPU are not compiled again; other values of
             refittable and live weights are written to the plan that is there. TensorRT's timings are kept beside it.
-        check: whether a TensorRT engine that was just compiled is compared with the reference before it is returned,
-            which `engine.checked` tells of; or the inputs to compare on, by name or in order. They are drawn within what
-            the graph allows (`Input(range=...)`), at each profile's opt sizes; at most 5 % of the build's time, or half a
-            second, goes to it, beside loading torch. A refittable engine is compared after a refit to other weights, too.
+        check: whether a TensorRT engine is compared with the reference before it is returned, which `engine.checked`
+            tells of; or the inputs to compare on, by name or in order. They are drawn within what the graph allows
+            (`Input(range=...)`), at each profile's opt sizes; beside loading torch, 5 % of the build's time or half a
+            second may go to it, whichever is more. A refittable engine is compared after a refit to other weights,
+            too. A plan from the cache that has passed is not compared again, unless inputs are given.
         extra_outputs, profiles, progress: as in `build_plan`.
         options: `BuildOptions`: workspace, optimization_level, tf32, ...
 
@@ -183,11 +185,9 @@ def build(
         require_refittable(plan, made.engine_names())
     if job.stale or plan.stripped:
         made.refit_all()
-    if check is not False and plan.checked is None:
-        again = functools.partial(
-            build, provider=found.name, device=device, cache=cache, check=False, profiles=profiles, **options
-        )
-        _compare(made, job, check, functools.partial(again, refit=refit, live=live), again)
+    if check is not False and (plan.checked is None or check is not True):
+        trial = functools.partial(build, provider=found.name, device=device, check=False, profiles=profiles, **options)
+        _compare(made, job, check, functools.partial(trial, refit=refit, live=live), trial)
     return made
 
 
@@ -202,25 +202,24 @@ def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:
     Returns:
         A Divergence, which is false, and says so, where this build comes out right.
     """
-    from .checking import first_wrong
+    from .checking import devices, first_wrong
 
-    _check_sample(graph, x)
-    options.pop("check", None)
     sampler = Sampler(graph)
     inputs = sampler.draw({n: d.opt for n, d in graph.dims.items()}) if x is None else sampler.given(x)
-    return first_wrong(
-        graph, inputs, functools.partial(build, check=False, **options), tf32=bool(options.get("tf32", False))
-    )
+    device = options.get("device")
+    where = devices(graph, None if str(device).startswith("cpu") else ordinal(device), sampler.is_known)[0]
+    build_one = functools.partial(build, **(options | {"check": False}))
+    return first_wrong(graph, inputs, build_one, device=where, tf32=bool(options.get("tf32", False)))
 
 
 def _check_sample(graph: Graph, check: Any) -> None:
-    """Raises ArgumentTypeError, ShapeError, ArgumentError for a sample that does not fit the graph."""
-    if check is not None and not isinstance(check, bool):
+    """Raises ArgumentTypeError, DtypeError, ShapeError, ArgumentError for a sample that does not fit the graph."""
+    if not isinstance(check, bool):
         Sampler(graph).given(check)
 
 
 def _compare(
-    made: TensorRTEngine, job: Job, check: Any, again: Callable[[Graph], Engine], fixed: Callable[..., Engine]
+    made: TensorRTEngine, job: Job, check: Any, again: Callable[..., Engine], fixed: Callable[..., Engine]
 ) -> None:
     """Compare a new engine with the reference; its figures are kept. Raises BuildError where it is wrong.
 
@@ -231,22 +230,24 @@ def _compare(
     from .checking import failed
 
     plan, options = made.plan, job.options
-    sample = None if check is True else check
     try:
-        figures = compared(
-            made, job.graph, sample, ordinal=made.device.ordinal, profiles=job.profiles, tf32=options.tf32,
-            seconds=plan.seconds,
+        figures, inputs = compared(
+            made, job.graph, None if check is True else check, ordinal=made.device.ordinal, profiles=job.profiles,
+            tf32=options.tf32, seconds=plan.seconds,
         )  # fmt: skip
     except BaseException:
         made.close()
         raise
-    if figures.wrong:
+    if inputs is not None:
         made.close()
-        other = 0 if options.optimization_level != 0 else 3
-        tries = {f"optimization_level={other}": functools.partial(again, optimization_level=other)}
-        if job.refittable or job.live:
-            tries |= {"fixed weights (no refit, no live)": fixed}
-        raise failed(figures, job.graph, sample, again, tries, tf32=options.tf32)
+        with tempfile.TemporaryDirectory() as folder:
+            if job.cache is not None:  # so that TensorRT takes the same kernels again
+                job.cache.copy_timings(folder)
+            other = 0 if options.optimization_level != 0 else 3
+            tries = {f"optimization_level={other}": functools.partial(again, optimization_level=other, cache=folder)}
+            if job.refittable or job.live:
+                tries["fixed weights (no refit, no live)"] = functools.partial(fixed, cache=folder)
+            raise failed(figures, job.graph, inputs, functools.partial(again, cache=folder), tries, tf32=options.tf32)
     made.keep_checked(figures)
     if job.cache is not None and figures.passed:
         job.cache.keep_checked(job.key, plan.data, figures.plain())

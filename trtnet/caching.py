@@ -125,6 +125,12 @@ class PlanCache:
         except OSError:
             return b""
 
+    def copy_timings(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the timings so far to another folder."""
+        for path in self.folder.glob("timing-*.cache"):
+            with contextlib.suppress(OSError):
+                (Path(folder) / path.name).write_bytes(path.read_bytes())
+
     def add_timings(self, provider: Provider, gpu: str, config: Any, cache: Any) -> None:
         """Keep what a build timed, together with what other builds did meanwhile."""
         self._replace(

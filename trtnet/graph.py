@@ -121,6 +121,7 @@ class Recorder:
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.inputs: dict[str, Tensor] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []
         self.path = ""
         self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called

@@ -120,7 +120,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         title,
     )
     graph.data_dims = frozenset(recorder.data_dims)
-    graph.ranges = {n: spec.range for n, spec in inputs.items() if isinstance(spec, Input) and spec.range is not None}
+    graph.ranges = recorder.ranges
     for name, tensor in outputs.items():
         tensor.name = name
     return graph
@@ -179,6 +179,8 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
                     remedy="rename forward's argument",
                 )
             arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
+            if spec.range is not None:
+                recorder.ranges[name] = spec.range
         elif isinstance(spec, (Array, bool, int, float, str, type(None), dtypes.dtype)):
             arguments[name] = spec
         else:

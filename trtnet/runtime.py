@@ -404,10 +404,11 @@ class TensorRTEngine(Engine):
 
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
-        written = self._written_to
+        written, refitting = self._written_to, self._refitting
         with super().undone():
             yield
-        self._written_to = written
+        with self._held():  # what a refit needs is made again when there is one
+            self._written_to, self._refitting = written, refitting
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
         if self.live_weights is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import dims, dtypes
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, DtypeError
 from .graph import Graph
 from .interchange import is_torch, to_numpy
 from .layers.bounds import FAR, UNKNOWN, Bounds
@@ -20,7 +20,8 @@ FREE = ((-16, 16), (0, 16), (0, 1))
 
 class Sampler:
     """Draws inputs of a graph: floats from a normal distribution, or evenly from the range of their Input; indices from
-    all rows of the tables that they are for; other whole numbers from -16 to 16 (uint8: 0 to 255; see `FREE`), both bools.
+    all rows of the tables that they are for; other whole numbers from -16 to 16 (see `FREE`), uint8 from 0 to 255; both
+    bools.
 
     Attributes:
         bounds: what whole numbers inputs may hold, by name, where an index is made of them.
@@ -96,6 +97,14 @@ class Sampler:
                 found=", ".join(map(str, found)) or type(sample).__name__,
                 remedy="check={" + ", ".join(f"{name!r}: array" for name in names) + "}, or check=True to draw them",
             )
+        for name, array in arrays.items():
+            if array.dtype != self.graph.inputs[name].dtype.numpy:
+                raise DtypeError(
+                    f"the sample for {name!r} has the wrong dtype",
+                    expected=self.graph.inputs[name].dtype,
+                    found=array.dtype,
+                    remedy=f"array.astype(numpy.{self.graph.inputs[name].dtype.numpy.name})",
+                )
         sizes = self.graph.bind({name: array.shape for name, array in arrays.items()})
         for name in self.bounds:
             low, high = self.limits(name, sizes) or (-np.inf, np.inf)

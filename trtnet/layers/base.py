@@ -62,9 +62,6 @@ class Layer:
     rounds: ClassVar[bool] = True
     """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""
 
-    draws: ClassVar[bool] = False
-    """Whether it gives other values at each call."""
-
     def __init_subclass__(cls) -> None:
         own = inspect.get_annotations(cls)
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()

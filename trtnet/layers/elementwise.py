@@ -210,7 +210,7 @@ class Select(Layer):
         if position == 0:
             return None
         _, a, b = self.inputs
-        if position == 1 and isinstance(a, Tensor) and a.layer is not None and b in a.layer.inputs:
+        if position == 1 and isinstance(a, Tensor) and a.layer is not None and any(o is b for o in a.layer.inputs):
             return None  # where(i < 0, i + size, i): what i may hold follows from the other side
         return wanted.one() if wanted is not None else None
 
