@@ -7,6 +7,7 @@ of the others is the same plan, and is refitted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .disk import read_bytes, replacing, sweep, writable_by
 from .checked import Checked
+from .disk import read_bytes, replacing, sweep, writable_by
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class PlanCache:
         """Copy the timings so far to another folder."""
         for path in self.folder.glob("timing-*.cache"):
             with contextlib.suppress(OSError):
-                (Path(folder) / path.name).write_bytes(path.read_bytes())
+                (Path(folder) / path.name).write_bytes(read_bytes(path, owned=True))
 
     def add_timings(self, provider: Provider, gpu: str, config: Any, cache: Any) -> None:
         """Keep what a build timed, together with what other builds did meanwhile."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .errors import WeightsError
 from .summary import render
 
 BUILT, PERTURBED = "as built", "after a refit"
@@ -84,7 +85,19 @@ class Checked:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Checked:
-        """The figures of `plain`."""
+        """The figures of `plain`. Raises WeightsError for what is none."""
+        try:
+            return cls._of(plain)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise WeightsError(
+                "the figures of the check in this manifest cannot be read",
+                expected="what engine.save wrote",
+                found=f"{type(error).__name__}: {error}",
+                remedy="the manifest was changed: build the engine again, or restore the file",
+            ) from error
+
+    @classmethod
+    def _of(cls, plain: Mapping[str, Any]) -> Checked:
         rows = []
         for row in plain["rows"]:
             numbers = ("error", "mean_error", "allowed", "mean_allowed")
