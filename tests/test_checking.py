@@ -333,6 +333,14 @@ def test_negative_indices_that_are_counted_from_the_end():
     assert not check(trtnet.reference(graph), graph).wrong
 
 
+def test_what_is_promised_not_to_be_negative_is_drawn_so():
+    graph = trtnet.record(lambda i: trtnet.assume_nonnegative(i) + 1, i=Input((80,), "int32"))
+    drawn = Sampler(graph).draw({})["i"]
+    assert (drawn.min(), drawn.max()) == (0, 16)
+    table = trtnet.record(lambda x, i: x[trtnet.assume_nonnegative(i)], x=Input((7, 2)), i=Input((80,), "int64"))
+    assert set(Sampler(table).draw({})["i"]) == set(range(7))
+
+
 def test_indices_that_are_not_understood_never_reach_a_gpu_beside_their_table():
     def forward(x, row, column):
         return x.reshape(-1).index_select(0, row * x.shape[1] + column)

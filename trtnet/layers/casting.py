@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..dtypes import dtype as Dtype
 from ..tensor import Tensor
 from .base import Layer, Operand, Output
-from .bounds import Bounds
+from .bounds import FAR, Bounds
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -31,7 +31,10 @@ class Identity(Layer):
         return ((x.shape, x.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return wanted
+        if not self.nonnegative:
+            return wanted
+        promised = Bounds((0,), (FAR,))
+        return promised if wanted is None else promised.both(wanted)
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_identity(lowering[self.inputs[0]])
