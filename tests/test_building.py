@@ -17,7 +17,7 @@ import pytest
 from harness import needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, nn, provider
+from trtnet import Dim, Input, building, nn, provider
 from trtnet import functional as F
 from trtnet.building import refittable_names
 from trtnet.errors import (
@@ -583,3 +583,84 @@ def test_errors_of_building_are_trtnet_errors():
     assert issubclass(BuildError, ProviderError)
     assert issubclass(ProviderError, TrtnetError)
     assert issubclass(BuildError, RuntimeError)
+
+
+# --- the comparison with the reference --------------------------------------------------------------------------------
+
+
+def built(tmp_path, graph, **options):
+    """A job with a cache, and its plan: compiled for a GPU that is not here."""
+    from trtnet.caching import PlanCache
+
+    found = needs_rtx()
+    options = BuildOptions(optimization_level=0, **options)
+    job = building.Job(
+        graph, found, options, targets=("sm86",), profiles=building._profiles(graph, None), cache=PlanCache(tmp_path)
+    )
+    return job, job.run()
+
+
+def never(*args, **kwargs):
+    raise AssertionError("nothing else is built")
+
+
+@pytest.mark.parametrize("make", [fixed, dynamic])
+def test_a_plan_that_passed_is_not_compared_again(make, tmp_path):
+    graph = make()
+    job, plan = built(tmp_path, graph)
+    assert (plan.cached, plan.checked) == (False, None)
+    engine = trtnet.reference(graph)  # what a right engine of the plan gives
+    building._compare(engine, plan, job, True, never, never)
+    assert engine.checked.passed
+    assert not engine.closed
+    again = built(tmp_path, graph)[1]
+    assert (again.cached, again.checked) == (True, engine.checked.plain())
+    assert again.manifest["checked"]["rows"][0]["output"] == "output"
+    assert json.loads(json.dumps(again.manifest)) == again.manifest
+    saved = again.save(tmp_path / "net.fp32.engine")
+    assert trtnet.Plan.load(saved).checked == again.checked
+    figures = next(tmp_path.glob("*.checked"))
+    for damage in (b"", b"{}", b"[1]", figures.read_bytes()[:-9], figures.read_bytes().replace(b"rows", b"sows")):
+        figures.write_bytes(damage)
+        assert built(tmp_path, graph)[1].checked is None
+
+
+def test_a_plan_that_failed_is_compared_again(tmp_path):
+    graph = fixed()
+    job, plan = built(tmp_path, graph)
+
+    def wrong(graph, **options):
+        assert options.get("cache") not in (None, tmp_path), "trials leave the user's cache alone"
+        engine = trtnet.reference(graph)
+        if options.get("optimization_level") != 3:
+            engine.refit({"fc.weight": graph.state_dict()["fc.weight"][:, ::-1].copy()})
+        return engine
+
+    engine = wrong(graph, cache=tmp_path / "x")
+    with pytest.raises(BuildError, match="the engine's output 'output' differs from the reference") as caught:
+        building._compare(engine, plan, job, True, wrong, never)
+    assert engine.closed, "an engine that gives other numbers is not used by accident"
+    assert caught.value.module == "fc"
+    assert caught.value.where.file == __file__
+    assert "right, tried by itself: optimization_level=3" in caught.value.details
+    assert caught.value.remedy.startswith("build with optimization_level=3")
+    assert built(tmp_path, graph)[1].checked is None
+
+
+def test_a_check_that_cannot_be_done_closes_the_engine(tmp_path):
+    graph = fixed()
+    job, plan = built(tmp_path, graph)
+    engine = trtnet.reference(graph)
+
+    def broken(values, sizes):
+        raise ProviderError("it does not run")
+
+    engine._run = broken
+    with pytest.raises(ProviderError, match="it does not run"):
+        building._compare(engine, plan, job, True, never, never)
+    assert engine.closed
+
+
+def test_check_is_for_tensorrt_engines():
+    engine = trtnet.build(fixed(), provider="reference", check=True)
+    assert engine.checked is None

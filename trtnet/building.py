@@ -31,7 +31,6 @@ from .weights.loading import warn_nonfinite
 
 if TYPE_CHECKING:
     from .checking import Divergence
-    from .runtime import TensorRTEngine
 
 Refit = bool | str | Iterable[str]
 Profile = Mapping[str, tuple[int, int, int]]
@@ -187,7 +186,7 @@ def build(
         made.refit_all()
     if check is not False and (plan.checked is None or check is not True):
         trial = functools.partial(build, provider=found.name, device=device, check=False, profiles=profiles, **options)
-        _compare(made, job, check, functools.partial(trial, refit=refit, live=live), trial)
+        _compare(made, plan, job, check, functools.partial(trial, refit=refit, live=live), trial)
     return made
 
 
@@ -219,21 +218,22 @@ def _check_sample(graph: Graph, check: Any) -> None:
 
 
 def _compare(
-    made: TensorRTEngine, job: Job, check: Any, again: Callable[..., Engine], fixed: Callable[..., Engine]
+    made: Engine, plan: Plan, job: Job, check: Any, again: Callable[..., Engine], fixed: Callable[..., Engine]
 ) -> None:
     """Compare a new engine with the reference; its figures are kept. Raises BuildError where it is wrong.
 
     Args:
+        made: the engine of `plan`, which `job` built.
         again: builds a graph as this one was; fixed: without refit and live.
     """
     from .checking import check as compared
     from .checking import failed
 
-    plan, options = made.plan, job.options
+    options = job.options
     try:
         figures, inputs = compared(
-            made, job.graph, None if check is True else check, ordinal=made.device.ordinal, profiles=job.profiles,
-            tf32=options.tf32, seconds=plan.seconds,
+            made, job.graph, None if check is True else check, profiles=job.profiles, tf32=options.tf32,
+            ordinal=None if job.device is None else job.device.ordinal, seconds=plan.seconds,
         )  # fmt: skip
     except BaseException:
         made.close()

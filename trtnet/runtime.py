@@ -439,8 +439,7 @@ class TensorRTEngine(Engine):
             return replace(self.plan, data=data, parameters=parameters, weights=weights)
 
     def keep_checked(self, figures: Checked) -> None:
-        """Keep what a check found, for the manifest, too."""
-        self.checked = figures
+        super().keep_checked(figures)  # and for the manifest
         self.plan = replace(self.plan, checked=figures.plain())
 
     @property
