@@ -13,8 +13,10 @@ import pytest
 from fuzzing import functions
 from fuzzing.compare import Verdict, check, compare, differing
 from fuzzing.generate import programs
+from fuzzing.packed import Pack, agreeing, build_all
 from fuzzing.program import Array, Program, Step
 from fuzzing.shrink import shrink
+from harness import lower_and_compare, needs_rtx
 
 import trtnet
 
@@ -169,3 +171,46 @@ def test_ill_conditioned_answers_are_set_apart_and_others_not():
     wanted = {"v0": torch.from_numpy(jump.draw_inputs(3)["x0"]) / 3}
     found = {"v0": wanted["v0"].numpy() * np.float32(1.001) + 1e-3}
     assert compare(jump, wanted, found, 3, 0, Verdict(jump)) is not None
+
+
+def test_tensorrt_rtx_compiles_programs_packed_into_one_network():
+    needs_rtx()
+    outcome = build_all(agreeing(SEED, 40), lower_and_compare, 20)
+    assert [text for _, text in outcome.failed] == []
+    assert len(outcome.refused) <= 4, [text for _, text in outcome.refused]
+    assert sum(len(pack.programs) for pack, _ in outcome.built) + len(outcome.refused) == 40
+
+
+def other(value: np.ndarray) -> np.ndarray:
+    """Other numbers of the same shape and dtype; no NaN."""
+    if value.dtype == bool:
+        return ~value
+    return np.where(np.isfinite(value.astype(np.float64)), value + np.asarray(1, value.dtype), 0).astype(value.dtype)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_pack_gives_what_its_programs_give(batch):
+    programs = [p for p in agreeing(SEED, 12) if not p.dynamic or batch >= p.least]
+    pack = Pack(programs)
+    engine = trtnet.reference(pack.graph)
+    for generation in (0, 1):
+        results = pack.compare(engine(**pack.inputs(batch)), batch, generation, noise=1e-6)
+        assert [v.difference for _, v in results if v.difference] == []
+        assert sum(v.compared for _, v in results) > 30
+        wrong = {n: other(v) for n, v in engine(**pack.inputs(batch)).items()}
+        assert all(v.difference for p, v in pack.compare(wrong, batch, generation) if v.compared), "each is compared"
+        if pack.weights(1):
+            engine.refit(pack.weights(1))
+
+
+def test_the_program_that_fails_in_a_pack_is_found():
+    def build(graph):
+        if any(layer.kind == "matrix_multiply" for layer in graph.layers):
+            raise AssertionError("no products today")
+        return graph
+
+    programs = agreeing(SEED, 16)
+    outcome = build_all(programs, build, 8)
+    wrong = [p for p in programs if any(layer.kind == "matrix_multiply" for layer in Pack([p]).graph.layers)]
+    assert [p for p, _ in outcome.failed] == wrong
+    assert sum(len(pack.programs) for pack, _ in outcome.built) == 16 - len(wrong)

@@ -734,3 +734,14 @@ def test_bfloat16_values_are_what_tensorrt_is_given():
     assert {h.array.dtype for h in lowering.ledger if h.name.startswith(("conv.", "up."))} == {
         np.dtype(ml_dtypes.bfloat16)
     }
+
+
+def test_constants_of_nothing_compile():
+    def joined(x):
+        y = x * 1
+        y[2:2] = trtnet.ones(0, 3)
+        return y, trtnet.cat([x, trtnet.zeros(0, 3)])
+
+    graph = trtnet.record(joined, x=Input((2, 3)))
+    assert any(0 in t.shape for layer in graph.layers for t in layer.outputs)
+    lower_and_compare(graph)

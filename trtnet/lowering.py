@@ -64,6 +64,8 @@ class Lowering:
         provider, dtype = self.provider, operand.dtype
         if dtype is dtypes.int64:
             dtype = provider.stored(dtype)
+        if not operand.count:
+            return provider.no_weights(dtype)  # TensorRT refuses an address of nothing
         holding = self.ledger.hold(operand, dtype, self._layer.name)
         if holding.given is None:
             holding.given = provider.weights(holding.array, dtype, holding.address)

@@ -53,6 +53,30 @@ def results(tasks: list[tuple[int, int, int]], workers: int) -> Iterator[Report]
         yield from pool.imap_unordered(chunk, tasks)
 
 
+def compile_all(seed: int, count: int) -> bool:
+    """Whether TensorRT-RTX compiles `count` programs, 50 to a network; it needs no GPU."""
+    import harness
+
+    from fuzzing.packed import agreeing, build_all
+
+    warnings.simplefilter("ignore")
+    started = time.monotonic()
+    outcome = build_all(
+        agreeing(seed, count),
+        lambda graph: harness.compile_network(harness.lower_and_compare(graph, compile=False)),  # type: ignore[arg-type]
+        50,
+    )
+    for title, found in (("refused", outcome.refused), ("failed", outcome.failed)):
+        for program, text in found:
+            print(f"--- {title}: {text}\n" + "\n".join(step.text for step in program.steps))
+    compiled = sum(len(pack.programs) for pack, _ in outcome.built)
+    print(
+        f"seed {seed}: TensorRT-RTX compiled {compiled} programs of {count} in {len(outcome.built)} networks, refused "
+        f"{len(outcome.refused)}, failed on {len(outcome.failed)}; {time.monotonic() - started:.0f} s"
+    )
+    return not outcome.failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=300)
@@ -61,8 +85,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--coverage", action="store_true", help="print the table of functions and kinds of argument")
     parser.add_argument("--save", type=Path, help="a folder for the programs that disagree")
+    parser.add_argument("--compile", action="store_true", help="have TensorRT-RTX compile them, 50 to a network")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    if options.compile:
+        return not compile_all(options.seed, options.programs)
     size = min(100, max(1, options.programs // max(options.workers, 1)))
     end = options.first + options.programs
     tasks = [(options.seed, first, min(size, end - first)) for first in range(options.first, end, size)]

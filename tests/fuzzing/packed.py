@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,8 @@ def agreeing(seed: int, count: int, lines: int = 30) -> list[Program]:
         for _, program in programs(seed, first, 20):
             verdict = check(program.with_steps(program.steps[:lines]))
             settled = not verdict.graph.data_dims if verdict.graph is not None else False
-            if verdict.difference is None and settled and verdict.program.steps and not verdict.skipped:
-                found.append(verdict.program)
+            if verdict.difference is None and settled and verdict.program.moving and not verdict.skipped:
+                found.append(replace(verdict.program, returned=verdict.program.moving))
         first += 20
     return found[:count]
 

@@ -152,6 +152,15 @@ class Program:
         made = dict.fromkeys(t for step in self.steps for t in step.targets if t.startswith("v"))
         return (*self.inputs, *made)
 
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The outputs that an input decides, as far as names show it; a network is made for these."""
+        found = set(self.inputs)
+        for step in self.steps:
+            if step.reads & found:
+                found |= {*step.targets, *([step.changes] if step.changes else [])}
+        return tuple(n for n in self.outputs if n in found)
+
     def expression(self, name: str) -> str:
         """As it is returned. An input cannot be an output of a network: its copy is."""
         return f"{name}.clone()" if name in self.inputs or self.cloned else name
@@ -219,11 +228,32 @@ def run(program: Program, batch: int, generation: int = 0, noise: float = 0.0, s
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for step in program.steps:
-            execute(step, names)
             if noise and not step.exact:
-                for name in step.targets or (step.changes,):
-                    disturb(names.get(name or ""), noise, generator)
+                disturbed(step, names, noise, generator)
+            else:
+                execute(step, names)
         return {name: names[name].detach().clone() for name in program.outputs if is_tensor(names.get(name))}
+
+
+def disturbed(step: Step, names: dict[str, Any], noise: float, generator: torch.Generator) -> None:
+    """Run a line whose results are rounded with what it reads, and then what it makes, a little off."""
+    read = {n: names[n] for n in step.reads if n in names and n != step.changes}
+    weights = names["s"]
+    for name, value in read.items():
+        if isinstance(value, torch.Tensor):
+            names[name] = value.clone()
+            disturb(names[name], noise / 10, generator)
+    names["s"] = SimpleNamespace(**{n: value.clone() for n, value in vars(weights).items()})
+    for name, value in vars(names["s"]).items():
+        if f"s.{name}" in step.reads:
+            disturb(value, noise / 10, generator)
+    try:
+        execute(step, names)
+    finally:
+        names["s"] = weights
+        names.update({n: value for n, value in read.items() if n not in step.targets})
+    for name in step.targets or (step.changes,):
+        disturb(names.get(name or ""), noise, generator)
 
 
 def disturb(value: Any, noise: float, generator: torch.Generator) -> None:
