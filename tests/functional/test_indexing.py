@@ -327,7 +327,7 @@ def test_errors() -> None:
     _error(ShapeError, "the mask does not fit dimension 1", lambda x: x[:, trtnet.tensor([True, False])], x=x)
     _error(ShapeError, "narrow: elements 3 to 3 . 4 do not lie", lambda x: x.narrow(1, 3, 4), x=x)
     _error(UnsupportedError, "number of classes", lambda i: trtnet.functional.one_hot(i), i=i)
-    _error(UnsupportedError, "neither adds nor multiplies", lambda x, i: x.scatter(1, i, 1.0, reduce="add"), x=x, i=i)
+    _error(ArgumentError, "no such reduction", lambda x, i: x.scatter(1, i, 1.0, reduce="max"), x=x, i=i)
     _error(ShapeError, "as many dimensions", lambda x, i: x.gather(1, i), x=x, i=i)
     _error(
         ShapeError,

@@ -58,7 +58,7 @@ ELEMENTWISE = _table(
     "cos cosh deg2rad detach erf erfc exp exp2 expm1 fix floor isfinite isinf isnan isneginf "
     "isposinf log log10 log1p log2 logical_not neg negative positive rad2deg ravel reciprocal relu relu6 "
     "rsqrt selu sgn sigmoid sign silu sin sinc sinh sqrt square tan tanh trunc hardsigmoid hardswish logsigmoid mish "
-    "softsign tanhshrink atleast_1d atleast_2d atleast_3d frac erfinv digamma lgamma",
+    "softsign tanhshrink signbit atleast_1d atleast_2d atleast_3d frac erfinv digamma lgamma",
     fn(),
 )
 
@@ -106,7 +106,8 @@ BINARY = {
         "not_equal isclose",
         fn(args=lambda g, x: [g.other(x)]),
     ),
-    **_table("bitwise_and bitwise_or bitwise_xor", fn(args=lambda g, x: [g.other(x)], families=INTEGER)),
+    **_table("bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift", fn(args=lambda g, x: [g.other(x)], families=INTEGER)),
+    "copysign": fn(args=lambda g, x: [g.other(x)]),
     **_table("add sub subtract rsub", fn(args=lambda g, x: [g.other(x), *g.maybe("alpha=2", "alpha=-1")])),
     **_table("pow", fn(args=lambda g, x: [g.pick("2", "3", "0.5", "-1", "0", "1", "2.0") if g.chance(0.6) else g.other(x)])),
     **_table("equal allclose", fn(args=lambda g, x: [g.other(x, numbers=False)])),
@@ -145,6 +146,10 @@ REDUCTIONS = {
     "vector_norm": fn(args=lambda g, x: g.maybe("1", f"3, {g.dim(x)}", f"dim={g.dims(x)}, keepdim=True", "float('inf')")),
     "logsumexp": fn(args=_one),
     **_table("cumsum cumprod", fn("1+", lambda g, x: [g.dim(x), *g.seldom("dtype=T.float32")])),
+    **_table("cummax cummin", fn("1+", lambda g, x: [g.dim(x)])),
+    "logcumsumexp": fn("1+", lambda g, x: [g.dim(x)], FLOAT),
+    "median": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
+    "kthvalue": fn("1+", lambda g, x: ["1", g.dim(x), *g.maybe("keepdim=True")], NUMBER, guard="distinct({x}, {1})"),
     "diff": fn("1+", lambda g, x: g.maybe(f"dim={g.dim(x)}", "2", f"1, {g.dim(x)}")),
     "normalize": fn("1+", lambda g, x: [f"dim={g.dim(x)}"] if g.rank(x) < 2 or g.chance(0.5) else g.maybe("1.0", "2.0, 1"), FLOAT),
 }  # fmt: skip
@@ -183,6 +188,7 @@ COPIES = {
     "tile": fn(args=lambda g, x: [f"({g.pick('1', '2', '2, 1', '1, 2', '1, 1')},)"]),
     "roll": fn("1+", lambda g, x: [g.pick("1", "-1", "2", "0"), *g.maybe(g.dim(x))]),
     "flip": fn("1+", lambda g, x: [g.dims(x)]),
+    "rot90": fn("2+", lambda g, x: g.maybe("1", "2", "-1, (1, 0)", "0", "k=3, dims=(0, -1)")),
     "diag": fn("1-2", lambda g, x: g.maybe("1", "-1")),
     "diag_embed": fn("1+", lambda g, x: g.maybe("1", "-1")),
     **_table("tril triu", fn("2+", lambda g, x: g.maybe("1", "-1", "diagonal=-2"))),
@@ -236,6 +242,13 @@ INDEXING = {
     "topk": fn("1+", lambda g, x: [g.pick("1", "2"), g.dim(x), *g.maybe("largest=False")], guard="distinct({x}, {1})"),
     "bincount": fn(1, lambda g, x: f"{x} % 5, minlength=5", ("int",)),
     "scatter": fn("1+", lambda g, x: g.scattered(x), guard="different({1}, {x}.shape[{0}], {0})"),
+    "scatter_add": fn("1+", lambda g, x: g.scattered(x, numbers=False), NUMBER),
+    "scatter_reduce": fn("1+", lambda g, x: [*g.scattered(x, numbers=False), g.pick("'sum'", "'prod'", "'mean'", "'amax'", "'amin'"),
+                                             *g.maybe("include_self=False")], NUMBER),
+    "index_add": fn("1+", lambda g, x: [*g.slices(x), *g.maybe("alpha=2")], NUMBER),
+    "index_copy": fn("1+", lambda g, x: g.slices(x, unique=True)),
+    "index_fill": fn("1+", lambda g, x: [d := g.dim(x), g.indices(g.shape(x)[int(d)] or g.program_least), g.number(x)]),
+    "index_put": fn("1+", lambda g, x: [f"({(a := g.slices(x, 0))[1]},)", a[2], "True"], NUMBER),
 }  # fmt: skip
 
 
@@ -353,13 +366,14 @@ OPERATORS = {
     "__gt__": "{x} > {y}", "__ge__": "{x} >= {y}", "__eq__": "{x} == {y}", "__ne__": "{x} != {y}",
     "__radd__": "{n} + {x}", "__rsub__": "{n} - {x}", "__rmul__": "{n} * {x}", "__rtruediv__": "{n} / {x}",
     "__rfloordiv__": "{n} // {x}", "__rmod__": "{n} % {x}", "__rpow__": "{n} ** {x}", "__rand__": "{n} & {x}",
-    "__ror__": "{n} | {x}", "__rxor__": "{n} ^ {x}", "__neg__": "-{x}", "__pos__": "+{x}", "__invert__": "~{x}",
+    "__ror__": "{n} | {x}", "__rxor__": "{n} ^ {x}", "__lshift__": "{x} << {y}", "__rshift__": "{x} >> {y}", "__neg__": "-{x}", "__pos__": "+{x}", "__invert__": "~{x}",
     "__abs__": "abs({x})", "__len__": "T.ones(2) * len({x})", "__iter__": "[*{x}]",
     "__matmul__": "{x} @ {m}", "__rmatmul__": "{m} @ {x}",
 }  # fmt: skip
 AUGMENTED = {
     "__iadd__": "+=", "__isub__": "-=", "__imul__": "*=", "__itruediv__": "/=", "__ifloordiv__": "//=",
-    "__imod__": "%=", "__ipow__": "**=", "__iand__": "&=", "__ior__": "|=", "__ixor__": "^=",
+    "__imod__": "%=", "__ipow__": "**=", "__iand__": "&=", "__ior__": "|=", "__ixor__": "^=", "__ilshift__": "<<=",
+    "__irshift__": ">>=",
 }  # fmt: skip
 NUMBERS = {
     "item": "{x}.reshape(-1)[0].item()", "tolist": "{x}.reshape(-1).tolist()[0]", "__float__": "float({x}.reshape(-1)[0])",

@@ -409,10 +409,24 @@ class Operands:
 
         return [str(dim), f"T.tensor({nested(shape)})"]
 
-    def scattered(self, x: str) -> list[str]:
+    def scattered(self, x: str, numbers: bool = True) -> list[str]:
         dim, index = self.gathered(x)
         shape = tuple(eval(index, {"T": torch}).shape)
-        return [dim, index, self.number(x) if self.chance(0.5) else self.constant(shape, self.value(x).dtype)]
+        number = numbers and self.chance(0.5)
+        return [dim, index, self.number(x) if number else self.constant(shape, self.value(x).dtype)]
+
+    def slices(self, x: str, dim: int | None = None, unique: bool = False) -> list[str]:
+        """A dimension, indices of it, and as many slices."""
+        d = int(self.dim(x)) % self.rank(x) if dim is None else dim
+        least = min(self.value(x, i).shape[d] for i in range(len(self.names)))
+        if not least:
+            raise Skip
+        count = self.random.randint(1, least)
+        numbers = self.random.sample(range(least), count)
+        if not unique:
+            numbers = [self.random.randrange(least) for _ in range(count)]
+        shape = (*self.shape(x)[:d], count, *self.shape(x)[d + 1 :])
+        return [str(d), f"T.tensor({numbers})", self.constant(shape, self.value(x).dtype)]
 
     def key(self, x: str, kind: str, write: bool) -> str:
         """What stands in x[...]."""

@@ -9,6 +9,8 @@ from .arithmetic import *
 from .arithmetic import __all__ as _arithmetic
 from .attention import *
 from .attention import __all__ as _attention
+from .bitwise import *
+from .bitwise import __all__ as _bitwise
 from .broadcasting import *
 from .broadcasting import __all__ as _broadcasting
 from .casting import *
@@ -43,16 +45,22 @@ from .pooling import *
 from .pooling import __all__ as _pooling
 from .random import *
 from .random import __all__ as _random
+from .ranking import *
+from .ranking import __all__ as _ranking
 from .reduction import *
 from .reduction import __all__ as _reduction
 from .resize import *
 from .resize import __all__ as _resize
+from .scattering import *
+from .scattering import __all__ as _scattering
 from .selection import *
 from .selection import __all__ as _selection
 from .sequences import *
 from .sequences import __all__ as _sequences
 from .shape import *
 from .shape import __all__ as _shape
+from .signs import *
+from .signs import __all__ as _signs
 from .sorting import *
 from .sorting import __all__ as _sorting
 from .sparse import *
@@ -64,6 +72,7 @@ __all__ = [
     *_activation,
     *_arithmetic,
     *_attention,
+    *_bitwise,
     *_broadcasting,
     *_casting,
     *_comparison,
@@ -81,11 +90,14 @@ __all__ = [
     *_picking,
     *_pooling,
     *_random,
+    *_ranking,
     *_reduction,
     *_resize,
+    *_scattering,
     *_selection,
     *_sequences,
     *_shape,
+    *_signs,
     *_sorting,
     *_sparse,
     *_triangular,

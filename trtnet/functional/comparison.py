@@ -18,10 +18,10 @@ from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
 from .concrete import binary, category, promoted, quiet
 from .dispatch import is_scalar, operation, pair, scalar, tensor, typed, with_rank
-from .inplace import install, install_operators
+from .inplace import install
 
 __all__ = [
-    "allclose", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "clamp", "clamp_max", "clamp_min", "clip",
+    "allclose", "clamp", "clamp_max", "clamp_min", "clip",
     "eq", "equal", "fmax", "fmin", "ge", "greater", "greater_equal", "gt", "heaviside", "isclose",
     "isfinite", "isinf", "isnan", "isneginf",
     "isposinf", "le", "less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "lt",
@@ -206,47 +206,6 @@ def logical_or(input: Any, other: Any) -> Tensor:
 def logical_xor(input: Any, other: Any) -> Tensor:
     """Where just one is True or not zero; bool."""
     return _logical("XOR", input, other)
-
-
-def _bitwise(op: str, input: Any, other: Any) -> Tensor:
-    a, b = pair("bitwise_" + op.lower(), input, other)
-    if a.dtype is not dtypes.bool_:
-        raise UnsupportedError(
-            f"TensorRT has no bitwise {op} of numbers",
-            expected="two bool tensors",
-            found=f"{a.dtype} {format_shape(a.shape)}",
-            remedy="compare first (x != 0), or use + * // % with powers of two",
-        )
-    return _binary(op, a, b)
-
-
-@operation(binary(np.bitwise_and), method=True)
-def bitwise_and(input: Any, other: Any) -> Tensor:
-    """input & other, of bool tensors."""
-    return _bitwise("AND", input, other)
-
-
-@operation(binary(np.bitwise_or), method=True)
-def bitwise_or(input: Any, other: Any) -> Tensor:
-    """input | other, of bool tensors."""
-    return _bitwise("OR", input, other)
-
-
-@operation(binary(np.bitwise_xor), method=True)
-def bitwise_xor(input: Any, other: Any) -> Tensor:
-    """input ^ other, of bool tensors."""
-    return _bitwise("XOR", input, other)
-
-
-@operation(np.invert, method=True)
-def bitwise_not(input: Any) -> Tensor:
-    """~input: of bools their NOT, of integers -1 - input."""
-    x = tensor(input)
-    if x.dtype is dtypes.bool_:
-        return _not(x)
-    if x.dtype.is_floating_point:
-        raise DtypeError("bitwise_not takes bool and integer tensors", found=repr(x), remedy="logical_not(x) is x == 0")
-    return _binary("SUB", scalar(-1, x.dtype, len(x.shape)), x)
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -443,20 +402,10 @@ def _unequal(self: Any, other: Any) -> Any:
     return ne(self, other) if _operand(other) else NotImplemented
 
 
-def _reflected(function: Any) -> Any:
-    return lambda self, other: function(other, self)
-
-
 for _name, _function in (("eq", _equal), ("ne", _unequal), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
     setattr(Tensor, f"__{_name}__", _function)
-_OPERATORS = {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}
-for _name, _function in _OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _function)
-    setattr(Tensor, f"__r{_name}__", _reflected(_function))
-setattr(Tensor, "__invert__", bitwise_not)  # noqa: B010
-install_operators(_OPERATORS)
 install({
     name: globals()[name]
     for name in __all__
-    if name.startswith(("bitwise", "clamp", "logical")) or name in ("clip", "masked_fill", "nan_to_num")
+    if name.startswith(("clamp", "logical")) or name in ("clip", "masked_fill", "nan_to_num")
 })  # fmt: skip

@@ -12,11 +12,12 @@ from ..dims import Dim, SizeLike, divide_exactly, format_shape
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.base import require_equal
+from ..layers.casting import Identity
 from ..layers.shaping import Concatenation, Slice
 from ..tensor import Array, Tensor
 from .concrete import promoted
 from .dispatch import axes_of, axis_of, common_type, operation, tensor, typed
-from .shape import constant, has_dims, reshaped, size_of, sizes_of, unsqueeze
+from .shape import constant, has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
 
 __all__ = [
     "cat",
@@ -32,6 +33,7 @@ __all__ = [
     "hstack",
     "meshgrid",
     "roll",
+    "rot90",
     "split",
     "split_with_sizes",
     "stack",
@@ -337,6 +339,33 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     start = tuple(size - 1 if axis in axes else 0 for axis, size in enumerate(x.shape))
     stride = tuple(-1 if axis in axes else 1 for axis in range(x.ndim))
     return emit(Slice((x,), start=start, shape=x.shape, stride=stride))
+
+
+def _quarter(rank: int, k: Any, dims: Any) -> tuple[int, int, int]:
+    if len(dims) != 2:
+        raise ArgumentError("rot90 takes two dimensions", expected=2, found=dims)
+    first, second = (axis_of(d, rank) for d in dims)
+    if first == second or rank < 2:
+        raise ShapeError("rot90 takes two different dimensions", found=f"{dims} of {rank}")
+    return int(k) % 4, first, second
+
+
+def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> Any:
+    turns, first, second = _quarter(input.ndim, k, dims)
+    return np.rot90(input, turns, (first, second)).copy()
+
+
+@operation(_rot90_numpy, method=True)
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy."""
+    x = tensor(input)
+    turns, first, second = _quarter(x.ndim, k, dims)
+    if turns == 0:
+        return emit(Identity((x,)))
+    if turns == 2:
+        return flip(x, (first, second))
+    swapped = tuple(second if a == first else first if a == second else a for a in range(x.ndim))
+    return transposed(flip(x, second), swapped) if turns == 1 else flip(transposed(x, swapped), second)
 
 
 def fliplr(input: Any) -> Any:

@@ -177,7 +177,9 @@ def _scatter_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None
 ) -> Any:
     if reduce is not None:
-        raise _reducing()
+        from .scattering import scatter_reduced_numpy
+
+        return scatter_reduced_numpy(input, dim, index, value if src is None else src, reduce)
     result, axis = input.copy(), axis_of(dim, input.ndim)
     written = value if src is None else src
     if isinstance(written, np.ndarray) and written.ndim:
@@ -188,19 +190,16 @@ def _scatter_numpy(
     return result
 
 
-def _reducing() -> UnsupportedError:
-    return UnsupportedError(
-        "TensorRT's scatter writes, and neither adds nor multiplies",
-        found="reduce=",
-        remedy="one_hot(index) as a matrix times the source adds up what has one index",
-    )
-
-
 @operation(_scatter_numpy, method=True)
 def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
-    """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`."""
+    """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`.
+
+    `reduce`, "add" or "multiply": as `scatter_reduce`, with the input's own elements.
+    """
     if reduce is not None:
-        raise _reducing()
+        from .scattering import scatter_reduced
+
+        return scatter_reduced(tensor(input), dim, index, value if src is None else src, reduce)
     x, axis = tensor(input), axis_of(dim, input.ndim)
     i = _element_index("scatter", index, x.shape[axis])
     written = written_value(x, value if src is None else src)

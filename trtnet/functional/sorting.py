@@ -67,7 +67,7 @@ class RecordedExtremum(tuple[Any, Any]):
     def indices(self) -> Tensor:
         if self._found[1] is None:
             x, op, axis, keepdim = self._of
-            values, indices = (_without(t, axis, keepdim) for t in _top(x, op, 1, axis))
+            values, indices = (_without(t, axis, keepdim) for t in ranked(x, op, 1, axis))
             self._found = [values if self._found[0] is None else self._found[0], indices]
         return self._found[1]
 
@@ -84,7 +84,7 @@ class RecordedExtremum(tuple[Any, Any]):
         return f"Extremum({self._of[1]} of {self._of[0]!r} along {self._of[2]})"
 
 
-def _top(x: Tensor, op: str, k: SizeLike, axis: int) -> tuple[Tensor, Tensor]:
+def ranked(x: Tensor, op: str, k: SizeLike, axis: int) -> tuple[Tensor, Tensor]:
     """Values and int64 indices of a top-k layer, which wants two dimensions and one of the last four."""
     before, rank = x, x.ndim
     if rank == 1:
@@ -136,7 +136,7 @@ def topk(input: Tensor, k: Any, dim: int = -1, largest: bool = True, sorted: boo
     Which of several equal elements come first is TensorRT's choice.
     """
     x = tensor(input)
-    return Sorted(*_top(x, "MAX" if largest else "MIN", size_of(k), axis_of(dim, x.ndim)))
+    return Sorted(*ranked(x, "MAX" if largest else "MIN", size_of(k), axis_of(dim, x.ndim)))
 
 
 def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
@@ -159,7 +159,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
         )
     x = tensor(input)
     axis = axis_of(dim, x.ndim)
-    return Sorted(*_top(x, "MAX" if descending else "MIN", x.shape[axis], axis))
+    return Sorted(*ranked(x, "MAX" if descending else "MIN", x.shape[axis], axis))
 
 
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
@@ -173,6 +173,9 @@ Tensor.argsort = argsort  # type: ignore[attr-defined]
 def msort(input: Any) -> Any:
     """The values sorted along the first dimension."""
     return sort(input, 0).values
+
+
+Tensor.msort = msort  # type: ignore[attr-defined]
 
 
 # --- one extremum -----------------------------------------------------------------------------------------------------
@@ -193,10 +196,10 @@ def _arg_numpy(find: Any) -> Any:
 def _arg(x: Tensor, op: str, dim: int | None, keepdim: bool) -> Tensor:
     if dim is None:
         rank = x.ndim
-        found = _top(reshaped(x, (x.shape.numel(),)), op, 1, 0)[1]
+        found = ranked(reshaped(x, (x.shape.numel(),)), op, 1, 0)[1]
         return reshaped(found, (1,) * rank if keepdim else ())
     axis = axis_of(dim, x.ndim)
-    return _without(_top(x, op, 1, axis)[1], axis, keepdim)
+    return _without(ranked(x, op, 1, axis)[1], axis, keepdim)
 
 
 @operation(_arg_numpy(np.argmax), method=True)

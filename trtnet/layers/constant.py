@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from .. import dtypes
 from ..dims import Size
 from ..tensor import Tensor
-from ..weights.recipes import Recipe, Weight
+from ..weights.recipes import Literal, Recipe, Weight, cast
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
+    from ..provider import Provider
     from ..reference import Run
 
 
@@ -42,6 +46,21 @@ class Constant(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
+
+    def supported(self, provider: Provider) -> bool:
+        return self.outputs[0].dtype not in (dtypes.int8, dtypes.uint8)
+
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """Of int8 and uint8, which TensorRT takes before a dequantize layer only: int32, and a cast."""
+        from ..functional.casting import converted
+        from ..graph import emit
+
+        weight = inputs[0]
+        assert isinstance(weight, Weight)
+        wide: Weight = (
+            Literal(weight.array.astype(np.int32)) if isinstance(weight, Literal) else cast(weight, dtypes.int32)
+        )
+        return converted(emit(Constant((wide,), self.shape)), self.outputs[0].dtype)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs

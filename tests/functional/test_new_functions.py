@@ -1,0 +1,250 @@
+"""Functions composed of TensorRT's layers: torch's values and dtypes, recorded (static and dynamic) and concrete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from composed import INPUTS, compare, everything
+from harness import lower_and_compare
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet.errors import ArgumentError, DtypeError, TrtnetError, UnsupportedError
+
+RNG = np.random.default_rng(0)
+BATCH = Dim("batch", min=1, opt=3, max=16)
+FLOATS = RNG.normal(size=(3, 5, 4)).astype(np.float32)
+SPECIAL = np.array([[1, 1, np.nan, 2], [-0.0, np.inf, -np.inf, 0.0], [3, 3, 2, 3]], np.float32)
+WIDE = np.array([-(2**63), 2**63 - 1, -1, 0, 1, 2**40 + 5, -(2**33) - 7, 65535, -65536], np.int64)
+NARROW = np.array([-(2**31), 2**31 - 1, -1, 0, 1, 65535, -65536, 1 << 30, -12345], np.int32)
+BYTES = np.array([-128, 127, -1, 0, 1, 5, 100, -100, 64], np.int8)
+INDEX = np.array([2, 0, 2, 1], np.int64)
+ELEMENTS = RNG.integers(0, 5, (3, 6, 4))
+UPDATES = RNG.normal(size=(3, 6, 4)).astype(np.float32)
+
+
+def outcome(function: Any, m: Any, arrays: tuple[np.ndarray, ...], way: str) -> Any:
+    if m is torch:
+        found = function(torch, *(torch.from_numpy(a.copy()) for a in arrays))
+    elif way == "concrete":
+        found = function(trtnet, *(trtnet.tensor(a) for a in arrays))
+    else:
+        names = "abcdef"[: len(arrays)]
+        rows = arrays[0].shape[0]
+        specs = {
+            n: Input((BATCH, *a.shape[1:]) if way == "dynamic" and a.shape[:1] == (rows,) else a.shape, str(a.dtype))
+            for n, a in zip(names, arrays)
+        }
+        body = {
+            1: lambda a: function(trtnet, a),
+            2: lambda a, b: function(trtnet, a, b),
+            3: lambda a, b, c: function(trtnet, a, b, c),
+            4: lambda a, b, c, d: function(trtnet, a, b, c, d),
+        }[len(arrays)]
+        graph = trtnet.record(body, **specs)
+        lower_and_compare(graph, compile=False)
+        found = trtnet.reference(graph)(**dict(zip(names, arrays)))
+    found = found if isinstance(found, (tuple, list)) else (found,)
+    return [v.numpy() if hasattr(v, "numpy") else np.asarray(v) for v in found]
+
+
+WAYS = ("static", "dynamic", "concrete")
+
+
+def agree(function: Any, *arrays: Any, ways: tuple[str, ...] = WAYS, indices: int = 0) -> None:
+    """`indices`: how many of the last outputs are places of equal values, of which torch may choose another."""
+    arrays = tuple(np.asarray(a) for a in arrays)
+    wanted = outcome(function, torch, arrays, "")
+    for way in ways:
+        found = outcome(function, trtnet, arrays, way)
+        assert len(found) == len(wanted)
+        for number, (mine, torchs) in enumerate(zip(found, wanted)):
+            assert (mine.dtype, mine.shape) == (torchs.dtype, torchs.shape), (way, number)
+            if number < len(found) - indices:
+                if mine.dtype.kind == "f":
+                    np.testing.assert_allclose(mine, torchs, rtol=2e-6, atol=2e-6, err_msg=f"{way}, output {number}")
+                else:
+                    np.testing.assert_array_equal(mine, torchs, err_msg=f"{way}, output {number}")
+
+
+@pytest.mark.parametrize("batch", [3, BATCH])
+def test_all_of_them_compile(batch: Any) -> None:
+    specs = {n: Input((batch, *a.shape[1:]) if a.shape[0] == 3 else a.shape, str(a.dtype)) for n, a in INPUTS.items()}
+    graph = trtnet.record(lambda **given: everything(trtnet, **given), **specs)
+    lowering = lower_and_compare(graph)
+    wanted = everything(torch, **{name: torch.from_numpy(a.copy()) for name, a in INPUTS.items()})
+    for one in (graph, lowering.graph if lowering else graph):
+        found = trtnet.reference(one)(**INPUTS)
+        compare(found, {name: None if v is None else v.numpy() for name, v in wanted.items()}, 2e-6)
+
+
+# --- scattered --------------------------------------------------------------------------------------------------------
+
+ALONG = {
+    "scatter_add": lambda m, x, i, u: x.scatter_add(1, i, u),
+    "scatter_add of fewer": lambda m, x, i, u: m.scatter_add(x, 1, i[:2, :, 1:3], u),
+    "scatter add": lambda m, x, i, u: x.scatter(1, i, u, reduce="add"),
+    "scatter multiply": lambda m, x, i, u: x.scatter(1, i, 2, reduce="multiply"),
+    **{
+        f"{reduce} {include}": lambda m, x, i, u, r=reduce, s=include: x.scatter_reduce(1, i, u, r, include_self=s)
+        for reduce in ("sum", "prod", "mean", "amax", "amin")
+        for include in (True, False)
+    },
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_scattered_elements(name: str) -> None:
+    ways = ("static", "concrete") if name == "scatter_add of fewer" else ("static", "dynamic", "concrete")
+    agree(ALONG[name], FLOATS, ELEMENTS, UPDATES, ways=ways)
+    whole = (RNG.integers(-9, 9, FLOATS.shape), ELEMENTS, RNG.integers(-9, 9, UPDATES.shape))
+    agree(ALONG[name], *whole, ways=ways)
+
+
+def test_an_infinite_update_stays_where_it_belongs() -> None:
+    updates = UPDATES.copy()
+    updates[0, 0, 0], updates[1, 2, 1] = np.inf, np.nan
+    agree(ALONG["scatter_add"], FLOATS, ELEMENTS, updates)
+
+
+ROWS = {
+    "index_add": lambda m, x, i, u: x.index_add(1, i, u),
+    "index_add alpha": lambda m, x, i, u: m.index_add(x, 1, i, u, alpha=3),
+    "index_add_": lambda m, x, i, u: (x * 1).index_add_(1, i, u),
+    "index_fill": lambda m, x, i, u: x.index_fill(1, i, 2.5),
+    "index_fill_": lambda m, x, i, u: (x * 1).index_fill_(1, i - 3, 7),
+    "index_put": lambda m, x, i, u: m.index_put(x, (i * 0, i), u[0, 0], accumulate=True),
+    "index_put negative": lambda m, x, i, u: x.index_put((i - 2,), u[0, 0, 0], accumulate=True),
+    "index_put one by one": lambda m, x, i, u: x.index_put((i[:3] * 0, i[:3] - 1, i[:3]), u[0, 0, :3], accumulate=True),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_scattered_slices(name: str) -> None:
+    updates = RNG.normal(size=(3, 4, 4)).astype(np.float32)
+    agree(ROWS[name], FLOATS, INDEX, updates)
+    agree(ROWS[name], RNG.integers(-9, 9, FLOATS.shape), INDEX, RNG.integers(-9, 9, updates.shape))
+
+
+def test_index_copy_and_put_without_duplicates() -> None:
+    index, updates = np.array([4, 2]), RNG.normal(size=(3, 2, 4)).astype(np.float32)
+    agree(lambda m, x, i, u: x.index_copy(1, i, u), FLOATS, index, updates)
+    agree(lambda m, x, i, u: (x * 1).index_put_((i[:2] * 0, i[:2]), u[0, 0]), FLOATS, index, updates, ways=("static",))
+
+
+# --- ranked -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("array", [FLOATS, RNG.integers(-5, 5, (3, 5, 4)), RNG.normal(size=(3, 6)).astype(np.float16)])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_ranked(array: np.ndarray, dim: int) -> None:
+    for keepdim in (False, True):
+        agree(lambda m, x, k=keepdim: m.median(x, dim, k), array, indices=1)
+        agree(lambda m, x, k=keepdim: x.kthvalue(2, dim, k), array, indices=1, ways=("static", "concrete"))
+    agree(lambda m, x: x.median(), array)
+    agree(lambda m, x: (x.msort(),), array)
+
+    def picked(m: Any, x: Any) -> Any:
+        values, where = m.median(x, dim, True)
+        return (x.gather(dim, where) == values).all()
+
+    assert outcome(picked, trtnet, (array,), "static")[0]
+
+
+def test_ranked_of_special_values() -> None:
+    agree(lambda m, x: m.median(x, 1), SPECIAL[:1], indices=0)
+    agree(lambda m, x: m.median(x, 1), SPECIAL, indices=1)
+    agree(lambda m, x: m.kthvalue(x, 3, 1), SPECIAL, indices=1)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_running(dim: int) -> None:
+    for name in ("cummax", "cummin"):
+        for array in (SPECIAL, RNG.integers(-3, 3, (3, 7)), RNG.integers(0, 2, (3, 7)).astype(bool), FLOATS):
+            agree(lambda m, x, n=name: getattr(x, n)(dim), array)
+    agree(lambda m, x: x.logcumsumexp(dim), SPECIAL)
+    agree(lambda m, x: m.logcumsumexp(x * 50, dim), FLOATS)
+
+
+# --- turned, signs ----------------------------------------------------------------------------------------------------
+
+def test_rot90() -> None:
+    for k in (-1, 0, 1, 2, 3, 6):
+        for dims in ((0, 1), (1, 2), (2, -3)):
+            agree(lambda m, x, k=k, d=dims: m.rot90(x, k, d), FLOATS)
+
+    def written(m: Any, x: Any) -> Any:
+        y = x * 1
+        m.rot90(y, 0).add_(5)
+        return y
+
+    agree(written, FLOATS)
+
+
+def test_signs() -> None:
+    special = np.where(np.isnan(SPECIAL), np.float32(-4), SPECIAL)
+    for array in (special, FLOATS.astype(np.float16), RNG.integers(-3, 3, (3, 4)), np.array([True, False])):
+        agree(lambda m, x: m.signbit(x), array)
+        agree(lambda m, x: (x.copysign(-1), x.copysign(-0.0), m.copysign(x, x.flip(0))), array)
+    found = outcome(lambda m, x: x.copysign(-0.0), trtnet, (special,), "static")[0]
+    assert np.signbit(found).all()
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("array", [WIDE, NARROW, BYTES], ids=["int64", "int32", "int8"])
+def test_bits(array: np.ndarray) -> None:
+    other = np.roll(array, 2)[:, None]
+    for name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+        agree(lambda m, x, y, n=name: getattr(m, n)(x, y), array, other)
+        agree(lambda m, x, y, n=name: getattr(x, n)(y), array, other.reshape(-1))
+    agree(lambda m, x: (x & 7, x & 1, x | 5, x ^ -3, 6 & x, ~x, x & True, x & -4), array)
+    agree(lambda m, x: (x << 3, x >> 2, x << 0, x >> 0, x << 65, x >> 65, x << 7, x >> 7, 1 << (x & 3)), array)
+    counts = np.array([0, 1, 7, 31, 63, 64, -1, 30, 33]).clip(-128, 127).astype(array.dtype)
+    agree(lambda m, x, c: (m.bitwise_left_shift(x, c), x >> c), array, counts)
+
+    def in_place(m: Any, x: Any) -> Any:
+        x = x * 1
+        x &= 12
+        x |= 1
+        x ^= 2
+        x <<= 2
+        x >>= 1
+        return x
+
+    agree(in_place, array)
+
+
+def test_bits_of_two_types() -> None:
+    agree(lambda m, x, y: (x & y, x | y, y ^ x), NARROW, WIDE)
+    agree(lambda m, x, y: (x & y, x | 3, x ^ True, y & (x > 0)), NARROW > 0, NARROW)
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    (DtypeError, "bitwise_and takes integer", lambda x: x & 1, "compare first"),
+    (DtypeError, "bitwise_left_shift takes integer", lambda x: x << 1, "x.long()"),
+    (DtypeError, "median takes numbers", lambda x: (x > 0).median(), "x.int()"),
+    (ArgumentError, "k is out of range", lambda x: x.kthvalue(9), ""),
+    (ArgumentError, "no such reduction", lambda x: x.scatter_reduce(1, x.long(), x, "max"), ""),
+    (DtypeError, "updates of the tensor's dtype", lambda x: x.scatter_add(1, x.long(), x.half()), ".to(trtnet"),
+    (DtypeError, "logcumsumexp takes floating", lambda x: x.long().logcumsumexp(0), "x.float()"),
+    (UnsupportedError, "adds nothing up", lambda x: x.expand(3, 1 << 15).scatter_add(
+        1, x.long().expand(3, 1 << 15), x.expand(3, 1 << 15)), "one_hot"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "match", "function", "remedy"), REFUSED)
+def test_refused(kind: type[TrtnetError], match: str, function: Any, remedy: str) -> None:
+    width = 1 if kind is UnsupportedError else 5
+    specs = {"x": Input((3, width))}
+    if kind is UnsupportedError:
+        function, specs = (lambda x, f=function: f(x)), {"x": Input((3, 1))}
+    with pytest.raises(kind, match=match) as caught:
+        trtnet.record(function, **specs)
+    assert remedy in (caught.value.remedy or "")
+    assert caught.value.where is not None

@@ -1,0 +1,230 @@
+"""Elements by rank, and running extremes. Names, signatures and defaults as torch's.
+
+Running extremes and sums of exponentials are made of as many shifted steps as the size has binary digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import dtypes
+from ..dims import SizeLike, ceil_divide
+from ..errors import ArgumentError, DtypeError
+from ..tensor import Tensor
+from .arithmetic import add, maximum, neg, sub
+from .broadcasting import expanded
+from .casting import converted
+from .comparison import eq, ge, isnan, logical_and, logical_not, logical_or, where
+from .creation import arange, filled
+from .dispatch import axis_of, floating, operation, scalar, tensor
+from .indexing import part
+from .joining import cat
+from .math import abs, exp, log
+from .reduction import any as any_of
+from .shape import reshaped
+from .sorting import ranked
+
+__all__ = ["cummax", "cummin", "kthvalue", "logcumsumexp", "median"]
+
+
+class Ranked(NamedTuple):
+    """Values, and where they are (int64)."""
+
+    values: Any
+    indices: Any
+
+
+# --- by rank ----------------------------------------------------------------------------------------------------------
+
+
+def _kth(x: Tensor, k: SizeLike, axis: int, keepdim: bool) -> Ranked:
+    size = x.shape[axis]
+    op, count = "MIN", k
+    if isinstance(size, int) and isinstance(k, int) and size - k + 1 < k:  # the shorter way, from the other end
+        op, count = "MAX", size - k + 1
+    found = [part(t, axis, count - 1, 1) for t in ranked(x, op, count, axis)]
+    if not keepdim:
+        found = [reshaped(t, (*t.shape[:axis], *t.shape[axis + 1 :])) for t in found]
+    return Ranked(*found)
+
+
+def _numbers(name: str, dtype: Any) -> None:
+    if dtype is dtypes.bool_:
+        raise DtypeError(f"{name} takes numbers", expected="numbers", found="bool", remedy="x.int()")
+
+
+def _kthvalue_numpy(input: np.ndarray, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    _numbers("kthvalue", dtypes.get(input.dtype))
+    if not input.ndim:
+        return Ranked(input, np.zeros((), np.int64))
+    axis = axis_of(dim, input.ndim)
+    _in_range(k, input.shape[axis])
+    at = np.take(np.argsort(input, axis, kind="stable"), [k - 1], axis)
+    found = np.take_along_axis(input, at, axis), at
+    return Ranked(*found) if keepdim else Ranked(*(v.squeeze(axis) for v in found))
+
+
+def _in_range(k: Any, size: SizeLike) -> None:
+    low = size if isinstance(size, int) else size.bounds[0]
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= low:
+        raise ArgumentError("kthvalue: k is out of range", expected=f"1 to {low}", found=k)
+
+
+@operation(_kthvalue_numpy, method=True)
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Ranked:
+    """The k-th smallest element along `dim` (k from 1) and where it is (int64); NaN comes last.
+
+    Which of several equal elements it is is TensorRT's choice. Of the k smallest and the k largest the fewer are
+    found: at most 3840.
+    """
+    x = tensor(input)
+    _numbers("kthvalue", x.dtype)
+    if not x.ndim:
+        return Ranked(x.clone(), tensor(0))
+    axis = axis_of(dim, x.ndim)
+    _in_range(k, x.shape[axis])
+    return _kth(x, int(k), axis, keepdim)
+
+
+def _median_along_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+    if not input.ndim:
+        return Ranked(input, np.zeros((), np.int64))
+    axis = axis_of(dim, input.ndim)
+    found = _kthvalue_numpy(input, (input.shape[axis] + 1) // 2, axis, True)
+    if input.dtype.kind not in "iub":
+        bad = np.isnan(input)
+        where_bad = bad.any(axis, keepdims=True)
+        found = Ranked(
+            np.where(where_bad, np.asarray(np.nan, input.dtype), found.values),
+            np.where(where_bad, bad.argmax(axis, keepdims=True), found.indices),
+        )
+    return found if keepdim else Ranked(*(v.squeeze(axis) for v in found))
+
+
+@operation(_median_along_numpy)
+def _median_along(input: Tensor, dim: int, keepdim: bool) -> Ranked:
+    x = tensor(input)
+    if not x.ndim:
+        return Ranked(x.clone(), tensor(0))
+    axis = axis_of(dim, x.ndim)
+    values, indices = _kth(x, ceil_divide(x.shape[axis], 2), axis, keepdim)
+    if not x.dtype.is_floating_point:
+        return Ranked(values, indices)
+    from .sorting import argmax
+
+    bad = isnan(x)
+    spoilt = any_of(bad, axis, keepdim)
+    first = argmax(converted(bad, dtypes.int32), axis, keepdim)
+    return Ranked(where(spoilt, math.nan, values), where(spoilt, first, indices))
+
+
+def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The median, of an even number the lower one; NaN where there is one.
+
+    Without `dim` of all elements; with it values along the dimension, and where they are (int64). At most 3840
+    elements are put in order.
+    """
+    x = input
+    _numbers("median", x.dtype)
+    if dim is not None:
+        return _median_along(x, dim, keepdim)
+    return _median_along(x.reshape(-1), 0, False).values
+
+
+Tensor.median = median  # type: ignore[attr-defined]
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def _longest(size: SizeLike) -> int:
+    return size if isinstance(size, int) else size.bounds[1]
+
+
+def _earlier(x: Tensor, axis: int, by: int, neutral: Any) -> Tensor:
+    """`x` moved by some places along an axis, with a value in front."""
+    shape = tuple(by if a == axis else s for a, s in enumerate(x.shape))
+    return part(cat([filled(shape, neutral, x.dtype), x], axis), axis, 0, x.shape[axis])
+
+
+def _extremes_numpy(largest: bool) -> Callable[..., Any]:
+    def compute(input: np.ndarray, dim: int) -> Any:
+        if not input.ndim:
+            return Ranked(input, np.zeros((), np.int64))
+        axis = axis_of(dim, input.ndim)
+        values = np.moveaxis(input, axis, 0).copy()
+        indices = np.zeros(values.shape, np.int64)
+        for i in range(1, len(values)):
+            new, old = values[i], values[i - 1]
+            with np.errstate(invalid="ignore"):
+                later = (new != new) | ((old == old) & ((new >= old) if largest else (new <= old)))
+            indices[i] = np.where(later, i, indices[i - 1])
+            values[i] = np.where(later, new, old)
+        return Ranked(np.moveaxis(values, 0, axis), np.moveaxis(indices, 0, axis))
+
+    return compute
+
+
+def _extremes(x: Tensor, dim: int, largest: bool) -> Ranked:
+    if not x.ndim:
+        return Ranked(x.clone(), tensor(0))
+    axis, dtype = axis_of(dim, x.ndim), x.dtype
+    if dtype is dtypes.bool_:
+        x = converted(x, dtypes.int32)
+    size = x.shape[axis]
+    if x.dtype.is_floating_point:
+        neutral: Any = -math.inf if largest else math.inf
+    else:
+        limits = np.iinfo(x.dtype.numpy)
+        neutral = int(limits.min if largest else limits.max)
+    places = reshaped(tensor(arange(size)), tuple(size if a == axis else 1 for a in range(x.ndim)))
+    values, indices = x, expanded(places, tuple(x.shape))
+    reach = 1
+    while reach < _longest(size):
+        old, before = _earlier(values, axis, reach, neutral), _earlier(indices, axis, reach, 0)
+        later = ge(values, old) if largest else ge(old, values)
+        if x.dtype.is_floating_point:
+            later = logical_or(isnan(values), logical_and(logical_not(isnan(old)), later))
+        values, indices = where(later, values, old), where(later, indices, before)
+        reach *= 2
+    return Ranked(x.clone() if values is x else converted(values, dtype), indices)
+
+
+@operation(_extremes_numpy(True), method=True)
+def cummax(input: Tensor, dim: int) -> Ranked:
+    """The largest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays."""
+    return _extremes(tensor(input), dim, True)
+
+
+@operation(_extremes_numpy(False), method=True)
+def cummin(input: Tensor, dim: int) -> Ranked:
+    """The smallest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays."""
+    return _extremes(tensor(input), dim, False)
+
+
+def _logcumsumexp_numpy(input: np.ndarray, dim: int) -> Any:
+    if dtypes.get(input.dtype).is_floating_point and input.ndim:
+        with np.errstate(invalid="ignore"):
+            return np.logaddexp.accumulate(input, axis_of(dim, input.ndim)).astype(input.dtype, copy=False)
+    return input
+
+
+@operation(_logcumsumexp_numpy, method=True)
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """log of the sum of exp(x) up to each element along `dim`, without overflow."""
+    x = tensor(input)
+    floating("logcumsumexp", x)
+    if not x.ndim:
+        return x.clone()
+    axis = axis_of(dim, x.ndim)
+    made, reach = x, 1
+    while reach < _longest(x.shape[axis]):
+        old = _earlier(made, axis, reach, -math.inf)
+        apart = where(eq(made, old), scalar(0, x.dtype, x.ndim), neg(abs(sub(made, old))))  # not inf - inf
+        made = add(maximum(made, old), log(add(exp(apart), 1.0)))
+        reach *= 2
+    return made.clone() if made is x else made
