@@ -39,8 +39,7 @@ def opts(graph):
 
 def matters(engine, graph, inputs):
     """Whether a corruption changes a number at all: the bias of the keys of an attention, say, does not."""
-    exact = ReferenceEngine(engine.graph, dtype="float64")
-    exact._given, exact._values = engine._given, engine._values
+    exact = ReferenceEngine(engine.graph, dtype="float64", values=engine._values)
     wanted = ReferenceEngine(graph, dtype="float64")._flat_result(inputs)
     pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(exact._flat_result(inputs), wanted)]
     return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1)) for a, b in pairs) > 1e-5

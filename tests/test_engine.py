@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import os
 import pickle
 import re
@@ -22,7 +23,9 @@ import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
 from trtnet.device_array import CPU, DeviceArray  # noqa: E402
+from trtnet.engine import Engine  # noqa: E402
 from trtnet.errors import (  # noqa: E402
+    ArgumentError,
     ArgumentTypeError,
     DtypeError,
     EngineError,
@@ -31,6 +34,7 @@ from trtnet.errors import (  # noqa: E402
     WeightsError,
 )
 from trtnet.hotswap import HotSwap  # noqa: E402
+from trtnet.recording import RESERVED  # noqa: E402
 from trtnet.reference import ReferenceEngine  # noqa: E402
 
 B = Dim("b", min=1, opt=3, max=8)
@@ -794,6 +798,7 @@ def test_hotswap_never_serves_a_mixture():
 def test_a_fork_while_another_thread_holds_the_locks():
     engine = engine_of()
     swap, state = HotSwap(engine), weights(1, engine.graph)
+    context, bound = engine.context(), engine.bind(torch.from_numpy(x()))
     held, done = threading.Event(), threading.Event()
 
     def hold():
@@ -808,13 +813,82 @@ def test_a_fork_while_another_thread_holds_the_locks():
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(30)
-        engine.refit(state)
-        engine.parameters()
-        swap.refit(state)
-        os._exit(7)
+        uses = (
+            lambda: engine(x()), engine.context, lambda: engine.refit(state), engine.parameters, engine.snapshot,
+            engine.clone, engine.inspect, lambda: engine.weights, lambda: swap(x()), lambda: swap.refit(state),
+            lambda: engine.save("never.engine"), lambda: context(x()), bound,
+        )  # fmt: skip
+        refused = 0
+        for use in uses:
+            try:
+                use()
+            except EngineError as error:
+                refused += "this process was forked" in str(error) and "'spawn'" in str(error)
+        os._exit(7 if refused == len(uses) else refused)
     done.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_hotswap_of_a_context():
+    engine = engine_of()
+    swap = HotSwap(engine.context())
+    for seed in range(1, 5):
+        swap.refit(weights(seed, engine.graph))
+        other = engine_of()
+        other.refit(weights(seed, engine.graph))
+        np.testing.assert_array_equal(swap(x()), other(x()))
+    assert swap.generation == 4
+
+
+def test_a_context_has_everything_that_an_engine_has():
+    engine = engine_of()
+    context = engine.context()
+    own = {"__init__", "__call__", "__enter__", "__exit__", "__reduce__", "bind", "close", "warmup"}
+    missing = [
+        name
+        for name, value in vars(Engine).items()
+        if (callable(value) or isinstance(value, property))
+        and not name.startswith("_")
+        and name not in own
+        and not any(name in vars(cls) for cls in type(context).__mro__[: type(context).__mro__.index(Engine)])
+    ]
+    assert missing == []
+    context.refit(weights(3, engine.graph))
+    snapshot, before = context.snapshot(), context(x())
+    engine.refit(weights(4, engine.graph))
+    context.restore(snapshot)
+    np.testing.assert_array_equal(engine(x()), before)
+    assert context.inspect() == engine.inspect()
+
+
+def test_inspect_names_the_layers_and_bindings():
+    engine = engine_of()
+    found = engine.inspect()
+    assert found["Layers"] == [layer.name for layer in engine.graph.layers]
+    assert found["Bindings"] == [*engine.graph.inputs, *engine.graph.outputs]
+    engine.close()
+    with pytest.raises(EngineError, match="it was closed"):
+        engine.inspect()
+
+
+def test_an_input_named_self():
+    graph = trtnet.record(lambda self, x: self - x, self=Input((2,)), x=Input((2,)))
+    engine, a, b = trtnet.reference(graph), np.array([5, 6], np.float32), np.array([1, 2], np.float32)
+    for one in (engine, engine.context(), HotSwap(engine)):
+        np.testing.assert_array_equal(one(self=a, x=b), a - b)
+    bound = engine.bind(self=torch.from_numpy(a), x=torch.from_numpy(b))
+    np.testing.assert_array_equal(bound().numpy(), a - b)
+    np.testing.assert_array_equal(engine.context().bind(self=torch.from_numpy(a), x=torch.from_numpy(b))(), a - b)
+
+
+def test_what_calls_take_beside_inputs_cannot_name_one():
+    parameters = inspect.signature(Engine.__call__).parameters.values()
+    options = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert set(options) == set(RESERVED)
+    for name in options:
+        with pytest.raises(ArgumentError, match=rf"(?s)'{name}' cannot be the name of an input.*rename"):
+            trtnet.record(lambda **inputs: next(iter(inputs.values())) + 1, **{name: Input((2,))})
 
 
 def test_hotswap_closes_both():

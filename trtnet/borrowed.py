@@ -37,6 +37,13 @@ class Borrowed(Engine):
     def refit(self, *args: Any, **kwargs: Any) -> Any:
         return self.engine.refit(*args, **kwargs)
 
+    def _give(self, *args: Any, **kwargs: Any) -> Any:
+        return self.engine._give(*args, **kwargs)
+
+    def inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.engine.inspect()
+        return found
+
     def context(self, shared_memory: bool = False) -> Any:
         return self.engine.context(shared_memory)
 

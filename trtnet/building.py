@@ -349,7 +349,7 @@ class Job:
             graph, lowering, data, provider=provider, targets=self.targets, seconds=time.perf_counter() - started,
             stripped=bool(self.left_out) or self.options.stripped, refittable=self.refittable, live=inputs,
             gpu=self.gpu, options=self.options.plain(), profiles=self.profiles, cached=cached, checked=checked,
-        )  # fmt: skip
+        ).kept()  # fmt: skip
 
     def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
         provider, options = self.provider, self.options

@@ -410,7 +410,7 @@ class Context(Borrowed):
 
     # --- CUDA graphs
 
-    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         from .binding import BoundCall
 
         self.closed = self.closed or self.engine.closed

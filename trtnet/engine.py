@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,9 +76,15 @@ class RefitReport:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The weights of an engine at one moment; `engine.restore` takes it. Opaque."""
+    """The weights of an engine at one moment; `engine.restore` takes it. Opaque.
 
-    engine: int
+    Attributes:
+        engine: whose they are: what no engine of any process has in common with another.
+        structure: the structure hash of its graph.
+    """
+
+    engine: str
+    structure: str
     generation: int
     weights: Any
 
@@ -110,6 +117,8 @@ class Engine:
         self.outputs = [TensorSpec.of(name, tensor) for name, tensor in graph.outputs.items()]
         self.generation = 0
         self.serial = next(_serials)
+        self._identity = secrets.token_hex(16)
+        self._structure: str | None = None
         self.refittable: frozenset[str] = frozenset(graph.parameters)
         self.live: frozenset[str] = frozenset()
         self.checked: Checked | None = None
@@ -123,6 +132,7 @@ class Engine:
 
     def __call__(
         self,
+        /,
         *args: Any,
         stream: Any = None,
         out: Any = None,
@@ -230,7 +240,7 @@ class Engine:
         if _known(target.dtype) is not spec.dtype:
             raise DtypeError(f"out for {spec.name!r} has the wrong dtype", expected=spec.dtype, found=target.dtype)
 
-    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         """Fix the input arrays; returns a callable without arguments that runs on what they hold at each call.
 
         The result is in the same arrays at each call, and the next one overwrites them. With `graph=True` a call is one
@@ -472,11 +482,33 @@ class Engine:
             self.restore(snapshot)
             self.generation = generation
 
+    def _snapshot(self, weights: Any) -> Snapshot:
+        return Snapshot(self._identity, self._structure_hash(), self.generation, weights)
+
+    def _structure_hash(self) -> str:
+        if self._structure is None:
+            self._structure = self.graph.structure_hash()
+        return self._structure
+
     def _check_snapshot(self, snapshot: Snapshot) -> None:
-        if not isinstance(snapshot, Snapshot) or snapshot.engine != self.serial:
-            raise ArgumentTypeError(
-                "this is no snapshot of this engine", expected="what engine.snapshot() gave", found=repr(snapshot)
-            )
+        expected, found, remedy = "what engine.snapshot() gave", type(snapshot).__name__, None
+        if isinstance(snapshot, Snapshot):
+            if (snapshot.engine, snapshot.structure) == (self._identity, self._structure_hash()):
+                return
+            remedy = "engine.refit(other.parameters()) gives it the weights of another engine of this structure"
+            found = "one of another engine of this structure"
+            if snapshot.structure != self._structure_hash():
+                expected, found = f"structure {self._structure_hash()[:16]}", f"structure {snapshot.structure[:16]}"
+                remedy = "engine.save(path) and trtnet.load(path) keep an engine with its network"
+        raise ArgumentTypeError("this is no snapshot of this engine", expected=expected, found=found, remedy=remedy)
+
+    def inspect(self) -> dict[str, Any]:
+        """What the engine was made of: {"Layers": [...], "Bindings": [...]}, as TensorRT's engine inspector says it.
+
+        Layers are names unless a TensorRT engine was built with `profiling_verbosity="detailed"`; then each has its
+        inputs' and outputs' formats and types, and its kernel. The reference engine runs the recorded layers.
+        """
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.inputs)

@@ -6,6 +6,9 @@ import os
 import weakref
 from typing import Any
 
+FORKED = "this process was forked from the one that made it"
+"""Why an engine cannot be used in a forked child."""
+
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

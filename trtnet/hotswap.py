@@ -31,7 +31,7 @@ class HotSwap:
     def _forked(self) -> None:
         self._lock = threading.Lock()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the engine that is active now."""
         return self.active(*args, **kwargs)
 

@@ -51,7 +51,8 @@ class Plan:
         stripped: whether it holds no refittable weights, so that a refit must come first.
         graph: the recorded graph.
         weights: the engine's weights by their names there.
-        parameters: what refittable and live weights come from, as it was when the plan was built; nothing is copied.
+        parameters: what refittable and live weights come from, as it was when the plan was built; copies, where
+            somebody else may write to it.
         refittable: the parameters that can be refitted.
         live: the parameters that are inputs of the network, and those inputs' names.
         gpu: name and compute capability of the GPU that it was built on; None for plans made without one.
@@ -110,7 +111,7 @@ class Plan:
         )  # fmt: skip
 
     def kept(self) -> Plan:
-        """With copies of arrays that a module may write to."""
+        """With copies of arrays that somebody else may write to."""
         parameters = {name: kept(array) for name, array in self.parameters.items()}
         weights = dict(self.weights)
         for name, one in weights.items():

@@ -16,7 +16,9 @@ from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
 from .weights.recipes import Leaf
 
-RESERVED = ("graph", "stream", "out")
+RESERVED = ("graph", "stream", "out", "with_generation")
+"""What a call of an engine takes beside inputs."""
+
 
 
 def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers", **inputs: Any) -> Graph:

@@ -250,10 +250,19 @@ class ReferenceEngine(ReferenceCalls):
         dtype: None for the recorded types, or "float64": every float is computed in float64, recorded casts included.
         raw: with float64, whether inputs and outputs are float64 too.
         live: names of the parameters that `bind_weights` binds.
+        values: the values of the parameters that the network uses, by the parameters' own names; they are not copied.
+            The graph's, copied, unless given: nobody else can write to an engine's values.
     """
 
     def __init__(
-        self, graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
+        self,
+        graph: Graph,
+        *,
+        device: str = "cpu",
+        dtype: Any = None,
+        raw: bool = False,
+        live: Collection[str] = (),
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         self._state = _State(None, frozenset(), [], 0, Bound.of({}))
         self._lock = threading.RLock()
@@ -280,15 +289,18 @@ class ReferenceEngine(ReferenceCalls):
                 TensorSpec(s.name, s.shape, dtypes.float64 if s.dtype.is_floating_point else s.dtype)
                 for s in self.inputs
             ]
-        self._leaves = {leaf.name: leaf for leaf in graph.parameters.values()}
-        # the graph's of this moment, read when they are needed; a module's arrays may be written to
-        self._given = {leaf.name: _of_this_moment(leaf.value) for leaf in self._leaves.values()}
-        self._values: dict[str, Any] = {}
+        used = {leaf for _, _, weight in graph.weights() for leaf in weight.leaves()}
+        self._leaves = {leaf.name: leaf for leaf in graph.parameters.values() if leaf in used}
+        if values is None:
+            there = {name: leaf.value for name, leaf in self._leaves.items() if leaf.value.there}
+            values = {name: from_numpy(kept(value.read())).to(self.device) for name, value in there.items()}
+        self._values = dict(values)
         self.watch: Watch | None = None
         """Called after each layer of a call: what compares engines looks at tensors inside, and stops what is late."""
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
+        self.closed = self.closed or forking.FORKED
 
     def _found(self, device: Any) -> Any:
         torch = self.torch
@@ -321,9 +333,7 @@ class ReferenceEngine(ReferenceCalls):
 
     def _read(self, leaf: Leaf) -> Any:
         found = self._values.get(leaf.name)
-        if found is None:
-            found = self._values[leaf.name] = from_numpy(kept(self._given[leaf.name].read())).to(self.device)
-        return found
+        return from_numpy(Value().read()) if found is None else found  # which says that there is no value
 
     def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
         with self._held():
@@ -333,8 +343,6 @@ class ReferenceEngine(ReferenceCalls):
                 tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
                 new[name] = tensor.to(self.device, copy=True)
                 before = self._values.get(name)
-                if before is None and self._given[name].array is not None:
-                    before = self._read(self._leaves[name])
                 if before is not None and same_bytes(before, new[name]):
                     unchanged.append(name)
             given = values.keys() - set(unchanged)
@@ -368,9 +376,7 @@ class ReferenceEngine(ReferenceCalls):
 
     def snapshot(self) -> Snapshot:
         with self._held():
-            for leaf in self._leaves.values():
-                self._read(leaf)
-            return Snapshot(self.serial, self.generation, dict(self._values))
+            return self._snapshot(dict(self._values))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
@@ -424,10 +430,6 @@ class ReferenceEngine(ReferenceCalls):
             taken.add(address)
             results[index] = result
         return results, state.generation
-
-
-def _of_this_moment(value: Value) -> Value:
-    return value if value.array is None else Value(kept(value.array))
 
 
 def same_bytes(a: Any, b: Any) -> bool:

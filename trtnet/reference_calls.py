@@ -34,7 +34,6 @@ class ReferenceCalls(Engine):
     _raw: bool
     _live: list[Leaf]
     _leaves: dict[str, Leaf]
-    _given: dict[str, Any]
     _values: dict[str, Any]
     _lock: Any
     """Held while weights are changed."""
@@ -56,7 +55,7 @@ class ReferenceCalls(Engine):
             values = [torch.from_dlpack(v) if hasattr(v, "__dlpack__") else torch.as_tensor(v) for v in values]
         return super()._results(values, stream, graph)
 
-    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
         if self.closed:
             raise self._is_closed()
         return ReferenceBound(self, self._ordered(args, kwargs))
@@ -69,11 +68,8 @@ class ReferenceCalls(Engine):
     # --- weights
 
     def parameters(self) -> dict[str, np.ndarray]:
-        used = {leaf for _, _, weight in self.graph.weights() for leaf in weight.leaves()}
         with self._held():
-            return {
-                leaf.name: np.array(to_numpy(self._present(leaf))) for leaf in self._leaves.values() if leaf in used
-            }
+            return {name: np.array(to_numpy(self._present(leaf))) for name, leaf in self._leaves.items()}
 
     def _present(self, leaf: Leaf) -> Any:
         bound = self.bindings.tensors.get(leaf.name)
@@ -88,14 +84,19 @@ class ReferenceCalls(Engine):
         return table(_Described(self), None)  # type: ignore[arg-type]
 
     def clone(self) -> Engine:
-        options = {"dtype": "float64" if self._double else None, "raw": self._raw, "live": self.live}
-        other = type(self)(self.graph, device=str(self.device), **options)  # type: ignore[call-arg]
+        options: dict[str, Any] = {"dtype": "float64" if self._double else None, "raw": self._raw, "live": self.live}
         with self._held():
             # values are never written to, except those of a trainer
             bound = {name: tensor.detach().clone() for name, tensor in self.bindings.tensors.items()}
-            other._given, other._values = self._given, self._values | bound
+            options["values"] = self._values | bound
+        other = type(self)(self.graph, device=str(self.device), **options)  # type: ignore[call-arg]
         other.refittable = self.refittable
         return other
+
+    def inspect(self) -> dict[str, Any]:
+        with self._held():
+            names = [*self.graph.inputs, *self.graph.outputs]
+            return {"Layers": [layer.name for layer in self.graph.layers], "Bindings": names}
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         if self.closed:
@@ -215,7 +216,7 @@ class ReferenceContext(Borrowed):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self.engine._results(values, stream, graph)
 
-    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
         if self.closed:
             raise self._is_closed()
         return self.engine.bind(*args, graph=graph, **kwargs)

@@ -267,7 +267,7 @@ class TensorRTEngine(Engine):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self._default._results(values, stream, graph)
 
-    def bind(self, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         if self.closed:
             raise self._is_closed()
         values = self._ordered(args, kwargs)
@@ -316,7 +316,7 @@ class TensorRTEngine(Engine):
 
     def _forked(self) -> None:
         """In a forked child CUDA cannot be called: the engine raises, and what it holds is never freed there."""
-        self.closed = self.closed or "this process was forked from the one that made it"
+        self.closed = self.closed or forking.FORKED
         self._admin = threading.RLock()
         for context in list(self._contexts):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
@@ -388,7 +388,7 @@ class TensorRTEngine(Engine):
         with self._paused():
             live = self.live_weights.state() if self.live_weights is not None else None
             changeable = self._changeable().state() if self._engine.refittable else None
-            return Snapshot(self.serial, self.generation, (changeable, live))
+            return self._snapshot((changeable, live))
 
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
@@ -433,7 +433,9 @@ class TensorRTEngine(Engine):
     def _present_plan(self) -> Plan:
         """The plan with the weights of this moment."""
         with self._paused():
-            data = bytes(self._engine.serialize()) if self._written_to else self.plan.data
+            # from 10.14 on, what a stripped engine serializes cannot be refitted; its plan holds no weights anyhow
+            whole = self._written_to and not self.plan.stripped
+            data = bytes(self._engine.serialize()) if whole else self.plan.data
             weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
             parameters = {name: kept(value) for name, value in self._parameters().items()}
             return replace(self.plan, data=data, parameters=parameters, weights=weights)
@@ -454,11 +456,6 @@ class TensorRTEngine(Engine):
             return list(self.provider.refitter(self._engine).get_all_weights()) if self._engine.refittable else []
 
     def inspect(self) -> dict[str, Any]:
-        """What TensorRT made of the network, as its engine inspector says: {"Layers": [...], "Bindings": [...]}.
-
-        Layers are names unless the engine was built with `profiling_verbosity="detailed"`; then each has its inputs'
-        and outputs' formats and types, and its kernel.
-        """
         with self._held():
             inspector = self._engine.create_engine_inspector()
             form = self.provider.trt.LayerInformationFormat.JSON
@@ -470,7 +467,10 @@ class TensorRTEngine(Engine):
 
     def clone(self) -> TensorRTEngine:
         """Another engine with the same plan and present weights."""
-        return type(self)(self._present_plan(), self.provider, self.device.ordinal)
+        other = type(self)(self._present_plan(), self.provider, self.device.ordinal)
+        if self.plan.stripped:
+            other.refit_all()
+        return other
 
 
 def _current_streams(torch: Any) -> Callable[[int], int]:

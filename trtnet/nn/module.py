@@ -59,7 +59,7 @@ class Module:
 
     forward: Callable[..., Any]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         recorder = current_recorder.get()
         if "_modules" not in self.__dict__:
             raise _not_initialized(self)
@@ -407,7 +407,9 @@ class Module:
     ) -> M:
         """Load `.safetensors` (memory-mapped), `.npz`, `.pt` or `.wts`; returns the module.
 
-        A file that is changed while it is mapped gives undefined values; `mmap=False` copies.
+        The file is mapped and read when values are needed: by `state_dict`, `save_weights`, `graph.lower`, `build`,
+        `build_plan`, `reference` and `to_torch`, whose results have copies. One that is changed in place before gives
+        undefined values, or a SIGBUS where it was made shorter; `mmap=False` copies at once.
         """
         from ..weights.loading import load_file
 

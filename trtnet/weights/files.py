@@ -62,7 +62,8 @@ def read(path: str | os.PathLike[str], *, mmap: bool = True) -> dict[str, Array]
     Args:
         path: a file; its suffix (one of `SUFFIXES`, in any case) says the format.
         mmap: let `.safetensors` and PyTorch's files be read-only views of the mapped file. To change such a file while
-            an array of it lives is undefined (replacing it, as `write` does, is safe). False: read copies.
+            an array of it lives is undefined (replacing it, as `write` does, is safe); engines have copies. False: read
+            copies.
 
     Raises:
         ArgumentError: an unknown suffix.

@@ -21,10 +21,15 @@ from .recipes import Leaf, Weight, evaluate
 
 
 def kept(array: np.ndarray) -> np.ndarray:
-    """The array where nobody can write to it, else a copy for which that is so."""
-    if array.flags.writeable:
-        array = array.copy()
-        array.flags.writeable = False
+    """The array where nobody can write to it, else a copy for which that is so: a view of memory that somebody else may
+    write to, or of a mapped file, is copied."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and not base.flags.writeable:
+        base = base.base
+    if base is None or isinstance(base, bytes):
+        return array
+    array = array.copy()
+    array.flags.writeable = False
     return array
 
 

@@ -29,6 +29,11 @@ class Value:
         self.array = array
         self.make = make
 
+    @property
+    def there(self) -> bool:
+        """Whether it can be read."""
+        return self.array is not None or self.make is not None
+
     def read(self) -> np.ndarray:
         if self.array is None:
             if self.make is None:
@@ -39,7 +44,7 @@ class Value:
         return self.array
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Value, () if self.array is None and self.make is None else (self.read(),)
+        return Value, (self.read(),) if self.there else ()
 
 
 class Weight:
