@@ -163,12 +163,17 @@ class Comparing:
             self.reference.watch = None
         return dict(zip(self.graph.outputs, values))
 
+    def in_time(self) -> None:
+        """Raises Late once it is."""
+        if self.until is None:
+            return
+        if self.reference.device.type == "cuda":
+            self.reference.torch.cuda.synchronize(self.reference.device)
+        if time.perf_counter() > self.until:
+            raise Late
+
     def _watch(self, run: Run, step: Step, slots: list[Any]) -> None:
-        if self.until is not None:
-            if run.device.type == "cuda":
-                run.torch.cuda.synchronize(run.device)
-            if time.perf_counter() > self.until:
-                raise Late
+        self.in_time()
         for name, picked in self.picked.items():
             if picked.layer is step.layer:
                 self._places[name] = picked.places(run, slots[step.inputs[0]])
@@ -447,11 +452,12 @@ def _checked(engine: Engine, comparing: Comparing, cases: list[tuple[dict[str, i
         return Checked(tuple(rows), skipped=f"{what} not compared with the reference: {left}")
     if not refit or any(row.wrong for row in rows):
         return Checked(tuple(rows))
-    state = perturbed(engine, comparing.reference)
-    if not state:
-        return Checked(tuple(rows))
     sizes, inputs = cases[0]
     try:
+        comparing.in_time()
+        state = perturbed(engine, comparing.reference)
+        if not state:
+            return Checked(tuple(rows))
         comparing.reference.refit(state, finite=None)
         wanted = _reference(comparing, inputs)
     except Late:

@@ -407,7 +407,7 @@ class TensorRTEngine(Engine):
         written, refitting = self._written_to, self._refitting
         with super().undone():
             yield
-        with self._held():  # what a refit needs is made again when there is one
+        with self._paused():  # what a refit needs is made again when there is one
             self._written_to, self._refitting = written, refitting
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
