@@ -15,6 +15,7 @@ from .. import dtypes
 from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError, wrong_arguments
 from ..location import here
 from ..tensor import Array, Buffer, Parameter, current_recorder
+from ..training import Mode
 from ..weights.recipes import Leaf
 
 M = TypeVar("M", bound="Module")
@@ -273,7 +274,11 @@ class Module:
 
     @property
     def training(self) -> bool:
-        return self._training and current_recorder.get() is None
+        """Whether it is in training mode; false while recording, and then only to be passed on."""
+        current = current_recorder.get()
+        if current is None:
+            return self._training
+        return Mode(current.paths.get(id(self), current.path))  # type: ignore[return-value]
 
     @training.setter
     def training(self, mode: bool) -> None:
