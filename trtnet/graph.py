@@ -125,6 +125,7 @@ class Recorder:
         self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []
         self.path = ""
+        self.nested = 0  # how many modules are being called
         self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
