@@ -141,6 +141,34 @@ def test_dynamic_sizes():
     assert [str(o.shape[2]) for o in graph.outputs.values()] == ["height/2", "height/2", "1", "4", "height"]
 
 
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [
+    (2, 2, 0), (3, 2, 0), (3, 2, 1), (2, 3, 0), (2, 3, 1), (3, 3, 1), (4, 3, 2), (1, 2, 0), (4, 5, 1), (5, 4, 2),
+])  # fmt: skip
+def test_ceil_mode_of_dynamic_sizes(kernel, stride, padding):
+    """The last window starts inside the input or its left padding, at every size."""
+    height, width = (Dim(n, min=6, opt=9, max=16) for n in ("height", "width"))
+
+    def network(f):
+        return lambda x: (
+            f.max_pool2d(x, kernel, stride, padding, ceil_mode=True),
+            f.max_pool2d(x, (kernel, 2), (stride, 1), (padding, 1), (1, 2), True),
+            f.avg_pool2d(x, kernel, stride, padding, True),
+            f.avg_pool2d(x, kernel, stride, padding, True, False),
+            f.avg_pool2d(x, kernel, stride, padding, True, True, 3),
+            f.max_pool1d(x[:, 0], kernel, stride, padding, ceil_mode=True),
+            f.avg_pool1d(x[:, 0], kernel, stride, padding, True),
+            f.lp_pool2d(x.abs() + 1, 2, kernel, stride, True),
+        )
+
+    shapes = {"x": (1, 2, height, width)}
+    graph = check_against_torch(network(F), network(T), {"x": values((1, 2, 9, 7))}, shapes=shapes, rtol=1e-6)
+    engine = trtnet.reference(graph)
+    for size in range(6, 17):
+        x = values((1, 2, size, 16), size)
+        for mine, torchs in zip(engine(x), network(T)(torch.from_numpy(x)), strict=True):
+            np.testing.assert_allclose(mine, torchs.numpy(), rtol=1e-5, atol=1e-6, err_msg=f"size {size}")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_types(dtype):
     x = values((1, 3, 7, 7)).astype(trtnet.dtypes.get(dtype).numpy)
@@ -208,7 +236,5 @@ def test_errors(call, kind, message):
 
 def test_dynamic_sizes_that_do_not_divide():
     height = Dim("height", min=4, opt=8, max=16)
-    with pytest.raises(UnsupportedError, match=r"multiple_of=2"):
-        trtnet.record(lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), x=Input((1, 3, height, 7)))
     with pytest.raises(UnsupportedError, match=r"divisible by output_size 3"):
         trtnet.record(lambda x: F.adaptive_avg_pool2d(x, 3), x=Input((1, 3, height, 7)))

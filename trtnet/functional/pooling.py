@@ -38,25 +38,21 @@ def _windows(name: str, spatial: int, kernel: Any, stride: Any, padding: Any) ->
     return window, step, before
 
 
-def _beyond(
-    name: str, x: Tensor, extents: Sequence[int], step: Sequence[int], before: Sequence[int]
-) -> tuple[int, ...]:
+def _beyond(x: Tensor, extents: Sequence[int], step: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
     """What torch's `ceil_mode` pads behind each axis beyond the padding.
 
-    Sizes are rounded up, but the last window starts inside the input or its left padding.
+    Sizes are rounded up, but the last window starts inside the input or its left padding. That is a window more where
+    `extra` elements complete it and are fewer than `extent - padding`; padding by the most that `extra` can be gives
+    that number of windows at every size, as sizes are then rounded down.
     """
     beyond = []
     for axis, (extent, s, p) in enumerate(zip(extents, step, before, strict=True)):
         size = x.shape[axis + 2]
         extra = -(size + 2 * p - extent) % s
-        if not isinstance(extra, int):
-            raise UnsupportedError(
-                f"{name}: with ceil_mode the padding of a dynamic size must be the same for all its values",
-                expected=f"a size that always leaves the same remainder of the stride {s}",
-                found=f"{size} in {format_shape(x.shape)}",
-                remedy=f"say so with Dim(..., multiple_of={s}), or use ceil_mode=False",
-            )
-        beyond.append(0 if extra >= extent - p else extra)
+        if isinstance(extra, int):
+            beyond.append(0 if extra >= extent - p else extra)
+        else:
+            beyond.append(min(s - 1, extent - p - 1))
     return tuple(beyond)
 
 
@@ -112,7 +108,7 @@ def _max(
     after = before
     if ceil_mode:
         extents = tuple(d * (w - 1) + 1 for d, w in zip(dilations, window, strict=True))
-        beyond = _beyond(name, x, extents, step, before)
+        beyond = _beyond(x, extents, step, before)
         after = tuple(p + b for p, b in zip(before, beyond, strict=True))
     if max(dilations) == 1 or all(d == 1 or w == 1 for d, w in zip(dilations, window, strict=True)):
         return _finish(emit(Pooling((x,), "MAX", window, step, before, after)), spatial, alone)
@@ -217,7 +213,7 @@ def _average(
         window, step, before = (1, *window), (1, *step), (0, *before)
     if ceil_mode and divisor is None:
         window = _clipped(x, window, before)
-    beyond = _beyond(name, x, window, step, before) if ceil_mode else (0,) * len(window)
+    beyond = _beyond(x, window, step, before) if ceil_mode else (0,) * len(window)
     after = tuple(p + b for p, b in zip(before, beyond, strict=True))
     if divisor is not None:
         y = emit(Pooling((x,), "AVERAGE", window, step, before, after, False))
