@@ -56,7 +56,7 @@ BINARY = (
     "logaddexp", "xlogy", "fmax", "fmin", "heaviside", "eq", "ne", "lt", "le", "gt", "ge",
     "logical_and", "logical_or", "logical_xor", "rsub",
 )  # fmt: skip
-ROUNDED = ("atan2", "sinc", "deg2rad", "log10", "log2", "rad2deg")  # they hold a float32 constant
+ROUNDED = ("atan2", "erfc", "sinc", "deg2rad", "log10", "log2", "rad2deg")  # they hold float32 constants
 FLOAT_ONLY = ("atan2", "hypot", "logaddexp", "xlogy")
 
 

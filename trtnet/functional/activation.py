@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..dims import format_shape
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit, recorder, recorder_constant
@@ -15,7 +16,7 @@ from ..tensor import Tensor
 from ..training import Mode, RandomSlopes
 from .arithmetic import minimum, mul, neg, sub, typed_float
 from .comparison import clamp, gt, le, where
-from .concrete import erf, floats, quiet
+from .concrete import category, erf, floats, quiet
 from .concrete import sigmoid as _sigmoid
 from .dispatch import is_scalar, operation, scalar, tensor
 from .inplace import in_place, install, rebind
@@ -63,20 +64,47 @@ def relu(input: Any, inplace: bool = False) -> Tensor:
     return rebind(input, result) if inplace else result
 
 
-@operation(_numpy(lambda x: np.clip(x, 0, 6)))
+def _whole(dtype: Any, *values: float) -> tuple[float, ...]:
+    """Numbers as they meet a dtype: integers take their whole part, as in torch."""
+    if dtypes.get(dtype).is_floating_point:
+        return tuple(float(v) for v in values)
+    return tuple(int(v) if math.isfinite(v) else v for v in values)
+
+
+def _kept_type(function: Any) -> Any:
+    """As `_numpy`, of integers integers."""
+
+    def call(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if category(input.dtype) == 2:
+            return _numpy(function)(input, *args, **kwargs)
+        inplace = kwargs.pop("inplace", False)
+        count = function.__code__.co_argcount - 1
+        if len(args) > count:
+            inplace, args = args[count], args[:count]
+        kwargs = dict(zip(kwargs, _whole(input.dtype, *kwargs.values())))
+        result = np.asarray(function(input, *_whole(input.dtype, *args), **kwargs)).astype(input.dtype)
+        if inplace:
+            input[...] = result
+        return input if inplace else result
+
+    return call
+
+
+@operation(_kept_type(lambda x: np.clip(x, 0, 6)))
 def relu6(input: Any, inplace: bool = False) -> Tensor:
-    """min(max(0, x), 6)."""
-    return _layer(input, "CLIP", 0.0, 6.0, inplace)
+    """min(max(0, x), 6); of integers integers."""
+    made: Tensor = hardtanh(input, 0.0, 6.0, inplace)
+    return made
 
 
-@operation(_numpy(lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val)))
+@operation(_kept_type(lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val)))
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """The input held between `min_val` and `max_val`."""
+    """The input held between `min_val` and `max_val`; of integers integers, by the bounds' whole parts."""
     if min_val > max_val:
         raise ArgumentError(
             "min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}"
         )
-    return _done(input, clamp(input, float(min_val), float(max_val)), inplace)
+    return _done(input, clamp(input, *_whole(input.dtype, min_val, max_val)), inplace)
 
 
 @operation(_numpy(_sigmoid), method=True)
@@ -224,10 +252,11 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     return sub(x, _layer(x, "CLIP", -float(lambd), float(lambd)))
 
 
-@operation(_numpy(lambda x, threshold, value: np.where(x <= threshold, value, x)))
+@operation(_kept_type(lambda x, threshold, value: np.where(x <= threshold, value, x)))
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value."""
-    if value == 0 and math.isfinite(threshold):
+    """x where x > threshold, else value; of integers integers, by the numbers' whole parts."""
+    threshold, value = _whole(input.dtype, threshold, value)
+    if value == 0 and input.dtype.is_floating_point and math.isfinite(threshold):
         return _layer(input, "THRESHOLDED_RELU", float(threshold), 0.0, inplace)
     x = tensor(input)
     return _done(input, where(le(x, threshold), value, x), inplace)

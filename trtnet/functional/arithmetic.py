@@ -15,7 +15,7 @@ from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Array, Tensor
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import common_type, is_scalar, operation, pair, scalar, tensor, typed
+from .dispatch import common_type, floating, is_scalar, operation, pair, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 
@@ -347,29 +347,76 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor
     return add(input, div(tensor1, tensor2), alpha=value)
 
 
+def in_float32(*values: Tensor) -> list[Tensor]:
+    """float32 of float16 and bfloat16, in which torch computes what has several steps."""
+    half = (dtypes.float16, dtypes.bfloat16)
+    return [emit(Cast((x,), dtypes.float32)) if x.dtype in half else x for x in values]
+
+
+def in_type(x: Tensor, dtype: dtypes.dtype) -> Tensor:
+    """The result of a computation `in_float32`, in the type of what it was computed from."""
+    made: Tensor = x if x.dtype is dtype else emit(Cast((x,), dtype))
+    return made
+
+
+def _compared(op: str, x: Tensor, y: Any) -> Tensor:
+    other = y if isinstance(y, Tensor) else scalar(y, x.dtype, len(x.shape))
+    made: Tensor = emit(ElementWise((x, other), op))
+    return made
+
+
+def _chosen(condition: Tensor, x: Any, y: Any) -> Tensor:
+    like = x if isinstance(x, Tensor) else y
+    values = (v if isinstance(v, Tensor) else scalar(v, like.dtype, len(condition.shape)) for v in (x, y))
+    made: Tensor = emit(Select((condition, *values)))
+    return made
+
+
+def _by_magnitude(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether |x| is below |y|, the smaller magnitude and the larger one, of which one is NaN where x or y is.
+
+    TensorRT's minimum and maximum lose NaNs.
+    """
+    first, second = apply_unary("ABS", x), apply_unary("ABS", y)
+    swapped = _compared("LESS", first, second)
+    return swapped, _chosen(swapped, first, second), _chosen(swapped, second, first)
+
+
 @operation(binary(np.hypot), method=True)
 def hypot(input: Any, other: Any) -> Tensor:
-    """sqrt(input² + other²)."""
-    return sqrt(add(square(input), square(other)))
+    """sqrt(input² + other²), without overflow; infinite beside NaN too, as in C."""
+    a, b = pair("hypot", input, other)
+    floating("hypot", a)
+    x, y = in_float32(a, b)
+    _, small, large = _by_magnitude(x, y)
+    ratio = div(small, large)
+    found = mul(large, sqrt(add(mul(ratio, ratio), 1.0)))
+    found = _chosen(_compared("EQUAL", large, 0.0), small, found)
+    infinite = (_compared("EQUAL", apply_unary("ABS", v), math.inf) for v in (x, y))
+    return in_type(_chosen(emit(ElementWise(tuple(infinite), "OR")), math.inf, found), a.dtype)
 
 
 @operation(binary(np.logaddexp), method=True)
 def logaddexp(input: Any, other: Any) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
-    from .math import abs, exp, log
+    """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
+    from .math import abs, exp, log1p
 
     a, b = pair("logaddexp", input, other)
-    return add(maximum(a, b), log(add(exp(neg(abs(sub(a, b)))), 1)))
+    floating("logaddexp", a)
+    x, y = in_float32(a, b)
+    distance = _chosen(_compared("EQUAL", x, y), 0.0, abs(sub(x, y)))
+    larger = _chosen(_compared("LESS", x, y), y, x)
+    return in_type(add(larger, log1p(exp(neg(distance)))), a.dtype)
 
 
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
 def xlogy(input: Any, other: Any) -> Tensor:
-    """input * log(other), 0 where the input is 0."""
+    """input * log(other), 0 where the input is 0 and the other is no NaN."""
     from .math import log
 
     a, b = pair("xlogy", input, other, floating=True)
-    zero = scalar(0, a.dtype, len(a.shape))
-    return emit(Select((emit(ElementWise((a, zero), "EQUAL")), zero, mul(a, log(b)))))
+    nothing = emit(ElementWise((_compared("EQUAL", a, 0.0), emit(Unary((apply_unary("ISNAN", b),), "NOT"))), "AND"))
+    return _chosen(nothing, 0.0, mul(a, log(b)))
 
 
 def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -378,16 +425,29 @@ def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @operation(quiet(lambda input, other: np.arctan2(*floats(input, other))), method=("atan2", "arctan2"))
 def atan2(input: Any, other: Any) -> Tensor:
-    """The angle of (other, input), from -pi to pi: composed of atan and selects. Signed zeros count as zero."""
-    from .math import atan, sign
+    """The angle of (other, input), from -pi to pi, with C's rules for infinities and signed zeros.
 
-    y, x = pair("atan2", input, other, floating=True)
-    zero = scalar(0, x.dtype, len(x.shape))
-    left, on_axis = emit(ElementWise((x, zero), "LESS")), emit(ElementWise((x, zero), "EQUAL"))
-    down = emit(ElementWise((y, zero), "LESS"))
-    pi, minus_pi = (scalar(v, x.dtype, len(x.shape)) for v in (math.pi, -math.pi))
-    turn = emit(Select((left, emit(Select((down, minus_pi, pi))), zero)))
-    return emit(Select((on_axis, mul(sign(y), math.pi / 2), add(atan(div(y, x)), turn))))
+    Composed: the arctangent of the smaller magnitude over the larger, mirrored as the signs and magnitudes say.
+    """
+    from .math import atan
+
+    a, b = pair("atan2", input, other, floating=True)
+    y, x = in_float32(a, b)
+    steep, small, large = _by_magnitude(x, y)
+    ratio = div(small, large)
+    # of two zeros the quotient is none, nor of two infinities
+    diagonal = _chosen(_compared("EQUAL", large, 0.0), 0.0, scalar(1.0, x.dtype, len(x.shape)))
+    angle = atan(_chosen(_compared("EQUAL", small, large), diagonal, ratio))
+    angle = _chosen(steep, sub(math.pi / 2, angle), angle)
+    angle = _chosen(_is_negative(x), sub(math.pi, angle), angle)
+    return in_type(_chosen(_is_negative(y), neg(angle), angle), a.dtype)
+
+
+def _is_negative(x: Tensor) -> Tensor:
+    """Where the sign is minus, that of zero too, which the reciprocal shows."""
+    below = (_compared("LESS", v, 0.0) for v in (x, apply_unary("RECIP", x)))
+    made: Tensor = emit(ElementWise(tuple(below), "OR"))
+    return made
 
 
 arctan2 = atan2

@@ -200,7 +200,7 @@ def _floored_by_power(a: Tensor, divisor: float | None) -> Tensor:
 
 
 def floored_quotient(a: Tensor, b: Tensor, divisor: float | None) -> Tensor:
-    """The quotient of floats, rounded down; NaN of infinite dividends, as in torch."""
+    """The quotient of floats, rounded down; NaN of infinite dividends unless by 0, as in torch."""
     if is_power(divisor):
         nothing = emit(ElementWise((a, scalar(0.0, a.dtype, len(a.shape))), "PROD"))
         made: Tensor = emit(ElementWise((_floored_by_power(a, divisor), nothing), "SUM"))
@@ -212,6 +212,11 @@ def floored_quotient(a: Tensor, b: Tensor, divisor: float | None) -> Tensor:
     negative = division.binary("LESS", quotient, 0.0)
     down = division.choose(division.opposed(rest), -1.0, 0.0)
     whole = division.binary("SUM", division.choose(negative, division.unary("NEG", whole), whole), down)
-    rounded = division.binary("SUM", division.unary("FLOOR", quotient), division.binary("PROD", division.a, 0.0))
+    rounded = division.unary("FLOOR", quotient)
+    if divisor != 0:
+        nothing = division.binary("PROD", division.a, 0.0)
+        if divisor is None:
+            nothing = division.choose(division.binary("EQUAL", division.b, 0.0), 0.0, nothing)
+        rounded = division.binary("SUM", rounded, nothing)
     small = division.binary("LESS", division.unary("ABS", quotient), 2.0**24)
     return division.result(division.choose(small, whole, rounded))

@@ -1,26 +1,52 @@
-"""Sliding windows as columns, and columns summed back: convolutions by kernels of ones and zeros."""
+"""Sliding windows as columns, and columns summed back: by indices, so that a NaN reaches its own windows alone."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from ..dims import SizeLike, format_shape
-from ..errors import ShapeError
-from ..tensor import Array, Tensor
-from .convolution import conv2d, conv_transpose2d
+from ..dims import Dim, SizeLike, format_shape
+from ..errors import ArgumentError, ShapeError
+from ..graph import emit
+from ..layers.base import require_at_least
+from ..layers.gather import Gather
+from ..layers.reduction import Reduce
+from ..tensor import Tensor
+from .arithmetic import add, floor_divide, mul, remainder, sub
+from .comparison import clamp, eq, ge, logical_and, lt, where
+from .creation import arange
 from .dispatch import floating, operation, tensor, tuple_of
-from .shape import reshape, size_of
+from .padding import pad
+from .shape import reshape, size_of, transposed, unsqueeze
 
 __all__ = ["fold", "unfold"]
 
+_Pair = tuple[int, ...]
 
-def _picking(channels: int, kernel: tuple[int, ...], dtype: Any) -> Array:
-    """(channels * window, 1, h, w): each output takes one element of the window of its channel."""
-    window = prod(kernel)
-    return Array(np.tile(np.eye(window, dtype=dtype).reshape(window, 1, *kernel), (channels, 1, 1, 1)))
+
+def _windows(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[_Pair, _Pair, _Pair, _Pair]:
+    kernel, d, p, s = (
+        tuple_of(v, 2, n)
+        for v, n in (
+            (kernel_size, "kernel_size"),
+            (dilation, "dilation"),
+            (padding, "padding"),
+            (stride, "stride"),
+        )
+    )
+    if min(*kernel, *d, *s) < 1 or min(p) < 0:
+        raise ArgumentError(
+            "kernel_size, dilation and stride are at least 1, padding at least 0",
+            found=f"kernel_size {kernel}, dilation {d}, padding {p}, stride {s}",
+        )
+    return kernel, d, p, s
+
+
+def _count(size: SizeLike, kernel: int, dilation: int, stride: int) -> SizeLike:
+    """How many windows a padded dimension has."""
+    reach = dilation * (kernel - 1) + 1
+    require_at_least(size, reach, f"a window of {reach} does not fit into a padded size of {size}")
+    return (size - reach) // stride + 1
 
 
 @operation()
@@ -28,13 +54,20 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     """The windows of (N, C, H, W) or (C, H, W) as columns: (N, C * h * w, windows)."""
     x = tensor(input)
     floating("unfold", x)
-    if len(x.shape) not in (3, 4) or not isinstance(x.shape[-3], int):
-        raise ShapeError(
-            "unfold takes images of a fixed number of channels", expected="(N, C, H, W)", found=format_shape(x.shape)
-        )
-    channels, kernel = x.shape[-3], tuple_of(kernel_size, 2, "kernel_size")
-    columns = conv2d(x, _picking(channels, kernel, x.dtype.numpy), None, stride, padding, dilation, channels)
-    return columns.flatten(-2)
+    if len(x.shape) not in (3, 4):
+        raise ShapeError("unfold takes images", expected="(N, C, H, W) or (C, H, W)", found=format_shape(x.shape))
+    kernel, d, p, s = _windows(kernel_size, dilation, padding, stride)
+    if any(p):
+        x = pad(x, (p[1], p[1], p[0], p[0]))
+    front, counts = tuple(x.shape[:-2]), []
+    for i in (0, 1):  # (..., H, W) to (..., h, rows, W) to (..., h, rows, w, columns)
+        axis = len(front) + 2 * i
+        counts.append(_count(x.shape[axis], kernel[i], d[i], s[i]))
+        at = add(mul(unsqueeze(arange(kernel[i]), 1), d[i]), mul(unsqueeze(arange(counts[i]), 0), s[i]))
+        x = emit(Gather((x, tensor(at)), axis=axis))
+    before, end = range(len(front)), len(front)
+    x = transposed(x, (*before, end, end + 2, end + 1, end + 3))
+    return reshape(x, (*front[:-1], front[-1] * prod(kernel), counts[0] * counts[1]))
 
 
 @operation()
@@ -44,10 +77,7 @@ def fold(
     """Columns (N, C * h * w, windows) summed into images (N, C, *output_size): unfold's transpose."""
     x = tensor(input)
     floating("fold", x)
-    kernel, d, p, s = (
-        tuple_of(v, 2, n)
-        for v, n in ((kernel_size, "kernel_size"), (dilation, "dilation"), (padding, "padding"), (stride, "stride"))
-    )
+    kernel, d, p, s = _windows(kernel_size, dilation, padding, stride)
     window = prod(kernel)
     if len(x.shape) not in (2, 3) or not isinstance(x.shape[-2], int) or x.shape[-2] % window:
         raise ShapeError(
@@ -55,18 +85,30 @@ def fold(
         )
     given = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
     sizes: tuple[SizeLike, ...] = tuple(size_of(v) for v in given)
-    reach = [size + 2 * p[i] - d[i] * (kernel[i] - 1) - 1 for i, size in enumerate(sizes)]
-    counts = [r // s[i] + 1 for i, r in enumerate(reach)]
-    rest = []
-    for i, r in enumerate(reach):
-        left = r % s[i] if s[i] > 1 else 0
-        if not isinstance(left, int):
-            raise ShapeError(
-                "fold to a dynamic size that its stride may not divide",
-                found=format_shape(sizes),
-                remedy="make the size a multiple of the stride: Dim(..., multiple_of=...)",
-            )
-        rest.append(left)
+    counts = [_count(size + 2 * p[i], kernel[i], d[i], s[i]) for i, size in enumerate(sizes)]
     channels = x.shape[-2] // window
-    columns = reshape(x, (*x.shape[:-1], *counts))
-    return conv_transpose2d(columns, _picking(channels, kernel, x.dtype.numpy), None, s, p, tuple(rest), channels, d)
+    front = (*x.shape[:-2], channels)
+    x = reshape(x, (*front, *kernel, *counts))
+    before, end = tuple(range(len(front))), len(front)
+    x = transposed(x, (*before, end, end + 2, end + 1, end + 3))  # (..., h, rows, w, columns)
+    x = reshape(x, (*front, kernel[0] * counts[0], kernel[1] * counts[1]))
+    for i in (0, 1):
+        x = _summed(x, len(front) + i, sizes[i], counts[i], (kernel[i], d[i], p[i], s[i]))
+    return x
+
+
+def _summed(x: Tensor, axis: int, size: SizeLike, count: SizeLike, window: _Pair) -> Tensor:
+    """The dimension of kernel * count elements, each added where its window lies in one of `size`."""
+    kernel, dilation, padding, stride = window
+    places, within = unsqueeze(arange(size), 0), unsqueeze(arange(kernel), 1)
+    if isinstance(count, Dim):
+        within = tensor(within)
+    start = sub(add(places, padding), mul(within, dilation))
+    number = floor_divide(start, stride)
+    hit = logical_and(ge(start, 0), logical_and(lt(number, count), eq(remainder(start, stride), 0)))
+    index = add(clamp(number, 0, count - 1), mul(within, count))
+    found = emit(Gather((x, tensor(index)), axis=axis))
+    behind = (1,) * (len(x.shape) - axis - 1)
+    found = where(reshape(hit, (kernel, size, *behind)), found, 0.0)
+    made: Tensor = emit(Reduce((found,), "SUM", (axis,), False))
+    return made

@@ -124,14 +124,33 @@ def exp2(input: Any) -> Tensor:
 
 @operation(unary(np.expm1), method=True)
 def expm1(input: Any) -> Tensor:
-    """exp(input) - 1. Near 0 it has the absolute, not the relative, precision of the dtype."""
-    return sub(exp(input), 1.0)
+    """exp(input) - 1; near 0, where that loses its digits, by Taylor's series."""
+    from .comparison import lt, where
+
+    given = arithmetic.typed_float(input)
+    (x,) = arithmetic.in_float32(given)
+    near = mul(x, _polynomial(x, [1 / _math.factorial(k) for k in range(1, 10)]))
+    return arithmetic.in_type(where(lt(abs(x), 0.35), near, sub(exp(x), 1.0)), given.dtype)
 
 
 @operation(unary(np.log1p), method=True)
 def log1p(input: Any) -> Tensor:
-    """log(1 + input). Near 0 it has the absolute, not the relative, precision of the dtype."""
-    return log(add(input, 1.0))
+    """log(1 + input); near 0, where that loses its digits, twice the series of atanh(x / (2 + x))."""
+    from .comparison import lt, where
+
+    given = arithmetic.typed_float(input)
+    (x,) = arithmetic.in_float32(given)
+    ratio = div(x, add(x, 2.0))
+    near = mul(ratio, _polynomial(mul(ratio, ratio), [2 / (2 * k + 1) for k in range(6)]))
+    return arithmetic.in_type(where(lt(abs(x), 0.25), near, log(add(x, 1.0))), given.dtype)
+
+
+def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
+    """The sum of coefficients[k] * x^k, by Horner's rule."""
+    found: Any = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        found = add(mul(x, found), coefficient)
+    return found
 
 
 @operation(unary(np.log2), method=True)
@@ -148,8 +167,27 @@ def log10(input: Any) -> Tensor:
 
 @operation(unary(_erfc), method=True)
 def erfc(input: Any) -> Tensor:
-    """1 - erf(input). Far from 0 it has the absolute, not the relative, precision of the dtype."""
-    return sub(1.0, erf(input))
+    """1 - erf(input), to 6 digits of every value that is not subnormal.
+
+    From 0.5 on it is t * exp(-x² + polynomial of t), t = 1 / (1 + x / 2) (Numerical Recipes in C, section 6.2), with x²
+    in two parts so that the exponent keeps its digits.
+    """
+    from .comparison import gt, lt, where
+
+    given = arithmetic.typed_float(input)
+    (x,) = arithmetic.in_float32(given)
+    z = where(gt(x, 12.0), 12.0, x)
+    t = arithmetic.reciprocal(add(mul(z, 0.5), 1.0))
+    coarse = mul(round(mul(z, 16.0)), 1 / 16)
+    rest = mul(sub(z, coarse), add(z, coarse))
+    far = mul(mul(t, exp(sub(_polynomial(t, _ERFC), rest))), exp(mul(mul(coarse, coarse), -1.0)))
+    return arithmetic.in_type(where(lt(x, 0.5), sub(1.0, erf(x)), far), given.dtype)
+
+
+_ERFC = [
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223,
+    0.17087277,
+]  # fmt: skip
 
 
 @operation(unary(np.deg2rad), method=True)
@@ -169,9 +207,10 @@ def sinc(input: Any) -> Tensor:
     """sin(pi x) / (pi x), 1 at zero."""
     from .comparison import eq, where
 
-    x = tensor(input)
+    given = arithmetic.typed_float(input)
+    (x,) = arithmetic.in_float32(given)
     angle = mul(x, _math.pi)
-    return where(eq(x, 0), 1.0, div(sin(angle), angle))
+    return arithmetic.in_type(where(eq(x, 0), 1.0, div(sin(angle), angle)), given.dtype)
 
 
 def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:

@@ -8,8 +8,8 @@ torch's modes and TensorRT's settings (ATen's UpSample.h; documentation of IResi
     bicubic                    CUBIC with coefficient -0.75, HALF_PIXEL or ALIGN_CORNERS
 
 TensorRT finds the distance of two samples from the sizes. Where torch's differs (a scale_factor that is not exactly
-output size / input size), and for "area" and antialiasing, which TensorRT has not, the resampling is a product with
-constant matrices, which needs fixed sizes.
+output size / input size), and for "area" and antialiasing, which TensorRT has not, the elements that each output is
+made of are gathered, weighed and summed, which needs fixed sizes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.gather import Gather
 from ..layers.matrix import MatrixMultiply
+from ..layers.reduction import Reduce
 from ..layers.resize import GridSample, Resize, taps
 from ..layers.shaping import Shuffle
 from ..tensor import Array, Tensor
+from .arithmetic import in_float32, in_type, mul
 from .concrete import floats
 from .creation import arange, full, size_tensor
-from .dispatch import floating, operation, tensor, with_rank
+from .dispatch import floating, operation, tensor
 from .joining import meshgrid, stack
 from .shape import constant, reshaped, size_of, sizes_of, transposed
 
@@ -108,9 +110,14 @@ class _Plan:
             numbers = [float(f) for f in factors]
             self.after = tuple(_scaled(s, f) for s, f in zip(before, numbers))
             if not recompute_scale_factor and self.coordinates != "ALIGN_CORNERS" and mode != "area":
+                # ATen copies an axis of unchanged size in the linear modes, and in "nearest" of images, where it also
+                # repeats the elements of one that doubles (UpSampleKernel.cpp: nearest_idx)
                 linear = self.mode == "LINEAR" and not antialias
-                # ATen copies an axis of unchanged size in the linear modes
-                self.steps = [None if linear and s == a else 1 / f for s, a, f in zip(before, self.after, numbers)]
+                image = mode == "nearest" and spatial == 2
+                self.steps = [
+                    None if ((linear or image) and s == a) or (image and a == 2 * s) else 1 / f
+                    for s, a, f in zip(before, self.after, numbers)
+                ]
                 fractions = [Fraction(f) for f in numbers]
                 self.exact = all(
                     step is None or s * f.numerator == a * f.denominator
@@ -151,23 +158,34 @@ def _scaled(size: SizeLike, factor: float) -> SizeLike:
     return size * fraction.numerator // fraction.denominator
 
 
-def _matrix(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
-    """(size, target): the weights of the input elements for each output element, as ATen computes them."""
-    matrix = np.zeros((size, target))
+def _parts(size: int, target: int, plan: _Plan, step: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """(target, k) each: the input elements that each output element is made of, and their weights, as in ATen.
+
+    Nothing else has a part in it, so that a NaN or an infinity reaches what it reaches in torch.
+    """
     if plan.mode == "AREA":
-        for i in range(target):
-            first, last = i * size // target, -(-(i + 1) * size // target)
-            matrix[first:last, i] = 1 / (last - first)
-        return matrix
+        windows = [(i * size // target, -(-(i + 1) * size // target)) for i in range(target)]
+        return _alike([(first, np.full(last - first, 1 / (last - first))) for first, last in windows])
     if plan.antialias:
         return _antialiased(size, target, plan, step)
-    index, weight = taps(size, target, plan.mode, plan.coordinates, plan.rounding, scale=step)
-    for i in range(index.shape[1]):
-        np.add.at(matrix, (index[:, i], np.arange(target)), weight[:, i])
-    return matrix
+    return taps(size, target, plan.mode, plan.coordinates, plan.rounding, scale=step)
 
 
-def _antialiased(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
+def _alike(windows: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Windows (first element, weights) of several lengths as those of one: shorter ones take their last element
+    several times, each time with a part of its weight."""
+    length = max(len(weight) for _, weight in windows)
+    index = np.zeros((len(windows), length), np.int64)
+    weights = np.zeros((len(windows), length))
+    for i, (first, weight) in enumerate(windows):
+        count = len(weight)
+        index[i] = first + np.minimum(np.arange(length), count - 1)
+        weights[i, : count - 1] = weight[:-1]
+        weights[i, count - 1 :] = weight[-1] / (length - count + 1)
+    return index, weights
+
+
+def _antialiased(size: int, target: int, plan: _Plan, step: float | None) -> tuple[np.ndarray, np.ndarray]:
     """The filter is as wide as the distance of two samples (ATen's UpSampleKernel.cpp, after Pillow's)."""
     scale = size / target if step is None else step
     if plan.coordinates == "ALIGN_CORNERS":
@@ -175,7 +193,7 @@ def _antialiased(size: int, target: int, plan: _Plan, step: float | None) -> np.
     width = 2 if plan.mode == "LINEAR" else 4
     support = width / 2 * max(scale, 1.0)
     inverse = 1 / scale if scale >= 1 else 1.0
-    matrix = np.zeros((size, target))
+    windows = []
     for i in range(target):
         center = scale * (i + 0.5)
         first, last = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), size)
@@ -187,8 +205,8 @@ def _antialiased(size: int, target: int, plan: _Plan, step: float | None) -> np.
             near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
             far = (((distance - 5) * distance + 8) * distance - 4) * a
             weight = np.where(distance < 1, near, np.where(distance < 2, far, 0))
-        matrix[first:last, i] = weight / weight.sum()
-    return matrix
+        windows.append((first, weight / weight.sum()))
+    return _alike(windows)
 
 
 def _nearest(size: int, target: int, plan: _Plan, step: float | None) -> np.ndarray:
@@ -218,7 +236,10 @@ def _interpolate_numpy(
             result = np.take(result, _nearest(before, after, plan, step), axis)
         else:
             values = floats(result)[0].astype(np.float64)
-            result = np.moveaxis(np.moveaxis(values, axis, -1) @ _matrix(before, after, plan, step), -1, axis)
+            index, weight = _parts(before, after, plan, step)
+            with np.errstate(invalid="ignore"):
+                parts = np.take(values, index, axis) * weight.reshape(*weight.shape, *(1,) * (values.ndim - axis - 1))
+                result = parts.sum(axis + 1)
     return result.astype(input.dtype)
 
 
@@ -273,14 +294,11 @@ def _by_constants(x: Tensor, plan: _Plan, mode: str) -> Tensor:
         if plan.mode == "NEAREST":
             x = emit(Gather((x, constant(_nearest(before, after, plan, step))), axis=axis))
             continue
-        matrix = _matrix(before, after, plan, step).astype(x.dtype.numpy)
-        front, behind = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
-        if not behind:
-            x = emit(MatrixMultiply((x, with_rank(Array(matrix), x.ndim))))
-            continue
-        flat = reshaped(x, (*front, before, Size(behind).numel()))
-        made = emit(MatrixMultiply((with_rank(Array(np.ascontiguousarray(matrix.T)), flat.ndim), flat)))
-        x = reshaped(made, (*front, after, *behind))
+        index, weight = _parts(before, after, plan, step)
+        behind = (1,) * (x.ndim - axis - 1)
+        factors = Array(weight.reshape(*weight.shape, *behind).astype(np.float32))
+        (parts,) = in_float32(emit(Gather((x, constant(index)), axis=axis)))
+        x = in_type(emit(Reduce((mul(parts, factors),), "SUM", (axis + 1,), False)), x.dtype)
     return x
 
 

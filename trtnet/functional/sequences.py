@@ -91,9 +91,12 @@ def searchsorted(
     side: Any = None,
     sorter: Any = None,
 ) -> Any:
-    """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal)."""
+    """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal).
+
+    NaN goes behind everything, as in torch; the vector holds none.
+    """
     from .. import dtypes
-    from .comparison import ge, gt
+    from .comparison import ge, gt, isnan, logical_or
 
     if sorter is not None or sorted_sequence.ndim != 1:
         raise UnsupportedError(
@@ -103,6 +106,8 @@ def searchsorted(
     value = tensor(input)
     column: Any = value.unsqueeze(-1)
     past = ge(column, sorted_sequence) if right or side == "right" else gt(column, sorted_sequence)
+    if value.dtype.is_floating_point:
+        past = logical_or(past, isnan(column))
     return past.to(dtypes.int32).sum(-1).to(to)
 
 

@@ -399,4 +399,4 @@ class RMSNormalization(Layer):
         return F.mul(y, reshape_weight(weight, (1,) * (len(x.shape) - len(self.shape)) + self.shape))
 
     def compute(self, run: Run, *inputs: Any) -> Any:
-        return run.torch.nn.functional.rms_norm(inputs[0], self.shape, inputs[1], self.epsilon)
+        return run.torch.nn.functional.rms_norm(inputs[0], run.shape(self.shape), inputs[1], self.epsilon)

@@ -1,0 +1,205 @@
+"""Pointwise functions against torch, in the recorded dtype, at values that show what a formula loses.
+
+NaN, infinities, both zeros, small, large and ordinary values; of two arguments all pairs. The tolerance is relative
+alone: what is small must have its digits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from harness import check_against_torch, lower_and_compare
+
+import trtnet
+from trtnet import Dim, Input, dtypes
+from trtnet import functional as F
+from trtnet.interchange import from_numpy
+
+VALUES = np.array(
+    [np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, -1e-30, 1e-7, -1e-7, 3e-5, -3e-5, 1e-3, 0.2499, -0.2499, 0.25, 0.3, -0.3,
+     0.3499, 0.35, -0.35, 0.4999, 0.5, -0.5, 1, -1, 1.5, -1.5, 2.5, -2.5, 5.5, 7, 9, -9, 30, -30, 90, -90, 1e4, -1e4,
+     1e10, -1e10, 3e38, -3e38],
+    np.float32,
+)  # fmt: skip
+HALF = ("float16", "bfloat16")
+DTYPES = ("float32", *HALF)
+UNARY = (
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cosh", "deg2rad", "erf", "erfc", "exp", "exp2",
+    "expm1", "floor", "frac", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "log", "log10", "log1p", "log2",
+    "logical_not", "logit", "nan_to_num", "neg", "rad2deg", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sign",
+    "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc",
+)  # fmt: skip
+ACTIVATIONS = (
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu6",
+    "selu", "silu", "softplus", "softshrink", "softsign", "tanhshrink",
+)  # fmt: skip
+BINARY = (
+    "add", "atan2", "div", "eq", "floor_divide", "fmax", "fmin", "fmod", "ge", "gt", "heaviside", "hypot", "le",
+    "logaddexp", "logical_and", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul", "ne", "pow",
+    "remainder", "sub", "xlogy",
+)  # fmt: skip
+TOLERANCE = {"float32": 3e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
+COMPOSED = ("erfc", "expm1", "log1p", "sinc", "atan2", "hypot", "logaddexp", "xlogy", "remainder", "fmod")
+
+
+def compare(ours, theirs, dtype, *arrays, usable=None):
+    kind = dtypes.get(dtype).numpy
+    with np.errstate(over="ignore"):
+        given = [a.astype(np.float32).astype(kind) for a in arrays]
+    wanted = theirs(*(from_numpy(a.copy()) for a in given))
+    graph = trtnet.record(lambda x, y=None: ours(x) if y is None else ours(x, y),
+                          **{name: Input(a.shape, dtype) for name, a in zip("xy", given)})  # fmt: skip
+    found = trtnet.reference(graph)(*given)
+    assert dtypes.get(found.dtype).torch is wanted.dtype
+    wanted = wanted.double().numpy()
+    found = found.astype(np.float64)
+    smallest = 2e-38 if dtype != "float16" else 6.2e-5  # subnormal results may be flushed
+    with np.errstate(invalid="ignore"):
+        close = np.isclose(found, wanted, TOLERANCE[dtype], smallest if dtype == "float16" else 1e-44, equal_nan=True)
+    if usable is not None:
+        close |= ~usable(*(a.astype(np.float64) for a in given))
+    wrong = [(*(float(a[i]) for a in given), found[i], wanted[i]) for i in np.flatnonzero(~close)[:5]]
+    assert not wrong
+
+
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.meshgrid(VALUES, VALUES)
+    return x.reshape(-1), y.reshape(-1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", UNARY)
+def test_of_one(name, dtype):
+    compare(getattr(trtnet, name), getattr(torch, name), dtype, VALUES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name, dtype):
+    compare(getattr(F, name), getattr(torch.nn.functional, name), dtype, VALUES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BINARY)
+def test_of_two(name, dtype):
+    def exact(a, b):
+        with np.errstate(all="ignore"):
+            return ~(np.abs(a / b) >= (2.0**22 if name == "floor_divide" else 2.0**33)) | (b == 0) | ~np.isfinite(a)
+
+    usable = exact if name in ("remainder", "fmod", "floor_divide") else None
+    compare(getattr(trtnet, name), getattr(torch, name), dtype, *pairs(), usable=usable)
+
+
+@pytest.mark.parametrize("name", ["expm1", "log1p", "erfc"])
+def test_digits(name):
+    """Within 8 last bits of float64's, over all magnitudes; 1e-6 of erfc."""
+    generator = np.random.default_rng(0)
+    x = np.exp2(generator.uniform(-100, 3.2, 20_000)).astype(np.float32) * generator.choice([-1, 1], 20_000)
+    x = x.astype(np.float32)[np.abs(x) < 9] if name == "erfc" else x.astype(np.float32)
+    x = x[x > -0.99] if name == "log1p" else x
+    graph = trtnet.record(lambda x: getattr(trtnet, name)(x), x=Input(x.shape))
+    found = trtnet.reference(graph)(x).astype(np.float64)
+    wanted = getattr(torch, name)(torch.from_numpy(x).double()).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6 if name == "erfc" else 8 * 2.0**-24)
+
+
+def test_logaddexp_of_small_sums():
+    x = np.array([0, -1e-3, 5], np.float32)
+    y = np.array([-20, -30, -40], np.float32)
+    graph = trtnet.record(lambda x, y: trtnet.logaddexp(x, y), x=Input((3,)), y=Input((3,)))
+    wanted = np.logaddexp(x.astype(np.float64), y)
+    np.testing.assert_allclose(trtnet.reference(graph)(x, y), wanted, rtol=3e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3), (Dim("batch", 1, 2, 4), 3)], ids=["static", "dynamic"])
+def test_what_is_composed_compiles(shape, dtype):
+    def call(x, y):
+        one = (getattr(trtnet, n)(x) for n in COMPOSED if n in UNARY)
+        return (*one, *(getattr(trtnet, n)(x, y) for n in COMPOSED if n in BINARY))
+
+    lower_and_compare(trtnet.record(call, x=Input(shape, dtype), y=Input(shape, dtype)))
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_where_nan_goes_in_a_sorted_vector(right):
+    edges = np.array([-np.inf, -1, 0, 2.5, np.inf], np.float32)
+    check_against_torch(
+        lambda x, e: (
+            trtnet.searchsorted(e, x, right=right),
+            trtnet.bucketize(x, trtnet.tensor(edges), right=right),
+        ),
+        lambda x, e: (
+            torch.searchsorted(e, x, right=right),
+            torch.bucketize(x, torch.from_numpy(edges).double(), right=right),
+        ),
+        {"x": VALUES, "e": edges},
+    )
+
+
+# --- dtypes -----------------------------------------------------------------------------------------------------------
+
+WHOLE = np.arange(-3, 8).reshape(1, 11)
+OF_INTEGERS = {
+    "relu6": lambda T, f, x: f.relu6(x),
+    "hardtanh": lambda T, f, x: f.hardtanh(x, -1.5, 2.7),
+    "hardtanh of a half": lambda T, f, x: f.hardtanh(x, -0.5, 2),
+    "hardtanh by name": lambda T, f, x: f.hardtanh(x, min_val=-2.0, max_val=3.0),
+    "threshold": lambda T, f, x: f.threshold(x, 0.5, 1.7),
+    "threshold to zero": lambda T, f, x: f.threshold(x, 2, 0),
+    "relu": lambda T, f, x: f.relu(x),
+    "square": lambda T, f, x: x.square(),
+    "in place": lambda T, f, x: f.threshold(x + 0, 0, 20, True) + 1,
+}
+
+
+def same(found, wanted):
+    assert dtypes.get(found.dtype).torch is wanted.dtype
+    assert np.array_equal(np.asarray(found), wanted.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "int8"])
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_of_integers_integers(name, dynamic, dtype):
+    x = WHOLE.astype(dtype)
+    body, theirs = OF_INTEGERS[name], torch.nn.functional
+    if name == "square" and dtype == "int8":
+        x = x[:, :4]
+    shape = (Dim("batch", 1, 1, 3), x.shape[1]) if dynamic else x.shape
+    graph = trtnet.record(lambda x: body(trtnet, F, x), x=Input(shape, dtype))
+    wanted = body(torch, theirs, torch.from_numpy(x.copy()))
+    same(trtnet.reference(graph)(x), wanted)
+    same(body(trtnet, F, trtnet.tensor(x)).numpy(), wanted)
+    lower_and_compare(graph, compile=dtype != "int8")  # TensorRT takes int8 constants as quantized numbers only
+
+
+OF_BOOLS = {
+    "square": lambda T, b: b.square(),
+    "where(b, b, 1)": lambda T, b: T.where(b, b, 1),
+    "where(b, 2, b)": lambda T, b: T.where(b, 2, b),
+    "where(b, b, 1.5)": lambda T, b: T.where(b, b, 1.5),
+    "where(b, b, True)": lambda T, b: T.where(b, b, True),
+    "b ^ 1": lambda T, b: b ^ 1,
+    "1 ^ b": lambda T, b: 1 ^ b,
+    "b ^ -1": lambda T, b: b ^ -1,
+    "b & 3": lambda T, b: b & 3,
+    "b | 4": lambda T, b: b | 4,
+    "b ^ True": lambda T, b: b ^ True,
+    "b + 1": lambda T, b: b + 1,
+    "masked_fill": lambda T, b: b.masked_fill(~b, 2),
+}
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("name", OF_BOOLS)
+def test_bools(name, dynamic):
+    b = np.array([[True, False]] * 2)
+    body = OF_BOOLS[name]
+    shape = (Dim("batch", 1, 2, 3), 2) if dynamic else b.shape
+    graph = trtnet.record(lambda x: body(trtnet, x), x=Input(shape, "bool"))
+    wanted = body(torch, torch.from_numpy(b))
+    same(trtnet.reference(graph)(b), wanted)
+    same(body(trtnet, trtnet.tensor(b)).numpy(), wanted)
+    lower_and_compare(graph)
