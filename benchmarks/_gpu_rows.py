@@ -12,9 +12,11 @@ TITLES = {
     "refit": "Refit from CUDA tensors, FP32",
     "preload": "Refit from CUDA tensors, FP32, in a process with LD_PRELOAD=$(trtnet preload)",
     "serving": "Calls with CUDA tensors in one thread while another refits, FP32",
+    "check": "The comparison with the reference beside the build; the first row's loads torch's GPU libraries",
     "live": "Live weights, bound with graph=True",
     "inference": "Inference",
 }
+HALF = 0.5  # seconds
 COLUMNS = ("what", "trtnet", "against", "that takes", "result", "target", "")
 
 
@@ -68,7 +70,8 @@ class Check:
         subject: the variant of trtnet's.
         against: the other; of several the fastest counts.
         kind: "more" (seconds more), "times" (ratio), "equal" (a ratio of 1, or less), "nothing" (no more than noise),
-            "saves" (ratio the other way round), "faster", or "reported".
+            "saves" (ratio the other way round), "share" (a part of the other, or half a second), "faster", or
+            "reported".
         limit: the target, in seconds or as a ratio.
         plus: a variant whose time is allowed on top.
     """
@@ -102,6 +105,8 @@ class Check:
         if self.kind == "faster":
             value = other / mine
             return value, value > 1, f"{value:.2f} times as fast"
+        if self.kind == "share":
+            return mine / other, mine <= max(self.limit * other, HALF), f"{mine / other:.1%}"
         value = (mine - extra) / other
         text = f"{value:.3f} times" if value < 0.2 else f"{value:.2f} times"
         if self.plus is not None:
@@ -115,6 +120,8 @@ class Check:
             return f"at most +{self.limit * 1e6:.0f} µs"
         if self.kind == "times":
             return f"at most {self.limit:.2f} times" + (f" + {self.plus}" if self.plus else "")
+        if self.kind == "share":
+            return f"at most {self.limit:.0%} or {duration(HALF)}"
         if self.kind == "saves":
             return f"at least {self.limit:.0f} times"
         if self.kind == "equal":
@@ -137,6 +144,11 @@ def times(subject: str, *against: str, limit: float, plus: str | None = None) ->
 def saves(subject: str, *against: str, limit: float) -> Check:
     """At least `limit` times faster."""
     return Check(subject, against, "saves", limit)
+
+
+def share(subject: str, *against: str, limit: float) -> Check:
+    """At most this part of its time, or half a second."""
+    return Check(subject, against, "share", limit)
 
 
 def equal(subject: str, *against: str, limit: float = 0.03) -> Check:

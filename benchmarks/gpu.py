@@ -31,7 +31,7 @@ from rich.table import Table
 from trtnet import TrtnetError, preload
 
 GROUPS = (
-    "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "live", "live-resnet18",
+    "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",
     "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
@@ -88,6 +88,8 @@ def run_group(given: argparse.Namespace) -> int:
         function = refit_resnet18 if what else refit
     elif name == "serving":
         from _gpu_serving import serving as function
+    elif name == "check":
+        from _gpu_check import check as function
     elif name == "live":
         from _gpu_live import live, live_resnet18
 

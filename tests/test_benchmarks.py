@@ -76,6 +76,7 @@ def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("refit", "policy,mlp42m", ("engine.refit(state_dict)", "usual loop", "packed copy", "optimiser's step")),
         ("refit-resnet18", "", ("one changed, given alone", "trtnet.build again")),
         ("serving", "", ("HotSwap", "HotSwap, refit by the bindings", "one engine", "no refit")),
+        ("check", "policy,lenet", ("check", "build")),
         ("live", "policy,mlp42m", ("live weights", "constants", "step, weights bound")),
         ("inference-lenet", "batch 1", ("bound call, graph=True", "by hand", "torch.compile")),
     ],
@@ -123,14 +124,18 @@ def test_arguments_of_the_gpu() -> None:
 def test_checks() -> None:
     rows = load("_gpu_rows")
     samples = {"a": [10e-6, 12e-6, 11e-6], "b": [4e-6] * 3, "c": [8e-6] * 3, "copy": [2e-6] * 3}
+    samples |= {"long": [20.0] * 3, "short": [1.1] * 3}
     checks = [
         rows.more("a", "b", "c", limit=6e-6), rows.more("a", "b", limit=8e-6), rows.times("a", "c", limit=1.3),
         rows.times("a", "c", limit=1.3, plus="copy"), rows.saves("b", "a", limit=3), rows.saves("b", "c", limit=2),
         rows.faster("b", "a"), rows.faster("a", "b"), rows.equal("c", "c"), rows.equal("a", "c"), rows.equal("b", "c"),
-        rows.nothing("c", "b"), rows.reported("a", "b"), rows.faster("a", "absent"),
+        rows.nothing("c", "b"), rows.share("c", "a", limit=0.05), rows.share("short", "long", limit=0.05),
+        rows.share("short", "long", limit=0.06), rows.reported("a", "b"), rows.faster("a", "absent"),
     ]  # fmt: skip
     met = [check["met"] for check in rows.Row("calls", "one", samples, checks).data()["checks"]]
-    assert met == [False, True, False, True, False, True, True, False, True, False, True, False, None, None]
+    assert met == [
+        False, True, False, True, False, True, True, False, True, False, True, False, True, False, True, None, None,
+    ]  # fmt: skip
     first = rows.Row("calls", "one", samples, checks[:1]).data()
     assert first["checks"][0]["fastest"] == "b"
     assert first["seconds"]["a"] == {"median": 11e-6, "p10": 10e-6, "p90": 12e-6, "min": 10e-6, "samples": 3}

@@ -156,9 +156,11 @@ class Comparing:
         return self._run(inputs, self._watch)
 
     def _run(self, inputs: Inputs, watch: Callable[[Run, Step, list[Any]], None]) -> dict[str, np.ndarray]:
+        cudnn = self.reference.torch.backends.cudnn
         self.reference.watch = watch
         try:
-            values = self.reference._results([inputs[spec.name] for spec in self.reference.inputs], None, False)[0]
+            with cudnn.flags(enabled=cudnn.enabled, benchmark=False):  # one call is not worth a search
+                values = self.reference._results([inputs[spec.name] for spec in self.reference.inputs], None, False)[0]
         finally:
             self.reference.watch = None
         return dict(zip(self.graph.outputs, values))
