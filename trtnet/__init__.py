@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys as _sys
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .recording import record
     from .reference import reference, to_torch
     from .saving import load
-    from .tensor import Array, Tensor, manual_seed
+    from .tensor import Array, Tensor, frozen, manual_seed
     from .tensor import Device as device
 
 __version__ = "0.1.0"
@@ -56,7 +57,7 @@ _HOMES = {
     "recording": ("record",),
     "reference": ("reference", "to_torch"),
     "saving": ("load",),
-    "tensor": ("Array", "Device", "Tensor", "manual_seed"),
+    "tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("amp", "autograd", "cuda", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
@@ -75,7 +76,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     found: Any
-    if name in _MODULES:
+    if name in _MODULES or _find_spec(f"{__name__}.{name}") is not None:  # `from . import dims`, in the package itself
         return _import_module(f"{__name__}.{name}")
     if name in _ALIASES:
         found = getattr(_import_module(f"{__name__}.dtypes"), _ALIASES[name])

@@ -23,7 +23,7 @@ class WeightRow:
         parameter: its `state_dict` key.
         shape, dtype: as recorded.
         engine_weights: the names of the engine weights that are made of it; of a live parameter, the network's input.
-        status: "refittable", "live", "fixed" or "unused".
+        status: "refittable", "live", "fixed", "frozen" (read as a number while recording) or "unused".
         reason: why.
     """
 
@@ -72,7 +72,6 @@ def table(plan: Plan, known: Collection[str] | None) -> WeightTable:
         known: the engine weights that TensorRT's Refitter names; None where no TensorRT built the engine (every weight
             is what was asked for).
     """
-    known = None if known is None else frozenset(known)
     weights: dict[str, list[tuple[str, Weight]]] = {}
     for name, one in plan.weights.items():
         for leaf in dict.fromkeys(one.weight.leaves()):
@@ -91,6 +90,8 @@ def _row(
     used: Collection[str],
 ) -> WeightRow:
     names = tuple(name for name, _ in weights)
+    if leaf.frozen is not None:
+        return WeightRow(key, tuple(leaf.shape), leaf.dtype.name, names, "frozen", f"a number at {leaf.frozen.place}")
     if leaf.name in plan.live:
         status, reason, names = "live", "an input of the network", (plan.live[leaf.name],)
     elif leaf.name not in used:

@@ -256,7 +256,8 @@ def _compare(
 def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
     """The parameters that `refit` (or `live`) selects. Raises WeightsError for a pattern that matches none."""
     if isinstance(refit, bool):
-        return frozenset(graph.parameters) if refit else frozenset()
+        names = graph.parameters.keys() if refit else ()
+        return frozenset(name for name in names if what == "refit" or name not in graph.frozen)
     chosen: set[str] = set()
     patterns = [refit] if isinstance(refit, str) else list(refit) if isinstance(refit, Iterable) else [refit]
     for pattern in patterns:
@@ -273,6 +274,13 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
                 remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
             )
         chosen.update(found)
+    if what == "live" and (frozen := sorted(chosen & graph.frozen.keys())):
+        raise WeightsError(
+            "parameters that forward reads as numbers cannot be live",
+            expected="parameters that stay tensors in forward",
+            found=", ".join(f"{name}, read at {graph.frozen[name]}" for name in frozen),
+            remedy="keep them tensors in forward, or leave them out of live=",
+        )
     leaves = {graph.parameters[name] for name in chosen}  # tied parameters by all their names
     return frozenset(name for name, leaf in graph.parameters.items() if leaf in leaves)
 

@@ -15,7 +15,7 @@ from typing import Any
 from . import dtypes
 from .errors import UnsupportedError
 from .jit import decorator, never, same
-from .tensor import Tensor, new_tensor
+from .tensor import Tensor
 
 
 class _NoGradient(contextlib.ContextDecorator):
@@ -131,7 +131,7 @@ class _Legacy(type):
         return isinstance(instance, Tensor) and instance.dtype is cls.dtype
 
     def __call__(cls, *data: Any, **options: Any) -> Any:
-        return new_tensor(data, cls.dtype)
+        return Tensor.from_data(data, cls.dtype)
 
 
 def _legacy(name: str, dtype: dtypes.dtype) -> Any:

@@ -63,7 +63,7 @@ def _copy(graph: Graph, tensor: Tensor) -> Tensor:
     from .graph import Recorder
     from .layers.casting import Identity
 
-    recorder = Recorder()
+    recorder = Recorder(takes_values=True)
     recorder._names = {layer.name: 1 for layer in graph.layers}
     recorder._origin = tensor.layer
     with recorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,7 @@ from .layers.base import Layer, Operand
 from .layers.constant import Constant
 from .location import Location, here, user_level
 from .tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
-from .training import Training
-from .weights.recipes import Leaf, Literal, Weight
+from .weights.recipes import Frozen, Leaf, Literal, Weight, digest
 
 if TYPE_CHECKING:
     from .provider import Provider
@@ -108,31 +108,40 @@ class Equality:
 
 
 class Pending:
-    """Stands where a tensor's recorder is, while views of the tensor were changed and the tensor was not used since."""
+    """Stands where a tensor's recorder is, once the tensor was changed in place, or is a second handle to a value."""
+
+    __slots__ = ()
 
     recorder: Recorder
 
-    def resolve(self, tensor: Tensor) -> None:
+    def resolve(self, tensor: Tensor) -> Tensor:
+        """The value that the tensor stands for now."""
         raise NotImplementedError
 
 
 class Recorder:
-    """One recording: what modules and functions add layers to. Each `record` call has its own."""
+    """One recording: what modules and functions add layers to. Each `record` call has its own.
 
-    def __init__(self) -> None:
+    Args:
+        takes_values: whether operands are the values that they were made as, whatever became of the user's tensors:
+            when a graph is written anew.
+    """
+
+    def __init__(self, takes_values: bool = False) -> None:
         self.layers: list[Layer] = []
+        self.token = object()  # known to the concrete tensors that are made while this recording goes on
+        self.handles: dict[Layer, tuple[Operand, ...]] = {}  # the user's tensors, where they stand for other values
+        self.takes_values = takes_values
         self.inputs: dict[str, Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []
         self.path = ""
-        self.nested = 0  # how many modules are being called
         self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[int, Any], Tensor] = {}
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
-        self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
@@ -142,8 +151,10 @@ class Recorder:
         """Record a layer and return its output, or a tuple of its outputs."""
         for operand in layer.inputs:
             # what a layer is composed of goes with the tensors of the graph that it is in
-            if type(operand) is Tensor and operand.recorder is not self and self._origin is None:
-                self.settle(operand)
+            if type(operand) is Tensor and operand.recorder is not self and not self.takes_values:
+                self.handles[layer] = layer.inputs
+                layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
+                break
         outputs = layer.infer()
         origin = self._origin
         if origin is None:
@@ -163,13 +174,23 @@ class Recorder:
         layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
         return layer.outputs
 
-    def settle(self, tensor: Tensor) -> None:
-        """Make good what is still to be written into `tensor` before its next use. Raises where it is not of this
-        recording."""
+    def settle(self, tensor: Tensor) -> Tensor:
+        """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""
         pending = tensor.recorder
+        if pending is self or self.takes_values:
+            return tensor
         if not isinstance(pending, Pending) or pending.recorder is not self:
             raise foreign_tensor(tensor)
-        pending.resolve(tensor)
+        return pending.resolve(tensor)
+
+    @contextmanager
+    def values(self) -> Iterator[None]:
+        """Take the tensors that are given to layers as the values that they were made as."""
+        before, self.takes_values = self.takes_values, True
+        try:
+            yield
+        finally:
+            self.takes_values = before
 
     def unique(self, stem: str) -> str:
         """`stem`, with a number behind it if a layer has that name already."""
@@ -204,6 +225,22 @@ class Recorder:
                 stacklevel=user_level(),
             )
         return Literal(as_array(value).copy())  # the user may go on writing to it
+
+    def freeze(self, parameter: Parameter) -> None:
+        """Note that a parameter of the module was read as a number: the graph cannot follow a change of it."""
+        leaf = self.leaves.get(id(parameter))
+        if leaf is None or leaf.frozen is not None:
+            return
+        location = self.where or here()
+        place = "an unknown line" if location is None else f"{location.file}:{location.line}"
+        leaf.frozen = Frozen(place, digest(leaf.value.read()))
+        if not parameter.__dict__.get("is_meant_frozen"):
+            warnings.warn(
+                f"{leaf.name} is read as a number at {place}: it is frozen in this graph, and another value needs "
+                "another recording. Keep it a tensor (x * self.scale), make it a plain attribute, or say that it is "
+                "meant: trtnet.frozen(parameter)",
+                stacklevel=user_level(),
+            )
 
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:
         """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
@@ -324,8 +361,6 @@ class Graph:
         self.title = title
         self.data_dims: frozenset[str] = frozenset()
         """Dims that the data decides: known when the network has run."""
-        self.training: Training | None = None
-        """What the layers do otherwise in training; None where that is not known."""
         self.live: dict[str, Tensor] = {}
         """Parameters that are inputs of the network, by name."""
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -344,6 +379,12 @@ class Graph:
             for index, operand in enumerate(layer.inputs):
                 if isinstance(operand, Weight):
                     yield layer, index, operand
+
+    @property
+    def frozen(self) -> dict[str, str]:
+        """The parameters that `forward` read as numbers, by `state_dict` key, and where: other values need another
+        recording."""
+        return {name: leaf.frozen.place for name, leaf in self.parameters.items() if leaf.frozen is not None}
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The values that the graph refers to, by the module's `state_dict` keys."""
@@ -441,7 +482,7 @@ class Graph:
         first = next((i for i, layer in enumerate(layers) if not layer.supported(provider)), None)
         if first is None:
             return self
-        new = Recorder()
+        new = Recorder(takes_values=True)
         new.layers = layers[:first]
         new._names = {layer.name: 1 for layer in new.layers}
         replaced: dict[Any, Tensor] = {}

@@ -62,7 +62,7 @@ class _Rewriting:
 
     def __init__(self, graph: Graph, leaves: set[Leaf]) -> None:
         self.leaves = leaves
-        self.recorder = Recorder()
+        self.recorder = Recorder(takes_values=True)
         self.replaced: dict[Any, Tensor] = {}
         self.tensors: dict[Leaf, Tensor] = {}
         self._made: dict[int, Tensor] = {}

@@ -14,7 +14,6 @@ from . import dims, dtypes, forms
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
-from .training import undropped
 from .weights.recipes import Leaf
 
 RESERVED = ("graph", "stream", "out", "with_generation")
@@ -99,9 +98,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
                     trainable.add(name)
     arguments = _arguments(recorder, forward, inputs)
     with recorder:
-        result = module(**arguments)
-        outputs, form = _outputs(recorder, result)
-        layers = recorder.training.take(recorder.layers, outputs)
+        outputs, form = _outputs(recorder, module(**arguments))
     if not recorder.inputs:
         raise ArgumentError(
             "a network needs an input",
@@ -113,7 +110,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         tensor.name = None
     title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
     graph = Graph(
-        layers,
+        recorder.layers,
         recorder.inputs,
         outputs,
         form,
@@ -125,7 +122,6 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     )
     graph.data_dims = frozenset(recorder.data_dims)
     graph.ranges = recorder.ranges
-    graph.training = recorder.training
     for name, tensor in outputs.items():
         tensor.name = name
     return graph
@@ -223,8 +219,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 found=f"{type(value).__name__} for {name!r}",
                 remedy="return a flat tuple or dict of tensors",
             )
-        if value.recorder is not recorder:
-            recorder.settle(value)
+        value = recorder.settle(value)
         if not name:
             raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:
@@ -234,9 +229,9 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 found=name,
                 remedy="rename the key in the dict that forward returns",
             )
-        marked = undropped(value)
-        if marked.layer is None or id(marked) in taken:  # TensorRT marks no input, and nothing twice
-            marked = value = recorder.emit(Identity((value,)))
-        taken.add(id(marked))
+        if value.layer is None or id(value) in taken:  # TensorRT marks no input, and nothing twice
+            with recorder.values():
+                value = recorder.emit(Identity((value,)))
+        taken.add(id(value))
         outputs[name] = value
     return outputs, form

@@ -35,7 +35,7 @@ class _Kind(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Tensor and (len(args) < 3 or type(args[1]) is not Dtype) and "recorder" not in kwargs:
-            return new_tensor(args, dtypes.float32)
+            return cls.from_data(args, dtypes.float32)
         return super().__call__(*args, **kwargs)
 
 
@@ -49,12 +49,17 @@ class Tensor(metaclass=_Kind):
         dtype: the element type.
     """
 
-    __slots__ = ("__weakref__", "dtype", "index", "layer", "name", "recorder", "shape")
+    # `_array` is an Array's: with the same slots a concrete tensor can become a recorded one
+    __slots__ = ("__weakref__", "_array", "alias", "dtype", "index", "layer", "name", "recorder", "shape")
+    from_data: Callable[[tuple[Any, ...], Dtype], Any]
+    """torch's old constructor; `functional` sets it."""
+
     __array_ufunc__ = None  # NumPy arrays on the left leave the operator to us
 
     shape: Size
     dtype: Dtype
     recorder: Any
+    alias: Any
     layer: Layer | None
     index: int
     name: str | None
@@ -71,6 +76,7 @@ class Tensor(metaclass=_Kind):
         self.shape = shape
         self.dtype = dtype
         self.recorder = recorder
+        self.alias = None
         self.layer = layer
         self.index = index
         self.name = name
@@ -200,10 +206,13 @@ class Array(Tensor):
     array itself, not a copy.
     """
 
-    __slots__ = ("_array",)
+    __slots__ = ()
 
     def __init__(self, array: np.ndarray) -> None:
+        current = current_recorder.get()
         self._array = array
+        self.alias = None
+        self.recorder = None if current is None else current.token
 
     def __reduce__(self) -> Any:
         return Array, (self.numpy(),)
@@ -253,14 +262,6 @@ class Array(Tensor):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.numpy().size == 1 and spec else str(self)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(value, Tensor) and not isinstance(value, Array):
-            raise UnsupportedError(
-                "a recorded tensor cannot be written into a concrete array",
-                remedy="put the parts together with trtnet.cat, trtnet.stack or trtnet.where",
-            )
-        self.writeable()[to_index(key)] = value.numpy() if isinstance(value, Array) else value
-
     def writeable(self) -> np.ndarray:
         """The array, for changes in place."""
         if not self._array.flags.writeable:
@@ -271,21 +272,22 @@ class Array(Tensor):
         return f"{type(self).__name__}({np.array2string(self.numpy(), separator=', ', threshold=20)}, {self.dtype})"
 
 
+def refuse_in_forward(parameter: Parameter) -> None:
+    """Raises UnsupportedError where a parameter of the module that is being recorded would be changed."""
+    current = current_recorder.get()
+    if current is not None and id(parameter) in current.leaves:
+        raise UnsupportedError(
+            "a parameter cannot be changed in forward",
+            found=repr(parameter),
+            remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
+        )
+
+
 def to_index(key: Any) -> Any:
     """An indexing key in NumPy's terms."""
     if isinstance(key, tuple):
         return tuple(to_index(k) for k in key)
     return key.numpy() if isinstance(key, Array) else key
-
-
-def new_tensor(data: tuple[Any, ...], dtype: Dtype) -> Array:
-    """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an
-    array."""
-    if len(data) == 1 and (isinstance(data[0], np.ndarray) or not hasattr(data[0], "__index__")):
-        if isinstance(data[0], Size):
-            return Array(np.zeros(tuple(data[0]), dtype.numpy))
-        return Array(as_array(data[0], dtype).copy())
-    return Array(np.zeros([_concrete_size(size) for size in data], dtype.numpy))
 
 
 Initializer = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
@@ -353,6 +355,10 @@ class Parameter(Array):
         self.value = Value(make=lambda: old.read().astype(to)) if old.array is None else Value(old.array.astype(to))
 
     def numpy(self) -> np.ndarray:
+        """The value. Inside `forward` this freezes the parameter in the graph that is being recorded."""
+        current = current_recorder.get()
+        if current is not None:
+            current.freeze(self)
         return self.value.read()
 
     def writeable(self) -> np.ndarray:
@@ -404,7 +410,10 @@ class Parameter(Array):
         if isinstance(self, Buffer):
             self.persistent = persistent
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        current = current_recorder.get()
+        if current is not None and id(self) in current.leaves:
+            return self.clone()  # a tensor that depends on the parameter
         copy = object.__new__(type(self))
         copy._requires_grad, copy._shape, copy._dtype = self._requires_grad, self._shape, self._dtype
         value = self.value
@@ -431,6 +440,22 @@ class Buffer(Parameter):
         assert isinstance(copy, Buffer)
         copy.persistent = self.persistent
         return copy
+
+
+def frozen(parameter: Any) -> Array:
+    """The parameter's value as a concrete tensor, with the word that it is meant to be a part of the network.
+
+    What becomes a Python number while recording (`float(p)`, `p.item()`, `range(int(p))`) cannot follow a later change
+    of the parameter: it is frozen in that graph. Recording warns of that, once for each parameter, unless it was
+    passed to `frozen`, in `forward` or before.
+
+    >>> scale = trtnet.nn.Parameter(trtnet.tensor(2.0))
+    >>> graph = trtnet.record(lambda x: x * float(trtnet.frozen(scale)), x=trtnet.Input((3,)))
+    """
+    if not isinstance(parameter, Parameter):
+        raise ArgumentTypeError("frozen takes a parameter or a buffer", found=repr(parameter))
+    parameter.__dict__["is_meant_frozen"] = True
+    return Array(parameter.numpy().copy())
 
 
 class _Seeds:

@@ -137,10 +137,9 @@ def test_nothing_is_recorded_for_what_changes_nothing() -> None:
             .expand(-1, 4)
             .flatten(1)
         )
-        assert y is x.repeat(1, 1)
-        return y + 1
+        return y + x.repeat(1, 1)
 
-    assert [layer.kind for layer in trtnet.record(forward, x=Input((BATCH, 4))).layers] == ["constant", "elementwise"]
+    assert [layer.kind for layer in trtnet.record(forward, x=Input((BATCH, 4))).layers] == ["elementwise"]
 
 
 def _caught(kind, match, function, *specs):

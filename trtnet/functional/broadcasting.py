@@ -72,10 +72,15 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
     sizes = sizes_of(size)
     if has_dims(sizes):
         return expand(constant(input), sizes)
-    return np.broadcast_to(input, _expansion(input.shape, sizes))  # type: ignore[arg-type]
+    shape = _expansion(input.shape, sizes)
+    new = len(shape) - input.ndim
+    strides = (0,) * new + tuple(
+        0 if old == 1 and size != 1 else step for old, size, step in zip(input.shape, shape[new:], input.strides)
+    )
+    return np.lib.stride_tricks.as_strided(input, shape, strides)  # type: ignore[arg-type]
 
 
-@operation(_expand_numpy, method=True)
+@operation(_expand_numpy, method=True, view=True)
 def expand(input: Tensor, *size: Any) -> Tensor:
     """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first."""
     x = tensor(input)
@@ -86,7 +91,7 @@ def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
     return _expand_numpy(input, tuple(other.shape))
 
 
-@operation(_expand_as_numpy, method=True)
+@operation(_expand_as_numpy, method=True, view=True)
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` expanded to the shape of `other`."""
     return expand(input, tuple(other.shape))
@@ -96,7 +101,7 @@ def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
     return _expand_numpy(input, size)
 
 
-@operation(_broadcast_to_numpy, method=True)
+@operation(_broadcast_to_numpy, method=True, view=True)
 def broadcast_to(input: Tensor, size: Any) -> Tensor:
     """As `expand`."""
     return expand(input, size)

@@ -75,7 +75,7 @@ def _astype(array: np.ndarray, to: Dtype, copy: bool = False) -> np.ndarray:
         return array.astype(to.numpy, copy=copy)
 
 
-@operation(_to_numpy)
+@operation(_to_numpy, view=True)
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """`input` in another dtype; the tensor itself where it has that dtype.
 

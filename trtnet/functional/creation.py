@@ -3,21 +3,26 @@ size or a value is a Dim, or for the `*_like` of a recorded tensor, they are rec
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..dims import Dim, SizeLike, ceil_divide
+from ..dims import Dim, Size, SizeLike, ceil_divide
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.generation import Fill
-from ..tensor import Array, Parameter, Tensor, as_array, next_seed
+from ..memory import another_handle, become_recorded
+from ..tensor import Array, Parameter, Tensor, as_array, next_seed, refuse_in_forward
 from ..weights.recipes import Literal
 from .broadcasting import expanded
 from .casting import converted
+from .concrete import promote
+from .dispatch import is_recorded
+from .dispatch import tensor as recorded_tensor
 from .shape import has_dims, reshaped, size_of, sizes_of
 
 __all__ = [
@@ -49,19 +54,28 @@ __all__ = [
 def _has_recorded(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_has_recorded(v) for v in value)
-    return type(value) is Tensor or isinstance(value, Dim)
+    return is_recorded(value) or isinstance(value, Dim)
 
 
-def _recorded_values(value: Any, dtype: Dtype | None) -> Tensor:
+def _common(value: Any) -> np.dtype:
+    """The dtype of a tensor that is made of nested lists."""
+    if isinstance(value, (list, tuple)):
+        return functools.reduce(promote, [_common(v) for v in value])
+    if isinstance(value, Tensor):
+        return value.dtype.numpy
+    return np.dtype(np.int64) if isinstance(value, Dim) else as_array(value).dtype
+
+
+def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
     """Nested lists with Dims or recorded tensors among them, as one recorded tensor."""
     from .joining import stack
 
     if isinstance(value, (list, tuple)):
         return stack([_recorded_values(v, dtype) for v in value])
-    if type(value) is Tensor:
-        return value if dtype is None else converted(value, dtype)
+    if is_recorded(value):
+        return converted(recorded_tensor(value), dtype)
     if isinstance(value, Dim):
-        return size_tensor(value, dtype or dtypes.int64)
+        return size_tensor(value, dtype)
     return recorder_constant(Array(as_array(value, dtype)))
 
 
@@ -74,7 +88,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Tensor):
         return data if to is None else data.to(to)
     if _has_recorded(data):
-        return _recorded_values(data, to)
+        return _recorded_values(data, to or dtypes.get(_common(data)))
     return Array(as_array(data, to))
 
 
@@ -83,11 +97,26 @@ def tensor(
 ) -> Any:
     """As `as_tensor`, always of its own memory."""
     made = as_tensor(data, dtype, device)
-    if type(made) is Tensor:
-        return made
+    if is_recorded(made):
+        return another_handle(recorded_tensor(made)) if isinstance(data, Tensor) else made
     array = made.numpy()
     shares = made is data or isinstance(data, np.ndarray) or type(data).__module__ == "torch"
     return Array(array.copy() if shares else array)
+
+
+def from_data(data: tuple[Any, ...], dtype: Dtype) -> Any:
+    """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an
+    array."""
+    if len(data) == 1 and (isinstance(data[0], np.ndarray) or not hasattr(data[0], "__index__")):
+        if isinstance(data[0], Size):
+            return zeros(*data[0], dtype=dtype)
+        return tensor(data[0], dtype=dtype)
+    if len(data) == 1 and is_recorded(data[0]):
+        return tensor(data[0], dtype=dtype)
+    return zeros(*data, dtype=dtype)
+
+
+Tensor.from_data = staticmethod(from_data)
 
 
 def asarray(
@@ -188,8 +217,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> An
     """
     _ignore("full", options)
     sizes = sizes_of((size,))
-    if type(fill_value) is Tensor:
-        one = reshaped(fill_value, (1,) * len(sizes))
+    if is_recorded(fill_value):
+        one = reshaped(recorded_tensor(fill_value), (1,) * len(sizes))
         return expanded(one if dtype is None else converted(one, dtypes.get(dtype)), sizes)
     return _full(sizes, _number(fill_value), _default(dtype, _dtype_of_number(fill_value)))
 
@@ -211,7 +240,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
     """One value in the shape and dtype of `input`; recorded where that is."""
     _ignore("full_like", options)
     to = _default(dtype, input.dtype)
-    if type(fill_value) is Tensor:
+    if is_recorded(fill_value):
         return full(tuple(input.shape), fill_value, dtype=to)
     value = _number(fill_value)
     return filled(input.shape, value, to) if type(input) is Tensor else _full(input.shape, value, to)
@@ -275,17 +304,31 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) 
     return arange(start, end + step * 0.5, step, dtype=_default(dtype))
 
 
-def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Array:
+def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Any:
     """`steps` numbers from start to end, both included."""
     _ignore("linspace", options)
     to = _default(dtype)
+    if is_recorded(start) or is_recorded(end):
+        return converted(_recorded_linspace(start, end, _count(steps, "linspace")), to)
     return Array(np.linspace(_number(start), _number(end), _count(steps, "linspace")).astype(to.numpy))
 
 
-def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Array:
+def _recorded_linspace(start: Any, end: Any, count: int) -> Any:
+    """From both ends to the middle, as torch does."""
+    first, last = (as_tensor(v, dtypes.float32).reshape(()) for v in (start, end))
+    step = (last - first) / max(count - 1, 1)
+    at = np.arange(count, dtype=np.float32)
+    low = at < (count // 2 if count > 1 else 1)
+    near = first + step * Array(at)
+    return near if low.all() else near.where(Array(low), last - step * Array(count - 1 - at))
+
+
+def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Any:
     """`steps` powers of `base`, from base**start to base**end."""
     _ignore("logspace", options)
     to = _default(dtype)
+    if is_recorded(start) or is_recorded(end):
+        return converted(base ** _recorded_linspace(start, end, _count(steps, "logspace")), to)
     return Array(np.logspace(_number(start), _number(end), _count(steps, "logspace"), base=base).astype(to.numpy))
 
 
@@ -361,7 +404,11 @@ def filling(name: str, draw: Any, doc: str) -> None:
 
     def method(self: Array, *args: Any, **kwargs: Any) -> Array:
         kwargs.pop("generator", None)
+        if args and is_recorded(args[0]):
+            become_recorded(self)
+            return getattr(self, name)(*args, **kwargs)
         if isinstance(self, Parameter):
+            refuse_in_forward(self)
             self.initialize(lambda generator, shape: np.asarray(draw(generator, shape, *args, **kwargs)))
         else:
             array = self.writeable()
@@ -374,10 +421,9 @@ def filling(name: str, draw: Any, doc: str) -> None:
 
 def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
     """Write another tensor's values, broadcast and converted."""
-    if type(src) is Tensor:
-        raise UnsupportedError(
-            "a recorded tensor cannot be written into a concrete array", found=repr(src), remedy="use the tensor itself"
-        )
+    if is_recorded(src):
+        become_recorded(self)
+        return self.copy_(src)
     array, source = self.writeable(), as_array(src)
     try:
         array[...] = source

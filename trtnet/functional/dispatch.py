@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, memory
 from ..dims import Dim, Size, format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import (
@@ -24,6 +24,7 @@ from ..errors import (
 from ..graph import recorder, recorder_constant
 from ..layers.casting import Cast
 from ..layers.shaping import Shuffle
+from ..strides import Rule
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from ..weights.recipes import Literal, Weight
 from .concrete import category
@@ -32,7 +33,10 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def operation(
-    numpy: Callable[..., Any] | None = None, *, method: bool | str | tuple[str, ...] = False
+    numpy: Callable[..., Any] | None = None,
+    *,
+    method: bool | str | tuple[str, ...] = False,
+    view: bool | Rule = False,
 ) -> Callable[[C], C]:
     """Declare a function of torch's.
 
@@ -42,6 +46,8 @@ def operation(
     Args:
         numpy: the same on NumPy arrays; None where there is no use for it outside a network.
         method: whether it is a method of tensors too, and under which names if not its own.
+        view: whether torch's function gives tensors that share the first argument's memory: never (its results are
+            new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
     """
 
     def declare(function: C) -> C:
@@ -49,14 +55,8 @@ def operation(
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
-                    return function(*args, **kwargs)
-                if numpy is None:
-                    raise UnsupportedError(
-                        f"{function.__name__} works on recorded tensors",
-                        found=", ".join(_describe(a) for a in args) or "no tensor",
-                        remedy="call it inside forward, while trtnet.record runs",
-                    )
-                result = numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()})
+                    return _record(function, args, kwargs, view)
+                return _compute(function, numpy, args, kwargs, view)
             except TrtnetError:
                 raise
             except TypeError as error:
@@ -65,13 +65,111 @@ def operation(
                 raise ArgumentError(
                     f"{function.__name__}: {error}", found=", ".join(_describe(a) for a in args)
                 ) from None
-            return wrapped(result, args)
 
         for name in (function.__name__,) if method is True else (method,) if isinstance(method, str) else method or ():
             setattr(Tensor, name, call)
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _record(function: Callable[..., Any], args: Any, kwargs: Any, view: bool | Rule) -> Any:
+    """Call the recording function, and note which memory its results have in torch."""
+    result = function(*args, **kwargs)
+    current = current_recorder.get()
+    if current is None or current.takes_values:
+        return result
+    if view is not False:
+        _share(result, args[0] if args else kwargs.get("input"), None if view is True else view)
+        return result
+    if (
+        type(result) is Tensor
+        and result.alias is None
+        and result.layer is not None
+        and result.layer.inputs
+        and type(result.layer.inputs[0]) is Tensor
+        and not memory.holds(args, result)
+    ):
+        return result  # what `own` would say, sooner
+    return memory.own(result, (args, tuple(kwargs.values())))
+
+
+def _compute(
+    function: Callable[..., Any], numpy: Callable[..., Any] | None, args: Any, kwargs: Any, view: bool | Rule
+) -> Any:
+    """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
+    if numpy is None:
+        raise UnsupportedError(
+            f"{function.__name__} works on recorded tensors",
+            found=", ".join(_describe(a) for a in args) or "no tensor",
+            remedy="call it inside forward, while trtnet.record runs",
+        )
+    result = wrapped(numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()}), args)
+    if view is False:
+        return _owned(result, (args, tuple(kwargs.values())))
+    current = current_recorder.get()
+    if current is not None and args and type(args[0]) is Array and args[0].recorder is current.token:
+        if type(result) is Tensor:  # a view of a size that is known at run time only
+            memory.become_recorded(args[0])
+            return _record(function, args, kwargs, view)
+        _share_concrete(result, function, args, kwargs)
+    return result
+
+
+def _share(result: Any, base: Any, rule: Rule | None) -> None:
+    if isinstance(base, Array) and (type(result) is Tensor or isinstance(result, (tuple, list))):
+        if not isinstance(base, Parameter):
+            return
+        base = tensor(base)
+    if type(result) is Tensor:
+        memory.mark_view(result, base, rule)
+    elif isinstance(result, (tuple, list)):
+        for one in result:
+            _share(one, base, rule)
+
+
+def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    base = args[0]
+    for index, one in enumerate(result if isinstance(result, tuple) else (result,)):
+        if type(one) is not Array or one is base or _owner(one.numpy()) is not _owner(base.numpy()):
+            continue
+
+        def make(value: Tensor, index: int = index) -> Tensor:
+            made = function(value, *args[1:], **kwargs)
+            found: Tensor = made[index] if isinstance(made, tuple) else made
+            return found
+
+        memory.mark_concrete_view(one, base, make)
+
+
+def _owner(array: np.ndarray) -> Any:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _owned(result: Any, values: Any) -> Any:
+    """Concrete results with memory of their own."""
+    if isinstance(result, (tuple, list)):
+        made = [_owned(r, values) for r in result]
+        return type(result)(*made) if hasattr(result, "_fields") else type(result)(made)
+    if type(result) is Array and (result.numpy().base is not None or _is_given(result.numpy(), values)):
+        return Array(result.numpy().copy(order="K"))
+    return result
+
+
+def _is_given(array: np.ndarray, values: Any) -> bool:
+    for value in values:
+        if isinstance(value, Array) and value.numpy() is array:
+            return True
+        if isinstance(value, (list, tuple)) and _is_given(array, value):
+            return True
+    return False
+
+
+def is_recorded(value: Any) -> bool:
+    """Whether a value stands for one inside the network: a recorded tensor, or a parameter while recording."""
+    return type(value) is Tensor or (isinstance(value, Parameter) and current_recorder.get() is not None)
 
 
 def _recorded(values: Any) -> bool:

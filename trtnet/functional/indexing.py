@@ -23,11 +23,14 @@ from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
-from ..tensor import Array, Parameter, Tensor, current_recorder
+from ..memory import become_recorded, writers
+from ..tensor import Array, Parameter, Tensor, refuse_in_forward, to_index
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
+from .concrete import category
 from .creation import size_tensor
-from .dispatch import is_scalar, operation, scalar, tensor, with_rank
+from .dispatch import is_recorded, is_scalar, operation, scalar, tensor, with_rank
+from .inplace import rebind
 from .joining import cat
 from .selection import check_mask, columns, selected
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
@@ -54,10 +57,6 @@ def _is_mask(item: Any) -> bool:
     return (isinstance(item, np.ndarray) and item.dtype == np.bool_) or (
         isinstance(item, Tensor) and item.dtype is dtypes.bool_
     )
-
-
-def is_recorded(item: Any) -> bool:
-    return type(item) is Tensor or (isinstance(item, Parameter) and current_recorder.get() is not None)
 
 
 def _parts(key: Any) -> list[Any]:
@@ -306,14 +305,14 @@ def getitem_numpy(input: np.ndarray, key: Any) -> Any:
         else slice(e.start, e.start + (e.size - 1) * e.step + 1 if e.size else e.start, e.step)
         for e in entries
     )  # fmt: skip
-    result = input[basic]
+    result = input[(*basic, ...)]  # with the ellipsis it is a view, and no number
     indices = tuple(e.index if e.kind == "index" else slice(None) for e in entries if e.kind != "int")
     if any(isinstance(i, np.ndarray) for i in indices):
         result = result[indices]
     return np.asarray(result)
 
 
-@operation(getitem_numpy, method="__getitem__")
+@operation(getitem_numpy, method="__getitem__", view=True)
 def getitem(input: Tensor, key: Any) -> Tensor:
     """`input[key]`: ints, slices, None, ..., lists, integer and bool arrays and tensors.
 
@@ -366,42 +365,80 @@ def _gather_nd(x: Tensor, indices: dict[int, Any]) -> Tensor:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value` of a recorded tensor, which then stands for the changed value.
 
-    Takes slices, ints and indices, and masks with a value that broadcasts. The value has the tensor's dtype.
+    Takes slices, ints and indices, and masks with a value that broadcasts. Bools and integers are converted to the
+    tensor's dtype; a floating-point value has that dtype.
     """
-    from .inplace import Writes, rebind
-
-    pending = self.recorder
-    if isinstance(pending, Writes) and type(value) is Tensor:
-        # x[key] += y has changed the view x[key] already, and now assigns it
-        if _is_held(pending, self, key, value):
-            return
-        value = value.clone()
-    rebind(self, _assigned(self, key, value))
+    if type(value) is Tensor and _is_that_view(self, key, value):
+        return  # x[key] += y has changed the view x[key] already, and now assigns it
+    rebind(self, _assigned(self, key, value), _positions(self, key))
 
 
-def _is_held(pending: Any, x: Tensor, key: Any, value: Tensor) -> bool:
-    if any(_is_mask(item) for item in (key if isinstance(key, tuple) else (key,))):
+def _set_concrete(self: Array, key: Any, value: Any) -> None:
+    """`x[key] = value` of a concrete tensor, which becomes a recorded one where the value or the key is recorded."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if is_recorded(value) or has_dims(key) or any(is_recorded(part) for part in parts):
+        become_recorded(self)
+        _setitem(self, key, value)
+        return
+    if isinstance(self, Parameter):
+        refuse_in_forward(self)
+    self.writeable()[to_index(key)] = value.numpy() if isinstance(value, Array) else value
+
+
+def _is_that_view(x: Tensor, key: Any, value: Tensor) -> bool:
+    """Whether `value` is x[key], the view itself."""
+    alias = value.alias
+    if alias is None or alias.base is not x or any(_is_mask(i) for i in (key if isinstance(key, tuple) else (key,))):
         return False
     entries = _parse(x.shape, key)
-    taken = [e for e in entries if e.kind != "new"]
     if any(e.kind == "index" for e in entries) or Size(e.size for e in entries if e.kind != "int") != value.shape:
         return False
-    found: bool = pending.holds(value, *(tuple(getattr(e, name) for e in taken) for name in ("start", "size", "step")))
-    return found
+    taken = [e for e in entries if e.kind != "new"]
+    parts = [layer for layer in alias.chain(value) if isinstance(layer, Slice)]
+    if len(parts) != 1 or any(layer.reorders for layer in alias.chain(value)):
+        return False
+    region = tuple(tuple(getattr(e, name) for e in taken) for name in ("start", "size", "step"))
+    return region == (tuple(parts[0].start), tuple(parts[0].shape), tuple(parts[0].stride))
 
 
-def write_part(x: Tensor, start: Any, shape: Any, stride: Any, value: Tensor) -> Tensor:
-    """Record `x` with `value` in a part of it."""
-    return _written(x, 0, [_Entry("slice", *part) for part in zip(start, shape, stride)], value)
+def _positions(x: Tensor, key: Any) -> tuple[Any, ...] | None:
+    """For each dimension the one position that a key names, or None."""
+    if any(_is_mask(item) for item in (key if isinstance(key, tuple) else (key,))):
+        return None
+    found: list[Any] = []
+    for entry in _parse(x.shape, key):
+        if entry.kind == "index":
+            one = isinstance(entry.index, np.ndarray) and entry.index.size == 1
+            found.append(int(entry.index.reshape(-1)[0]) if one else None)
+        elif entry.kind != "new":
+            single = entry.kind == "int" or (isinstance(entry.size, int) and entry.size == 1)
+            found.append(entry.start if single else None)
+    return tuple(found)
 
 
+def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tensor:
+    """Record `x` with `value` in the place of a slice of it."""
+    if layer.expands:  # of what shares one place in memory, the position that was written to
+        repeated = [isinstance(step, int) and step == 0 for step in layer.stride]
+        start = tuple((p or 0) if again else 0 for p, again in zip(positions, repeated))
+        shape = tuple(1 if again else size for size, again in zip(value.shape, repeated))
+        return sliced(value, start, shape, (1,) * value.ndim)
+    parts: Any = zip(layer.start, layer.shape, layer.stride)
+    return _written(x, 0, [_Entry("slice", *part) for part in parts], value)
+
+
+writers[Slice] = _write_slice
 Tensor.__setitem__ = _setitem  # type: ignore[index]
+Array.__setitem__ = _set_concrete  # type: ignore[index]
 
 
 def written_value(x: Tensor, value: Any) -> Tensor:
     if is_scalar(value):
         return scalar(value, x.dtype, 0)
     made = tensor(value)
+    kinds = category(made.dtype.numpy), category(x.dtype.numpy)
+    if kinds[0] < kinds[1] or kinds == (1, 1):
+        made = converted(made, x.dtype)
     if made.dtype is not x.dtype:
         raise DtypeError(
             "the value that is written has another dtype",

@@ -208,7 +208,7 @@ def _split_numpy(input: np.ndarray, split_size_or_sections: Any, dim: int = 0) -
     return _pieces(input, axis, _split_sizes(input.shape[axis], split_size_or_sections))
 
 
-@operation(_split_numpy, method=True)
+@operation(_split_numpy, method=True, view=True)
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of one size (the last may be smaller), or of the given sizes, along `dim`."""
     x, axis = tensor(input), axis_of(dim, input.ndim)
@@ -248,7 +248,7 @@ def _chunk_numpy(input: np.ndarray, chunks: int, dim: int = 0) -> Any:
     return _pieces(input, axis, _chunk_sizes(input.shape[axis], chunks))
 
 
-@operation(_chunk_numpy, method=True)
+@operation(_chunk_numpy, method=True, view=True)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` parts of one size along `dim`; the last may be smaller. A Dim must be divisible."""
     x, axis = tensor(input), axis_of(dim, input.ndim)
@@ -280,7 +280,7 @@ def _tensor_split_numpy(input: np.ndarray, indices_or_sections: Any, dim: int = 
     return tuple(np.array_split(input, indices_or_sections, axis_of(dim, input.ndim)))
 
 
-@operation(_tensor_split_numpy)
+@operation(_tensor_split_numpy, view=True)
 def _tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     x, axis = tensor(input), axis_of(dim, input.ndim)
     return _pieces(x, axis, _tensor_split_sizes(x.shape[axis], indices_or_sections))
@@ -309,7 +309,15 @@ def vsplit(input: Any, indices_or_sections: Any) -> Any:
     return tensor_split(input, indices_or_sections, 0)
 
 
-@operation(lambda input, dim=0: tuple(np.moveaxis(input, axis_of(dim, input.ndim), 0)), method=True)
+Tensor.hsplit, Tensor.vsplit = hsplit, vsplit  # type: ignore[attr-defined]
+
+
+def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:
+    moved = np.moveaxis(input, axis_of(dim, input.ndim), 0)
+    return tuple(moved[i, ...] for i in range(len(moved)))
+
+
+@operation(_unbind_numpy, method=True, view=True)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The elements of one dimension of fixed size, which falls away."""
     x, axis = tensor(input), axis_of(dim, input.ndim)

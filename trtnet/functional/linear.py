@@ -12,6 +12,7 @@ from ..graph import emit
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..tensor import Tensor
 from .dispatch import axis_of, operand, operation, tensor, with_rank
+from .shape import permute
 
 __all__ = [
     "addmm", "baddbmm", "bilinear", "bmm", "dot", "einsum", "ger", "inner", "linear", "matmul", "mm", "mv", "outer",
@@ -263,8 +264,7 @@ def _plain(equation: str, ranks: list[int]) -> str:
     return ",".join(map(written, terms, spread)) + "->" + written(right, widest)
 
 
-def _einsum(equation: str, *operands: Any) -> np.ndarray:
-    given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+def _contracted_numpy(equation: str, *given: Any) -> np.ndarray:
     if len(given) == 1 and given[0].dtype.kind in "bui":
         left, arrow, right = equation.partition("->")
         if any(c.isalpha() and (c not in right if arrow else left.count(c) > 1) for c in left):
@@ -272,16 +272,44 @@ def _einsum(equation: str, *operands: Any) -> np.ndarray:
     return np.einsum(equation, *given)
 
 
-@operation(_einsum)
-def einsum(equation: str, *operands: Any) -> Tensor:
+@operation(_contracted_numpy)
+def _contracted(equation: str, *operands: Any) -> Tensor:
+    tensors = tuple(tensor(o) for o in operands)
+    return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))
+
+
+def einsum(equation: str, *operands: Any) -> Any:
     """Sums of products by index names: `einsum("bhqd,bhkd->bhqk", q, k)`. Floating-point operands of one dtype.
 
-    Raises UnsupportedError for an index twice in one term (a diagonal).
+    One operand whose indices are only put into another order, or taken from a diagonal, is a view of it.
+    Raises UnsupportedError for an index twice in one of several terms (a diagonal).
     """
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
     if not isinstance(equation, str):
         raise UnsupportedError(
             "einsum takes an equation", expected="a string", found=repr(equation), remedy="einsum('ij,jk->ik', a, b)"
         )
-    tensors = tuple(tensor(o) for o in given)
-    return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))
+    if len(given) != 1 or not isinstance(given[0], Tensor) or "," in equation:
+        return _contracted(equation, *given)
+    x, equation = _without_diagonals(given[0], equation.replace(" ", ""))
+    before, _, after = _plain(equation, [len(x.shape)]).partition("->")
+    if len(before) == len(after):
+        return permute(x, [before.index(index) for index in after])
+    return _contracted(equation, x)
+
+
+def _without_diagonals(x: Tensor, equation: str) -> tuple[Tensor, str]:
+    """An operand and its equation with each index once in the term."""
+    from .triangular import diagonal
+
+    left, arrow, right = equation.partition("->")
+    if "..." in left or len(left) != x.ndim:
+        return x, equation
+    if not arrow:
+        right = "".join(sorted(index for index in left if left.count(index) == 1))
+    while repeated := next((index for index in left if left.count(index) > 1), ""):
+        first = left.index(repeated)
+        second = left.index(repeated, first + 1)
+        x = diagonal(x, 0, first, second)
+        left = left[:first] + left[first + 1 : second] + left[second + 1 :] + repeated
+    return x, f"{left}->{right}"

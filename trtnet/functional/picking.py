@@ -14,13 +14,12 @@ from ..layers.gather import Gather, OneHot, Scatter
 from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
 from .broadcasting import broadcast_shapes, expanded
-from .dispatch import axis_of, operation, tensor
+from .dispatch import axis_of, is_recorded, operation, tensor
 from .indexing import (
     from_end,
     from_start,
     getitem,
     getitem_numpy,
-    is_recorded,
     part,
     recorded_index,
     sliced,
@@ -61,7 +60,7 @@ def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
     return input[(slice(None),) * axis + (slice(first, first + count),)]
 
 
-@operation(_narrow_numpy, method=True)
+@operation(_narrow_numpy, method=True, view=True)
 def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     """`length` elements of one dimension from `start` on."""
     x = tensor(input)
@@ -73,7 +72,7 @@ def _at(rank: int, dim: int, index: Any) -> tuple[Any, ...]:
     return (slice(None),) * axis_of(dim, rank) + (index,)
 
 
-@operation(lambda input, dim, index: getitem_numpy(input, _at(input.ndim, dim, index)), method=True)
+@operation(lambda input, dim, index: getitem_numpy(input, _at(input.ndim, dim, index)), method=True, view=True)
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Element `index` of one dimension, which falls away."""
     return getitem(input, _at(input.ndim, dim, index))

@@ -34,8 +34,6 @@ _found: WeakKeyDictionary[Recorder, dict[Any, Tensor]] = WeakKeyDictionary()
 def _positions(x: Tensor) -> Tensor:
     """Where `x` is not zero, (rank, count); recorded once for each value."""
     current = recorder()
-    if x.recorder is not current:
-        current.settle(x)
     if not x.shape:
         raise UnsupportedError(
             "TensorRT finds no elements in a tensor without dimensions",
@@ -43,7 +41,8 @@ def _positions(x: Tensor) -> Tensor:
             remedy="give it one: x.reshape(1)",
         )
     known = _found.setdefault(current, {})
-    key = (x if x.layer is None else x.layer, x.index)
+    value = current.settle(x)
+    key = (value if value.layer is None else value.layer, value.index)
     found = known.get(key)
     if found is None:
         from .comparison import ne

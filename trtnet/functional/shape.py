@@ -11,7 +11,9 @@ from ..errors import ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.casting import Identity
 from ..layers.shaping import Shuffle
-from ..tensor import Array, Tensor
+from ..memory import another_handle
+from ..strides import can_be_viewed, lies_channels_last, lies_contiguous
+from ..tensor import Array, Parameter, Tensor, current_recorder
 from .dispatch import axes_of, axis_of, operation, tensor
 
 __all__ = [
@@ -147,7 +149,7 @@ def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> Any:
     return input.reshape(resolved(Size(input.shape), sizes))
 
 
-@operation(_reshape_numpy, method=True)
+@operation(_reshape_numpy, method=True, view=can_be_viewed)
 def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
     """`input` with other sizes and as many elements; one of them may be -1, which stays symbolic over Dims.
 
@@ -166,7 +168,7 @@ def _view_numpy(input: np.ndarray, *size: Any) -> Any:
     return _reshape_numpy(input, *size)
 
 
-@operation(_view_numpy, method=True)
+@operation(_view_numpy, method=True, view=can_be_viewed)
 def view(input: Tensor, *size: Any) -> Tensor:
     """As `reshape`. Raises UnsupportedError for a dtype in place of sizes."""
     from ..dtypes import dtype
@@ -180,13 +182,13 @@ def view(input: Tensor, *size: Any) -> Tensor:
     return reshape(input, *size)
 
 
-@operation(lambda input, other: input.reshape(other.shape), method=True)
+@operation(lambda input, other: input.reshape(other.shape), method=True, view=can_be_viewed)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` with the shape of `other`."""
     return reshape(input, tuple(other.shape))
 
 
-@operation(lambda input, other: input.reshape(other.shape), method=True)
+@operation(lambda input, other: input.reshape(other.shape), method=True, view=can_be_viewed)
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` with the shape of `other`."""
     return reshape(input, tuple(other.shape))
@@ -201,7 +203,9 @@ def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]
 
 
 @operation(
-    lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)), method=True
+    lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)),
+    method=True,
+    view=can_be_viewed,
 )
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
@@ -209,7 +213,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshaped(x, _flattened(x.shape, start_dim, end_dim))
 
 
-@operation(lambda input: input.reshape(-1), method=True)
+@operation(lambda input: input.reshape(-1), method=True, view=can_be_viewed)
 def ravel(input: Tensor) -> Tensor:
     """All dimensions as one."""
     return flatten(input)
@@ -227,7 +231,7 @@ def _unflatten_numpy(input: np.ndarray, dim: int, sizes: Any) -> Any:
     return _reshape_numpy(input, _unflattened(input.shape, dim, sizes))
 
 
-@operation(_unflatten_numpy, method=True)
+@operation(_unflatten_numpy, method=True, view=can_be_viewed)
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """Dimension `dim` as several; one of `sizes` may be -1."""
     x = tensor(input)
@@ -255,7 +259,7 @@ def _permute_numpy(input: np.ndarray, *order: Any, dims: Any = None) -> Any:
     return input.transpose(_order(input.ndim, order, dims))
 
 
-@operation(_permute_numpy, method=True)
+@operation(_permute_numpy, method=True, view=True)
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in another order."""
     x = tensor(input)
@@ -276,7 +280,7 @@ def _transpose_numpy(input: np.ndarray, dim0: int, dim1: int) -> Any:
     return input.transpose(_swapped(input.ndim, dim0, dim1))
 
 
-@operation(_transpose_numpy, method=("transpose", "swapaxes", "swapdims"))
+@operation(_transpose_numpy, method=("transpose", "swapaxes", "swapdims"), view=True)
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged."""
     x = tensor(input)
@@ -299,7 +303,7 @@ def _matrix(rank: int) -> tuple[int, ...]:
     return (1, 0) if rank == 2 else tuple(range(rank))
 
 
-@operation(lambda input: input.transpose(_matrix(input.ndim)), method=True)
+@operation(lambda input: input.transpose(_matrix(input.ndim)), method=True, view=True)
 def t(input: Tensor) -> Tensor:
     """A matrix transposed; vectors and scalars as they are."""
     x = tensor(input)
@@ -343,7 +347,7 @@ def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> Any:
     return input.transpose(_moved(input.ndim, source, destination))
 
 
-@operation(_movedim_numpy, method=("movedim", "moveaxis"))
+@operation(_movedim_numpy, method=("movedim", "moveaxis"), view=True)
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Dimensions at `source` moved to `destination`, the others in their order."""
     x = tensor(input)
@@ -362,7 +366,7 @@ def _squeezed(shape: Any, dim: Any) -> tuple[SizeLike, ...]:
     )
 
 
-@operation(lambda input, dim=None: input.reshape(_squeezed(input.shape, dim)), method=True)
+@operation(lambda input, dim=None: input.reshape(_squeezed(input.shape, dim)), method=True, view=True)
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1."""
     x = tensor(input)
@@ -374,7 +378,7 @@ def _unsqueezed(shape: Any, dim: int) -> tuple[SizeLike, ...]:
     return (*shape[:axis], 1, *shape[axis:])
 
 
-@operation(lambda input, dim: input.reshape(_unsqueezed(input.shape, dim)), method=True)
+@operation(lambda input, dim: input.reshape(_unsqueezed(input.shape, dim)), method=True, view=True)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a dimension of size 1 at `dim`."""
     x = tensor(input)
@@ -404,10 +408,18 @@ atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
 # --- copies -----------------------------------------------------------------------------------------------------------
 
 
-@operation(lambda input, memory_format=None: np.ascontiguousarray(input).reshape(input.shape), method=True)
-def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """`input` itself: TensorRT chooses the memory formats."""
-    return tensor(input)
+def contiguous(input: Tensor, memory_format: Any = None) -> Any:
+    """`input` in row-major order: itself where torch's tensor would lie so, else a copy. TensorRT chooses the memory
+    formats of the network, so that no layer is recorded."""
+    last = str(memory_format).rpartition(".")[2].startswith("channels_last")
+    if isinstance(input, Array) and not (isinstance(input, Parameter) and current_recorder.get() is not None):
+        array = input.numpy()
+        return input if array.flags.c_contiguous and not last else Array(np.array(array, order="C"))
+    x = tensor(input)
+    return another_handle(x, x, lies_channels_last if last else lies_contiguous)
+
+
+Tensor.contiguous = contiguous  # type: ignore[attr-defined]
 
 
 @operation(lambda input, *, memory_format=None: input.copy(), method=True)
@@ -416,7 +428,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return emit(Identity((tensor(input),)))
 
 
-@operation(lambda input: input, method=("detach", "detach_"))
+@operation(lambda input: input, method=("detach", "detach_"), view=True)
 def detach(input: Tensor) -> Tensor:
     """`input` itself: trtnet computes no gradients."""
     return tensor(input)

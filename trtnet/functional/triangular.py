@@ -14,8 +14,9 @@ from .broadcasting import expanded
 from .comparison import ge, le, where
 from .creation import arange
 from .dispatch import axis_of, operation, tensor
+from .indexing import sliced
 from .inplace import install
-from .shape import transposed, unsqueeze
+from .shape import reshaped, transposed, unsqueeze
 
 __all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
 
@@ -47,10 +48,13 @@ def _zero(x: Tensor) -> Any:
 
 
 def _diagonal_numpy(input: np.ndarray, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    return np.diagonal(input, offset, axis_of(dim1, input.ndim), axis_of(dim2, input.ndim))
+    found = np.diagonal(input, offset, axis_of(dim1, input.ndim), axis_of(dim2, input.ndim))
+    if input.flags.writeable:
+        found.setflags(write=True)
+    return found
 
 
-@operation(_diagonal_numpy, method=True)
+@operation(_diagonal_numpy, method=True, view=True)
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements on a diagonal of two dimensions, as a new last dimension."""
     x = tensor(input)
@@ -62,8 +66,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     length = minimum(rows + min(offset, 0), columns - max(offset, 0))
     if not isinstance(length, Dim) and length < 0:
         raise ShapeError("there is no such diagonal", found=f"offset={offset} of {rows} by {columns}")
-    at = arange(length)
-    return x[..., at + max(-offset, 0), at + max(offset, 0)]  # type: ignore[index]
+    # of the flattened matrix each (columns + 1)-th element
+    first = offset if offset >= 0 else -offset * columns
+    front = tuple(x.shape[:-2])
+    flat = reshaped(x, (*front, rows * columns))
+    return sliced(flat, (*(0,) * len(front), first), (*front, length), (*(1,) * len(front), columns + 1))
 
 
 def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:

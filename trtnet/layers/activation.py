@@ -61,6 +61,7 @@ class Activation(Layer):
     beta: float = 0.0
 
     kind: ClassVar[str] = "activation"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -118,6 +119,7 @@ class ParametricReLU(Layer):
     """
 
     kind: ClassVar[str] = "parametric_relu"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, slope = self.inputs

@@ -57,7 +57,10 @@ class Layer:
     """TensorRT's attributes: the names of this kind's own fields."""
 
     is_view: ClassVar[bool] = False
-    """Whether the output shares the memory of the first input in torch, so that a change in place reaches both."""
+    """Whether it only moves elements about, so that the output can share the memory of the first input in torch."""
+
+    is_dense: ClassVar[bool] = False
+    """Whether in torch inputs that lie in memory in row-major order give an output that does."""
 
     rounds: ClassVar[bool] = True
     """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""
@@ -124,6 +127,11 @@ class Layer:
     def draws(self) -> bool:
         """Whether the outputs are drawn anew at each call."""
         return False
+
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Where in the input of a view one position of each output dimension lies; None stands for several positions,
+        and, in place of the tuple, for several outputs that share one place in memory."""
+        raise NotImplementedError
 
     def operand(self, index: int) -> Operand:
         return self.inputs[index] if index < len(self.inputs) else None

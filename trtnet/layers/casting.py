@@ -24,6 +24,7 @@ class Identity(Layer):
 
     kind: ClassVar[str] = "identity"
     rounds: ClassVar[bool] = False
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -61,6 +62,7 @@ class Cast(Layer):
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
+    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

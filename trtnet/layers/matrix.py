@@ -128,6 +128,7 @@ class FullyConnected(Layer):
     """
 
     kind: ClassVar[str] = "fully_connected"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, weight, bias = self.inputs

@@ -48,6 +48,7 @@ class SoftMax(Layer):
     axis: int
 
     kind: ClassVar[str] = "softmax"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("softmax", self.inputs[0])
@@ -74,6 +75,7 @@ class LogSoftMax(Layer):
     axis: int
 
     kind: ClassVar[str] = "log_softmax"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("log_softmax", self.inputs[0])
@@ -104,6 +106,7 @@ class LRN(Layer):
     k: float
 
     kind: ClassVar[str] = "lrn"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("local response normalization", self.inputs[0])
@@ -159,6 +162,7 @@ class Scale(Layer):
     channel_axis: int = 1
 
     kind: ClassVar[str] = "scale"
+    is_dense: ClassVar[bool] = True
     weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale"}
 
     def infer(self) -> tuple[Output, ...]:
@@ -263,6 +267,7 @@ class Normalization(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "normalization"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, scale, bias = self.inputs
@@ -357,6 +362,7 @@ class RMSNormalization(Layer):
     epsilon: float
 
     kind: ClassVar[str] = "rms_normalization"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, weight = self.inputs

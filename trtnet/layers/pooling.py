@@ -31,6 +31,7 @@ class Pooling(Layer):
     average_count_excludes_padding: bool = True
 
     kind: ClassVar[str] = "pooling"
+    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

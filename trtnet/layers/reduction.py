@@ -47,6 +47,7 @@ class Reduce(Layer):
     keep_dims: bool = False
 
     kind: ClassVar[str] = "reduce"
+    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]
@@ -164,6 +165,7 @@ class Cumulative(Layer):
     reverse: bool = False
 
     kind: ClassVar[str] = "cumulative"
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("cumulative", self.inputs[0])

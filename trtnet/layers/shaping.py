@@ -51,6 +51,24 @@ class Shuffle(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()
 
+    @property
+    def reorders(self) -> bool:
+        return self.first_transpose is not None or self.second_transpose is not None
+
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self.second_transpose is not None:
+            positions = tuple(positions[i] for i in inverse(self.second_transpose))
+        between = self._between()
+        if self.reshape_dims is not None:
+            if without_ones(between) == without_ones(self.reshape_dims):
+                left = iter(p for p, size in zip(positions, self.reshape_dims) if not _is_one(size))
+                positions = tuple(0 if _is_one(size) else next(left) for size in between)
+            else:
+                positions = tuple(0 if _is_one(size) else None for size in between)
+        if self.first_transpose is not None:
+            positions = tuple(positions[i] for i in inverse(self.first_transpose))
+        return positions
+
     def add_to(self, lowering: Lowering) -> Any:
         layer = lowering.network.add_shuffle(lowering[self.inputs[0]])
         if layer is None:
@@ -93,6 +111,19 @@ class Shuffle(Layer):
         if self.second_transpose is not None:
             x = x.permute(self.second_transpose)
         return x
+
+
+def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes this one."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def without_ones(shape: Any) -> list[Any]:
+    return [size for size in shape if not _is_one(size)]
+
+
+def _is_one(size: SizeLike) -> bool:
+    return isinstance(size, int) and size == 1
 
 
 MAX_RANK = 8
@@ -140,6 +171,8 @@ class Slice(Layer):
     def is_view(self) -> bool:  # type: ignore[override]
         return self.mode == "STRICT_BOUNDS" and all(step >= 0 for step in self.stride)
 
+    reorders: ClassVar[bool] = False
+
     def is_apart_from(self, other: Layer) -> bool:
         if not isinstance(other, Slice):
             return False
@@ -147,7 +180,28 @@ class Slice(Layer):
             mine, its = ((s.start[axis], s.stride[axis], s.shape[axis]) for s in (self, other))
             if mine[1] == its[1] == 1 and (_is_before(mine, its) or _is_before(its, mine)):
                 return True
+            step, gap = mine[1], mine[0] - its[0]
+            if step == its[1] and isinstance(step, int) and step > 1 and isinstance(gap, int) and gap % step:
+                return True
         return False
+
+    @property
+    def expands(self) -> bool:
+        """Whether several elements of the output share one place in memory."""
+        return any(isinstance(step, int) and step == 0 for step in self.stride)
+
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        found: list[Any] = []
+        for position, start, size, step in zip(positions, self.start, self.shape, self.stride):
+            if position is None and _is_one(size):
+                position = 0
+            if isinstance(step, int) and step == 0:
+                if position is None:
+                    return None
+                found.append(0)
+            else:
+                found.append(None if position is None else start + position * step)
+        return tuple(found)
 
     def infer(self) -> tuple[Output, ...]:
         x, fill = self.inputs[0], self.operand(4)
@@ -254,6 +308,7 @@ class Concatenation(Layer):
 
     kind: ClassVar[str] = "concatenation"
     rounds: ClassVar[bool] = False
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
@@ -320,6 +375,7 @@ class Padding(Layer):
 
     kind: ClassVar[str] = "padding"
     rounds: ClassVar[bool] = False
+    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

@@ -18,7 +18,7 @@ from ..errors import ArgumentTypeError, DtypeError, WeightsError
 from ..interchange import check_memory, is_torch
 from ..location import user_level
 from ..tensor import Tensor, as_array
-from .recipes import Leaf, Value
+from .recipes import Leaf, Value, digest
 
 CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
 
@@ -65,7 +65,8 @@ def match(
         source: how messages call the given values.
 
     Raises:
-        WeightsError: listing extra, then missing, then misshapen names. DtypeError: a type that does not convert.
+        WeightsError: listing extra, then missing, then misshapen names; or another value for a parameter that is
+        frozen in the graph. DtypeError: a type that does not convert.
     """
     if not isinstance(given, Mapping):
         raise ArgumentTypeError(
@@ -107,16 +108,37 @@ def match(
         keys[leaf] = key
         matched.values[key] = array
     if not partial:
-        matched.missing = [
-            name
-            for name, leaf in leaves.items()
-            if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
-        ]
-    extra = matched.unexpected if strict else []
-    missing = matched.missing if strict else []
+        matched.missing = _missing(leaves, reached)
+    extra, missing = (matched.unexpected, matched.missing) if strict else ([], [])
     if extra or missing or misshapen:
         raise _mismatch(leaves, extra, missing, misshapen, source)
+    check_frozen(leaves, matched.values)
     return matched
+
+
+def _missing(leaves: Mapping[str, Leaf], reached: set[Leaf]) -> list[str]:
+    return [
+        name
+        for name, leaf in leaves.items()
+        if leaf not in reached and leaf.persistent and name.rpartition(".")[2] != "num_batches_tracked"
+    ]
+
+
+def check_frozen(leaves: Mapping[str, Leaf], values: Mapping[str, Any]) -> None:
+    """Raises WeightsError where a value differs from the one that the graph has in it as a number."""
+    changed = {
+        key: leaf.frozen.place
+        for key, leaf in leaves.items()
+        if leaf.frozen is not None and key in values and leaf.frozen.digest != digest(as_array(values[key]))
+    }
+    if changed:
+        raise WeightsError(
+            "other values for parameters that are frozen in this graph, because forward reads them as numbers",
+            details="\n".join(f"  {key}: read as a number at {place}" for key, place in changed.items()),
+            expected="the values that they had when the module was recorded",
+            found=_few(list(changed)),
+            remedy="give the module the new values and record it again, or keep the parameter a tensor in forward",
+        )
 
 
 def load_into(

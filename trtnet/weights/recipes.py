@@ -7,9 +7,10 @@ the evaluators agree to the last bit or nearly so.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,10 +74,24 @@ class Weight:
         raise NotImplementedError
 
 
-class Leaf(Weight):
-    """A parameter or buffer, by its key in `state_dict`."""
+class Frozen(NamedTuple):
+    """Where a parameter was read as a number while recording, and a SHA-256 of the value that it had."""
 
-    __slots__ = ("_name", "persistent", "value")
+    place: str
+    digest: str
+
+
+def digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+class Leaf(Weight):
+    """A parameter or buffer, by its key in `state_dict`.
+
+    `frozen` is set where it was read as a number while recording: its value is then a part of the network's structure.
+    """
+
+    __slots__ = ("_name", "frozen", "persistent", "value")
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: dtype, value: Value, persistent: bool = True) -> None:
         self._name = name
@@ -84,6 +99,7 @@ class Leaf(Weight):
         self.dtype = dtype
         self.value = value
         self.persistent = persistent
+        self.frozen: Frozen | None = None
 
     @property
     def name(self) -> str:
@@ -116,8 +132,6 @@ class Literal(Weight):
     def __repr__(self) -> str:
         if self.array.size == 1:
             return repr(self.array.item())
-        import hashlib
-
         # names of recipes, by which engines know their weights, must tell arrays apart
         return f"array{'x'.join(map(str, self.shape))}-{hashlib.sha256(self.array.tobytes()).hexdigest()[:12]}"
 

@@ -1,0 +1,263 @@
+"""Which tensors share memory, and what a change of one shows in the others: as in torch, static and dynamic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet import functional as F
+from trtnet.errors import UnsupportedError
+
+X = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+
+
+def same(program: Callable[..., Any], x: np.ndarray = X, **names: Any) -> None:
+    """`program(T, F, x)` gives in trtnet what it gives in torch, with a fixed and with a dynamic batch."""
+    wanted = program(torch, torch.nn.functional, torch.from_numpy(x.copy()))
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    batch = Dim("batch", min=2, opt=len(x), max=8)
+    for size in (len(x), batch):
+        graph = trtnet.record(lambda x: program(trtnet, F, x), x=Input((size, *x.shape[1:]), str(x.dtype)))
+        found = trtnet.reference(graph)(x=x)
+        found = found if isinstance(found, tuple) else (found,)
+        assert len(found) == len(wanted)
+        for mine, theirs in zip(found, wanted):
+            np.testing.assert_array_equal(mine, theirs.numpy())
+            assert str(mine.dtype) == str(theirs.dtype).removeprefix("torch.")
+
+
+VIEWS = [
+    "x[:, 1]", "x[..., 1:3]", "x[:, None]", "x[:, ::2]", "x.select(2, 0)", "x.narrow(1, 1, 2)", "x.transpose(1, 2)",
+    "x.permute(0, 2, 1)", "x.mT", "x.movedim(0, 2)", "x.unsqueeze(1)", "x.unsqueeze(1).squeeze(1)", "x.flatten(1)",
+    "x.reshape(x.shape[0], 12)", "x.view(x.shape[0], 4, 3)", "x.unflatten(2, (2, 2))", "x.split(2, 1)[0]",
+    "x.chunk(2, 2)[1]", "x.unbind(1)[2]", "x.tensor_split(2, 1)[0]", "x.diagonal(0, 1, 2)", "x.diagonal(1, 2, 1)",
+    "x.detach()", "x.contiguous()", "x.view_as(x)", "x[...]", "x.expand(-1, -1, 4)", "T.einsum('bij->bji', x)",
+    "T.einsum('bii->bi', x[:, :, :3])", "x.transpose(1, 2).transpose(1, 2).reshape(x.shape[0], -1)", "x.float()",
+    "T.broadcast_to(x, x.shape)", "x.ravel()", "x.swapaxes(1, 2)[:, 1]", "x[:, 1:][:, :, 1:]", "x.T", "x.to(x.dtype)",
+    "x.cpu()", "F.dropout(x, 0.5, False)", "T.atleast_3d(x)", "x.hsplit([1])[1]", "T.positive(x)",
+]  # fmt: skip
+COPIES = [
+    "x.clone()", "x[:, [0, 1]]", "x.transpose(1, 2).contiguous()", "x.transpose(1, 2).reshape(x.shape[0], -1)",
+    "x.transpose(1, 2).flatten(1)", "F.pad(x, (0, 0))", "T.cat([x], 1)", "T.stack([x])", "x.repeat(1, 1, 1)",
+    "x.roll(0, 1)", "x.roll(4, 2)", "x.flip(())", "T.tensor(x)", "x.to(x.dtype, copy=True)", "x.tile((1,))",
+    "x.repeat_interleave(1, 1)", "F.pixel_shuffle(x[:, None], 1)", "F.interpolate(x, size=4)", "x.abs()",
+    "T.hstack([x])", "F.avg_pool1d(x, 1)", "F.max_pool1d(x, 1)", "T.diag_embed(x)",
+    "x.index_select(1, T.tensor([0, 1, 2]))",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [*VIEWS, *COPIES])
+def test_what_is_written_through_a_result(how: str) -> None:
+    def program(T, F, x):
+        x = x * 1
+        result = eval(how, {"T": T, "F": F, "x": x})
+        result += 50
+        return x * 1, result * 1
+
+    same(program)
+
+
+@pytest.mark.parametrize("how", [*VIEWS, *COPIES])
+def test_what_a_result_shows_of_its_source(how: str) -> None:
+    def program(T, F, x):
+        x = x * 1
+        result = eval(how, {"T": T, "F": F, "x": x})
+        x[:, 1] = -7
+        x *= 2
+        return x, result * 1
+
+    same(program)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "c = T.zeros(4); c[0].add_(5); y = x + c",
+        "c = T.zeros(4); a, b, d, e = c.unbind(); b.fill_(5); y = x + c",
+        "c = T.eye(4); c.diagonal().fill_(4); y = x @ c",
+        "c = T.zeros(4); c.expand_as(x[0, 0]).add_(5); y = x + c",
+        "c = T.zeros(3, 4); c.t()[1] += 3; y = x + c",
+        "c = T.arange(4); c.flip(0).add_(7); y = x + c.float()",
+        "c = T.zeros(4); v = c[1:]; c += 1; v[0] = 9; y = x + c + v.sum()",
+        "c = T.zeros(4); v = c.reshape(2, 2); v[1] += x[0, 0, 0]; y = x + c",
+        "c = T.zeros(4); v = c[1:]; v += x[0, 0, 1:]; c[0] = 2; y = x + c + v[0]",
+        "c = T.zeros(3, 4); c[1] = x[0, 0]; c.t()[0] -= 1; y = x + c",
+        "c = T.zeros(3, 4); r = c[0]; c.copy_(x[0]); r.mul_(2); y = x + c + r",
+        "c = T.zeros(4); d = c; d += x[0, 0]; y = x + c",
+        "a = T.meshgrid(T.zeros(3), T.zeros(4), indexing='ij')[0]; a[:, 1] += 5; y = x + a",
+        "c = T.zeros(x.shape[0], 4); c[:, 0] = x[:, 0, 0]; c[:, 1:] += x[:, 0, 1:]; y = x + c[:, None]",
+        "c = T.empty(4).fill_(2); c.scatter_(0, T.tensor([1]), x[0, 0, :1]); y = x + c",
+        "c = x.new_zeros(3, 4); c[0], c[1] = x[0, 0], x[0, 1]; y = x * c",
+        "c = T.tensor([[1.0, 2.0], [3.0, 4.0]]); d = T.diag(c); c.fill_(9); y = x[:, :2, :2] + d",
+    ],
+)
+def test_tensors_that_are_made_in_forward(statements: str) -> None:
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": x}
+        exec(statements, names)
+        return names["y"]
+
+    same(program)
+
+
+def test_memory_that_an_expanded_tensor_repeats_is_written_once_for_all() -> None:
+    def column(T, F, x):
+        y = x[:, 0, :1] * 1
+        v = y.expand(x.shape[0], 2)
+        v[:, 1] += 1
+        return v * 1, y * 1
+
+    def unbound(T, F, x):
+        v = (x[:, 0, :1] * 1).expand(x.shape[0], 2)
+        a, b = v.unbind(-1)
+        b.add_(10)
+        return a, b
+
+    def indexed(T, F, x):
+        v = (x[:, 0, :1] * 1).expand(x.shape[0], 3)
+        v[:, [0]] = -3
+        return v * 1
+
+    def twice(T, F, x):
+        y = x[:1, 0] * 1
+        v = y.expand(3, 4)
+        v[0] = 1
+        v[2, 1] = 5
+        return v * 1, y * 1
+
+    def transposed(T, F, x):
+        y = x[:, 0, :1] * 1
+        v = y.expand(x.shape[0], 3).t()
+        v[1, 0] = 8
+        return v * 1, y
+
+    for program in (column, unbound, indexed, twice, transposed):
+        same(program)
+
+
+@pytest.mark.parametrize("how", ["v += 1", "v.fill_(3)", "v[1:] = 0", "v.mul_(x[0])"])
+def test_all_of_an_expanded_tensor_cannot_be_written(how: str) -> None:
+    def program(x):
+        v = (x[:1] * 1).expand(2, 3, 4)
+        exec(how, {"v": v, "x": x})
+        return v
+
+    if "fill" not in how and "[1:]" not in how:
+        with pytest.raises(RuntimeError, match="more than one element"):
+            program(torch.from_numpy(X))
+    how = how.replace("[1:]", "[0:]")
+    with pytest.raises(UnsupportedError, match="more than one element") as caught:
+        trtnet.record(program, x=Input((2, 3, 4)))
+    assert "clone()" in str(caught.value)
+
+    def cured(x):
+        v = (x[:1] * 1).expand(2, 3, 4).clone()
+        exec(how, {"v": v, "x": x})
+        return v
+
+    graph = trtnet.record(cured, x=Input((2, 3, 4)))
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=X), cured(torch.from_numpy(X)).numpy())
+
+
+def test_a_source_that_is_used_again_after_it_was_assigned() -> None:
+    def whole(T, F, x):
+        y = x * 2
+        x[:] = y
+        return y + 1, x
+
+    def newest(T, F, x):
+        h = x + 1
+        y = x * 2
+        h[:] = y
+        return h - y, y
+
+    def chained(T, F, x):
+        y = x * 2
+        z = x + 1
+        z.copy_(y)
+        y += 1
+        return z, y
+
+    for program in (whole, newest, chained):
+        same(program)
+
+
+def test_what_a_dim_leaves_undecided_refuses_the_write_and_not_the_read() -> None:
+    def write(x):  # of one row, the transpose is contiguous, and torch copies nothing
+        y = x * 1
+        z = y.t().contiguous()
+        z += 1
+        return y, z
+
+    def read(x):
+        y = x * 1
+        z = y.t().contiguous()
+        return y * 2, z * 3
+
+    one, two = Dim("n", min=1, opt=2, max=4), Dim("n", min=2, opt=2, max=4)
+    with pytest.raises(UnsupportedError, match="changed in place through another tensor") as caught:
+        trtnet.record(write, x=Input((one, 3)))
+    assert "z += 1" in str(caught.value)
+    for function, batch in ((read, one), (write, two)):
+        graph = trtnet.record(function, x=Input((batch, 3)))
+        x = np.arange(6, dtype=np.float32).reshape(2, 3)
+        for mine, theirs in zip(trtnet.reference(graph)(x=x), function(torch.from_numpy(x))):
+            np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+def test_the_remedy_for_an_undecided_write() -> None:
+    def cured(x):
+        y = x * 1
+        z = y.t().clone()
+        z += 1
+        return y, z
+
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    graph = trtnet.record(cured, x=Input((Dim("n", min=1, opt=2, max=4), 3)))
+    for mine, theirs in zip(trtnet.reference(graph)(x=x), cured(torch.from_numpy(x))):
+        np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+def test_halves_that_are_changed_apart_record_nothing_more() -> None:
+    def program(x):
+        a, b = (x * 2).chunk(2, 1)
+        a += 1
+        b *= 3
+        return trtnet.cat([a, b], 1)
+
+    kinds = [layer.kind for layer in trtnet.record(program, x=Input((2, 4))).layers]
+    assert kinds.count("slice") == 2
+    assert kinds.count("concatenation") == 1
+
+    def rotated(x):
+        even, odd = x[..., 0::2], x[..., 1::2]
+        even *= 2
+        return even + odd
+
+    kinds = [layer.kind for layer in trtnet.record(rotated, x=Input((2, 4))).layers]
+    assert "select" not in kinds
+
+
+def test_layers_are_compiled_and_written_as_they_are_played() -> None:
+    def program(x):
+        y = x * 2
+        view = y[:, 1:].transpose(1, 2)
+        view[:, 0] += x[:, 1:, 0]
+        table = trtnet.zeros(4)
+        table[1:3] = x[0, 0, 1:3]
+        return y + table
+
+    graph = trtnet.record(program, x=Input((Dim("batch", 1, 2, 4), 3, 4)))
+    x = torch.from_numpy(X)
+    y = x * 2
+    y[:, 1:, 0] += x[:, 1:, 0]
+    table = torch.zeros(4)
+    table[1:3] = x[0, 0, 1:3]
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=X), (y + table).numpy())
+    assert trtnet.build_plan(graph, targets=["sm86"])

@@ -1,0 +1,370 @@
+"""Which tensors of a recording share memory, as they do in torch, and what a change of one means for the others.
+
+A recorded value never changes. A Tensor is a value, and at first the user's handle to it too; after a change in place
+the handle stands for another value, and the layers recorded before keep the old one. What a view and its base show of
+each other's changes is recorded when it is used: the base with the view's value written into it, the view as the same
+slices and shuffles of the new base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from .errors import UnsupportedError
+from .graph import Pending, Recorder, recorder
+from .layers.base import Layer
+from .layers.constant import Constant
+from .layers.shaping import Slice
+from .strides import Decision, Rule, decide
+from .tensor import Array, Parameter, Tensor, recorded
+from .weights.recipes import Literal
+
+Positions = tuple[Any, ...]
+"""For each dimension the one position that is written to, or None where that may be several."""
+
+writers: dict[type[Layer], Callable[[Tensor, Any, Tensor, Positions], Tensor]] = {}
+"""For a kind of view: `writers[kind](base, layer, value, positions)` is `base` with `value` in that view's place.
+`functional` fills it."""
+
+
+class Alias(Pending):
+    """What is known of one tensor that shares memory with others, or that was changed in place.
+
+    Attributes:
+        base: the tensor that this one is a view of; None for one that is no view.
+        rule: whether it is a view in torch, by the base's strides; None for one that always is.
+        views: its own views, in the order in which they were made.
+        value: what it stands for now; None where that has to be made again from the base.
+        written: views that were changed, and whose values belong into this tensor.
+        make: gives a view's value from its base's.
+        is_copy: whether it is a second handle to a value that another tensor has.
+        strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
+    """
+
+    __slots__ = ("_chain", "_decision", "base", "is_copy", "make", "recorder", "rule", "source", "strides", "value",
+                 "views", "written")  # fmt: skip
+
+    def __init__(self, current: Recorder, value: Tensor | None, base: Tensor | None = None) -> None:
+        self.recorder = current
+        self.value = value
+        self.base = base
+        self.rule: Rule | None = None
+        self.source: Tensor | None = None
+        self.views: list[Tensor] = []
+        self.written: list[Tensor] = []
+        self.make: Callable[[Tensor], Tensor] | None = None
+        self.is_copy = False
+        self.strides: tuple[int, ...] | None = None
+        self._chain: tuple[Layer, ...] | None = None
+        self._decision: Decision | None = None
+
+    def chain(self, handle: Tensor) -> tuple[Layer, ...]:
+        """The layers that make this view of its base's value."""
+        if self._chain is None:
+            assert self.base is not None
+            if self.make is not None:  # of a concrete tensor that became a recorded one
+                self.source = value_of(self.base)
+                with self.recorder.values():
+                    handle = self.make(self.source)
+            found = _between(handle, self.source)
+            assert found is not None
+            self._chain = found
+        return self._chain
+
+    def shares(self, handle: Tensor) -> Decision:
+        """Whether this tensor shares its base's memory in torch: for certain, not at all, or by sizes and strides
+        that are not known."""
+        if self.rule is None:
+            return Decision.YES
+        if self._decision is None:
+            assert self.base is not None
+            self._decision = decide(self.rule, self.base, handle.shape)
+        return self._decision
+
+    def resolve(self, tensor: Tensor) -> Tensor:
+        """The value that the tensor stands for, recorded now if need be."""
+        if self.value is None:
+            assert self.base is not None
+            self.value = again(self.chain(tensor), value_of(self.base))  # which records no operand of the user's
+        while self.written:
+            view = self.written[0]
+            value = value_of(view)
+            positions = (None,) * len(view.shape)
+            with self.recorder.values():
+                self.value = _with(self.value, view.alias.chain(view), value, positions)
+            del self.written[0]
+        return self.value
+
+
+def value_of(tensor: Tensor) -> Tensor:
+    """The value that a recorded tensor stands for now."""
+    current = recorder()
+    return tensor if tensor.recorder is current else current.settle(tensor)
+
+
+def again(chain: tuple[Layer, ...], base: Tensor) -> Tensor:
+    """A view of another value of its base."""
+    for layer in chain:
+        base = layer.again((base, *layer.inputs[1:]), recorder())  # type: ignore[assignment]
+    return base
+
+
+def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
+    """The layers from `source` to `handle`; None where there is another path than through first inputs."""
+    layers = []
+    while handle is not source:
+        if handle.layer is None or not handle.layer.inputs or type(handle.layer.inputs[0]) is not Tensor:
+            return None
+        layers.append(handle.layer)
+        handle = handle.layer.inputs[0]
+    return tuple(reversed(layers))
+
+
+# --- views and copies -------------------------------------------------------------------------------------------------
+
+
+def alias_of(tensor: Tensor) -> Alias:
+    if tensor.alias is None:
+        tensor.alias = Alias(recorder(), tensor)
+    return tensor.alias
+
+
+def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None) -> None:
+    """Note that `result`, which was made of `base`, shares its memory; unless it was made by other layers than those
+    that move elements about."""
+    if result is base or result.alias is not None:
+        return
+    source = value_of(base)
+    step = result
+    while step is not source:
+        layer = step.layer
+        if layer is None or not (layer.is_view or rule is not None) or type(layer.inputs[0]) is not Tensor:
+            return
+        step = layer.inputs[0]
+    alias = result.alias = Alias(result.recorder, result, base)
+    alias.rule, alias.source = rule, source
+    alias_of(base).views.append(result)
+
+
+def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None = None) -> Tensor:
+    """A second tensor of the same value, as torch's copies are; with a base one that may share its memory."""
+    value = value_of(tensor)
+    current = recorder()
+    made = recorded(value.shape, value.dtype, None, value.layer, value.index)
+    alias = made.alias = made.recorder = Alias(current, value, base)
+    alias.is_copy = base is None
+    if base is not None:
+        alias.rule, alias.source, alias._chain = rule, value, ()
+        alias_of(base).views.append(made)
+    return made
+
+
+def own(result: Any, arguments: Any) -> Any:
+    """What a function that copies gives: nothing that shares memory with its arguments, or with a parameter."""
+    if type(result) in (tuple, list):
+        return type(result)([own(r, arguments) for r in result])
+    if type(result) is not Tensor:  # named tuples are of layers with several outputs
+        return result
+    if isinstance(result.recorder, Pending) or holds(arguments, result) or _is_cached(result):
+        return another_handle(result)
+    if result.alias is not None and result.alias.base is not None:
+        views = alias_of(result.alias.base).views
+        views[:] = [view for view in views if view is not result]
+        result.alias.base = None
+    return result
+
+
+def holds(values: Any, wanted: Tensor) -> bool:
+    return any(value is wanted or (isinstance(value, (tuple, list)) and holds(value, wanted)) for value in values)
+
+
+def _is_cached(tensor: Tensor) -> bool:
+    layer = tensor.layer
+    return isinstance(layer, Constant) and not isinstance(layer.inputs[0], Literal)
+
+
+# --- concrete tensors that become recorded ones -----------------------------------------------------------------------
+
+
+def mark_concrete_view(result: Array, base: Array, make: Callable[[Tensor], Tensor]) -> None:
+    """Note that one concrete tensor that was made while recording is a view of another; `make` records the same."""
+    current = recorder()
+    if base.alias is None:
+        base.alias = Alias(current, None)
+    alias = result.alias = Alias(current, None, base)
+    alias.make = make
+    base.alias.views.append(result)
+
+
+def become_recorded(array: Array) -> None:
+    """Turn a concrete tensor that was made in this recording, and all that share its memory, into recorded ones.
+
+    Raises UnsupportedError for a parameter, and for tensors that were made elsewhere.
+    """
+    current = recorder()
+    root: Tensor = array
+    while type(root) is Array and root.alias is not None and root.alias.base is not None:
+        root = root.alias.base
+    if type(root) is not Array or root.recorder is not current.token:
+        what = "a parameter" if isinstance(root, Parameter) else "a tensor that was made outside of this recording"
+        raise UnsupportedError(
+            f"{what} cannot be changed in forward",
+            found=repr(array),
+            remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
+        )
+    from .graph import recorder_constant
+
+    numbers = root.numpy()
+    value = recorder_constant(Literal(numbers.copy()))
+    _become(root, value)
+    root.alias.strides = tuple(step // max(numbers.itemsize, 1) for step in numbers.strides)
+
+
+def _become(array: Tensor, value: Tensor | None) -> None:
+    shape, dtype = array.shape, array.dtype
+    if array.alias is None:
+        array.alias = Alias(recorder(), value)
+    alias = array.alias
+    array.__class__ = Tensor
+    array.shape, array.dtype, array.layer, array.index, array.name = shape, dtype, None, 0, None
+    alias.value = value
+    array.recorder = alias
+    for view in alias.views:
+        _become(view, None)
+
+
+# --- writes -----------------------------------------------------------------------------------------------------------
+
+
+def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> None:
+    """Make `handle`, and all that share its memory in torch, show `value` from now on.
+
+    `positions` says which one position of a dimension was written to, where that is known.
+
+    Raises UnsupportedError for the memory of a parameter, and for elements that share one place in memory.
+    """
+    value = value_of(value)
+    alias = alias_of(handle)
+    path = list(_path(handle))
+    _check_root(path[-1].base if path else handle)
+    if positions is None:
+        positions = tuple(0 if isinstance(size, int) and size == 1 else None for size in handle.shape)
+    if any(_expands(link.child) for link in path):  # the other elements of that memory have to follow at once
+        chain = alias.chain(handle)
+        base = value_of(path[0].base)
+        with recorder().values():
+            value = _with(base, chain, value, positions)
+        write(path[0].base, value, _origin(chain, positions))
+        return
+    for link in path:
+        above = link.base.alias
+        if above.value is None or any(v is not link.child and not _are_apart(v, link.child) for v in above.written):
+            value_of(link.base)
+    alias.value, alias.written = value, []
+    handle.recorder = alias
+    stale = _stale()
+    for view in alias.views:
+        _forget(view, stale, False)
+    for link in path:
+        above = link.base.alias
+        if link.certain:
+            if not any(view is link.child for view in above.written):
+                above.written.append(link.child)
+            link.base.recorder = above
+        else:
+            link.base.recorder = stale
+        for view in above.views:
+            if view is not link.child and not _are_apart(view, link.child):
+                _forget(view, stale, not link.certain)
+
+
+class _Link(NamedTuple):
+    """A tensor that a change may reach through a view of it."""
+
+    base: Tensor
+    child: Tensor
+    certain: bool
+
+
+def _path(handle: Tensor) -> Iterator[_Link]:
+    """From a tensor's base up."""
+    certain = True
+    while (base := handle.alias.base) is not None:
+        decision = handle.alias.shares(handle)
+        if decision is Decision.NO:
+            return
+        certain = certain and decision is Decision.YES
+        yield _Link(base, handle, certain)
+        handle = base
+
+
+def _forget(view: Tensor, stale: UnsupportedError, is_open: bool) -> None:
+    """Have a view made again from its base at its next use; raise there where torch may or may not show the change."""
+    alias = view.alias
+    decision = alias.shares(view)
+    if decision is Decision.NO:
+        return
+    is_open = is_open or decision is Decision.MAYBE
+    alias.value, alias.written = None, []
+    view.recorder = stale if is_open else alias
+    for inner in alias.views:
+        _forget(inner, stale, is_open)
+
+
+def _are_apart(one: Tensor, two: Tensor) -> bool:
+    """Whether two views of a tensor are sure to have no element in common."""
+    first, second = one.alias.chain(one), two.alias.chain(two)
+    return bool(first and second and first[0].is_apart_from(second[0]))
+
+
+def _expands(view: Tensor) -> bool:
+    return any(isinstance(layer, Slice) and layer.expands for layer in view.alias.chain(view))
+
+
+def _origin(chain: tuple[Layer, ...], positions: Positions) -> Positions:
+    """Where positions of a view lie in its base."""
+    for layer in reversed(chain):
+        found = layer.origin(positions)
+        if found is None:
+            raise UnsupportedError(
+                "more than one element of the tensor that is written to lies at one place in memory",
+                found="an expanded tensor",
+                remedy="write into the tensor that was expanded, or copy first: x.expand(...).clone()",
+            )
+        positions = found
+    return positions
+
+
+def _with(base: Tensor, chain: tuple[Layer, ...], value: Tensor, positions: Positions) -> Tensor:
+    """`base` with `value` in the place of the view that `chain` makes of it."""
+    if not chain:
+        return value
+    first, rest = chain[0], chain[1:]
+    if rest:
+        value = _with(again(chain[:1], base), rest, value, positions)
+        positions = _origin(rest, positions)
+    if type(first) not in writers:
+        raise UnsupportedError(
+            "a change cannot be written through these overlapping windows",
+            found=f"a view of {base!r}",
+            remedy="copy the windows first: x.unfold(...).clone()",
+        )
+    return writers[type(first)](base, first, value, positions)
+
+
+def _check_root(root: Tensor) -> None:
+    layer = root.layer
+    if isinstance(layer, Constant) and any(root is constant for constant in recorder().constants.values()):
+        raise UnsupportedError(
+            "a parameter cannot be changed in forward",
+            found=f"{layer.inputs[0]!r}",
+            remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
+        )
+
+
+def _stale() -> UnsupportedError:
+    return UnsupportedError(
+        "this tensor was changed in place through another tensor that may share its memory",
+        remedy="write the change out of place (y = y + 1, not y += 1), or copy before the change: y.clone()",
+    )

@@ -1,0 +1,190 @@
+"""How torch would lay out a recorded tensor in memory, and what follows for whether a function gives a view or a copy.
+
+Strides are worked out where they are asked for, at several sizes that the Dims may take: a rule that does not answer
+the same at all of them is undecided, and so is one whose tensor was made by a layer that tells nothing of its strides.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from . import dims
+from .dims import Dim
+from .graph import recorder
+from .layers.shaping import Shuffle, Slice
+from .tensor import Tensor
+
+Sizes = tuple[int, ...]
+Rule = Callable[[Sizes, Sizes, Sizes], bool]
+"""Whether torch gives a view: of the base's sizes and strides, and the result's sizes."""
+
+DEEPEST = 200
+
+
+class Decision(enum.Enum):
+    """Whether two tensors share memory in torch; MAYBE where that depends on what is not known while recording."""
+
+    YES = enum.auto()
+    NO = enum.auto()
+    MAYBE = enum.auto()
+
+
+def contiguous_strides(sizes: Sizes) -> Sizes:
+    """The strides of a tensor that lies in memory in row-major order."""
+    made, step = [], 1
+    for size in reversed(sizes):
+        made.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(made))
+
+
+def is_contiguous(sizes: Sizes, strides: Sizes, order: Sizes | None = None) -> bool:
+    """torch's `is_contiguous`; `order` names the dimensions from the slowest to the fastest."""
+    step = 1
+    for axis in reversed(range(len(sizes)) if order is None else order):
+        if sizes[axis] != 1:
+            if strides[axis] != step:
+                return 0 in sizes
+            step *= sizes[axis]
+    return True
+
+
+def view_strides(sizes: Sizes, strides: Sizes, target: Sizes) -> Sizes | None:
+    """The strides of the same memory in other sizes; None where there are none, and a reshape copies.
+
+    The rule is torch's (`Tensor.view`): dimensions may be split, and neighbours joined that lie in memory one after
+    the other.
+    """
+    if 0 in sizes:
+        return contiguous_strides(target)
+    if not sizes:
+        return (1,) * len(target)
+    made, at = [0] * len(target), len(target) - 1
+    base, count, wanted = strides[-1], 1, 1
+    for axis in reversed(range(len(sizes))):
+        count *= sizes[axis]
+        if axis and (sizes[axis - 1] == 1 or strides[axis - 1] == count * base):
+            continue
+        while at >= 0 and (wanted < count or target[at] == 1):
+            made[at] = wanted * base
+            wanted *= target[at]
+            at -= 1
+        if wanted != count:
+            return None
+        if axis:
+            base, count, wanted = strides[axis - 1], 1, 1
+    return tuple(made) if at == -1 else None
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def can_be_viewed(sizes: Sizes, strides: Sizes, target: Sizes) -> bool:
+    """The rule of `reshape` and its kin."""
+    return view_strides(sizes, strides, target) is not None
+
+
+def lies_contiguous(sizes: Sizes, strides: Sizes, target: Sizes) -> bool:
+    """The rule of `contiguous()`."""
+    return is_contiguous(sizes, strides)
+
+
+def lies_channels_last(sizes: Sizes, strides: Sizes, target: Sizes) -> bool:
+    """The rule of `contiguous(memory_format=channels_last)`."""
+    rank = len(sizes)
+    return rank in (4, 5) and is_contiguous(sizes, strides, (0, *range(2, rank), 1))
+
+
+def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
+    """What `rule` says of a result of this shape, at all sizes that the Dims may take."""
+    found: set[bool] = set()
+    for sizes in _samples(_symbols(base, shape)):
+        strides = strides_of(base, sizes)
+        if strides is None:
+            return Decision.MAYBE
+        found.add(rule(_numbers(base.shape, sizes), strides, _numbers(shape, sizes)))
+        if len(found) > 1:
+            return Decision.MAYBE
+    return Decision.YES if True in found else Decision.NO
+
+
+def _symbols(base: Tensor, shape: Any) -> list[Dim]:
+    shapes = [shape, base.shape]
+    while base.alias is not None and base.alias.base is not None:
+        base = base.alias.base
+        shapes.append(base.shape)
+    return list(dims.symbols_of(size for sizes in shapes for size in sizes))
+
+
+def _samples(symbols: list[Dim]) -> Iterator[Mapping[str, int]]:
+    """Sizes at which a rule may answer differently: the smallest, the next, the usual and the largest."""
+    choices = []
+    for symbol in symbols:
+        step = symbol.multiple_of
+        values = {symbol.min, min(symbol.min + step, symbol.max), symbol.opt, symbol.max}
+        if symbol.min <= 1 <= symbol.max and step == 1:
+            values |= {1, min(2, symbol.max)}
+        choices.append([(str(symbol), value) for value in sorted(values)])
+    for chosen in itertools.islice(itertools.product(*choices), 256):
+        yield dict(chosen)
+
+
+def _numbers(shape: Any, sizes: Mapping[str, int]) -> Sizes:
+    return tuple(size if isinstance(size, int) else dims.evaluate(size, sizes) for size in shape)
+
+
+# --- strides ----------------------------------------------------------------------------------------------------------
+
+
+def strides_of(tensor: Tensor, sizes: Mapping[str, int], depth: int = 0) -> Sizes | None:
+    """The strides that torch's tensor would have at these sizes; None where that is not known."""
+    alias = tensor.alias
+    if alias is not None:
+        if alias.strides is not None:
+            return tuple(alias.strides)
+        if alias.base is not None:
+            return _of_view(tensor, sizes, depth)
+        if tensor.recorder is alias and alias.is_copy:
+            return None
+    shape = _numbers(tensor.shape, sizes)
+    layer = tensor.layer
+    if layer is None:
+        return contiguous_strides(shape)
+    if not layer.is_dense or depth > DEEPEST:
+        return None
+    for operand in recorder().handles.get(layer, layer.inputs):
+        if type(operand) is Tensor:
+            strides = strides_of(operand, sizes, depth + 1)
+            if strides is None or not is_contiguous(_numbers(operand.shape, sizes), strides):
+                return None
+    return contiguous_strides(shape)
+
+
+def _of_view(tensor: Tensor, sizes: Mapping[str, int], depth: int) -> Sizes | None:
+    alias = tensor.alias
+    strides = strides_of(alias.base, sizes, depth + 1)
+    shape = _numbers(alias.base.shape, sizes)
+    if strides is None:
+        return None
+    if alias.rule is not None and not alias.rule(shape, strides, _numbers(tensor.shape, sizes)):
+        return contiguous_strides(_numbers(tensor.shape, sizes))  # a copy
+    for layer in alias.chain(tensor):
+        if isinstance(layer, Slice):
+            strides = tuple(s * step for s, step in zip(strides, _numbers(layer.stride, sizes)))
+            shape = _numbers(layer.shape, sizes)
+        elif isinstance(layer, Shuffle):
+            for order, target in ((layer.first_transpose, layer.reshape_dims), (layer.second_transpose, None)):
+                if order is not None:
+                    shape, strides = tuple(shape[i] for i in order), tuple(strides[i] for i in order)
+                if target is not None:
+                    wanted = _numbers(target, sizes)
+                    moved = view_strides(shape, strides, wanted)
+                    if moved is None:
+                        return None
+                    shape, strides = wanted, moved
+        else:
+            return None
+    return strides
