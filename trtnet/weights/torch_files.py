@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 
 from ..errors import ProviderError, WeightsError
+from . import torch_claims
 from ._common import Array, Arrays, check_bool, corrupt, mapped, native, no_metadata, some
 
 HOLDERS = ("state_dict", "model_state_dict", "model")
@@ -24,17 +25,20 @@ _RESAVE = "save its tensors alone where it was made: torch.save(model.state_dict
 def read(path: Path, *, mmap: bool = True) -> dict[str, Array]:
     """The tensors of a mapping from name to tensor, or of one under `state_dict`, `model_state_dict` or `model`.
 
-    No tensor is copied but strided ones. With `mmap`, where the file is of torch's zip format (1.6 and later), the
-    arrays are read-only views of a mapping of the file; else they are their own. Raises WeightsError, and
-    ProviderError without torch.
+    With `mmap`, where the file is of torch's zip format (1.6 and later) and nothing in it is compressed, the arrays are
+    read-only views of a mapping of the file, and none is copied but strided ones; else they are their own. Raises
+    WeightsError, and ProviderError without torch.
     """
     torch = _torch(path)
     with path.open("rb") as file:
-        mapping = {"mmap": True} if mmap and file.read(4) == b"PK\x03\x04" else {}
+        archive = file.read(4) == b"PK\x03\x04"
+    mapped_file = archive and torch_claims.check(path)
+    # torch's own reader of records gives memory that it did not write where an archive is damaged
+    source = torch_claims.stored(path) if archive and not mapped_file else os.fspath(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loaded = torch.load(os.fspath(path), map_location="cpu", weights_only=True, **mapping)
+            loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped_file)
     except UnpicklingError as error:
         raise WeightsError(
             f"torch refuses to load {path} with weights_only: it holds more than tensors, or is damaged",
@@ -53,9 +57,11 @@ def read(path: Path, *, mmap: bool = True) -> dict[str, Array]:
             remedy=f"download or copy the file again, or {_RESAVE}",
         ) from error
     arrays = {name: _array(torch, path, name, tensor) for name, tensor in _tensors(torch, path, loaded).items()}
+    if mapped_file and not mmap:
+        arrays = {name: array.copy() for name, array in arrays.items()}
     for name, array in arrays.items():
         check_bool(path, name, array)
-    return {name: mapped(array) for name, array in arrays.items()} if mapping else arrays
+    return {name: mapped(array) for name, array in arrays.items()} if mapped_file and mmap else arrays
 
 
 def write(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
