@@ -390,7 +390,7 @@ LEFT_OUT = {
     "losses": "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss "
     "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
     "nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss: they raise, a network computes none",
-    "not torch's": "assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
+    "not torch's": "alias from_data assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
     "no values": "device dtype is_cuda ndim shape requires_grad cuda pin_memory: attributes and places, "
     "tested where they are defined",
     "host": "from_numpy: takes a NumPy array, which no program has",
@@ -449,6 +449,14 @@ def is_exact(name: str) -> bool:
         "__truediv__", "__rtruediv__", "__pow__", "__rpow__", "__matmul__", "__rmatmul__", "__mod__", "__rmod__",
         "__floordiv__", "__rfloordiv__",
     )) or name in ("__iadd__", "__isub__", "__imul__", "__iand__", "__ior__", "__ixor__") or "[" in name  # fmt: skip
+
+
+SUMS = {
+    *PRODUCTS, *words("""group_norm layer_norm instance_norm batch_norm rms_norm local_response_norm normalize sum nansum mean
+    nanmean std var std_mean var_mean cumsum interpolate upsample upsample_bilinear grid_sample affine_grid fold __matmul__
+    __rmatmul__ scaled_dot_product_attention multi_head_attention_forward lerp addcmul addcdiv"""),
+    *(n for n in NETWORK if "conv" in n or "avg" in n),
+}  # fmt: skip
 
 
 def forms(name: str) -> list[str]:

@@ -615,7 +615,7 @@ class Generator(Operands):
         reads = self.reads(text)
         for names, values in zip(self.names, parts):
             names.update(zip(targets, values))
-        self.steps.append(Step(line, tuple(targets), reads, tuple(cards), exact, guard))
+        self.steps.append(Step(line, tuple(targets), reads, tuple(cards), exact, guard, sums=added(cards)))
         origin = self.origin(reads)
         for target in targets:
             self.origins[target] = origin
@@ -670,7 +670,7 @@ class Generator(Operands):
         """Take a line that writes in place."""
         if changes in self.wild or changes.startswith("s."):
             raise Skip
-        step = Step(text, (), self.reads(text), tuple(cards), exact, guard, changes)
+        step = Step(text, (), self.reads(text), tuple(cards), exact, guard, changes, added(cards))
         done = 0
         try:
             for names in self.names:
@@ -931,6 +931,10 @@ ARITHMETIC = (
     "__add__", "__sub__", "__mul__", "__truediv__", "__rsub__", "__neg__", "__gt__", "__lt__", "__matmul__", "sum",
     "mean", "amax", "relu", "where", "cat", "stack", "float", "to", "maximum", "clone", "abs",
 )  # fmt: skip
+
+
+def added(cards: Iterable[Card]) -> bool:
+    return any(name.removesuffix("_") in functions.SUMS or name in functions.SUMS for name, _, _ in cards)
 
 
 def ranks(rank: int | str) -> tuple[int, int]:

@@ -68,6 +68,7 @@ class Step:
         exact: whether its floating-point results carry no rounding of their own.
         guard: an expression that must hold where the line runs; else torch's answer is unspecified.
         changes: the name that is written in place.
+        sums: whether it adds up, so that what cancels leaves errors of the size of what was added.
     """
 
     text: str
@@ -77,6 +78,7 @@ class Step:
     exact: bool = True
     guard: str | None = None
     changes: str | None = None
+    sums: bool = False
 
 
 @functools.lru_cache(maxsize=20000)
@@ -252,20 +254,30 @@ def disturbed(step: Step, names: dict[str, Any], noise: float, generator: torch.
     finally:
         names["s"] = weights
         names.update({n: value for n, value in read.items() if n not in step.targets})
+    added = [v for n, v in {**read, **{f"s.{n}": v for n, v in vars(weights).items()}}.items() if n in step.reads]
+    floor = max((rms(v) for v in added), default=0.0) if step.sums else 0.0
     for name in step.targets or (step.changes,):
-        disturb(names.get(name or ""), noise, generator)
+        disturb(names.get(name or ""), noise, generator, floor)
 
 
-def disturb(value: Any, noise: float, generator: torch.Generator) -> None:
+def rms(value: Any) -> float:
+    """Of the finite elements; 0 where there are none."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return 0.0
+    finite = value[torch.isfinite(value)].double()
+    return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+
+
+def disturb(value: Any, noise: float, generator: torch.Generator, floor: float = 0.0) -> None:
+    """Move each element at random, by `noise` of itself, of a tenth of the RMS, and of half of `floor`."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
         return
     noise = max(noise, 2 * torch.finfo(value.dtype).eps)
-    finite = value[torch.isfinite(value)].double()
-    scale = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
     random = torch.rand(value.shape, generator=generator, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
+        by = noise * random * (value.double().abs() + max(0.1 * rms(value), 0.5 * floor))
         try:
-            value.copy_((value.double() + noise * random * (value.double().abs() + 0.1 * scale)).to(value.dtype))
+            value.copy_((value.double() + by).to(value.dtype))
         except RuntimeError:
             return  # expanded: its elements share memory
 
