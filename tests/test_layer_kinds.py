@@ -19,7 +19,7 @@ def kinds() -> set[type[Layer]]:
     found, pending = set(), [Layer]
     while pending:
         for kind in pending.pop().__subclasses__():
-            if kind.__module__.startswith("trtnet."):
+            if kind.__module__.startswith("trtnet.layers."):
                 found.add(kind)
                 pending.append(kind)
     return found

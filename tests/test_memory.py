@@ -261,3 +261,26 @@ def test_layers_are_compiled_and_written_as_they_are_played() -> None:
     table[1:3] = x[0, 0, 1:3]
     np.testing.assert_array_equal(trtnet.reference(graph)(x=X), (y + table).numpy())
     assert trtnet.build_plan(graph, targets=["sm86"])
+
+
+def test_dropout_gives_the_tensor_itself() -> None:
+    def made(package: Any, module: Any) -> Any:
+        class Net(module.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.drop = module.Dropout(0.5)
+
+            def forward(self, x):
+                y = x * 2
+                z = self.drop(y)
+                z += 1
+                y[:, 0] = 5
+                return y, z * 1
+
+        return Net().eval()
+
+    wanted = made(torch, torch.nn)(torch.from_numpy(X))
+    for size in (2, Dim("batch", 1, 2, 4)):
+        graph = trtnet.record(made(trtnet, trtnet.nn), x=Input((size, 3, 4)))
+        for mine, theirs in zip(trtnet.reference(graph)(x=X), wanted, strict=True):
+            np.testing.assert_array_equal(mine, theirs.numpy())

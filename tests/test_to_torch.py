@@ -218,12 +218,16 @@ def test_other_inputs_are_refused(call):
     assert caught.value.expected == "x"
 
 
-def test_train_and_eval_are_the_same_network():
-    """What was recorded is inference: dropout is the identity, BatchNorm uses its running statistics."""
+def test_eval_is_the_recorded_network_and_the_first_mode():
+    """In eval, dropout is the identity and BatchNorm uses its running statistics; test_training.py has the rest."""
     _, mine, _ = pair()
+    assert not mine.training
     before = mine.state_dict()["features.2.running_mean"].clone()
-    torch.testing.assert_close(mine.train()(image()), mine.eval()(image()))
+    first = mine(image())
+    torch.testing.assert_close(mine.eval()(image()), first)
     assert torch.equal(mine.state_dict()["features.2.running_mean"], before)
+    assert not torch.allclose(mine.train()(image()), first)
+    assert not torch.equal(mine.state_dict()["features.2.running_mean"], before)
 
 
 def test_half_and_double_modules():

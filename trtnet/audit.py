@@ -72,6 +72,7 @@ def table(plan: Plan, known: Collection[str] | None) -> WeightTable:
         known: the engine weights that TensorRT's Refitter names; None where no TensorRT built the engine (every weight
             is what was asked for).
     """
+    known = None if known is None else frozenset(known)
     weights: dict[str, list[tuple[str, Weight]]] = {}
     for name, one in plan.weights.items():
         for leaf in dict.fromkeys(one.weight.leaves()):

@@ -19,6 +19,7 @@ from .layers.base import Layer, Operand
 from .layers.constant import Constant
 from .location import Location, here, user_level
 from .tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
+from .training import Training
 from .weights.recipes import Frozen, Leaf, Literal, Weight, digest
 
 if TYPE_CHECKING:
@@ -136,12 +137,14 @@ class Recorder:
         self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []
         self.path = ""
+        self.nested = 0  # how many modules are being called
         self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[int, Any], Tensor] = {}
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
+        self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
@@ -361,6 +364,8 @@ class Graph:
         self.title = title
         self.data_dims: frozenset[str] = frozenset()
         """Dims that the data decides: known when the network has run."""
+        self.training: Training | None = None
+        """What the layers do otherwise in training; None where that is not known."""
         self.live: dict[str, Tensor] = {}
         """Parameters that are inputs of the network, by name."""
         self.ranges: dict[str, tuple[float, float]] = {}

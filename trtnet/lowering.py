@@ -18,7 +18,7 @@ from .graph import Graph
 from .layers.base import Layer, Operand
 from .provider import ErrorRecorder, Provider
 from .tensor import Tensor
-from .weights.ownership import Ledger
+from .weights.ownership import Ledger, engine_name
 from .weights.recipes import Weight
 
 
@@ -169,7 +169,8 @@ class Lowering:
     def _helper(self, layer: Any) -> Any:
         if layer is None:
             raise self._refused("TensorRT refused a helper layer for a shape")
-        layer.name = f"{self._layer.name if self._layer else 'inputs'}/size_{self.network.num_layers - 1}"
+        of = self._layer.name if self._layer else "inputs"
+        layer.name = engine_name(f"{of}/size_{self.network.num_layers - 1}")
         return layer
 
     # --- lowering
@@ -207,8 +208,8 @@ class Lowering:
                 raise self.explain(f"TensorRT's bindings refused this {layer.kind} layer: {error}", layer) from error
             if added is None or self.errors.errors:
                 raise self.explain(layer=layer)
-            added.name = layer.name
-            if crowded and added.name != layer.name:
+            added.name = name = engine_name(layer.name)
+            if crowded and added.name != name:
                 raise ArgumentError(
                     f"the network has a layer named {layer.name!r} already",
                     expected="a network without layers of these names",
@@ -241,10 +242,10 @@ class Lowering:
         for index, attribute in layer.weight_attributes.items():
             operand = layer.operand(index)
             if isinstance(operand, Weight) and operand.name is not None and self._is_left_out(operand):
-                name, uses = operand.name, 1
+                name, uses = engine_name(operand.name), 1
                 while name in self.placeholders:
                     uses += 1
-                    name = f"{operand.name}@{uses}"
+                    name = engine_name(f"{operand.name}@{uses}")
                 self.placeholders[name] = operand
                 if not self.network.set_weights_name(getattr(added, attribute), name):
                     raise self._refused(f"TensorRT refused the name {name!r} for weights")

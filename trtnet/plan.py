@@ -232,7 +232,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
                 "dtype": one.dtype.name,
                 "parameters": list(dict.fromkeys(leaf.name for leaf in one.weight.leaves())),
                 "consumers": list(one.consumers),
-                "left_out": plan.stripped and bool(set(plan.refittable) & {leaf.name for leaf in one.weight.leaves()}),
+                "left_out": plan.stripped and any(leaf.name in plan.refittable for leaf in one.weight.leaves()),
             }
             for name, one in plan.weights.items()
         },

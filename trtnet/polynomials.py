@@ -88,7 +88,7 @@ class Atom:
 class Polynomial:
     """Terms that depend on a symbol; operations give an int where their result does not."""
 
-    __slots__ = ("_bounds_cache", "_hash", "_parts_cache", "_symbols_cache", "_terms")
+    __slots__ = ("_bounds_cache", "_hash", "_parts_cache", "_symbols_cache", "_terms", "_text_cache")
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -96,6 +96,7 @@ class Polynomial:
         self._bounds_cache: Bounds | None = None
         self._symbols_cache: Symbols | None = None
         self._parts_cache: tuple[int, list[tuple[int, tuple[Factor, ...]]]] | None = None
+        self._text_cache: str | None = None
 
     @classmethod
     def _of(cls, terms: Terms) -> int | Self:
@@ -268,6 +269,11 @@ class Polynomial:
         return self._parts_cache
 
     def __str__(self) -> str:
+        if self._text_cache is None:
+            self._text_cache = self._text()
+        return self._text_cache
+
+    def _text(self) -> str:
         denominator, parts = self._parts
         text = ""
         # what is positive first: `h - 2`, `4 - h`

@@ -14,6 +14,7 @@ from . import dims, dtypes, forms
 from .errors import ArgumentError, ArgumentTypeError
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
+from .training import undropped
 from .weights.recipes import Leaf
 
 RESERVED = ("graph", "stream", "out", "with_generation")
@@ -99,6 +100,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     arguments = _arguments(recorder, forward, inputs)
     with recorder:
         outputs, form = _outputs(recorder, module(**arguments))
+        layers = recorder.training.take(recorder.layers, outputs)
     if not recorder.inputs:
         raise ArgumentError(
             "a network needs an input",
@@ -110,7 +112,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         tensor.name = None
     title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
     graph = Graph(
-        recorder.layers,
+        layers,
         recorder.inputs,
         outputs,
         form,
@@ -122,6 +124,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     )
     graph.data_dims = frozenset(recorder.data_dims)
     graph.ranges = recorder.ranges
+    graph.training = recorder.training
     for name, tensor in outputs.items():
         tensor.name = name
     return graph
@@ -229,9 +232,10 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 found=name,
                 remedy="rename the key in the dict that forward returns",
             )
-        if value.layer is None or id(value) in taken:  # TensorRT marks no input, and nothing twice
+        marked = undropped(value)
+        if marked.layer is None or id(marked) in taken:  # TensorRT marks no input, and nothing twice
             with recorder.values():
-                value = recorder.emit(Identity((value,)))
-        taken.add(id(value))
+                marked = value = recorder.emit(Identity((value,)))
+        taken.add(id(marked))
         outputs[name] = value
     return outputs, form

@@ -36,9 +36,12 @@ class Run:
         explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
     """
 
-    __slots__ = ("_double", "_generator", "device", "explains", "sizes", "torch")
+    __slots__ = ("_double", "_generator", "_module", "device", "explains", "sizes", "torch")
 
-    def __init__(self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool) -> None:
+    def __init__(
+        self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool, module: Any = None
+    ) -> None:
+        self._module = module
         self._generator: Any = None
         self.torch = torch
         self.device = device
@@ -55,6 +58,15 @@ class Run:
     def data_decides(self, symbol: Dim, size: int) -> None:
         """A layer found the size of a Dim."""
         self.sizes[str(symbol)] = size
+
+    def trains(self, path: str) -> bool:
+        """Whether the module at this path is in training; never in an engine."""
+        return self._module is not None and self._module.get_submodule(path).training
+
+    def state(self, name: str) -> Any:
+        """A buffer of the module that is trained, to be written to."""
+        path, _, last = name.rpartition(".")
+        return getattr(self._module.get_submodule(path), last)
 
     def generator(self) -> Any:
         """What draws come from: one of this run, seeded by `trtnet.manual_seed` and by how much was drawn since.
@@ -135,13 +147,20 @@ class Program:
         return slots
 
     def run(
-        self, slots: list[Any], inputs: list[Any], device: Any, sizes: Mapping[str, int], watch: Watch | None = None
+        self,
+        slots: list[Any],
+        inputs: list[Any],
+        device: Any,
+        sizes: Mapping[str, int],
+        watch: Watch | None = None,
+        module: Any = None,
     ) -> list[Any]:
-        """The outputs for these inputs. `slots` is used up; `watch` is called after each step, and may change them."""
+        """The outputs for these inputs, of the torch module `module` if any. `slots` is used up; `watch` is called
+        after each step, and may change them."""
         for slot, value in zip(self.inputs, inputs):
             slots[slot] = value
         found = dict(sizes)  # layers may add to it
-        run = Run(self.torch, device, found, self.double, self.explains)
+        run = Run(self.torch, device, found, self.double, self.explains, module)
         for step in self.steps:
             step(run, slots, free=watch is None)
             if watch is not None:
@@ -455,6 +474,11 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     Its parameters start from the graph's values, copied. Recipes are differentiable; ranges of Dims are not enforced,
     so that minibatches of any size run; equalities between sizes are. With a float64 input every float is computed in
     float64 (`torch.autograd.gradcheck`).
+
+    It is in eval mode at first. After `.train()`, of the whole or of a part, dropout drops (by torch's own generator),
+    BatchNorm uses the batch's statistics and updates its buffers, as the recorded modules say. `.train()` raises
+    UnsupportedError where forward decided by `self.training` in Python, and where the graph is a form of the recorded
+    one (with extra outputs, say): what that does in training is not known.
     """
     import_torch()
     from .torch_module import Recorded

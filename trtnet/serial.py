@@ -22,6 +22,7 @@ from .graph import Equality, Graph, Recorder
 from .layers.base import Layer
 from .location import Place
 from .tensor import Tensor, recorded
+from .training import DROPOUTS, INSTEAD, Dropout, Reason, Training
 from .weights.recipes import OPERATIONS, VERSION, Frozen, Leaf, Literal, Recipe, Value, Weight
 
 FORMAT = 1
@@ -77,6 +78,7 @@ def to_json(graph: Graph) -> dict[str, Any]:
         )
         for tensor in layer.outputs:
             numbers[tensor] = len(numbers)
+    training = None if graph.training is None else _training(graph.training, graph, numbers, operand)
     symbols = {s.name: s for layer in graph.layers for t in layer.outputs for s in dims.symbols_of(t.shape) if s.name}
     return {
         "format": FORMAT,
@@ -97,9 +99,36 @@ def to_json(graph: Graph) -> dict[str, Any]:
         "layers": layers,
         "weights": table,
         "outputs": {name: numbers[t] for name, t in graph.outputs.items()},
+        "training": training,
         "equalities": [
             [_plain(e.left), _plain(e.right), e.problem, e.path, _place(e.location)] for e in graph.equalities
         ],
+    }
+
+
+def _training(
+    training: Training, graph: Graph, numbers: Mapping[Tensor, int], operand: Callable[[Any], Any]
+) -> dict[str, Any]:
+    places = {layer: index for index, layer in enumerate(graph.layers)}
+    drops = {drop: index for index, (_, drop) in enumerate(training.drops)}
+
+    def source(tensor: Any) -> Any:
+        return {"drop": drops[tensor.layer]} if tensor.layer in drops else numbers[tensor]
+
+    return {
+        "drops": [[at, drop.function, drop.p, drop.owner, source(drop.inputs[0])] for at, drop in training.drops],
+        "uses": [[places[layer], index, drops[drop]] for layer, index, drop in training.uses],
+        "outputs": {name: drops[drop] for name, drop in training.outputs.items()},
+        "instead": [
+            [
+                places[layer],
+                type(other).__name__,
+                {name: _plain(getattr(other, name)) for name in other.attributes},
+                [operand(o) for o in other.inputs],
+            ]
+            for layer, other in training.instead.items()
+        ],
+        "reasons": [[reason.text, reason.owner, _place(reason.location)] for reason in training.reasons],
     }
 
 
@@ -316,4 +345,28 @@ class _Reading:
         )  # fmt: skip
         graph.data_dims = frozenset(data["data_dims"])
         graph.ranges = {name: (low, high) for name, (low, high) in data.get("ranges", {}).items()}
+        if data.get("training") is not None:
+            graph.training = self.training(data["training"], layers, tensors)
         return graph
+
+    def training(self, data: Mapping[str, Any], layers: list[Layer], tensors: list[Tensor]) -> Training:
+        training = Training()
+        for at, function, p, owner, source in data["drops"]:
+            x = training.drops[source["drop"]][1].outputs[0] if isinstance(source, dict) else tensors[source]
+            if function not in DROPOUTS:
+                raise _unreadable("an unknown dropout", function)
+            drop = Dropout((x,), function, p, owner)
+            drop.outputs = (recorded(x.shape, x.dtype, x.recorder, drop),)
+            training.drops.append((at, drop))
+        drops = [drop for _, drop in training.drops]
+        training.uses = [(layers[place], index, drops[number]) for place, index, number in data["uses"]]
+        training.outputs = {name: drops[number] for name, number in data["outputs"].items()}
+        for place, kind, attributes, inputs in data["instead"]:
+            operands = tuple(None if o is None else self.weights[o["weight"]] for o in inputs)
+            values = {name: self.value(v) for name, v in attributes.items()}
+            training.instead[layers[place]] = INSTEAD[kind](operands, **values)
+        training.reasons = [
+            Reason(text, owner, Place(*at) if at else None)  # type: ignore[arg-type]
+            for text, owner, at in data["reasons"]
+        ]
+        return training

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width
 
 from .dims import format_shape
 from .provider import Newest
@@ -16,29 +16,28 @@ if TYPE_CHECKING:
 
 
 def render(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[str] = (),
-    title: str = "",
-    footer: str = "",
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), footer: str = ""
 ) -> str:
-    """A table as plain text, as wide as it needs to be."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """A table as plain text, one line for each row, as wide as it needs to be."""
+    padded = []
+    total = 0
+    for name, cells in zip(columns, zip(*rows) if rows else [()] * len(columns)):
+        widths = [_width(cell) for cell in (name, *cells)]
+        widest = max(widths)
+        total += widest + 3
+        if name in right:
+            padded.append([" " * (widest - width) + cell for cell, width in zip((name, *cells), widths)])
+        else:
+            padded.append([cell + " " * (widest - width) for cell, width in zip((name, *cells), widths)])
+    head, *body = [f"  {'   '.join(line)}".rstrip() for line in zip(*padded)]
+    return "\n".join([head, " " + "─" * (total - 1), *body, *(("", footer) if footer else ())])
 
-    table = Table(
-        title=title or None, caption=footer or None, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
-    )
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    text = StringIO()
-    widest = 40 + sum(max([len(name), *(len(row[i]) for row in rows)]) + 3 for i, name in enumerate(columns))
-    Console(file=text, width=max(widest, len(title), len(footer)), color_system=None, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+def _width(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def summary(graph: Graph, provider: Provider | None = None) -> str:

@@ -13,8 +13,11 @@ from .graph import Graph
 from .interchange import from_numpy
 from .reference import Program
 from .serial import from_json, to_json
+from .training import Reason, Training
 from .weights.loading import check_frozen
 from .weights.recipes import Leaf
+
+REWRITTEN = Reason("this graph is a form of the recorded one, or was saved without what its modules do", "", None)
 
 
 class _Followed:
@@ -22,10 +25,24 @@ class _Followed:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.training = graph.training or Training(reasons=[REWRITTEN])
         self.programs = {double: Program(graph, double, explains=False) for double in (False, True)}
         self.names: dict[Leaf, str] = {}
         for name, leaf in graph.parameters.items():
             self.names.setdefault(leaf, name)
+
+    @functools.cached_property
+    def trained(self) -> dict[bool, Program]:
+        """The programs of the network in training."""
+        graph, training = self.graph, self.training
+        layers = training.layers(graph.layers)
+        outputs = graph.outputs | {name: drop.outputs[0] for name, drop in training.outputs.items()}
+        other = Graph(
+            layers, graph.inputs, outputs, graph.form, graph.parameters, graph.trainable, graph.buffers,
+            graph.equalities, graph.title,
+        )  # fmt: skip
+        other.live = graph.live
+        return {double: Program(other, double, explains=False) for double in (False, True)}
 
     @classmethod
     def again(cls, graph: dict[str, Any]) -> _Followed:
@@ -38,7 +55,9 @@ class _Followed:
 class Recorded(torch.nn.Module):
     """A trtnet Graph in PyTorch: nested modules with the recorded parameters' names, and a copy of their values.
 
-    It is copied and pickled as any module is. `forward` takes the graph's inputs, in order or by name.
+    It is copied and pickled as any module is. `forward` takes the graph's inputs, in order or by name. It is in eval
+    mode at first. In training, as a whole or in part, dropout drops and BatchNorm normalizes by the batch and updates
+    its buffers, as in the recorded module.
     """
 
     _trtnet: _Followed
@@ -48,12 +67,8 @@ class Recorded(torch.nn.Module):
         self._trtnet = _Followed(graph)
         made: dict[Leaf, Any] = {}
         for name, leaf in graph.parameters.items():
-            *path, last = name.split(".")
-            owner: Any = self
-            for part in path:
-                if part not in owner._modules:
-                    _named(owner.add_module, part, torch.nn.Module())
-                owner = owner._modules[part]
+            path, _, last = name.rpartition(".")
+            owner = self._owner(path)
             if leaf not in made:
                 value = from_numpy(leaf.value.read()).clone()
                 floating = value.is_floating_point()
@@ -66,6 +81,27 @@ class Recorded(torch.nn.Module):
                 _named(owner.register_parameter, last, made[leaf])
             else:
                 _named(owner.register_buffer, last, made[leaf], persistent=leaf.persistent)
+
+        training = self._trtnet.training
+        for path in (*training.owners(), *(reason.owner for reason in training.reasons)):
+            self._owner(path)
+        self.eval()
+
+    def _owner(self, path: str) -> Any:
+        """The module at a path, made if need be."""
+        owner: Any = self
+        for part in path.split(".") if path else ():
+            if part not in owner._modules:
+                _named(owner.add_module, part, torch.nn.Module())
+            owner = owner._modules[part]
+        return owner
+
+    def train(self, mode: bool = True) -> Recorded:
+        """As torch's. Raises UnsupportedError, with the reason, where what was recorded is no network in training."""
+        if mode:
+            for reason in self._trtnet.training.reasons:
+                raise reason.error()
+        return super().train(mode)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if "self" in kwargs:  # torch's own would take it for the module
@@ -82,9 +118,15 @@ class Recorded(torch.nn.Module):
         values = self._ordered(args, kwargs)
         sizes = graph.bind({name: tuple(v.shape) for name, v in zip(graph.inputs, values)}, ranges=False)
         device = values[0].device
-        program = self._trtnet.programs[any(v.dtype is torch.float64 for v in values)]
+        training = self._trtnet.training
+        for reason in training.reasons:
+            if self.get_submodule(reason.owner).training:
+                raise reason.error()
+        trains = any(self.get_submodule(path).training for path in training.owners())
+        programs = self._trtnet.trained if trains else self._trtnet.programs
+        program = programs[any(v.dtype is torch.float64 for v in values)]
         read = functools.cache(self._read)  # a parametrization is computed once for a call
-        results = program.run(program.constants(read, device), values, device, sizes)
+        results = program.run(program.constants(read, device), values, device, sizes, module=self)
         return forms.formed(graph.form, list(graph.outputs), results)
 
     def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

@@ -257,6 +257,7 @@ def test_draws_as_inputs() -> None:
     }  # fmt: skip
     assert {str(tensor.dtype) for tensor in graph.inputs.values()} == {"float32"}
     assert graph.drawn_outputs() == []
+    assert list(graph.ranges) == [name for name in graph.inputs if name.startswith("uniform")]
     assert not any(layer.draws for layer in graph.layers)
     lower_and_compare(graph)
     rng = np.random.default_rng(0)

@@ -128,7 +128,9 @@ def _one(g: Any, x: str) -> list[str]:
 
 
 def _spread(g: Any, x: str) -> list[str]:
-    return g.maybe(g.dim(x), f"{g.dims(x)}, unbiased=False", f"dim={g.dims(x)}, correction=0", f"{g.dim(x)}, keepdim=True", "False")
+    return g.maybe(
+        g.dim(x), f"{g.dims(x)}, unbiased=False", f"dim={g.dims(x)}, correction=0", f"{g.dim(x)}, keepdim=True", "False"
+    )
 
 
 REDUCTIONS = {
@@ -381,7 +383,20 @@ NUMBERS = {
     "numpy": "float({x}.numpy().sum())", "__array__": "float({x}.numpy().max())",
 }  # fmt: skip
 
-KEYS = ("int", "negative", "slice", "step", "none", "ellipsis", "list", "indices", "mask", "run indices", "run mask", "mixed")
+KEYS = (
+    "int",
+    "negative",
+    "slice",
+    "step",
+    "none",
+    "ellipsis",
+    "list",
+    "indices",
+    "mask",
+    "run indices",
+    "run mask",
+    "mixed",
+)
 
 LEFT_OUT = {
     "random": "rand rand_like randn randn_like randint randperm bernoulli bernoulli_ multinomial cauchy_ exponential_ geometric_ "
@@ -477,6 +492,10 @@ def forms(name: str) -> list[str]:
 
 
 # torch.NAME takes other arguments than torch.nn.functional.NAME, or gives more; trtnet's are the latter
-UNLIKE_TORCHS = frozenset(words("""dropout alpha_dropout feature_alpha_dropout batch_norm instance_norm embedding adaptive_max_pool1d
-    adaptive_max_pool2d adaptive_max_pool3d"""))
-INPLACE_OPTION = frozenset(words("""celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu threshold"""))
+UNLIKE_TORCHS = frozenset(
+    words("""dropout alpha_dropout feature_alpha_dropout batch_norm instance_norm embedding adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d""")
+)
+INPLACE_OPTION = frozenset(
+    words("""celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu threshold""")
+)

@@ -10,9 +10,10 @@ import numpy as np
 from .. import dtypes
 from ..dims import format_shape
 from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph import emit, recorder_constant
+from ..graph import emit, recorder, recorder_constant
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..tensor import Tensor
+from ..training import Mode, RandomSlopes
 from .arithmetic import minimum, mul, neg, sub, typed_float
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet
@@ -126,9 +127,13 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
 
 @operation(_numpy(lambda x, lower=1 / 8, upper=1 / 3, training=False: np.where(x > 0, x, x * ((lower + upper) / 2))))
 def rrelu(
-    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
 ) -> Tensor:
     """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises."""
+    if type(training) is Mode:
+        result = emit(Activation((tensor(input),), "LEAKY_RELU", (lower + upper) / 2, 0.0))
+        recorder().training.instead[result.layer] = RandomSlopes((None,), lower, upper, training.owner)
+        return _done(input, result, inplace)
     if training:
         raise UnsupportedError("random slopes are for training", remedy="training=False gives their mean, as in eval()")
     return _layer(input, "LEAKY_RELU", (lower + upper) / 2, 0.0, inplace)

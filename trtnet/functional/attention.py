@@ -180,9 +180,11 @@ def multi_head_attention_forward(
     Module.__init__(module)
     module.__dict__.update(
         embed_dim=embed_dim_to_check, num_heads=num_heads, head_dim=embed_dim_to_check // num_heads, batch_first=False,
-        add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias, bias_k=bias_k,
-        bias_v=bias_v,
+        dropout=dropout_p, add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias,
+        bias_k=bias_k, bias_v=bias_v,
         q_proj_weight=q_proj_weight, k_proj_weight=k_proj_weight, v_proj_weight=v_proj_weight,
         _qkv_same_embed_dim=not use_separate_proj_weight, out_proj=lambda x: linear(x, out_proj_weight, out_proj_bias),
     )  # fmt: skip
-    return module.forward(query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+    return module.attend(
+        query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal, training
+    )

@@ -1,17 +1,23 @@
-"""Dropout, which is the identity in a network."""
+"""Dropout, which is the identity in a network. What drops when `to_torch(graph)` is trained is noted."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from .. import memory
 from ..errors import ArgumentError, UnsupportedError
+from ..tensor import Tensor, current_recorder
+from ..training import Dropout, Mode, cannot_train
+from .inplace import rebind
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
 
 
-def _identity(name: str, input: Any, p: float, training: bool) -> Any:
+def _identity(name: str, input: Any, p: float, training: Any, inplace: bool) -> Any:
     if not 0.0 <= p <= 1.0:
         raise ArgumentError("a dropout probability is between 0 and 1", expected="0 to 1", found=p)
+    if type(training) is Mode:
+        return _noted(name, input, float(p), training, inplace) if p > 0 else input
     if training and p > 0:
         raise UnsupportedError(
             f"{name} cannot drop anything inside a network",
@@ -22,31 +28,49 @@ def _identity(name: str, input: Any, p: float, training: bool) -> Any:
     return input
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """The input as it is. Raises UnsupportedError for `training=True` (torch's default) unless p is 0."""
-    return _identity("dropout", input, p, training)
+def _noted(name: str, x: Any, p: float, mode: Mode, inplace: bool) -> Any:
+    current = current_recorder.get()
+    if current is None or type(x) is not Tensor:
+        cannot_train(f"{name} of what the network does not compute", mode.owner)
+        return x
+    made = current.emit(Dropout((x,), name, p, mode.owner))
+    if inplace:
+        return rebind(x, made)
+    memory.mark_view(made, x)  # as in evaluation, where torch gives the tensor itself
+    return made
 
 
-def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+memory.writers[Dropout] = lambda base, layer, value, positions: value
+
+
+def dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
+    """The input as it is; with `training=self.training`, `to_torch` drops in training.
+
+    Raises UnsupportedError for `training=True` (torch's default) unless p is 0.
+    """
+    return _identity("dropout", input, p, training, inplace)
+
+
+def dropout1d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
     """As dropout."""
-    return _identity("dropout1d", input, p, training)
+    return _identity("dropout1d", input, p, training, inplace)
 
 
-def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout2d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
     """As dropout."""
-    return _identity("dropout2d", input, p, training)
+    return _identity("dropout2d", input, p, training, inplace)
 
 
-def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout3d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
     """As dropout."""
-    return _identity("dropout3d", input, p, training)
+    return _identity("dropout3d", input, p, training, inplace)
 
 
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+def alpha_dropout(input: Any, p: float = 0.5, training: Any = False, inplace: bool = False) -> Any:
     """The input as it is. Raises UnsupportedError for `training=True` unless p is 0."""
-    return _identity("alpha_dropout", input, p, training)
+    return _identity("alpha_dropout", input, p, training, inplace)
 
 
-def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+def feature_alpha_dropout(input: Any, p: float = 0.5, training: Any = False, inplace: bool = False) -> Any:
     """As alpha_dropout."""
-    return _identity("feature_alpha_dropout", input, p, training)
+    return _identity("feature_alpha_dropout", input, p, training, inplace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from .. import dtypes
 from ..dims import format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit, recorder_constant
+from ..graph import emit, recorder, recorder_constant
 from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
 from ..tensor import Array, Tensor
+from ..training import BatchStatistics, Mode, cannot_train
 from ..weights import recipes
-from ..weights.recipes import Weight
+from ..weights.recipes import Leaf, Weight
 from .convolution import reshape_weight, reshaped
 from .dispatch import axis_of, floating, operand, operation, tensor
 
@@ -136,7 +138,7 @@ def batch_norm(
     running_var: Any,
     weight: Any = None,
     bias: Any = None,
-    training: bool = False,
+    training: Any = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
@@ -144,8 +146,12 @@ def batch_norm(
 
     Where all four are weights, they are folded into one scale layer: scale = weight / sqrt(var + eps), shift =
     bias - mean * scale, in float32. `training=True` without running statistics takes those of the input itself; with
-    them it raises UnsupportedError.
+    them it raises UnsupportedError. With `training=self.training`, `to_torch` uses the batch's statistics in training,
+    and updates the running ones with `momentum`.
     """
+    if type(training) is Mode:
+        how = Statistics(False, training, momentum)
+        return by_running_statistics(input, running_mean, running_var, weight, bias, eps, how)
     if training and running_mean is None and running_var is None:
         return batch_statistics(tensor(input), weight, bias, eps)
     if training:
@@ -155,6 +161,46 @@ def batch_norm(
             found="training=True",
             remedy="pass training=self.training, which is False while recording; train trtnet.to_torch(graph)",
         )
+    return by_running_statistics(input, running_mean, running_var, weight, bias, eps)
+
+
+@dataclass(slots=True)
+class Statistics:
+    """How a normalization by running statistics uses and updates them in training.
+
+    Attributes:
+        each: whether the statistics are those of each sample (`instance_norm`).
+        mode: whose mode decides.
+        momentum: of the update; None for the mean of all batches, which `count` counts.
+        count: the number of batches, a buffer; None where it is not counted.
+        tracked: whether they are updated.
+    """
+
+    each: bool
+    mode: Mode
+    momentum: float | None
+    count: Any = None
+    tracked: bool = True
+
+    def note(self, made: Tensor, weights: tuple[Any, ...], eps: float) -> None:
+        """Note it for what a layer gives, made of (running mean, running variance, weight, bias)."""
+        mean, variance, *learned = weights
+        current = recorder()
+        count = None if self.count is None else current.leaves.get(id(self.count))
+        if not (isinstance(mean, Leaf) and isinstance(variance, Leaf)) or (self.count is not None and count is None):
+            cannot_train("normalization by statistics that are no buffers of the recorded module", self.mode.owner)
+            return
+        assert made.layer is not None
+        current.training.instead[made.layer] = BatchStatistics(
+            (None, *learned), self.each, mean.name, variance.name, None if count is None else count.name,
+            bool(self.tracked), self.momentum, eps, self.mode.owner,
+        )  # fmt: skip
+
+
+def by_running_statistics(
+    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float, how: Statistics | None = None
+) -> Tensor:
+    """Batch normalization by running statistics; `how` says what happens to them in training."""
     if running_mean is None or running_var is None:
         raise ArgumentError(
             "batch_norm needs running statistics", expected="running_mean and running_var", found="None"
@@ -170,8 +216,13 @@ def batch_norm(
         assert isinstance(variance, Weight)
         scale = recipes.divide(1.0 if factor is None else factor, recipes.sqrt(recipes.add(variance, eps)))  # type: ignore[arg-type]
         shift = recipes.subtract(0.0 if offset is None else offset, recipes.multiply(mean, scale))  # type: ignore[arg-type]
-        return emit(Scale((x, recipes.cast(shift, x.dtype), recipes.cast(scale, x.dtype), None), "CHANNEL", 1))
-    mean, variance, factor, offset = (_spread(v, len(x.shape)) for v in given.values())
+        made: Tensor = emit(Scale((x, recipes.cast(shift, x.dtype), recipes.cast(scale, x.dtype), None), "CHANNEL", 1))
+        if how is not None:
+            how.note(made, (mean, variance, factor, offset), eps)
+        return made
+    if how is not None:
+        cannot_train("normalization by statistics or weights that are computed", how.mode.owner)
+    mean, variance, factor, offset = (_spread(v, len(x.shape)) for v in (mean, variance, factor, offset))
     return _standardized(x, mean, variance, factor, offset, eps)
 
 

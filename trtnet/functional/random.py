@@ -86,6 +86,8 @@ def _input(current: Recorder, stem: str, sizes: tuple[SizeLike, ...]) -> Tensor:
     name = next(name for i in range(len(current.inputs) + 1) if (name := f"{stem}_{i}") not in current.inputs)
     current.inputs[name] = made = recorded(Size(sizes), dtypes.float32, current, name=name)
     if stem == "uniform":
+        current.ranges[name] = (0.0, 1 - 2.0**-24)  # of a build's check
+    if stem == "uniform":
         current.ranges[name] = (0.0, float(np.nextafter(np.float32(1), np.float32(0))))
     return made
 

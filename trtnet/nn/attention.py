@@ -103,6 +103,24 @@ class MultiheadAttention(Module):
             attn_mask: (L, S) or (N * heads, L, S).
             is_causal: says that attn_mask is causal; the mask itself must be given.
         """
+        mode = self.training
+        return self.attend(
+            query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal, mode
+        )
+
+    def attend(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        key_padding_mask: Any,
+        need_weights: bool,
+        attn_mask: Any,
+        average_attn_weights: bool,
+        is_causal: bool,
+        training: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """`forward`, with weights dropped by this mode."""
         from .. import functional as F
 
         ranks = [len(x.shape) for x in (query, key, value)]
@@ -144,6 +162,7 @@ class MultiheadAttention(Module):
         weights = F.softmax(scores, -1)
         if rows is not None and need_weights:
             weights, rows = F.where(rows, weights, 0.0), None
+        weights = F.dropout(weights, self.dropout, training)
         out = F.matmul(weights, v)
         if rows is not None:
             out = F.where(rows, out, 0.0)

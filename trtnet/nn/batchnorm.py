@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..functional import normalization as F
 from ..functional.dispatch import tensor
 from ..tensor import Buffer, Parameter, Tensor
+from ..training import Mode
 from . import init
 from .module import Module
 
@@ -81,6 +82,12 @@ class _NormBase(Module):
             )
         return x
 
+    def _statistics(self, each: bool, momentum: float | None, count: Buffer | None) -> F.Statistics | None:
+        mode: Any = self.training
+        if type(mode) is not Mode:
+            return None  # no recording goes on
+        return F.Statistics(each, mode, momentum, count, self.track_running_stats)
+
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -107,7 +114,8 @@ class _BatchNorm(_NormBase):
         x = self._check(input)
         if self.running_mean is None or self.running_var is None:
             return F.batch_statistics(x, self.weight, self.bias, self.eps)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        how = self._statistics(False, self.momentum, self.num_batches_tracked)
+        return F.by_running_statistics(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps, how)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -177,8 +185,12 @@ class _InstanceNorm(_NormBase):
         alone = len(x.shape) == min(self.ranks)
         if alone:
             x = F.reshaped(x, (1, *x.shape))
-        own = self.running_mean is None or self.running_var is None
-        y = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, 0.0, self.eps)
+        if self.running_mean is None or self.running_var is None:
+            y = F.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        else:
+            momentum = 0.0 if self.momentum is None else self.momentum
+            how = self._statistics(True, momentum, None)
+            y = F.by_running_statistics(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps, how)
         return F.reshaped(y, y.shape[1:]) if alone else y
 
 

@@ -140,10 +140,11 @@ class ModuleList(_Sequence):
         """Equal neighbours on one line, as torch prints them."""
         lines: list[tuple[int, int, str]] = []
         for number, module in enumerate(self):
-            if lines and lines[-1][2] == repr(module):
-                lines[-1] = (lines[-1][0], number, lines[-1][2])
+            text = repr(module)
+            if lines and lines[-1][2] == text:
+                lines[-1] = (lines[-1][0], number, text)
             else:
-                lines.append((number, number, repr(module)))
+                lines.append((number, number, text))
         shown = [f"({a}): {text}" if a == b else f"({a}-{b}): {b - a + 1} x {text}" for a, b, text in lines]
         return f"{self._get_name()}(\n{indent(chr(10).join(shown), '  ')}\n)" if shown else f"{self._get_name()}()"
 

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import dtypes
-from ..errors import ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError, wrong_arguments
+from ..errors import ArgumentError, ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError, wrong_arguments
 from ..location import here
+from ..stacks import LEVELS, on_a_new_stack
 from ..tensor import Array, Buffer, Parameter, current_recorder
+from ..training import Mode
 from ..weights.recipes import Leaf
 
 M = TypeVar("M", bound="Module")
@@ -54,8 +56,19 @@ class Module:
     def __reduce_ex__(self, protocol: Any) -> Any:
         reduced = super().__reduce_ex__(protocol)
         if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
-            return object.__new__, *reduced[1:]  # copies are made without arguments, which __new__ would miss
+            # copies are made without arguments, which __new__ would miss
+            make, state = object.__new__, reduced[2] or {}
+            if isinstance(state, dict) and (below := _deep_below(self)):
+                state = {_BELOW: below, **state}
+            return make, reduced[1], state, *reduced[3:]
         return reduced
+
+    def __setstate__(self, state: Any) -> None:
+        state, slots = state if isinstance(state, tuple) else (state, None)
+        self.__dict__.update(state or {})
+        self.__dict__.pop(_BELOW, None)
+        for name, value in (slots or {}).items():
+            object.__setattr__(self, name, value)
 
     forward: Callable[..., Any]
 
@@ -84,7 +97,10 @@ class Module:
             recorder.where = None
         elif where is None:
             recorder.where = here()
+        recorder.nested += 1
         try:
+            if recorder.nested % LEVELS == 0:
+                return on_a_new_stack(self.forward, *args, **kwargs)
             return self.forward(*args, **kwargs)
         except TrtnetError as error:
             if error.module is None:
@@ -92,6 +108,7 @@ class Module:
             raise
         finally:
             recorder.path, recorder.where = outer, where
+            recorder.nested -= 1
 
     # --- attributes
 
@@ -200,16 +217,27 @@ class Module:
     def named_modules(
         self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """Path and module, this one (path '') first, each module once."""
+        """Path and module, this one (path '') first, each module once, or once for each of its paths."""
         memo = set() if memo is None else memo
-        if id(self) in memo:
-            return
-        if remove_duplicate:
-            memo.add(id(self))
-        yield prefix, self
-        for name, child in self._modules.items():
-            if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+        above: set[int] = set()  # the modules that hold the present one
+        waiting: list[tuple[str, Module, bool]] = [(prefix, self, False)]
+        while waiting:
+            path, module, left = waiting.pop()
+            if left:
+                above.discard(id(module))
+                continue
+            if id(module) in memo:
+                continue
+            if remove_duplicate:
+                memo.add(id(module))
+            elif id(module) in above:
+                raise _holds_itself(module, path)
+            yield path, module
+            above.add(id(module))
+            waiting.append((path, module, True))
+            for name, child in reversed(module._modules.items()):
+                if child is not None:
+                    waiting.append((f"{path}.{name}" if path else name, child, False))
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
@@ -264,16 +292,30 @@ class Module:
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Call `fn` on every module, children first; return this one."""
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
+        waiting: list[tuple[Module, bool]] = [(self, False)]
+        above: set[int] = set()
+        while waiting:
+            module, left = waiting.pop()
+            if left:
+                above.discard(id(module))
+                fn(module)
+                continue
+            if id(module) in above:
+                raise _holds_itself(module, "")
+            above.add(id(module))
+            waiting.append((module, True))
+            waiting += [(child, False) for child in reversed(list(module.children()))]
         return self
 
     # --- mode and types
 
     @property
     def training(self) -> bool:
-        return self._training and current_recorder.get() is None
+        """Whether it is in training mode; false while recording, and then only to be passed on."""
+        current = current_recorder.get()
+        if current is None:
+            return self._training
+        return Mode(current.paths.get(id(self), current.path))  # type: ignore[return-value]
 
     @training.setter
     def training(self, mode: bool) -> None:
@@ -433,12 +475,49 @@ class Module:
         return type(self).__name__
 
     def __repr__(self) -> str:
-        extra = self.extra_repr()
-        children = [f"({name}): {module!r}" for name, module in self._modules.items()]
-        if not children:
-            return f"{self._get_name()}({extra})"
-        lines = ([extra] if extra else []) + children
-        return f"{self._get_name()}(\n{indent(chr(10).join(lines), '  ')}\n)"
+        lines: list[str] = []
+        waiting: list[tuple[str, Module | None, str]] = [("", self, "")]
+        while waiting:
+            margin, module, label = waiting.pop()
+            if module is None:  # a line as it is
+                lines.append(margin + label)
+            elif type(module).__repr__ is not Module.__repr__:
+                lines.append(indent(f"{label}{module!r}", margin))
+            elif not module._modules:
+                lines.append(indent(f"{label}{module._get_name()}({module.extra_repr()})", margin))
+            else:
+                lines.append(f"{margin}{label}{module._get_name()}(")
+                if extra := module.extra_repr():
+                    lines.append(indent(extra, margin + "  "))
+                waiting.append((margin, None, ")"))
+                for name, child in reversed(module._modules.items()):
+                    waiting.append((margin + "  ", child, f"({name}): " if child is not None else f"({name}): None"))
+        return "\n".join(lines)
+
+
+_BELOW = "_deep_below"
+
+
+def _deep_below(module: Module) -> tuple[Module, ...]:
+    """The modules that lie 32 levels below, if any. They stand first in what is copied or pickled: either nests six
+    frames and more for each level that was not copied yet."""
+    level, seen = [module], {id(module)}
+    for _ in range(32):
+        below = [child for parent in level for child in parent.children() if id(child) not in seen]
+        if not below:
+            return ()
+        seen.update(map(id, below))
+        level = list({id(child): child for child in below}.values())
+    return tuple(level)
+
+
+def _holds_itself(module: Module, path: str) -> TrtnetError:
+    return ArgumentError(
+        f"this {type(module).__name__} holds itself, so that its paths have no end",
+        expected="modules that hold others",
+        found=path[:80] or None,
+        remedy="keep the reference in a list or tuple: self.parent = [module]",
+    )
 
 
 _signatures: dict[Any, inspect.Signature] = {}

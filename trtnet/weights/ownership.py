@@ -6,6 +6,7 @@ documentation of `tensorrt.Weights`). The Ledger owns every array that a network
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Iterator
 from ctypes import addressof, c_char
@@ -91,7 +92,7 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = _address(array)
-            name = name or self._constant_name(consumer)
+            name = engine_name(name or self._constant_name(consumer))
             holding = Holding(name, array, dtype, weight.shape, owner, weight, address, [consumer])
             self._by_key[key] = self._by_address[address] = holding
         return holding
@@ -129,6 +130,14 @@ class Ledger:
         return render(("name", "shape", "dtype", "bytes", "owner", "consumers"), rows, right=("bytes",), footer=footer)
 
     __str__ = table
+
+
+def engine_name(name: str, most: int = 4095) -> str:
+    """`name`, or where TensorRT takes no name as long as that, its beginning, a hash of it and its end."""
+    if len(name) <= most // 4 or len(raw := name.encode()) <= most:  # a character takes 4 bytes at most
+        return name
+    side = most // 10
+    return f"{name[:side]}...{hashlib.sha256(raw).hexdigest()}...{name[-side:]}"
 
 
 def _read(leaf: Leaf) -> np.ndarray:
