@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -481,10 +481,22 @@ class Graph:
 
     # --- forms of itself
 
-    def for_provider(self, provider: Provider) -> Graph:
-        """The graph that is lowered 1:1: layers that this provider lacks are composed of others."""
+    def for_provider(self, provider: Provider, refit: bool = True) -> Graph:
+        """The graph that is lowered 1:1: layers that this provider lacks are composed of others.
+
+        So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
+        """
+        graph = self._composed(lambda layer: layer.supported(provider))
+        if not refit:
+            return graph
+        kinds = dict.fromkeys(type(layer) for layer in graph.layers)
+        failing = {id(layer) for kind in kinds for layer in kind.failing(graph.layers, provider)}
+        return graph._composed(lambda layer: id(layer) not in failing) if failing else graph
+
+    def _composed(self, takes: Callable[[Layer], bool]) -> Graph:
+        """The graph in which every layer that is not taken is composed of others."""
         layers = self.layers
-        first = next((i for i, layer in enumerate(layers) if not layer.supported(provider)), None)
+        first = next((i for i, layer in enumerate(layers) if not takes(layer)), None)
         if first is None:
             return self
         new = Recorder(takes_values=True)
@@ -496,7 +508,7 @@ class Graph:
                 # what does not change is shared
                 if (
                     layer.name not in new._names
-                    and layer.supported(provider)
+                    and takes(layer)
                     and replaced.keys().isdisjoint(layer.inputs)
                 ):
                     new.layers.append(layer)
@@ -504,7 +516,7 @@ class Graph:
                     continue
                 new._origin = layer
                 operands = tuple([replaced.get(o, o) for o in layer.inputs])
-                result = _again(new, layer, operands, provider)
+                result = _again(new, layer, operands, takes)
                 for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
                     replaced[old] = tensor
         outputs = {name: replaced.get(t, t) for name, t in self.outputs.items()}
@@ -524,8 +536,10 @@ class Graph:
         graph.live, graph.data_dims = self.live, self.data_dims
         return graph
 
-    def lower(self, network: Any) -> Any:
+    def lower(self, network: Any, refit: bool = True) -> Any:
         """Add the layers to an INetworkDefinition that you own; return the Lowering, which holds the arrays.
+
+        `refit=False` says that the engine will not be built with a REFIT flag (see `for_provider`).
 
         The arrays stay alive as long as the network does. A weakly typed network (TensorRT 8.6, and 10 without the
         STRONGLY_TYPED flag) is told the recorded types layer by layer; set OBEY_PRECISION_CONSTRAINTS, and FP16 or BF16
@@ -534,7 +548,7 @@ class Graph:
         """
         from .lowering import lower
 
-        return lower(self, network)
+        return lower(self, network, refit=refit)
 
     def summary(self, provider: Provider | None = None) -> str:
         """A table: layer, module path, output shape, dtype, parameters, bytes.
@@ -562,20 +576,20 @@ class Graph:
         return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
 
 
-def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], provider: Provider) -> Any:
-    """Record `layer`, or what it is composed of, for `provider`."""
-    if not layer.supported(provider):
+def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], takes: Callable[[Layer], bool]) -> Any:
+    """Record `layer`, or what it is composed of where it is not taken."""
+    if not takes(layer):
         before = len(recorder.layers)
         result = layer.compose(*operands)
         added = recorder.layers[before:]
         # what was composed may itself have to be composed
-        if all(inner.supported(provider) for inner in added):
+        if all(takes(inner) for inner in added):
             return result
         del recorder.layers[before:]
         replaced: dict[Tensor, Tensor] = {}
         for inner in added:
             inner_operands = tuple(replaced.get(o, o) if type(o) is Tensor else o for o in inner.inputs)
-            again = _again(recorder, inner, inner_operands, provider)
+            again = _again(recorder, inner, inner_operands, takes)
             for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
                 replaced[old] = tensor
         for key, tensor in recorder.constants.items():

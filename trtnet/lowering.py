@@ -336,10 +336,11 @@ def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
 _alive: dict[int, list[Any]] = {}
 
 
-def lower(graph: Graph, network: Any, left_out: Collection[str] = ()) -> Lowering:
+def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: bool = True) -> Lowering:
     """Add `graph` to `network`. The arrays live at least as long as the network.
 
-    Weights that depend on the parameters named in `left_out` become named placeholders.
+    Weights that depend on the parameters named in `left_out` become named placeholders. `refit` is whether the engine
+    may be refittable.
     """
     provider = providers.of(network)
     if getattr(network, "has_implicit_batch_dimension", False):
@@ -348,7 +349,7 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = ()) -> Lowerin
             expected="an explicit-batch network",
             remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
         )
-    lowering = Lowering(graph.for_provider(provider), network, provider, left_out)
+    lowering = Lowering(graph.for_provider(provider, refit), network, provider, left_out)
     # a pybind object takes a finalizer but no attributes
     weakref.finalize(network, _forget, id(network))
     _alive.setdefault(id(network), []).append(lowering.ledger)

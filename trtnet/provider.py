@@ -311,6 +311,17 @@ class Provider:
         return 5 if self.strongly_typed else 4
 
     @functools.cached_property
+    def refits_attention(self) -> bool:
+        """Whether a refittable float32 network with attention may hold its weights on the right of its products.
+
+        8.6.1 (H100, H200; every optimization level, static and dynamic sizes) exchanges batch and rows of the tensors
+        between an attention and a later product with weights whose first size is another one: right numbers in wrong
+        places. Seen with heads on `x[:, 0]`, `x[:, -1]`, `x.mean(1)`, `x[0:1]` and a transposition. Weights on the left
+        gave vision transformers with heads on `x[:, 0]` and `x[0:1]` right; the others were not tried.
+        """
+        return self.strongly_typed
+
+    @functools.cached_property
     def refits_version_compatible(self) -> bool:
         """Whether a version-compatible plan can be refitted.
 

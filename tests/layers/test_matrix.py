@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from harness import check_against_torch, lower_and_compare
+from harness import check_against_torch, lower_and_compare, needs_rtx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trtnet
-from trtnet import Dim, Input
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from trtnet.graph import emit
-from trtnet.layers.matrix import MatrixMultiply
+from trtnet.layers.matrix import MatrixMultiply, _is_of_weights
+from trtnet.live import with_live
 
 
 def values(shape, seed=0):
@@ -284,3 +285,114 @@ def test_errors(call, kind, message):
     with pytest.raises(kind, match=message) as caught:
         trtnet.record(lambda x: call(x), x=Input((2, 3)))
     assert caught.value.where.file == __file__
+
+
+# --- what TensorRT 8.6 gets wrong in refittable networks
+
+
+class First(nn.Module):
+    """Tokens that attend to each other, and a head on the first one (or `pick`'s)."""
+
+    def __init__(self, pick=lambda x: x[:, 0], dtype="float32"):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head, self.pick = nn.Linear(8, 3), pick
+        self.to(dtype)
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return self.head(self.pick(x))
+
+
+def as_8_6(monkeypatch):
+    """The provider that a build uses, with this fault of 8.6."""
+    needs_rtx()
+    found = trtnet.provider.load("tensorrt_rtx")
+    monkeypatch.setattr(found, "refits_attention", False)
+    return found
+
+
+def products(graph):
+    """For each product: whether its left and its right side are weights."""
+    return [
+        tuple(_is_of_weights(operand) for operand in layer.inputs)
+        for layer in graph.layers
+        if isinstance(layer, MatrixMultiply)
+    ]
+
+
+ATTENTION = [(False, False)] * 2  # queries by keys, and what is left of them by values
+RIGHT, LEFT = (False, True), (True, False)
+
+
+@pytest.mark.parametrize("batch", [3, Dim("batch", min=1, opt=2, max=5)])
+@pytest.mark.parametrize(
+    "pick", [lambda x: x[:, 0], lambda x: x.mean(1), lambda x: x.transpose(0, 1), lambda x: F.max(x, 1)[0]]
+)
+def test_weights_stand_on_the_left_where_a_refit_would_lose_the_order_of_rows(monkeypatch, pick, batch):
+    graph = trtnet.record(First(pick), x=Input((batch, 5, 8)))
+    found = as_8_6(monkeypatch)
+    refittable = graph.for_provider(found)
+    assert products(refittable) == [LEFT, *ATTENTION, LEFT, LEFT]
+    assert products(graph.for_provider(found, refit=False)) == [RIGHT, *ATTENTION, RIGHT, RIGHT]
+
+    x = values((3, 5, 8), 4).astype(np.float64)
+    mine, plain = (trtnet.reference(g, dtype="float64", raw=True)(x=x) for g in (refittable, graph))
+    np.testing.assert_allclose(mine, plain, rtol=1e-12, atol=1e-12)
+    assert {o.name for _, _, o in refittable.weights() if o.name} == {o.name for _, _, o in graph.weights() if o.name}
+    lower_and_compare(refittable)
+
+    monkeypatch.setattr(found, "refits_attention", True)
+    assert products(graph.for_provider(found)) == [RIGHT, *ATTENTION, RIGHT, RIGHT]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: (First(lambda x: x), (3, 5, 8), "float32"),  # the head reads every token
+        lambda: (First(lambda x: x[:, 1:]), (3, 5, 8), "float32"),
+        lambda: (First(dtype="float16"), (3, 5, 8), "float16"),
+        lambda: (nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)), (3, 8), "float32"),
+        lambda: (nn.Sequential(nn.Linear(8, 8), nn.Flatten(), nn.Linear(40, 2)), (3, 5, 8), "float32"),
+    ],
+)
+def test_what_a_refit_leaves_right_stays_as_it_is(monkeypatch, network):
+    module, shape, dtype = network()
+    found = as_8_6(monkeypatch)
+    graph = trtnet.record(module, **{"x" if isinstance(module, First) else "input": Input(shape, dtype)})
+    assert LEFT not in products(graph.for_provider(found))
+
+
+def test_live_weights_stay_on_the_right(monkeypatch):
+    found = as_8_6(monkeypatch)
+    graph = trtnet.record(First(), x=Input((3, 5, 8)))
+    live = with_live(graph, set(graph.parameters))
+    assert LEFT not in products(live.for_provider(found))
+
+
+def test_builds_say_whether_their_engines_will_be_refittable(monkeypatch):
+    as_8_6(monkeypatch)
+    graph = trtnet.record(First(), x=Input((3, 5, 8)))
+    seen = []
+    compose = MatrixMultiply.compose
+    monkeypatch.setattr(MatrixMultiply, "compose", lambda self, *o: seen.append(self.name) or compose(self, *o))
+    trtnet.build_plan(graph, "sm86")
+    assert not seen
+    trtnet.build_plan(graph, "sm86", refit=True)
+    assert len(seen) == 3
+
+
+@given(st.sampled_from([("NONE", "NONE"), ("NONE", "TRANSPOSE"), ("TRANSPOSE", "NONE"), ("TRANSPOSE", "TRANSPOSE")]))
+@settings(max_examples=4)
+def test_the_other_order_is_the_same_product(ops):
+    a = values((2, 3, 4) if ops[0] == "NONE" else (2, 4, 3), 1)
+    b = values((2, 4, 5) if ops[1] == "NONE" else (2, 5, 4), 2)
+
+    def other(a, b):
+        layer = MatrixMultiply((a, b), *ops)
+        return layer.compose(a, b)
+
+    left, right = (torch.from_numpy(x).double() for x in (a, b))
+    expected = (left if ops[0] == "NONE" else left.mT) @ (right if ops[1] == "NONE" else right.mT)
+    check_against_torch(other, lambda a, b: expected, {"a": a, "b": b}, compile=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -90,8 +91,13 @@ class Layer:
         """Whether this provider has the layer as it stands; else `compose` is recorded in its place."""
         return True
 
+    @classmethod
+    def failing(cls, layers: Sequence[Layer], provider: Provider) -> Collection[Layer]:
+        """Layers of this kind that this provider gets wrong where a network of all these `layers` is refittable."""
+        return ()
+
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """Record what this layer is composed of, for a provider that lacks it."""
+        """Record what this layer is composed of, for a provider that lacks it or fails at it."""
         raise NotImplementedError
 
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:

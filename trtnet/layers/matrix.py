@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import graph
+from .. import dtypes, graph
 from ..dims import Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
@@ -82,6 +83,32 @@ class MatrixMultiply(Layer):
                 shape.append(left if isinstance(left, int) else right)
         return ((Size([*shape, *m, *n]), a.dtype),)
 
+    @classmethod
+    def failing(cls, layers: Sequence[Layer], provider: Provider) -> Collection[Layer]:
+        """The products with weights, where `Provider.refits_attention` is not: see there."""
+        if provider.refits_attention:
+            return ()
+        products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
+        weighted = []
+        attention = False
+        for layer in products:
+            left, right = (_is_of_weights(operand) for operand in layer.inputs)
+            attention = attention or not (left or right)
+            if right and not left and layer.outputs[0].dtype is dtypes.float32:
+                weighted.append(layer)
+        batches = {(len(layer.outputs[0].shape), layer.outputs[0].shape[0]) for layer in weighted}
+        return weighted if attention and len(batches) > 1 else ()
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        """The transpose of the product of the transposed operands in the other order."""
+        from .. import functional as F
+
+        a, b = inputs
+        assert isinstance(a, Tensor)
+        columns = a if self.op0 == "TRANSPOSE" else F.transpose(a, -1, -2)
+        other = "NONE" if self.op1 == "TRANSPOSE" else "TRANSPOSE"
+        return F.transpose(graph.emit(MatrixMultiply((b, columns), other, "NONE")), -1, -2)
+
     @staticmethod
     def _split(x: Tensor, operation: str, outer: int) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], SizeLike]:
         """Batch sizes, the outer size (none of a vector), the inner size."""
@@ -118,6 +145,17 @@ class MatrixMultiply(Layer):
         if self.op1 == "VECTOR":
             return run.torch.matmul(a, b.unsqueeze(-1)).squeeze(-1)
         return run.torch.matmul(a, b)
+
+
+def _is_of_weights(operand: Operand) -> bool:
+    """Whether a tensor is made of constants alone, one after the other."""
+    layer = operand.layer if isinstance(operand, Tensor) else None
+    while layer is not None:
+        tensors = [o for o in layer.inputs if isinstance(o, Tensor)]
+        if len(tensors) != 1:
+            return not tensors
+        layer = tensors[0].layer
+    return False
 
 
 @dataclass(slots=True, eq=False, repr=False)
