@@ -203,3 +203,8 @@ def test_bools(name, dynamic):
     same(trtnet.reference(graph)(b), wanted)
     same(body(trtnet, trtnet.tensor(b)).numpy(), wanted)
     lower_and_compare(graph)
+
+
+def test_heaviside_now():
+    x = np.array([np.nan, -1, 0, 2], np.float32)
+    assert trtnet.heaviside(trtnet.tensor(x), trtnet.tensor(x * 0 + 0.5)).tolist() == [0, 0, 0.5, 1]

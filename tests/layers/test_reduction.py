@@ -85,6 +85,19 @@ def test_cumulative_and_what_it_is_composed_of(axis, exclusive, reverse, dtype, 
         assert found.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_running_sums_that_are_composed_keep_whole_numbers_and_what_is_no_number(dtype, reverse) -> None:
+    x = np.array([[1, 2, np.nan, 3, 4], [5, np.inf, 6, 7, 8]], np.float32)
+    if dtype == "int64":
+        x = np.array([[2**24, 1, 2**33, 1, 3]], np.int64)
+    x = x.astype(dtype)
+    graph = trtnet.record(lambda x: Cumulative((x,), 1, reverse=reverse).compose(x), x=Input(x.shape, dtype))
+    turned = x[:, ::-1] if reverse else x
+    wanted = turned.cumsum(1, dtype=x.dtype)
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=x), wanted[:, ::-1] if reverse else wanted)
+
+
 def _error(kind, match, function, spec):
     with pytest.raises(kind, match=match) as caught:
         trtnet.record(function, x=spec)

@@ -349,9 +349,9 @@ def fmin(input: Any, other: Any) -> Tensor:
     return _other_than_nan("fmin", input, other, minimum)
 
 
-@operation(binary(lambda a, b: np.heaviside(a, b).astype(a.dtype)), method=True)
+@operation(binary(lambda a, b: np.where(a == 0, b, (a > 0).astype(a.dtype))), method=True)
 def heaviside(input: Any, values: Any) -> Tensor:
-    """0 below zero, 1 above, `values` at zero."""
+    """0 below zero and of NaN, 1 above, `values` at zero."""
     x, at_zero = pair("heaviside", input, values)
     return where(eq(x, 0), at_zero, where(gt(x, 0), scalar(1, x.dtype, len(x.shape)), scalar(0, x.dtype, len(x.shape))))
 

@@ -198,33 +198,28 @@ class Cumulative(Layer):
         return provider.has_layer("add_cumulative")
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """A product with a triangle of ones; integers go through float32, which is exact up to 2**24."""
-        from ..functional.casting import converted
-        from ..functional.creation import arange
-        from ..functional.dispatch import tensor
-        from ..functional.shape import transpose, unsqueeze
-        from ..graph import emit
-        from .matrix import MatrixMultiply
+        """As many shifted sums as the size has binary digits, so that nothing reaches what is before it, and integers
+        stay whole; float16 and bfloat16 in float32."""
+        from ..functional.arithmetic import add, in_float32, in_type
+        from ..functional.broadcasting import expanded
+        from ..functional.dispatch import scalar, tensor
+        from ..functional.indexing import part
+        from ..functional.joining import cat, flip
 
-        x = tensor(inputs[0])
-        to = x.dtype if x.dtype.is_floating_point else dtypes.float32
-        size = x.shape[self.axis]
-        # the constant lets arange record where the size is a Dim, and stay concrete where it is a number
-        rows: Any
-        columns: Any
-        rows, columns = unsqueeze(arange(size), 1), unsqueeze(arange(size), 0)
-        first, last = (columns, rows) if self.reverse else (rows, columns)
-        triangle = (first < last) if self.exclusive else (first <= last)
-        matrix = tensor(triangle.to(to))
-        rank = max(x.ndim, 2)
-        rows_last = unsqueeze(converted(x, to), 0) if x.ndim == 1 else transpose(converted(x, to), self.axis, -1)
-        matrix = matrix if rank == 2 else _with_rank(matrix, rank)
-        product = emit(MatrixMultiply((rows_last, matrix)))
-        made = product.reshape(x.shape) if x.ndim == 1 else transpose(product, self.axis, -1)
-        return converted(made, x.dtype)
+        given, axis = tensor(inputs[0]), self.axis
+        (x,) = in_float32(given)
+        size = x.shape[axis]
 
+        def shifted(x: Tensor, by: int) -> Tensor:
+            shape = tuple(by if a == axis else s for a, s in enumerate(x.shape))
+            return part(cat([expanded(scalar(0, x.dtype, x.ndim), shape), x], axis), axis, 0, size)
 
-def _with_rank(x: Tensor, rank: int) -> Tensor:
-    from ..functional.dispatch import with_rank
-
-    return with_rank(x, rank)
+        if self.reverse:
+            x = flip(x, axis)
+        if self.exclusive:
+            x = shifted(x, 1)
+        reach = 1
+        while reach < (size if isinstance(size, int) else size.bounds[1]):
+            x = add(x, shifted(x, reach))
+            reach *= 2
+        return in_type(flip(x, axis) if self.reverse else x, given.dtype)
