@@ -315,8 +315,8 @@ def test_inputs_cover_what_the_graph_allows(batch):
     assert set(drawn["flags"]) == set(range(5))
     assert set(drawn["pixels"]) == set(range(256))
     assert set(drawn["mask"].reshape(-1)) == {False, True}
-    assert set(drawn["i"]) == set(range(4))
-    assert set(drawn["j"]) == set(range(7))
+    assert set(drawn["i"]) == set(range(-4, 4)), "counted from the end, too"
+    assert set(drawn["j"]) == set(range(-7, 7))
     assert (drawn["free"].min(), drawn["free"].max()) == (-16, 16)
     assert abs(float(drawn["x"].mean())) < 1
     assert {n: a.dtype for n, a in drawn.items()} == {n: t.dtype.numpy for n, t in graph.inputs.items()}
@@ -325,10 +325,15 @@ def test_inputs_cover_what_the_graph_allows(batch):
     assert all(np.array_equal(drawn[name], again[name]) for name in drawn)
 
 
-def test_negative_indices_that_are_counted_from_the_end():
-    graph = trtnet.record(lambda x, i: x[i], x=Input((7, 2)), i=Input((20,), "int64"))
-    drawn = Sampler(graph).draw({})["i"]
-    assert -7 <= drawn.min() <= drawn.max() < 7
+@pytest.mark.parametrize("rows", [7, Dim("rows", 2, 7, 9)])
+def test_indices_that_may_be_counted_from_the_end(rows):
+    def forward(x, i, j):
+        return x[i], trtnet.where(j < 0, j + 5, j) + 0, x[trtnet.where(j < 0, j + 1, j)]
+
+    graph = trtnet.record(forward, x=Input((rows, 2)), i=Input((40,), "int64"), j=Input((40,), "int64"))
+    drawn = Sampler(graph).draw({"rows": 7})
+    assert set(drawn["i"]) == set(range(-7, 7))
+    assert set(drawn["j"]) == set(range(-7, 6)), "with one added they are in the table, too"
     assert not check(trtnet.reference(graph), graph).wrong
 
 

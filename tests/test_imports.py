@@ -181,7 +181,7 @@ LEVELS = [
     {"functional"},
     {"nn"},
     {"lowering", "reference", "engine", "structure", "summary"},
-    {"building", "runtime", "refitting"},
+    {"building", "runtime", "refitting", "checking", "sampling"},
     {"cli", "demo", "doctor"},
 ]
 

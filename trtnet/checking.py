@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from .checked import BUILT, PERTURBED, Checked, CheckedOutput
 from .engine import Engine
 from .errors import BuildError, ProviderError, ShapeError, TrtnetError
 from .graph import Graph
-from .interchange import from_numpy, import_torch, to_numpy
+from .interchange import from_numpy, import_torch
 from .layers.base import Layer
 from .reference import ReferenceEngine, Run, Step
 from .sampling import FREE, Sampler
@@ -115,7 +116,7 @@ class Picked:
             layer = tensor.layer
         return None
 
-    def places(self, run: Run, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, run: Run, data: Any) -> tuple[Any, Any]:
         """The rows of the data in which values are picked, and the row of each of the output's elements."""
         torch = run.torch
         rows = data.movedim(self.axis, -1)
@@ -124,7 +125,7 @@ class Picked:
         numbers = numbers.unsqueeze(-1).expand(*numbers.shape, count).movedim(-1, self.axis)
         for move in self.moves:
             numbers = move.compute(run, numbers)
-        return to_numpy(rows.reshape(-1, rows.shape[-1]).double()), to_numpy(numbers.long())
+        return rows.reshape(-1, rows.shape[-1]).double().cpu(), numbers.long().cpu()
 
 
 class Late(Exception):
@@ -148,7 +149,7 @@ class Comparing:
         self.reference = ReferenceEngine(graph, device=device, dtype="float64")
         self.ways = ways(graph, tf32)
         self.picked = {name: p for name, t in graph.outputs.items() if (p := Picked.of(t)) is not None}
-        self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._places: dict[str, tuple[Any, Any]] = {}
 
     def wanted(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """The reference's outputs by name. Raises Late, and what the reference raises."""
@@ -208,15 +209,16 @@ class Comparing:
 
     # --- one output
 
-    def _values(self, name: str, array: np.ndarray) -> np.ndarray:
-        """What an output is judged by: its numbers, or those that its indices pick."""
+    def _values(self, name: str, array: np.ndarray) -> Any:
+        """What an output is judged by, as a tensor of float64: its numbers, or those that its indices pick."""
+        torch = self.reference.torch
+        value = from_numpy(np.asarray(array, order="C"))
         places = self._places.get(name)
         if places is None:
-            return np.asarray(array).astype(np.float64)
+            return value.double()
         data, rows = places
-        index = np.asarray(array).astype(np.int64)
-        inside = (index >= 0) & (index < data.shape[1])
-        return np.where(inside, data[rows, np.where(inside, index, 0)], np.nan)
+        inside = (value >= 0) & (value < data.shape[1])
+        return torch.where(inside, data[rows, torch.where(inside, value, 0).long()], torch.nan)
 
     def _way(self, name: str) -> Way:
         picked = self.picked.get(name)
@@ -233,19 +235,20 @@ class Comparing:
         if found.shape != wanted.shape:
             if way.rounding and not self.graph.data_dims.isdisjoint(map(str, _symbols(tensor))):
                 return replace(row, unchecked=f"its size, {found.shape} for {wanted.shape}, hangs on roundings")
-            return replace(row, error=np.inf, mean_error=np.inf, wrong=True)
+            return replace(row, error=math.inf, mean_error=math.inf, wrong=True)
         if not wanted.size:
             return replace(row, unchecked="it is empty")
-        found, wanted = self._values(name, found), self._values(name, wanted)
-        finite = np.isfinite(wanted)
-        if not finite.any():
+        clean = self._values(name, wanted)
+        finite = clean.isfinite()
+        count = int(finite.sum())
+        if not count:
             return replace(row, unchecked="no value is finite in the reference")
-        error, mean = errors(found, wanted)
+        error, mean = errors(self._values(name, found), clean)
         wrong = not (error <= allowed.worst and mean <= allowed.mean)
-        constant = wanted.size > 1 and float(np.ptp(wanted[finite])) == 0.0
-        if constant and not wrong:
-            return replace(row, unchecked=f"the reference gives {wanted[finite][0]:g} everywhere")
-        share = "" if finite.all() else f"{wanted.size - int(finite.sum()):,} of {wanted.size:,} values are not finite"
+        known = clean if count == wanted.size else clean[finite]
+        if wanted.size > 1 and not wrong and float(known.min()) == float(known.max()):
+            return replace(row, unchecked=f"the reference gives {float(known.min()):g} everywhere")
+        share = f"{wanted.size - count:,} of {wanted.size:,} values are not finite" if count < wanted.size else ""
         return replace(row, error=error, mean_error=mean, wrong=wrong, unchecked=share)
 
     # --- how sensitive the network is
@@ -278,40 +281,43 @@ class Comparing:
         """The row of an output that differs, once more, beside what roundings alone change."""
         if any(one.shape != found.shape for one in noisy):
             return row
+        torch = self.reference.torch
         mine, clean = self._values(row.output, found), self._values(row.output, wanted)
         others = [self._values(row.output, one) for one in noisy]
         if not self.graph.outputs[row.output].dtype.is_floating_point:
             return self._excused_whole(row, mine, clean, others)
-        others = others[: RUNS // 2]
-        stable = np.isfinite(clean) & np.logical_and.reduce([np.isfinite(one) for one in others])
+        stack = torch.stack(others[: RUNS // 2])
+        stable = clean.isfinite() & stack.isfinite().all(0)
         if not stable.any():
             return replace(row, wrong=False, error=None, unchecked="it overflows in the type that it is computed in")
         scale = scale_of(clean)
-        mine, changed = (mine - clean) / scale, [(one - clean) / scale for one in others]
-        spread = np.max([np.abs(np.where(stable, one, 0.0)) for one in changed], axis=0)
-        mean = float(np.sqrt(np.mean(np.square(spread[stable]))))
-        apart = np.abs(mine[stable])
-        if not np.isfinite(apart).all():
+        apart = ((mine - clean).abs() / scale)[stable]
+        changed = ((stack - clean).abs() / scale)[:, stable]
+        if not apart.isfinite().all():
             return row
-        allowed = max(row.mean_allowed, 3 * mean)
-        few = np.mean(apart > row.allowed) <= 4 * np.max([np.mean(np.abs(c[stable]) > row.allowed) for c in changed])
-        close = bool((apart <= np.maximum(row.allowed, 3 * spread[stable] + 3 * mean)).all())
-        if float(np.sqrt(np.mean(np.square(apart)))) <= allowed and (close or few):
-            why = f"roundings alone change it by {spread.max():.2g}, and it differs by {apart.max():.2g}"
+        spread = changed.amax(0)
+        mean = float(spread.square().mean().sqrt())
+        few = _share(apart > row.allowed) <= 4 * max(_share(one > row.allowed) for one in changed)
+        close = bool((apart <= (3 * spread + 3 * mean).clamp(min=row.allowed)).all())
+        if float(apart.square().mean().sqrt()) <= max(row.mean_allowed, 3 * mean) and (close or few):
+            why = f"roundings alone change it by {float(spread.max()):.2g}, and it differs by {float(apart.max()):.2g}"
             return replace(row, wrong=False, unchecked=why)
         return row
 
     @staticmethod
-    def _excused_whole(
-        row: CheckedOutput, mine: np.ndarray, clean: np.ndarray, others: Sequence[np.ndarray]
-    ) -> CheckedOutput:
+    def _excused_whole(row: CheckedOutput, mine: Any, clean: Any, others: Sequence[Any]) -> CheckedOutput:
         """Of bools, whole numbers and indices: as many may differ as do where roundings are changed, or a few more."""
-        differ = float(np.mean(mine != clean))
-        most = max(float(np.mean(other != clean)) for other in others)
-        if most and differ <= 4 * most + 1 / mine.size:
+        differ = _share(mine != clean)
+        most = max(_share(other != clean) for other in others)
+        if most and differ <= 4 * most + 1 / mine.numel():
             why = f"roundings alone change {most:.2%} of its values, and {differ:.2%} differ"
             return replace(row, wrong=False, unchecked=why)
         return row
+
+
+def _share(condition: Any) -> float:
+    """Where a condition holds, of all."""
+    return float(condition.double().mean())
 
 
 def _symbols(tensor: Tensor) -> list[Any]:
@@ -321,29 +327,30 @@ def _symbols(tensor: Tensor) -> list[Any]:
 FAR = 1e4
 
 
-def scale_of(wanted: np.ndarray) -> Any:
+def scale_of(wanted: Any) -> Any:
     """What errors are relative to: the root mean square of the finite values. Values of 10,000 and more, as masks are
     filled with, count by themselves where the others are 10,000 times smaller, and the others without them."""
-    finite = np.isfinite(wanted)
-    size = np.abs(np.where(finite, wanted, 0.0))
-    far = np.zeros(size.shape, np.bool_)
-    if size.max() >= FAR:
-        ordered = np.unique(size[size > 0])
-        gaps = np.flatnonzero((ordered[1:] >= FAR) & (ordered[1:] > FAR * ordered[:-1]))
+    finite = wanted.isfinite()
+    rest = size = (wanted if finite.all() else wanted[finite]).abs()
+    limit = None
+    if float(size.max()) >= FAR:
+        ordered = size[size > 0].unique()
+        gaps = ((ordered[1:] >= FAR) & (ordered[1:] > FAR * ordered[:-1])).nonzero()
         if len(gaps):
-            far = size > ordered[gaps[0]]
-    rest = size[finite & ~far]
-    scale = float(np.sqrt(np.mean(np.square(rest)))) if rest.size else 0.0
-    return np.where(far, size, scale or 1.0)
+            limit = ordered[int(gaps[0])]
+            rest = size[size <= limit]
+    scale = float(rest.square().mean().sqrt()) or 1.0
+    return scale if limit is None else wanted.abs().where(wanted.abs() > limit, scale)
 
 
-def errors(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
+def errors(found: Any, wanted: Any) -> tuple[float, float]:
     """The largest difference where the reference is finite, and the root mean square of all, relative to the scale."""
-    finite = np.isfinite(wanted)
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs((found - wanted) / scale_of(wanted))[finite]
-        apart = np.where(np.isnan(apart), np.inf, apart)
-        return float(apart.max()), float(np.sqrt(np.mean(np.square(apart))))
+    apart = (found - wanted).abs_().div_(scale_of(wanted))
+    finite = wanted.isfinite()
+    if not finite.all():
+        apart = apart[finite]
+    worst, mean = float(apart.max()), float(apart.square().mean().sqrt())
+    return (worst, mean) if worst == worst else (math.inf, math.inf)  # NaN where the reference is finite
 
 
 # --- a whole check ----------------------------------------------------------------------------------------------------
@@ -489,7 +496,7 @@ def perturbed(engine: Engine, reference: ReferenceEngine) -> dict[str, Any]:
     done: set[Leaf] = set()
     for name, leaf in graph.parameters.items():
         changeable = name in engine.refittable or name in engine.live
-        if leaf in done or leaf not in used or not changeable or not leaf.dtype.is_floating_point:
+        if leaf in done or leaf not in used or not changeable or leaf.frozen or not leaf.dtype.is_floating_point:
             continue
         done.add(leaf)
         value = reference._read(leaf)

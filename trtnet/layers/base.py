@@ -117,6 +117,10 @@ class Layer:
         this layer's lies beside its table. None: any; `UNKNOWN`: that cannot be said."""
         return None if wanted is None else UNKNOWN
 
+    def holds(self) -> tuple[SizeLike, SizeLike] | None:
+        """The least and the greatest of the whole numbers that the output holds, where they are known."""
+        return None
+
     def picks(self, output: int) -> int | None:
         """The dimension of the first input in which `output` holds indices of values that were found there."""
         return None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import dtypes
-from ..dims import Size
+from ..dims import Size, SizeLike
 from ..tensor import Tensor
-from ..weights.recipes import Literal, Recipe, Weight, cast
+from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ class Constant(Layer):
         tensor = operands[0]
         assert isinstance(tensor, Tensor)
         return tensor if tuple(tensor.shape) == self.shape else reshape(tensor, self.shape)
+
+    def holds(self) -> tuple[SizeLike, SizeLike] | None:
+        weight = self.inputs[0]
+        if not isinstance(weight, Weight) or weight.dtype.is_floating_point or not weight.count:
+            return None
+        array = evaluate(weight, lambda leaf: leaf.value.read())
+        return int(array.min()), int(array.max())
 
     def add_to(self, lowering: Lowering) -> Any:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import dtypes
-from ..dims import format_shape
+from ..dims import SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
-from ..weights.recipes import Weight, evaluate
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
@@ -148,20 +147,21 @@ class ElementWise(Layer):
         if wanted is None or self.op in COMPARISONS or self.op in LOGICAL:
             return None
         wanted, other = wanted.one(), self.inputs[1 - position]
-        least, most = _range_of(other)
-        if least is None or most is None or not wanted.low:
+        held = _held(other)
+        if held is None or not wanted.low:
             return UNKNOWN
+        least, most = held
         low, high = wanted.low[0], wanted.high[0]
         if self.op == "SUM":
             return Bounds((low - least,), (high - most,))
         if self.op == "SUB":
             return Bounds((low + most,), (high + least,)) if position == 0 else Bounds((most - high,), (least - low,))
-        if self.op == "PROD" and least == most > 0:
+        if self.op == "PROD" and isinstance(least, int) and least == most and least > 0:
             return Bounds((-(-low // least),), (high // least,))
         if self.op == "MIN":
-            return Bounds((low,), (FAR,)) if isinstance(high, int) and most <= high else wanted
+            return Bounds((low,), (FAR,)) if _at_most(most, high) else wanted
         if self.op == "MAX":
-            return Bounds((-FAR,), (high,)) if isinstance(low, int) and least >= low else wanted
+            return Bounds((-FAR,), (high,)) if _at_most(low, least) else wanted
         return UNKNOWN
 
     def add_to(self, lowering: Lowering) -> Any:
@@ -212,10 +212,12 @@ class Select(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if position == 0:
             return None
-        _, a, b = self.inputs
-        if position == 1 and isinstance(a, Tensor) and a.layer is not None and any(o is b for o in a.layer.inputs):
-            return None  # where(i < 0, i + size, i): what i may hold follows from the other side
-        return wanted.one() if wanted is not None else None
+        if wanted is None:
+            return None
+        wanted, size = wanted.one(), _added_below_zero(*self.inputs)
+        if size is None or wanted != Bounds.below(size):
+            return wanted
+        return None if position == 1 else Bounds((-size,), wanted.high)  # an index that is counted from the end, too
 
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs
@@ -228,16 +230,33 @@ class Select(Layer):
         return run.torch.where(*inputs)
 
 
-def _range_of(operand: Operand) -> tuple[int | None, int | None]:
-    """The least and the greatest of the whole numbers that a constant holds; None where it is none."""
+def _at_most(size: SizeLike, other: SizeLike) -> bool:
+    """Whether a size is no larger than another at all values of the Dims."""
+    apart = other - size
+    return apart >= 0 if isinstance(apart, int) else apart.bounds[0] >= 0
+
+
+def _held(operand: Operand) -> tuple[SizeLike, SizeLike] | None:
+    """The least and the greatest of the whole numbers that an operand holds, where they are known."""
     layer = operand.layer if isinstance(operand, Tensor) else None
     while layer is not None and not layer.rounds and [type(o) for o in layer.inputs] == [Tensor]:
         layer = layer.inputs[0].layer  # type: ignore[union-attr]
-    weight = layer.inputs[0] if layer is not None and len(layer.inputs) == 1 else None
-    if not isinstance(weight, Weight) or weight.dtype.is_floating_point or not weight.count:
-        return None, None
-    array = evaluate(weight, lambda leaf: leaf.value.read())
-    return int(array.min()), int(array.max())
+    return None if layer is None else layer.holds()
+
+
+def _added_below_zero(condition: Operand, a: Operand, b: Operand) -> SizeLike | None:
+    """The number of where(b < 0, b + number, b)."""
+    less, total = (o.layer if isinstance(o, Tensor) else None for o in (condition, a))
+    if (
+        not isinstance(less, ElementWise)
+        or not isinstance(total, ElementWise)
+        or (less.op, total.op) != ("LESS", "SUM")
+    ):
+        return None
+    added = _held(total.inputs[1])
+    if less.inputs[0] is not b or total.inputs[0] is not b or _held(less.inputs[1]) != (0, 0) or added is None:
+        return None
+    return added[0] if added[0] == added[1] else None
 
 
 def different_dtypes(operation: str, a: Tensor, b: Tensor) -> DtypeError:

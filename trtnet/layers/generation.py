@@ -58,6 +58,10 @@ class Fill(Layer):
             raise DtypeError("a fill layer makes float32 or int64", found=self.to_type)
         return ((Size(self.shape), self.to_type),)
 
+    def holds(self) -> tuple[SizeLike, SizeLike] | None:
+        one = self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(self.alpha, float)
+        return (self.alpha, self.alpha) if one else None  # type: ignore[return-value]
+
     def add_to(self, lowering: Lowering) -> Any:
         static = lowering.is_static(self.shape)
         shape = self.shape if static else (1,) * len(self.shape)
