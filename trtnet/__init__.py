@@ -60,7 +60,20 @@ _HOMES = {
     "tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("amp", "autograd", "cuda", "dtypes", "errors", "functional", "jit", "linalg", "nn", "provider", "utils")
+_MODULES = (
+    "amp",
+    "autograd",
+    "cuda",
+    "distributions",
+    "dtypes",
+    "errors",
+    "functional",
+    "jit",
+    "linalg",
+    "nn",
+    "provider",
+    "utils",
+)
 _ALIASES = {
     "bool": "bool_",
     "float": "float32",

@@ -21,7 +21,6 @@ RESERVED = ("graph", "stream", "out", "with_generation")
 """What a call of an engine takes beside inputs."""
 
 
-
 def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers", **inputs: Any) -> Graph:
     """Run `module`'s forward once on symbolic tensors and return the layers that it made.
 

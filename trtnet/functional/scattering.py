@@ -195,9 +195,7 @@ def _scatter_reduce_numpy(
 
 
 @operation(_scatter_reduce_numpy, method=True)
-def scatter_reduce(
-    input: Tensor, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
-) -> Tensor:
+def scatter_reduce(input: Tensor, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Tensor:
     """`input` reduced along `dim` with the elements of `src` that `index` sends to each place.
 
     Args:
