@@ -185,6 +185,51 @@ def test_functions_drop_by_the_mode_of_the_module_whose_it_is(name):
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_changes_in_place_after_dropout(inplace):
+    def make(nn, F):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(6, 6)
+                self.drop = nn.Dropout(0.4, inplace)
+
+            def forward(self, x):
+                h = self.drop(self.fc(x))
+                h += x
+                h[:, 0] = 1.0
+                y = self.drop(h * 2).view(-1, 3)
+                y.mul_(2.0)
+                return y
+
+        return Net()
+
+    theirs, mine, _ = both(make, 8, 6)
+    train_alike(mine, theirs, (8, 6), modes=lambda step: step != 1)
+
+
+def test_memory_that_dropout_shares_in_eval_alone_is_not_trained():
+    class Given(nn.Module):
+        def forward(self, x):
+            h = x * 2
+            y = F.dropout(h, 0.5, self.training)
+            y += 1
+            return y + h
+
+    class Gave(nn.Module):
+        def forward(self, x):
+            h = x * 2
+            y = F.dropout(h, 0.5, self.training)
+            h += 1
+            return y + h
+
+    for make in (Given, Gave):
+        module = trtnet.to_torch(trtnet.record(make(), x=Input((B, 3))))
+        torch.testing.assert_close(module(torch.ones(2, 3)), torch.full((2, 3), 6.0))  # as torch in eval
+        with pytest.raises(UnsupportedError, match="changed in place"):
+            module.train()
+
+
 def network(nn, F):
     class Block(nn.Module):
         def __init__(self):

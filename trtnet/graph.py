@@ -506,11 +506,7 @@ class Graph:
         with new:
             for layer in layers[first:]:
                 # what does not change is shared
-                if (
-                    layer.name not in new._names
-                    and takes(layer)
-                    and replaced.keys().isdisjoint(layer.inputs)
-                ):
+                if layer.name not in new._names and takes(layer) and replaced.keys().isdisjoint(layer.inputs):
                     new.layers.append(layer)
                     new._names[layer.name] = 1
                     continue

@@ -16,6 +16,7 @@ from .dims import Dim
 from .graph import recorder
 from .layers.shaping import Shuffle, Slice
 from .tensor import Tensor
+from .training import Dropout
 
 Sizes = tuple[int, ...]
 Rule = Callable[[Sizes, Sizes, Sizes], bool]
@@ -185,6 +186,6 @@ def _of_view(tensor: Tensor, sizes: Mapping[str, int], depth: int) -> Sizes | No
                     if moved is None:
                         return None
                     shape, strides = wanted, moved
-        else:
+        elif not isinstance(layer, Dropout):
             return None
     return strides

@@ -111,6 +111,10 @@ class Dropout(Layer):
         assert isinstance(x, Tensor)
         return ((x.shape, x.dtype),)
 
+    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]:
+        cannot_train("what dropout was given was changed in place, and what it gave was used again", self.owner)
+        return Layer.again(self, operands, recorder)
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         (x,) = inputs
         return getattr(run.torch.nn.functional, self.function)(x, self.p, True) if run.trains(self.owner) else x

@@ -93,7 +93,17 @@ DRAWS = {
     "cauchy_": lambda T, x: x.clone().cauchy_(1.0, 2.0),
     "geometric_": lambda T, x: x.repeat(1, 20).geometric_(0.1),
     "a part": lambda T, x: part_drawn(x.clone()),
+    "empty": lambda T, x: T.empty(4, 2).normal_(),
+    "empty, by name": lambda T, x: drawn_into(T.zeros(5, 3), lambda y: y.uniform_(-1, 1)),
+    "a part of zeros": lambda T, x: drawn_into(T.zeros(5, 3), lambda y: y[1:, 0].exponential_())[1:, 0],
+    "new_empty": lambda T, x: x.new_empty(x.shape[0], 2).random_(1000) + 0,
+    "full of half": lambda T, x: T.full((3, 7), 0.5).bernoulli_(),
 }  # fmt: skip
+
+
+def drawn_into(x, draw):
+    draw(x)
+    return x * 1
 
 
 def part_drawn(x):
@@ -400,7 +410,7 @@ def test_a_parameter_of_the_network_is_not_drawn_again() -> None:
             self.weight.data.normal_()
             return x * self.weight
 
-    with pytest.raises(UnsupportedError, match="a parameter cannot become"):
+    with pytest.raises(UnsupportedError, match="a parameter cannot be changed in forward"):
         trtnet.record(Wrong(), x=Input((B, 3)))
 
 

@@ -40,7 +40,12 @@ def _noted(name: str, x: Any, p: float, mode: Mode, inplace: bool) -> Any:
     return made
 
 
-memory.writers[Dropout] = lambda base, layer, value, positions: value
+def _written(base: Tensor, layer: Dropout, value: Tensor, positions: Any) -> Tensor:
+    cannot_train("what dropout gave was changed in place, and what it was given was used again", layer.owner)
+    return value
+
+
+memory.writers[Dropout] = _written
 
 
 def dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
