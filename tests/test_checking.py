@@ -18,7 +18,7 @@ import trtnet
 from trtnet import Dim, Input, checking, nn
 from trtnet import functional as F
 from trtnet.checked import Checked, CheckedOutput
-from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, WeightsError
 from trtnet.layers.base import Layer
 from trtnet.layers.bounds import UNKNOWN, Bounds
 from trtnet.reference import ReferenceEngine
@@ -266,6 +266,14 @@ def test_random_draws_are_named():
     graph = trtnet.record(lambda x: {"noisy": x + trtnet.rand(4), "sin": x.sin()}, x=Input((2, 4)))
     figures = check(trtnet.reference(graph), graph)
     assert figures.unchecked == {"noisy": "random draws are on the way to it"}
+    x = np.zeros((2, 4), np.float32)
+    engine, draws = trtnet.reference(graph), []
+    for looked_at in (False, True):
+        trtnet.manual_seed(5)
+        if looked_at:
+            checking.Comparing(graph).wanted({"x": x})
+        draws.append(engine(x)["noisy"])
+    assert np.array_equal(*draws), "a check draws by itself"
     given = trtnet.record(lambda x: {"noisy": x + trtnet.rand(4)}, draws="inputs", x=Input((2, 4)))
     assert check(trtnet.reference(given), given).unchecked == {}, "draws that are inputs are drawn for it"
     drawn = Sampler(given).draw({})["uniform_0"]
@@ -461,10 +469,27 @@ def test_only_what_can_be_changed_is_perturbed():
         ratio = value.numpy() / old[name]
         assert value.dtype == old[name].dtype or str(value.dtype) == "torch.float32"
         assert 0.74 < ratio.min() < 0.9 < 1.1 < ratio.max() < 1.26
+    assert engine.context().checked is engine.checked is None
     graph.load_state_dict({"fc.bias": np.zeros(5, np.float32)}, strict=False)
     zero = checking.perturbed(engine, ReferenceEngine(graph, dtype="float64"))["fc.bias"]
     assert zero.abs().min() > 0
     assert check(trtnet.build(graph, provider="reference", refit=False), graph).rows[-1].weights == "as built"
+
+
+@pytest.mark.filterwarnings("ignore:.*frozen")
+def test_frozen_parameters_keep_their_values():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.power = nn.Linear(4, 4), nn.Parameter(trtnet.tensor(2.0))
+
+        def forward(self, x):
+            return self.fc(x) * float(self.power) + self.power
+
+    graph = trtnet.record(Scaled(), x=Input((3, 4)))
+    figures = check(trtnet.reference(graph), graph)
+    assert [row.verdict for row in figures.rows] == ["right", "right"]
+    assert "power" not in checking.perturbed(trtnet.reference(graph), ReferenceEngine(graph, dtype="float64"))
 
 
 def test_a_reference_that_takes_too_long_says_so_once(caplog, monkeypatch):
@@ -610,6 +635,13 @@ def test_figures_survive_json():
     assert again.rows[-1].error == float("inf")
     assert "wrong" in str(figures)
     assert "as built" in str(figures)
+    plain = figures.plain()
+    for damage in ({"rows": 5}, {"rows": [{"output": 1, "colour": 2}]}, {"rows": [5]}, {"rows": [{"error": "much"}]}):
+        with pytest.raises(WeightsError, match="the figures of the check in this manifest cannot be read") as caught:
+            Checked.of(plain | damage)
+        assert "build the engine again" in caught.value.remedy
+    with pytest.raises(WeightsError):
+        Checked.of({})
 
 
 def test_layers_say_what_their_inputs_may_hold():

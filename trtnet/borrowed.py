@@ -12,6 +12,7 @@ from .engine import Engine, Snapshot
 
 if TYPE_CHECKING:
     from .audit import WeightTable
+    from .checked import Checked
 
 
 class Borrowed(Engine):
@@ -29,6 +30,10 @@ class Borrowed(Engine):
         self.serial = engine.serial
         self.refittable, self.live = engine.refittable, engine.live
         self._input_names, self._sizes = engine._input_names, engine._sizes
+
+    @property
+    def checked(self) -> Checked | None:  # type: ignore[override]
+        return self.engine.checked
 
     @property
     def generation(self) -> int:  # type: ignore[override]

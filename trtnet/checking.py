@@ -469,8 +469,9 @@ def _checked(engine: Engine, comparing: Comparing, cases: list[tuple[dict[str, i
             return Checked(tuple(rows))
         comparing.reference.refit(state, finite=None)
         wanted = _reference(comparing, inputs)
-    except Late:
-        return Checked(tuple(rows), skipped=f"the engine was not compared after a refit: {left}")
+    except (Late, _Unfit) as error:
+        why = left if isinstance(error, Late) else error
+        return Checked(tuple(rows), skipped=f"the engine was not compared after a refit: {why}")
     with engine.undone():
         engine.refit(state, finite=None)
         rows += comparing.rows(engine, inputs, wanted, sizes, PERTURBED)

@@ -161,6 +161,8 @@ class Program:
             slots[slot] = value
         found = dict(sizes)  # layers may add to it
         run = Run(self.torch, device, found, self.double, self.explains, module)
+        if watch is not None:  # such a run is no call of a user's, whose draws it would change
+            run._generator = self.torch.Generator(device).manual_seed(0)
         for step in self.steps:
             step(run, slots, free=watch is None)
             if watch is not None:
