@@ -102,19 +102,20 @@ def __getattr__(name: str) -> Any:
     else:
         functional = _import_module(f"{__name__}.functional")
         if name not in functional.__all__:
-            return _missing(name, functional.__all__)
+            return _missing(name)
         found = getattr(functional, name)
     globals()[name] = found
     return found
 
 
-def _missing(name: str, functions: list[str]) -> Any:
-    import difflib
+def _missing(name: str) -> Any:
+    from .errors import NameNotFoundError, instead_of
 
-    from .errors import NameNotFoundError
-
-    close = difflib.get_close_matches(name, [*functions, *_HOME, *_MODULES, *_ALIASES], 1)
-    raise NameNotFoundError(f"trtnet has no {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None)
+    raise NameNotFoundError(
+        f"trtnet has no {name!r}",
+        remedy=instead_of(name, [known for known in __dir__() if not known.startswith("_")])
+        or "write it with the functions there are",
+    )
 
 
 def __dir__() -> list[str]:

@@ -381,7 +381,17 @@ class Job:
         plan = _in_thread(provider, builder, network, config, self.progress, self.device)
         if plan is None:
             error = lowering.explain("TensorRT refused to build this network")
-            if "memory" in lowering.errors.text().lower():
+            text = lowering.errors.text().lower()
+            if options.workspace is not None and ("workspace" in text or "implementation" in text):
+                error.remedy = f"give a larger workspace= (it is {options.workspace:,} bytes), or leave it out"
+            elif options.version_compatible and "version" in text:
+                error.remedy = f"leave version_compatible out: {provider} makes no such plans"
+            elif options.io_formats and "format" in text:
+                error.remedy = (
+                    "leave io_formats out, or give these tensors a type that the format is for: linear all; hwc and "
+                    "dhwc float32; chw32 float32 and float16; the others float16, hwc8 and dhwc8 bfloat16 too"
+                )
+            elif "memory" in text:
                 error.remedy = "free GPU memory, set a smaller workspace=, or build with a lower optimization_level"
             if self.left_out:
                 _recover(provider)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from textwrap import indent
 from typing import Any
 
@@ -53,7 +54,7 @@ class TrtnetError(Exception):
             lines.append(indent(self.details, "    "))
         for label, value in (("expected", self.expected), ("found", self.found), ("module", self.module)):
             if value is not None:
-                lines.append(f"  {label + ':':<10}{_hang(str(value))}")
+                lines.append(f"  {label + ':':<10}{_hang(_cut(str(value)))}")
         if self.where is not None:
             lines.append(f"  {'at:':<10}{self.where}, in {self.where.function}")
             if excerpt := self.where.excerpt():
@@ -61,6 +62,51 @@ class TrtnetError(Exception):
         if self.remedy is not None:
             lines.append(f"  {'remedy:':<10}{_hang(self.remedy)}")
         return "\n".join(lines)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice of which `name` is a misspelling: other capitals or underscores, or one letter too many, too few,
+    swapped, or (in six letters and more) another. What merely looks alike means something else."""
+    for choice in choices:
+        a, b = (text.replace("_", "").lower() for text in (name, choice))
+        if a == b or (min(len(a), len(b)) > 2 and _one_slip(a, b)):
+            return choice
+    return None
+
+
+def _one_slip(a: str, b: str) -> bool:
+    if len(a) > len(b):
+        a, b = b, a
+    at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), len(a))
+    if len(a) < len(b):
+        return len(b) == len(a) + 1 and a[at:] == b[at + 1 :] and not b[at].isdigit()
+    swapped = a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :]
+    return swapped or (len(a) > 5 and a[at + 1 :] == b[at + 1 :] and not (a[at].isdigit() or b[at].isdigit()))
+
+
+ABSENT = {
+    **dict.fromkeys(
+        ("cfloat", "cdouble", "chalf", "complex", "complex32", "complex64", "complex128", "view_as_complex"),
+        "TensorRT has no complex numbers: keep the real and the imaginary part as two tensors",
+    ),
+    **dict.fromkeys(
+        ("cond", "while_loop", "scan"),
+        "decide by Python values while recording, or record both results: trtnet.where(condition, a, b)",
+    ),
+}
+"""What to do in place of names that PyTorch has and trtnet has not."""
+
+
+def instead_of(name: str, choices: Iterable[str]) -> str | None:
+    """The remedy for a name that is not there, if one is known."""
+    if name in ABSENT:
+        return ABSENT[name]
+    near = nearest(name, choices)
+    return None if near is None else f"did you mean {near!r}?"
+
+
+def _cut(text: str, most: int = 2000) -> str:
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
 def _hang(text: str) -> str:
@@ -89,6 +135,13 @@ def wrong_arguments(
         if missing
         else "leave the argument out; trtnet has those of PyTorch's arguments that TensorRT can follow",
     )
+
+
+def shown(value: object, most: int = 200) -> str:
+    """`value` for a message: of an array its shape and type, of what is long its beginning."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)} and type {value.dtype}"
+    return _short(value, most)
 
 
 def _short(value: object, most: int = 60) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, instead_of
 
 POOLS = (
     "workspace", "dla_managed_sram", "dla_local_dram", "dla_global_dram", "tactic_dram", "tactic_shared_memory",
@@ -16,6 +15,17 @@ FORMATS = (
     "linear", "chw2", "hwc8", "chw4", "chw16", "chw32", "dhwc8", "cdhw32", "hwc", "dla_linear", "dla_hwc4", "hwc16",
     "dhwc",
 )  # fmt: skip
+_TYPES = "a network computes in the types of its module: module.half() or module.bfloat16() before record"
+_ELSEWHERE = {
+    **dict.fromkeys(("fp16", "bf16", "half", "precision", "enabled_precisions", "strict_types"), _TYPES),
+    **dict.fromkeys(
+        ("int8", "fp8", "int4", "calibrator", "int8_calibrator"),
+        "quantization is not in trtnet; the smallest types that it computes in are float16 and bfloat16: module.half()",
+    ),
+    "max_workspace_size": "workspace=1 << 30 is 1 GiB",
+    "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',
+    "timing_cache": "cache=FOLDER keeps plans and timings",
+}
 CHOICES: dict[str, tuple[str, ...]] = {
     "hardware_compatibility": ("none", "ampere_plus", "same_compute_capability"),
     "engine_capability": ("standard", "safety", "dla_standalone"),
@@ -70,12 +80,11 @@ class BuildOptions:
         names = [f.name for f in fields(cls)]
         for name in given:
             if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
                 raise ArgumentTypeError(
                     f"there is no build option {name!r}",
                     expected=", ".join(names),
                     found=name,
-                    remedy=f"did you mean {close[0]!r}?" if close else "leave it out",
+                    remedy=_ELSEWHERE.get(name) or instead_of(name, names) or "leave it out",
                 )
         return cls(**given)
 
@@ -141,10 +150,9 @@ def _whole(value: Any) -> bool:
 def _named(what: str, given: Any, known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
             raise ArgumentError(
                 f"there is no {what} {name!r}",
                 expected=", ".join(known),
                 found=repr(name),
-                remedy=f"did you mean {close[0]!r}?" if close else "leave it out",
+                remedy=instead_of(str(name), known) or "leave it out",
             )

@@ -59,7 +59,7 @@ class Provider:
         if found is None:
             raise ProviderError(
                 f"{self} has no {kind}.{member}",
-                remedy="use a newer TensorRT (`trtnet doctor` shows what is installed)",
+                remedy="use a TensorRT that has it (`trtnet doctor` shows what is installed)",
             )
         return found
 
@@ -218,6 +218,13 @@ class Provider:
         if options.tactic_sources is not None:
             mask = 0
             for name in options.tactic_sources:
+                if not self.has("TacticSource", name.upper()):
+                    raise ProviderError(
+                        f"{self} has no tactic source {name!r}",
+                        expected="one of TensorRT's own TacticSource; later versions have fewer",
+                        found=name,
+                        remedy="leave tactic_sources out: TensorRT takes kernels from all that it has",
+                    )
                 mask |= 1 << int(self.enum("TacticSource", name.upper()))
             self._require(f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
 
@@ -231,7 +238,7 @@ class Provider:
             raise ProviderError(
                 f"{self} does not take {what}",
                 expected="a TensorRT and a machine that have this builder option",
-                found="the builder kept its own; its reasons are in the log of 'trtnet.tensorrt'",
+                found="the builder kept its own; what it said, if anything, is in the log of 'trtnet.tensorrt'",
                 remedy="leave the option out",
             )
 

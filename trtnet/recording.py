@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any
 
 from . import dims, dtypes, forms
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, shown
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
 from .training import undropped
@@ -44,7 +44,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         raise ArgumentTypeError(
             "inputs are given by name",
             expected="record(module, name=Input(shape), ...)",
-            found=", ".join(repr(value) for value in positional),
+            found=", ".join(map(shown, positional)),
             remedy="the keywords of record are forward's argument names; they become the names of the network's inputs",
         )
     if not callable(module):
@@ -190,7 +190,7 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
             raise ArgumentTypeError(
                 f"record takes Inputs, and {name!r} is none",
                 expected="Input(shape, dtype)",
-                found=repr(spec),
+                found=shown(spec),
                 remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
             )
     return arguments

@@ -107,8 +107,12 @@ def _check_version(plan: Plan, found: Provider) -> None:
         "this plan was built by another version of TensorRT",
         expected=f"{plan.provider} {plan.version}",
         found=str(found),
-        remedy=f"pip install '{plan.provider}=={plan.version}', or build it again; "
-        "build(graph, version_compatible=True) makes plans that later versions load",
+        remedy=f"pip install '{plan.provider}=={plan.version}', or build it again"
+        + (
+            ""
+            if plan.provider == "tensorrt_rtx"
+            else "; build(graph, version_compatible=True) makes plans that later versions load"
+        ),
     )
 
 
@@ -122,7 +126,12 @@ def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
         "this plan was built for another GPU",
         expected=", ".join(wanted) + (f" ({plan.gpu['name']})" if plan.gpu else ""),
         found=here,
-        remedy="build it on this machine; build(graph, hardware_compatibility='ampere_plus') makes plans for several",
+        remedy="build it on this machine; "
+        + (
+            "build_plan(graph, targets=[...]) makes one plan for several"
+            if plan.provider == "tensorrt_rtx"
+            else "build(graph, hardware_compatibility='ampere_plus') makes plans for several"
+        ),
     )
 
 

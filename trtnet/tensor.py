@@ -18,7 +18,7 @@ import numpy as np
 from . import dtypes
 from .dims import Size, SizeLike, format_shape
 from .dtypes import dtype as Dtype
-from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError
+from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError, instead_of
 from .interchange import is_torch, to_numpy
 from .weights.recipes import Leaf, Value
 
@@ -170,14 +170,12 @@ class Tensor(metaclass=_Kind):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        import difflib
-
-        close = difflib.get_close_matches(name, [n for n in dir(type(self)) if not n.startswith("_")], 1)
         raise NameNotFoundError(
             f"tensors have no method or attribute {name!r} here",
             expected="a method or attribute of torch.Tensor that TensorRT can follow",
             found=f"a {type(self).__name__} of shape {format_shape(self.shape)}",
-            remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions of trtnet.functional",
+            remedy=instead_of(name, [n for n in dir(type(self)) if not n.startswith("_")])
+            or "write it with the functions of trtnet.functional",
         )
 
 

@@ -20,6 +20,7 @@ from ..nn.module import Module
 from ..recording import record
 
 EXAMPLE = "models/lenet.py:LeNet"
+OTHER_FILES = (".onnx", ".engine", ".plan", ".trt", ".pt", ".pth", ".safetensors", ".npz", ".wts")
 
 
 class ModelError(TrtnetError):
@@ -80,6 +81,18 @@ def load_module(source: str) -> ModuleType:
         if not path.is_file():
             raise no_file(path)
         return load_file(path)
+    if path.suffix.lower() in OTHER_FILES:
+        raise ArgumentError(
+            f"MODEL {source!r} is a file of another kind",
+            expected="path/to/file.py:Class, or package.module:Class",
+            found=source,
+            remedy=f"write the network as a Python file, and name its class: {EXAMPLE}; "
+            + (
+                "ONNX files are not read"
+                if path.suffix.lower() == ".onnx"
+                else "its weights are given by --weights FILE; `trtnet run` takes an .engine"
+            ),
+        )
     if path.is_dir() or not all(part.isidentifier() for part in source.split(".")):
         raise ArgumentError(
             f"MODEL {source!r} is neither a Python file nor a module",
@@ -188,7 +201,11 @@ class user_code:
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
         remedy = None
         if isinstance(error, ModuleNotFoundError) and error.name:
-            remedy = f"install it: pip install {error.name.partition('.')[0]}"
+            remedy = (
+                "give a file as path/to/file.py:Class; a module must be importable from here"
+                if self.what == f"import {error.name}"
+                else f"install what provides {error.name.partition('.')[0]!r}, or put its folder on PYTHONPATH"
+            )
         elif isinstance(error, TypeError) and self.what.endswith(")"):
             remedy = "constructor arguments are given as --arg name=value"
         raise ModelError(

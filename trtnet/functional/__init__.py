@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import NameNotFoundError
+from ..errors import NameNotFoundError, instead_of
 from .activation import *
 from .activation import __all__ as _activation
 from .arithmetic import *
@@ -107,10 +107,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name.startswith("__"):
         raise AttributeError(name)
-    import difflib
-
-    close = difflib.get_close_matches(name, __all__, 1)
     raise NameNotFoundError(
         f"trtnet.functional has no {name!r}",
-        remedy=f"did you mean {close[0]!r}?" if close else "write it with the functions there are",
+        remedy=instead_of(name, __all__) or "write it with the functions there are",
     )

@@ -75,7 +75,9 @@ class Convolution(Layer):
                 f"the kernel of this {self.kind} does not fit its input",
                 expected=f"kernel {format_shape(expected)} for {channels} channels in {self.num_groups} groups",
                 found=f"kernel {format_shape(kernel.shape)}, input {format_shape(x.shape)}",
-                remedy="make in_channels equal to the input's channels",
+                remedy=f"the channels come first: x.permute(0, {rank + 1}, {', '.join(map(str, range(1, rank + 1)))})"
+                if self._fits(x.shape[-1], kernel.shape)
+                else "make in_channels equal to the input's channels",
             )
         if bias is not None and bias.shape != (self.num_output_maps,):
             raise ShapeError(
@@ -100,6 +102,12 @@ class Convolution(Layer):
                 f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe()
             )
         return x
+
+    def _fits(self, channels: SizeLike, kernel: tuple[SizeLike, ...]) -> bool:
+        """Whether a kernel is for so many channels of the input."""
+        if not isinstance(channels, int) or channels % self.num_groups:
+            return False
+        return tuple(kernel[:2]) == tuple(self.channels_of_kernel(channels)[:2])
 
     def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """Input, kernel and bias in torch, the kernel with as many dimensions as the input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from .. import functional
-from ..errors import NameNotFoundError
+from ..errors import NameNotFoundError, instead_of
 from ..tensor import Buffer, Parameter
 from . import init
 from .activation import (
@@ -239,10 +239,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(name)
     if name in ("modules", "parameter", "utils"):
         return import_module(f"{__name__}.{name}")
-    import difflib
-
-    close = difflib.get_close_matches(name, __all__, 1)
     raise NameNotFoundError(
         f"trtnet.nn has no {name!r}",
-        remedy=f"did you mean {close[0]!r}?" if close else "write it as a Module of those there are",
+        remedy=instead_of(name, __all__) or "write it as a Module of those there are",
     )

@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import dtypes
-from ..errors import ArgumentError, ArgumentTypeError, NameNotFoundError, TrtnetError, UnsupportedError, wrong_arguments
+from ..errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NameNotFoundError,
+    TrtnetError,
+    UnsupportedError,
+    instead_of,
+    wrong_arguments,
+)
 from ..location import here
 from ..stacks import LEVELS, on_a_new_stack
 from ..tensor import Array, Buffer, Parameter, current_recorder
@@ -160,15 +168,13 @@ class Module:
             raise AttributeError(name)
         if "_modules" not in own:
             raise _not_initialized(self)
-        import difflib
-
         names = [*self._parameters, *self._buffers, *self._modules, *vars(self), *vars(type(self))]
-        close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], 1)
         raise NameNotFoundError(
             f"{type(self).__name__!r} object has no attribute {name!r}",
             expected="an attribute, parameter, buffer or module of it",
             found=name,
-            remedy=f"did you mean {close[0]!r}?" if close else f"set it in {type(self).__name__}.__init__",
+            remedy=instead_of(name, [n for n in names if not n.startswith("_")])
+            or f"set it in {type(self).__name__}.__init__",
         )
 
     def __delattr__(self, name: str) -> None:

@@ -74,6 +74,7 @@ def match(
         )
     matched = Matched()
     misshapen: list[str] = []
+    untied: list[str] = []
     keys: dict[Leaf, str] = {}
     reached: set[Leaf] = set()
     for full, value in given.items():
@@ -103,15 +104,16 @@ def match(
         if was is not None:
             matched.converted[key] = was
         if leaf in keys and keys[leaf] != key and not _same(matched.values[keys[leaf]], array):
-            misshapen.append(f"{key}: tied to {keys[leaf]}, but their values differ")
+            untied.append(f"{key}: tied to {keys[leaf]}, but their values differ")
             continue
         keys[leaf] = key
         matched.values[key] = array
     if not partial:
         matched.missing = _missing(leaves, reached)
     extra, missing = (matched.unexpected, matched.missing) if strict else ([], [])
-    if extra or missing or misshapen:
-        raise _mismatch(leaves, extra, missing, misshapen, source)
+    if extra or missing or misshapen or untied:
+        remedy = _remedy(leaves, matched, extra, misshapen, untied, partial, prefix)
+        raise _mismatch(leaves, extra, missing, misshapen, untied, source, remedy)
     check_frozen(leaves, matched.values)
     return matched
 
@@ -233,7 +235,13 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _mismatch(
-    leaves: Mapping[str, Leaf], extra: list[str], missing: list[str], misshapen: list[str], source: str
+    leaves: Mapping[str, Leaf],
+    extra: list[str],
+    missing: list[str],
+    misshapen: list[str],
+    untied: list[str],
+    source: str,
+    remedy: str,
 ) -> WeightsError:
     parts = []
     if extra:
@@ -242,22 +250,51 @@ def _mismatch(
         parts.append("missing:\n" + _listed(missing, extra))
     if misshapen:
         parts.append("misshapen:\n" + "\n".join(f"  {line}" for line in misshapen))
-    remedy = "load_state_dict(..., strict=False) takes what fits by name"
-    if misshapen:
-        remedy = "these are weights of another network: compare the names and shapes that are listed above"
-    for candidate in ("module.", "_orig_mod.", "model."):
-        if extra and all(name.startswith(candidate) for name in extra):
-            remedy = f"strip the keys' prefix: prefix={candidate!r}"
-    found = _few(extra + missing + [line.partition(":")[0] for line in misshapen])
-    if misshapen and not (extra or missing):
-        remedy = "make the module with the sizes of the file: a class count or a width differs"
+    if untied:
+        parts.append("tied, with two values:\n" + "\n".join(f"  {line}" for line in untied))
+    problem = f"{len(extra)} extra, {len(missing)} missing, {len(misshapen)} misshapen"
     return WeightsError(
-        f"{source} do not fit: {len(extra)} extra, {len(missing)} missing, {len(misshapen)} misshapen",
+        f"{source} do not fit: {problem}" + (f", {len(untied)} tied to another value" if untied else ""),
         details="\n".join(parts),
         expected=f"the {len(leaves)} names of the module",
-        found=found,
+        found=_few(extra + missing + [line.partition(":")[0] for line in misshapen + untied]),
         remedy=remedy,
     )
+
+
+def _remedy(
+    leaves: Mapping[str, Leaf],
+    matched: Matched,
+    extra: list[str],
+    misshapen: list[str],
+    untied: list[str],
+    partial: bool,
+    prefix: str,
+) -> str:
+    if extra and (found := _common_prefix(extra, leaves)):
+        return f"strip the keys' prefix: prefix={prefix + found!r}"
+    if untied:
+        return "tied names are one parameter: give one of them, or the same values for both"
+    if misshapen and partial:
+        return "a refit changes values, not sizes: record and build the network of these sizes"
+    if misshapen and not (extra or matched.missing):
+        return "make the module with the sizes that were found: a class count or a width differs"
+    if partial:
+        return "leave the other names out: a refit takes keys of graph.state_dict()"
+    if misshapen or not matched.values:
+        return "these are weights of another network: compare the names and shapes that are listed above"
+    return "strict=False takes what fits by name"
+
+
+def _common_prefix(extra: list[str], leaves: Mapping[str, Leaf]) -> str | None:
+    """What all of these keys begin with, where the rest of one, at least, is a parameter's key."""
+    for name in extra:
+        parts = name.split(".")
+        for count in range(1, len(parts)):
+            prefix = ".".join(parts[:count]) + "."
+            if ".".join(parts[count:]) in leaves and all(one.startswith(prefix) for one in extra):
+                return prefix
+    return None
 
 
 def _few(names: list[str], most: int = 3) -> str:
