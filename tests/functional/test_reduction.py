@@ -82,6 +82,21 @@ def test_of_integers_and_bools(given_shape, dtype, data) -> None:
     check(function, {"x": values(sizes, dtype)}, {"x": recorded}, compile=data.draw(st.booleans()))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float32"])
+def test_all_and_any_of_uint8_are_uint8(dtype: str) -> None:
+    a = np.array([[0, 1], [2, 0], [3, 4]]).astype(dtype)
+
+    def call(x):
+        return x.any(), x.all(1), x.any(0, keepdim=True), x.all()
+
+    for spec in ((3, 2), (Dim("n", 1, 3, 4), 2)):
+        graph = trtnet.record(call, x=Input(spec, dtype))
+        lower_and_compare(graph)
+        for found in (trtnet.reference(graph)(a), [r.numpy() for r in call(trtnet.tensor(a))]):
+            wanted = [r.numpy() for r in call(torch.from_numpy(a))]
+            assert [(r.dtype, r.tolist()) for r in found] == [(r.dtype, r.tolist()) for r in wanted]
+
+
 @given(shapes(), st.sampled_from(["float32", "int64", "int32"]), st.data())
 def test_largest_and_smallest(given_shape, dtype, data) -> None:
     sizes, recorded = given_shape

@@ -184,16 +184,30 @@ def _as_bool(x: Tensor) -> Tensor:
     return x if x.dtype is dtypes.bool_ else comparison.ne(x, 0)
 
 
-@operation(lambda input, dim=None, keepdim=False: (input != 0).all(_axes(input, dim), keepdims=keepdim), method=True)
+def _truth_numpy(reduce: Any) -> Any:
+    def call(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+        found = reduce(input != 0, _axes(input, dim), keepdims=keepdim)
+        return found.astype(np.uint8) if input.dtype == np.uint8 else found
+
+    return call
+
+
+def _truth(op: str, input: Any, dim: Any, keepdim: bool) -> Tensor:
+    x = tensor(input)
+    found = _extreme(_as_bool(x), op, dim, keepdim)
+    return converted(found, dtypes.uint8) if x.dtype is dtypes.uint8 else found
+
+
+@operation(_truth_numpy(np.all), method=True)
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are True (or not 0)."""
-    return _extreme(_as_bool(tensor(input)), "MIN", dim, keepdim)
+    """Whether all elements are True (or not 0), as bool; of uint8, as torch does, as uint8."""
+    return _truth("MIN", input, dim, keepdim)
 
 
-@operation(lambda input, dim=None, keepdim=False: (input != 0).any(_axes(input, dim), keepdims=keepdim), method=True)
+@operation(_truth_numpy(np.any), method=True)
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether any element is True (or not 0)."""
-    return _extreme(_as_bool(tensor(input)), "MAX", dim, keepdim)
+    """Whether any element is True (or not 0), as bool; of uint8, as torch does, as uint8."""
+    return _truth("MAX", input, dim, keepdim)
 
 
 @operation(lambda input, dim=None: np.asarray((input != 0).sum(_axes(input, dim)), np.int64), method=True)
