@@ -40,7 +40,8 @@ VIEWS = [
     "x.detach()", "x.contiguous()", "x.view_as(x)", "x[...]", "x.expand(-1, -1, 4)", "T.einsum('bij->bji', x)",
     "T.einsum('bii->bi', x[:, :, :3])", "x.transpose(1, 2).transpose(1, 2).reshape(x.shape[0], -1)", "x.float()",
     "T.broadcast_to(x, x.shape)", "x.ravel()", "x.swapaxes(1, 2)[:, 1]", "x[:, 1:][:, :, 1:]", "x.T", "x.to(x.dtype)",
-    "x.cpu()", "F.dropout(x, 0.5, False)", "T.atleast_3d(x)", "x.hsplit([1])[1]", "T.positive(x)",
+    "x.cpu()", "F.dropout(x, 0.5, False)", "T.atleast_3d(x)", "x.unfold(2, 2, 2)", "x.unfold(1, 1, 2)",
+    "x.hsplit([1])[1]", "T.positive(x)",
 ]  # fmt: skip
 COPIES = [
     "x.clone()", "x[:, [0, 1]]", "x.transpose(1, 2).contiguous()", "x.transpose(1, 2).reshape(x.shape[0], -1)",

@@ -144,6 +144,7 @@ class Recorder:
         self.constants: dict[tuple[int, Any], Tensor] = {}
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
+        self.sizes: list[Dim] = []  # that the data decides
         self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
@@ -213,7 +214,9 @@ class Recorder:
         taken = {s.name for s in dims.symbols_of(s for t in self.inputs.values() for s in t.shape)} | self.data_dims
         name = next(name for i in range(len(taken) + 1) if (name := f"{stem}_{i}") not in taken)
         self.data_dims.add(name)
-        return Dim(name, min=0, max=most)
+        made = Dim(name, min=0, max=most)
+        self.sizes.append(made)
+        return made
 
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""

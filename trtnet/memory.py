@@ -130,16 +130,16 @@ def alias_of(tensor: Tensor) -> Alias:
     return tensor.alias
 
 
-def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None) -> None:
+def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None, any_layer: bool = False) -> None:
     """Note that `result`, which was made of `base`, shares its memory; unless it was made by other layers than those
-    that move elements about."""
+    that always move elements about, and not `any_layer` will do."""
     if result is base or result.alias is not None:
         return
     source = value_of(base)
     step = result
     while step is not source:
         layer = step.layer
-        if layer is None or not (layer.is_view or rule is not None) or type(layer.inputs[0]) is not Tensor:
+        if layer is None or not (layer.is_view or any_layer) or type(layer.inputs[0]) is not Tensor:
             return
         step = layer.inputs[0]
     alias = result.alias = Alias(result.recorder, result, base)

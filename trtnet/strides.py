@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import dims
-from .dims import Dim
 from .graph import recorder
 from .layers.shaping import Shuffle, Slice
 from .tensor import Tensor
@@ -102,7 +101,7 @@ def lies_channels_last(sizes: Sizes, strides: Sizes, target: Sizes) -> bool:
 def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
     """What `rule` says of a result of this shape, at all sizes that the Dims may take."""
     found: set[bool] = set()
-    for sizes in _samples(_symbols(base, shape)):
+    for sizes in _samples():
         strides = strides_of(base, sizes)
         if strides is None:
             return Decision.MAYBE
@@ -112,18 +111,10 @@ def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
     return Decision.YES if True in found else Decision.NO
 
 
-def _symbols(base: Tensor, shape: Any) -> list[Dim]:
-    shapes = [shape, base.shape]
-    while base.alias is not None and base.alias.base is not None:
-        base = base.alias.base
-        shapes.append(base.shape)
-    return list(dims.symbols_of(size for sizes in shapes for size in sizes))
-
-
-def _samples(symbols: list[Dim]) -> Iterator[Mapping[str, int]]:
+def _samples() -> Iterator[Mapping[str, int]]:
     """Sizes at which a rule may answer differently: the smallest, the next, the usual and the largest."""
-    choices = []
-    for symbol in symbols:
+    current, choices = recorder(), []
+    for symbol in dims.symbols_of([*(s for t in current.inputs.values() for s in t.shape), *current.sizes]):
         step = symbol.multiple_of
         values = {symbol.min, min(symbol.min + step, symbol.max), symbol.opt, symbol.max}
         if symbol.min <= 1 <= symbol.max and step == 1:

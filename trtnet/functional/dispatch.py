@@ -104,7 +104,10 @@ def _compute(
             found=", ".join(_describe(a) for a in args) or "no tensor",
             remedy="call it inside forward, while trtnet.record runs",
         )
-    result = wrapped(numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()}), args)
+    computed = numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()})
+    if view is not False and args and type(args[0]) is Array and computed is args[0].numpy():
+        return args[0]  # as torch's: the tensor itself
+    result = wrapped(computed, args)
     if view is False:
         return _owned(result, (args, tuple(kwargs.values())))
     current = current_recorder.get()

@@ -24,7 +24,7 @@ from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
 from ..memory import become_recorded, writers
-from ..tensor import Array, Parameter, Tensor, refuse_in_forward, to_index
+from ..tensor import Array, Parameter, Tensor, refuse_in_forward
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category
@@ -66,6 +66,12 @@ def _parts(key: Any) -> list[Any]:
         key = tuple(key)
     for item in key if isinstance(key, tuple) else (key,):
         if is_recorded(item):
+            if item.dtype is dtypes.bool_ and not item.ndim:
+                raise UnsupportedError(
+                    "a mask without dimensions is no index here",
+                    found=repr(item),
+                    remedy="use trtnet.where(mask, a, b)",
+                )
             made.append(tensor(item))
             continue
         if isinstance(item, Array):
@@ -299,17 +305,20 @@ def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
 def getitem_numpy(input: np.ndarray, key: Any) -> Any:
     if has_dims(key):
         return getitem(constant(input), key)
-    entries = _parse(input.shape, key)
+    result, indices = _basic_numpy(input, _parse(input.shape, key))
+    return np.asarray(result if indices is None else result[indices])
+
+
+def _basic_numpy(input: np.ndarray, entries: list[_Entry]) -> tuple[np.ndarray, Any]:
+    """A view by the slices and ints of a key, and the indices that are left, or None."""
     basic = tuple(
         None if e.kind == "new" else e.start if e.kind == "int"
         else slice(e.start, e.start + (e.size - 1) * e.step + 1 if e.size else e.start, e.step)
         for e in entries
     )  # fmt: skip
-    result = input[(*basic, ...)]  # with the ellipsis it is a view, and no number
+    view = input[(*basic, ...)]  # with the ellipsis it is a view, and no number
     indices = tuple(e.index if e.kind == "index" else slice(None) for e in entries if e.kind != "int")
-    if any(isinstance(i, np.ndarray) for i in indices):
-        result = result[indices]
-    return np.asarray(result)
+    return view, indices if any(isinstance(i, np.ndarray) for i in indices) else None
 
 
 @operation(getitem_numpy, method="__getitem__", view=True)
@@ -382,7 +391,22 @@ def _set_concrete(self: Array, key: Any, value: Any) -> None:
         return
     if isinstance(self, Parameter):
         refuse_in_forward(self)
-    self.writeable()[to_index(key)] = value.numpy() if isinstance(value, Array) else value
+    _assign_numpy(self.writeable(), key, value.numpy() if isinstance(value, Array) else value)
+
+
+def _assign_numpy(array: np.ndarray, key: Any, value: Any) -> None:
+    target, indices = _basic_numpy(array, _parse(array.shape, key))
+    value = np.asarray(value)
+    place: Any = indices if indices is not None else ...
+    shape = target[place].shape
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = value[0]
+    try:
+        target[place] = np.broadcast_to(value, shape)
+    except ValueError:
+        raise ShapeError(
+            "the value that is written does not fit", expected=format_shape(shape), found=format_shape(value.shape)
+        ) from None
 
 
 def _is_that_view(x: Tensor, key: Any, value: Tensor) -> bool:

@@ -11,9 +11,11 @@ from ..errors import ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.base import require_at_least
 from ..layers.gather import Gather, OneHot, Scatter
+from ..memory import mark_view, writers
 from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
 from .broadcasting import broadcast_shapes, expanded
+from .comparison import where
 from .dispatch import axis_of, is_recorded, operation, tensor
 from .indexing import (
     from_end,
@@ -220,15 +222,40 @@ def _windows(size: SizeLike, length: int, step: int) -> np.ndarray:
 
 def _unfold_numpy(input: np.ndarray, dimension: int, size: int, step: int) -> Any:
     axis = axis_of(dimension, input.ndim)
-    return np.moveaxis(np.take(input, _windows(input.shape[axis], size, step), axis), axis + 1, -1)
+    _windows(input.shape[axis], size, step)
+    whole = np.lib.stride_tricks.sliding_window_view(input, size, axis, writeable=input.flags.writeable)
+    return whole[(slice(None),) * axis + (slice(None, None, step),)]
 
 
-@operation(_unfold_numpy, method="unfold")
+def _write_windows(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> Tensor:
+    """`x` with `value` in the place of windows of it that do not overlap."""
+    (indices,) = layer.inputs[1].layer.inputs  # type: ignore[union-attr]
+    at = indices.array  # type: ignore[union-attr]
+    if layer.mode != "DEFAULT" or len(np.unique(at)) != at.size:
+        raise UnsupportedError(
+            "a change cannot be written through windows that overlap",
+            found=f"windows of {at.shape[-1]} elements",
+            remedy="copy them first: x.unfold(...).clone(), or make their step as large as they are",
+        )
+    axis, length = layer.axis, int(x.shape[layer.axis])
+    places = np.full(length, -1)
+    places[at.reshape(-1)] = np.arange(at.size)
+    flat = reshaped(value, (*x.shape[:axis], at.size, *x.shape[axis + 1 :]))
+    spread = emit(Gather((flat, constant(np.maximum(places, 0))), axis=axis))
+    return where(constant((places >= 0).reshape(-1, *(1,) * (x.ndim - axis - 1))), spread, x)
+
+
+writers[Gather] = _write_windows
+
+
+@operation(_unfold_numpy, method="unfold", view=True)
 def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All windows of `size` elements of a dimension, `step` apart, as a new last dimension."""
     x, axis = tensor(input), axis_of(dimension, input.ndim)
     made = emit(Gather((x, constant(_windows(x.shape[axis], size, step))), axis=axis))
-    return transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
+    made = transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
+    mark_view(made, x, any_layer=True)
+    return made
 
 
 def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:

@@ -202,21 +202,23 @@ def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]
     return (*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
 
 
-@operation(
-    lambda input, start_dim=0, end_dim=-1: input.reshape(_flattened(input.shape, start_dim, end_dim)),
-    method=True,
-    view=can_be_viewed,
-)
+def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> Any:
+    shape = _flattened(input.shape, start_dim, end_dim)
+    return input if shape == input.shape else input.reshape(shape)
+
+
+@operation(_flatten_numpy, method=True, view=can_be_viewed)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
     x = tensor(input)
     return reshaped(x, _flattened(x.shape, start_dim, end_dim))
 
 
-@operation(lambda input: input.reshape(-1), method=True, view=can_be_viewed)
+@operation(lambda input: np.ascontiguousarray(input).reshape(-1), method=True, view=lies_contiguous)
 def ravel(input: Tensor) -> Tensor:
     """All dimensions as one."""
-    return flatten(input)
+    x = tensor(input)
+    return reshaped(x, (x.shape.numel(),))
 
 
 def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:
@@ -428,7 +430,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return emit(Identity((tensor(input),)))
 
 
-@operation(lambda input: input, method=("detach", "detach_"), view=True)
+@operation(lambda input: input[...], method=("detach", "detach_"), view=True)
 def detach(input: Tensor) -> Tensor:
     """`input` itself: trtnet computes no gradients."""
     return tensor(input)
