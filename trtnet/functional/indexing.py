@@ -201,12 +201,11 @@ _counted: WeakKeyDictionary[Recorder, dict[Any, Tensor]] = WeakKeyDictionary()
 def from_end(index: Tensor, size: SizeLike) -> Tensor:
     """A recorded index with `size` added where it is negative; recorded once for each value and size."""
     current = recorder()
-    if index.recorder is not current:
-        current.settle(index)
-    if index.dtype not in (dtypes.int32, dtypes.int64) or is_nonnegative(index):
+    value = current.settle(index)
+    if index.dtype not in (dtypes.int32, dtypes.int64) or is_nonnegative(value):
         return index
     known = _counted.setdefault(current, {})
-    key = (index if index.layer is None else index.layer, index.index, size)
+    key = (value if value.layer is None else value.layer, value.index, size)
     found = known.get(key)
     if found is None:
         rank = index.ndim
