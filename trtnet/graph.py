@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -489,17 +489,27 @@ class Graph:
 
         So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
         """
-        graph = self._composed(lambda layer: layer.supported(provider))
+        graph = self._composed(lambda layer: layer.supported(provider), self._used_by_layers())
         if not refit:
             return graph
         kinds = dict.fromkeys(type(layer) for layer in graph.layers)
         failing = {id(layer) for kind in kinds for layer in kind.failing(graph.layers, provider)}
         return graph._composed(lambda layer: id(layer) not in failing) if failing else graph
 
-    def _composed(self, takes: Callable[[Layer], bool]) -> Graph:
-        """The graph in which every layer that is not taken is composed of others."""
+    def _used_by_layers(self) -> Collection[Tensor]:
+        """What layers take, where there is uint8 in the graph; else nothing."""
+        tensors = (*self.inputs.values(), *(t for layer in self.layers for t in layer.outputs))
+        if not any(t.dtype is dtypes.uint8 for t in tensors):
+            return ()
+        return {o for layer in self.layers for o in layer.inputs if type(o) is Tensor}
+
+    def _composed(self, takes: Callable[[Layer], bool], used: Collection[Tensor] = ()) -> Graph:
+        """The graph in which every layer that is not taken is composed of others, and uint8 is int32.
+
+        `used` is what layers take, where there is uint8 at all.
+        """
         layers = self.layers
-        first = next((i for i, layer in enumerate(layers) if not takes(layer)), None)
+        first = next((i for i, layer in enumerate(layers) if not takes(layer) or _is_widened(layer, used)), None)
         if first is None:
             return self
         new = Recorder(takes_values=True)
@@ -509,16 +519,25 @@ class Graph:
         with new:
             for layer in layers[first:]:
                 # what does not change is shared
-                if layer.name not in new._names and takes(layer) and replaced.keys().isdisjoint(layer.inputs):
+                if (
+                    layer.name not in new._names
+                    and takes(layer)
+                    and not _is_widened(layer, used)
+                    and replaced.keys().isdisjoint(layer.inputs)
+                ):
                     new.layers.append(layer)
                     new._names[layer.name] = 1
                     continue
                 new._origin = layer
                 operands = tuple([replaced.get(o, o) for o in layer.inputs])
-                result = _again(new, layer, operands, takes)
+                if _is_widened(layer, used):
+                    before = len(new.layers)
+                    result = _all_taken(new, before, layer.widened(operands), takes)
+                else:
+                    result = _again(new, layer, operands, takes)
                 for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
                     replaced[old] = tensor
-        outputs = {name: replaced.get(t, t) for name, t in self.outputs.items()}
+            outputs = {name: _narrowed(new, t, replaced.get(t, t)) for name, t in self.outputs.items()}
         for name, tensor in outputs.items():
             tensor.name = name
         graph = Graph(
@@ -575,25 +594,49 @@ class Graph:
         return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
 
 
+def _is_widened(layer: Layer, used: Collection[Tensor]) -> bool:
+    """Whether uint8 is int32 in this layer; `used` is what layers take."""
+    if not used or not layer.has_bytes:
+        return False
+    if not layer.passes_bytes:
+        return True
+    inside = [o for o in layer.inputs if type(o) is Tensor and o.layer is not None]
+    return any(t.dtype is dtypes.uint8 for t in (*inside, *(o for o in layer.outputs if o in used)))
+
+
+def _narrowed(recorder: Recorder, recorded: Tensor, tensor: Tensor) -> Tensor:
+    """An output of the network: uint8 again, where it was made int32."""
+    if tensor.dtype is recorded.dtype:
+        return tensor
+    from .layers.casting import Cast
+
+    recorder._origin = recorded.layer
+    made: Tensor = recorder.emit(Cast((recorder.emit(Cast((tensor,), dtypes.float32)),), dtypes.uint8))
+    return made
+
+
+def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[Layer], bool]) -> Any:
+    """What was recorded since `before`, composed in its turn where a layer of it is not taken."""
+    added = recorder.layers[before:]
+    if all(takes(inner) for inner in added):
+        return result
+    del recorder.layers[before:]
+    replaced: dict[Tensor, Tensor] = {}
+    for inner in added:
+        inner_operands = tuple(replaced.get(o, o) if type(o) is Tensor else o for o in inner.inputs)
+        again = _again(recorder, inner, inner_operands, takes)
+        for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
+            replaced[old] = tensor
+    for key, tensor in recorder.constants.items():
+        recorder.constants[key] = replaced.get(tensor, tensor)
+    single = result if isinstance(result, tuple) else (result,)
+    final = tuple(replaced.get(t, t) for t in single)
+    return final if isinstance(result, tuple) else final[0]
+
+
 def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], takes: Callable[[Layer], bool]) -> Any:
     """Record `layer`, or what it is composed of where it is not taken."""
     if not takes(layer):
         before = len(recorder.layers)
-        result = layer.compose(*operands)
-        added = recorder.layers[before:]
-        # what was composed may itself have to be composed
-        if all(takes(inner) for inner in added):
-            return result
-        del recorder.layers[before:]
-        replaced: dict[Tensor, Tensor] = {}
-        for inner in added:
-            inner_operands = tuple(replaced.get(o, o) if type(o) is Tensor else o for o in inner.inputs)
-            again = _again(recorder, inner, inner_operands, takes)
-            for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
-                replaced[old] = tensor
-        for key, tensor in recorder.constants.items():
-            recorder.constants[key] = replaced.get(tensor, tensor)
-        single = result if isinstance(result, tuple) else (result,)
-        final = tuple(replaced.get(t, t) for t in single)
-        return final if isinstance(result, tuple) else final[0]
+        return _all_taken(recorder, before, layer.compose(*operands), takes)
     return layer.again(operands, recorder)

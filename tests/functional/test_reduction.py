@@ -224,6 +224,6 @@ def test_errors() -> None:
     assert "batch >= 3" in text
     _error(UnsupportedError, "nuclear", lambda x: x.norm("nuc"), x=x)
     _error(ShapeError, "nothing has no maximum", lambda x: x[:, :0].amax(1), x=x)
-    _error(DtypeError, "reduce layer does not take uint8", lambda x: x.amax(1), x=Input((2, 3), "uint8"))
+    _error(DtypeError, "reduce layer does not take float8", lambda x: x.amax(1), x=Input((2, 3), "float8_e4m3fn"))
     with pytest.raises(ArgumentError, match="topk: k is out of range"):
         trtnet.ones(3).topk(4)

@@ -226,7 +226,7 @@ def test_errors_name_the_line_and_the_way() -> None:
     def raw(x):
         return x.permute(1, 0)
 
-    text = _caught(DtypeError, "does not take uint8", raw, Input((2, 12), "uint8"))
+    text = _caught(DtypeError, "does not take float8", raw, Input((2, 12), "float8_e4m3fn"))
     assert "x.float()" in text
 
     def in_place(x):

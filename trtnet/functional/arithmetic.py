@@ -136,8 +136,9 @@ multiply = mul
 
 @operation(quiet(np.negative), method=("neg", "negative"))
 def neg(input: Any) -> Tensor:
-    """-input."""
-    return apply_unary("NEG", input)
+    """-input; of uint8 modulo 256."""
+    x = tensor(input)
+    return sub(0, x) if x.dtype is dtypes.uint8 else apply_unary("NEG", x)
 
 
 negative = neg

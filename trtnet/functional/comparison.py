@@ -12,7 +12,7 @@ from ..dims import format_shape
 from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.activation import Activation
-from ..layers.casting import Cast, Identity
+from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
@@ -33,18 +33,9 @@ def _binary(op: str, a: Tensor, b: Tensor) -> Tensor:
     return emit(ElementWise((a, b), op))
 
 
-def _compared(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """Two operands of one dtype; of uint8, which TensorRT does not order, int32."""
-    return pair(name, *(emit(Cast((tensor(v),), dtypes.int32)) if _is_uint8(v) else v for v in (a, b)))
-
-
 def _same(a: Tensor, b: Tensor) -> Tensor:
     """EQUAL; of bools NOT of XOR, for TensorRT-RTX 1.7 fails to compile an EQUAL of two constants of bools."""
     return _not(_binary("XOR", a, b)) if a.dtype is dtypes.bool_ else _binary("EQUAL", a, b)
-
-
-def _is_uint8(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dtype is dtypes.uint8
 
 
 def _not(value: Tensor) -> Tensor:
@@ -57,18 +48,18 @@ def _not(value: Tensor) -> Tensor:
 @operation(binary(np.equal), method=True)
 def eq(input: Any, other: Any) -> Tensor:
     """input == other, broadcast; bool."""
-    return _same(*_compared("eq", input, other))
+    return _same(*pair("eq", input, other))
 
 
 @operation(binary(np.not_equal), method=("ne", "not_equal"))
 def ne(input: Any, other: Any) -> Tensor:
     """input != other, broadcast; bool. NaN differs from everything."""
-    a, b = _compared("ne", input, other)
+    a, b = pair("ne", input, other)
     return _binary("XOR", a, b) if a.dtype is dtypes.bool_ else _not(_same(a, b))
 
 
 def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor:
-    a, b = _compared(name, input, other)
+    a, b = pair(name, input, other)
     if a.dtype is dtypes.bool_:
         small, large = (a, b) if op == "LESS" else (b, a)
         return _binary("OR" if or_equal else "AND", _not(small), large)

@@ -262,6 +262,8 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
             found=number,
             remedy="convert the tensor first: x.float() or x.to(trtnet.float32)",
         )
+    if dtype is dtypes.uint8 and isinstance(number, int):
+        number = int(number) % 256  # as torch
     with np.errstate(over="ignore"):
         array = np.full((1,) * rank, number).astype(dtype.numpy)
     if not dtype.is_floating_point and array.size and array.reshape(-1)[0] != number:

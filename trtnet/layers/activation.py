@@ -157,5 +157,5 @@ def not_taken(operation: str, x: Tensor, integers: bool = False, expected: str |
     remedy = "convert it first: x.float() or x.to(dtype)"
     problem = f"TensorRT's {operation} does not take {x.dtype}"
     if x.dtype is dtypes.uint8:
-        remedy = "TensorRT only casts and compares uint8: convert it first, x.float() or x.to(trtnet.int32)"
+        remedy = "convert it first: x.float() or x.to(trtnet.int32)"
     return DtypeError(problem, expected=expected, found=repr(x), remedy=remedy)

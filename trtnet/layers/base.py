@@ -100,6 +100,36 @@ class Layer:
         """Record what this layer is composed of, for a provider that lacks it or fails at it."""
         raise NotImplementedError
 
+    # --- uint8, which TensorRT takes at inputs and outputs alone: int32 in its place inside a network
+
+    passes_bytes: ClassVar[bool] = False
+    """Whether the layer takes a uint8 input of the network, and gives an output of it, as they are."""
+
+    leaves_bytes: ClassVar[bool] = False
+    """Whether the result of numbers from 0 to 255 may lie outside of them, and is taken modulo 256."""
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether a tensor that it takes or gives is of uint8."""
+        tensors = (*(o for o in self.inputs if isinstance(o, Tensor)), *self.outputs)
+        return any(t.dtype is dtypes.uint8 for t in tensors)
+
+    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        """Record this layer with int32 in place of uint8, in its operands and results."""
+        from ..functional.arithmetic import remainder
+        from ..functional.casting import converted
+        from ..graph import emit
+
+        wide = tuple(
+            # by way of float32, which TensorRT 8.6 casts uint8 to
+            converted(converted(o, dtypes.float32), dtypes.int32)
+            if isinstance(o, Tensor) and o.dtype is dtypes.uint8
+            else o
+            for o in operands
+        )
+        made: Any = emit(type(self)(wide, **{name: getattr(self, name) for name in self.attributes}))
+        return remainder(made, 256) if self.leaves_bytes else made
+
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
         """Record this layer again, where weights among its operands have become tensors (live weights)."""
         return self.again(operands, current_recorder.get())

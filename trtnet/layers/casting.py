@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import dtypes
 from ..dtypes import dtype as Dtype
 from ..tensor import Tensor
 from .base import Layer, Operand, Output
@@ -23,6 +24,7 @@ class Identity(Layer):
     nonnegative: bool = False
 
     kind: ClassVar[str] = "identity"
+    passes_bytes: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
     is_dense: ClassVar[bool] = True
 
@@ -57,12 +59,34 @@ def within(x: Any, problem: str) -> None:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Cast(Layer):
-    """`add_cast`: the input in another element type."""
+    """`add_cast`: the input in another element type; to uint8 integers modulo 256, and floats from 0 to 255."""
 
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
     is_dense: ClassVar[bool] = True
+
+    @property
+    def passes_bytes(self) -> bool:  # type: ignore[override]
+        return self.to_type is not dtypes.uint8
+
+    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        """To uint8: integers modulo 256, floats (from 0 to 255) cut off. From uint8 to int8: as the same bits."""
+        from ..functional.arithmetic import add, remainder, sub
+        from ..functional.casting import converted
+
+        x = operands[0]
+        assert isinstance(x, Tensor)
+        if x.dtype is dtypes.uint8:
+            x = converted(converted(x, dtypes.float32), dtypes.int32)
+        elif self.to_type is dtypes.uint8:
+            if x.dtype in (dtypes.int8, dtypes.bool_) or x.dtype.is_floating_point:
+                wide = converted(x, dtypes.int32)
+                return remainder(wide, 256) if x.dtype is dtypes.int8 else wide
+            return converted(remainder(x, 256), dtypes.int32)
+        if self.to_type is dtypes.int8:
+            x = sub(remainder(add(x, 128), 256), 128)
+        return converted(x, self.to_type)
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

@@ -56,19 +56,26 @@ class Constant(Layer):
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
     def supported(self, provider: Provider) -> bool:
-        return self.outputs[0].dtype not in (dtypes.int8, dtypes.uint8)
+        return self.outputs[0].dtype is not dtypes.int8
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """Of int8 and uint8, which TensorRT takes before a dequantize layer only: int32, and a cast."""
+        """Of int8, which TensorRT takes before a dequantize layer only: int32, and a cast."""
         from ..functional.casting import converted
+
+        made = self.widened(inputs)
+        assert isinstance(made, Tensor)
+        return converted(made, self.outputs[0].dtype)
+
+    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
         from ..graph import emit
 
-        weight = inputs[0]
+        weight = operands[0]
         assert isinstance(weight, Weight)
         wide: Weight = (
             Literal(weight.array.astype(np.int32)) if isinstance(weight, Literal) else cast(weight, dtypes.int32)
         )
-        return converted(emit(Constant((wide,), self.shape)), self.outputs[0].dtype)
+        made: Tensor = emit(Constant((wide,), self.shape))
+        return made
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs

@@ -103,8 +103,8 @@ class Unary(Layer):
 class ElementWise(Layer):
     """`add_elementwise`: two tensors of one dtype and one rank, broadcast against each other.
 
-    Arithmetic, GREATER and LESS take float32, float16, bfloat16, int8 (not POW), int32 and int64; EQUAL takes bool and
-    uint8 too; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
+    Arithmetic, GREATER and LESS take float32, float16, bfloat16, int8 (not POW), uint8, int32 and int64; EQUAL takes
+    bool too; AND, OR and XOR take bool only. Comparisons give bool. DIV of integers truncates, FLOOR_DIV rounds down.
     """
 
     op: str
@@ -140,8 +140,12 @@ class ElementWise(Layer):
         if self.op in LOGICAL:
             if a.dtype is not dtypes.bool_:
                 raise not_taken(self.op, a, expected="bool")
-        elif self.op != "EQUAL" or a.dtype not in (dtypes.bool_, dtypes.uint8):
+        elif a.dtype is not dtypes.uint8 and (self.op != "EQUAL" or a.dtype is not dtypes.bool_):
             raise not_taken(self.op, a, True)
+
+    @property
+    def leaves_bytes(self) -> bool:  # type: ignore[override]
+        return self.op in ("SUM", "SUB", "PROD", "POW")
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if wanted is None or self.op in COMPARISONS or self.op in LOGICAL:
@@ -205,8 +209,8 @@ class Select(Layer):
         if a.dtype is not b.dtype:
             raise different_dtypes("SELECT", a, b)
         same_rank("SELECT", condition, a, b)
-        if a.dtype not in _NUMBERS and a.dtype is not dtypes.bool_:
-            raise not_taken("SELECT", a, expected="float32, float16, bfloat16, int8, int32, int64 or bool")
+        if a.dtype not in _NUMBERS and a.dtype not in (dtypes.bool_, dtypes.uint8):
+            raise not_taken("SELECT", a, expected="float32, float16, bfloat16, int8, uint8, int32, int64 or bool")
         return ((broadcast("SELECT", condition, a, b), a.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..provider import Provider
     from ..reference import Run
 
-_NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8)
+_NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8, dtypes.uint8)
 REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
 
 

@@ -127,7 +127,7 @@ def _is_one(size: SizeLike) -> bool:
 
 
 MAX_RANK = 8
-_UNMOVED = (dtypes.uint8, dtypes.float8_e4m3fn, dtypes.int4)
+_UNMOVED = (dtypes.float8_e4m3fn, dtypes.int4)
 
 
 def check_movable(kind: str, x: Tensor) -> None:
@@ -135,7 +135,7 @@ def check_movable(kind: str, x: Tensor) -> None:
     if x.dtype in _UNMOVED:
         raise DtypeError(
             f"TensorRT's {kind} does not take {x.dtype}",
-            expected="float32, float16, bfloat16, int8, int32, int64 or bool",
+            expected="float32, float16, bfloat16, int8, uint8, int32, int64 or bool",
             found=f"{x.dtype} {format_shape(x.shape)}",
             remedy="convert it first: x.float()",
         )
