@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from harness import lower_and_compare
+from harness import lower_and_compare, needs_rtx
 
 torch = pytest.importorskip("torch")
 
@@ -417,3 +417,16 @@ def test_a_parameter_of_the_network_is_not_drawn_again() -> None:
 def test_dropout_stays_the_identity() -> None:
     graph = trtnet.record(lambda x: F.dropout(x, 0.5, training=False) + 1, x=Input((B, 3)))
     assert not any(layer.draws for layer in graph.layers)
+
+
+@pytest.mark.parametrize("draw", [trtnet.rand, trtnet.randn])
+def test_a_plan_holds_no_numbers_that_were_drawn_beforehand(draw) -> None:
+    """A million float32 would be 4 MB of the plan, as they are where they are constants."""
+    needs_rtx()
+    numbers = trtnet.tensor(np.random.default_rng(0).normal(size=1_000_000).astype(np.float32))
+    drawn, constant = (
+        len(bytes(trtnet.build_plan(trtnet.record(make, x=Input((1,))), targets=["sm86"])))
+        for make in (lambda x: x + draw(1_000_000), lambda x: x + numbers)
+    )
+    assert constant > 3_000_000
+    assert drawn < 1_000_000
