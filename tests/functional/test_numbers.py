@@ -208,3 +208,55 @@ def test_bools(name, dynamic):
 def test_heaviside_now():
     x = np.array([np.nan, -1, 0, 2], np.float32)
     assert trtnet.heaviside(trtnet.tensor(x), trtnet.tensor(x * 0 + 0.5)).tolist() == [0, 0, 0.5, 1]
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+SMOOTH = np.array([-30, -9, -2, -1, -0.5, -0.3, -1e-3, 1e-7, 0.2, 0.36, 0.5, 1, 2.5, 8, 40, 90], np.float32)
+ABOVE = {"log1p": -0.99}
+
+
+def gradients(ours, theirs, *arrays):
+    """Of a sum weighed with different factors, by `to_torch` and by torch."""
+    graph = trtnet.record(lambda **given: ours(*given.values()),
+                          **{name: Input(a.shape) for name, a in zip("xyz", arrays)})  # fmt: skip
+    found = []
+    for function in (trtnet.to_torch(graph), theirs):
+        given = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
+        out = function(*given)
+        (out * torch.linspace(1, 2, out.numel()).reshape(out.shape)).sum().backward()
+        found.append([g.grad.numpy() for g in given])
+    for mine, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["expm1", "log1p", "erfc", "sinc"])
+def test_gradients_of_one(name):
+    below = 40 if name == "expm1" else 100
+    x = np.array([v for v in SMOOTH if ABOVE.get(name, -100) < v < below], np.float32)
+    if name == "sinc":  # torch's own loses its digits near 0
+        x = np.append(x[np.abs(x) > 0.1], np.float32(0))
+    gradients(getattr(trtnet, name), getattr(torch, name), x)
+
+
+@pytest.mark.parametrize("name", ["atan2", "hypot", "logaddexp", "xlogy"])
+def test_gradients_of_two(name):
+    """At equal values and on the axes too."""
+    x, y = (v.reshape(-1) for v in np.meshgrid(SMOOTH, np.append(SMOOTH, np.float32(0))))
+    if name == "xlogy":
+        x, y = y, np.abs(x)
+    gradients(getattr(trtnet, name), getattr(torch, name), x, y)
+
+
+def test_gradients_through_rows_that_are_masked_entirely():
+    q = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    mask = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    added = np.where(mask, np.float32(0), np.float32(-np.inf))
+    for given in (mask, added):
+        gradients(
+            lambda q, k, v, given=given: F.scaled_dot_product_attention(q, k, v, trtnet.tensor(given)),
+            lambda q, k, v, given=given: torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, torch.from_numpy(given)
+            ),
+            q, q[::-1].copy(), q + 1,
+        )  # fmt: skip

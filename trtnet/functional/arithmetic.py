@@ -374,13 +374,12 @@ def _chosen(condition: Tensor, x: Any, y: Any) -> Tensor:
 
 
 def _by_magnitude(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether |x| is below |y|, the smaller magnitude and the larger one, of which one is NaN where x or y is.
+    """Whether |x| is below |y|, and the value of the smaller and of the larger magnitude.
 
-    TensorRT's minimum and maximum lose NaNs.
+    Where one is NaN, one of the two is: TensorRT's minimum and maximum would lose it.
     """
-    first, second = apply_unary("ABS", x), apply_unary("ABS", y)
-    swapped = _compared("LESS", first, second)
-    return swapped, _chosen(swapped, first, second), _chosen(swapped, second, first)
+    swapped = _compared("LESS", apply_unary("ABS", x), apply_unary("ABS", y))
+    return swapped, _chosen(swapped, x, y), _chosen(swapped, y, x)
 
 
 @operation(binary(np.hypot), method=True)
@@ -391,8 +390,8 @@ def hypot(input: Any, other: Any) -> Tensor:
     x, y = in_float32(a, b)
     _, small, large = _by_magnitude(x, y)
     ratio = div(small, large)
-    found = mul(large, sqrt(add(mul(ratio, ratio), 1.0)))
-    found = _chosen(_compared("EQUAL", large, 0.0), small, found)
+    found = mul(apply_unary("ABS", large), sqrt(add(mul(ratio, ratio), 1.0)))
+    found = _chosen(_compared("EQUAL", large, 0.0), apply_unary("ABS", small), found)
     infinite = (_compared("EQUAL", apply_unary("ABS", v), math.inf) for v in (x, y))
     return in_type(_chosen(emit(ElementWise(tuple(infinite), "OR")), math.inf, found), a.dtype)
 
@@ -400,14 +399,16 @@ def hypot(input: Any, other: Any) -> Tensor:
 @operation(binary(np.logaddexp), method=True)
 def logaddexp(input: Any, other: Any) -> Tensor:
     """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
-    from .math import abs, exp, log1p
+    from .math import exp, log1p
 
     a, b = pair("logaddexp", input, other)
     floating("logaddexp", a)
     x, y = in_float32(a, b)
-    distance = _chosen(_compared("EQUAL", x, y), 0.0, abs(sub(x, y)))
-    larger = _chosen(_compared("LESS", x, y), y, x)
-    return in_type(add(larger, log1p(exp(neg(distance)))), a.dtype)
+    below = _compared("LESS", x, y)
+    larger, smaller = _chosen(below, y, x), _chosen(below, x, y)
+    same = (_compared("EQUAL", x, y), _compared("EQUAL", apply_unary("ABS", x), math.inf))
+    distance = _chosen(emit(ElementWise(same, "AND")), 0.0, sub(smaller, larger))
+    return in_type(add(larger, log1p(exp(distance))), a.dtype)
 
 
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
@@ -416,8 +417,10 @@ def xlogy(input: Any, other: Any) -> Tensor:
     from .math import log
 
     a, b = pair("xlogy", input, other, floating=True)
-    nothing = emit(ElementWise((_compared("EQUAL", a, 0.0), emit(Unary((apply_unary("ISNAN", b),), "NOT"))), "AND"))
-    return _chosen(nothing, 0.0, mul(a, log(b)))
+    # 0 times an infinite logarithm, or none, is 0
+    positive = emit(ElementWise((_compared("GREATER", b, 0.0), _compared("LESS", b, math.inf)), "AND"))
+    unusual = emit(Unary((emit(ElementWise((positive, apply_unary("ISNAN", b)), "OR")),), "NOT"))
+    return mul(a, log(_chosen(emit(ElementWise((_compared("EQUAL", a, 0.0), unusual), "AND")), 1.0, b)))
 
 
 def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -428,20 +431,24 @@ def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def atan2(input: Any, other: Any) -> Tensor:
     """The angle of (other, input), from -pi to pi, with C's rules for infinities and signed zeros.
 
-    Composed: the arctangent of the smaller magnitude over the larger, mirrored as the signs and magnitudes say.
+    Composed: the arctangent of the smaller magnitude over the larger, turned as the signs and magnitudes say.
     """
     from .math import atan
 
     a, b = pair("atan2", input, other, floating=True)
     y, x = in_float32(a, b)
+    left, down = _is_negative(x), _is_negative(y)
     steep, small, large = _by_magnitude(x, y)
-    ratio = div(small, large)
     # of two zeros the quotient is none, nor of two infinities
-    diagonal = _chosen(_compared("EQUAL", large, 0.0), 0.0, scalar(1.0, x.dtype, len(x.shape)))
-    angle = atan(_chosen(_compared("EQUAL", small, large), diagonal, ratio))
-    angle = _chosen(steep, sub(math.pi / 2, angle), angle)
-    angle = _chosen(_is_negative(x), sub(math.pi, angle), angle)
-    return in_type(_chosen(_is_negative(y), neg(angle), angle), a.dtype)
+    ratio = _chosen(_compared("EQUAL", large, 0.0), small, div(small, large))
+    one = scalar(1.0, x.dtype, len(x.shape))
+    diagonal = _chosen(emit(ElementWise((left, down), "XOR")), -1.0, one)
+    infinite = tuple(_compared("EQUAL", apply_unary("ABS", v), math.inf) for v in (small, large))
+    ratio = _chosen(emit(ElementWise(infinite, "AND")), diagonal, ratio)
+    angle = atan(ratio)
+    up, around = (_chosen(down, -v, scalar(v, x.dtype, len(x.shape))) for v in (math.pi / 2, math.pi))
+    flat = _chosen(left, add(angle, around), angle)
+    return in_type(_chosen(steep, sub(up, angle), flat), a.dtype)
 
 
 def _is_negative(x: Tensor) -> Tensor:

@@ -31,23 +31,31 @@ def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
     return F.add(scores, mask)
 
 
-def open_rows(scores: Tensor, mask: Any, allowed: bool) -> Any:
-    """Whether a mask leaves anything of each row, (..., L, 1); None where it is known that it does.
+def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
+    """The scores `masked`, and whether the mask leaves anything of each row, (..., L, 1): None where that is known.
 
-    The scores are `masked` already; in float16 they say it, because a mask of its smallest number becomes minus
-    infinity there.
+    Rows of which nothing is left keep their scores: a softmax of minus infinities alone is NaN, and so are the
+    gradients through it.
     """
     from .. import functional as F
 
-    if isinstance(mask, Array) and not is_recorded(mask) and scores.dtype is not float16:
+    if isinstance(mask, Array) and not is_recorded(mask) and (mask.dtype is bool_ or scores.dtype is not float16):
         array = mask.numpy()
-        array = array == allowed if array.dtype == np.bool_ else array != -np.inf
-        rows = array.any(-1, keepdims=True)
-        return None if rows.all() else Array(rows)
+        rows = (array == allowed if array.dtype == np.bool_ else array != -np.inf).any(-1, keepdims=True)
+        if rows.all():
+            return masked(scores, mask, allowed), None
+        return masked(scores, Array(np.where(rows, array, array.dtype.type(allowed))), allowed), Array(rows)
     mask = tensor(mask)
     if mask.dtype is bool_:
-        return F.any(mask if allowed else F.logical_not(mask), -1, keepdim=True)
-    return F.ne(F.amax(scores if scores.dtype is float16 else mask, -1, keepdim=True), float("-inf"))
+        hidden = F.logical_not(mask) if allowed else mask
+        rows = F.any(F.logical_not(hidden), -1, keepdim=True)
+        return masked(scores, F.logical_and(hidden, rows), False), rows
+    if scores.dtype is float16:  # in which the smallest number of a mask and a score become minus infinity
+        scores = masked(scores, mask, allowed)
+        rows = F.ne(F.amax(scores, -1, keepdim=True), float("-inf"))
+        return F.where(rows, scores, 0.0), rows
+    rows = F.ne(F.amax(mask, -1, keepdim=True), float("-inf")) if mask.dtype.is_floating_point else None
+    return masked(scores, mask if rows is None else F.where(rows, mask, 0.0), allowed), rows
 
 
 def causal(rows: Any, columns: Any) -> Any:
@@ -115,8 +123,7 @@ def scaled_dot_product_attention(
     if is_causal:  # each row sees the first column
         scores = masked(scores, causal(scores.shape[-2], scores.shape[-1]), True)
     elif attn_mask is not None:
-        scores = masked(scores, attn_mask, True)
-        rows = open_rows(scores, attn_mask, True)
+        scores, rows = masked_rows(scores, attn_mask, True)
     made = F.matmul(F.softmax(scores, -1), v)
     return made if rows is None else F.where(rows, made, 0.0)
 

@@ -129,8 +129,10 @@ def expm1(input: Any) -> Tensor:
 
     given = arithmetic.typed_float(input)
     (x,) = arithmetic.in_float32(given)
-    near = mul(x, _polynomial(x, [1 / _math.factorial(k) for k in range(1, 10)]))
-    return arithmetic.in_type(where(lt(abs(x), 0.35), near, sub(exp(x), 1.0)), given.dtype)
+    near = lt(abs(x), 0.35)
+    z = where(near, x, 0.0)
+    series = mul(z, _polynomial(z, [1 / _math.factorial(k) for k in range(1, 10)]))
+    return arithmetic.in_type(where(near, series, sub(exp(x), 1.0)), given.dtype)
 
 
 @operation(unary(np.log1p), method=True)
@@ -140,9 +142,11 @@ def log1p(input: Any) -> Tensor:
 
     given = arithmetic.typed_float(input)
     (x,) = arithmetic.in_float32(given)
-    ratio = div(x, add(x, 2.0))
-    near = mul(ratio, _polynomial(mul(ratio, ratio), [2 / (2 * k + 1) for k in range(6)]))
-    return arithmetic.in_type(where(lt(abs(x), 0.25), near, log(add(x, 1.0))), given.dtype)
+    near = lt(abs(x), 0.25)
+    z = where(near, x, 0.0)
+    ratio = div(z, add(z, 2.0))
+    series = mul(ratio, _polynomial(mul(ratio, ratio), [2 / (2 * k + 1) for k in range(6)]))
+    return arithmetic.in_type(where(near, series, log(add(x, 1.0))), given.dtype)
 
 
 def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
@@ -176,12 +180,13 @@ def erfc(input: Any) -> Tensor:
 
     given = arithmetic.typed_float(input)
     (x,) = arithmetic.in_float32(given)
-    z = where(gt(x, 12.0), 12.0, x)
+    near = lt(x, 0.5)
+    z = where(near, 0.5, where(gt(x, 12.0), 12.0, x))
     t = arithmetic.reciprocal(add(mul(z, 0.5), 1.0))
     coarse = mul(round(mul(z, 16.0)), 1 / 16)
     rest = mul(sub(z, coarse), add(z, coarse))
     far = mul(mul(t, exp(sub(_polynomial(t, _ERFC), rest))), exp(mul(mul(coarse, coarse), -1.0)))
-    return arithmetic.in_type(where(lt(x, 0.5), sub(1.0, erf(x)), far), given.dtype)
+    return arithmetic.in_type(where(near, sub(1.0, erf(x)), far), given.dtype)
 
 
 _ERFC = [
@@ -209,8 +214,9 @@ def sinc(input: Any) -> Tensor:
 
     given = arithmetic.typed_float(input)
     (x,) = arithmetic.in_float32(given)
-    angle = mul(x, _math.pi)
-    return arithmetic.in_type(where(eq(x, 0), 1.0, div(sin(angle), angle)), given.dtype)
+    zero = eq(x, 0)
+    angle = where(zero, 1.0, mul(x, _math.pi))
+    return arithmetic.in_type(where(zero, 1.0, div(sin(angle), angle)), given.dtype)
 
 
 def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:

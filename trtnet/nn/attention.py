@@ -10,7 +10,7 @@ from typing import Any
 from ..dims import format_shape
 from ..dtypes import bool_
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..functional.attention import masked, open_rows
+from ..functional.attention import masked, masked_rows
 from ..functional.creation import as_tensor
 from ..functional.dispatch import operand, tensor
 from ..tensor import Parameter, Tensor
@@ -156,9 +156,10 @@ class MultiheadAttention(Module):
         scores = F.matmul(F.mul(q, 1.0 / math.sqrt(self.head_dim)), F.transpose(k, -1, -2))
         rows = None
         if mask is not None:
-            scores = masked(scores, mask, False)
-            always_open = self.add_zero_attn or self.bias_k is not None
-            rows = None if always_open else open_rows(scores, mask, False)
+            if self.add_zero_attn or self.bias_k is not None:  # one more position, which nothing hides
+                scores = masked(scores, mask, False)
+            else:
+                scores, rows = masked_rows(scores, mask, False)
         weights = F.softmax(scores, -1)
         if rows is not None and need_weights:
             weights, rows = F.where(rows, weights, 0.0), None
