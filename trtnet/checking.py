@@ -58,6 +58,7 @@ STRENGTH = {2.0**-24: 64, 2.0**-11: 4, 2.0**-8: 2, 2.0**-4: 1}
 ROUNDING = {
     dtypes.float32: 2.0**-24, dtypes.float16: 2.0**-11, dtypes.bfloat16: 2.0**-8, dtypes.float8_e4m3fn: 2.0**-4,
 }  # fmt: skip
+FREE_TO = "roundings (or the order of writes to one place)"
 RUNS = 8  # of the reference with changed roundings
 SHARE, LEAST = 0.05, 0.5  # of the build's time, and seconds: the most that a check takes
 
@@ -254,13 +255,16 @@ class Comparing:
     # --- how sensitive the network is
 
     def _noisy(self, inputs: Inputs, number: int) -> dict[str, np.ndarray]:
-        """The reference's outputs with every computed float changed by some roundings of its type. Whole numbers stay:
-        they are masks and counts, which roundings do not reach."""
+        """The reference's outputs with every computed float changed by some roundings of its type, and with what is not
+        decided the other way. Whole numbers stay: they are masks and counts, which roundings do not reach."""
         torch = self.reference.torch
         generator = torch.Generator(device=self.reference.device).manual_seed(number)
         strength = 1 if number < RUNS // 2 else 2
 
         def change(run: Run, step: Step, slots: list[Any]) -> None:
+            other = step.layer.either(run, number, *(slots[slot] for slot in step.inputs))
+            if other is not None:
+                slots[step.outputs[0]] = other
             if not step.layer.rounds:
                 return
             for slot, tensor in zip(step.outputs, step.layer.outputs):
@@ -300,7 +304,7 @@ class Comparing:
         few = _share(apart > row.allowed) <= 4 * max(_share(one > row.allowed) for one in changed)
         close = bool((apart <= (3 * spread + 3 * mean).clamp(min=row.allowed)).all())
         if float(apart.square().mean().sqrt()) <= max(row.mean_allowed, 3 * mean) and (close or few):
-            why = f"roundings alone change it by {float(spread.max()):.2g}, and it differs by {float(apart.max()):.2g}"
+            why = f"{FREE_TO} alone change it by {float(spread.max()):.2g}, and it differs by {float(apart.max()):.2g}"
             return replace(row, wrong=False, unchecked=why)
         return row
 
@@ -310,7 +314,7 @@ class Comparing:
         differ = _share(mine != clean)
         most = max(_share(other != clean) for other in others)
         if most and differ <= 4 * most + 1 / mine.numel():
-            why = f"roundings alone change {most:.2%} of its values, and {differ:.2%} differ"
+            why = f"{FREE_TO} alone change {most:.2%} of its values, and {differ:.2%} differ"
             return replace(row, wrong=False, unchecked=why)
         return row
 
@@ -401,7 +405,7 @@ def check(
         refit: whether to compare after a refit to perturbed weights, too, where the engine can be refitted.
     """
     try:
-        import_torch()
+        torch = import_torch()
     except ProviderError as error:
         logger.warning("%s", why := f"the engine was not compared with the reference: {error.problem}")
         return Checked(skipped=why), None
@@ -415,7 +419,7 @@ def check(
         try:
             with contextlib.closing(engine.context()) as own:  # whose memory is free again afterwards
                 figures = _checked(own, Comparing(graph, device, tf32, until), cases, refit)
-        except _Unfit as error:
+        except (_Unfit, torch.cuda.OutOfMemoryError) as error:
             figures = Checked(skipped=f"the engine was not compared with the reference: {error}")
             continue
         finally:

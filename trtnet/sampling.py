@@ -20,8 +20,8 @@ FREE = ((-16, 16), (0, 16), (0, 1))
 
 class Sampler:
     """Draws inputs of a graph: floats from a normal distribution, or evenly from the range of their Input; indices from
-    all rows of the tables that they are for; other whole numbers from -16 to 16 (see `FREE`), uint8 from 0 to 255; both
-    bools.
+    all rows of the tables that they are for (each once where values are written to them, if there are enough); other
+    whole numbers from -16 to 16 (see `FREE`), uint8 from 0 to 255; both bools.
 
     Attributes:
         bounds: what whole numbers inputs may hold, by name, where an index is made of them.
@@ -54,7 +54,7 @@ class Sampler:
         if bounds is None:
             return given
         known = dict.fromkeys(self.graph.data_dims, 1) | dict(sizes)
-        low, high = (dims.evaluate(side[0], known) for side in bounds)
+        low, high = (dims.evaluate(side[0], known) for side in (bounds.low, bounds.high))
         high = max(low, high)
         if given is None:
             return low, high
@@ -76,7 +76,7 @@ class Sampler:
                 [dims.evaluate(s, sizes) for s in tensor.shape],
                 tensor.dtype,
                 self.limits(name, sizes),
-                name in self.bounds,
+                self.bounds.get(name),
                 free,
             )
             for name, tensor in self.graph.inputs.items()
@@ -124,12 +124,12 @@ def _drawn(
     shape: list[int],
     dtype: dtypes.dtype,
     limits: tuple[float, float] | None,
-    is_index: bool,
+    bounds: Bounds | None,
     free: tuple[int, int],
 ) -> np.ndarray:
     if dtype is dtypes.bool_:
         return _covering(chance, shape, 0, 1).astype(np.bool_)
-    if dtype.is_floating_point and not is_index:
+    if dtype.is_floating_point and bounds is None:
         if limits is None:
             return np.asarray(chance.normal(size=shape)).astype(dtype.numpy)
         return np.asarray(chance.uniform(*limits, size=shape)).astype(dtype.numpy)
@@ -140,7 +140,17 @@ def _drawn(
         low = min(high, free[0])
     if high >= FAR:
         high = max(low, free[1])
+    if bounds is not None and bounds.distinct:
+        return _distinct(chance, shape, max(low, 0), max(low, high, 0)).astype(dtype.numpy)
     return _covering(chance, shape, low, max(low, high)).astype(dtype.numpy)
+
+
+def _distinct(chance: np.random.Generator, shape: list[int], low: int, high: int) -> np.ndarray:
+    """Whole numbers from `low` to `high`, each once where there are enough, else once along each dimension."""
+    count, known = int(np.prod(shape)), chance.permutation(np.arange(low, high + 1))
+    if count <= len(known):
+        return known[:count].reshape(shape)
+    return known[np.sum(np.indices(shape), axis=0) % len(known)] if shape else known[:1].reshape(shape)
 
 
 def _covering(chance: np.random.Generator, shape: list[int], low: int, high: int) -> np.ndarray:

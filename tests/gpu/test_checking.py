@@ -115,10 +115,10 @@ def test_a_cached_plan_that_passed_is_not_compared_again(tmp_path):
 def test_the_references_memory_is_free_again():
     trtnet.build(policy(), **LEVEL).close()  # what libraries keep
     torch.cuda.empty_cache()
-    before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    before = torch.cuda.memory_reserved()
     engine = trtnet.build(trtnet.record(nn.Linear(4096, 4096), input=Input((4, 4096))), refit=True, **LEVEL)
     right(engine, BOTH)
-    assert (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) == before
+    assert torch.cuda.memory_reserved() - before < 32 << 20, "its weights alone are 128 MiB"
 
 
 def test_no_time_for_it(monkeypatch):

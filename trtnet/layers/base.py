@@ -151,6 +151,11 @@ class Layer:
         """The least and the greatest of the whole numbers that the output holds, where they are known."""
         return None
 
+    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+        """What it may give as well as what `compute` gives, in PyTorch, another one for each number; None where all is
+        decided but for roundings."""
+        return None
+
     def picks(self, output: int) -> int | None:
         """The dimension of the first input in which `output` holds indices of values that were found there."""
         return None

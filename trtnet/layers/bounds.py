@@ -11,13 +11,15 @@ FAR = 2**31 - 1
 
 
 class Bounds(NamedTuple):
-    """From `low` to `high`, both included: one pair, or one for each place along the last dimension.
+    """From `low` to `high`, both included: one pair, or one for each place along the last dimension; `distinct` where
+    two of one number leave open what becomes of them.
 
     Not to be known (`UNKNOWN`) is to have no pair: what holds then cannot be said.
     """
 
     low: tuple[SizeLike, ...]
     high: tuple[SizeLike, ...]
+    distinct: bool = False
 
     @classmethod
     def below(cls, *sizes: SizeLike) -> Bounds:
@@ -31,7 +33,7 @@ class Bounds(NamedTuple):
         low, high = self.low[0], self.high[0]
         for a, b in zip(self.low[1:], self.high[1:]):
             low, high = maximum(low, a), minimum(high, b)
-        return Bounds((low,), (high,))
+        return Bounds((low,), (high,), self.distinct)
 
     def both(self, other: Bounds) -> Bounds:
         """What lies in both."""
@@ -42,7 +44,9 @@ class Bounds(NamedTuple):
         else:
             a, b = self, other
         return Bounds(
-            tuple(maximum(x, y) for x, y in zip(a.low, b.low)), tuple(minimum(x, y) for x, y in zip(a.high, b.high))
+            tuple(maximum(x, y) for x, y in zip(a.low, b.low)),
+            tuple(minimum(x, y) for x, y in zip(a.high, b.high)),
+            a.distinct or b.distinct,
         )
 
 

@@ -157,11 +157,13 @@ class ElementWise(Layer):
         least, most = held
         low, high = wanted.low[0], wanted.high[0]
         if self.op == "SUM":
-            return Bounds((low - least,), (high - most,))
+            return wanted._replace(low=(low - least,), high=(high - most,))
         if self.op == "SUB":
-            return Bounds((low + most,), (high + least,)) if position == 0 else Bounds((most - high,), (least - low,))
+            if position:
+                low, high, least, most = -high, -low, -most, -least
+            return wanted._replace(low=(low + most,), high=(high + least,))
         if self.op == "PROD" and isinstance(least, int) and least == most and least > 0:
-            return Bounds((-(-low // least),), (high // least,))
+            return wanted._replace(low=(-(-low // least),), high=(high // least,))
         if self.op == "MIN":
             return Bounds((low,), (FAR,)) if _at_most(most, high) else wanted
         if self.op == "MAX":
@@ -219,9 +221,9 @@ class Select(Layer):
         if wanted is None:
             return None
         wanted, size = wanted.one(), _added_below_zero(*self.inputs)
-        if size is None or wanted != Bounds.below(size):
+        if size is None or wanted[:2] != Bounds.below(size)[:2]:
             return wanted
-        return None if position == 1 else Bounds((-size,), wanted.high)  # an index that is counted from the end, too
+        return None if position == 1 else wanted._replace(low=(-size,))  # an index that is counted from the end, too
 
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs

@@ -174,7 +174,9 @@ class Scatter(Layer):
         return ((data.shape, data.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
+        if position == 1:
+            return _table(self, self.axis)._replace(distinct=True)
+        return None if wanted is None else wanted.one()
 
     def add_to(self, lowering: Lowering) -> Any:
         data, index, updates = (lowering[x] for x in self.inputs)
@@ -192,6 +194,18 @@ class Scatter(Layer):
             return x.scatter(self.axis, index.long(), updates)
         within(index, "an index is negative")
         return x.index_put(tuple(index.long().unbind(-1)), updates)
+
+    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+        """With the updates written in another order."""
+        x, index, updates = inputs
+        generator = run.torch.Generator().manual_seed(number)
+        if self.mode == "ELEMENT":
+            order = run.torch.randperm(index.shape[self.axis], generator=generator).to(index.device)
+            return self.compute(run, x, index.index_select(self.axis, order), updates.index_select(self.axis, order))
+        index = index.reshape(-1, index.shape[-1])
+        updates = updates.reshape(index.shape[0], *x.shape[index.shape[-1] :])
+        order = run.torch.randperm(index.shape[0], generator=generator).to(index.device)
+        return self.compute(run, x, index[order], updates[order])
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -351,7 +351,7 @@ class Concatenation(Layer):
             return wanted.one()
         start = sum(sizes[:position])
         end = start + sizes[position]
-        return Bounds(wanted.low[start:end], wanted.high[start:end])
+        return wanted._replace(low=wanted.low[start:end], high=wanted.high[start:end])
 
     def add_to(self, lowering: Lowering) -> Any:
         layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
