@@ -8,7 +8,7 @@ slices and shuffles of the new base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .errors import UnsupportedError
@@ -42,22 +42,21 @@ class Alias(Pending):
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
     """
 
-    __slots__ = ("_chain", "_decision", "base", "is_copy", "make", "recorder", "rule", "source", "strides", "value",
-                 "views", "written")  # fmt: skip
+    # one is made for each view that is recorded: what few of them need is set where it is needed
+    rule: Rule | None = None
+    source: Tensor | None = None
+    make: Callable[[Tensor], Tensor] | None = None
+    is_copy: bool = False
+    strides: tuple[int, ...] | None = None
+    views: Sequence[Tensor] = ()
+    written: Sequence[Tensor] = ()
+    _chain: tuple[Layer, ...] | None = None
+    _decision: Decision | None = None
 
     def __init__(self, current: Recorder, value: Tensor | None, base: Tensor | None = None) -> None:
         self.recorder = current
         self.value = value
         self.base = base
-        self.rule: Rule | None = None
-        self.source: Tensor | None = None
-        self.views: list[Tensor] = []
-        self.written: list[Tensor] = []
-        self.make: Callable[[Tensor], Tensor] | None = None
-        self.is_copy = False
-        self.strides: tuple[int, ...] | None = None
-        self._chain: tuple[Layer, ...] | None = None
-        self._decision: Decision | None = None
 
     def chain(self, handle: Tensor) -> tuple[Layer, ...]:
         """The layers that make this view of its base's value."""
@@ -93,7 +92,7 @@ class Alias(Pending):
             positions = (None,) * len(view.shape)
             with self.recorder.values():
                 self.value = _with(self.value, view.alias.chain(view), value, positions)
-            del self.written[0]
+            self.written = self.written[1:]
         return self.value
 
 
@@ -124,6 +123,12 @@ def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
 # --- views and copies -------------------------------------------------------------------------------------------------
 
 
+def _add_view(alias: Alias, view: Tensor) -> None:
+    if not alias.views:
+        alias.views = []
+    alias.views.append(view)  # type: ignore[attr-defined]
+
+
 def alias_of(tensor: Tensor) -> Alias:
     if tensor.alias is None:
         tensor.alias = Alias(recorder(), tensor)
@@ -135,16 +140,19 @@ def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None, any_layer:
     that always move elements about, and not `any_layer` will do."""
     if result is base or result.alias is not None:
         return
-    source = value_of(base)
+    current = result.recorder
+    source = base if base.recorder is current else value_of(base)
     step = result
     while step is not source:
         layer = step.layer
         if layer is None or not (layer.is_view or any_layer) or type(layer.inputs[0]) is not Tensor:
             return
         step = layer.inputs[0]
-    alias = result.alias = Alias(result.recorder, result, base)
-    alias.rule, alias.source = rule, source
-    alias_of(base).views.append(result)
+    alias = result.alias = Alias(current, result, base)
+    alias.source = source
+    if rule is not None:
+        alias.rule = rule
+    _add_view(alias_of(base), result)
 
 
 def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None = None) -> Tensor:
@@ -156,7 +164,7 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     alias.is_copy = base is None
     if base is not None:
         alias.rule, alias.source, alias._chain = rule, value, ()
-        alias_of(base).views.append(made)
+        _add_view(alias_of(base), made)
     return made
 
 
@@ -166,17 +174,20 @@ def own(result: Any, arguments: Any) -> Any:
         return type(result)([own(r, arguments) for r in result])
     if type(result) is not Tensor:  # named tuples are of layers with several outputs
         return result
-    if isinstance(result.recorder, Pending) or holds(arguments, result) or _is_cached(result):
+    if isinstance(result.recorder, Pending) or _is_cached(result) or holds(arguments, result):
         return another_handle(result)
     if result.alias is not None and result.alias.base is not None:
-        views = alias_of(result.alias.base).views
-        views[:] = [view for view in views if view is not result]
+        above = alias_of(result.alias.base)
+        above.views = [view for view in above.views if view is not result]
         result.alias.base = None
     return result
 
 
 def holds(values: Any, wanted: Tensor) -> bool:
-    return any(value is wanted or (isinstance(value, (tuple, list)) and holds(value, wanted)) for value in values)
+    for value in values:  # noqa: SIM110 - a generator costs more than the loop
+        if value is wanted or (isinstance(value, (tuple, list)) and holds(value, wanted)):
+            return True
+    return False
 
 
 def _is_cached(tensor: Tensor) -> bool:
@@ -194,7 +205,7 @@ def mark_concrete_view(result: Array, base: Array, make: Callable[[Tensor], Tens
         base.alias = Alias(current, None)
     alias = result.alias = Alias(current, None, base)
     alias.make = make
-    base.alias.views.append(result)
+    _add_view(base.alias, result)
 
 
 def become_recorded(array: Array) -> None:
@@ -261,7 +272,7 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
         above = link.base.alias
         if above.value is None or any(v is not link.child and not _are_apart(v, link.child) for v in above.written):
             value_of(link.base)
-    alias.value, alias.written = value, []
+    alias.value, alias.written = value, ()
     handle.recorder = alias
     stale = _stale()
     for view in alias.views:
@@ -270,7 +281,7 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
         above = link.base.alias
         if link.certain:
             if not any(view is link.child for view in above.written):
-                above.written.append(link.child)
+                above.written = (*above.written, link.child)
             link.base.recorder = above
         else:
             link.base.recorder = stale
@@ -306,7 +317,7 @@ def _forget(view: Tensor, stale: UnsupportedError, is_open: bool) -> None:
     if decision is Decision.NO:
         return
     is_open = is_open or decision is Decision.MAYBE
-    alias.value, alias.written = None, []
+    alias.value, alias.written = None, ()
     view.recorder = stale if is_open else alias
     for inner in alias.views:
         _forget(inner, stale, is_open)

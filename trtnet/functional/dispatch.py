@@ -50,12 +50,23 @@ def operation(
             new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
     """
 
+    copies = view is False
+
     def declare(function: C) -> C:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
-                    return _record(function, args, kwargs, view)
+                    result = function(*args, **kwargs)
+                    if copies and type(result) is Tensor and result.alias is None and result.layer is not None:
+                        operands = result.layer.inputs
+                        if operands and type(operands[0]) is Tensor:
+                            for value in (*args, *kwargs.values()) if kwargs else args:
+                                if value is result or (value.__class__ in _SEQUENCES and _has_tensors(value)):
+                                    break
+                            else:
+                                return result  # what `_noted` would say of most results, sooner
+                    return _noted(result, args, kwargs, view)
                 return _compute(function, numpy, args, kwargs, view)
             except TrtnetError:
                 raise
@@ -73,25 +84,22 @@ def operation(
     return declare
 
 
-def _record(function: Callable[..., Any], args: Any, kwargs: Any, view: bool | Rule) -> Any:
-    """Call the recording function, and note which memory its results have in torch."""
-    result = function(*args, **kwargs)
+_SEQUENCES = (tuple, list)
+
+
+def _has_tensors(values: Any) -> bool:
+    return bool(values) and not isinstance(values[0], int)
+
+
+def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule) -> Any:
+    """What a recording function gave, with a note of the memory that it has in torch."""
     current = current_recorder.get()
     if current is None or current.takes_values:
         return result
-    if view is not False:
-        _share(result, args[0] if args else kwargs.get("input"), None if view is True else view)
-        return result
-    if (
-        type(result) is Tensor
-        and result.alias is None
-        and result.layer is not None
-        and result.layer.inputs
-        and type(result.layer.inputs[0]) is Tensor
-        and not memory.holds(args, result)
-    ):
-        return result  # what `own` would say, sooner
-    return memory.own(result, (args, tuple(kwargs.values())))
+    if view is False:
+        return memory.own(result, (args, tuple(kwargs.values())))
+    _share(result, args[0] if args else kwargs.get("input"), None if view is True else view)
+    return result
 
 
 def _compute(
@@ -114,7 +122,7 @@ def _compute(
     if current is not None and args and type(args[0]) is Array and args[0].recorder is current.token:
         if type(result) is Tensor:  # a view of a size that is known at run time only
             memory.become_recorded(args[0])
-            return _record(function, args, kwargs, view)
+            return _noted(function(*args, **kwargs), args, kwargs, view)
         _share_concrete(result, function, args, kwargs)
     return result
 
