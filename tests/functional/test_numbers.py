@@ -175,7 +175,25 @@ def test_of_integers_integers(name, dynamic, dtype):
     lower_and_compare(graph, compile=dtype != "int8")  # TensorRT takes int8 constants as quantized numbers only
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
+def test_floats_of_integers(dtype):
+    x = (WHOLE > 0) if dtype == "bool" else WHOLE.astype(dtype)
+
+    def call(T, f, x):
+        made = [T.expm1(x), T.erfc(x), T.atan2(x, x), T.sinc(x)]
+        return made if dtype == "bool" else [*made, f.softsign(x), f.tanhshrink(x), T.logsumexp(x, 1)]
+
+    graph = trtnet.record(lambda x: call(trtnet, F, x), x=Input(x.shape, dtype))
+    for mine, theirs in zip(
+        trtnet.reference(graph)(x), call(torch, torch.nn.functional, torch.from_numpy(x)), strict=True
+    ):
+        assert dtypes.get(mine.dtype).torch is theirs.dtype
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=3e-6)
+    lower_and_compare(graph)
+
+
 OF_BOOLS = {
+    "sign": lambda T, b: b.sign(),
     "square": lambda T, b: b.square(),
     "where(b, b, 1)": lambda T, b: T.where(b, b, 1),
     "where(b, 2, b)": lambda T, b: T.where(b, 2, b),

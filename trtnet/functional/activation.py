@@ -212,14 +212,14 @@ def logsigmoid(input: Any) -> Tensor:
 
 @operation(_numpy(lambda x: x / (1 + np.abs(x))))
 def softsign(input: Any) -> Tensor:
-    """x / (1 + |x|)."""
-    return _layer(input, "SOFTSIGN")
+    """x / (1 + |x|); float32 of integers."""
+    return _layer(typed_float(input), "SOFTSIGN")
 
 
 @operation(_numpy(lambda x: x - np.tanh(x)))
 def tanhshrink(input: Any) -> Tensor:
-    """x - tanh(x)."""
-    x = tensor(input)
+    """x - tanh(x); float32 of integers."""
+    x = typed_float(input)
     return sub(x, _layer(x, "TANH"))
 
 

@@ -30,7 +30,10 @@ _OF_INTEGERS = ("ABS", "NEG", "SIGN", "NOT", "FLOOR", "CEIL", "ROUND", "ISNAN", 
 
 
 def apply_unary(op: str, value: Any) -> Tensor:
-    """One Unary layer; what gives fractions takes integers and bools as float32, as torch."""
+    """One Unary layer; what gives fractions takes integers and bools as float32, as torch. A bool is its own sign."""
+    if op == "SIGN" and getattr(value, "dtype", None) is dtypes.bool_:
+        made: Tensor = emit(Identity((tensor(value),)))
+        return made
     return emit(Unary((tensor(value) if op in _OF_INTEGERS else typed_float(value),), op))
 
 

@@ -358,9 +358,8 @@ def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
 
 @operation(_logsumexp_numpy, method=True)
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) over some dimensions, without overflow."""
-    x = tensor(input)
-    floating("logsumexp", x)
+    """log(sum(exp(x))) over some dimensions, without overflow; float32 of integers."""
+    x = arithmetic.typed_float(input)
     axes = _axes(x, dim)
     if not axes:
         return x
