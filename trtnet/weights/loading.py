@@ -18,6 +18,7 @@ from ..errors import ArgumentTypeError, DtypeError, WeightsError
 from ..interchange import check_memory, is_torch
 from ..location import user_level
 from ..tensor import Tensor, as_array
+from .parametrizations import computed
 from .recipes import Leaf, Value, digest
 
 CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
@@ -72,6 +73,8 @@ def match(
         raise ArgumentTypeError(
             "weights are given by name", expected="a dict of name: array", found=type(given).__name__
         )
+    if not flat:  # which tells no shapes
+        given = computed(leaves, given, prefix)
     matched = Matched()
     misshapen: list[str] = []
     untied: list[str] = []
