@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 import pickle
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import trtnet
 from trtnet.dims import (
     Dim,
     Size,
@@ -387,8 +389,8 @@ def message(kind, call):
         (ArgumentTypeError, lambda: float(B), ["float() of"]),
         (ArgumentTypeError, lambda: range(B), ["int() of"]),  # type: ignore[arg-type]
         (ArgumentTypeError, lambda: [0] * B, ["int() of"]),  # type: ignore[operator]
-        (ArgumentTypeError, lambda: B / 2, ["//", "b and 2"]),
-        (ArgumentTypeError, lambda: 2 / B, ["//"]),
+        (ArgumentTypeError, lambda: int(B / 2), ["//", "b/2"]),
+        (ArgumentTypeError, lambda: int(2 / B), ["//"]),
         (ArgumentTypeError, lambda: B * 1.5, ["1.5", "float"]),
         (ArgumentTypeError, lambda: B < 5, ["b < 5", "b in 1..64", "maximum"]),
         (ArgumentTypeError, lambda: Z >= B, ["z >= b", "z in 0..7, b in 1..64"]),
@@ -415,3 +417,28 @@ def test_other_operands():
         B + "a"  # type: ignore[operator]
     with pytest.raises(TypeError):
         _ = B < None  # type: ignore[operator]
+
+
+def test_a_quotient_becomes_a_size_by_name():
+    torch = pytest.importorskip("torch")
+    half = B / 2
+    assert math.floor(half) == B // 2 == trtnet.sym_int(half)
+    assert math.ceil(half) == ceil_divide(B, 2)
+    assert (trtnet.sym_int(B), trtnet.sym_int(2.7), trtnet.sym_int(B / 2.0)) == (B, 2, B // 2)
+    assert torch.sym_int(7 / 2) == trtnet.sym_int(7 / 2)
+    for function in (
+        lambda: int(half), lambda: half + 1, lambda: 3 * half, lambda: half < 2, lambda: range(half), lambda: -half,
+        lambda: float(half), lambda: half // 1, lambda: bool(half), lambda: round(half), lambda: math.trunc(half),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentTypeError, match="is no size") as caught:
+            function()
+        assert "write b // 2 for int(b/2)" in caught.value.remedy
+    with pytest.raises(ShapeError, match="divided by 0"):
+        B / 0
+    with pytest.raises(ArgumentTypeError, match="do not mix"):
+        B / 1.5
+    graph = trtnet.record(lambda x: x[: trtnet.sym_int(x.shape[0] / 2)], x=trtnet.Input((B, 3)))
+    assert graph.outputs["output"].shape[0] == B // 2
+    with pytest.raises(ArgumentTypeError, match="is no size") as caught:
+        trtnet.record(lambda x: x[: int(x.shape[0] / 2)], x=trtnet.Input((B, 3)))
+    assert "int(x.shape[0] / 2)" in str(caught.value)

@@ -11,7 +11,7 @@ from importlib.util import find_spec as _find_spec
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .dims import Dim, Size
+from .dims import Dim, Size, sym_int
 from .dtypes import bfloat16, dtype, float8_e4m3fn, float16, float32, float64, int4, int8, int16, int32, int64, uint8
 from .errors import TrtnetError
 

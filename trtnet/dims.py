@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from math import prod
@@ -23,7 +24,7 @@ class Dim(Polynomial):
 
     Raises:
         ArgumentError: a name that is no identifier, or a range that is none.
-        ArgumentTypeError: a size that is no int; also `int()`, `bool()` and `/` of a Dim.
+        ArgumentTypeError: a size that is no int; also `int()` and `bool()` of a Dim, and of a `Quotient` (`size / 2`).
         ShapeError: arithmetic over two Dims of one name with different ranges.
     """
 
@@ -123,14 +124,19 @@ class Dim(Polynomial):
             )
         return product([self] * int(power))
 
-    def __truediv__(self, other: object) -> SizeLike:
-        if not isinstance(other, (Dim, Integral, float)):
-            return NotImplemented
-        raise ArgumentTypeError(
-            "/ does not give a size", expected="sizes, which are integers", found=f"{self} and {other}", remedy="use //"
-        )
+    def __truediv__(self, other: object) -> Quotient:
+        if isinstance(other, float) and not other.is_integer():
+            raise ArgumentTypeError(
+                f"the size {self} and a float do not mix",
+                expected="an int or a Dim",
+                found=other,
+                remedy="write the factor as integers: size*2//3 for size/1.5",
+            )
+        size = int(other) if isinstance(other, (Integral, float)) else self._operand(other)
+        return NotImplemented if size is NotImplemented else Quotient(self, size)
 
-    __rtruediv__ = __truediv__
+    def __rtruediv__(self, other: object) -> Quotient:
+        return Quotient(int(other), self) if isinstance(other, Integral) else NotImplemented
 
     def _compare(self, other: SizeLike, sign: str, limit: int, below: bool) -> bool:
         """`below` where the difference never exceeds the limit, its opposite where it always does."""
@@ -247,6 +253,59 @@ class Dim(Polynomial):
 
 
 SizeLike = int | Dim
+
+
+class Quotient:
+    """`size / 2`, which is no size: `math.floor`, `math.ceil` and `trtnet.sym_int` of it are.
+
+    Python's `int()` gives nothing but an int, which a dynamic size has not: it raises ArgumentTypeError, as does
+    arithmetic.
+    """
+
+    __slots__ = ("denominator", "numerator")
+    __array_ufunc__ = None
+
+    def __init__(self, numerator: SizeLike, denominator: SizeLike) -> None:
+        if denominator == 0:
+            raise ShapeError(f"the size {numerator} is divided by 0", expected="another divisor", found=denominator)
+        self.numerator = numerator
+        self.denominator = denominator
+
+    def __floor__(self) -> SizeLike:
+        return self.numerator // self.denominator
+
+    def __ceil__(self) -> SizeLike:
+        return ceil_divide(self.numerator, self.denominator)
+
+    def _refused(self, *_: object) -> Any:
+        raise ArgumentTypeError(
+            f"{self} is no size, and no number while recording",
+            expected="sizes, which are integers",
+            found=f"{self}",
+            remedy=f"write {self.numerator} // {self.denominator} for int({self}), or math.floor({self}), "
+            f"math.ceil({self}), torch.sym_int({self}): Python's int() cannot give a dynamic size",
+        )
+
+    __int__ = __trunc__ = __index__ = __float__ = __bool__ = __round__ = __neg__ = _refused
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refused
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refused
+    __lt__ = __le__ = __gt__ = __ge__ = _refused
+
+    def __str__(self) -> str:
+        return f"{self.numerator}/{self.denominator}"
+
+    __repr__ = __str__
+
+
+def sym_int(a: Any) -> SizeLike:
+    """torch's `int` for sizes: of a quotient of sizes what is before the point, which may be a Dim."""
+    if isinstance(a, Dim):
+        return a
+    if isinstance(a, Quotient):
+        if bounds_of(a.numerator)[0] < 0 or bounds_of(a.denominator)[0] < 0:
+            a._refused()
+        return math.floor(a)
+    return int(a)
 
 
 class Size(tuple[SizeLike, ...]):
