@@ -251,7 +251,7 @@ def test_what_hangs_on_roundings_is_named_and_no_alarm():
     graph = trtnet.record(forward, x=Input((64, 8)))
     figures = check(Off(graph, lambda r: [r[0].flip(0), r[1]]), graph)
     assert not figures.wrong
-    assert "roundings (or the order of writes to one place) alone change" in figures.unchecked["step"]
+    assert "roundings, or what is left open, alone change" in figures.unchecked["step"]
     assert "y" not in figures.unchecked
 
 
@@ -370,6 +370,22 @@ def test_indices_that_may_be_counted_from_the_end(rows):
     assert set(drawn["i"]) == set(range(-7, 7))
     assert set(drawn["j"]) == set(range(-7, 6)), "with one added they are in the table, too"
     assert not check(trtnet.reference(graph), graph).wrong
+
+
+def test_what_nothing_says_is_no_alarm():
+    def forward(x, i, j):
+        wholes = {"byte": (x * 1e3).to("uint8").int(), "whole": (x / 0).to("int32")}
+        return wholes | {"tiny": x * 1e-38, "parts": i // j, "rest": i % j}
+
+    graph = trtnet.record(forward, x=Input((4, 8)), i=Input((40,), "int32"), j=Input((40,), "int32"))
+    assert set(Sampler(graph).draw({})["j"]) == set(range(1, 17)), "nothing is divided by 0"
+
+    def other(results):
+        byte, whole, tiny, *rest = results
+        return [torch.full_like(byte, 255), torch.zeros_like(whole), torch.zeros_like(tiny), *rest]
+
+    figures = check(Off(graph, other), graph)
+    assert not figures.wrong, str(figures)
 
 
 def test_what_is_promised_not_to_be_negative_is_drawn_so():

@@ -58,7 +58,7 @@ STRENGTH = {2.0**-24: 64, 2.0**-11: 4, 2.0**-8: 2, 2.0**-4: 1}
 ROUNDING = {
     dtypes.float32: 2.0**-24, dtypes.float16: 2.0**-11, dtypes.bfloat16: 2.0**-8, dtypes.float8_e4m3fn: 2.0**-4,
 }  # fmt: skip
-FREE_TO = "roundings (or the order of writes to one place)"
+FREE_TO = "roundings, or what is left open,"  # such as the order of writes to one place
 RUNS = 8  # of the reference with changed roundings
 SHARE, LEAST = 0.05, 0.5  # of the build's time, and seconds: the most that a check takes
 
@@ -329,6 +329,7 @@ def _symbols(tensor: Tensor) -> list[Any]:
 
 
 FAR = 1e4
+SMALLEST = 1e-34  # below it float32 has fewer digits, and a GPU may give 0
 
 
 def scale_of(wanted: Any) -> Any:
@@ -343,7 +344,8 @@ def scale_of(wanted: Any) -> Any:
         if len(gaps):
             limit = ordered[int(gaps[0])]
             rest = size[size <= limit]
-    scale = float(rest.square().mean().sqrt()) or 1.0
+    scale = float(rest.square().mean().sqrt())
+    scale = max(scale, SMALLEST) if scale else 1.0
     return scale if limit is None else wanted.abs().where(wanted.abs() > limit, scale)
 
 

@@ -95,6 +95,14 @@ class Cast(Layer):
         assert isinstance(x, Tensor)
         return self.to_type.is_floating_point and x.dtype.is_floating_point and self.to_type.bits < x.dtype.bits
 
+    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+        """Floats beside the range of a whole number's type, and NaN, may become any number."""
+        x, to = inputs[0], self.to_type
+        if not x.is_floating_point() or to.is_floating_point or to.name == "bool":
+            return None
+        limits = run.torch.iinfo(to.torch)
+        return x.nan_to_num(number).clamp(limits.min, limits.max).to(to.torch)
+
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)

@@ -148,6 +148,8 @@ class ElementWise(Layer):
         return self.op in ("SUM", "SUB", "PROD", "POW")
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if position == 1 and self.op in ("DIV", "FLOOR_DIV") and self.outputs[0].dtype in SIGNED_INTEGERS:
+            return Bounds((1,), (FAR,))  # what a whole number divided by 0 is, nothing says
         if wanted is None or self.op in COMPARISONS or self.op in LOGICAL:
             return None
         wanted, other = wanted.one(), self.inputs[1 - position]
