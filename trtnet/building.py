@@ -384,7 +384,7 @@ class Job:
             text = lowering.errors.text().lower()
             if options.workspace is not None and ("workspace" in text or "implementation" in text):
                 error.remedy = f"give a larger workspace= (it is {options.workspace:,} bytes), or leave it out"
-            elif options.version_compatible and "version" in text:
+            elif options.version_compatible and ("version" in text or "lean" in text):
                 error.remedy = f"leave version_compatible out: {provider} makes no such plans"
             elif options.io_formats and "format" in text:
                 error.remedy = (

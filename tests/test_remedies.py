@@ -1,0 +1,1277 @@
+"""Each remedy that trtnet prints is followed, and helps.
+
+A row provokes an error, finds its remedy in the message, does what it says, and succeeds. Every remedy in the sources
+has a row, or a reason in `NOT_FOLLOWED`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import needs_rtx
+
+import trtnet
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
+from trtnet.errors import TrtnetError, nearest
+
+SOURCES = Path(trtnet.__file__).parent
+ROWS: dict[str, tuple] = {}
+DYNAMIC = Dim("n", min=2, opt=4, max=9)
+
+
+def record(function, *inputs, **given):
+    """Record a function or a module whose arguments have these shapes, or are these Inputs."""
+    of = function.forward if isinstance(function, nn.Module) else function
+    names = list(inspect.signature(of).parameters)
+    specs = {name: one if isinstance(one, Input) else Input(one) for name, one in zip(names, inputs)}
+    return trtnet.record(function, **specs, **given)
+
+
+def row(remedy, wrong, right):
+    """A remedy, or a part of it that no other has; what brings it up; and what it says."""
+    assert remedy not in ROWS, remedy
+    ROWS[remedy] = (wrong, right)
+
+
+def recorded(remedy, wrong, right, *inputs, other=None):
+    """The same where both are functions of recorded tensors; `other` are the second one's inputs."""
+    inputs = inputs or ((2, 3),)
+    row(remedy, lambda: record(wrong, *inputs), lambda: record(right, *(other or inputs)))
+
+
+HALF = Input((2, 3), "float16")
+INTS = Input((2, 3), "int32")
+BOOLS = Input((2, 3), "bool")
+FOUR = (1, 3, 8, 8)
+
+
+class One(nn.Module):
+    """Calls its one module."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def linear():
+    return One(nn.Linear(3, 4))
+
+
+def engine(net=None, shape=(2, 3), **options):
+    return trtnet.reference(trtnet.record(net or linear(), x=Input(shape)), **options)
+
+
+def values(net):
+    return {name: np.array(value) for name, value in net.state_dict().items()}
+
+
+def wrapped(net, prefix):
+    return {prefix + name: value for name, value in values(net).items()}
+
+
+ONES = np.ones((2, 3), np.float32)
+
+# --- names
+row(
+    "write it with the functions there are",
+    lambda: F.relu_of_everything,
+    lambda: F.relu,
+)
+row("write it as a Module of those there are", lambda: nn.EverythingLayer, lambda: nn.Module)
+row("set it in", lambda: linear().nothing_like_it, lambda: setattr(net := linear(), "a", 1) or net.a)
+row("begin __init__ with super().__init__()", lambda: Early(), lambda: linear())
+row(
+    "wrap it: trtnet.nn.Parameter(value)",
+    lambda: setattr(nn.Linear(3, 4), "bias", 3.0),
+    lambda: setattr(nn.Linear(3, 4), "bias", nn.Parameter(np.zeros(4, np.float32))),
+)
+row(
+    "keep the reference in a list or tuple",
+    lambda: holds(lambda net: net).state_dict(),
+    lambda: holds(lambda net: [net]).state_dict(),
+)
+recorded("write it with the functions of trtnet.functional", lambda x: x.blubber(), lambda x: F.relu(x))
+
+
+class Early(nn.Module):
+    def __init__(self):
+        self.inner = nn.ReLU()
+
+
+def holds(how):
+    net = linear()
+    net.inner.top = how(net)
+    return net
+
+
+# --- Dims and Inputs
+row("use //", lambda: DYNAMIC / 2, lambda: DYNAMIC // 2)
+row("write the factor as integers: size*3//2 for size*1.5", lambda: DYNAMIC * 1.5, lambda: DYNAMIC * 3 // 2)
+row(
+    "narrow the Dim's range, use trtnet's maximum or minimum, or compare its .min, .opt or .max",
+    lambda: DYNAMIC > 4,
+    lambda: DYNAMIC.max > 4 and Dim("n", min=5, max=9) > 4,
+)
+row(
+    "a dynamic size has no single value while recording",
+    lambda: int(DYNAMIC),
+    lambda: record(lambda x: x.reshape(x.shape[0], -1), (DYNAMIC, 3, 2)),
+)
+row('Dim("batch", min=1, max=64)', lambda: Dim(""), lambda: Dim("batch", min=1, max=64))
+row("order the three sizes", lambda: Dim("n", min=4, max=2), lambda: Dim("n", min=2, opt=3, max=4))
+row(
+    "round min up and max down to multiples",
+    lambda: Dim("n", min=3, max=30, multiple_of=8),
+    lambda: Dim("n", min=8, max=24, multiple_of=8),
+)
+row("as an int", lambda: Dim("n", min=1.5, max=2), lambda: Dim("n", min=1, max=2))
+row(
+    "make one Dim and use it in both places",
+    lambda: record(lambda x, y: x + y, (Dim("b", max=4),), (Dim("b", max=5),)),
+    lambda: record(lambda x, y: x + y, (DYNAMIC,), (DYNAMIC,)),
+)
+row("for a dynamic size give it a name", lambda: Input((None, 3)), lambda: Input((Dim("b", min=1, opt=8, max=64), 3)))
+row(
+    "put neighbouring dimensions together, and split them again in forward",
+    lambda: Input((2,) * 9),
+    lambda: record(lambda x: F.relu(x.unflatten(0, (2, 2))), (4, *(2,) * 6)),
+)
+row("convert it to", lambda: Input((2,), "float64"), lambda: Input((2,), "float32"))
+recorded(
+    "make the two equal: the shapes just before this line",
+    lambda x, y: x + y,
+    lambda x, y: x[:, :3] + y,
+    (2, 5),
+    (2, 3),
+)
+recorded(
+    "select both with the same mask, or keep the shapes",
+    lambda x, y: x[x > 0] + y[y > 0],
+    lambda x, y: (x[mask := x > 0] + y[mask], trtnet.where(mask, x, 0) + y),
+    (2, 3),
+    (2, 3),
+)
+
+# --- recording
+row(
+    "the keywords of record are forward's argument names; they become",
+    lambda: trtnet.record(linear(), Input((2, 3))),
+    lambda: trtnet.record(linear(), x=Input((2, 3))),
+)
+row(
+    "make one first: record(",
+    lambda: trtnet.record(nn.ReLU, input=Input((2,))),
+    lambda: trtnet.record(nn.ReLU(), input=Input((2,))),
+)
+row("make the same module of trtnet.nn, and give it the weights", lambda: torch_twin(False), lambda: torch_twin(True))
+row(
+    "record(module, x=Input((1, 3, 224, 224)))",
+    lambda: trtnet.record(lambda: trtnet.ones(2)),
+    lambda: trtnet.record(nn.ReLU(), input=Input((1, 3, 224, 224))),
+)
+row("return what the network computes", lambda: record(lambda x: (), (2,)), lambda: record(F.relu, (2,)))
+row(
+    "the keywords of record(module, name=Input(...)) are",
+    lambda: trtnet.record(linear(), image=Input((2, 3))),
+    lambda: trtnet.record(linear(), x=Input((2, 3))),
+)
+row(
+    "return a flat tuple or dict of tensors",
+    lambda: record(lambda x: (x + 1, [x]), (2,)),
+    lambda: record(lambda x: (x + 1, x + 2), (2,)),
+)
+row(
+    "rename the key in the dict that forward returns",
+    lambda: record(lambda x: {"x": x + 1}, (2,)),
+    lambda: record(lambda x: {"y": x + 1}, (2,)),
+)
+row(
+    "rename forward's argument",
+    lambda: trtnet.record(lambda out: out + 1, out=Input((2,))),
+    lambda: trtnet.record(lambda x: x + 1, x=Input((2,))),
+)
+row(
+    "=Input((1, 3, 224, 224)))",
+    lambda: trtnet.record(lambda x: x + 1, x=np.zeros((1, 3, 224, 224))),
+    lambda: trtnet.record(lambda x: x + 1, x=Input((1, 3, 224, 224))),
+)
+row("graph = trtnet.record(module, x=Input(shape))", lambda: linear()("x"), lambda: engine()(x=ONES))
+row(
+    "call it inside forward, while trtnet.record runs",
+    lambda: F.conv2d(trtnet.ones(FOUR), trtnet.ones(2, 3, 1, 1)),
+    lambda: record(lambda x: F.conv2d(x, trtnet.ones(2, 3, 1, 1)), FOUR),
+)
+row(
+    "do not keep tensors on modules or in globals",
+    lambda: kept(lambda x, old: x + old[0]),
+    lambda: kept(lambda x, old: x + F.relu(x)),
+)
+
+
+def kept(forward):
+    old = []
+    record(lambda x: old.append(x) or x + 1, (2,))
+    record(lambda x: forward(x, old), (2,))
+
+
+def torch_twin(follow):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Linear(3, 4)
+    if not follow:
+        trtnet.record(theirs, input=Input((2, 3)))
+    ours = nn.Linear(3, 4)
+    ours.load_state_dict(theirs.state_dict())
+    found = trtnet.reference(trtnet.record(ours, input=Input((2, 3))))(input=ONES)
+    return np.allclose(found, theirs(torch.from_numpy(ONES)).detach())
+
+
+# --- values that are not known while recording
+recorded("decide with Python values", lambda x: x if x.sum() > 0 else -x, lambda x: trtnet.where(x.sum() > 0, x, -x))
+recorded(
+    "use x.size(0), which may be a Dim",
+    lambda x: trtnet.ones(len(x)) + x,
+    lambda x: trtnet.ones(x.size(0)) + x,
+    (DYNAMIC,),
+)
+recorded("take sizes from shapes", lambda x: x.reshape(x.sum(), -1), lambda x: x.reshape(x.shape[0], -1))
+recorded(
+    "trtnet.isclose(a, b).all() gives a tensor", lambda x: trtnet.allclose(x, x), lambda x: trtnet.isclose(x, x).all()
+)
+recorded("(a == b).all() gives a tensor", lambda x: trtnet.equal(x, x), lambda x: (x == x).all())
+recorded(
+    "use ints and Dims (x.shape[i] and arithmetic on it)",
+    lambda x, n: x[: n[0]],
+    lambda x, n: x[: x.shape[0] // 2],
+    (4, 2),
+    Input((1,), "int32"),
+)
+
+# --- dtypes
+recorded("convert it first: x.float()", lambda x: F.softmax(x, 1), lambda x: F.softmax(x.float(), 1), INTS)
+recorded("x.float().mean(), or mean(dtype=trtnet.float32)", lambda x: x.mean(), lambda x: x.float().mean(), INTS)
+recorded("convert it first: mask.to(x.dtype)", lambda x: x - x, lambda x: x.to(trtnet.int32) - 1, BOOLS)
+recorded("convert it first: mask.int()", lambda x: x.clamp(False, True), lambda x: x.int().clamp(0, 1), BOOLS)
+recorded("x.clamp(min=0)", lambda x: x.clamp(), lambda x: x.clamp(min=0))
+recorded(
+    "convert it: .to(trtnet.",
+    lambda x: x.clone().index_put_((trtnet.tensor([0]),), x[:1].half()),
+    lambda x: x.clone().index_put_((trtnet.tensor([0]),), x[:1].half().to(trtnet.float32)),
+)
+recorded("convert one of them: .to(trtnet.", lambda x, y: x + y, lambda x, y: x + y.to(trtnet.float32), (2, 3), HALF)
+recorded("convert the module (module.half(), module.to(dtype)) or the", nn.Linear(3, 4), nn.Linear(3, 4).half(), HALF)
+recorded(
+    "compare first: condition != 0",
+    lambda x, y: trtnet.where(x, y, y),
+    lambda x, y: trtnet.where(x != 0, y, y),
+    INTS,
+    (2, 3),
+)
+recorded("x.long()", nn.Embedding(5, 3), lambda input: nn.Embedding(5, 3)(input.long()))
+recorded("write it out of place: a = a + b", lambda x: x.clone().mul_(0.5), lambda x: x * 0.5, INTS)
+recorded("convert the values with x.to(dtype)", lambda x: x.view(trtnet.int32), lambda x: x.to(trtnet.int32))
+row("trtnet.iinfo(dtype)", lambda: trtnet.finfo(trtnet.int32), lambda: trtnet.iinfo(trtnet.int32))
+row("trtnet.finfo(dtype)", lambda: trtnet.iinfo(trtnet.float16), lambda: trtnet.finfo(trtnet.float16))
+
+# --- shapes
+recorded("make in_channels equal to the input's channels", nn.Conv2d(4, 2, 3), nn.Conv2d(3, 2, 3), FOUR)
+recorded(
+    "the channels come first: x.permute(0, ",
+    nn.Conv2d(3, 2, 3),
+    lambda x: nn.Conv2d(3, 2, 3)(x.permute(0, 3, 1, 2)),
+    (1, 8, 8, 3),
+)
+recorded("make in_features equal to the input's last size", nn.Linear(4, 2), nn.Linear(3, 2))
+recorded(
+    "x.unsqueeze(0) adds a dimension",
+    nn.Conv2d(3, 2, 3),
+    lambda x: nn.Conv2d(3, 2, 1)(x.unsqueeze(0).unsqueeze(0).transpose(1, 2)),
+    (3, 8),
+)
+recorded(
+    "use trtnet.stack, or x.reshape(1)",
+    lambda x: trtnet.cat([x.sum(), x.sum()]),
+    lambda x: trtnet.cat([x.sum().reshape(1), x.sum().reshape(1)]),
+)
+recorded("multiply by a number with *", lambda x: trtnet.matmul(x, x.sum()), lambda x: x * x.sum())
+recorded(
+    "use matmul, which takes any number of them", lambda x: trtnet.mm(x, x), lambda x: trtnet.matmul(x, x), (2, 3, 3)
+)
+recorded("x.transpose(-2, -1)", lambda x: x.t(), lambda x: x.transpose(-2, -1), (2, 3, 4))
+recorded("x.flip(dim) reverses a dimension", lambda x: x[::-1], lambda x: x.flip(0))
+recorded("einsum('ij,jk->ik', a, b)", lambda x: trtnet.einsum(x, x), lambda x: trtnet.einsum("ij,kj->ik", x, x))
+recorded("one_hot(x, num_classes=10)", lambda x: F.one_hot(x), lambda x: F.one_hot(x, num_classes=10), INTS)
+recorded(
+    "give the padding as numbers",
+    lambda x: F.conv2d(x, trtnet.ones(1, 3, 3, 3), stride=2, padding="same"),
+    lambda x: F.conv2d(x, trtnet.ones(1, 3, 3, 3), stride=2, padding=1),
+    FOUR,
+)
+row("choose groups that divide both", lambda: nn.Conv2d(3, 4, 1, groups=2), lambda: nn.Conv2d(4, 4, 1, groups=2))
+recorded("nn.PReLU(num_parameters) takes 1 or the number of channels", nn.PReLU(2), nn.PReLU(3), FOUR)
+recorded("use x[None] for a new dimension", lambda x: x[True], lambda x: x[None])
+recorded(
+    "slice it (x[:, :n]), or say what it is a multiple of",
+    lambda x: x.chunk(2),
+    lambda x: x.chunk(2),
+    (DYNAMIC,),
+    other=[(Dim("n", min=2, max=8, multiple_of=2),)],
+)
+recorded(
+    ", use output_size 1, or fix the size",
+    lambda x: F.adaptive_avg_pool1d(x, 2),
+    lambda x: F.adaptive_avg_pool1d(x, 2),
+    (1, 3, DYNAMIC),
+    other=[(1, 3, Dim("n", min=2, max=8, multiple_of=2))],
+)
+recorded(
+    "put the parts together: trtnet.stack((even, odd), -1)",
+    lambda x: x.clone().__setitem__(slice(0, None, 2), 0) or x,
+    lambda x: trtnet.stack((x * 0, x), -1).flatten(-2),
+    (DYNAMIC,),
+)
+
+# --- what is for training, or not in TensorRT
+recorded("training=False gives their mean", lambda x: F.rrelu(x, training=True), lambda x: F.rrelu(x, training=False))
+recorded(
+    "(x, p, training=self.training), which is False while recording",
+    lambda x: F.dropout(x, 0.5, training=True),
+    lambda x: F.dropout(x, 0.5, training=False),
+)
+recorded(
+    "pass training=self.training, which is False",
+    lambda x: F.batch_norm(x, trtnet.zeros(3), trtnet.ones(3), training=True),
+    lambda x: F.batch_norm(x, trtnet.zeros(3), trtnet.ones(3), training=False),
+)
+recorded("leave targets out when recording", lambda x: F.mse_loss(x, x), lambda x: F.relu(x))
+recorded(
+    "leave return_indices out",
+    lambda x: F.max_pool2d(x, 2, return_indices=True),
+    lambda x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2),
+    FOUR,
+)
+row(
+    "use Embedding, and sum or average its output",
+    lambda: nn.EmbeddingBag(5, 3),
+    lambda: record(lambda x: nn.Embedding(5, 3)(x).sum(1), INTS),
+)
+row("write the steps with Linear and activations", lambda: nn.LSTM(3, 3), lambda: record(steps, (2, 4, 3)))
+row(
+    "trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
+    lambda: nn.Bilinear(2, 3, 4),
+    lambda: record(
+        lambda a, b: (trtnet.einsum("bi,oij->boj", a, trtnet.ones(4, 2, 3)) * b.unsqueeze(1)).sum(-1), (5, 2), (5, 3)
+    ),
+)
+row(
+    "LocalResponseNorm(size, alpha, beta, k)",
+    lambda: nn.CrossMapLRN2d(3),
+    lambda: record(nn.LocalResponseNorm(3), FOUR),
+)
+row(
+    "resize with Upsample or trtnet.functional.interpolate",
+    lambda: nn.MaxUnpool2d(2),
+    lambda: record(nn.Upsample(scale_factor=2), FOUR),
+)
+row(
+    "write it in forward", lambda: nn.ReLU().register_forward_hook(print), lambda: record(lambda x: F.relu(x) * 2, (2,))
+)
+row(
+    "call its modules: for module in self.blocks",
+    lambda: record(lambda x: nn.ModuleList([nn.ReLU()])(x), (2,)),
+    lambda: record(lambda x: [x := one(x) for one in nn.ModuleList([nn.ReLU()])][-1], (2,)),
+)
+row(
+    "call one of its modules: self.heads[name](x)",
+    lambda: record(lambda x: nn.ModuleDict({"a": nn.ReLU()})(x), (2,)),
+    lambda: record(lambda x: nn.ModuleDict({"a": nn.ReLU()})["a"](x), (2,)),
+)
+recorded(
+    "take the diagonal first",
+    lambda x: trtnet.einsum("ii,ij->ij", x, x),
+    lambda x: trtnet.einsum("i,ij->ij", x.diagonal(), x),
+    (3, 3),
+)
+
+
+def steps(x):
+    hidden, cell = trtnet.zeros(x.shape[0], 3), nn.Linear(6, 3)
+    for at in range(x.shape[1]):
+        hidden = trtnet.tanh(cell(trtnet.cat([x[:, at], hidden], 1)))
+    return hidden
+
+
+# --- weights
+row(
+    "strip the keys' prefix: prefix=",
+    lambda: linear().load_state_dict(wrapped(linear(), "module._orig_mod.")),
+    lambda: linear().load_state_dict(wrapped(linear(), "module._orig_mod."), prefix="module._orig_mod."),
+)
+row(
+    "strict=False takes what fits by name",
+    lambda: linear().load_state_dict(values(linear()) | {"x": ONES}),
+    lambda: linear().load_state_dict(values(linear()) | {"x": ONES}, strict=False),
+)
+row(
+    "make the module with the sizes that were found",
+    lambda: nn.Linear(3, 4).load_state_dict(values(nn.Linear(3, 5))),
+    lambda: nn.Linear(3, 5).load_state_dict(values(nn.Linear(3, 5))),
+)
+row(
+    "leave the other names out: a refit takes keys",
+    lambda: engine().refit({"other": ONES}),
+    lambda: engine().refit({"inner.bias": np.ones(4, np.float32)}),
+)
+row(
+    "a refit changes values, not sizes",
+    lambda: engine().refit(values(One(nn.Linear(3, 5)))),
+    lambda: engine(One(nn.Linear(3, 5))).refit(values(One(nn.Linear(3, 5)))),
+)
+row("tied names are one parameter", lambda: tied(2.0), lambda: tied(1.0))
+row(
+    "convert it: array.astype(numpy.",
+    lambda: linear().load_state_dict({"inner.bias": np.ones(4)}, strict=False),
+    lambda: linear().load_state_dict({"inner.bias": np.ones(4).astype(np.float32)}, strict=False),
+)
+row(
+    "numpy.ascontiguousarray(array)",
+    lambda: linear().load_state_dict({"inner.bias": np.ones(8, np.float32)[::2]}, strict=False),
+    lambda: linear().load_state_dict({"inner.bias": np.ascontiguousarray(np.ones(8, np.float32)[::2])}, strict=False),
+)
+row(
+    "find out where they come from, or refit(..., finite=None)",
+    lambda: engine().refit({"inner.bias": np.full(4, np.nan, np.float32)}, finite="raise"),
+    lambda: engine().refit({"inner.bias": np.full(4, np.nan, np.float32)}, finite=None),
+)
+
+
+def tied(second):
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = net[0].weight
+    state = values(net) | {"0.weight": np.ones((3, 3), np.float32)}
+    net.load_state_dict(state | {"1.weight": np.full((3, 3), second, np.float32)})
+
+
+# --- engines
+row("engine(", lambda: engine()(image=ONES), lambda: engine()(x=ONES))
+row("array.astype(numpy.", lambda: engine()(x=ONES.astype(np.float64)), lambda: engine()(x=ONES.astype(np.float32)))
+row(
+    "numpy.asarray(value, numpy.",
+    lambda: engine()(x=[[1, 2, 3]]),
+    lambda: engine(shape=(1, 3))(x=np.asarray([[1, 2, 3]], np.float32)),
+)
+row("array[None] adds a dimension", lambda: engine()(x=ONES[0]), lambda: engine(shape=(1, 3))(x=ONES[0][None]))
+row(
+    "give that size, or record with a Dim",
+    lambda: engine()(x=ONES[:1]),
+    lambda: engine(shape=(Dim("size", min=1, max=2), 3))(x=ONES[:1]),
+)
+row(
+    "record with a wider Dim(",
+    lambda: engine(shape=(DYNAMIC, 3))(x=ONES[:1]),
+    lambda: engine(shape=(Dim("n", min=1, max=9), 3))(x=ONES[:1]),
+)
+row(
+    "one Dim is one size in all inputs",
+    lambda: two_inputs(DYNAMIC, DYNAMIC)(x=ONES, y=np.ones((3, 3), np.float32)),
+    lambda: two_inputs(DYNAMIC, Dim("m", min=1, max=9))(x=ONES, y=np.ones((3, 3), np.float32)),
+)
+row(
+    "use sizes for which both are equal",
+    lambda: halves()(x=np.ones((3, 2), np.float32)),
+    lambda: halves()(x=np.ones((4, 2), np.float32)),
+)
+row("engine.save(path), and trtnet.load(path) in the other process", lambda: pickle.dumps(engine()), lambda: saved())
+row("build(graph, refit=True), or refit=[patterns]", lambda: fixed(["inner.weight"]), lambda: fixed(True))
+row("'*' matches any part of them", lambda: fixed(["nothing"]), lambda: fixed(["*.bias"]))
+
+
+def two_inputs(a, b):
+    return trtnet.reference(record(lambda x, y: (x + 1, y + 1), (a, 3), (b, 3)))
+
+
+def halves():
+    size = Dim("n", min=2, opt=4, max=8)
+    return trtnet.reference(record(lambda x: x[: x.shape[0] // 2] + x[x.shape[0] // 2 :], (size, 2)))
+
+
+def fixed(refit):
+    made = trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="reference", refit=refit)
+    made.refit({"inner.bias": np.ones(4, np.float32)})
+
+
+def saved():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        engine().save(f"{folder}/a.engine")
+        return trtnet.load(f"{folder}/a.engine", provider="reference")(x=ONES).shape == (2, 4)
+
+
+# --- builds: TensorRT-RTX compiles without a GPU
+def plan(inner=None, shape=FOUR, target="sm86", **options):
+    needs_rtx()
+    net = One(inner or nn.Conv2d(3, 4, 3))
+    return trtnet.build_plan(trtnet.record(net, x=Input(shape)), target, **options)
+
+
+row("a network computes in the types of its module", lambda: plan(fp16=True), lambda: plan_in_half())
+row("quantization is not in trtnet", lambda: plan(int8=True), lambda: plan_in_half())
+row("workspace=1 << 30 is 1 GiB; leave it out", lambda: plan(workspace=0), lambda: plan(workspace=1 << 30))
+row("0 builds fastest, 5 searches longest", lambda: plan(optimization_level=9), lambda: plan(optimization_level=0))
+row("give a larger workspace= (it is", lambda: plan(workspace=1), lambda: plan(workspace=1 << 28))
+row(
+    "leave io_formats out, or give these tensors a type",
+    lambda: plan(io_formats={"x": "hwc8"}),
+    lambda: plan(io_formats={"x": "hwc"}),
+)
+row("leave version_compatible out", lambda: plan(version_compatible=True), lambda: plan())
+row("leave the option out", lambda: plan(memory_pools={"dla_managed_sram": 1 << 20}), lambda: plan())
+row("leave tactic_sources out", lambda: plan(tactic_sources=["cublas"]), lambda: plan())
+row(
+    "graph.inputs and graph.outputs have the names",
+    lambda: plan(io_formats={"y": "linear"}),
+    lambda: plan(io_formats={"x": "linear"}),
+)
+row("targets are compute capabilities", lambda: plan(target="rtx3090"), lambda: plan(target="sm86"))
+row(
+    "one plan for each: build_plan(graph",
+    lambda: plan(target=["sm86", "sm89"], refit=True),
+    lambda: plan(target=["sm86"], refit=True),
+)
+row(
+    "leave it out to use what is installed",
+    lambda: trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="tensor"),
+    lambda: trtnet.build(trtnet.record(linear(), x=Input((2, 3)))),
+)
+
+
+def plan_in_half():
+    needs_rtx()
+    net = One(nn.Conv2d(3, 4, 3)).half()
+    return trtnet.build_plan(trtnet.record(net, x=Input(FOUR, "float16")), "sm86")
+
+
+# --- bound calls, live weights, snapshots: the reference engine has them too
+def bound(change):
+    import torch
+
+    made, x = engine(), torch.ones(2, 3)
+    call = made.bind(x=x)
+    change(x)
+    call()
+
+
+row("tensor.to('", lambda: engine().bind(x=ONES), lambda: bound(lambda x: x.copy_(x * 2)))
+row(
+    "write to it in place (buffer.copy_(new)), or bind again",
+    lambda: bound(lambda x: x.resize_(3, 3)),
+    lambda: bound(lambda x: x.copy_(x * 2)),
+)
+row("call the engine itself", lambda: data_decides().bind(x=torch_ones()), lambda: data_decides()(x=ONES))
+row(
+    "build(graph, live=True), or live='policy.*'",
+    lambda: engine().bind_weights(torch_linear()),
+    lambda: live().bind_weights(torch_linear()),
+)
+row(
+    "engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
+    lambda: live().bind_weights([1]),
+    lambda: live().bind_weights(torch_linear().state_dict()),
+)
+row(
+    "give all of them, under the keys of graph.state_dict()",
+    lambda: live().bind_weights({}),
+    lambda: live().bind_weights(torch_linear()),
+)
+row(
+    "refit takes arrays: engine.refit(state_dict) copies them",
+    lambda: live().bind_weights(values(linear())),
+    lambda: live().refit(values(linear())),
+)
+row(
+    "an engine reads live weights where they lie",
+    lambda: live().bind_weights(torch_linear(True)),
+    lambda: live().bind_weights(torch_linear()),
+)
+row("write to those tensors, which the engine reads", lambda: bound_live(False), lambda: bound_live(True))
+
+
+def torch_ones():
+    import torch
+
+    return torch.ones(2, 3)
+
+
+def torch_linear(half=False):
+    import torch
+
+    net = torch.nn.Module()
+    net.inner = torch.nn.Linear(3, 4)
+    return net.half() if half else net
+
+
+def live():
+    return trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="reference", live=True)
+
+
+def bound_live(follow):
+    import torch
+
+    made, learner = live(), torch_linear()
+    made.bind_weights(learner)
+    if not follow:
+        made.refit(values(linear()))
+    with torch.no_grad():
+        learner.inner.bias.copy_(torch.ones(4))
+    return np.allclose(made(x=ONES * 0), 1)
+
+
+def data_decides():
+    return trtnet.reference(record(lambda x: x[x > 0], (2, 3)))
+
+
+# --- files
+def in_folder(act):
+    """Call `act` with a new folder."""
+    import tempfile
+
+    def call():
+        with tempfile.TemporaryDirectory() as folder:
+            return act(Path(folder))
+
+    return call
+
+
+def written(path, net=None):
+    (net or linear()).save_weights(path)
+    return path
+
+
+def renamed(path, to):
+    return written(path).rename(path.with_name(to))
+
+
+row(
+    "give the file the suffix of its format",
+    in_folder(lambda p: linear().load_weights(renamed(p / "a.npz", "a.numbers"))),
+    in_folder(lambda p: linear().load_weights(written(p / "a.npz"))),
+)
+row(
+    "name a file in it:",
+    in_folder(lambda p: linear().load_weights(written(p / "a.npz").parent)),
+    in_folder(lambda p: linear().load_weights(written(p / "a.npz"))),
+)
+row(
+    "create it first: path.parent.mkdir(parents=True)",
+    in_folder(lambda p: written(p / "b" / "a.npz")),
+    in_folder(lambda p: (p / "b").mkdir() or written(p / "b" / "a.npz")),
+)
+row(
+    "did you mean",
+    in_folder(lambda p: linear().load_weights(written(p / "lenet.npz").with_name("lenett.npz"))),
+    in_folder(lambda p: linear().load_weights(written(p / "lenet.npz"))),
+)
+row(
+    "engine.save(path) writes one",
+    in_folder(lambda p: trtnet.load(p / "a.engine")),
+    in_folder(lambda p: (engine().save(p / "a.engine"), trtnet.load(p / "a.engine", provider="reference"))),
+)
+row(
+    "remove it, or save the engine under another name",
+    in_folder(lambda p: (p / "a.engine").mkdir() or engine().save(p / "a.engine")),
+    in_folder(lambda p: (p / "a.engine").mkdir() or engine().save(p / "b.engine")),
+)
+
+
+# --- the rest
+recorded("(x, p, training=self.training)", lambda x: F.alpha_dropout(x, 0.5, training=True), lambda x: x)
+recorded(
+    "convert a tensor first: x.float()",
+    lambda x: trtnet.add(x, x, alpha=0.5),
+    lambda x: trtnet.add(x.float(), x.float(), alpha=0.5),
+    INTS,
+)
+recorded("convert the tensor first: x.float()", lambda x: x**-1, lambda x: x.float() ** -1, INTS)
+recorded(
+    "put both into attn_mask",
+    lambda q: F.scaled_dot_product_attention(q, q, q, attn_mask=trtnet.ones(3, 3, dtype=trtnet.bool), is_causal=True),
+    lambda q: F.scaled_dot_product_attention(q, q, q, attn_mask=trtnet.ones(3, 3, dtype=trtnet.bool).tril()),
+    (1, 3, 4),
+)
+recorded(
+    "pass dropout_p=self.dropout if self.training else 0.0",
+    lambda q: F.scaled_dot_product_attention(q, q, q, dropout_p=0.5),
+    lambda q: F.scaled_dot_product_attention(q, q, q, dropout_p=0.0),
+    (1, 3, 4),
+)
+recorded(
+    "give scale=",
+    lambda q: F.scaled_dot_product_attention(q, q, q),
+    lambda q: F.scaled_dot_product_attention(q, q, q, scale=0.5),
+    (1, 3, DYNAMIC),
+)
+recorded("convert them: index.long()", lambda x: trtnet.gather(x, 0, x), lambda x: trtnet.gather(x, 0, x.long()))
+recorded(
+    "a mask names nothing twice",
+    lambda x: x.clone().index_put_((x > 0,), x[0, 0], accumulate=True),
+    lambda x: trtnet.where(x > 0, x + x[0, 0], x),
+)
+recorded("compare first: mask != 0", lambda x: trtnet.masked_select(x, x), lambda x: trtnet.masked_select(x, x != 0))
+recorded(
+    "randint draws whole numbers",
+    lambda x: x + trtnet.rand(3, dtype=trtnet.int32),
+    lambda x: x + trtnet.randint(0, 5, (3,)),
+    INTS,
+)
+recorded("use what it returns", lambda x: F.normalize(x, out=x), lambda x: F.normalize(x))
+recorded(
+    "renormalize the weight once, before recording",
+    lambda x: F.embedding(x, trtnet.ones(5, 3), max_norm=1.0),
+    lambda x: F.embedding(x, trtnet.ones(5, 3)),
+    INTS,
+)
+recorded(
+    "trtnet.linalg.vector_norm(x, ord, dim)",
+    lambda x: trtnet.linalg.norm(x, ord=2),
+    lambda x: trtnet.linalg.vector_norm(x, 2, 1),
+)
+recorded("convert modules and tensors by hand", lambda x: autocast(x), lambda x: x.half())
+recorded(
+    "give the dimension's number",
+    lambda x: nn.Unflatten("C", (("a", 1), ("b", 3)))(x),
+    lambda x: nn.Unflatten(1, (1, 3))(x),
+)
+row("Parameter(trtnet.zeros(3, 4))", lambda: nn.Parameter(), lambda: nn.Parameter(trtnet.zeros(3, 4)))
+row(
+    "give the Dim a larger min, where that is what is meant",
+    lambda: record(lambda x: x[:, 4] + 1, (2, Dim("n", min=1, max=9))),
+    lambda: record(lambda x: x[:, 4] + 1, (2, Dim("n", min=5, max=9))),
+)
+
+
+def autocast(x):
+    with trtnet.autocast("cuda"):
+        return x + 1
+
+
+row(
+    "profiles=[{",
+    lambda: plan(profiles=[{"b": (1, 2, 3)}]),
+    lambda: plan(shape=(Dim("batch", min=1, max=64), 3, 8, 8), profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 8, 64)}]),
+)
+row(
+    "record with a wider Dim, or give a narrower profile",
+    lambda: plan(shape=(Dim("batch", min=1, max=4), 3, 8, 8), profiles=[{"batch": (1, 1, 8)}]),
+    lambda: plan(shape=(Dim("batch", min=1, max=8), 3, 8, 8), profiles=[{"batch": (1, 1, 8)}]),
+)
+row("leave profiles out", lambda: plan(profiles=[]), lambda: plan())
+row("build(graph, refit=True, stripped=True), or leave stripped out", lambda: plan(stripped=True), lambda: plan())
+row("lower each graph onto a network of its own", lambda: lowered(True), lambda: lowered(False))
+row(
+    "give a network made by builder.create_network(flags)",
+    lambda: trtnet.record(linear(), x=Input((2, 3))).lower(3),
+    lambda: lowered(False),
+)
+row("Input(shape, range=(0.0, 1.0))", lambda: Input((2,), range=3), lambda: Input((2,), range=(0.0, 1.0)))
+row("do this in a module's forward, or record a function", lambda: outside(), lambda: record(F.relu, (2,)))
+row(
+    "give a size of that form",
+    lambda: doubled()(x=np.ones((3, 2), np.float32)),
+    lambda: doubled()(x=np.ones((4, 2), np.float32)),
+)
+row("graph.summary() shows the module paths", lambda: extra("nothing.*"), lambda: extra("inner"))
+row("leave the argument out; trtnet has those", lambda: nn.Linear(3, 4, color=1), lambda: nn.Linear(3, 4))
+row("give it", lambda: nn.Linear(3), lambda: nn.Linear(3, 4))
+row("leave it out", lambda: plan(banana=1), lambda: plan())
+recorded(
+    "give the numbers as ints or as a concrete tensor",
+    lambda x, n: x.repeat_interleave(n, 0),
+    lambda x, n: x.repeat_interleave(trtnet.tensor([1, 2]), 0),
+    (2, 3),
+    Input((2,), "int32"),
+)
+recorded(
+    "convert both first: .to(trtnet.int32)",
+    lambda x, y: x + y,
+    lambda x, y: x.to(trtnet.int32) + y.to(trtnet.int32),
+    Input((2,), "int8"),
+    Input((2,), "uint8"),
+)
+recorded(
+    "count it from the start, or use x[index]",
+    lambda x: trtnet.gather(x, 1, trtnet.tensor([[-1], [-1]])),
+    lambda x: trtnet.gather(x, 1, trtnet.tensor([[2], [2]])),
+)
+recorded(
+    "convert them: x.float()", lambda x: trtnet.multinomial(x, 1), lambda x: trtnet.multinomial(x.float(), 1), INTS
+)
+recorded(
+    "pass replacement=True", lambda x: trtnet.multinomial(x, 4), lambda x: trtnet.multinomial(x, 4, replacement=True)
+)
+recorded("x.int()", lambda x: trtnet.median(x), lambda x: trtnet.median(x.int()), BOOLS)
+recorded("give it one: x.reshape(1)", lambda x: x.sum().nonzero(), lambda x: x.sum().reshape(1).nonzero())
+recorded("leave stable out", lambda x: x.sort(stable=True), lambda x: x.sort())
+recorded(
+    "use scaled_dot_product_attention",
+    lambda x: F.multi_head_attention_forward(
+        x, x, x, 4, 2, None, None, None, None, False, 0.0, trtnet.ones(4, 4), None, static_k=x, training=False
+    ),
+    lambda x: F.scaled_dot_product_attention(x, x, x),
+    (3, 1, 4),
+)
+recorded(
+    "give the mask too: Transformer.generate_square",
+    lambda x: nn.MultiheadAttention(4, 2)(x, x, x, is_causal=True),
+    lambda x: nn.MultiheadAttention(4, 2)(
+        x, x, x, is_causal=True, attn_mask=(nn.Transformer.generate_square_subsequent_mask(3))
+    ),
+    (3, 1, 4),
+)
+row(
+    "train trtnet.to_torch(graph) in PyTorch",
+    lambda: nn.utils.clip_grad_norm_([], 1.0),
+    lambda: trtnet.to_torch(trtnet.record(linear(), x=Input((2, 3)))).train(),
+)
+row(
+    "convert it: numpy.asarray(value), or tensor",
+    in_folder(lambda p: write(p / "a.npz", {"a": [1.0]})),
+    in_folder(lambda p: write(p / "a.npz", {"a": np.asarray([1.0])})),
+)
+row(
+    "write a .safetensors or .npz file, or leave metadata out",
+    in_folder(lambda p: write(p / "a.wts", {"a": ONES}, {"made": "here"})),
+    in_folder(lambda p: write(p / "a.npz", {"a": ONES}, {"made": "here"})),
+)
+row(
+    "rename it, or write .safetensors",
+    in_folder(lambda p: write(p / "a.wts", {"a b": ONES})),
+    in_folder(lambda p: write(p / "a.safetensors", {"a b": ONES})),
+)
+row(
+    "tensor.to(torch.",
+    lambda: linear().load_state_dict({"inner.bias": torch_ones()[0].double().repeat(4)[:4]}, False),
+    lambda: linear().load_state_dict({"inner.bias": torch_ones()[0].repeat(4)[:4]}, False),
+)
+
+
+def lowered(twice):
+    needs_rtx()
+    import tensorrt_rtx
+
+    network = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR)).create_network(0)
+    graph = trtnet.record(linear(), x=Input((2, 3)))
+    graph.lower(network)
+    if twice:
+        again = trtnet.record(Renamed(), y=Input((2, 3)))
+        again.lower(network)
+
+
+class Renamed(One):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 4))
+
+    def forward(self, y):
+        return {"z": self.inner(y)}
+
+
+def outside():
+    made = []
+    record(lambda x: made.append(x) or x + 1, (2,))
+    return made[0] + 1
+
+
+def doubled():
+    size = Dim("n", min=2, opt=4, max=8)
+    return trtnet.reference(record(lambda x: x + 1, (size * 2, 2)))
+
+
+def extra(path):
+    return trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="reference", extra_outputs=[path])
+
+
+def write(*args):
+    from trtnet.weights.files import write as write_file
+
+    write_file(*args)
+
+
+row(
+    "keep them tensors in forward, or leave them out of live=",
+    lambda: frozen(refit=False, live=["power"]),
+    lambda: frozen(),
+)
+row(
+    "give the module the new values and record it again",
+    lambda: frozen().refit({"power": np.full((), 3, np.float32)}),
+    lambda: frozen(3.0),
+)
+row(
+    "engine.refit(other.parameters()) gives it",
+    lambda: engine().restore(engine().snapshot()),
+    lambda: engine().refit(engine().parameters()),
+)
+row(
+    "engine.save(path) and trtnet.load(path) keep",
+    lambda: engine().restore(engine(shape=(1, 3)).snapshot()),
+    lambda: saved(),
+)
+row("build or load it again", lambda: closed(), lambda: engine()(x=ONES))
+row(
+    "a min of at least 1",
+    lambda: record(lambda x: x.reshape(12 // x.shape[0], -1), (Dim("n", min=0, max=4), 12)),
+    lambda: record(lambda x: x.reshape(x.shape[0] * 12 // x.shape[0], -1), (Dim("n", min=1, max=4), 12)),
+)
+row("leave device out to run on the CPU", lambda: engine(device="cuda:63"), lambda: engine())
+row("look at the values that reach this line", lambda: rows(7), lambda: rows(1))
+row("bind them again: engine.bind_weights(module)", lambda: moved(False), lambda: moved(True))
+row(
+    "leave it out here, and fold it in PyTorch",
+    lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
+    lambda: nn.Linear(3, 4),
+)
+recorded(
+    "make it of arange(size), which is recorded",
+    lambda x: x + trtnet.linspace(0, 1, x.shape[0]),
+    lambda x: x + trtnet.arange(x.shape[0]).float() * 0.5,
+    (DYNAMIC,),
+)
+recorded(
+    "draw outside, and make the numbers an input",
+    lambda x: x + trtnet.poisson(x),
+    lambda x, noise: x + noise,
+    other=[(2, 3), (2, 3)],
+)
+row(
+    'record(module, ..., draws="inputs") makes the draws inputs',
+    lambda: record(lambda x: x + trtnet.rand(3, generator=trtnet.Generator()), (2, 3)),
+    lambda: record(lambda x: x + trtnet.rand(3), (2, 3), draws="inputs"),
+)
+recorded(
+    "before the network, or approximate it", lambda x: trtnet.digamma(x), lambda x, y: x + y, other=[(2, 3), (2, 3)]
+)
+recorded("copy them first: x.unfold(...).clone()", lambda x: windows(x, False), lambda x: windows(x, True), (8,))
+
+
+def frozen(power=2.0, refit=True, **options):
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.power = nn.Parameter(np.full((), power, np.float32))
+
+        def forward(self, x):
+            return x ** self.power.item()
+
+    graph = trtnet.record(Frozen(), x=Input((2, 3)))
+    return trtnet.build(graph, provider="reference", refit=refit, **options)
+
+
+def closed():
+    made = engine()
+    made.close()
+    made(x=ONES)
+
+
+def rows(index):
+    table = trtnet.reference(record(lambda i: nn.Embedding(5, 3)(i), Input((2,), "int32")))
+    return table(i=np.full(2, index, np.int32)).shape == (2, 3)
+
+
+def moved(follow):
+    import torch
+
+    made, learner = live(), torch_linear()
+    made.bind_weights(learner)
+    learner.inner.bias.data = torch.ones(4)
+    if follow:
+        made.bind_weights(learner)
+    return made(x=ONES).shape == (2, 4)
+
+
+def windows(x, copied):
+    y = x.clone()
+    part = y.unfold(0, 3, 1)
+    part = part.clone() if copied else part
+    part += 1
+    return part + y[:1]
+
+
+GPU = "needs an engine on a GPU"
+ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
+FILES = "a file that is damaged, lost or of another version: there is nothing to do but to get or to make it again"
+COMMAND = "a command's: tests/test_cli.py sees it printed, and does not follow it"
+NOT_YET = "no test follows it yet"
+NOT_FOLLOWED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "choose others with refit=[patterns], or make them live=[patterns]; a change of t",
+            "build it again with this version of TensorRT on this kind of GPU",
+            "tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)",
+            "; trtnet.diverges(graph, x) finds the module again; check=False hands the engine",
+            "write that module in another way; trtnet.diverges(graph, x) finds the module aga",
+            "build without io_formats",
+            "leave graph=True out, or move the inputs to the GPU first: tensor.cuda()",
+            "build the plan with trtnet, which asks for that (PROFILE_SHARING_0806), or close",
+            "call engine.context() for the other stream, or wait for the end of the capture",
+            ", or build the engine there: device='cuda:",
+            "numpy.from_dlpack(array)",
+            "copy it to the GPU by its own library",
+            "a capsule can be taken once: give the array itself, not its capsule",
+            "DLPack has bfloat16 and float8: give an array that has __dlpack__",
+            "import torch before the call",
+            "DLPack has it: torch.from_dlpack(array), cupy.from_dlpack(array)",
+            "make a contiguous copy by its own library: cupy.ascontiguousarray(array)",
+            "1 is the legacy default stream; 0 could mean two",
+            "record the input as int32: Input(shape, 'int32')",
+            "free GPU memory (close engines that are not needed, torch.cuda.empty_cache()), o",
+            "an earlier kernel or call may have failed: run with CUDA_LAUNCH_BLOCKING=1 to fi",
+            "build(graph, provider='reference', device=...) runs elsewhere",
+            "pip install 'trtnet[cuda]'",
+            "build(graph, device='cuda:0')",
+            "build it with another io_formats, or leave that out",
+            "print(engine.weights) shows which weights the engine has",
+            "give all of them at once: engine.refit(module.state_dict())",
+            "print(engine.weights) says which are; build the graph again with these weights",
+            "build the plan with trtnet, which names every weight",
+            "engine.refit(state_dict) with all of them",
+            "engine.refit(state_dict) first",
+            "this plan is of another network: build it again",
+            "if GPU memory ran out, run smaller batches or close other engines",
+            "build it here: a plan is for one version of TensorRT and one kind of GPU; if mem",
+            "close other engines or contexts, use engine.context(shared_memory=True), or buil",
+            "build with a profile that has them: build(graph, profiles=[...])",
+            "this plan is of another network, or TensorRT did not keep to the recorded types:",
+            "give smaller numbers",
+        ),
+        GPU,
+    ),
+    **dict.fromkeys(
+        (
+            "; or weights that are not live, which refit changes",
+            "leave one of them out; live= weights change in such a plan, too",
+            "build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs",
+            "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
+            "give a size that is such a multiple",
+            "give one or more sizes",
+            "give an input whose shape tells",
+            "torch.from_dlpack(array)",
+            "use what the function returns",
+            "write in two steps, or use trtnet.where",
+            "use trtnet.where(mask, a, b)",
+            "write into the tensor that was expanded, or copy first: x.expand(...).clone()",
+            "draw as many as there can be, and take a part: rand(x.numel())[:count]",
+            "put two draws together: randint(a, size) * b + randint(b, size), or make the num",
+            ") draws as many numbers as there can be",
+            "for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
+            "give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
+            "recompute_scale_factor=True or size=(…), a Dim(..., multiple_of=…) that makes th",
+            "convert them: .to(trtnet.",
+            "of finite values, one_hot(index, size).to(x.dtype).T @ source adds up rows",
+            "sort it before",
+            "x = x.",
+            "reshape: sizes of 1 broadcast",
+            "compare first: x != 0",
+            "put neighbouring dimensions together with flatten before they are split again",
+            "convert them first: .to(dtype)",
+            "leave this parameter out of live=, and refit it",
+            "write the change out of place (y = y + 1, not y += 1), or copy before the change",
+            "write a = a + b in place of a += b, or change a copy: a = a.clone()",
+            "copy the windows first: x.unfold(...).clone()",
+            "Input(shape, dtype, range=(",
+            ", or check=True to draw them",
+            "give such as the network will get",
+            "call the module's attribute",
+            "write the file again from the state_dict that it was made of",
+            "load weights first: load_state_dict, load_weights",
+        ),
+        NOT_YET,
+    ),
+    **dict.fromkeys(
+        (
+            "', or build(graph, cache=a folder of your own)",
+            "build(graph, cache=another folder)",
+            "the manifest was changed: build the engine again, or restore the file",
+            "load it with the version that wrote it, or build the engine again",
+            "the files are of two engines: build the engine again, or restore them",
+            "make room, or check the folder's permissions; an old plan of this name is unchan",
+            "load it with the version of trtnet that wrote it, or build the engine again",
+            "an engine is saved as NAME.engine, NAME.engine.json and, where it can be refitte",
+            "save the engine again, or restore the file",
+            "check that its files are files that you may read, or save the engine again",
+            "copy the file again, together with its .json, or build the engine again",
+            "copy the three files of an engine together; save it again where one is lost",
+            "does not exist; check the path (relative ones start at",
+            "convert it with str(...) or json.dumps(...)",
+            "check the path (relative ones start at",
+            "check that you may read it, or download or copy it again",
+            "name a file",
+            "make room, or check the folder's permissions; an old file of this name is unchan",
+            "write it again as numbers:",
+            "write it again with trtnet.weights.files.write, or as .safetensors",
+            "rename it, or convert it with .astype(...)",
+            "rename it",
+            "download the missing shards into the same folder",
+            "download the index and all shards again, from one revision",
+            "write the file again with the tensor in one of these types, or without it",
+            "take the index from a source that you trust",
+            "; or download or copy the file again",
+            "download or copy the file again, or",
+            "pip install 'trtnet[torch]', or use .safetensors, which needs no torch",
+            "convert it before saving: state_dict[",
+        ),
+        FILES,
+    ),
+    **dict.fromkeys(
+        (
+            "-o {}",
+            "create it first: mkdir",
+            "=1..8..64 (smallest, best, largest)",
+            "--workspace 256M",
+            "let it be converted: --input",
+            "may you read it?",
+            "--input NAME=",
+            ", when all of them are inputs",
+            "write it with numpy.savez",
+            "give the range once; elsewhere the name alone is enough",
+            "name a class of trtnet modules, or a function that returns one",
+            "give a file as path/to/file.py:Class; a module must be importable from here",
+            ", or put its folder on PYTHONPATH",
+            "swap the file's imports: `import trtnet as torch`, `from trtnet import nn, funct",
+            "write the network as a Python file, and name its class:",
+            "; its weights are given by --weights FILE; `trtnet run` takes an .engine",
+            "for instance",
+            "write {}:{}",
+            "look into",
+            "constructor arguments are given as --arg name=value",
+            "one for each argument of forward:",
+            ".npz, or another folder",
+            "is there room, and may you write there?",
+            "-o another folder, or FILE.npz",
+            "name another: --output FILE.png",
+        ),
+        COMMAND,
+    ),
+    **dict.fromkeys(
+        (
+            "pip install 'trtnet[demo]'",
+            "install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
+            "on a machine that has one: pip install 'trtnet[tensorrt]'; here trtnet.build run",
+            "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RT",
+            "give tensors that hold values",
+            "pip install 'trtnet[torch]'",
+            "give the kernel as a Parameter or an array, or leave out stride or dilation",
+            "change this layer's arguments or operands as TensorRT's reason, quoted above, as",
+            "builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+            "graph.summary() shows the layers; TensorRT's reason is quoted above",
+            "live weights need no refit: build(graph, live=True)",
+            "trtnet preload --folder /another/folder, or set XDG_CACHE_HOME",
+            "install gcc; or build(graph, live=True), whose weights need no refit",
+            "name another compiler: CC=clang trtnet preload",
+            "pip install 'trtnet[rtx]' compiles plans without a GPU; 'trtnet[tensorrt]' build",
+            "use a newer trtnet",
+            "use a TensorRT that has it (`trtnet doctor` shows what is installed)",
+            "]' (`trtnet doctor` shows what is installed)",
+            "use float16 or float32, or a newer TensorRT",
+            "', or build it again",
+            "', or build it again; build(graph, version_compatible=True) makes plans that lat",
+            "build it on this machine; build_plan(graph, targets=[...]) makes one plan for se",
+            "build it on this machine; build(graph, hardware_compatibility='ampere_plus') mak",
+            "save the engine with trtnet: engine.save(path)",
+            "build it where TensorRT runs: trtnet.build(graph)",
+            "), or build it with",
+            "load(path, provider='reference') runs the recorded network in PyTorch, where wei",
+            "save the engine with weights, and build it with refit=True; an engine that canno",
+        ),
+        ELSEWHERE,
+    ),
+}
+
+
+def test_names_that_merely_look_alike_are_not_suggested():
+    names = ["conv2d", "conj", "relu", "softmax", "float16", "scatter", "int32", "bernoulli"]
+    for wrong, right in {
+        "conv": None,
+        "cond": None,
+        "rleu": "relu",
+        "reluu": "relu",
+        "soft_max": "softmax",
+        "Softmax": "softmax",
+        "float_16": "float16",
+        "scatter_add": None,
+        "int64": None,
+        "conv1d": None,
+        "bernouli": "bernoulli",
+        "bernoullu": "bernoulli",
+    }.items():
+        assert nearest(wrong, names) == right, wrong
+    for name in ("cfloat", "complex64"):
+        with pytest.raises(TrtnetError, match="no complex numbers"):
+            getattr(trtnet, name)
+    with pytest.raises(TrtnetError, match=r"trtnet\.where"):
+        trtnet.cond  # noqa: B018
+
+
+def sites():
+    """Where a remedy stands in the sources: file, line and its text, with {} for what is filled in."""
+    for path in sorted(SOURCES.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            found = None
+            if (isinstance(node, ast.keyword) and node.arg == "remedy") or (
+                isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).rpartition(".")[2] == "remedy"
+            ):
+                found = node.value
+            if found is None or isinstance(found, ast.Name) or (text := texts(found)) == [""]:
+                continue
+            for one in text:
+                yield path.relative_to(SOURCES).as_posix(), found.lineno, one
+
+
+def texts(node):
+    """The texts that an expression can give."""
+    if isinstance(node, ast.IfExp):
+        return [*texts(node.body), *texts(node.orelse)]
+    if isinstance(node, ast.BoolOp):
+        return [text for value in node.values for text in texts(value)]
+    if isinstance(node, ast.BinOp):
+        return [left + right for left in texts(node.left) for right in texts(node.right)]
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(value.value if isinstance(value, ast.Constant) else "{}" for value in node.values)]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else [""]
+
+
+def test_every_remedy_has_a_row_or_a_reason():
+    left = []
+    for file, line, text in sites():
+        known = [part for part in (*ROWS, *NOT_FOLLOWED) if part in text or (len(text) > 14 and text in part)]
+        filled = [part for part in text.split("{}") if len(part) > 12 and any(part in one for one in ROWS)]
+        if text.strip("{}") and not known and not filled:
+            left.append(f"{file}:{line}: {text}")
+    assert not left, "\n" + "\n".join(left)
+
+
+def test_no_reason_outlives_its_remedy():
+    found = [text for _, _, text in sites()]
+    assert [part for part in NOT_FOLLOWED if not any(part in text for text in found)] == []
+
+
+@pytest.mark.parametrize("remedy", ROWS)
+@pytest.mark.filterwarnings(
+    "ignore:no TensorRT can run here", "ignore:weights hold NaN", "ignore:a parameter", "ignore:power is read"
+)
+def test_a_remedy_helps(remedy):
+    pytest.importorskip("torch")
+    wrong, right = ROWS[remedy]
+    with pytest.raises(TrtnetError) as caught:
+        wrong()
+    assert remedy in (caught.value.remedy or ""), caught.value
+    assert f"remedy:   {caught.value.remedy.splitlines()[0]}" in str(caught.value)
+    assert right() is not False
