@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from composed import INPUTS, compare, everything
-from harness import lower_and_compare
+from harness import check_against_torch, lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input
@@ -248,3 +248,34 @@ def test_refused(kind: type[TrtnetError], match: str, function: Any, remedy: str
         trtnet.record(function, **specs)
     assert remedy in (caught.value.remedy or "")
     assert caught.value.where is not None
+
+
+# --- every so many elements of a dynamic size -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [4, 5, 6, 9])
+def test_writes_with_a_step_into_a_dynamic_size(size: int) -> None:
+    length = Dim("length", min=4, opt=5, max=12)
+
+    def written(m: Any) -> Any:
+        def function(x: Any) -> Any:
+            a, b, c, d = (x * 1 for _ in range(4))
+            a[::2] = 5.0
+            b[1::3, 1:] = b[1::3, :-1] * 2
+            c[::2, ::2] += 1
+            d[-3::2] = 0.5
+            return a, b, c, d
+
+        return function
+
+    x = {"x": RNG.normal(size=(size, 4)).astype(np.float32)}
+    check_against_torch(written(trtnet), written(torch), x, shapes={"x": (length, 4)}, compile=size == 5)
+
+    def empty(x: Any) -> Any:
+        x = x * 1
+        x[5::2] = 1
+        return x
+
+    with pytest.raises(UnsupportedError, match="never empty") as caught:
+        trtnet.record(empty, x=Input((length, 4)))
+    assert "larger min" in caught.value.remedy

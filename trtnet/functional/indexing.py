@@ -524,16 +524,37 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
     from .comparison import where
 
     length = x.shape[axis]
-    if not (isinstance(length, int) and isinstance(start, int) and isinstance(size, int)):
-        raise UnsupportedError(
-            "writing with a step needs a dimension of fixed size",
-            found=f"{length} in dimension {axis}",
-            remedy="put the parts together: trtnet.stack((even, odd), -1).flatten(-2)",
-        )
+    if has_dims(length, start, size):
+        taken, places = _every(step, length, start, size)
+        spread = emit(Gather((inner, places), axis=axis))
+        return where(reshaped(taken, (length, *(1,) * (x.ndim - axis - 1))), spread, x)
+    assert isinstance(length, int)
+    assert isinstance(start, int)
+    assert isinstance(size, int)
     at = np.arange(length) - start
     inside = (at >= 0) & (at % step == 0) & (at // step < size)
     spread = emit(Gather((inner, constant(np.clip(at // step, 0, size - 1))), axis=axis))
     return where(constant(inside.reshape(-1, *(1,) * (x.ndim - axis - 1))), spread, x)
+
+
+def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tuple[Tensor, Tensor]:
+    """Of the positions of a dynamic size those that a slice with a step takes, and the element of it that each is."""
+    if (size if isinstance(size, int) else size.bounds[0]) < 1:
+        raise UnsupportedError(
+            "writing with a step needs a slice that is never empty",
+            expected="at least 1 element",
+            found=f"{size} elements",
+            remedy="give the Dim a larger min",
+        )
+    from .arithmetic import floor_divide, remainder, sub
+    from .arithmetic import minimum as least
+    from .comparison import clamp, eq, ge, logical_and, lt
+    from .creation import arange
+
+    at = sub(tensor(arange(length)), size_tensor(start))
+    place = floor_divide(at, step)
+    taken = logical_and(logical_and(ge(at, 0), eq(remainder(at, step), 0)), lt(place, size_tensor(size)))
+    return taken, least(clamp(place, min=0), size_tensor(size - 1))
 
 
 def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
