@@ -118,7 +118,7 @@ def test_the_references_memory_is_free_again():
     before = torch.cuda.memory_reserved()
     engine = trtnet.build(trtnet.record(nn.Linear(4096, 4096), input=Input((4, 4096))), refit=True, **LEVEL)
     right(engine, BOTH)
-    assert torch.cuda.memory_reserved() - before < 32 << 20, "its weights alone are 128 MiB"
+    assert torch.cuda.memory_reserved() - before < 64 << 20, "its weights alone are 128 MiB"
 
 
 def test_no_time_for_it(monkeypatch):
