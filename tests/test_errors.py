@@ -553,3 +553,20 @@ def test_errors_at_the_prompt_have_no_excerpt(tmp_path):
 def test_all_of_trtnets_kinds_are_exported_as_one_base():
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
     assert all(issubclass(kind, trtnet.TrtnetError) for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda big: trtnet.record(lambda x: x, x=big),
+        lambda big: trtnet.record(lambda x: F.relu(x).sum(dim=big), x=Input((2, 3))),
+        lambda big: trtnet.record(lambda x: trtnet.cat(big), x=Input((2, 3))),
+        lambda big: trtnet.record(lambda x: F.relu(x)[big.astype(float)], x=Input((2, 3))),
+        lambda big: trtnet.record(lambda x: trtnet.add(x, [big]), x=Input((2, 3))),
+    ],
+)
+def test_arrays_are_not_printed_whole(wrong):
+    with pytest.raises(TrtnetError) as caught:
+        wrong(np.arange(400).reshape(20, 20))
+    assert len(str(caught.value)) < 1500
+    assert "19," not in str(caught.value)

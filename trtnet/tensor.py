@@ -18,7 +18,7 @@ import numpy as np
 from . import dtypes
 from .dims import Size, SizeLike, format_shape
 from .dtypes import dtype as Dtype
-from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError, instead_of
+from .errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, UnsupportedError, instead_of, shown
 from .interchange import is_torch, to_numpy
 from .weights.recipes import Leaf, Value
 
@@ -505,7 +505,7 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray:
         try:
             array = np.asarray(_plain(value))
         except ValueError as error:
-            raise ShapeError(f"this makes no array: {error}", found=repr(value)) from None
+            raise ShapeError(f"this makes no array: {error}", found=shown(value)) from None
         if array.dtype == np.float64 and not isinstance(value, np.generic):
             array = array.astype(np.float32)
     if dtype is not None:

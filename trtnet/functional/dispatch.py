@@ -19,6 +19,7 @@ from ..errors import (
     ShapeError,
     TrtnetError,
     UnsupportedError,
+    shown,
     wrong_arguments,
 )
 from ..graph import recorder, recorder_constant
@@ -239,7 +240,7 @@ def tensor(value: Any) -> Tensor:
         from .creation import as_tensor
 
         return recorder_constant(as_tensor(value))
-    raise ArgumentTypeError("this is no tensor", expected="a tensor or a number", found=repr(value))
+    raise ArgumentTypeError("this is no tensor", expected="a tensor or a number", found=shown(value))
 
 
 def operand(value: Any) -> Tensor | Weight | None:
@@ -250,7 +251,7 @@ def operand(value: Any) -> Tensor | Weight | None:
         return value
     if isinstance(value, np.ndarray):
         return recorder().weight(Array(value))
-    raise ArgumentTypeError("these are no weights", expected="a parameter, an array or a tensor", found=repr(value))
+    raise ArgumentTypeError("these are no weights", expected="a parameter, an array or a tensor", found=shown(value))
 
 
 def is_scalar(value: Any) -> bool:
@@ -377,7 +378,7 @@ def pair(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, 
         return a, scalar(b, a.dtype, len(a.shape))
     for value in (a, b):
         if not isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray, Dim)):
-            raise ArgumentTypeError(f"{name} takes tensors and numbers", found=repr(value))
+            raise ArgumentTypeError(f"{name} takes tensors and numbers", found=shown(value))
     dtype = common_type(name, a, b)
     if floating and not dtype.is_floating_point:
         dtype = dtypes.float32
@@ -390,7 +391,7 @@ def axis_of(dim: Any, rank: int, what: str = "dim") -> int:
     if isinstance(dim, (Array, np.integer)):
         dim = int(dim)
     if isinstance(dim, bool) or not isinstance(dim, int):
-        raise ArgumentTypeError(f"{what} must be a whole number", found=repr(dim))
+        raise ArgumentTypeError(f"{what} must be a whole number", found=shown(dim))
     if not -max(rank, 1) <= dim < max(rank, 1):
         raise ShapeError(f"there is no dimension {dim}", expected=f"{-rank} to {rank - 1}", found=dim)
     return dim % rank if rank else 0
@@ -420,7 +421,7 @@ def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
     else:
         values = [value] * count
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
-        raise ArgumentError(f"{what} is a whole number or {count} of them", found=repr(value))
+        raise ArgumentError(f"{what} is a whole number or {count} of them", found=shown(value))
     return tuple(int(v) for v in values)
 
 

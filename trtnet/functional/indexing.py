@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import dtypes
 from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
 from ..graph import Recorder, emit, recorder
 from ..layers.base import is_nonnegative, require_at_least, require_equal
 from ..layers.casting import Identity
@@ -157,7 +157,7 @@ def _whole(item: Any) -> SizeLike:
         return operator.index(item)
     except TypeError:
         raise ArgumentTypeError(
-            "this is no index", expected="ints, slices, None, ..., lists and integer tensors", found=repr(item)
+            "this is no index", expected="ints, slices, None, ..., lists and integer tensors", found=shown(item)
         ) from None
 
 

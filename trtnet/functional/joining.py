@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import Dim, SizeLike, divide_exactly, format_shape
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph import emit
 from ..layers.base import require_equal
 from ..layers.casting import Identity
@@ -48,7 +48,7 @@ __all__ = [
 
 def _checked(tensors: Any, name: str) -> list[Any]:
     if isinstance(tensors, Tensor) or not isinstance(tensors, Sequence):
-        raise ArgumentTypeError(f"{name} takes a list or tuple of tensors", found=repr(tensors))
+        raise ArgumentTypeError(f"{name} takes a list or tuple of tensors", found=shown(tensors))
     if not tensors:
         raise ArgumentError(f"{name} of no tensors", expected="one or more")
     return list(tensors)

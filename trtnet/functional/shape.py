@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
-from ..errors import ArgumentTypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph import emit
 from ..layers.casting import Identity
 from ..layers.shaping import Shuffle
@@ -57,7 +57,7 @@ def size_of(value: Any) -> SizeLike:
             remedy="take sizes from shapes: x.shape[0] is an int, or a Dim that stands for the size",
         )
     if isinstance(value, (float, bool)) or not hasattr(value, "__index__"):
-        raise ArgumentTypeError("a size must be a whole number", expected="an int or a Dim", found=repr(value))
+        raise ArgumentTypeError("a size must be a whole number", expected="an int or a Dim", found=shown(value))
     return int(value.__index__())
 
 

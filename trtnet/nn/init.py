@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..dims import format_shape
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError, shown
 from ..tensor import Array, Initializer, Parameter, next_seed
 
 __all__ = [
@@ -42,7 +42,7 @@ def initialize(tensor: A, initializer: Initializer) -> A:
         array[...] = initializer(np.random.default_rng(next_seed()), array.shape)
     else:
         raise ArgumentTypeError(
-            "only a parameter or an array can be initialised", expected="Parameter or Array", found=repr(tensor)
+            "only a parameter or an array can be initialised", expected="Parameter or Array", found=shown(tensor)
         )
     return tensor
 
