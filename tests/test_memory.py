@@ -285,3 +285,26 @@ def test_dropout_gives_the_tensor_itself() -> None:
         graph = trtnet.record(made(trtnet, trtnet.nn), x=Input((size, 3, 4)))
         for mine, theirs in zip(trtnet.reference(graph)(x=X), wanted, strict=True):
             np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    "key", ["i", "(i, ...)", "(slice(None), i)", "(..., i)", "(slice(1, 2), i, slice(None))", "(i, None)"]
+)
+def test_an_integer_tensor_without_dimensions_selects_as_a_number_does(key: str) -> None:
+    def program(x, i):
+        y = x * 1
+        part = y[eval(key, {"i": i})]
+        part += 50
+        y[eval(key, {"i": i})] *= 2
+        y[i] = 7
+        return y, part * 1, y[i, :, trtnet.tensor([0, 1]) if isinstance(i, trtnet.Tensor) else torch.tensor([0, 1])]
+
+    for index in (1, -1, -2):
+        x = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
+        at = np.asarray(index, np.int64)
+        wanted = program(torch.from_numpy(x.copy()), torch.from_numpy(at))
+        for size in (2, Dim("batch", 2, 2, 4)):
+            graph = trtnet.record(program, x=Input((size, 4, 3)), i=Input((), "int64"))
+            for mine, theirs in zip(trtnet.reference(graph)(x=x, i=at), wanted, strict=True):
+                np.testing.assert_array_equal(mine, theirs.numpy())
+        assert trtnet.build_plan(graph, targets=["sm86"])

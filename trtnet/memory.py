@@ -38,7 +38,7 @@ class Alias(Pending):
         value: what it stands for now; None where that has to be made again from the base.
         written: views that were changed, and whose values belong into this tensor.
         make: gives a view's value from its base's.
-        is_copy: whether it is a second handle to a value that another tensor has.
+        has_unknown_strides: whether torch's tensor may lie in memory otherwise than in row-major order.
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
     """
 
@@ -46,7 +46,7 @@ class Alias(Pending):
     rule: Rule | None = None
     source: Tensor | None = None
     make: Callable[[Tensor], Tensor] | None = None
-    is_copy: bool = False
+    has_unknown_strides: bool = False
     strides: tuple[int, ...] | None = None
     views: Sequence[Tensor] = ()
     written: Sequence[Tensor] = ()
@@ -161,7 +161,7 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     current = recorder()
     made = recorded(value.shape, value.dtype, None, value.layer, value.index)
     alias = made.alias = made.recorder = Alias(current, value, base)
-    alias.is_copy = base is None
+    alias.has_unknown_strides = base is None
     if base is not None:
         alias.rule, alias.source, alias._chain = rule, value, ()
         _add_view(alias_of(base), made)
@@ -193,6 +193,15 @@ def holds(values: Any, wanted: Tensor) -> bool:
 def _is_cached(tensor: Tensor) -> bool:
     layer = tensor.layer
     return isinstance(layer, Constant) and not isinstance(layer.inputs[0], Literal)
+
+
+def forget_strides(result: Any) -> None:
+    """Note that torch's tensors may lie in memory in another order than the row-major one."""
+    if type(result) is Tensor:
+        alias_of(result).has_unknown_strides = True
+    elif isinstance(result, (tuple, list)):
+        for one in result:
+            forget_strides(one)
 
 
 # --- concrete tensors that become recorded ones -----------------------------------------------------------------------

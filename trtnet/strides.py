@@ -135,12 +135,12 @@ def strides_of(tensor: Tensor, sizes: Mapping[str, int], depth: int = 0) -> Size
     """The strides that torch's tensor would have at these sizes; None where that is not known."""
     alias = tensor.alias
     if alias is not None:
+        if alias.has_unknown_strides:
+            return None
         if alias.strides is not None:
             return tuple(alias.strides)
         if alias.base is not None:
             return _of_view(tensor, sizes, depth)
-        if tensor.recorder is alias and alias.is_copy:
-            return None
     shape = _numbers(tensor.shape, sizes)
     layer = tensor.layer
     if layer is None:

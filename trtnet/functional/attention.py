@@ -69,7 +69,7 @@ def causal(rows: Any, columns: Any) -> Any:
     return F.ge(F.unsqueeze(F.arange(rows), 1), F.unsqueeze(F.arange(columns), 0))
 
 
-@operation()
+@operation(strided=True)
 def scaled_dot_product_attention(
     query: Any,
     key: Any,

@@ -38,6 +38,7 @@ def operation(
     *,
     method: bool | str | tuple[str, ...] = False,
     view: bool | Rule = False,
+    strided: bool = False,
 ) -> Callable[[C], C]:
     """Declare a function of torch's.
 
@@ -49,9 +50,10 @@ def operation(
         method: whether it is a method of tensors too, and under which names if not its own.
         view: whether torch's function gives tensors that share the first argument's memory: never (its results are
             new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
+        strided: whether torch's results may lie in memory in another order than the row-major one.
     """
 
-    copies = view is False
+    copies = view is False and not strided
 
     def declare(function: C) -> C:
         @functools.wraps(function)
@@ -67,7 +69,10 @@ def operation(
                                     break
                             else:
                                 return result  # what `_noted` would say of most results, sooner
-                    return _noted(result, args, kwargs, view)
+                    result = _noted(result, args, kwargs, view)
+                    if strided:
+                        memory.forget_strides(result)
+                    return result
                 return _compute(function, numpy, args, kwargs, view)
             except TrtnetError:
                 raise

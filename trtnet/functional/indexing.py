@@ -23,19 +23,19 @@ from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
-from ..memory import become_recorded, writers
+from ..memory import become_recorded, mark_view, writers
 from ..tensor import Array, Parameter, Tensor, refuse_in_forward
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category
-from .creation import size_tensor
-from .dispatch import is_recorded, is_scalar, operation, scalar, tensor, with_rank
+from .creation import arange, size_tensor
+from .dispatch import axis_of, is_recorded, is_scalar, operation, scalar, tensor, with_rank
 from .inplace import rebind
 from .joining import cat
 from .selection import check_mask, columns, selected
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
 
-__all__ = ["assume_nonnegative", "getitem"]
+__all__ = ["assume_nonnegative", "getitem", "select"]
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
@@ -330,6 +330,8 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     x = tensor(input)
     if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
         return selected(x, key)
+    if type(selecting := _selected_by_tensors(x, key)) is tuple:
+        return getitem(*selecting)
     entries = _parse(x.shape, key)
     x = _basic(x, entries)
     indices = {i: e.index for i, e in enumerate(e for e in entries if e.kind != "int") if e.kind == "index"}
@@ -339,6 +341,65 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         ((axis, index),) = indices.items()
         return emit(Gather((x, recorded_index(index)), axis=axis))
     return _gather_nd(x, indices)
+
+
+def _selected_by_tensors(x: Tensor, key: Any) -> tuple[Tensor, Any] | None:
+    """What is left of a tensor and a key once its integer tensors without dimensions have selected, as ints do: views.
+
+    None where there are no such indices.
+    """
+    parts = list(key) if isinstance(key, tuple) else [key]
+    if not any(_selects(part) for part in parts):
+        return None
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    axis = behind = 0
+    front: list[Any] = []
+    back: list[Any] = []
+    for part in parts[:at]:
+        if _selects(part):
+            x = select(x, axis, part)
+        else:
+            front.append(part)
+            axis += _width(part)
+    for part in reversed(parts[at + 1 :]):
+        if _selects(part):
+            x = select(x, x.ndim - 1 - behind, part)
+        else:
+            back.insert(0, part)
+            behind += _width(part)
+    return x, (*front, *parts[at : at + 1], *back)
+
+
+def _selects(part: Any) -> bool:
+    return is_recorded(part) and not part.ndim and part.dtype is not dtypes.bool_
+
+
+def _select_numpy(input: np.ndarray, dim: int, index: Any) -> Any:
+    axis = axis_of(dim, input.ndim)
+    return getitem_numpy(input, (*(slice(None),) * axis, index))
+
+
+@operation(_select_numpy, method=True, view=True)
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """Element `index` of one dimension, which falls away."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    if not is_recorded(index):
+        return getitem(x, (*(slice(None),) * axis, index))
+    made = emit(Gather((x, from_end(tensor(index), x.shape[axis])), axis=axis))
+    mark_view(made, x, any_layer=True)
+    return made
+
+
+def write_gathered(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> Tensor:
+    """Record `x` with `value` in the place of one element of a dimension that a recorded index names."""
+    index, axis, rank = layer.inputs[1], layer.axis, x.ndim
+    assert isinstance(index, Tensor)
+    length = x.shape[axis]
+    at: Any = arange(length) if isinstance(length, Dim) else Array(np.arange(length))
+    from .comparison import eq, where
+
+    here = eq(reshaped(converted(tensor(at), index.dtype), (length, *(1,) * (rank - axis - 1))), index)
+    return where(here, unsqueeze(value, axis), x)
 
 
 def recorded_index(index: Any) -> Tensor:
@@ -376,6 +437,9 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     Takes slices, ints and indices, and masks with a value that broadcasts. Bools and integers are converted to the
     tensor's dtype; a floating-point value has that dtype.
     """
+    if type(selecting := _selected_by_tensors(self, key)) is tuple:
+        _setitem(*selecting, value)
+        return
     if type(value) is Tensor and _is_that_view(self, key, value):
         return  # x[key] += y has changed the view x[key] already, and now assigns it
     rebind(self, _assigned(self, key, value), _positions(self, key))

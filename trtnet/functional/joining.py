@@ -324,7 +324,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     size = x.shape[axis]
     if isinstance(size, Dim):
         raise _unknown_parts("unbind", size)
-    from .picking import select
+    from .indexing import select
 
     return tuple(select(x, axis, i) for i in range(size))
 

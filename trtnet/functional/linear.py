@@ -272,7 +272,7 @@ def _contracted_numpy(equation: str, *given: Any) -> np.ndarray:
     return np.einsum(equation, *given)
 
 
-@operation(_contracted_numpy)
+@operation(_contracted_numpy, strided=True)
 def _contracted(equation: str, *operands: Any) -> Tensor:
     tensors = tuple(tensor(o) for o in operands)
     return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))

@@ -20,11 +20,10 @@ from .dispatch import axis_of, is_recorded, operation, tensor
 from .indexing import (
     from_end,
     from_start,
-    getitem,
-    getitem_numpy,
     part,
     recorded_index,
     sliced,
+    write_gathered,
     written_value,
 )
 from .inplace import install
@@ -36,7 +35,6 @@ __all__ = [
     "narrow",
     "one_hot",
     "scatter",
-    "select",
     "take",
     "take_along_dim",
 ]
@@ -68,16 +66,6 @@ def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     x = tensor(input)
     axis, first, count = _narrowed(x.shape, dim, start, length)
     return part(x, axis, first, count)
-
-
-def _at(rank: int, dim: int, index: Any) -> tuple[Any, ...]:
-    return (slice(None),) * axis_of(dim, rank) + (index,)
-
-
-@operation(lambda input, dim, index: getitem_numpy(input, _at(input.ndim, dim, index)), method=True, view=True)
-def select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Element `index` of one dimension, which falls away."""
-    return getitem(input, _at(input.ndim, dim, index))
 
 
 def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
@@ -229,7 +217,11 @@ def _unfold_numpy(input: np.ndarray, dimension: int, size: int, step: int) -> An
 
 def _write_windows(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> Tensor:
     """`x` with `value` in the place of windows of it that do not overlap."""
-    (indices,) = layer.inputs[1].layer.inputs  # type: ignore[union-attr]
+    index = layer.inputs[1]
+    assert isinstance(index, Tensor)
+    if not index.ndim:
+        return write_gathered(x, layer, value, positions)
+    (indices,) = index.layer.inputs  # type: ignore[union-attr]
     at = indices.array  # type: ignore[union-attr]
     if layer.mode != "DEFAULT" or len(np.unique(at)) != at.size:
         raise UnsupportedError(

@@ -105,7 +105,7 @@ def _nonzero_numpy(input: np.ndarray, *, out: Any = None, as_tuple: bool = False
     return np.argwhere(input).astype(np.int64)
 
 
-@operation(_nonzero_numpy, method=True)
+@operation(_nonzero_numpy, method=True, strided=True)
 def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
     """The indices (int64) of the elements that are not zero, in row-major order: (count, rank).
 
@@ -117,7 +117,7 @@ def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
     return converted(transposed(_positions(x), (1, 0)), dtypes.int64)
 
 
-@operation(np.argwhere, method=True)
+@operation(np.argwhere, method=True, strided=True)
 def argwhere(input: Tensor) -> Tensor:
     """The indices (int64) of the elements that are not zero: (count, rank)."""
     made: Tensor = nonzero(input)

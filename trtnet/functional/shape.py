@@ -218,7 +218,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def ravel(input: Tensor) -> Tensor:
     """All dimensions as one."""
     x = tensor(input)
-    return reshaped(x, (x.shape.numel(),))
+    made = reshaped(x, (x.shape.numel(),))
+    return another_handle(x, x, lies_contiguous) if made is x else made
 
 
 def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:

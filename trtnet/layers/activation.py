@@ -61,7 +61,6 @@ class Activation(Layer):
     beta: float = 0.0
 
     kind: ClassVar[str] = "activation"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -119,7 +118,6 @@ class ParametricReLU(Layer):
     """
 
     kind: ClassVar[str] = "parametric_relu"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, slope = self.inputs

@@ -60,8 +60,8 @@ class Layer:
     is_view: ClassVar[bool] = False
     """Whether it only moves elements about, so that the output can share the memory of the first input in torch."""
 
-    is_dense: ClassVar[bool] = False
-    """Whether in torch inputs that lie in memory in row-major order give an output that does."""
+    is_dense: ClassVar[bool] = True
+    """Whether in torch inputs that lie in memory in row-major order give outputs that do."""
 
     rounds: ClassVar[bool] = True
     """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""

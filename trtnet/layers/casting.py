@@ -26,7 +26,6 @@ class Identity(Layer):
     kind: ClassVar[str] = "identity"
     passes_bytes: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -64,7 +63,6 @@ class Cast(Layer):
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
-    is_dense: ClassVar[bool] = True
 
     @property
     def passes_bytes(self) -> bool:  # type: ignore[override]

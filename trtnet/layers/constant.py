@@ -26,7 +26,6 @@ class Constant(Layer):
     shape: tuple[int, ...]
 
     kind: ClassVar[str] = "constant"
-    is_dense: ClassVar[bool] = True
     weight_attributes: ClassVar[dict[int, str]] = {0: "weights"}
 
     @property

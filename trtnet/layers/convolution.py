@@ -37,7 +37,6 @@ class Convolution(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "convolution"
-    is_dense: ClassVar[bool] = True
     method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
 

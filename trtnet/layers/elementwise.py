@@ -62,7 +62,6 @@ class Unary(Layer):
     op: str
 
     kind: ClassVar[str] = "unary"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -110,7 +109,6 @@ class ElementWise(Layer):
     op: str
 
     kind: ClassVar[str] = "elementwise"
-    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]
@@ -196,7 +194,6 @@ class Select(Layer):
 
     kind: ClassVar[str] = "select"
     rounds: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         condition, a, b = self.inputs

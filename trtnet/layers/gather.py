@@ -217,7 +217,6 @@ class OneHot(Layer):
 
     kind: ClassVar[str] = "one_hot"
     rounds: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         index, values = _index(self, 0), self.inputs[1]

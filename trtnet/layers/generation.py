@@ -34,7 +34,6 @@ class Fill(Layer):
     beta: SizeLike | float = 1
 
     kind: ClassVar[str] = "fill"
-    is_dense: ClassVar[bool] = True
 
     @property
     def draws(self) -> bool:

@@ -166,7 +166,6 @@ class FullyConnected(Layer):
     """
 
     kind: ClassVar[str] = "fully_connected"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, weight, bias = self.inputs
@@ -229,6 +228,7 @@ class Einsum(Layer):
     equation: str
 
     kind: ClassVar[str] = "einsum"
+    is_dense: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         operands = [o for o in self.inputs if isinstance(o, Tensor)]

@@ -48,7 +48,6 @@ class SoftMax(Layer):
     axis: int
 
     kind: ClassVar[str] = "softmax"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("softmax", self.inputs[0])
@@ -75,7 +74,6 @@ class LogSoftMax(Layer):
     axis: int
 
     kind: ClassVar[str] = "log_softmax"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("log_softmax", self.inputs[0])
@@ -106,7 +104,6 @@ class LRN(Layer):
     k: float
 
     kind: ClassVar[str] = "lrn"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("local response normalization", self.inputs[0])
@@ -162,7 +159,6 @@ class Scale(Layer):
     channel_axis: int = 1
 
     kind: ClassVar[str] = "scale"
-    is_dense: ClassVar[bool] = True
     weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale"}
 
     def infer(self) -> tuple[Output, ...]:
@@ -267,7 +263,6 @@ class Normalization(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "normalization"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, scale, bias = self.inputs
@@ -362,7 +357,6 @@ class RMSNormalization(Layer):
     epsilon: float
 
     kind: ClassVar[str] = "rms_normalization"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x, weight = self.inputs

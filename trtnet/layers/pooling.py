@@ -31,7 +31,6 @@ class Pooling(Layer):
     average_count_excludes_padding: bool = True
 
     kind: ClassVar[str] = "pooling"
-    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

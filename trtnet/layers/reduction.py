@@ -47,7 +47,6 @@ class Reduce(Layer):
     keep_dims: bool = False
 
     kind: ClassVar[str] = "reduce"
-    is_dense: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]
@@ -165,7 +164,6 @@ class Cumulative(Layer):
     reverse: bool = False
 
     kind: ClassVar[str] = "cumulative"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("cumulative", self.inputs[0])

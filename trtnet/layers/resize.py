@@ -48,7 +48,6 @@ class Resize(Layer):
     cubic_coeff: float = -0.75
 
     kind: ClassVar[str] = "resize"
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

@@ -27,6 +27,7 @@ class NonZero(Layer):
     count: Dim
 
     kind: ClassVar[str] = "non_zero"
+    is_dense: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:

@@ -308,7 +308,6 @@ class Concatenation(Layer):
 
     kind: ClassVar[str] = "concatenation"
     rounds: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
@@ -375,7 +374,6 @@ class Padding(Layer):
 
     kind: ClassVar[str] = "padding"
     rounds: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

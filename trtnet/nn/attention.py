@@ -13,6 +13,7 @@ from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.attention import masked, masked_rows
 from ..functional.creation import as_tensor
 from ..functional.dispatch import operand, tensor
+from ..memory import forget_strides
 from ..tensor import Parameter, Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
@@ -173,6 +174,7 @@ class MultiheadAttention(Module):
             out = F.squeeze(out, 0)
         elif not self.batch_first:
             out = F.transpose(out, 0, 1)
+        forget_strides(out)  # torch's is transposed or not, by which of its kernels ran
         if not need_weights:
             return out, None
         if average_attn_weights:
