@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import os
+import secrets
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -15,6 +18,7 @@ from fuzzing.compare import Verdict, check, compare, differing
 from fuzzing.generate import programs
 from fuzzing.packed import Pack, agreeing, build_all
 from fuzzing.program import Array, Program, Step
+from fuzzing.report import Report
 from fuzzing.shrink import shrink
 from harness import lower_and_compare, needs_rtx
 
@@ -214,3 +218,47 @@ def test_the_program_that_fails_in_a_pack_is_found():
     wrong = [p for p in programs if any(layer.kind == "matrix_multiply" for layer in Pack([p]).graph.layers)]
     assert [p for p, _ in outcome.failed] == wrong
     assert sum(len(pack.programs) for pack, _ in outcome.built) == 16 - len(wrong)
+
+
+THOROUGH = os.environ.get("TRTNET_HYPOTHESIS") == "thorough"
+PARTS, EACH = 4, 1500 if THOROUGH else 75
+
+
+@functools.cache
+def seed_of_this_run() -> int:
+    return secrets.randbelow(10**6) if THOROUGH else SEED
+
+
+@functools.cache
+def random_programs(part: int) -> tuple[Report, list[str]]:
+    """What a quarter of the programs found, and those that disagree, shrunk."""
+    report, wrong = Report(), []
+    for generator, made in programs(seed_of_this_run(), part * EACH, EACH):
+        verdict = check(made)
+        report.add(generator, verdict)
+        if verdict.difference is not None:
+            wrong.append(shrink(verdict).printed())
+    return report, wrong
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_programs_agree_with_torch(part):
+    report, wrong = random_programs(part)
+    first = part * EACH
+    again = f"python tests/fuzzing --seed {seed_of_this_run()} --first {first} --programs {EACH}"
+    assert not wrong, f"{len(wrong)} of {EACH} programs disagree; {again}\n\n" + "\n\n".join(wrong)
+    assert report.unstable <= 0.002 * report.compared
+    assert report.skipped <= 0.05 * report.programs
+
+
+def test_most_programs_record_and_nearly_every_function_is_called():
+    total = Report()
+    for part in range(PARTS):
+        total.merge(random_programs(part)[0])
+    print(f"seed {seed_of_this_run()}: {total.summary()}\n{total.refused(20)}\n{total.table()}")
+    assert total.recorded >= 0.6 * total.programs, total.summary()
+    assert 0.35 < total.dynamic / total.programs < 0.65
+    offered, called = set(functions.offered()), total.functions(total.called)
+    assert len(called & offered) >= 0.9 * len(offered), total.summary()
+    cells, recorded = total.cells()
+    assert len(recorded) >= 0.85 * len(cells), total.summary()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import trtnet
+import trtnet.functional  # gives Tensor its methods
 from trtnet.tensor import Tensor
 
 Make = Callable[[Any, str], "list[str] | str"]

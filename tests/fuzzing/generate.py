@@ -666,9 +666,11 @@ class Generator(Operands):
                 raise Skip
 
     def statement(self, text: str, changes: str, cards: Iterable[Card] = (), exact: bool = True,
-                  guard: str | None = None) -> None:  # fmt: skip
-        """Take a line that writes in place."""
+                  guard: str | None = None, part: str = "", fills: bool = False) -> None:  # fmt: skip
+        """Take a line that writes in place: into `part` of what it changes, `fills` with one number."""
         if changes in self.wild or changes.startswith("s."):
+            raise Skip
+        if not fills and any(overlaps(part) for part in self.evaluate(part or changes, None)):
             raise Skip
         step = Step(text, (), self.reads(text), tuple(cards), exact, guard, changes, added(cards))
         done = 0
@@ -760,7 +762,7 @@ class Generator(Operands):
         guards = [*self.guards, *([self.guard(entry.guard, x, args)] if entry.guard else [])]
         guard = " and ".join(guards) or None
         if name.endswith("_") or form == "inplace":
-            self.statement(text, x, cards, functions.is_exact(name), guard)
+            self.statement(text, x, cards, functions.is_exact(name), guard, fills=name in ("fill_", "zero_"))
             return [x]
         return self.expression(text, cards, functions.is_exact(name) or views, guard, entry.wild)
 
@@ -835,12 +837,12 @@ class Generator(Operands):
         index = re.search(r"T\.tensor\(\[.*?\]\)|\b[xv]\d+\b", key)
         if kind in ("indices", "run indices", "mixed") and index and ".flatten()[:1]" not in key:
             guard = f"different({index[0]}, {x}.shape[{key[: index.start()].count(',')}])"
-        text, value = f"{x}[{key}]", None
+        text, value, fills = f"{x}[{key}]", None, False
         if kind == "run mask" or self.chance(0.4):
-            value = self.number(x)
+            value, fills = self.number(x), True
         elif self.chance(0.2):
             operator = self.pick("+=", "*=", "-=")
-            self.statement(f"{text} {operator} {self.number(x)}", x, [card], True, guard)
+            self.statement(f"{text} {operator} {self.number(x)}", x, [card], True, guard, part=text)
             return
         if value is None:
             part = self.evaluate(text, None)
@@ -848,7 +850,7 @@ class Generator(Operands):
             shape = tuple(s[0] if len(set(s)) == 1 else None for s in zip(*shapes))
             value = self.written(shape, part[0].dtype)
             guard = " and ".join([*([guard] if guard else []), f"apart({x}, {value})"])
-        self.statement(f"{text} = {value}", x, [card], True, guard)
+        self.statement(f"{text} = {value}", x, [card], True, guard, text, fills)
 
     def written(self, shape: Shape, dtype: torch.dtype) -> str:
         mixed = self.chance(0.25)
@@ -933,6 +935,16 @@ ARITHMETIC = (
 )  # fmt: skip
 
 
+def overlaps(value: torch.Tensor) -> bool:
+    """Whether two elements may lie at one place in memory: torch leaves open what a write to them gives."""
+    reach = 0
+    for stride, size in sorted((st, si) for st, si in zip(value.stride(), value.shape) if si > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
+
+
 def added(cards: Iterable[Card]) -> bool:
     return any(name.removesuffix("_") in functions.SUMS or name in functions.SUMS for name, _, _ in cards)
 
@@ -955,21 +967,32 @@ def ranks(rank: int | str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4)
 def deck(seed: int) -> list[Card]:
-    """Every function with every origin and family of its first tensor, shuffled."""
-    cards: list[Card] = []
+    """Every function with every origin and family of its first tensor, shuffled; each function once, then each again,
+    so that few programs call them all."""
+    shuffler = random.Random(seed)
+    hands = []
     for name in functions.offered():
-        entry = functions.entry(name)
-        if name in functions.FRESH:
-            cards += [(name, "made", "float")] * 2
-            continue
-        writes = (name.endswith("_") and not name.startswith("__")) or name in functions.AUGMENTED or "setitem" in name
-        origins = ("recorded", "made", "view", "made view") if writes else ("recorded", "made", "parameter")
-        if name in functions.NUMBERS:
-            origins = ("made", "parameter")
-        families = entry.families if entry else ("float", "int", "bool")
-        cards += [(name, origin, family) for origin in origins for family in families]
-    random.Random(seed).shuffle(cards)
+        hand = cards_of(name)
+        shuffler.shuffle(hand)
+        hands.append(sorted(hand, key=lambda card: card[2] == "bool" or (card[2] == "int" and shuffler.random() < 0.5)))
+    cards: list[Card] = []
+    for turn in range(max(map(len, hands))):
+        dealt = [hand[turn] for hand in hands if turn < len(hand)]
+        shuffler.shuffle(dealt)
+        cards += dealt
     return cards
+
+
+def cards_of(name: str) -> list[Card]:
+    if name in functions.FRESH:
+        return [(name, "made", "float")] * 2
+    entry = functions.entry(name)
+    writes = (name.endswith("_") and not name.startswith("__")) or name in functions.AUGMENTED or "setitem" in name
+    origins: Sequence[str] = ("recorded", "made", "view", "made view") if writes else ("recorded", "made", "parameter")
+    if name in functions.NUMBERS:
+        origins = ("made", "parameter")
+    families = entry.families if entry else ("float", "int", "bool")
+    return [(name, origin, family) for origin in origins for family in families]
 
 
 def programs(seed: int, first: int, count: int) -> Iterable[tuple[Generator, Program]]:

@@ -71,7 +71,7 @@ def written(generator: Generator, x: str) -> None:
         text = f"{x}.add_({value})"
     else:
         text = f"{x}.logical_not_()" if family == "bool" else f"{x}.fill_({value})"
-    generator.statement(text, x)
+    generator.statement(text, x, fills="=" in text or "fill_" in text)
 
 
 def program(seed: int, card: Card, layout: str, backwards: bool, dynamic: bool) -> Program:
