@@ -26,6 +26,7 @@ import trtnet
 
 torch = pytest.importorskip("torch")
 SEED = 20261128
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of what the programs call
 
 
 def lines(*texts: str) -> tuple[Step, ...]:
@@ -248,7 +249,7 @@ def test_random_programs_agree_with_torch(part):
     again = f"python tests/fuzzing --seed {seed_of_this_run()} --first {first} --programs {EACH}"
     assert not wrong, f"{len(wrong)} of {EACH} programs disagree; {again}\n\n" + "\n\n".join(wrong)
     assert report.unstable <= 0.002 * report.compared
-    assert report.skipped <= 0.05 * report.programs
+    assert report.skipped <= 0.1 * report.programs  # runs: one for each size and each set of weights
 
 
 def test_most_programs_record_and_nearly_every_function_is_called():

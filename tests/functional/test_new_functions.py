@@ -164,6 +164,7 @@ def test_running(dim: int) -> None:
     for name in ("cummax", "cummin"):
         for array in (SPECIAL, RNG.integers(-3, 3, (3, 7)), RNG.integers(0, 2, (3, 7)).astype(bool), FLOATS):
             agree(lambda m, x, n=name: getattr(x, n)(dim), array)
+            agree(lambda m, x, n=name: getattr(x[:, :1], n)(1), array)
     agree(lambda m, x: x.logcumsumexp(dim), SPECIAL)
     agree(lambda m, x: m.logcumsumexp(x * 50, dim), FLOATS)
 

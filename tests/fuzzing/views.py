@@ -101,27 +101,22 @@ def program(seed: int, card: Card, layout: str, backwards: bool, dynamic: bool) 
 
 
 def programs(seed: int, each: int, names: list[str]) -> Iterator[tuple[Card, bool, Program]]:
-    """`each` programs for every function, origin and family; half of them dynamic, half written backwards."""
+    """`each` programs for every function, origin and family; half of them dynamic, many written backwards."""
     chooser = random.Random(seed)
     for name in names:
         entry = functions.entry(name)
         for source in SOURCES:
             for family in entry.families if entry else ("float", "int", "bool"):
-                for number in range(each):
+                for _ in range(each):
+                    backwards, dynamic = source != "parameter" and chooser.random() < 0.4, chooser.random() < 0.5
                     for _ in range(6):
-                        backwards = source != "parameter" and bool(number % 2)
                         layout = chooser.choice(LAYOUTS)
                         try:
                             with torch.no_grad(), warnings.catch_warnings():
                                 warnings.simplefilter("ignore")
-                                made = program(
-                                    chooser.getrandbits(40),
-                                    (name, source, family),
-                                    layout,
-                                    backwards,
-                                    bool(number // 2 % 2),
-                                )
+                                card = (name, source, family)
+                                made = program(chooser.getrandbits(40), card, layout, backwards, dynamic)
                         except Skip:
                             continue
-                        yield (name, source, family), backwards, made
+                        yield card, backwards, made
                         break

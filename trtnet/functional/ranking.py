@@ -191,7 +191,7 @@ def _extremes(x: Tensor, dim: int, largest: bool) -> Ranked:
             later = logical_or(isnan(values), logical_and(logical_not(isnan(old)), later))
         values, indices = where(later, values, old), where(later, indices, before)
         reach *= 2
-    return Ranked(x.clone() if values is x else converted(values, dtype), indices)
+    return Ranked(converted(x.clone() if values is x else values, dtype), indices)
 
 
 @operation(_extremes_numpy(True), method=True)

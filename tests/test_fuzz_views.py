@@ -1,0 +1,75 @@
+"""Whether a result shares memory with an argument, checked against torch itself for every function of the table.
+
+Each program is a source, a call, and a write: into the result, or into the source. All three tensors are compared
+with torch's, so a view that is none, or a copy that is a view, shows as other numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from fuzzing import views
+from fuzzing.compare import check
+
+torch = pytest.importorskip("torch")
+EACH = 24 if os.environ.get("TRTNET_HYPOTHESIS") == "thorough" else 2
+SEED = 7
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of what the programs call
+# refused where it cannot be known, or need not be: a Dim decides whether memory is shared; parameters are not changed
+# in forward; torch itself refuses to write where elements share memory, except where it does not look
+UNDECIDED = "may share its memory"
+ALLOWED = (
+    "a parameter cannot be changed in forward",
+    "lies at one place in memory",
+    "needs a dimension of fixed size",
+    "of the dynamic size",
+)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_results_share_memory_where_torchs_do(part):
+    names = views.names()[part::4]
+    wrong, undecided, refused, seen = [], Counter(), Counter(), Counter()
+    for (name, source, family), backwards, program in views.programs(SEED + part, EACH, names):
+        verdict = check(program, refit=False)
+        seen[name] += 1
+        if verdict.difference is not None:
+            wrong.append(
+                (name, source, family, backwards, verdict.difference.text, [s.text for s in verdict.program.steps])
+            )
+        for message, text in verdict.refused:
+            if UNDECIDED in message:
+                undecided[(name, program.dynamic)] += 1
+            elif text == program.steps[-1].text and not any(known in message for known in ALLOWED):
+                refused[(name, text, message)] += 1
+    assert wrong == []
+    assert [key for key in undecided if not key[1]] == [], "with fixed sizes it is known what shares memory"
+    assert not refused, "a write that torch takes"
+    assert len(seen) >= 0.95 * len(names)
+
+
+def test_the_calls_cover_every_function_and_layout():
+    names = views.names()
+    assert len(names) > 300
+    assert {"reshape", "unfold", "einsum", "getitem[slice]", "__neg__"} <= set(names)
+    with torch.no_grad():
+        programs = [p for _, _, p in views.programs(SEED, 2, ["reshape", "flatten", "diagonal", "cat"])]
+    kept = {bool(_shares(p)) for p in programs}
+    assert kept == {True, False}, "views and copies"
+
+
+def _shares(program) -> bool:
+    """Whether torch's result shares memory with what it was made of."""
+    from fuzzing.program import execute, torch_namespace
+
+    names = torch_namespace(program, program.sizes[0])
+    with torch.no_grad():
+        for step in program.steps:
+            execute(step, names)
+    *_, call, _ = program.steps
+    target = names.get(call.targets[0])
+    others = [names[n] for n in call.reads if isinstance(names.get(n), torch.Tensor)]
+    memory = target.untyped_storage().data_ptr()
+    return any(o.untyped_storage().data_ptr() == memory for o in others)
