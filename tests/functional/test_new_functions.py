@@ -12,7 +12,7 @@ from harness import check_against_torch, lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.errors import ArgumentError, DtypeError, TrtnetError, UnsupportedError
+from trtnet.errors import ArgumentError, DtypeError, ShapeError, TrtnetError, UnsupportedError
 
 RNG = np.random.default_rng(0)
 BATCH = Dim("batch", min=1, opt=3, max=16)
@@ -249,6 +249,29 @@ def test_refused(kind: type[TrtnetError], match: str, function: Any, remedy: str
         trtnet.record(function, **specs)
     assert remedy in (caught.value.remedy or "")
     assert caught.value.where is not None
+
+
+# --- matrices of integers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_products_of_integers(dtype: str) -> None:
+    def draw(*shape: int) -> np.ndarray:
+        return RNG.integers(0 if dtype == "uint8" else -99, 200, shape).astype(dtype)
+
+    agree(lambda m, a, b: (a @ b, m.mm(a, b), m.mv(a, b[:, 0]), a[0] @ b, a @ b[:, 1]), draw(3, 5), draw(5, 4))
+    agree(lambda m, a, b: (m.bmm(a, b), a @ b[0], a @ b[0, :, 1], a[0, 0] @ b), draw(3, 2, 5), draw(3, 5, 4))
+    agree(lambda m, a, b: m.dot(a[0], b), draw(3, 5), draw(5))
+
+
+def test_products_of_integers_that_do_not_fit() -> None:
+    whole = {"a": Input((3, 1), "int64"), "b": Input((5, 4), "int64")}
+    with pytest.raises(ShapeError, match="inner sizes differ"):
+        trtnet.record(lambda a, b: a @ b, **whole)
+    large = {"a": Input((4096, 512), "int32"), "b": Input((512, 512), "int32")}
+    with pytest.raises(UnsupportedError, match="multiplies no matrices of integers") as caught:
+        trtnet.record(lambda a, b: a @ b, **large)
+    assert ".float()" in caught.value.remedy
 
 
 # --- every so many elements of a dynamic size -------------------------------------------------------------------------

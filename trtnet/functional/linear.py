@@ -6,10 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
+from .. import dtypes
+from ..dims import Size, format_shape
 from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph import emit
+from ..layers.base import require_equal
+from ..layers.casting import Cast
+from ..layers.elementwise import ElementWise
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
+from ..layers.reduction import Reduce
+from ..layers.shaping import Shuffle
 from ..tensor import Tensor
 from .dispatch import axis_of, operand, operation, tensor, with_rank
 from .shape import permute
@@ -52,7 +58,35 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
-    return emit(MatrixMultiply((a, b)))
+    return _of_integers(a, b) if _are_integers(a, b) else emit(MatrixMultiply((a, b)))
+
+
+def _are_integers(a: Tensor, b: Tensor) -> bool:
+    return a.dtype is b.dtype and a.dtype in (dtypes.int32, dtypes.int64, dtypes.uint8)
+
+
+MOST = 1 << 28
+"""Products of integers at once, beyond which a matrix product of them raises."""
+
+
+def _of_integers(a: Tensor, b: Tensor) -> Tensor:
+    """A matrix product of integers, which TensorRT has not: all products, summed up."""
+    if a.dtype is dtypes.uint8:
+        return emit(Cast((_of_integers(*(emit(Cast((x,), dtypes.int32)) for x in (a, b))),), a.dtype))
+    problem = f"matmul: the inner sizes differ: {format_shape(a.shape)} and {format_shape(b.shape)}"
+    require_equal(a.shape[-1], b.shape[-2], problem)
+    left = emit(Shuffle((a,), reshape_dims=Size((*a.shape, 1))))
+    right = emit(Shuffle((b,), reshape_dims=Size((*b.shape[:-2], 1, *b.shape[-2:]))))
+    products = emit(ElementWise((left, right), "PROD"))
+    count = products.shape.numel()
+    if (count if isinstance(count, int) else count.bounds[1]) > MOST:
+        raise UnsupportedError(
+            "TensorRT multiplies no matrices of integers, and so many products take too much memory",
+            expected=f"at most {MOST:,}",
+            found=format_shape(products.shape),
+            remedy="(a.float() @ b.float()).long() is exact for sums below 2**24",
+        )
+    return emit(Reduce((products,), "SUM", (len(a.shape) - 1,), False))
 
 
 @operation(np.matmul, method=("matmul", "__matmul__"))
@@ -66,6 +100,13 @@ def matmul(input: Any, other: Any) -> Tensor:
             found=f"{format_shape(a.shape)} and {format_shape(b.shape)}",
             remedy="multiply by a number with *",
         )
+    if (left == 1 or right == 1) and _are_integers(a, b):
+        a = with_rank(a, 2) if left == 1 else a
+        b = emit(Shuffle((b,), reshape_dims=Size((*b.shape, 1)))) if right == 1 else b
+        made = matmul(a, b)
+        kept = [s for axis, s in enumerate(made.shape, -made.ndim)
+                if not (axis == -1 and right == 1) and not (axis == -2 and left == 1)]  # fmt: skip
+        return emit(Shuffle((made,), reshape_dims=Size(kept)))
     if left == 1 or right == 1:
         a = with_rank(a, right - 1) if left == 1 else a
         b = with_rank(b, left - 1) if right == 1 else b
@@ -112,14 +153,14 @@ def bmm(input: Any, mat2: Any) -> Tensor:
 def mv(input: Any, vec: Any) -> Tensor:
     """(n, k) by (k,): (n,)."""
     a, b = _of_rank("mv", (input, 2), (vec, 1))
-    return emit(MatrixMultiply((a, b), "NONE", "VECTOR"))
+    return matmul(a, b)
 
 
 @operation(np.dot, method=True)
 def dot(input: Any, tensor: Any) -> Tensor:
     """(k,) by (k,): a tensor without dimensions."""
     a, b = _of_rank("dot", (input, 1), (tensor, 1))
-    return emit(MatrixMultiply((a, b), "VECTOR", "VECTOR"))
+    return matmul(a, b)
 
 
 @operation(np.inner, method=True)
