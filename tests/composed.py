@@ -53,6 +53,10 @@ def everything(m: Any, x: Any, i: Any, j: Any, places: Any, updates: Any, rows: 
         "pixels": image / 255.0,
         "masked": (finite > 0) * 1.5,
         "clamped": i.clamp(-3.5, 7),
+        "bytes": image * 3 + 250,
+        "bytes_inside": (image - 7).float() * 2,
+        "to_bytes": i.to(m.uint8),
+        "counted": m.matmul(j, i.long().transpose(0, 1)),
         "itself": x,
         "nothing": None,
     }
