@@ -102,11 +102,11 @@ def get(value: Any) -> dtype:
         return found
     try:
         return _BY_NUMPY[np.dtype(value)]
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError, SyntaxError):  # NumPy reads text as Python
         raise DtypeError(
             "this is no element type that trtnet knows",
             expected="one of " + ", ".join(d.name for d in ALL),
-            found=repr(value),
+            found=repr(value)[:200],
         ) from None
 
 

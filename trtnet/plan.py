@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .errors import ArgumentError, WeightsError, WeightsNotFoundError
+from .errors import ArgumentError, TrtnetError, WeightsError, WeightsNotFoundError
 from .graph import Graph
-from .serial import from_json, to_json, weights_from_json, weights_to_json
+from .serial import DAMAGE, from_json, to_json, weights_from_json, weights_to_json
 from .weights.ownership import kept
 from .weights.recipes import Weight
 
@@ -216,7 +218,7 @@ def precision(graph: Graph) -> str:
 def manifest(plan: Plan) -> dict[str, Any]:
     """What is saved beside the plan. `storing` adds the SHA-256 of the other files."""
     graph = plan.graph
-    return {
+    found = {
         "format": FORMAT,
         "module": graph.title,
         "inputs": {n: {"shape": [str(s) for s in t.shape], "dtype": t.dtype.name} for n, t in graph.inputs.items()},
@@ -252,11 +254,82 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "structure": graph.structure_hash(),
         "graph": to_json(graph),
     }
+    return found | {"meaning_sha256": _meaning(found)}
+
+
+MEANING = ("inputs", "outputs", "result", "weights", "recipes", "refittable", "live", "stripped", "profiles", "graph")
+"""The parts of a manifest that decide what a loaded engine computes, and what a name means."""
+
+
+def _meaning(manifest: Mapping[str, Any]) -> str:
+    text = json.dumps([manifest[name] for name in MEANING], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _changed(what: str, expected: object, found: object) -> WeightsError:
+    return WeightsError(
+        f"this manifest is not as it was written: {what}",
+        expected=expected,
+        found=found,
+        remedy="build the engine again, or restore the file",
+    )
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    "provider": lambda v: isinstance(v, str),
+    "version": lambda v: isinstance(v, str),
+    "structure": lambda v: isinstance(v, str),
+    "targets": _texts,
+    "refittable": _texts,
+    "seconds": lambda v: type(v) in (int, float) and 0 <= v < math.inf,
+    "stripped": lambda v: isinstance(v, bool),
+    "live": lambda v: isinstance(v, dict) and _texts(list(v.values())),
+    "gpu": lambda v: v is None or (isinstance(v, dict) and _texts([v["name"], v["capability"]])),
+    "options": lambda v: isinstance(v, dict),
+    "weights": lambda v: isinstance(v, dict) and all(_texts(one["consumers"]) for one in v.values()),
+    "profiles": lambda v: isinstance(v, list)
+    and all(len(sizes) == 3 and all(type(s) is int for s in sizes) for one in v for sizes in one.values()),
+    "checked": lambda v: v is None or isinstance(v, dict),
+}
+"""What each part of a manifest looks like that nothing else looks into."""
 
 
 def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, np.ndarray]) -> Plan:
-    """The plan of a manifest. Raises WeightsError where it is of another version, or names other weights than it has
-    recipes for."""
+    """The plan of a manifest. Raises WeightsError where it is of another version, or not as it was written."""
+    try:
+        return _restored(manifest, data, parameters)
+    except DAMAGE as error:
+        if isinstance(error, TrtnetError):
+            raise
+        found = f"{type(error).__name__}: {error}"[:300]
+        raise _changed("parts are missing or wrong", "what engine.save wrote", found) from error
+
+
+def _check(manifest: Mapping[str, Any], graph: Graph) -> None:
+    """Raises WeightsError for what nobody wrote so."""
+    for name, looks_right in _FORMS.items():
+        if not looks_right(manifest.get(name) if name == "checked" else manifest[name]):
+            raise _changed(f"the part {name!r}", "what engine.save wrote", repr(manifest[name])[:200])
+    parameters, leaves = graph.parameters, {leaf.name for leaf in graph.parameters.values()}
+    for name, given, known in (
+        ("refittable", manifest["refittable"], parameters.keys()),
+        ("live", manifest["live"], leaves),
+        ("profiles", [dim for one in manifest["profiles"] for dim in one], graph.dims.keys()),
+        ("trainable", graph.trainable, parameters.keys()),
+        ("buffers", graph.buffers, parameters.keys()),
+        ("parameters", leaves, parameters.keys()),
+    ):
+        if unknown := [one for one in given if one not in known]:
+            raise _changed(f"the part {name!r}", "names of the network", ", ".join(map(str, unknown[:8])))
+    if manifest.get("meaning_sha256", (found := _meaning(manifest))) != found:
+        raise _changed("something was changed", str(manifest["meaning_sha256"])[:16], found[:16])
+
+
+def _restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, np.ndarray]) -> Plan:
     if manifest.get("format") != FORMAT:
         raise WeightsError(
             "this manifest is of another version of trtnet",
@@ -281,6 +354,7 @@ def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, 
             found=", ".join(list(manifest["weights"])[:8]),
             remedy="the manifest was changed: build the engine again, or restore the file",
         )
+    _check(manifest, graph)
     for name, array in parameters.items():
         leaf = leaves.get(name)
         if leaf is None or tuple(array.shape) != tuple(leaf.shape) or dtypes.get(array.dtype) is not leaf.dtype:

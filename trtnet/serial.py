@@ -17,7 +17,7 @@ import numpy as np
 from . import dims, dtypes
 from .dims import Dim, Size, SizeLike
 from .dtypes import dtype as Dtype
-from .errors import WeightsError
+from .errors import TrtnetError, WeightsError
 from .graph import Equality, Graph, Recorder
 from .layers.base import Layer
 from .location import Place
@@ -26,6 +26,11 @@ from .training import DROPOUTS, INSTEAD, Dropout, Reason, Training
 from .weights.recipes import OPERATIONS, VERSION, Frozen, Leaf, Literal, Recipe, Value, Weight
 
 FORMAT = 1
+DAMAGE = (
+    LookupError, TypeError, ValueError, AttributeError, AssertionError, ArithmeticError, RecursionError, MemoryError,
+    zlib.error,
+)  # fmt: skip
+"""What Python raises where JSON is not of the form that was written."""
 
 
 def kinds() -> dict[str, type[Layer]]:
@@ -211,12 +216,12 @@ def from_json(data: Mapping[str, Any], values: Mapping[str, Value] | None = None
 
     Raises WeightsError for another version, an unknown layer or operation, or what no graph looks like.
     """
-    if data.get("format") != FORMAT or data.get("recipes") != VERSION:
-        raise _unreadable("another version of the format", f"{data.get('format')}, recipes {data.get('recipes')}")
     try:
+        if data.get("format") != FORMAT or data.get("recipes") != VERSION:
+            raise _unreadable("another version of the format", f"{data.get('format')}, recipes {data.get('recipes')}")
         return _Reading(data, values or {}).graph()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, zlib.error) as error:
-        if isinstance(error, WeightsError):
+    except DAMAGE as error:
+        if isinstance(error, TrtnetError):
             raise
         raise _unreadable("not a recorded network", f"{type(error).__name__}: {error}") from error
 
@@ -226,8 +231,8 @@ def weights_from_json(data: Mapping[str, Any], leaves: Mapping[str, Leaf]) -> di
     try:
         table = _weights(data["table"], leaves)
         return {name: table[place] for name, place in data["names"].items()}
-    except (KeyError, IndexError, TypeError, ValueError, zlib.error) as error:
-        if isinstance(error, WeightsError):
+    except DAMAGE as error:
+        if isinstance(error, TrtnetError):
             raise
         raise _unreadable("weights that are no recipes", f"{type(error).__name__}: {error}") from error
 
@@ -239,12 +244,14 @@ def _weights(table: list[Any], leaves: Mapping[str, Leaf]) -> list[Weight]:
             found.append(leaves[rest[0]])
         elif kind == "constant":
             dtype, shape, text = rest
-            raw = bytearray(zlib.decompress(base64.b64decode(text)))
-            found.append(Literal(np.frombuffer(raw, dtypes.get(dtype).numpy).reshape(shape)))
+            element = dtypes.get(dtype).numpy
+            most = math.prod(shape) * element.itemsize
+            raw = bytearray(zlib.decompressobj().decompress(base64.b64decode(text), most + 1))  # no more than that
+            found.append(Literal(np.frombuffer(raw, element).reshape(shape)))
         elif kind == "recipe" and rest[0] in OPERATIONS:
             operation, arguments, shape, dtype, attributes = rest
             given = {key: _value(v, {}) for key, v in attributes.items()}
-            made = Recipe(operation, tuple(found[a] for a in arguments), tuple(shape), dtypes.get(dtype), **given)
+            made = Recipe(operation, tuple(found[a] for a in arguments), _sizes(shape), dtypes.get(dtype), **given)
             found.append(made)
         else:
             raise _unreadable("an unknown operation on weights", f"{kind} {rest[:1]}")
@@ -279,6 +286,25 @@ def _size(expression: Any, symbols: Mapping[str, Dim]) -> SizeLike:
     return _OPERATIONS[name](_size(a, symbols), _size(b, symbols))
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _unreadable("no text", repr(value)[:100])
+    return value
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(s) is int and s >= 0 for s in value):
+        raise _unreadable("no shape", repr(value)[:100])
+    return tuple(value)
+
+
+def _located(value: Any) -> Any:
+    if value is None:
+        return None
+    file, line, function, shown = value
+    return Place(_text(file), int(line), _text(function), _text(shown))
+
+
 def _unreadable(why: str, found: Any) -> WeightsError:
     return WeightsError(
         f"the network in this manifest cannot be read: {why}",
@@ -296,7 +322,9 @@ class _Reading:
         self.parameters: dict[str, Leaf] = {}
         for key, (name, shape, dtype, persistent) in data["parameters"].items():
             if name not in self.leaves:
-                self.leaves[name] = Leaf(name, tuple(shape), dtypes.get(dtype), values.get(name) or Value(), persistent)
+                self.leaves[name] = Leaf(
+                    _text(name), _sizes(shape), dtypes.get(dtype), values.get(name) or Value(), bool(persistent)
+                )
             self.parameters[key] = self.leaves[name]
         for name, (place, digest) in data.get("frozen", {}).items():
             self.leaves[name].frozen = Frozen(place, digest)
@@ -306,42 +334,54 @@ class _Reading:
     def value(self, value: Any) -> Any:
         return _value(value, self.dims)
 
+    def shape(self, value: Any) -> Size:
+        found = self.value(value)
+        if not isinstance(found, Size) or not all(isinstance(s, Dim) or (type(s) is int and s >= 0) for s in found):
+            raise _unreadable("no shape", repr(value)[:100])
+        return found
+
+    def layer(self, one: Mapping[str, Any], tensors: list[Tensor], recorder: Recorder) -> Layer:
+        """A layer, whose outputs are added to `tensors`: of the types and ranks that it says itself."""
+        kind = self.kinds.get(one["class"])
+        if kind is None:
+            raise _unreadable("an unknown kind of layer", one["class"])
+        operands = tuple(
+            self.weights[o["weight"]] if isinstance(o, dict) else None if o is None else tensors[o]
+            for o in one["inputs"]
+        )
+        layer = kind(operands, **{name: self.value(v) for name, v in one["attributes"].items()})
+        layer.name, layer.path = _text(one["name"]), _text(one["path"])
+        layer.location = _located(one["at"])
+        layer.outputs = tuple(
+            recorded(self.shape(shape), dtypes.get(dtype), recorder, layer, index)
+            for index, (shape, dtype) in enumerate(one["outputs"])
+        )
+        inferred = [(len(shape), dtype) for shape, dtype in layer.infer()]
+        if inferred != [(len(t.shape), t.dtype) for t in layer.outputs]:
+            raise _unreadable("a layer with other outputs", layer.name)
+        tensors += layer.outputs
+        return layer
+
     def graph(self) -> Graph:
         data, recorder = self.data, Recorder()
         tensors: list[Tensor] = []
         inputs = {}
         for name, (shape, dtype) in data["inputs"].items():
-            inputs[name] = tensor = recorded(self.value(shape), dtypes.get(dtype), recorder, None)
+            inputs[name] = tensor = recorded(self.shape(shape), dtypes.get(dtype), recorder, None)
             tensor.name = name
             tensors.append(tensor)
-        layers = []
-        for one in data["layers"]:
-            kind = self.kinds.get(one["class"])
-            if kind is None:
-                raise _unreadable("an unknown kind of layer", one["class"])
-            operands = tuple(
-                self.weights[o["weight"]] if isinstance(o, dict) else None if o is None else tensors[o]
-                for o in one["inputs"]
-            )
-            layer = kind(operands, **{name: self.value(v) for name, v in one["attributes"].items()})
-            layer.name, layer.path = one["name"], one["path"]
-            layer.location = Place(*one["at"]) if one["at"] else None  # type: ignore[assignment]
-            layer.outputs = tuple(
-                recorded(self.value(shape), dtypes.get(dtype), recorder, layer, index)
-                for index, (shape, dtype) in enumerate(one["outputs"])
-            )
-            tensors += layer.outputs
-            layers.append(layer)
+        with recorder:
+            layers = [self.layer(one, tensors, recorder) for one in data["layers"]]
         outputs = {name: tensors[number] for name, number in data["outputs"].items()}
         for name, tensor in outputs.items():
             tensor.name = name
         equalities = [
-            Equality(self.value(a), self.value(b), problem, path, Place(*at) if at else None)  # type: ignore[arg-type]
+            Equality(self.value(a), self.value(b), _text(problem), _text(path), _located(at))
             for a, b, problem, path, at in data["equalities"]
         ]
         graph = Graph(
-            layers, inputs, outputs, data["form"], self.parameters, frozenset(data["trainable"]),
-            frozenset(data["buffers"]), equalities, data["title"],
+            layers, inputs, outputs, _text(data["form"]), self.parameters, frozenset(data["trainable"]),
+            frozenset(data["buffers"]), equalities, _text(data["title"]),
         )  # fmt: skip
         graph.data_dims = frozenset(data["data_dims"])
         graph.ranges = {name: (low, high) for name, (low, high) in data.get("ranges", {}).items()}
