@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -30,9 +31,11 @@ def test_what_is_not_whole_is_a_miss(tmp_path):
 def test_kills_during_a_write(tmp_path):
     cache, chance, seen = PlanCache(tmp_path), random.Random(0), set()
     plans = [(bytes([tag]) * 200_000, str(tag)) for tag in range(4)]
+    began = time.perf_counter()
     cache.write("key", *plans[0])
+    took = time.perf_counter() - began
     for _ in range(60):
-        moment, tag = chance.uniform(1e-6, 0.08), chance.randrange(4)
+        moment, tag = chance.uniform(1e-6, 4 * took), chance.randrange(4)
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does

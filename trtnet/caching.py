@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checked import Checked
-from .disk import read_bytes, replacing, sweep, writable_by
+from .disk import as_path, read_bytes, replacing, sweep, writable_by
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class PlanCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             others = writable_by(self.folder.stat())
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        except OSError as error:
             raise ArgumentError(
                 f"the plan cache {self.folder} cannot be made",
                 expected="a folder, or a place for one",

@@ -239,7 +239,7 @@ class Context(Borrowed):
         engine = self.engine
         try:
             key = tuple([(v.shape, v.dtype, v.device) for v in values])
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             one_kind(self.inputs, values)
             raise
         route = self._routes.get(key)
@@ -253,7 +253,11 @@ class Context(Borrowed):
         if route.open:
             return self._open(route, values, handle)
         results = [make(shape) for make, shape in route.makers]
-        addresses = [v.data_ptr() for v in values]
+        try:
+            addresses = [v.data_ptr() for v in values]
+        except RuntimeError:  # sparse ones have none
+            one_kind(self.inputs, values)
+            raise
         addresses += [r.data_ptr() for r in results]
         with self._lane.lock:
             if engine.closed:

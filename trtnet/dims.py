@@ -51,6 +51,13 @@ class Dim(Polynomial):
                     found=f"{value!r} ({type(value).__name__})",
                     remedy=f"give {label} as an int",
                 )
+            if abs(int(value)) >= 1 << 63:
+                raise ArgumentError(
+                    f"{label} of the Dim {name} is no size",
+                    expected="less than 2^63",
+                    found=f"a number of {int(value).bit_length():,} bits",
+                    remedy=f"give the {label} that will be needed",
+                )
         found = ", ".join(f"{label}={value}" for label, value in given.items())
         if multiple_of < 1 or not 0 <= low <= best <= high:
             raise ArgumentError(
@@ -340,7 +347,8 @@ class Size(tuple[SizeLike, ...]):
 
 def format_shape(shape: Iterable[SizeLike]) -> str:
     """`(batch, 20, 24, 24)`."""
-    sizes = [str(size) for size in shape]
+    # Python writes no numbers of more than 4,300 digits
+    sizes = [str(s) if not isinstance(s, int) or abs(s) < 1 << 63 else f"2^{s.bit_length() - 1}..." for s in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 

@@ -13,13 +13,31 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
+
+from .errors import ArgumentError, ArgumentTypeError
+
+
+def as_path(value: Any) -> Path:
+    """A path of the user's. Raises ArgumentTypeError and ArgumentError for what names no file on any disk."""
+    try:
+        path = Path(value)
+        raw = os.fsencode(path)
+    except TypeError:
+        found = repr(value)[:80]
+        raise ArgumentTypeError("a file is named by a path", expected="str or os.PathLike", found=found) from None
+    except UnicodeEncodeError:
+        raw = b"\0"
+    if b"\0" in raw:
+        raise ArgumentError("no file can have this name", expected="text without NUL", found=repr(str(path))[:80])
+    return path
 
 
 def lock_file(path: Path, whose: str = "") -> Path:
     """A file for the writers of `path` to lock: not beside it, where it would stay."""
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
+    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
     return Path(tempfile.gettempdir()) / f"trtnet-{key}{whose}.lock"
 
 

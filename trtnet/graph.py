@@ -26,6 +26,25 @@ if TYPE_CHECKING:
     from .provider import Provider
 
 
+LIMIT = 1 << 31
+"""Elements of a tensor that TensorRT does not take any more."""
+
+
+def check_count(shape: Iterable[SizeLike], what: str = "a tensor") -> None:
+    """Raises ShapeError for a shape whose fixed sizes alone make too many elements."""
+    count = 1
+    for size in shape:
+        if type(size) is int:
+            count *= size
+    if count >= LIMIT:
+        raise ShapeError(
+            f"TensorRT takes no {what.partition(' ')[2] or what} of 2^31 elements or more",
+            expected="fewer than 2,147,483,648 elements",
+            found=f"{format_shape(shape)}: {count:,}" if count < 1 << 63 else f"2^{count.bit_length() - 1} or more",
+            remedy="split it: trtnet.chunk, or smaller sizes",
+        )
+
+
 class Input:
     """A network input.
 
@@ -60,6 +79,7 @@ class Input:
                 found=format_shape(sizes),
                 remedy="put neighbouring dimensions together, and split them again in forward: x.unflatten(...)",
             )
+        check_count(sizes, "an input")
         self.shape = Size(sizes)
         self.dtype = dtypes.for_network(dtype, "an input")
         self.range = None if range is None else _checked_range(range)
@@ -160,6 +180,8 @@ class Recorder:
                 layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
                 break
         outputs = layer.infer()
+        for shape, _ in outputs:
+            check_count(shape)
         origin = self._origin
         if origin is None:
             layer.path = path = self.path
@@ -221,6 +243,7 @@ class Recorder:
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
         leaf = self.leaves.get(id(value))
+        check_count(value.shape if leaf is None else leaf.shape, "weights")
         if leaf is not None:
             return leaf
         if isinstance(value, Parameter) and not self._warned:

@@ -78,8 +78,28 @@ def is_freed(tensor: torch.Tensor) -> bool:
     return tensor.untyped_storage().nbytes() < nbytes or tensor.data_ptr() == 0
 
 
+def _unusual(tensor: torch.Tensor) -> tuple[str, str | None] | None:
+    """What a tensor is that is no plain array of numbers in memory, and what makes one of it; None for one that is."""
+    torch = import_torch()
+    if not isinstance(tensor, torch.Tensor):
+        return f"a {type(tensor).__name__}", None
+    if torch.nn.parameter.is_lazy(tensor):
+        return "a parameter without a shape", "call the lazy module once"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        whole = hasattr(tensor, "full_tensor")
+        return f"a {type(tensor).__name__}", "tensor.full_tensor()" if whole else "give the tensor that it wraps"
+    if tensor.is_nested:
+        return "a nested tensor", "tensor.to_padded_tensor(0)"
+    if tensor.layout is not torch.strided:
+        return f"a {str(tensor.layout).removeprefix('torch.')} tensor", "tensor.to_dense()"
+    return ("a quantized tensor", "tensor.dequantize()") if tensor.is_quantized else None
+
+
 def check_memory(tensor: torch.Tensor, what: str = "this tensor", error: type[TrtnetError] = ArgumentError) -> None:
-    """Raises the error for a tensor whose memory was freed."""
+    """Raises the error for a tensor whose memory was freed, or that has none as arrays have: sparse, nested, a DTensor,
+    a fake one, one of the meta device."""
+    if (unusual := _unusual(tensor)) is not None:
+        raise error(f"{what} is no plain tensor", expected="a dense tensor", found=unusual[0], remedy=unusual[1])
     if is_freed(tensor):
         raise error(
             f"{what} has no memory",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import ArgumentTypeError
-from .interchange import is_torch
+from .interchange import check_memory, is_torch
 from .tensor import Array, Tensor
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def kind_of(spec: TensorSpec, value: Any) -> str:
     Raises ArgumentTypeError for what is none of them.
     """
     if is_torch(value):
+        check_memory(value, f"input {spec.name!r}", ArgumentTypeError)
         return "torch"
     if isinstance(value, (np.ndarray, np.generic)):
         return "numpy"
@@ -27,6 +29,9 @@ def kind_of(spec: TensorSpec, value: Any) -> str:
         return "array"
     if isinstance(value, Tensor):
         raise value._no_value(f"input {spec.name!r}")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):  # a class of the user's own
+        check_memory(value, f"input {spec.name!r}", ArgumentTypeError)
     if hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__"):
         return "device"
     raise ArgumentTypeError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .dims import format_shape
 from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
 from .graph import Graph, Recorder, recorder_constant
-from .interchange import is_torch
+from .interchange import check_memory, is_torch
 from .layers.base import Operand
 from .tensor import Tensor, recorded
 from .weights.loading import match
@@ -191,7 +191,8 @@ class Bindings:
                 remedy="engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
             )
         plain = {k[len(prefix) :] if prefix and k.startswith(prefix) else k: v for k, v in given.items()}
-        match(keys, {k: v for k, v in plain.items() if hasattr(v, "shape")}, partial=True, source="the given weights")
+        arrays = {k: v for k, v in plain.items() if is_torch(v) or hasattr(v, "shape")}
+        match(keys, arrays, partial=True, source="the given weights")
         found = {leaf.name: plain[key] for key, leaf in keys.items() if leaf.name in self.leaves and key in plain}
         missing = [name for name in self.leaves if name not in found]
         if missing:
@@ -215,6 +216,7 @@ class Bindings:
                 found=type(tensor).__name__,
                 remedy="refit takes arrays: engine.refit(state_dict) copies them",
             )
+        check_memory(tensor, f"the tensor for the live parameter {name!r}", WeightsError)
         expected = f"{format_shape(leaf.shape)} {leaf.dtype} on {self.device}, contiguous"
         found = f"{format_shape(tuple(tensor.shape))} {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         fits = tuple(tensor.shape) == tuple(leaf.shape) and tensor.dtype == leaf.dtype.torch

@@ -343,7 +343,7 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: boo
     may be refittable.
     """
     provider = providers.of(network)
-    if getattr(network, "has_implicit_batch_dimension", False):
+    if provider.has_implicit_batch(network):
         raise ProviderError(
             "this network has an implicit batch dimension",
             expected="an explicit-batch network",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
+from .disk import as_path
 from .errors import ArgumentError, TrtnetError, WeightsError, WeightsNotFoundError
 from .graph import Graph
 from .serial import DAMAGE, from_json, to_json, weights_from_json, weights_to_json
@@ -153,7 +154,7 @@ class Plan:
         """
         from .storing import Files
 
-        path = Path(path)
+        path = as_path(path)
         if path.suffix != ".engine":
             raise ArgumentError(
                 "a plan's file name ends in .engine",
@@ -194,7 +195,7 @@ class Plan:
         """
         from .storing import Files
 
-        manifest, data, parameters = Files(Path(path)).read()
+        manifest, data, parameters = Files(as_path(path)).read()
         return restored(manifest, data, parameters)
 
     def __reduce__(self) -> Any:

@@ -156,6 +156,16 @@ class Provider:
             flags = 0  # always strongly typed, and other flags are refused
         return builder.create_network(flags)
 
+    @functools.cached_property
+    def samples_volumes(self) -> bool:
+        """Whether grid sample takes 5 dimensions: documented from 11.2 on, which added no name; 11.3 did. RTX compiles
+        it."""
+        return self.name == "tensorrt_rtx" or hasattr(self.trt, "DLAWorkspaceAllocationStrategy")
+
+    def has_implicit_batch(self, network: Any) -> bool:
+        """Whether a network has no batch dimension of its own, as some have before TensorRT 10, where asking warns."""
+        return hasattr(self.trt.Builder, "max_batch_size") and bool(network.has_implicit_batch_dimension)
+
     def constrain_types(self, layer: Any, outputs: tuple[Dtype, ...]) -> None:
         """Hold a layer of a weakly typed network to the recorded types."""
         for index, dtype in enumerate(outputs):

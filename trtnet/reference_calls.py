@@ -133,6 +133,7 @@ class ReferenceBound:
     """
 
     def __init__(self, engine: ReferenceCalls, values: list[Any]) -> None:
+        one_kind(engine.inputs, values)
         for spec, value in zip(engine.inputs, values):
             if not (is_torch(value) and value.device == engine.device and value.is_contiguous()):
                 raise ArgumentTypeError(

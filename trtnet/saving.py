@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import provider as providers
+from .disk import as_path
 from .engine import Engine
 from .errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
 from .gpu import Device, ordinal
@@ -32,10 +33,14 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
         WeightsNotFoundError: a file is missing. WeightsError: one is damaged, or of another engine.
         ProviderError: this TensorRT or this GPU cannot run the plan. BuildError: TensorRT refused it.
     """
-    path = Path(path)
+    path = as_path(path)
     files = Files(path)
-    if not files.exists():
-        if not path.is_file():
+    try:
+        there, bare = files.exists(), path.is_file()
+    except OSError as error:  # a name that is too long
+        raise WeightsError(f"{path} cannot be read", found=str(error), remedy="check the path") from error
+    if not there:
+        if not bare:
             raise WeightsNotFoundError(
                 f"there is no engine at {path}",
                 expected="an existing file",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
+from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..tensor import Tensor
 from .base import Layer, Output, require_equal
 
@@ -222,6 +222,14 @@ class GridSample(Layer):
 
     def add_to(self, lowering: Lowering) -> Any:
         x, grid = self.inputs
+        assert isinstance(x, Tensor)
+        if len(x.shape) == 5 and not lowering.provider.samples_volumes:
+            raise ProviderError(
+                f"{lowering.provider} samples images, not volumes",
+                expected="an input of 4 dimensions",
+                found=format_shape(x.shape),
+                remedy="sample slices of 4 dimensions, or build with TensorRT 11.3 or TensorRT-RTX",
+            )
         layer = lowering.network.add_grid_sample(lowering[x], lowering[grid])
         if layer is not None:
             layer.interpolation_mode = lowering.enum("InterpolationMode", self.interpolation_mode)

@@ -126,6 +126,8 @@ class Module:
             if isinstance(value, (Parameter, Module)):
                 raise _not_initialized(self)
             return super().__setattr__(name, value)
+        if name in _STORES and not isinstance(value, dict):
+            raise _taken(self, name)
         if isinstance(value, Buffer):
             self._remove(name, self._buffers)
             self._buffers[name] = value
@@ -214,6 +216,8 @@ class Module:
             raise _not_initialized(self)
         if not isinstance(name, str) or not name or "." in name:
             raise ArgumentTypeError("a name must be a string without dots", found=repr(name))
+        if name in _STORES:
+            raise _taken(self, name)
         if hasattr(type(self), name):
             raise ArgumentTypeError(f"attribute {name!r} exists already in {type(self).__name__}")
         self._remove(name, keep)
@@ -523,6 +527,18 @@ def _holds_itself(module: Module, path: str) -> TrtnetError:
         expected="modules that hold others",
         found=path[:80] or None,
         remedy="keep the reference in a list or tuple: self.parent = [module]",
+    )
+
+
+_STORES = ("_parameters", "_buffers", "_modules")
+
+
+def _taken(module: Module, name: str) -> TrtnetError:
+    return ArgumentTypeError(
+        f"{name!r} is where {type(module).__name__} keeps its {name[1:]}",
+        expected="another name",
+        found=name,
+        remedy=f"call it {name[1:-1]!r}",
     )
 
 

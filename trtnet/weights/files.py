@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..disk import replacing
+from ..disk import as_path, replacing
 from ..errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 from . import npz, safetensors, torch_files, wts
 from ._common import Array, Writer, corrupt, some
@@ -112,7 +112,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
         WeightsNotFoundError: the folder does not exist.
         WeightsError: the format cannot hold a name or a type, or the disk refuses.
     """
-    where = Path(path)
+    where = as_path(path)
     writer = _WRITERS[_suffix(where, _WRITERS)]
     arrays, metadata = _arrays(arrays), _texts(metadata or {})
     target = Path(os.path.realpath(where))
@@ -150,13 +150,13 @@ def _suffix(path: Path, known: Mapping[str, object]) -> str:
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
-    where = Path(path)
+    where = as_path(path)
     try:
         if where.is_file():
             return where
         folder = where if where.is_dir() else where.parent
         names = sorted(os.listdir(folder)) if folder.is_dir() else None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except OSError as error:
         raise _unreadable(where, error) from error
     if folder == where:
         inside = [name for name in names or () if name.lower().endswith(SUFFIXES)]
