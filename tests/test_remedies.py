@@ -114,7 +114,9 @@ def holds(how):
 
 
 # --- Dims and Inputs
-row("use //", lambda: DYNAMIC / 2, lambda: DYNAMIC // 2)
+row("use //", lambda: DYNAMIC**-1, lambda: 12 // DYNAMIC)
+row("write the factor as integers: size*2//3 for size/1.5", lambda: DYNAMIC / 1.5, lambda: DYNAMIC * 2 // 3)
+row("Python's int() cannot give a dynamic size", lambda: int(DYNAMIC / 2), lambda: DYNAMIC // 2)
 row("write the factor as integers: size*3//2 for size*1.5", lambda: DYNAMIC * 1.5, lambda: DYNAMIC * 3 // 2)
 row(
     "narrow the Dim's range, use trtnet's maximum or minimum, or compare its .min, .opt or .max",
@@ -331,12 +333,6 @@ recorded(
     lambda x: F.adaptive_avg_pool1d(x, 2),
     (1, 3, DYNAMIC),
     other=[(1, 3, Dim("n", min=2, max=8, multiple_of=2))],
-)
-recorded(
-    "put the parts together: trtnet.stack((even, odd), -1)",
-    lambda x: x.clone().__setitem__(slice(0, None, 2), 0) or x,
-    lambda x: trtnet.stack((x * 0, x), -1).flatten(-2),
-    (DYNAMIC,),
 )
 
 # --- what is for training, or not in TensorRT
@@ -1060,6 +1056,8 @@ NOT_FOLLOWED: dict[str, str] = {
             "build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs",
             "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
             "give a size that is such a multiple",
+            "is exact for sums below 2**24",
+            "fold it in PyTorch before the state dict is taken",
             "give one or more sizes",
             "give an input whose shape tells",
             "torch.from_dlpack(array)",
