@@ -292,6 +292,14 @@ def _text(value: Any) -> str:
     return value
 
 
+def _form(value: Any, outputs: Mapping[str, Any]) -> Any:
+    """What `forward` returned: a word, or the outputs' names with None among them."""
+    names = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(names, list) and any(name is not None and name not in outputs for name in names):
+        raise _unreadable("no form of a result", repr(value)[:100])
+    return value if isinstance(value, (list, dict)) else _text(value)
+
+
 def _sizes(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(s) is int and s >= 0 for s in value):
         raise _unreadable("no shape", repr(value)[:100])
@@ -380,7 +388,7 @@ class _Reading:
             for a, b, problem, path, at in data["equalities"]
         ]
         graph = Graph(
-            layers, inputs, outputs, _text(data["form"]), self.parameters, frozenset(data["trainable"]),
+            layers, inputs, outputs, _form(data["form"], outputs), self.parameters, frozenset(data["trainable"]),
             frozenset(data["buffers"]), equalities, _text(data["title"]),
         )  # fmt: skip
         graph.data_dims = frozenset(data["data_dims"])
