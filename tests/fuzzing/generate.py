@@ -670,7 +670,9 @@ class Generator(Operands):
         """Take a line that writes in place: into `part` of what it changes, `fills` with one number."""
         if changes in self.wild or changes.startswith("s."):
             raise Skip
-        if not fills and any(overlaps(part) for part in self.evaluate(part or changes, None)):
+        if not fills and any(overlaps(p) for p in self.evaluate(part or changes, None)):
+            raise Skip
+        if any(self.meets(changes, name) for name in self.reads(text)):
             raise Skip
         step = Step(text, (), self.reads(text), tuple(cards), exact, guard, changes, added(cards))
         done = 0
@@ -686,6 +688,16 @@ class Generator(Operands):
         self.steps.append(step)
         if self.origins[changes] == "made" and self.origin(step.reads - {changes}) == "recorded":
             self.origins[changes] = "recorded"
+
+    def meets(self, changes: str, name: str) -> bool:
+        """Whether an operand lies in the memory that is written, and is not the same tensor: the order is open then."""
+        for i in range(len(self.names)):
+            a, b = self.value(changes, i), self.value(name, i)
+            if a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr():
+                continue
+            if (a.data_ptr(), a.shape, a.stride()) != (b.data_ptr(), b.shape, b.stride()):
+                return True
+        return False
 
     # --- the first tensor of a call -----------------------------------------------------------------------------------
 
