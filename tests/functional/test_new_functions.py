@@ -137,6 +137,7 @@ def test_index_copy_and_put_without_duplicates() -> None:
 
 # --- ranked -----------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("array", [FLOATS, RNG.integers(-5, 5, (3, 5, 4)), RNG.normal(size=(3, 6)).astype(np.float16)])
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_ranked(array: np.ndarray, dim: int) -> None:
@@ -171,6 +172,7 @@ def test_running(dim: int) -> None:
 
 # --- turned, signs ----------------------------------------------------------------------------------------------------
 
+
 def test_rot90() -> None:
     for k in (-1, 0, 1, 2, 3, 6):
         for dims in ((0, 1), (1, 2), (2, -3)):
@@ -182,6 +184,19 @@ def test_rot90() -> None:
         return y
 
     agree(written, FLOATS)
+
+
+def test_a_write_that_may_show_in_what_is_flat_of_rot90_is_refused() -> None:
+    """torch's rot90 lies in memory in an order of its own, which decides whether flatten copies."""
+
+    def written(x: Any) -> Any:
+        y = trtnet.rot90(x, 1, (0, -1))
+        z = y[0].flatten()
+        y.add_(1)
+        return z
+
+    with pytest.raises(UnsupportedError, match="may share its memory"):
+        trtnet.record(written, x=trtnet.Input(FLOATS.shape))
 
 
 def test_signs() -> None:

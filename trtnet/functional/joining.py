@@ -363,7 +363,7 @@ def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> Any:
     return np.rot90(input, turns, (first, second)).copy()
 
 
-@operation(_rot90_numpy, method=True)
+@operation(_rot90_numpy, method=True, strided=True)
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy."""
     x = tensor(input)
