@@ -458,3 +458,23 @@ def test_random_programs_are_right(seed: int) -> None:
     graph = trtnet.record(forward, x=Input((2, 3, 4)))
     for mine, wanted in zip(trtnet.reference(graph)(x=x), forward(torch.from_numpy(x.copy())), strict=True):
         np.testing.assert_array_equal(mine, wanted.numpy())
+
+
+@pytest.mark.parametrize(
+    "view", ["c.expand(2, 3)", "c.expand_as(x)", "c.broadcast_to((2, 3))", "c.unfold(1, 1, 1)", "c.t()"]
+)
+def test_views_of_made_tensors_see_a_recorded_value_that_is_written(view: str) -> None:
+    def through_the_source(x):
+        c = (torch if isinstance(x, torch.Tensor) else trtnet).tensor([[1.0, 2.0, 3.0]])
+        v = eval(view, {"c": c, "x": x})
+        c += x[:1]
+        return v * 1, c * 1
+
+    def through_the_view(x):
+        c = (torch if isinstance(x, torch.Tensor) else trtnet).tensor([[1.0, 2.0, 3.0]])
+        v = eval(view, {"c": c, "x": x})
+        v[0] = x[1, 0]
+        return v * 1, c * 1
+
+    same_as_torch(through_the_source)
+    same_as_torch(through_the_view)

@@ -160,9 +160,10 @@ def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs
 
 
 def _owner(array: np.ndarray) -> Any:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    owner: Any = array
+    while getattr(owner, "base", None) is not None:  # as_strided puts an object of its own between
+        owner = owner.base
+    return owner
 
 
 def _owned(result: Any, values: Any) -> Any:
