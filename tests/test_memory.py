@@ -308,3 +308,25 @@ def test_an_integer_tensor_without_dimensions_selects_as_a_number_does(key: str)
             for mine, theirs in zip(trtnet.reference(graph)(x=x, i=at), wanted, strict=True):
                 np.testing.assert_array_equal(mine, theirs.numpy())
         assert trtnet.build_plan(graph, targets=["sm86"])
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "c = T.zeros(4); v = c.reshape(2, 2).flatten(); v.unsqueeze_(0); c += x[0, 0]; y = x + v.flatten()",
+        "c = T.zeros(3, 4); v = c[1]; c.t_(); c += x[0].t(); y = x + v",
+        "c = T.zeros(3, 4); v = c[1:]; v.transpose_(0, 1); v[0] = x[0, 0, 0]; y = x + c",
+        "c = T.zeros(3, 4); v = c.t(); w = T.stack([v, v], -1); w.flatten(1).mul_(2); y = x + w.sum() + w[0, 0, 0] * x",
+        "c = T.ones(4, 3).t(); d = c * 2; d.flatten().add_(5); y = x + d",
+        "c = T.ones(4, 3).t(); d = c[T.tensor([2, 0, 1])]; e = d.contiguous(); e += 1; y = x + d",
+        "c = T.tensor([[[1.5, 2.0]]]); v = c.unfold(-3, 1, 2); v.mul_(x[0, 0, 0]); y = x * c.sum()",
+        "c = T.zeros(1, 4); v = c.expand(3, 4); v[1] = x[0, 0]; y = x + c + v",
+    ],
+)
+def test_the_order_in_memory_of_tensors_that_are_made_in_forward(statements: str) -> None:
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": x}
+        exec(statements, names)
+        return names["y"]
+
+    same(program)

@@ -71,6 +71,15 @@ class Alias(Pending):
             self._chain = found
         return self._chain
 
+    def change_shape(self, change: Callable[[Tensor], Tensor], undo: Callable[[Tensor], Tensor]) -> None:
+        """Note that a concrete tensor was given another shape in place: it is another view of its base, and the base
+        of its own views is the tensor as it was."""
+        if (make := self.make) is not None:
+            self.make = lambda base: change(make(base))
+        for view in self.views:
+            made = view.alias.make
+            view.alias.make = lambda base, made=made: made(undo(base))
+
     def shares(self, handle: Tensor) -> Decision:
         """Whether this tensor shares its base's memory in torch: for certain, not at all, or by sizes and strides
         that are not known."""

@@ -79,6 +79,44 @@ def view_strides(sizes: Sizes, strides: Sizes, target: Sizes) -> Sizes | None:
     return tuple(made) if at == -1 else None
 
 
+def elementwise_strides(shape: Sizes, operands: list[tuple[Sizes, Sizes]]) -> Sizes:
+    """The strides of what an elementwise function of operands with these sizes and strides gives.
+
+    The rule is torch's (`TensorIterator`): the dimensions are sorted by the strides of the first operand that tells
+    two of them apart; those of dimensions that are broadcast tell nothing.
+    """
+    rank = len(shape)
+    known = []
+    for sizes, strides in operands:
+        missing = rank - len(sizes)
+        known.append((0,) * missing + tuple(0 if size == 1 else step for size, step in zip(sizes, strides)))
+
+    def is_slower(one: int, two: int) -> int:
+        for strides in known:
+            a, b = strides[one], strides[two]
+            if a and b and a != b:
+                return 1 if a > b else -1
+            if a and b and shape[one] > shape[two]:
+                return 1
+        return 0
+
+    order = list(reversed(range(rank)))  # from the fastest to the slowest
+    for at in range(1, rank):
+        place = at
+        for before in reversed(range(at)):
+            found = is_slower(order[before], order[place])
+            if found > 0:
+                order[before], order[place] = order[place], order[before]
+                place = before
+            elif found < 0:
+                break
+    made, step = [0] * rank, 1
+    for axis in order:
+        made[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(made)
+
+
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 

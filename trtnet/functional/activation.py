@@ -31,6 +31,8 @@ __all__ = [
     "tanhshrink", "threshold", *(f"{name}_" for name in _IN_PLACE),
 ]  # fmt: skip
 
+KEEPS_ORDER = True
+
 
 def _numpy(function: Any) -> Any:
     """On NumPy arrays: floats in, and `inplace` at the end of the arguments writes into the input."""
@@ -125,7 +127,10 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
     return _layer(input, "LEAKY_RELU", float(negative_slope), 0.0, inplace)
 
 
-@operation(_numpy(lambda x, lower=1 / 8, upper=1 / 3, training=False: np.where(x > 0, x, x * ((lower + upper) / 2))))
+@operation(
+    _numpy(lambda x, lower=1 / 8, upper=1 / 3, training=False: np.where(x > 0, x, x * ((lower + upper) / 2))),
+    order="rows",
+)
 def rrelu(
     input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
 ) -> Tensor:

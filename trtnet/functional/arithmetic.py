@@ -25,6 +25,8 @@ __all__ = [
     "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "xlogy",
 ]  # fmt: skip
 
+KEEPS_ORDER = True
+
 
 _OF_INTEGERS = ("ABS", "NEG", "SIGN", "NOT", "FLOOR", "CEIL", "ROUND", "ISNAN", "ISINF")
 
@@ -122,7 +124,6 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 subtract = sub
 
 
-@operation(quiet(lambda input, other, *, alpha=1: _sub_numpy(other, input, alpha=alpha)))
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
     return sub(other, input, alpha=alpha)

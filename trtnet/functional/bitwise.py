@@ -32,6 +32,8 @@ __all__ = [
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
 ]  # fmt: skip
 
+KEEPS_ORDER = True
+
 _DIGIT = 16
 
 

@@ -17,6 +17,8 @@ from .dispatch import operation, tensor
 
 __all__ = ["cast", "is_floating_point", "to"]
 
+KEEPS_ORDER = True
+
 _DEVICES = ("cpu", "cuda", "meta", "mps")
 
 

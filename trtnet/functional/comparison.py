@@ -28,6 +28,8 @@ __all__ = [
     "masked_fill", "nan_to_num", "ne", "not_equal", "where",
 ]  # fmt: skip
 
+KEEPS_ORDER = True
+
 
 def _binary(op: str, a: Tensor, b: Tensor) -> Tensor:
     return emit(ElementWise((a, b), op))
@@ -248,7 +250,7 @@ def _masked_fill_numpy(input: Any, mask: Any, value: Any) -> np.ndarray:
     return np.where(mask, np.asarray(value).astype(input.dtype), input)
 
 
-@operation(quiet(_masked_fill_numpy), method=True)
+@operation(quiet(_masked_fill_numpy), method=True, order="rows")
 def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
 

@@ -21,7 +21,7 @@ from ..weights.recipes import Literal
 from .broadcasting import expanded
 from .casting import converted
 from .concrete import promote
-from .dispatch import is_recorded
+from .dispatch import is_recorded, laid_out
 from .dispatch import tensor as recorded_tensor
 from .shape import has_dims, reshaped, size_of, sizes_of
 
@@ -243,7 +243,12 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
     if is_recorded(fill_value):
         return full(tuple(input.shape), fill_value, dtype=to)
     value = _number(fill_value)
-    return filled(input.shape, value, to) if type(input) is Tensor else _full(input.shape, value, to)
+    if type(input) is Tensor:
+        return filled(input.shape, value, to)
+    made = _full(input.shape, value, to)
+    if type(made) is Array and type(input) is Array:
+        made = Array(laid_out(made.numpy(), [(input.shape, input.numpy().strides)]))
+    return made
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:

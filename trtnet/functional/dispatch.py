@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes, memory
+from .. import dtypes, memory, strides
 from ..dims import Dim, Size, format_shape
 from ..dtypes import dtype as Dtype
 from ..errors import (
@@ -39,11 +39,13 @@ def operation(
     method: bool | str | tuple[str, ...] = False,
     view: bool | Rule = False,
     strided: bool = False,
+    order: str | None = None,
 ) -> Callable[[C], C]:
     """Declare a function of torch's.
 
     The decorated function records: it is called where an argument is a recorded Tensor, or a Parameter inside a
-    recording. `numpy` takes the same arguments with arrays in place of Arrays, and computes now.
+    recording. `numpy` takes the same arguments with arrays in place of Arrays, and computes now; its results lie in
+    memory in the order in which torch's do.
 
     Args:
         numpy: the same on NumPy arrays; None where there is no use for it outside a network.
@@ -51,6 +53,9 @@ def operation(
         view: whether torch's function gives tensors that share the first argument's memory: never (its results are
             new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
         strided: whether torch's results may lie in memory in another order than the row-major one.
+        order: in which order torch's results lie in memory: "rows", "all" (as TensorIterator lays out what is computed
+            of all arguments elementwise; in files that say KEEPS_ORDER), "first" (as the first argument), or "natural"
+            (as NumPy's).
     """
 
     copies = view is False and not strided
@@ -73,7 +78,7 @@ def operation(
                     if strided:
                         memory.forget_strides(result)
                     return result
-                return _compute(function, numpy, args, kwargs, view)
+                return _compute(function, numpy, args, kwargs, view, order)
             except TrtnetError:
                 raise
             except TypeError as error:
@@ -109,7 +114,12 @@ def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule) -> Any:
 
 
 def _compute(
-    function: Callable[..., Any], numpy: Callable[..., Any] | None, args: Any, kwargs: Any, view: bool | Rule
+    function: Callable[..., Any],
+    numpy: Callable[..., Any] | None,
+    args: Any,
+    kwargs: Any,
+    view: bool | Rule,
+    order: str | None,
 ) -> Any:
     """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
     if numpy is None:
@@ -123,7 +133,9 @@ def _compute(
         return args[0]  # as torch's: the tensor itself
     result = wrapped(computed, args)
     if view is False:
-        return _owned(result, (args, tuple(kwargs.values())))
+        if order is None:
+            order = "all" if function.__globals__.get("KEEPS_ORDER") else "rows"
+        return _owned(result, (*args, *kwargs.values()), order)
     current = current_recorder.get()
     if current is not None and args and type(args[0]) is Array and args[0].recorder is current.token:
         if type(result) is Tensor:  # a view of a size that is known at run time only
@@ -166,23 +178,36 @@ def _owner(array: np.ndarray) -> Any:
     return owner
 
 
-def _owned(result: Any, values: Any) -> Any:
-    """Concrete results with memory of their own."""
+def _owned(result: Any, values: tuple[Any, ...], order: str) -> Any:
+    """Concrete results with memory of their own, in the order in which torch's lie in memory."""
     if isinstance(result, (tuple, list)):
-        made = [_owned(r, values) for r in result]
+        made = [_owned(r, values, order) for r in result]
         return type(result)(*made) if hasattr(result, "_fields") else type(result)(made)
-    if type(result) is Array and (result.numpy().base is not None or _is_given(result.numpy(), values)):
-        return Array(result.numpy().copy(order="K"))
-    return result
+    if type(result) is not Array:
+        return result
+    given = [value.numpy() for value in values if isinstance(value, Array)]
+    array = result.numpy()
+    shared = array.base is not None or any(array is one for one in given)
+    if order == "natural":
+        return Array(array.copy(order="K")) if shared else result
+    like = [] if order == "rows" else given[:1] if order == "first" else given
+    laid = laid_out(array, [(one.shape, one.strides) for one in like], shared)
+    return result if laid is array else Array(laid)
 
 
-def _is_given(array: np.ndarray, values: Any) -> bool:
-    for value in values:
-        if isinstance(value, Array) and value.numpy() is array:
-            return True
-        if isinstance(value, (list, tuple)) and _is_given(array, value):
-            return True
-    return False
+def laid_out(array: np.ndarray, like: list[tuple[Any, Any]], copy: bool = False) -> np.ndarray:
+    """An array in the order in memory that torch gives to what is computed elementwise of others, of which `like` has
+    sizes and strides: itself unless it has to be copied."""
+    wanted = strides.contiguous_strides(array.shape)
+    if like and array.ndim > 1:
+        wanted = strides.elementwise_strides(array.shape, like)
+    found = tuple(step // max(array.itemsize, 1) for step in array.strides)
+    if not copy and all(a == b or size <= 1 for a, b, size in zip(found, wanted, array.shape)):
+        return array
+    axes = sorted(range(array.ndim), key=lambda axis: -wanted[axis])
+    made = np.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
+    made[...] = array
+    return made
 
 
 def is_recorded(value: Any) -> bool:

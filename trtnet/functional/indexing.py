@@ -29,7 +29,7 @@ from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category
 from .creation import arange, size_tensor
-from .dispatch import axis_of, is_recorded, is_scalar, operation, scalar, tensor, with_rank
+from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, scalar, tensor, with_rank
 from .inplace import rebind
 from .joining import cat
 from .selection import check_mask, columns, selected
@@ -305,7 +305,22 @@ def getitem_numpy(input: np.ndarray, key: Any) -> Any:
     if has_dims(key):
         return getitem(constant(input), key)
     result, indices = _basic_numpy(input, _parse(input.shape, key))
-    return np.asarray(result if indices is None else result[indices])
+    return result if indices is None else _picked_numpy(result, indices)
+
+
+def _picked_numpy(x: np.ndarray, indices: tuple[Any, ...]) -> np.ndarray:
+    """`x[indices]`, in the order in memory that torch gives it: the dimensions of `x` keep theirs."""
+    made = x[indices]
+    axes = [axis for axis, index in enumerate(indices) if isinstance(index, np.ndarray)]
+    count = max(indices[axis].ndim for axis in axes)
+    others = [axis for axis in range(x.ndim) if axis not in axes]
+    first = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+    ranks = [*others[:first], *[None] * count, *others[first:]]
+    steps = tuple(0 if axis is None else x.strides[axis] for axis in ranks)
+    rows = [0] * made.ndim
+    for place in reversed(range(first, first + count)):
+        rows[place] = max(rows[place + 1], 1) * made.shape[place + 1] if place < first + count - 1 else 1
+    return laid_out(made, [(made.shape, steps), (made.shape, tuple(rows))])
 
 
 def _basic_numpy(input: np.ndarray, entries: list[_Entry]) -> tuple[np.ndarray, Any]:

@@ -337,7 +337,7 @@ def _axes(rank: int, dims: tuple[Any, ...]) -> tuple[int, ...]:
     return axes_of(tuple(given), rank) if given else ()
 
 
-@operation(lambda input, *dims: np.flip(input, _axes(input.ndim, dims)), method=True)
+@operation(lambda input, *dims: np.flip(input, _axes(input.ndim, dims)), method=True, order="first")
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """The order of the elements reversed in some dimensions."""
     x = tensor(input)
@@ -360,10 +360,10 @@ def _quarter(rank: int, k: Any, dims: Any) -> tuple[int, int, int]:
 
 def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> Any:
     turns, first, second = _quarter(input.ndim, k, dims)
-    return np.rot90(input, turns, (first, second)).copy()
+    return np.rot90(input, turns, (first, second)) if turns else input.copy()
 
 
-@operation(_rot90_numpy, method=True, strided=True)
+@operation(_rot90_numpy, method=True, strided=True, order="natural")
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy."""
     x = tensor(input)

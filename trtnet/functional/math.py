@@ -29,6 +29,8 @@ __all__ = [
     "sin", "sinc", "sinh", "tan", "trunc",
 ]  # fmt: skip
 
+KEEPS_ORDER = True
+
 
 def _declare(name: str, op: str, numpy: Callable[..., Any], text: str, alias: str | None = None) -> Any:
     """A function that is one Unary layer."""

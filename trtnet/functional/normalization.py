@@ -376,7 +376,7 @@ def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-
     return (input / np.maximum(norm, eps)).astype(input.dtype)
 
 
-@operation(_normalize)
+@operation(_normalize, order="first")
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """x / max(norm of order p along `dim`, eps)."""
     from .. import functional as F

@@ -302,7 +302,7 @@ def _index_fill_numpy(input: np.ndarray, dim: int, index: Any, value: Any) -> An
     return result
 
 
-@operation(_index_fill_numpy, method=True)
+@operation(_index_fill_numpy, method=True, order="first")
 def index_fill(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
     """`input` with `value` (a number, or a tensor without dimensions) in the slices of `dim` that a 1-D index names.
 
@@ -335,7 +335,7 @@ def _index_put_numpy(input: np.ndarray, indices: Any, values: Any, accumulate: b
     return result
 
 
-@operation(_index_put_numpy, method=True)
+@operation(_index_put_numpy, method=True, order="first")
 def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """`input` with `values` at `input[indices]`, or added there; what is named twice is then added twice.
 

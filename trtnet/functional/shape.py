@@ -425,7 +425,7 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Any:
 Tensor.contiguous = contiguous  # type: ignore[attr-defined]
 
 
-@operation(lambda input, *, memory_format=None: input.copy(), method=True)
+@operation(lambda input, *, memory_format=None: input.copy(), method=True, order="first")
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy: an identity layer, so that an input may be an output."""
     return emit(Identity((tensor(input),)))
@@ -452,7 +452,13 @@ def _reshaping(function: Any) -> Any:
                 found=repr(self),
                 remedy=f"x = x.{function.__name__}(...)",
             )
+        before = tuple(self.shape)
         self._array = function(self, *args).numpy()
+        if self.alias is not None:
+            self.alias.change_shape(
+                lambda value: function(value, *args),
+                lambda value: function(value, *args) if function in (transpose, t) else reshape(value, before),
+            )
         return self
 
     method.__name__ = f"{function.__name__}_"

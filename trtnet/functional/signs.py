@@ -15,6 +15,8 @@ from .inplace import install
 
 __all__ = ["copysign", "signbit"]
 
+KEEPS_ORDER = True
+
 
 def _negative(x: Tensor) -> Tensor:
     """Where a floating-point tensor is below zero or -0, of which 1 / x is below zero."""

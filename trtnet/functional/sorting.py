@@ -147,7 +147,7 @@ def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stab
     return Sorted(np.take_along_axis(input, order, axis), order)
 
 
-@operation(_sort_numpy, method=True)
+@operation(_sort_numpy, method=True, order="first")
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Sorted:
     """The elements in order along `dim`, and where they were (int64): a top-k layer over the whole dimension.
 
