@@ -330,3 +330,30 @@ def test_the_order_in_memory_of_tensors_that_are_made_in_forward(statements: str
         return names["y"]
 
     same(program)
+
+
+def test_a_made_tensor_that_a_recorded_index_selects_from() -> None:
+    def program(T, F, x):
+        c = T.zeros(3, 4)
+        row = c[x[0, 0, 0].long() * 0 + 1]
+        c += 2
+        row[1] = 7
+        v = T.arange(4)
+        w = v.ravel()
+        v += x[0, 0].long()
+        return x + c + row, w * 1
+
+    same(program)
+
+
+def test_windows_that_overlap_are_not_written() -> None:
+    def program(x):
+        windows = (x * 1).unfold(1, 2, 1)
+        windows[:, :, [0]] = 5
+        return windows
+
+    with pytest.raises(UnsupportedError, match="windows that overlap") as caught:
+        trtnet.record(program, x=Input((2, 3)))
+    assert "clone()" in str(caught.value)
+    copied = trtnet.record(lambda x: (x * 1).unfold(1, 2, 1).clone().fill_(5), x=Input((2, 3)))
+    assert copied.outputs["output"].shape == (2, 2, 2)

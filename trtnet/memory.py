@@ -15,7 +15,6 @@ from .errors import UnsupportedError
 from .graph import Pending, Recorder, recorder
 from .layers.base import Layer
 from .layers.constant import Constant
-from .layers.shaping import Slice
 from .strides import Decision, Rule, decide
 from .tensor import Array, Parameter, Tensor, recorded
 from .weights.recipes import Literal
@@ -168,6 +167,8 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     """A second tensor of the same value, as torch's copies are; with a base one that may share its memory."""
     value = value_of(tensor)
     current = recorder()
+    if current.takes_values:
+        return value
     made = recorded(value.shape, value.dtype, None, value.layer, value.index)
     alias = made.alias = made.recorder = Alias(current, value, base)
     alias.has_unknown_strides = base is None
@@ -348,7 +349,7 @@ def _are_apart(one: Tensor, two: Tensor) -> bool:
 
 
 def _expands(view: Tensor) -> bool:
-    return any(isinstance(layer, Slice) and layer.expands for layer in view.alias.chain(view))
+    return any(layer.expands for layer in view.alias.chain(view))
 
 
 def _origin(chain: tuple[Layer, ...], positions: Positions) -> Positions:

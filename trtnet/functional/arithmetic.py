@@ -326,8 +326,15 @@ def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
 
 @operation(quiet(_lerp_numpy), method=True)
 def lerp(input: Any, end: Any, weight: Any) -> Tensor:
-    """input + weight * (end - input)."""
-    return add(input, mul(weight, sub(end, input)))
+    """input + weight * (end - input), reckoned from the nearer end as torch does."""
+    from .comparison import lt, where
+
+    difference = sub(end, input)
+    near = add(input, mul(weight, difference))
+    if isinstance(weight, (int, float)) and abs(weight) < 0.5:
+        return near
+    far = sub(end, mul(difference, rsub(weight, 1)))
+    return far if isinstance(weight, (int, float)) else where(lt(apply_unary("ABS", weight), 0.5), near, far)
 
 
 def _scaled(function: Any) -> Any:

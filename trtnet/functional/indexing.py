@@ -342,6 +342,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     A mask that is computed in the network gives a dimension whose size the data decides. Raises UnsupportedError for
     bounds of slices that are computed in the network.
     """
+    _record_where_selected(input, key if isinstance(key, tuple) else (key,))
     x = tensor(input)
     if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
         return selected(x, key)
@@ -385,6 +386,12 @@ def _selected_by_tensors(x: Tensor, key: Any) -> tuple[Tensor, Any] | None:
     return x, (*front, *parts[at : at + 1], *back)
 
 
+def _record_where_selected(x: Any, parts: tuple[Any, ...]) -> None:
+    """A concrete tensor that was made in this recording becomes a recorded one where a recorded index gives a view."""
+    if type(x) is Array and x.recorder is recorder().token and any(_selects(part) for part in parts):
+        become_recorded(x)
+
+
 def _selects(part: Any) -> bool:
     return is_recorded(part) and not part.ndim and part.dtype is not dtypes.bool_
 
@@ -397,6 +404,7 @@ def _select_numpy(input: np.ndarray, dim: int, index: Any) -> Any:
 @operation(_select_numpy, method=True, view=True)
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Element `index` of one dimension, which falls away."""
+    _record_where_selected(input, (index,))
     x, axis = tensor(input), axis_of(dim, input.ndim)
     if not is_recorded(index):
         return getitem(x, (*(slice(None),) * axis, index))

@@ -173,6 +173,11 @@ class Layer:
         """Whether the outputs are drawn anew at each call."""
         return False
 
+    @property
+    def expands(self) -> bool:
+        """Whether several elements of a view share one place in memory."""
+        return False
+
     def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Where in the input of a view one position of each output dimension lies; None stands for several positions,
         and, in place of the tuple, for several outputs that share one place in memory."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from .. import dtypes
 from ..dims import Size, SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
+from ..weights.recipes import Literal
 from .base import Layer, Operand, Output, require_equal
 from .bounds import Bounds
 from .casting import within
@@ -105,6 +108,12 @@ class Gather(Layer):
             if self.num_elementwise_dims:
                 layer.num_elementwise_dims = self.num_elementwise_dims
         return layer
+
+    @property
+    def expands(self) -> bool:
+        at = self.inputs[1].layer  # type: ignore[union-attr]
+        indices = at.inputs[0] if at is not None and at.inputs else None
+        return isinstance(indices, Literal) and len(np.unique(indices.array)) < indices.array.size
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[:1]

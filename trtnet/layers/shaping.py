@@ -187,7 +187,6 @@ class Slice(Layer):
 
     @property
     def expands(self) -> bool:
-        """Whether several elements of the output share one place in memory."""
         return any(isinstance(step, int) and step == 0 for step in self.stride)
 
     def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
