@@ -199,11 +199,17 @@ def _floored_by_power(a: Tensor, divisor: float | None) -> Tensor:
     return made
 
 
+def _unless_infinite(a: Tensor, quotient: Tensor) -> Tensor:
+    """NaN in place of a quotient of infinity. `a * 0` would be shorter, but TensorRT 8.6 takes that for 0."""
+    nothing = scalar(_NAN, quotient.dtype, len(quotient.shape))
+    made: Tensor = emit(Select((emit(Unary((a,), "ISINF")), nothing, quotient)))
+    return made
+
+
 def floored_quotient(a: Tensor, b: Tensor, divisor: float | None) -> Tensor:
     """The quotient of floats, rounded down; NaN of infinite dividends unless by 0, as in torch."""
     if is_power(divisor):
-        nothing = emit(ElementWise((a, scalar(0.0, a.dtype, len(a.shape))), "PROD"))
-        made: Tensor = emit(ElementWise((_floored_by_power(a, divisor), nothing), "SUM"))
+        made: Tensor = _unless_infinite(a, _floored_by_power(a, divisor))
         return made
     division = _Division(a, b, divisor)
     quotient = division.binary("DIV", division.a, division.b)
@@ -213,10 +219,10 @@ def floored_quotient(a: Tensor, b: Tensor, divisor: float | None) -> Tensor:
     down = division.choose(division.opposed(rest), -1.0, 0.0)
     whole = division.binary("SUM", division.choose(negative, division.unary("NEG", whole), whole), down)
     rounded = division.unary("FLOOR", quotient)
-    if divisor != 0:
-        nothing = division.binary("PROD", division.a, 0.0)
-        if divisor is None:
-            nothing = division.choose(division.binary("EQUAL", division.b, 0.0), 0.0, nothing)
-        rounded = division.binary("SUM", rounded, nothing)
+    if divisor is None:
+        at_zero = division.binary("EQUAL", division.b, 0.0)
+        rounded = division.choose(at_zero, rounded, _unless_infinite(division.a, rounded))
+    elif divisor != 0:
+        rounded = _unless_infinite(division.a, rounded)
     small = division.binary("LESS", division.unary("ABS", quotient), 2.0**24)
     return division.result(division.choose(small, whole, rounded))
