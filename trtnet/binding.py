@@ -187,6 +187,9 @@ class BoundCall:
         """The first call, or the first after everything was dropped. The lane's lock is held."""
         if self.engine.closed:
             raise self.engine._is_closed()
+        if self._native is not None and self.engine.draws:
+            self.engine.device.synchronize()
+            self.renew()  # there is one context at a time
         self._prepare()
         return self._execute
 

@@ -74,6 +74,7 @@ class Native:
     """
 
     def __init__(self, engine: TensorRTEngine, profile: int, memory: int | None, lane: Lane) -> None:
+        engine.about_to_draw(self)
         self.context = engine.make_context(memory)
         self.memory = memory
         self.shapes: Any = None

@@ -87,6 +87,8 @@ class TensorRTEngine(Engine):
         self._shared: Owned | None = None
         self._streams: Callable[[int], int] | None = None
         self._torch_device: Any = None
+        self.draws = self.graph.drawn_outputs()
+        self._drawing: weakref.WeakSet[Any] = weakref.WeakSet()
         self.shared_lane = Lane(self.device)
         self.live_weights: LiveMemory | None = None
         if plan.live:
@@ -163,6 +165,22 @@ class TensorRTEngine(Engine):
                 "smaller workspace",
             )
         return context
+
+    def about_to_draw(self, native: Any = None) -> None:
+        """An execution context is to be made. Raises ProviderError where there is one, and the network draws."""
+        if not self.draws:
+            return
+        if self._drawing:
+            raise ProviderError(
+                "TensorRT takes no seed: two execution contexts would draw the same random numbers",
+                expected="one execution context of a network that draws: that of the engine's own calls, one "
+                "engine.context(), or one bound call, for shapes of one optimization profile",
+                found=f"another one, while these outputs are drawn: {', '.join(self.draws)}",
+                remedy='record(..., draws="inputs") makes the draws inputs, which every call may be given anew; or '
+                "close the other context first: the new one begins the same numbers again",
+            )
+        if native is not None:
+            self._drawing.add(native)
 
     def shared_memory(self) -> int:
         """The address of the scratch memory that contexts share."""
@@ -277,6 +295,7 @@ class TensorRTEngine(Engine):
     def context(self, shared_memory: bool = False) -> Context:
         if self.closed:
             raise self._is_closed()
+        self.about_to_draw()
         return Context(self, shared_memory)
 
     @contextlib.contextmanager
@@ -466,7 +485,17 @@ class TensorRTEngine(Engine):
         return self._present_plan().save(path, weights=weights)
 
     def clone(self) -> TensorRTEngine:
-        """Another engine with the same plan and present weights."""
+        """Another engine with the same plan and present weights.
+
+        Raises ProviderError where the network draws random numbers: it would draw the same ones.
+        """
+        if self.draws:
+            raise ProviderError(
+                "TensorRT takes no seed: a clone would draw the same random numbers as the engine",
+                expected="a network that draws nothing",
+                found=f"outputs that are drawn: {', '.join(self.draws)}",
+                remedy='record(..., draws="inputs") makes the draws inputs, which every call may be given anew',
+            )
         other = type(self)(self._present_plan(), self.provider, self.device.ordinal)
         if self.plan.stripped:
             other.refit_all()

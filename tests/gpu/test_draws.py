@@ -11,6 +11,7 @@ from networks import LEVEL
 
 import trtnet
 from trtnet import Dim, Input, dtypes
+from trtnet.errors import ProviderError
 from trtnet.graph import emit
 from trtnet.layers.generation import Fill
 
@@ -33,9 +34,13 @@ def drawn(x):
     }
 
 
+def built():
+    return trtnet.build(trtnet.record(drawn, x=Input((ROWS, 1000))), **LEVEL)
+
+
 @pytest.fixture(scope="module")
 def engine():
-    return trtnet.build(trtnet.record(drawn, x=Input((ROWS, 1000))), **LEVEL)
+    return built()
 
 
 def zeros(rows):
@@ -58,25 +63,43 @@ def test_calls_differ(engine):
                 for x in (np.zeros((5, 1000), np.float32),) * 2])  # fmt: skip
 
 
-def test_contexts_differ(engine):
-    contexts = [engine.context(), engine.context()]
-    x = zeros(6)
-    all_differ([copied(call(x)) for _ in range(2) for call in (engine, *contexts)])
-    for context in contexts:
-        context.close()
+def test_a_second_context_would_draw_the_same_and_is_refused(engine):
+    x, refused = zeros(6), "two execution contexts would draw the same random numbers"
+    engine(x)
+    for further in (engine.context, lambda: engine.bind(x), lambda: engine(x, graph=True)):
+        with pytest.raises(ProviderError, match=refused) as caught:
+            further()
+        assert 'record(..., draws="inputs")' in caught.value.remedy
+    with pytest.raises(ProviderError, match="a clone would draw the same"):
+        trtnet.HotSwap(engine)
+    with built() as other:
+        first, second = other.context(), other.context()
+        all_differ([copied(first(x)), copied(first(x))])
+        for call in (second, other):
+            with pytest.raises(ProviderError, match=refused):
+                call(x)
+        first.close()
+        copied(second(x))
 
 
-def test_bound_calls_and_replayed_graphs_differ(engine):
+def test_two_engines_draw_the_same():
+    """What the documentation says of TensorRT 8.6: should this fail, contexts need not be refused."""
     x = zeros(6)
-    for graph in (False, True):
-        bound = engine.bind(x, graph=graph)
+    with built() as one, built() as other:
+        for a, b in zip(copied(one(x)).values(), copied(other(x)).values(), strict=True):
+            assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_bound_calls_and_replayed_graphs_differ(graph):
+    with built() as engine:
+        bound = engine.bind(zeros(6), graph=graph)
         results = []
         for _ in range(4):
             result = bound()
             torch.cuda.synchronize()
             results.append(copied(result))
         all_differ(results)
-        bound.close()
 
 
 def test_draws_within_one_call_differ():

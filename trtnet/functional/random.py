@@ -2,8 +2,10 @@
 
 Outside of a recording they are drawn now, seeded by `trtnet.manual_seed`; the numbers are not torch's. Inside, they are
 recorded as layers that draw at each call, or, by `record(..., draws="inputs")`, as inputs of the network. TensorRT
-draws float32, uniformly or normally, and takes no seed; everything else is computed from that. A reference engine's
-draws are seeded by `trtnet.manual_seed`, those of a module to train (`to_torch`) by `torch.manual_seed`.
+draws float32, uniformly or normally, and takes no seed; everything else is computed from that. Each execution context,
+so each engine and each process, draws the same numbers from its first call on (TensorRT 8.6, H200): an engine of such a
+network is refused a second context, and `draws="inputs"` is the way to give different ones. A reference engine's draws
+are seeded by `trtnet.manual_seed`, those of a module to train (`to_torch`) by `torch.manual_seed`.
 """
 
 from __future__ import annotations
