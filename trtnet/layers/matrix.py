@@ -12,6 +12,7 @@ from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
+from .casting import Cast
 from .elementwise import ElementWise
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class MatrixMultiply(Layer):
             if right and not left and layer.outputs[0].dtype is dtypes.float32:
                 weighted.append(layer)
         batches = {(len(layer.outputs[0].shape), layer.outputs[0].shape[0]) for layer in weighted}
-        return weighted if attention and len(batches) > 1 else ()
+        return [x for x in weighted if _attends(x.inputs[0])] if attention and len(batches) > 1 else ()
 
     def compose(self, *inputs: Operand) -> Tensor:
         """The transpose of the product of the transposed operands in the other order."""
@@ -145,6 +146,23 @@ class MatrixMultiply(Layer):
         if self.op1 == "VECTOR":
             return run.torch.matmul(a, b.unsqueeze(-1)).squeeze(-1)
         return run.torch.matmul(a, b)
+
+
+def _attends(operand: Operand) -> bool:
+    """Whether a tensor holds a product of two tensors, neither of them weights, moved alone since."""
+    pending, seen = [operand], set()
+    while pending:
+        tensor = pending.pop()
+        layer = tensor.layer if isinstance(tensor, Tensor) else None
+        if layer is None or id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if isinstance(layer, MatrixMultiply):
+            if not any(_is_of_weights(o) for o in layer.inputs):
+                return True
+        elif not layer.rounds or isinstance(layer, Cast):
+            pending.extend(layer.inputs)
+    return False
 
 
 def _is_of_weights(operand: Operand) -> bool:
