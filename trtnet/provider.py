@@ -333,9 +333,20 @@ class Provider:
 
         8.6.1 (H100, H200; every optimization level, static and dynamic sizes) exchanges batch and rows of the tensors
         between an attention and a later product with weights whose first size is another one: right numbers in wrong
-        places. Seen with heads on `x[:, 0]`, `x[:, -1]`, `x.mean(1)`, `x[0:1]` and a transposition. Weights on the left
-        gave vision transformers with heads on `x[:, 0]` and `x[0:1]` right; the others were not tried.
+        places. Seen with heads on `x[:, 0]`, `x[:, -1]`, `x.mean(1)`, `x[0:1]` and a transposition. With weights on the
+        left in the one product behind the attention, the network is right; in the products before it alone, it is not.
         """
+        return self.strongly_typed
+
+    @functools.cached_property
+    def ranks_integers(self) -> bool:
+        """Whether a top-k layer takes whole numbers: 8.6.1 says "only activation types allowed"."""
+        return self.strongly_typed
+
+    @functools.cached_property
+    def fuses_bool_constants(self) -> bool:
+        """Whether a bool constant may stand in a region that TensorRT fuses: 8.6.1 finds no implementation of one that
+        selects by it ("ForeignNode[constant...select]")."""
         return self.strongly_typed
 
     @functools.cached_property

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from families import values
-from harness import lower_and_compare
+from harness import lower_and_compare, needs_rtx
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim, Input, dtypes
-from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from trtnet.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
 from trtnet.graph import emit
 from trtnet.layers.reduction import REDUCTIONS, Cumulative, Reduce, TopK
 
@@ -130,3 +130,65 @@ def test_refused() -> None:
     _error(ShapeError, "k = 4 is larger", lambda x: emit(TopK((x,), "MAX", 4, (1,))), x)
     _error(UnsupportedError, "3840", lambda x: emit(TopK((x,), "MAX", 3841, (1,))), Input((2, 4000)))
     _error(DtypeError, "does not take int8", lambda x: emit(Cumulative((x,), 0)), Input((2, 3), "int8"))
+
+
+# --- top-k of whole numbers, which TensorRT 8.6 does not take
+
+
+def ranks_floats_alone(monkeypatch, graph):
+    """The graph as it is lowered for 8.6."""
+    found = needs_rtx()
+    monkeypatch.setattr(found, "ranks_integers", False)
+    lowered = graph.for_provider(found)
+    kinds = [layer for layer in lowered.layers if isinstance(layer, TopK)]
+    assert all(layer.inputs[0].dtype is dtypes.float32 for layer in kinds)
+    return lowered, len(kinds)
+
+
+@pytest.mark.parametrize("rows", [3, Dim("rows", min=1, opt=3, max=5)])
+def test_one_of_whole_numbers_is_exact_and_the_first(monkeypatch, rows):
+    x = np.array([[1, 2**30 + 1, 2**30 + 1, -5], [-1, -(2**31), -1, -(2**31)], [0, 0, 0, 0]], np.int32)
+    graph = trtnet.record(
+        lambda x: (x.argmax(1), x.argmin(0), *trtnet.max(x, 1), x.long().argmin(-1), trtnet.max(x, 0)[1]),
+        x=Input((rows, 4), "int32"),
+    )
+    lowered, count = ranks_floats_alone(monkeypatch, graph)
+    assert count == 0
+    lower_and_compare(lowered)
+    t = torch.from_numpy(x)
+    wanted = (t.argmax(1), t.argmin(0), *t.max(1), t.argmin(-1), t.max(0).indices)
+    for mine, theirs in zip(trtnet.reference(lowered)(x), wanted, strict=True):
+        assert np.array_equal(mine, theirs.numpy())
+        assert mine.dtype == theirs.numpy().dtype
+
+
+def test_several_of_whole_numbers_that_float32_holds(monkeypatch):
+    x, image = values((3, 5), 2) * 4, np.arange(15, dtype=np.uint8).reshape(3, 5) * 17
+    graph = trtnet.record(
+        lambda x, image: (
+            x.int().topk(2, 1).values, (x > 0).topk(2, 1).values, *image.topk(3, 1), trtnet.arange(5).topk(2).values,
+            x.argsort(1).topk(2, 1).values,
+        ),
+        x=Input((3, 5)), image=Input((3, 5), "uint8"),
+    )  # fmt: skip
+    lowered, count = ranks_floats_alone(monkeypatch, graph)
+    assert count >= 5
+    lower_and_compare(lowered)
+    t, i = torch.from_numpy(x), torch.from_numpy(image)
+    wanted = (
+        t.int().topk(2, 1).values, (t > 0).topk(2, 1).values, *i.topk(3, 1), torch.arange(5).topk(2).values,
+        t.argsort(1).topk(2, 1).values,
+    )  # fmt: skip
+    for mine, theirs in zip(trtnet.reference(lowered)(x=x, image=image), wanted, strict=True):
+        assert np.array_equal(mine, theirs.numpy())
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_several_of_other_whole_numbers_are_refused(monkeypatch, k):
+    refused = "of floats alone, or of whole numbers that float32 holds exactly"
+    graph = trtnet.record(lambda x: x.topk(k, 1).values, x=Input((3, 5), "int32"))
+    with pytest.raises(ProviderError, match=refused) as caught:
+        ranks_floats_alone(monkeypatch, graph)
+    assert caught.value.where.file == __file__
+    assert "x.float()" in caught.value.remedy
+    ranks_floats_alone(monkeypatch, trtnet.record(lambda x: x.float().topk(k, 1).values, x=Input((3, 5), "int32")))

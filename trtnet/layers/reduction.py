@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import dtypes
 from ..dims import Dim, Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
+from ..graph import emit
 from ..tensor import Tensor
 from .base import Layer, Operand, Output, require_at_least
 from .bounds import Bounds
@@ -142,6 +143,46 @@ class TopK(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return () if index else self.inputs[:1]
 
+    def supported(self, provider: Provider) -> bool:
+        return provider.ranks_integers or self.outputs[0].dtype.is_floating_point
+
+    def compose(self, *inputs: Operand) -> tuple[Tensor, ...]:
+        """Of whole numbers, before TensorRT 9: one by reductions; several of those that float32 holds exactly as such.
+
+        Raises ProviderError for several of others.
+        """
+        from ..functional.casting import converted
+
+        x = inputs[0]
+        assert isinstance(x, Tensor)
+        if self.k == 1:
+            return self._extremum(x)
+        if not fits_float32(x):
+            raise ProviderError(
+                f"this TensorRT finds the {self.k} {'largest' if self.op == 'MAX' else 'smallest'} of floats alone, or "
+                "of whole numbers that float32 holds exactly",
+                expected="float32 or float16; or whole numbers made of uint8, int8, bool or float32",
+                found=f"{x.dtype} {format_shape(x.shape)}",
+                remedy="convert it first: x.float(), exact up to 2^24; or TensorRT 10",
+                module=self.path or None,
+                where=self.location,
+            )
+        values, places = emit(TopK((converted(x, dtypes.float32),), self.op, self.k, self.axes))
+        return converted(values, x.dtype), places
+
+    def _extremum(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first of the largest (smallest) and its place."""
+        from ..functional.comparison import eq, where
+        from ..functional.creation import arange
+        from ..functional.shape import reshape
+
+        (axis,) = self.axes
+        size = x.shape[axis]
+        value = emit(Reduce((x,), self.op, self.axes, True))
+        row = reshape(arange(size, dtype=dtypes.int32), [size if a == axis else 1 for a in range(len(x.shape))])
+        place = emit(Reduce((where(eq(x, value), row, size),), "MIN", self.axes, True))
+        return value, place
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, k, (axis,), largest = inputs[0], run.size(self.k), self.axes, self.op == "MAX"
         if k == 1:
@@ -152,6 +193,27 @@ class TopK(Layer):
         else:
             values, indices = x.topk(k, axis, largest)
         return values, indices.to(run.torch.int32)
+
+
+def fits_float32(x: Tensor) -> bool:
+    """Whether float32 surely holds the whole numbers of a tensor exactly: it is made of bytes or floats by moves and
+    casts alone, or its least and greatest are known."""
+    tensor: Operand = x
+    while isinstance(tensor, Tensor):
+        dtype = tensor.dtype
+        if dtype.is_floating_point or dtype in (dtypes.uint8, dtypes.int8, dtypes.bool_):
+            return True
+        layer = tensor.layer
+        if layer is None:
+            return False
+        known = layer.holds()
+        if known is not None:
+            ends = [end.bounds[at] if isinstance(end, Dim) else end for at, end in enumerate(known)]
+            return ends[0] >= -(2**24) and ends[1] <= 2**24
+        if layer.rounds or len(layer.inputs) != 1:
+            return False
+        tensor = layer.inputs[0]
+    return False
 
 
 @dataclass(slots=True, eq=False, repr=False)
