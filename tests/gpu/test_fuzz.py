@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fuzzing.apart import Apart
 from fuzzing.packed import agreeing, build_all
 from networks import LEVEL, flat
 
@@ -14,27 +15,22 @@ SEED = 20261128
 PACKS = 20
 
 
+@pytest.fixture(scope="module")
+def apart():
+    made = Apart(LEVEL)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("part", range(PACKS))
-def test_random_programs(part):
+def test_random_programs(part, apart):
     """At every batch size that all of them take; every fourth network is refitted to other weights, too."""
-    refit = part % 4 == 3
-    programs = agreeing(SEED + part, 50, lines=16)
-    outcome = build_all(programs, lambda graph: trtnet.build(graph, refit=refit, check=False, **LEVEL), 50)
-    assert [(text, [s.text for s in p.steps]) for p, text in outcome.failed] == []
-    assert len(outcome.refused) <= 8, [text for _, text in outcome.refused]
-    wrong, compared = [], 0
-    for pack, engine in outcome.built:
-        for generation in range(1 + refit):
-            if generation:
-                engine.refit(pack.weights(1))
-            for batch in (3, 5, 2):
-                found = engine(**pack.inputs(batch))
-                for program, verdict in pack.compare(found, batch, generation):
-                    compared += verdict.compared
-                    if verdict.difference:
-                        wrong.append((verdict.difference.text, [s.text for s in program.steps]))
-    assert wrong == []
-    assert compared > 300
+    report = apart(agreeing(SEED + part, 50, lines=16), refit=part % 4 == 3)
+    assert report.crashed == []
+    assert report.failed == []
+    assert report.wrong == []
+    assert len(report.refused) <= 8, report.refused
+    assert report.compared > 300
 
 
 def test_a_wrong_answer_would_be_seen():
