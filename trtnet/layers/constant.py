@@ -67,9 +67,10 @@ class Constant(Layer):
         if self.outputs[0].dtype is dtypes.bool_:
             weight = inputs[0]
             assert isinstance(weight, Weight)
-            literal = isinstance(weight, Literal)
-            numbers = Literal(weight.array.astype(np.float32)) if literal else cast(weight, dtypes.float32)
-            return gt(emit(Constant((numbers,), self.shape)), 0.5)
+            to = dtypes.float32
+            numbers = Literal(weight.array.astype(to.numpy)) if isinstance(weight, Literal) else cast(weight, to)
+            result: Tensor = gt(emit(Constant((numbers,), self.shape)), 0.5)
+            return result
         made = self.widened(inputs)
         assert isinstance(made, Tensor)
         return converted(made, self.outputs[0].dtype)
