@@ -165,6 +165,7 @@ class Recorder:
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
         self.sizes: list[Dim] = []  # that the data decides
+        self.spare: list[Layer] = []  # recorded for what came to be computed otherwise
         self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
@@ -240,6 +241,28 @@ class Recorder:
         self.sizes.append(made)
         return made
 
+    def drop_spare(self, outputs: Collection[Tensor]) -> None:
+        """Leave out the layers that were recorded for what came to be computed otherwise, where nothing uses them."""
+        if not self.spare:
+            return
+        spare = set(self.spare)
+        used = set(outputs)
+        sizes: set[str] = {str(s) for s in dims.symbols_of(size for t in outputs for size in t.shape)}
+        kept: list[Layer] = []
+        for layer in reversed(self.layers):
+            needed = not used.isdisjoint(layer.outputs) or str(layer.decides) in sizes or layer in self.training.instead
+            if layer in spare and not needed:
+                spare.update(o.layer for o in layer.inputs if isinstance(o, Tensor) and o.layer is not None)
+                if layer.decides is not None:
+                    self.data_dims.discard(str(layer.decides))
+                continue
+            kept.append(layer)
+            used.update(o for o in layer.inputs if isinstance(o, Tensor))
+            own = (size for tensor in layer.outputs for size in tensor.shape)
+            given = (getattr(layer, name) for name in layer.attributes)
+            sizes.update(str(s) for s in dims.symbols_of((*own, *_sizes_in(given))))
+        self.layers = kept[::-1]
+
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
         leaf = self.leaves.get(id(value))
@@ -298,6 +321,14 @@ class Recorder:
 
     def __exit__(self, *exc: object) -> None:
         current_recorder.reset(self._token)
+
+
+def _sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
+    for value in values:
+        if isinstance(value, Dim):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _sizes_in(value)
 
 
 def _at_profile(left: SizeLike, right: SizeLike) -> str:

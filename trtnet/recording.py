@@ -99,6 +99,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     arguments = _arguments(recorder, forward, inputs)
     with recorder:
         outputs, form = _outputs(recorder, module(**arguments))
+        recorder.drop_spare(outputs.values())
         layers = recorder.training.take(recorder.layers, outputs)
     if not recorder.inputs:
         raise ArgumentError(

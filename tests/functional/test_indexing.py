@@ -10,6 +10,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 
+BATCH4 = Dim("batch", min=2, opt=4, max=8)
 BATCH = Dim("batch", min=1, opt=4, max=8)
 N = Dim("n", min=4, opt=6, max=9)
 
@@ -282,6 +283,46 @@ def test_writing_at_indices_and_masks() -> None:
     check(function, arrays, {"x": (BATCH, 5, 4), "v": (BATCH, 2, 4)})
 
 
+def test_writing_at_indices_beside_slices_and_masks() -> None:
+    def function(T, x, i, v):
+        row = x[0, :, 0] > 0
+        made = []
+        for key, value in (
+            ((slice(1, None), i), v[1:]), ((slice(None), i, slice(1, 3)), v[:, :, :2]),
+            ((..., slice(None, None, 2), i[0]), 4.0), ((slice(None), i, None, i), v[0, :, :1, None]),
+            ((0, ..., i), v[0, :1, :2]), ((slice(None), None, i, 1), 2.0), ((..., row, slice(0, 1)), -2.0),
+            ((slice(None), row, slice(None, None, 2)), v[0, 0, :2]), ((slice(1, 1), i), 9.0),
+            ((slice(None), [0, 2], slice(1, 2)), v[:, :, 1:2]), ((slice(1, None), row), 3.0),
+            ((i, 0, i), v[0, 0, :2]), ((slice(None), i, slice(0, 0)), 1.0),
+        ):  # fmt: skip
+            y = x.clone()
+            y[key] = value
+            made.append(y)
+        return made
+
+    arrays = {"x": values((3, 5, 4)), "i": np.array([1, -2]), "v": values((3, 2, 4), seed=3)}
+    check(function, arrays, {"x": (BATCH4, 5, 4), "v": (BATCH4, 2, 4)}, concrete=False)
+
+
+def test_what_is_written_takes_the_tensors_dtype() -> None:
+    def function(T, x, i, b):
+        floats, whole, bools, bytes_ = x.clone(), i.clone(), b.clone(), i.to(T.uint8)
+        floats[:, 1:3] = i[:, 1:3]
+        floats[:, 3:] = b[:, :1]
+        whole[:, 0] = x[:, 0] * 3
+        whole[:, 1:2] = -2.7
+        whole[0] = b[0]
+        bools[:, :2] = x[:, :2].round()
+        bools[:, 2] = i[:, 2]
+        bools[:, 3] = 0.5
+        whole[i > 3] = 1.5
+        bytes_[:, 0] = -1
+        return floats, whole, bools, bytes_.int()
+
+    arrays = {"x": values((3, 5)), "i": values((3, 5), "int64"), "b": values((3, 5), "bool")}
+    check(function, arrays, dict.fromkeys(arrays, (BATCH, 5)))
+
+
 def test_writing_keeps_dims() -> None:
     def function(T, x):
         y = x.clone()
@@ -358,13 +399,6 @@ def test_errors() -> None:
 
     text = _error(ShapeError, "cannot be broadcast", many_values, x=x, mask=Input((BATCH, 5), "bool"))
     assert "trtnet.where(mask, x, 0)" in text
-
-    def index_and_slice(x, i):
-        y = x.clone()
-        y[1:, i] = 0.0
-        return y
-
-    _error(UnsupportedError, "indices and slices together", index_and_slice, x=Input((4, 5)), i=i)
 
     table = trtnet.zeros(5)
 

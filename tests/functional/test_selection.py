@@ -101,6 +101,86 @@ def test_selected_elements_are_written_back():
     run(function, {"x": values((4, 5))}, {"x": (BATCH, 5)})
 
 
+def changed_at_masks(T, x, i):
+    a, b, c, d, e, f, g, h, k = (x.clone() for _ in range(9))
+    a[a > 0] += 1
+    mask = b > 0
+    b[mask] *= 2
+    b[mask] = -b[mask]
+    c[c > 0.5] = -c[c > 0.5] * x[c > 0.5] + 3
+    rows = d[:, 0] > 0
+    d[rows] = d[rows] * d[0] + T.arange(5)
+    columns = e[0] > 0
+    e[:, columns] /= 4
+    f[1:, columns] -= f[:-1, columns].abs()
+    g[:, 1:3][g[:, 1:3] > 0] = g[:, 1:3][g[:, 1:3] > 0].clamp(max=0.5)
+    h[(h > 0) & (h < 1)] = T.where(x[(h > 0) & (h < 1)] > 0.2, 1.0, h[(h > 0) & (h < 1)].relu())
+    k[k > 0] = i[k > 0].to(x.dtype)
+    whole = i.clone()
+    whole[whole != 0] //= 2
+    whole[whole > 1] = (x[whole > 1] * 10).long() % 4
+    return a, b, c, d, e, f, g, h, k, whole
+
+
+def test_what_is_computed_of_a_selection_is_chosen_by_its_mask():
+    inputs = {"x": values((4, 5)), "i": values((4, 5), "int64")}
+    for batch in (4, Dim("batch", min=2, opt=4, max=8)):
+        graph = check(changed_at_masks, inputs, {"x": (batch, 5), "i": (batch, 5)}, concrete=False)  # and compiled
+        assert not graph.data_dims
+        assert not {"non_zero", "gather", "scatter"} & {layer.kind for layer in graph.layers}
+    check_concrete(changed_at_masks, *inputs.values())
+
+
+def test_what_is_not_selected_does_no_harm():
+    """Neither a whole number divided by 0, nor a derivative that is infinite or not a number there."""
+
+    def function(T, x, i):
+        y, z, w, whole = x.clone(), x.clone(), x.clone(), i.clone()
+        y[y > 0] = y[y > 0].sqrt()
+        z[z < 1] = z[z < 1].exp()
+        w[w < 1] *= w[w < 1] * w[w < 1]
+        whole[i != 0] = 12 // i[i != 0]
+        return y, z, w, whole
+
+    x, i = np.array([-1.0, 0.5, 1e3, np.inf, 1e30], np.float32), np.array([0, 1, -5, 0, 7])
+    graph = run(function, {"x": x, "i": i})
+    results = []
+    for call, T in ((trtnet.to_torch(graph), torch), (lambda x, i: function(torch, x, i), torch)):
+        given = T.from_numpy(x.copy()).requires_grad_()
+        made = call(given, T.from_numpy(i))
+        sum(m[m.isfinite()].sum() for m in made[:3]).backward()
+        results.append(given.grad.numpy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_selection_that_is_used_again_stays():
+    def function(T, x):
+        y = x.clone()
+        chosen = y[y > 0]
+        chosen += 1
+        y[y > 0] = chosen
+        count = x[x > 1].shape[0]
+        z = x.clone()
+        z[z > 1] = z[z > 1] * 2
+        return y, chosen, z, T.arange(count)
+
+    graph = run(function, {"x": values((4, 5))}, {"x": (BATCH, 5)})
+    assert len(graph.data_dims) == 2
+    assert [layer.kind for layer in graph.layers].count("non_zero") == 2
+
+
+def test_two_masks_that_were_computed_in_one_way_are_one():
+    def function(T, x, y):
+        return x[x.abs() > 1] * y[x.abs() > 1], x[(x > 0) | (y > 0)] + y[(x > 0) | (y > 0)]
+
+    run(function, {"x": values((4, 5)), "y": values((4, 5), seed=1)}, {"x": (BATCH, 5), "y": (BATCH, 5)})
+    for other in (lambda x: x[x > 0] + x[x > 1], lambda x: x[x > 0] + x[x >= 0], lambda x: x[x > 0] + x[(x * 1) > 0.5]):
+        with pytest.raises(ShapeError, match=r"cannot be broadcast|sizes differ"):
+            trtnet.record(other, x=Input((BATCH, 5)))
+    drawn = trtnet.record(lambda x: (x[trtnet.rand(5) > 0.5], x[trtnet.rand(5) > 0.5]), x=Input((5,)))
+    assert len(drawn.data_dims) == 2
+
+
 def test_a_mask_changed_in_place_is_another_mask():
     def function(T, x):
         mask = x > 0

@@ -7,6 +7,7 @@ known not to be (`assume_nonnegative`).
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, scalar, tensor, with_rank
 from .inplace import rebind
 from .joining import cat
-from .selection import check_mask, columns, selected
+from .selection import check_mask, columns, selected, spread
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
 
 __all__ = ["assume_nonnegative", "getitem", "select"]
@@ -457,15 +458,48 @@ def _gather_nd(x: Tensor, indices: dict[int, Any]) -> Tensor:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value` of a recorded tensor, which then stands for the changed value.
 
-    Takes slices, ints and indices, and masks with a value that broadcasts. Bools and integers are converted to the
-    tensor's dtype; a floating-point value has that dtype.
+    What is written is converted to the tensor's dtype as torch does; two floating-point types raise. A mask chooses
+    (`trtnet.where`) where the value does not depend on how many elements it selects, or was computed elementwise from
+    elements that the same mask selected.
     """
     if type(selecting := _selected_by_tensors(self, key)) is tuple:
         _setitem(*selecting, value)
         return
     if type(value) is Tensor and _is_that_view(self, key, value):
         return  # x[key] += y has changed the view x[key] already, and now assigns it
+    if type(viewed := _viewed(self, key)) is tuple:
+        if not _is_empty(viewed[0].shape):
+            _setitem(*viewed, value)
+        return
     rebind(self, _assigned(self, key, value), _positions(self, key))
+
+
+def _is_empty(shape: Any) -> bool:
+    return any(isinstance(size, int) and size == 0 for size in shape)
+
+
+def _viewed(x: Tensor, key: Any) -> tuple[Tensor, tuple[Any, ...]] | None:
+    """A view of a tensor by the slices, ints and new dimensions of a key, and the indices that are left for it.
+
+    None where the key has indices and whole dimensions alone, or no indices.
+    """
+    parts = _parts(key)
+    indexed = [isinstance(part, (Tensor, np.ndarray)) for part in parts]
+    if not any(indexed) or all(is_index or _is_whole(part) for is_index, part in zip(indexed, parts)):
+        return None
+    basic: list[Any] = []
+    left: list[Any] = []
+    for part, is_index in zip(parts, indexed):
+        basic += [slice(None)] * _width(part) if is_index else [part]
+        if is_index or part is Ellipsis:
+            left.append(part)
+        elif part is None or isinstance(part, slice):
+            left.append(slice(None))
+    return getitem(x, tuple(basic)), tuple(left)
+
+
+def _is_whole(part: Any) -> bool:
+    return part is Ellipsis or (isinstance(part, slice) and part.start is part.stop is part.step is None)
 
 
 def _set_concrete(self: Array, key: Any, value: Any) -> None:
@@ -542,12 +576,14 @@ Tensor.__setitem__ = _setitem  # type: ignore[index]
 Array.__setitem__ = _set_concrete  # type: ignore[index]
 
 
-def written_value(x: Tensor, value: Any) -> Tensor:
+def written_value(x: Tensor, value: Any, exact: bool = True) -> Tensor:
+    """What is written into `x`, in its dtype: whole numbers into any type, and, unless `exact`, floats cut off into
+    whole numbers and bools of what is not 0."""
     if is_scalar(value):
-        return scalar(value, x.dtype, 0)
+        return scalar(_number(value, x.dtype), x.dtype, 0)
     made = tensor(value)
     kinds = category(made.dtype.numpy), category(x.dtype.numpy)
-    if kinds[0] < kinds[1] or kinds == (1, 1):
+    if kinds[0] < kinds[1] or kinds == (1, 1) or (kinds[0] > kinds[1] and not exact):
         made = converted(made, x.dtype)
     if made.dtype is not x.dtype:
         raise DtypeError(
@@ -559,24 +595,59 @@ def written_value(x: Tensor, value: Any) -> Tensor:
     return made
 
 
-def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
-    from .comparison import where
+def _number(value: Any, dtype: dtypes.dtype) -> Any:
+    """A number as torch writes it into a tensor: into bools whether it is 0, into whole numbers without fraction."""
+    number = value.item() if isinstance(value, (Array, np.generic)) else value
+    if dtype is dtypes.bool_:
+        return number != 0
+    if isinstance(number, float) and not dtype.is_floating_point and math.isfinite(number):
+        return int(number)
+    return number
 
-    parts = [item for item in (key if isinstance(key, tuple) else (key,)) if item is not Ellipsis]
-    written = written_value(x, value)
-    if len(parts) == 1 and _is_mask(parts[0]):
-        mask = tensor(parts[0] if isinstance(parts[0], Tensor) else Array(np.asarray(parts[0])))
-        after = x.ndim - mask.ndim
-        if written.ndim <= after:
-            return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
+
+def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
+    parts = _parts(key)
+    has_indices = any(isinstance(part, (Tensor, np.ndarray)) for part in parts)
+    written = written_value(x, value, exact=has_indices)
+    if has_indices:
+        chosen = _chosen(x, parts, written)
+        if chosen is not None:
+            return chosen
     entries = _parse(x.shape, key)
-    shape = tuple(e.size for e in entries if e.kind != "int")
-    indices = [e for e in entries if e.kind == "index"]
-    if indices:
+    if has_indices:
         return _scattered(x, entries, written)
+    shape = tuple(e.size for e in entries if e.kind != "int")
     target = expanded(_fitting(written, shape), shape)
     taken = [e for e in entries if e.kind != "new"]
     return _written(x, 0, taken, reshaped(target, tuple(e.size for e in taken)))
+
+
+def _chosen(x: Tensor, parts: list[Any], written: Tensor) -> Tensor | None:
+    """`x` with a value at one mask, as a choice between the two; None where more than a mask is in the key, or the
+    value holds one element for each that the mask selects."""
+    at = [i for i, part in enumerate(parts) if _is_mask(part)]
+    if len(at) != 1 or not all(_is_whole(part) for i, part in enumerate(parts) if i != at[0]):
+        return None
+    mask = tensor(parts[at[0]] if isinstance(parts[at[0]], Tensor) else Array(parts[at[0]]))
+    axis = x.ndim - mask.ndim - (len(parts) - 1 - at[0]) if Ellipsis in parts[: at[0]] else at[0]
+    after = x.ndim - mask.ndim - axis
+    if min(axis, after) < 0:
+        return None  # too many indices
+    check_mask(x.shape, mask, axis)
+    while written.ndim > axis + 1 + after and written.shape[0] == 1:
+        written = reshaped(written, tuple(written.shape[1:]))
+    if written.ndim > after:
+        behind = written.ndim - after
+        if written.shape[behind - 1] == 1:
+            shape = written.shape
+            written = reshaped(written, (*shape[: behind - 1], *(1,) * mask.ndim, *shape[behind:]))
+        elif behind == axis + 1 and (whole := spread(written, mask, axis)) is not None:
+            written = whole
+        else:
+            return None
+    from .comparison import where
+
+    return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
 
 
 def _fitting(value: Tensor, shape: tuple[SizeLike, ...]) -> Tensor:
@@ -645,21 +716,8 @@ def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tupl
 
 
 def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
-    if (
-        any(e.kind == "new" or (e.kind == "slice" and e.size is not s) for e, s in zip(entries, x.shape))
-        or len(entries) != x.ndim
-    ):
-        raise UnsupportedError(
-            "indices and slices together cannot be written to",
-            expected="indices, ints and whole dimensions (:)",
-            found=f"{len(entries)} parts for {format_shape(x.shape)}",
-            remedy="write in two steps, or use trtnet.where",
-        )
-    indices = {
-        axis: e.index if e.kind == "index" else _position_index(e.start)
-        for axis, e in enumerate(entries)
-        if e.kind != "slice"
-    }
+    """`x` with a value at indices of some of its dimensions."""
+    indices = {axis: e.index for axis, e in enumerate(entries) if e.kind == "index"}
     axes = list(indices)
     others = [axis for axis in range(x.ndim) if axis not in indices]
     stacked = _stacked(list(indices.values()))
@@ -667,9 +725,8 @@ def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
     front = tuple(stacked.shape[:-1])
     after = tuple(x.shape[a] for a in others)
     # where the new dimensions are in x[key], to which the value broadcasts
-    shown = [axis for axis, e in enumerate(entries) if e.kind == "index"]
-    adjacent = shown == list(range(shown[0], shown[-1] + 1))
-    count = sum(1 for a in others if a < shown[0]) if adjacent else 0
+    adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    count = sum(1 for a in others if a < axes[0]) if adjacent else 0
     shape = (*after[:count], *front, *after[count:])
     updates = expanded(_fitting(value, shape), shape)
     updates = transposed(
@@ -677,7 +734,3 @@ def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
     )
     made = emit(Scatter((transposed(x, order), stacked, updates), mode="ND"))
     return transposed(made, tuple(int(i) for i in np.argsort(order)))
-
-
-def _position_index(start: SizeLike) -> Any:
-    return np.asarray(start) if isinstance(start, int) else size_tensor(start)

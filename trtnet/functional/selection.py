@@ -1,8 +1,9 @@
 """What masks select: results whose sizes the data decides. Names, signatures and defaults as torch's.
 
 While recording, such a size is a new Dim, `nonzero_0`, that no input has: at least 0, at most the number of elements.
-One mask has one such Dim, however often it is used, so `x[mask] * y[mask]` fits; sizes of two masks are never known to
-be equal. Engines give outputs of such sizes as large as they came out; they cannot be bound to fixed buffers.
+One mask has one such Dim, however often it is used or computed, so `x[x > 0] * y[x > 0]` fits; sizes of two masks are
+never known to be equal. Engines give outputs of such sizes as large as they came out; they cannot be bound to fixed
+buffers.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .. import dtypes
-from ..dims import Dim, Size, format_shape
+from ..dims import Dim, Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError, UnsupportedError
-from ..graph import Recorder, emit, recorder
-from ..layers.base import require_equal
+from ..graph import Recorder, emit, recorder, recorder_constant
+from ..layers.base import Layer, Operand, require_equal
+from ..layers.constant import Constant
+from ..layers.elementwise import Select
 from ..layers.gather import Gather
 from ..layers.selection import NonZero
-from ..layers.shaping import Slice
+from ..layers.shaping import Shuffle, Slice
 from ..tensor import Tensor
+from ..weights.recipes import Literal, Weight
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
-from .dispatch import operation, tensor
+from .dispatch import operation, scalar, tensor
 from .shape import reshaped, transposed
 
 __all__ = ["argwhere", "masked_select", "nonzero"]
@@ -41,8 +45,7 @@ def _positions(x: Tensor) -> Tensor:
             remedy="give it one: x.reshape(1)",
         )
     known = _found.setdefault(current, {})
-    value = current.settle(x)
-    key = (value if value.layer is None else value.layer, value.index)
+    key = _signature(current.settle(x))
     found = known.get(key)
     if found is None:
         from .comparison import ne
@@ -53,6 +56,35 @@ def _positions(x: Tensor) -> Tensor:
         count = current.data_dim("nonzero", most)
         found = known[key] = emit(NonZero((mask,), count))
     return found
+
+
+DEEPEST = 4
+SMALL = 64
+"""How many layers behind a mask are compared, and bytes of a constant."""
+
+
+def _signature(value: Operand, depth: int = DEEPEST) -> Any:
+    """What tells a value from others: equal where two values were computed in the same way from the same ones."""
+    if not isinstance(value, Tensor):
+        if isinstance(value, Literal) and value.array.nbytes <= SMALL:
+            return str(value.array.dtype), value.array.shape, value.array.tobytes()
+        return id(value)
+    layer = value.layer
+    if layer is None:
+        return id(value)
+    if not depth or layer.draws or layer in recorder().training.instead:
+        return id(layer), value.index
+    made = (
+        type(layer),
+        value.index,
+        tuple(getattr(layer, name) for name in layer.attributes),
+        tuple(_signature(operand, depth - 1) for operand in layer.inputs),
+    )
+    try:
+        hash(made)
+    except TypeError:
+        return id(layer), value.index
+    return made
 
 
 def columns(mask: Tensor) -> list[Tensor]:
@@ -82,6 +114,94 @@ def selected(x: Tensor, mask: Tensor) -> Tensor:
     if mask.ndim == 1:
         return emit(Gather((x, columns(mask)[0])))
     return emit(Gather((x, transposed(_positions(mask), (1, 0))), mode="ND"))
+
+
+# --- what is computed of a selection, computed of the whole -----------------------------------------------------------
+
+
+def spread(value: Tensor, mask: Tensor, axis: int) -> Tensor | None:
+    """Record a tensor that holds, where the mask over the dimensions from `axis` on is True, the elements of `value`,
+    which was computed elementwise from what this mask selected of tensors of its shape; None where it was not.
+
+    `value` has a single dimension in place of the mask's. The layers that computed it are left out of the graph where
+    nothing else uses them.
+    """
+    current = recorder()
+    found = _found.get(current, {}).get(_signature(current.settle(mask)))
+    if found is None:
+        return None
+    value, count = current.settle(value), found.shape[1]
+    sources: dict[Tensor, Tensor] = {}  # what was selected, and from what
+    order: dict[Layer, None] = {}
+    pending = [value]
+    while pending:
+        one = pending[-1]
+        layer = one.layer
+        if layer is None or one.shape[axis] != count:
+            return None
+        if layer in order or one in sources:
+            pending.pop()
+        elif (source := _source(layer, found, mask, axis)) is not None:
+            sources[one] = source
+        elif not layer.is_elementwise or not all(_is_spread(o, axis, count) for o in layer.inputs):
+            return None
+        else:
+            operands = [o for o in layer.inputs if isinstance(o, Tensor) and o.shape[axis] == count]
+            needed = [o for o in operands if o not in sources and o.layer not in order]
+            pending += needed
+            if not needed:
+                order[layer] = None
+    assert value.layer is not None
+    current.spare.append(value.layer)
+    with current.values():
+        return _replayed(value, list(order), sources, mask, axis)
+
+
+def _source(layer: Layer, found: Tensor, mask: Tensor, axis: int) -> Tensor | None:
+    """The tensor of which a layer selects the elements at a mask, found to be True at `found`."""
+    if not isinstance(layer, Gather) or layer.num_elementwise_dims:
+        return None
+    data, index = layer.inputs
+    assert isinstance(data, Tensor)
+    at = index
+    while isinstance(at, Tensor) and isinstance(at.layer, Shuffle):
+        at = at.layer.inputs[0]
+    by_mask = (layer.mode == "ND" and axis == 0) if mask.ndim > 1 else (layer.mode == "DEFAULT" and layer.axis == axis)
+    fits = by_mask and at is found and data.shape[axis : axis + mask.ndim] == mask.shape
+    return data if fits else None
+
+
+def _is_spread(operand: Operand, axis: int, count: SizeLike) -> bool:
+    """Whether an operand has one element for each that was selected, or one for all of them."""
+    return isinstance(operand, Tensor) and (operand.shape[axis] == count or _is_one(operand.shape[axis]))
+
+
+def _is_one(size: SizeLike) -> bool:
+    return isinstance(size, int) and size == 1
+
+
+def _replayed(value: Tensor, order: list[Layer], sources: dict[Tensor, Tensor], mask: Tensor, axis: int) -> Tensor:
+    made = dict(sources)
+    if order:  # to which what is not selected may give an infinite derivative
+        for selection, source in sources.items():
+            if source.dtype.is_floating_point:
+                after = source.ndim - mask.ndim - axis
+                condition = reshaped(mask, (*(1,) * axis, *mask.shape, *(1,) * after))
+                made[selection] = emit(Select((condition, source, scalar(0, source.dtype, source.ndim))))
+
+    def operand(given: Operand) -> Tensor:
+        assert isinstance(given, Tensor)
+        if given not in made:
+            shape = (*given.shape[:axis], *(1,) * mask.ndim, *given.shape[axis + 1 :])
+            layer = given.layer
+            weight = layer.inputs[0] if isinstance(layer, Constant) else None
+            made[given] = recorder_constant(weight, shape) if isinstance(weight, Weight) else reshaped(given, shape)
+        return made[given]
+
+    for layer in order:
+        attributes = {name: getattr(layer, name) for name in layer.attributes}
+        made[layer.outputs[0]] = emit(type(layer)(tuple(operand(o) for o in layer.inputs), **attributes))
+    return made[value]
 
 
 def _masked_select_numpy(input: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ class Activation(Layer):
     beta: float = 0.0
 
     kind: ClassVar[str] = "activation"
+    is_elementwise: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

@@ -66,6 +66,10 @@ class Layer:
     rounds: ClassVar[bool] = True
     """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""
 
+    is_elementwise: ClassVar[bool] = False
+    """Whether each element of the output is computed from the elements at its place alone (broadcast), and finite ones
+    there do no harm: no error, and a finite derivative."""
+
     def __init_subclass__(cls) -> None:
         own = inspect.get_annotations(cls)
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
@@ -166,6 +170,11 @@ class Layer:
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         """What must hold no negative number for output `index` to hold none; None where nothing makes sure of that."""
+        return None
+
+    @property
+    def decides(self) -> Dim | None:
+        """The size that its values decide, if any."""
         return None
 
     @property

@@ -63,6 +63,7 @@ class Cast(Layer):
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
+    is_elementwise: ClassVar[bool] = True
 
     @property
     def passes_bytes(self) -> bool:  # type: ignore[override]

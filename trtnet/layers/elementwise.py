@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from .. import dtypes
 from ..dims import SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
+from ..weights.recipes import Literal
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
+from .constant import Constant
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -49,6 +53,9 @@ _KEEP_SIGN = frozenset(("SUM", "PROD", "DIV", "FLOOR_DIV", "POW", "MIN", "MAX"))
 _ROUNDED = frozenset(("CEIL", "FLOOR", "ROUND", "SIGN"))
 _INTEGER_UNARY = frozenset(("ABS", "NEG", "SIGN"))
 _NUMBERS = FLOATING | SIGNED_INTEGERS
+_STEEP = frozenset(
+    ("LOG", "SQRT", "RECIP", "TAN", "ASIN", "ACOS", "ACOSH", "ATANH", "DIV", "FLOOR_DIV", "POW")  # somewhere infinitely
+)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -62,6 +69,10 @@ class Unary(Layer):
     op: str
 
     kind: ClassVar[str] = "unary"
+
+    @property
+    def is_elementwise(self) -> bool:  # type: ignore[override]
+        return self.op not in _STEEP
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -109,6 +120,10 @@ class ElementWise(Layer):
     op: str
 
     kind: ClassVar[str] = "elementwise"
+
+    @property
+    def is_elementwise(self) -> bool:  # type: ignore[override]
+        return self.op not in _STEEP or (self.op in ("DIV", "FLOOR_DIV") and _is_never_zero(self.inputs[1]))
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]
@@ -193,6 +208,7 @@ class Select(Layer):
     """
 
     kind: ClassVar[str] = "select"
+    is_elementwise: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
@@ -233,6 +249,13 @@ class Select(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.where(*inputs)
+
+
+def _is_never_zero(operand: Operand) -> bool:
+    """Whether this is a constant, no parameter, without zeros."""
+    layer = operand.layer if isinstance(operand, Tensor) else None
+    weight = layer.inputs[0] if isinstance(layer, Constant) else None
+    return isinstance(weight, Literal) and bool(np.all(weight.array != 0))
 
 
 def _at_most(size: SizeLike, other: SizeLike) -> bool:

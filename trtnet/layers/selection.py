@@ -30,6 +30,10 @@ class NonZero(Layer):
     is_dense: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
+    @property
+    def decides(self) -> Dim:
+        return self.count
+
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
