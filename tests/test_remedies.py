@@ -1062,7 +1062,6 @@ NOT_FOLLOWED: dict[str, str] = {
             "give an input whose shape tells",
             "torch.from_dlpack(array)",
             "use what the function returns",
-            "write in two steps, or use trtnet.where",
             "use trtnet.where(mask, a, b)",
             "write into the tensor that was expanded, or copy first: x.expand(...).clone()",
             "draw as many as there can be, and take a part: rand(x.numel())[:count]",

@@ -564,7 +564,7 @@ def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tens
     """Record `x` with `value` in the place of a slice of it."""
     if layer.expands:  # of what shares one place in memory, the position that was written to
         repeated = [isinstance(step, int) and step == 0 for step in layer.stride]
-        start = tuple((p or 0) if again else 0 for p, again in zip(positions, repeated))
+        start = tuple(p if again and p is not None else 0 for p, again in zip(positions, repeated))
         shape = tuple(1 if again else size for size, again in zip(value.shape, repeated))
         return sliced(value, start, shape, (1,) * value.ndim)
     parts: Any = zip(layer.start, layer.shape, layer.stride)

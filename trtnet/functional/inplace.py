@@ -17,7 +17,7 @@ from ..graph import recorder
 from ..layers.shaping import Shuffle, inverse
 from ..tensor import Array, Tensor
 from .concrete import category
-from .dispatch import tensor
+from .dispatch import is_scalar, tensor
 
 __all__ = ["rebind"]
 
@@ -95,12 +95,13 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return method
 
 
-def write_concrete(target: Array, result: Any) -> Array:
+def write_concrete(target: Array, result: Any, is_one_number: bool = False) -> Array:
     """Write concrete values over all of a concrete tensor."""
     new, written = result.numpy(), target.writeable()
     if new.shape != written.shape or category(new.dtype) > category(written.dtype):
         _same(target, result)
-    if any(step == 0 and size > 1 for step, size in zip(written.strides, written.shape)):
+    repeats = any(step == 0 and size > 1 for step, size in zip(written.strides, written.shape))
+    if repeats and not is_one_number:
         raise UnsupportedError(
             "more than one element of the tensor that is written to lies at one place in memory",
             found=repr(target),
@@ -137,4 +138,23 @@ def _copied(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
     return converted(tensor(src), self.dtype).expand(self.shape)
 
 
-install({"fill": _filled, "copy": _copied, "zero": lambda self: _filled(self, 0)})
+def _fill(self: Any, value: Any) -> Any:
+    """`fill`, in place: one number, also where elements of an expanded tensor share one place in memory."""
+    result = _filled(self, value)
+    if type(self) is not Tensor and type(result) is not Tensor:
+        return write_concrete(self, result, is_one_number=True)
+    if not is_scalar(value):
+        return rebind(self, tensor(result))
+    # any position holds what all of them hold
+    positions = tuple(0 if (size if isinstance(size, int) else size.bounds[0]) > 0 else None for size in self.shape)
+    return rebind(self, tensor(result), positions)
+
+
+def _zero(self: Any) -> Any:
+    """`zero`, in place."""
+    return _fill(self, 0)
+
+
+_fill.__name__, _zero.__name__ = "fill_", "zero_"
+Tensor.fill_, Tensor.zero_ = _fill, _zero  # type: ignore[attr-defined]
+install({"copy": _copied})
