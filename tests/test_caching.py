@@ -1,14 +1,12 @@
 """The plan cache: whole files or none, hits by structure."""
 
 import os
-import random
-import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 from harness import needs_rtx
+from kills import killed_everywhere, needs_fork
 from networks import policy
 
 import trtnet
@@ -27,30 +25,26 @@ def test_what_is_not_whole_is_a_miss(tmp_path):
     assert cache.read("other") is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_kills_during_a_write(tmp_path):
-    cache, chance, seen = PlanCache(tmp_path), random.Random(0), set()
+    """At each operation and within the bytes, one after the other: the old plan or the new one, never a part."""
+    cache = PlanCache(tmp_path)
     plans = [(bytes([tag]) * 200_000, str(tag)) for tag in range(4)]
-    began = time.perf_counter()
     cache.write("key", *plans[0])
-    took = time.perf_counter() - began
-    for _ in range(60):
-        moment, tag = chance.uniform(1e-6, 4 * took), chance.randrange(4)
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does
-            signal.setitimer(signal.ITIMER_REAL, moment)
-            while True:
-                tag = (tag + 1) % 4
-                cache.write("key", *plans[tag])
-        os.waitpid(pid, 0)
-        found = cache.read("key")
-        assert found in plans, "the old one or the new one, never a part"
-        seen.add(found[1])
-    assert len(seen) > 1, "the children did write"
+    turn, outcomes = [0], {True: set(), False: set()}
+    old = plans[0]
+    for killed in killed_everywhere(lambda: cache.write("key", *plans[turn[0]]), 20_011):
+        found, new = cache.read("key"), plans[turn[0]]
+        assert found in (old, new)
+        assert killed or (found == new and os.listdir(tmp_path) == [cache.path("key").name])
+        outcomes[killed].add(found == new)
+        old, turn[0] = found, (plans.index(found) + 1) % 4
+    assert outcomes == {True: {False, True}, False: {True}}, (
+        "kills on both sides of the moment from which the new counts"
+    )
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_two_processes_write_the_same_plan(tmp_path):
     """A reader finds one of the wholes at every moment, and no other file stays."""
     plans, children = [(bytes([tag]) * 300_000, str(tag)) for tag in range(2)], []

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import filelock
 import numpy as np
 import pytest
+from kills import child_that, killed_at, killed_everywhere, needs_fork
 
 import trtnet
 import trtnet.storing
@@ -23,7 +21,6 @@ from trtnet.errors import WeightsError, WeightsNotFoundError
 from trtnet.plan import Plan
 from trtnet.storing import Files
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 GRAPH = trtnet.record(nn.Linear(3, 2), input=Input((1, 3)))
 
 
@@ -44,16 +41,6 @@ def tag_of(path) -> int:
     return tags.pop()
 
 
-def child_that(work) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
-
-
 def test_round_trip(tmp_path):
     path = made(7).save(tmp_path / "net.fp32.engine")
     plan = Plan.load(path)
@@ -72,28 +59,6 @@ def test_weights_of_the_old_engine_go_when_the_new_has_none(tmp_path):
     made(2, refit=False).save(path)
     assert not path.with_name(path.name + ".safetensors").exists()
     assert Plan.load(path).version == "2"
-
-
-def killed_at(step, work) -> bool:
-    """Whether a child that does `work` was killed: just before its `step`-th operation on files."""
-    operations = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree")
-
-    def in_child():
-        left = [step]
-
-        def before(event, arguments):
-            if event in operations:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        flush = os.fsync
-        os.fsync = lambda file: (before("os.chmod", ()), flush(file))[1]
-        sys.addaudithook(before)
-        work()
-
-    _, status = os.waitpid(child_that(in_child), 0)
-    return os.WIFSIGNALED(status)
 
 
 @needs_fork
@@ -151,30 +116,20 @@ def test_plans_in_a_cache_killed_at_every_step(tmp_path):
 
 
 @needs_fork
-def test_kills_at_any_moment(tmp_path):
+def test_kills_one_after_the_other(tmp_path):
+    """At each operation and within the bytes of the three files; nothing is mended between two kills."""
     path = tmp_path / "net.fp32.engine"
     plans = [made(tag) for tag in range(4)]
-    began = time.perf_counter()
     plans[0].save(path)
-    took = time.perf_counter() - began
-    chance, seen = random.Random(0), set()
-    for _ in range(150):
-        moment, first = chance.uniform(1e-6, 4 * took), chance.randrange(4)
-
-        def work(moment=moment, tag=first):
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does
-            signal.setitimer(signal.ITIMER_REAL, moment)
-            while True:
-                tag = (tag + 1) % 4
-                plans[tag].save(path)
-
-        _, status = os.waitpid(child_that(work), 0)
-        assert os.WTERMSIG(status) == signal.SIGALRM
-        seen.add(tag_of(path))
-    assert len(seen) > 1, "the children did save"
-    made(3).save(path)
-    assert sorted(os.listdir(tmp_path)) == [path.name + suffix for suffix in ("", ".json", ".safetensors")]
-    assert tag_of(path) == 3
+    turn, outcomes, old = [1], {True: set(), False: set()}, 0
+    for killed in killed_everywhere(lambda: plans[turn[0]].save(path), 97):
+        found, new = tag_of(path), turn[0]
+        assert found in (old, new), "the old one or the new one, whole"
+        outcomes[killed].add(found == new)
+        if not killed:
+            assert sorted(os.listdir(tmp_path)) == [path.name + suffix for suffix in ("", ".json", ".safetensors")]
+        old, turn[0] = found, (found + 1) % 4
+    assert outcomes == {True: {False, True}, False: {True}}
 
 
 @needs_fork
