@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import re
 import threading
 import types
@@ -702,27 +703,42 @@ def test_a_recorded_tensor_has_no_value(use, what):
 
 
 @pytest.mark.parametrize(
-    ("use", "what"),
+    ("use", "what", "remedy", "followed"),
     [
-        (int, r"int\(\)"),
-        (bool, r"bool\(\)"),
-        (float, r"float\(\)"),
-        (range, r"int\(\)"),
-        (lambda b: b / 2, "/ does not"),
+        (int, r"int\(\) of the dynamic size batch", "use it as it is in reshape", lambda b: b),
+        (bool, r"bool\(\) of the dynamic size batch", "use it as it is in reshape", lambda b: b),
+        (float, r"float\(\) of the dynamic size batch", "use it as it is in reshape", lambda b: b),
+        (range, r"int\(\) of the dynamic size batch", "use it as it is in reshape, expand or arange", trtnet.arange),
+        (lambda b: int(b / 2), "batch/2 is no size", "write batch // 2 for int(batch/2)", lambda b: b // 2),
+        (lambda b: b / 2 + 1, "batch/2 is no size", "math.ceil(batch/2)", lambda b: math.ceil(b / 2) + 1),
+        (lambda b: b / 2.5, "the size batch and a float", "size*2//3 for size/1.5", lambda b: b * 2 // 5),
+        (lambda b: b * 1.5, "the size batch and a float", "size*3//2 for size*1.5", lambda b: b * 3 // 2),
+        (lambda b: b**0.5, r"batch\*\*0.5 is no size", "make the size an int: Input((8, ...))", None),
+        (
+            lambda b: 2**b,
+            r"2\*\*batch is no size",
+            "trtnet.full((), size)",
+            lambda b: 2.0 ** trtnet.full((), b).float(),
+        ),
+        (lambda b: b**-1, "batch to a negative power", "use //", lambda b: 12 // b),
+        (lambda b: b > 2, "batch > 2 has no single answer", "compare its .min, .opt or .max", lambda b: b.max > 2),
     ],
 )
-def test_a_dim_has_no_value(use, what):
+def test_a_dim_has_no_value(use, what, remedy, followed):
     batch = Dim("batch", min=1, max=4)
 
     def forward(x):
-        use(x.shape[0])
-        return F.relu(x)
+        return F.relu(x + use(x.shape[0]))
 
-    with pytest.raises(ArgumentTypeError, match=what) as caught:
+    with pytest.raises(TrtnetError, match=what) as caught:
         trtnet.record(forward, x=Input((batch, 2)))
     assert caught.value.where.file == __file__
-    assert caught.value.remedy
+    assert remedy in caught.value.remedy
     assert "batch" in str(caught.value)
+    if followed is None:  # 8 rows, as the remedy says
+        assert trtnet.record(lambda x: x + use(x.shape[0]), x=Input((8, 2)))
+    else:
+        assert trtnet.record(lambda x: trtnet.relu(x).flatten()[:1] + followed(x.shape[0]), x=Input((batch, 2)))
 
 
 def test_int_of_a_dim_names_the_users_line():

@@ -123,6 +123,8 @@ class Dim(Polynomial):
         return int(other) if isinstance(other, Integral) else NotImplemented
 
     def __pow__(self, power: Any) -> SizeLike:
+        if isinstance(power, (float, Dim)):
+            raise self._no_power(f"{self}**{power}")
         if not isinstance(power, Integral):
             return NotImplemented
         if power < 0:
@@ -130,6 +132,17 @@ class Dim(Polynomial):
                 f"{self} to a negative power is no size", expected="an exponent >= 0", found=power, remedy="use //"
             )
         return product([self] * int(power))
+
+    def __rpow__(self, base: Any) -> Any:
+        raise self._no_power(f"{base}**{self}")
+
+    def _no_power(self, text: str) -> TrtnetError:
+        return ArgumentTypeError(
+            f"{text} is no size",
+            expected="a size to the power of an int",
+            found=text,
+            remedy="take the power of a tensor, trtnet.full((), size), or make the size an int: Input((8, ...))",
+        )
 
     def __truediv__(self, other: object) -> Quotient:
         if isinstance(other, float) and not other.is_integer():
