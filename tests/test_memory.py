@@ -152,7 +152,16 @@ def test_memory_that_an_expanded_tensor_repeats_is_written_once_for_all() -> Non
         c.expand(3, 4)[1:].fill_(2)
         return y, z, w, x[:, 0] + c
 
-    for program in (column, unbound, indexed, twice, transposed, last, filled):
+    def named_by_the_network(T, F, x):
+        y = x[:, 0, :1] * 1
+        v = y.expand(x.shape[0], 3)
+        part = v[:, x[0, 0, 1].long()]
+        part *= 4
+        c = T.zeros(1, 3)
+        c.expand(2, 3)[x[0, 0, 0].long()] = 7
+        return v * 1, y, c + x[0, 0, 0]
+
+    for program in (column, unbound, indexed, twice, transposed, last, filled, named_by_the_network):
         same(program)
 
 

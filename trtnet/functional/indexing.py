@@ -564,7 +564,13 @@ def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tens
     """Record `x` with `value` in the place of a slice of it."""
     if layer.expands:  # of what shares one place in memory, the position that was written to
         repeated = [isinstance(step, int) and step == 0 for step in layer.stride]
-        start = tuple(p if again and p is not None else 0 for p, again in zip(positions, repeated))
+        for axis, (position, again) in enumerate(zip(positions, repeated)):
+            if again and isinstance(position, Tensor):
+                value = emit(Gather((value, reshaped(position, (1,))), axis=axis))
+        start = tuple(
+            0 if position is None or isinstance(position, Tensor) or not again else position
+            for position, again in zip(positions, repeated)
+        )
         shape = tuple(1 if again else size for size, again in zip(value.shape, repeated))
         return sliced(value, start, shape, (1,) * value.ndim)
     parts: Any = zip(layer.start, layer.shape, layer.stride)

@@ -17,6 +17,7 @@ from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..layers.reduction import Reduce
 from ..layers.shaping import Shuffle
 from ..tensor import Tensor
+from .concrete import promote
 from .dispatch import axis_of, operand, operation, tensor, with_rank
 from .shape import permute
 
@@ -24,6 +25,15 @@ __all__ = [
     "addmm", "baddbmm", "bilinear", "bmm", "dot", "einsum", "ger", "inner", "linear", "matmul", "mm", "mv", "outer",
     "tensordot",
 ]  # fmt: skip
+
+
+def _typed(function: Any) -> Any:
+    """A product of two arrays in their common type: NumPy's of bfloat16 is float32."""
+
+    def call(a: Any, b: Any) -> np.ndarray:
+        return np.asarray(function(a, b)).astype(promote(a.dtype, b.dtype), copy=False)
+
+    return call
 
 
 def _linear(input: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -89,7 +99,7 @@ def _of_integers(a: Tensor, b: Tensor) -> Tensor:
     return emit(Reduce((products,), "SUM", (len(a.shape) - 1,), False))
 
 
-@operation(np.matmul, method=("matmul", "__matmul__"))
+@operation(_typed(np.matmul), method=("matmul", "__matmul__"))
 def matmul(input: Any, other: Any) -> Tensor:
     """Matrix product of tensors of any rank from 1; dimensions in front broadcast. As torch.matmul."""
     a, b = tensor(input), tensor(other)
@@ -115,7 +125,7 @@ def matmul(input: Any, other: Any) -> Tensor:
     return _multiply(with_rank(a, rank), with_rank(b, rank))
 
 
-@operation(lambda self, other: np.matmul(other, self), method="__rmatmul__")
+@operation(_typed(lambda self, other: np.matmul(other, self)), method="__rmatmul__")
 def _rmatmul(self: Any, other: Any) -> Tensor:
     return matmul(other, self)
 
@@ -134,13 +144,13 @@ def _of_rank(name: str, *given: tuple[Any, int]) -> list[Tensor]:
     return found
 
 
-@operation(np.matmul, method=True)
+@operation(_typed(np.matmul), method=True)
 def mm(input: Any, mat2: Any) -> Tensor:
     """(n, k) by (k, m): (n, m)."""
     return _multiply(*_of_rank("mm", (input, 2), (mat2, 2)))
 
 
-@operation(np.matmul, method=True)
+@operation(_typed(np.matmul), method=True)
 def bmm(input: Any, mat2: Any) -> Tensor:
     """(b, n, k) by (b, k, m): (b, n, m)."""
     a, b = _of_rank("bmm", (input, 3), (mat2, 3))
@@ -149,21 +159,21 @@ def bmm(input: Any, mat2: Any) -> Tensor:
     return _multiply(a, b)
 
 
-@operation(np.matmul, method=True)
+@operation(_typed(np.matmul), method=True)
 def mv(input: Any, vec: Any) -> Tensor:
     """(n, k) by (k,): (n,)."""
     a, b = _of_rank("mv", (input, 2), (vec, 1))
     return matmul(a, b)
 
 
-@operation(np.dot, method=True)
+@operation(_typed(np.dot), method=True)
 def dot(input: Any, tensor: Any) -> Tensor:
     """(k,) by (k,): a tensor without dimensions."""
     a, b = _of_rank("dot", (input, 1), (tensor, 1))
     return matmul(a, b)
 
 
-@operation(np.inner, method=True)
+@operation(_typed(np.inner), method=True)
 def inner(input: Any, other: Any) -> Tensor:
     """Products over the last dimension of both: (..., k) by (..., k)."""
     from .. import functional as F
@@ -178,7 +188,7 @@ def inner(input: Any, other: Any) -> Tensor:
     return F.reshape(product, (*a.shape[:-1], *b.shape[:-1]))
 
 
-@operation(np.outer, method=("outer", "ger"))
+@operation(_typed(np.outer), method=("outer", "ger"))
 def outer(input: Any, vec2: Any) -> Tensor:
     """(n,) by (m,): (n, m)."""
     from .. import functional as F

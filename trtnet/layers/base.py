@@ -188,8 +188,8 @@ class Layer:
         return False
 
     def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Where in the input of a view one position of each output dimension lies; None stands for several positions,
-        and, in place of the tuple, for several outputs that share one place in memory."""
+        """Where in the input of a view one position of each output dimension lies: a size, or a recorded index. None
+        stands for several positions, and, in place of the tuple, for several outputs that share one place in memory."""
         raise NotImplementedError
 
     def operand(self, index: int) -> Operand:

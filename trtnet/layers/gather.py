@@ -115,6 +115,14 @@ class Gather(Layer):
         indices = at.inputs[0] if at is not None and at.inputs else None
         return isinstance(indices, Literal) and len(np.unique(indices.array)) < indices.array.size
 
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        data, index = self.inputs[:2]
+        assert isinstance(data, Tensor)
+        assert isinstance(index, Tensor)
+        if self.mode == "DEFAULT" and not index.ndim:
+            return (*positions[: self.axis], index, *positions[self.axis :])
+        return None if self.expands else (None,) * len(data.shape)
+
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[:1]
 

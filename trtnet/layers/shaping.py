@@ -199,7 +199,7 @@ class Slice(Layer):
                     return None
                 found.append(0)
             else:
-                found.append(None if position is None else start + position * step)
+                found.append(None if position is None or isinstance(position, Tensor) else start + position * step)
         return tuple(found)
 
     def infer(self) -> tuple[Output, ...]:
