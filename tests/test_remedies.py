@@ -954,6 +954,13 @@ row(
 recorded(
     "before the network, or approximate it", lambda x: trtnet.digamma(x), lambda x, y: x + y, other=[(2, 3), (2, 3)]
 )
+recorded(
+    "leave the index out where the dimension is empty",
+    lambda x, i: x[:, 4:][:, i],
+    lambda x, i: x[:, 4:] if x.shape[1] <= 4 else x[:, 4:][:, i],
+    (3, 4),
+    Input((2,), "int64"),
+)
 recorded("copy them first: x.unfold(...).clone()", lambda x: windows(x, False), lambda x: windows(x, True), (8,))
 
 

@@ -410,6 +410,32 @@ def test_errors() -> None:
     assert "a.clone()" in text
 
 
+@pytest.mark.parametrize("batch", [3, BATCH4])
+def test_indices_into_an_empty_dimension(batch) -> None:
+    def nothing(T, x, none):
+        empty = x[:, :0]
+        y = x[:, 4:].clone()
+        y[:, none] = 1.0
+        return (
+            empty[:, none] + 1, empty.index_select(1, none), empty[none, none], empty.take(none), y, x[:, none] * 2,
+            T.cat([empty[:, none], x], 1),
+        )  # fmt: skip
+
+    check(nothing, {"x": values((3, 4)), "none": np.zeros(0, np.int64)}, {"x": (batch, 4)})
+    given = {"x": Input((batch, 4)), "i": Input((2,), "int64")}
+
+    def written(x, i):
+        y = x[:, :0] * 1
+        y[:, i] = 1.0
+        return y
+
+    for function in (
+        lambda x, i: x[:, :0][:, i], lambda x, i: x[:, :0].index_select(1, i), lambda x, i: x[:, :0][i, i],
+        lambda x, i: x[:, :0].gather(1, i[None]), lambda x, i: x[:, :0].take(i), written,
+    ):  # fmt: skip
+        _error(ShapeError, "has no element to be named by an index", function, **given)
+
+
 def test_an_index_that_a_smaller_size_lacks_is_found_on_call() -> None:
     graph = trtnet.record(lambda x: x[:, 3], x=Input((2, Dim("n", 4, 6, 9))))
     assert not graph.equalities  # n is 4 at least

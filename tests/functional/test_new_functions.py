@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from composed import INPUTS, compare, everything
+from families import check
 from harness import check_against_torch, lower_and_compare
 
 import trtnet
@@ -318,3 +319,31 @@ def test_writes_with_a_step_into_a_dynamic_size(size: int) -> None:
     with pytest.raises(UnsupportedError, match="never empty") as caught:
         trtnet.record(empty, x=Input((length, 4)))
     assert "larger min" in caught.value.remedy
+
+
+def test_what_a_network_alone_computes_is_computed_of_concrete_tensors_too() -> None:
+    def function(T, x):
+        F = T.nn.functional
+        a, b, w = T.arange(24.0).reshape(1, 2, 3, 4) / 7, T.linspace(-1, 1, 12).reshape(1, 3, 4), T.ones(2, 2, 2)
+        theta = T.tensor([[[1.0, 0.2, 0.1], [0.0, 0.9, -0.3]]])
+        grid = F.affine_grid(theta, (1, 2, 3, 4), align_corners=False)
+        made = [
+            F.conv1d(b[:, :2], w), F.conv2d(a, w[None, :, :, :1].reshape(1, 2, 2, 1)), F.conv_transpose1d(b[:, :2], w),
+            F.unfold(a, 2), F.fold(F.unfold(a, 2), (3, 4), 2), F.batch_norm(a, T.ones(2), T.ones(2)),
+            F.layer_norm(a, (4,)), F.rms_norm(a, (4,)), F.group_norm(a, 2), F.instance_norm(a),
+            F.local_response_norm(a, 2), F.cosine_similarity(b, b + 1), F.pairwise_distance(b, b * 2),
+            F.max_pool1d(b, 2), F.max_pool2d(a, 2), F.max_pool3d(a, 2), F.avg_pool1d(b, 2), F.avg_pool2d(a, 2),
+            F.avg_pool3d(a, 2), F.lp_pool1d(b, 2.0, 2), F.lp_pool2d(a, 2.0, 2), F.adaptive_avg_pool1d(b, 2),
+            F.adaptive_avg_pool2d(a, 1), F.adaptive_avg_pool3d(a, 1), F.adaptive_max_pool1d(b, 2),
+            F.adaptive_max_pool2d(a, 1), F.adaptive_max_pool3d(a, 1), grid, F.grid_sample(a, grid, align_corners=False),
+        ]  # fmt: skip
+        changed = F.max_pool1d(b, 2)
+        changed += 1
+        changed[0] *= x[0, 0]
+        return x + sum(m.sum() for m in made), *(m * x[0, :1] for m in made), changed * x[0, :1]
+
+    x = RNG.normal(size=(3, 5)).astype(np.float32)
+    for batch in (3, BATCH):
+        check(function, {"x": x}, {"x": (batch, 5)}, concrete=False, compile=batch is BATCH, rtol=1e-5, atol=1e-5)
+    with pytest.raises(UnsupportedError, match="max_pool1d works on recorded tensors"):
+        trtnet.functional.max_pool1d(trtnet.ones(1, 2, 4), 2)

@@ -48,7 +48,8 @@ def operation(
     memory in the order in which torch's do.
 
     Args:
-        numpy: the same on NumPy arrays; None where there is no use for it outside a network.
+        numpy: the same on NumPy arrays; None where there is no use for it outside a network, and the network computes
+            it of constants too.
         method: whether it is a method of tensors too, and under which names if not its own.
         view: whether torch's function gives tensors that share the first argument's memory: never (its results are
             new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
@@ -122,7 +123,11 @@ def _compute(
     order: str | None,
 ) -> Any:
     """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
+    current = current_recorder.get()
+    is_ours = current is not None and bool(args) and type(args[0]) is Array and args[0].recorder is current.token
     if numpy is None:
+        if current is not None:  # of constants
+            return _noted(function(*args, **kwargs), args, kwargs, view)
         raise UnsupportedError(
             f"{function.__name__} works on recorded tensors",
             found=", ".join(_describe(a) for a in args) or "no tensor",
@@ -136,8 +141,7 @@ def _compute(
         if order is None:
             order = "all" if function.__globals__.get("KEEPS_ORDER") else "rows"
         return _owned(result, (*args, *kwargs.values()), order)
-    current = current_recorder.get()
-    if current is not None and args and type(args[0]) is Array and args[0].recorder is current.token:
+    if is_ours:
         if type(result) is Tensor:  # a view of a size that is known at run time only
             memory.become_recorded(args[0])
             return _noted(function(*args, **kwargs), args, kwargs, view)

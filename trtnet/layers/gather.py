@@ -46,6 +46,26 @@ def _table(layer: Gather | Scatter, axis: int) -> Bounds:
     return Bounds.below(*data.shape[skipped : skipped + int(index.shape[-1])])
 
 
+def _check_table(layer: Gather | Scatter, axis: int) -> None:
+    """Raises ShapeError where there is an index, and nothing that it could name."""
+    data, index = layer.inputs[:2]
+    assert isinstance(data, Tensor)
+    assert isinstance(index, Tensor)
+    skipped = getattr(layer, "num_elementwise_dims", 0)
+    axes = range(skipped, skipped + int(index.shape[-1])) if layer.mode == "ND" else (axis,)
+    for at in axes:
+        size = data.shape[at]
+        if isinstance(size, int) and size == 0:
+            sizes = index.shape[:-1] if layer.mode == "ND" else index.shape
+            if all((s if isinstance(s, int) else s.bounds[0]) > 0 for s in sizes):
+                raise ShapeError(
+                    f"dimension {at} of {format_shape(data.shape)} has no element to be named by an index",
+                    expected="at least 1 element, or an index without elements",
+                    found=f"an index {format_shape(index.shape)}",
+                    remedy="leave the index out where the dimension is empty: its size is known while recording",
+                )
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Gather(Layer):
     """`add_gather_v2`: elements of the data (input 0) at the indices (input 1), which are not negative.
@@ -95,6 +115,8 @@ class Gather(Layer):
             raise ArgumentError("there is no such gather mode", expected="DEFAULT, ELEMENT or ND", found=self.mode)
         if len(shape) > MAX_RANK:
             raise ShapeError("TensorRT's tensors have at most 8 dimensions", found=format_shape(shape))
+        if 0 in data.shape:
+            _check_table(self, self.axis)
         return ((shape, data.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
@@ -188,6 +210,8 @@ class Scatter(Layer):
             raise ShapeError(problem, expected=format_shape(expected), found=format_shape(updates.shape))
         for a, b in zip(updates.shape, expected):
             require_equal(a, b, problem)
+        if 0 in data.shape:
+            _check_table(self, self.axis)
         return ((data.shape, data.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
