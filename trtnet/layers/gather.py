@@ -151,6 +151,8 @@ class Gather(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, index = inputs
         torch, count = run.torch, self.num_elementwise_dims
+        if not x.numel():  # nothing is read, whatever the indices are
+            return x.new_empty(run.shape(self.outputs[0].shape))
         if self.mode == "ELEMENT":
             return torch.gather(x, self.axis, index.long())
         if self.mode == "DEFAULT" and count == 0:
