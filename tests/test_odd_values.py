@@ -162,6 +162,29 @@ def test_one_element_less_is_taken():
     assert graph.outputs["output"].shape == (2**31 - 1,)
 
 
+DYNAMIC_BIG = {
+    "input": lambda n: trtnet.record(lambda x: x + 1, x=Input((n, 2**15))),
+    "product": lambda n: trtnet.record(lambda x: x @ x.transpose(0, 1), x=Input((n, 1))),
+    "expression": lambda n: trtnet.record(lambda x: x.reshape(-1, 1).expand(-1, 2**15), x=Input((n // 2, 2))),
+    "filled": lambda n: trtnet.record(lambda x: x + trtnet.zeros(2**15, x.shape[1]), x=Input((1, n))),
+}
+
+
+@pytest.mark.parametrize("name", DYNAMIC_BIG)
+def test_the_max_of_a_dim_counts(name):
+    with pytest.raises(ShapeError, match=r"(?s)2\^31 elements or more.*where every Dim is at its max") as caught:
+        DYNAMIC_BIG[name](Dim("n", min=2, max=2**16))
+    assert caught.value.where.file == __file__
+    assert caught.value.remedy.startswith("a smaller max of the Dims")
+    assert DYNAMIC_BIG[name](Dim("n", min=2, max=2**15 - 2))
+
+
+def test_a_size_that_the_data_decides_counts_as_one():
+    """Its max is the number of all elements; a table of those that are found is usually small."""
+    graph = trtnet.record(lambda x: x[x > 0][:, None] * x[x > 0][None], x=Input((2**16,)))
+    assert graph.data_dims
+
+
 @pytest.mark.parametrize("size", [10**20, 10**5000], ids=["20", "5000"])
 def test_sizes_that_python_does_not_write(size):
     for use in (

@@ -922,6 +922,14 @@ row(
 )
 row("build or load it again", lambda: closed(), lambda: engine()(x=ONES))
 row(
+    "a smaller max of the Dims; or split it: trtnet.chunk, or smaller sizes",
+    lambda: record(lambda x: x @ x.t(), (Dim("n", max=2**16), 1)),
+    lambda: (
+        record(lambda x: x @ x.t(), (Dim("n", max=2**15), 1))
+        and record(lambda x: x @ x[:9].t(), (Dim("n", min=9, max=2**16), 1))
+    ),
+)
+row(
     "a min of at least 1",
     lambda: record(lambda x: x.reshape(12 // x.shape[0], -1), (Dim("n", min=0, max=4), 12)),
     lambda: record(lambda x: x.reshape(x.shape[0] * 12 // x.shape[0], -1), (Dim("n", min=1, max=4), 12)),

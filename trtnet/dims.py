@@ -105,7 +105,9 @@ class Dim(Polynomial):
     @property
     def max(self) -> int:
         """The value with all symbols at their max."""
-        return evaluate(self, {name: atom.args[3] for name, atom in self._symbols.items()})
+        if self._max_cache is None:
+            self._max_cache = evaluate(self, {name: atom.args[3] for name, atom in self._symbols.items()})
+        return self._max_cache
 
     # --- operators, where they differ from a polynomial's -----------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from . import dims, dtypes
 from .dims import Dim, Size, SizeLike, format_shape
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .forms import Form
+from .garbage import no_collection
 from .layers.base import Layer, Operand
 from .layers.constant import Constant
 from .location import Location, here, user_level
@@ -30,18 +32,28 @@ LIMIT = 1 << 31
 """Elements of a tensor that TensorRT does not take any more."""
 
 
-def check_count(shape: Iterable[SizeLike], what: str = "a tensor") -> None:
-    """Raises ShapeError for a shape whose fixed sizes alone make too many elements."""
+def check_count(shape: Iterable[SizeLike], what: str = "a tensor", decided: AbstractSet[str] = frozenset()) -> None:
+    """Raises ShapeError for a shape that has too many elements where every Dim is at its max.
+
+    Sizes that the data decides, by the names of their Dims, count as 1: their max is what nobody expects.
+    """
     count = 1
+    dynamic = False
     for size in shape:
         if type(size) is int:
             count *= size
+        elif isinstance(size, Dim) and (not decided or decided.isdisjoint(size._symbols)):
+            dynamic = True
+            count *= size.max
     if count >= LIMIT:
+        found = f"{count:,}" if count < 1 << 63 else f"2^{count.bit_length() - 1} or more"
         raise ShapeError(
             f"TensorRT takes no {what.partition(' ')[2] or what} of 2^31 elements or more",
             expected="fewer than 2,147,483,648 elements",
-            found=f"{format_shape(shape)}: {count:,}" if count < 1 << 63 else f"2^{count.bit_length() - 1} or more",
-            remedy="split it: trtnet.chunk, or smaller sizes",
+            found=f"{format_shape(shape)}: {found}{', where every Dim is at its max' if dynamic else ''}",
+            remedy="a smaller max of the Dims; or split it: trtnet.chunk, or smaller sizes"
+            if dynamic
+            else "split it: trtnet.chunk, or smaller sizes",
         )
 
 
@@ -171,18 +183,22 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
         self._warned = False
+        self._counted: Size | None = None  # the shape that was looked at last
 
     def emit(self, layer: Layer) -> Any:
         """Record a layer and return its output, or a tuple of its outputs."""
-        for operand in layer.inputs:
-            # what a layer is composed of goes with the tensors of the graph that it is in
-            if type(operand) is Tensor and operand.recorder is not self and not self.takes_values:
-                self.handles[layer] = layer.inputs
-                layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
-                break
+        # what a layer is composed of goes with the tensors of the graph that it is in
+        if not self.takes_values:
+            for operand in layer.inputs:
+                if type(operand) is Tensor and operand.recorder is not self:
+                    self.handles[layer] = layer.inputs
+                    layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
+                    break
         outputs = layer.infer()
         for shape, _ in outputs:
-            check_count(shape)
+            if shape is not self._counted:
+                check_count(shape, decided=self.data_dims)
+                self._counted = shape
         origin = self._origin
         if origin is None:
             layer.path = path = self.path
@@ -543,7 +559,8 @@ class Graph:
 
         So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
         """
-        graph = self._composed(lambda layer: layer.supported(provider), self._used_by_layers())
+        with no_collection():
+            graph = self._composed(lambda layer: layer.supported(provider), self._used_by_layers())
         if not refit:
             return graph
         kinds = dict.fromkeys(type(layer) for layer in graph.layers)

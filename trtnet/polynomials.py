@@ -88,12 +88,13 @@ class Atom:
 class Polynomial:
     """Terms that depend on a symbol; operations give an int where their result does not."""
 
-    __slots__ = ("_bounds_cache", "_hash", "_parts_cache", "_symbols_cache", "_terms", "_text_cache")
+    __slots__ = ("_bounds_cache", "_hash", "_max_cache", "_parts_cache", "_symbols_cache", "_terms", "_text_cache")
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._hash: int | None = None
         self._bounds_cache: Bounds | None = None
+        self._max_cache: int | None = None
         self._symbols_cache: Symbols | None = None
         self._parts_cache: tuple[int, list[tuple[int, tuple[Factor, ...]]]] | None = None
         self._text_cache: str | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
 from .dims import format_shape
+from .garbage import no_collection
 from .provider import Newest
 from .weights.recipes import Weight
 
@@ -22,13 +23,15 @@ def render(
     padded = []
     total = 0
     for name, cells in zip(columns, zip(*rows) if rows else [()] * len(columns)):
-        widths = [_width(cell) for cell in (name, *cells)]
+        column = (name, *cells)
+        widths = list(map(len if "".join(column).isascii() else _width, column))
         widest = max(widths)
         total += widest + 3
+        spaces = [" " * (widest - width) for width in range(widest + 1)]
         if name in right:
-            padded.append([" " * (widest - width) + cell for cell, width in zip((name, *cells), widths)])
+            padded.append([spaces[width] + cell for cell, width in zip(column, widths)])
         else:
-            padded.append([cell + " " * (widest - width) for cell, width in zip((name, *cells), widths)])
+            padded.append([cell + spaces[width] for cell, width in zip(column, widths)])
     head, *body = [f"  {'   '.join(line)}".rstrip() for line in zip(*padded)]
     return "\n".join([head, " " + "─" * (total - 1), *body, *(("", footer) if footer else ())])
 
@@ -42,36 +45,12 @@ def _width(text: str) -> int:
 
 def summary(graph: Graph, provider: Provider | None = None) -> str:
     """Layer, module path, output shape, dtype, parameters and bytes of each layer, as it is lowered on `provider`."""
-    graph = graph.for_provider(provider or Newest())
-    rows = []
-    counted: set[str] = set()
-    sized: set[str] = set()
-    parameters = size = 0
-    for layer in graph.layers:
-        count = nbytes = 0
-        for operand in layer.inputs:
-            if isinstance(operand, Weight):
-                for leaf in operand.leaves():
-                    if leaf.name not in counted:
-                        counted.add(leaf.name)
-                        count += leaf.count
-                if (name := operand.name or str(id(operand))) not in sized:
-                    sized.add(name)
-                    nbytes += operand.nbytes
-        parameters += count
-        size += nbytes
-        shapes = ", ".join(format_shape(t.shape) for t in layer.outputs)
-        kinds = ", ".join(dict.fromkeys(t.dtype.name for t in layer.outputs))
-        rows.append(
-            (
-                layer.headline(),
-                layer.path,
-                shapes,
-                kinds,
-                f"{count:,}" if count else "",
-                f"{nbytes:,}" if nbytes else "",
-            )
-        )
+    with no_collection():
+        return _summary(graph.for_provider(provider or Newest()))
+
+
+def _summary(graph: Graph) -> str:
+    rows, parameters, size = _rows(graph)
     inputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.inputs.items())
     outputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.outputs.items())
     ranges = ", ".join(f"{d}: {d.min} to {d.max}, best at {d.opt}" for d in graph.dims.values())
@@ -92,3 +71,44 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
         )
         if line
     )
+
+
+def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
+    """A row for each layer; the parameters, and the bytes of all weights."""
+    rows: list[tuple[str, ...]] = []
+    counted: set[str] = set()
+    sized: set[str] = set()
+    shapes: dict[int, str] = {}  # layers share their shapes
+    parameters = size = 0
+    for layer in graph.layers:
+        count = nbytes = 0
+        for operand in layer.inputs:
+            if isinstance(operand, Weight):
+                for leaf in operand.leaves():
+                    if leaf.name not in counted:
+                        counted.add(leaf.name)
+                        count += leaf.count
+                if (name := operand.name or str(id(operand))) not in sized:
+                    sized.add(name)
+                    nbytes += operand.nbytes
+        parameters += count
+        size += nbytes
+        texts = []
+        for tensor in layer.outputs:
+            shape = tensor.shape
+            text = shapes.get(id(shape))
+            if text is None:
+                text = shapes[id(shape)] = format_shape(shape)
+            texts.append(text)
+        kinds = dict.fromkeys([t.dtype.name for t in layer.outputs])
+        rows.append(
+            (
+                layer.headline(),
+                layer.path,
+                ", ".join(texts),
+                ", ".join(kinds),
+                f"{count:,}" if count else "",
+                f"{nbytes:,}" if nbytes else "",
+            )
+        )
+    return rows, parameters, size

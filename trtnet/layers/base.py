@@ -202,8 +202,12 @@ class Layer:
 
     def headline(self) -> str:
         """The kind and the operation, like `activation RELU`: TensorRT's enum members are the upper-case attributes."""
-        members = (getattr(self, name) for name in self.attributes)
-        return " ".join([self.kind, *(m for m in members if isinstance(m, str) and m.isupper() and m != "NONE")])
+        text = self.kind
+        for name in self.attributes:
+            member = getattr(self, name)
+            if isinstance(member, str) and member.isupper() and member != "NONE":
+                text = f"{text} {member}"
+        return text
 
     def describe(self) -> str:
         """The attributes that differ from their defaults, for the summary."""
