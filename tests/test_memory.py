@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import check
 
 import trtnet
 from trtnet import Dim, Input
@@ -380,3 +381,62 @@ def test_windows_that_overlap_are_not_written() -> None:
     assert "clone()" in str(caught.value)
     copied = trtnet.record(lambda x: (x * 1).unfold(1, 2, 1).clone().fill_(5), x=Input((2, 3)))
     assert copied.outputs["output"].shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "y=x*1; v=y[:,1]; y.transpose_(1,2); y[:,0]=5; v+=1; r = (y,v,y+1)",
+        "x.unsqueeze_(1); x+=1; r = (x,x.squeeze(1)*2)",
+        "y=x*2; z=y+1; y.transpose_(0,2); w=y[0]; w.fill_(7); y.transpose_(0,1); y+=w.sum(); r = (y,z,w)",
+        "y=x*2; b=y[:,1:]; b.swapaxes_(1,2); b[:,0]=-1; y*=2; b.unsqueeze_(-1); b-=3; r = (y,b)",
+        "m=x[0]*1; v=m[0]; w=m.t(); m.t_(); m[0]=9; w[1]=4; r = (m,v,w)",
+        "m=x[:,:,0]*1; m.t_(); m+=1; n=m.clone(); m.t_(); m.mul_(2); r = (m,n)",
+        "y=x*1; c=y.clone(); d=c[0]; c.transpose_(0,1); c[0]=3; r = (y,c,d)",
+        "a,b=x.split(2,2); a.transpose_(1,2); a+=1; r = (a,b,x*1)",
+        "v,i=x.topk(2); v.transpose_(1,2); v+=1; r = (v,i)",
+        "c=T.zeros(3,4); c[0]=x[0,0]; k=c[1]; c.t_(); c+=1; r = (c*1,k*1,x*1)",
+        "y=x*1; y.transpose_(1,2); f=y.reshape(y.shape[0],-1); r = (f,y.is_floating_point() and y*1)",
+        "y=x*1; y.transpose_(1,2); g=y.transpose(1,2).reshape(x.shape[0],12); g+=1; r = (y*1,g*1)",
+        "y=F.relu(x); y.unsqueeze_(0); z=y*2; y.squeeze_(0); y-=z[0]; r = (y,z)",
+        "y=x*1; y[y>3]*=2; y.transpose_(1,2); y[y>9]=-y[y>9]; r = (y,)",
+        "y=x*1; y.squeeze_(); e=y[:,:1].expand(-1,3,-1); e.transpose_(1,2); e[:,:,1]=8; r = (e*1,y)",
+    ],
+)
+def test_a_shape_that_is_changed_in_place(statements: str) -> None:
+    """Views that were made before keep their shapes, and all go on to share their memory."""
+
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": x}
+        exec(statements, names)
+        return names["r"]
+
+    same(program)
+
+
+def test_a_shape_that_is_changed_in_place_is_compiled() -> None:
+    def function(T, x):
+        y = x * 2
+        row, z = y[:, 0], y + 1
+        y.transpose_(1, 2)
+        y[:, 0] = 3
+        row += 1
+        y.unsqueeze_(1).swapaxes_(0, 1)
+        return y.relu(), row, z
+
+    check(function, {"x": X}, {"x": (Dim("batch", min=1, opt=2, max=8), 3, 4)}, concrete=False)
+
+
+@pytest.mark.parametrize("how", ["y = x.contiguous()", "y = x[:]", "y = x.detach()", "y = x.expand(2, 3, 4)"])
+def test_a_shape_that_another_name_may_stand_for(how: str) -> None:
+    def program(x):
+        x = x * 1
+        names = {"x": x}
+        exec(how, names)
+        names["y"].transpose_(1, 2)
+        return x, names["y"]
+
+    with pytest.raises(UnsupportedError, match="for which another name may stand") as caught:
+        trtnet.record(program, x=Input((2, 3, 4)))
+    assert caught.value.where is not None
+    assert "x = x.transpose(0, 1)" in str(caught.value)

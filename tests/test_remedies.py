@@ -969,6 +969,7 @@ recorded(
     (3, 4),
     Input((2,), "int64"),
 )
+recorded("x = x.transpose(0, 1)", lambda x: (x * 1)[:].transpose_(0, 1), lambda x: (x * 1)[:].transpose(0, 1))
 recorded("copy them first: x.unfold(...).clone()", lambda x: windows(x, False), lambda x: windows(x, True), (8,))
 
 

@@ -39,6 +39,8 @@ class Alias(Pending):
         make: gives a view's value from its base's.
         has_unknown_strides: whether torch's tensor may lie in memory otherwise than in row-major order.
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
+        former: for a tensor that was given another shape in place, the value that it was made as.
+        has_namesakes: whether a function that gives a view in torch gave the tensor itself.
     """
 
     # one is made for each view that is recorded: what few of them need is set where it is needed
@@ -47,6 +49,8 @@ class Alias(Pending):
     make: Callable[[Tensor], Tensor] | None = None
     has_unknown_strides: bool = False
     strides: tuple[int, ...] | None = None
+    former: Tensor | None = None
+    has_namesakes: bool = False
     views: Sequence[Tensor] = ()
     written: Sequence[Tensor] = ()
     _chain: tuple[Layer, ...] | None = None
@@ -65,7 +69,7 @@ class Alias(Pending):
                 self.source = value_of(self.base)
                 with self.recorder.values():
                     handle = self.make(self.source)
-            found = _between(handle, self.source)
+            found = _between(handle, _as_made(self.source))
             assert found is not None
             self._chain = found
         return self._chain
@@ -94,6 +98,7 @@ class Alias(Pending):
         if self.value is None:
             assert self.base is not None
             self.value = again(self.chain(tensor), value_of(self.base))  # which records no operand of the user's
+        self.value = _as_made(self.value)
         while self.written:
             view = self.written[0]
             value = value_of(view)
@@ -115,6 +120,12 @@ def again(chain: tuple[Layer, ...], base: Tensor) -> Tensor:
     for layer in chain:
         base = layer.again((base, *layer.inputs[1:]), recorder())  # type: ignore[assignment]
     return base
+
+
+def _as_made(value: Any) -> Any:
+    """The value that a tensor was made as, where it was given another shape since."""
+    former = None if value is None or value.alias is None else value.alias.former
+    return value if former is None else former
 
 
 def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
@@ -146,7 +157,10 @@ def alias_of(tensor: Tensor) -> Alias:
 def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None, any_layer: bool = False) -> None:
     """Note that `result`, which was made of `base`, shares its memory; unless it was made by other layers than those
     that always move elements about, and not `any_layer` will do."""
-    if result is base or result.alias is not None:
+    if result is base:
+        alias_of(result).has_namesakes = True
+        return
+    if result.alias is not None:
         return
     current = result.recorder
     source = base if base.recorder is current else value_of(base)
@@ -262,6 +276,73 @@ def _become(array: Tensor, value: Tensor | None) -> None:
     array.recorder = alias
     for view in alias.views:
         _become(view, None)
+
+
+# --- another shape in place -------------------------------------------------------------------------------------------
+
+
+def change_shape(handle: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    """Give a recorded tensor the shape that `change` gives its value, in place, as torch's `transpose_` does.
+
+    It becomes a view of a tensor that takes its place among those that share its memory.
+
+    Raises UnsupportedError for a parameter, and for a tensor that other names may stand for.
+    """
+    current = recorder()
+    value = value_of(handle)
+    with current.values():
+        made = change(value)
+    if made is value:
+        return
+    chain = _between(made, value)
+    assert chain is not None
+    _check_root(handle)
+    _check_names(handle)
+    hidden = _in_place_of(handle)
+    alias = Alias(current, made, hidden)
+    alias.source, alias._chain = value, chain
+    former, hidden.alias.former = hidden.alias.former, None
+    alias.former = hidden if former is None else former
+    handle.alias = handle.recorder = alias
+    handle.shape, handle.layer, handle.index, handle.name = made.shape, None, 0, None
+    _add_view(hidden.alias, handle)
+
+
+def _check_names(handle: Tensor) -> None:
+    alias = alias_of(handle)
+    same = [one for one in (handle, *alias.views) if one.alias._chain == () and one.alias.rule is not None]
+    if alias.has_namesakes or any(one.alias.shares(one) is not Decision.NO for one in same):
+        raise UnsupportedError(
+            "the shape of a tensor for which another name may stand cannot be changed in place",
+            expected="a tensor that no function gave as it is",
+            found=repr(handle),
+            remedy="change the shape out of place: x = x.transpose(0, 1)",
+        )
+
+
+def _in_place_of(handle: Tensor) -> Tensor:
+    """A tensor that is in the recording, and among those that share its memory, what `handle` was."""
+    current, alias = recorder(), alias_of(handle)
+    made = recorded(handle.shape, handle.dtype, handle.recorder, handle.layer, handle.index, handle.name)
+    made.alias = alias
+
+    def swapped(tensors: Any) -> Any:
+        if any(tensor is handle for tensor in tensors):
+            return tuple(made if tensor is handle else tensor for tensor in tensors)
+        return tensors
+
+    for layer in (*current.layers, *current.training.instead.values()):
+        layer.inputs, layer.outputs = swapped(layer.inputs), swapped(layer.outputs)
+    current.handles.update({layer: swapped(tensors) for layer, tensors in current.handles.items()})
+    current.inputs.update({name: made for name, tensor in current.inputs.items() if tensor is handle})
+    if alias.value is handle:
+        alias.value = made
+    for view in alias.views:
+        view.alias.base = made
+    if alias.base is not None:
+        above = alias.base.alias
+        above.views, above.written = list(swapped(above.views)), swapped(above.written)
+    return made
 
 
 # --- writes -----------------------------------------------------------------------------------------------------------

@@ -229,8 +229,10 @@ def test_errors_name_the_line_and_the_way() -> None:
     text = _caught(DtypeError, "does not take float8", raw, Input((2, 12), "float8_e4m3fn"))
     assert "x.float()" in text
 
+    weight = trtnet.nn.Parameter(trtnet.ones(2, 12))
+
     def in_place(x):
-        return x.unsqueeze_(0)
+        return x + weight.unsqueeze_(0)
 
     text = _caught(UnsupportedError, "unsqueeze_ changes the shape", in_place, Input((2, 12)))
     assert "x = x.unsqueeze(...)" in text

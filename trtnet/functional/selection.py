@@ -71,9 +71,9 @@ def _signature(value: Operand, depth: int = DEEPEST) -> Any:
         return id(value)
     layer = value.layer
     if layer is None:
-        return id(value)
+        return value
     if not depth or layer.draws or layer in recorder().training.instead:
-        return id(layer), value.index
+        return layer, value.index
     made = (
         type(layer),
         value.index,
@@ -83,7 +83,7 @@ def _signature(value: Operand, depth: int = DEEPEST) -> Any:
     try:
         hash(made)
     except TypeError:
-        return id(layer), value.index
+        return layer, value.index
     return made
 
 

@@ -11,7 +11,7 @@ from ..errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph import emit
 from ..layers.casting import Identity
 from ..layers.shaping import Shuffle
-from ..memory import another_handle
+from ..memory import another_handle, change_shape
 from ..strides import can_be_viewed, lies_channels_last, lies_contiguous
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .dispatch import axes_of, axis_of, operation, tensor
@@ -443,28 +443,35 @@ def numel(input: Tensor) -> SizeLike:
 
 
 def _reshaping(function: Any) -> Any:
-    """The method that gives a concrete array another shape in place."""
+    """The method that gives a tensor another shape in place; views of it keep theirs."""
 
-    def method(self: Any, *args: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(self) is Tensor:
+            change_shape(self, lambda value: function(value, *args, **kwargs))
+            return self
         if type(self) is not Array:
             raise UnsupportedError(
-                f"{function.__name__}_ changes the shape of a tensor that other names may stand for",
+                f"{function.__name__}_ changes the shape of a parameter",
                 found=repr(self),
                 remedy=f"x = x.{function.__name__}(...)",
             )
         before = tuple(self.shape)
-        self._array = function(self, *args).numpy()
+        self._array = function(self, *args, **kwargs).numpy()
         if self.alias is not None:
             self.alias.change_shape(
-                lambda value: function(value, *args),
-                lambda value: function(value, *args) if function in (transpose, t) else reshape(value, before),
+                lambda value: function(value, *args, **kwargs),
+                lambda value: (
+                    function(value, *args, **kwargs) if function in (transpose, t) else reshape(value, before)
+                ),
             )
         return self
 
     method.__name__ = f"{function.__name__}_"
-    method.__doc__ = f"`{function.__name__}`, in place, of a concrete tensor."
+    method.__doc__ = f"`{function.__name__}`, in place."
     return method
 
 
 for _function in (squeeze, unsqueeze, transpose, t):
     setattr(Tensor, f"{_function.__name__}_", _reshaping(_function))
+for _name in ("swapaxes_", "swapdims_"):
+    setattr(Tensor, _name, Tensor.transpose_)  # type: ignore[attr-defined]
