@@ -345,6 +345,7 @@ def test_an_integer_tensor_without_dimensions_selects_as_a_number_does(key: str)
         "c = T.ones(4, 3).t(); d = c[T.tensor([2, 0, 1])]; e = d.contiguous(); e += 1; y = x + d",
         "c = T.tensor([[[1.5, 2.0]]]); v = c.unfold(-3, 1, 2); v.mul_(x[0, 0, 0]); y = x * c.sum()",
         "c = T.zeros(1, 4); v = c.expand(3, 4); v[1] = x[0, 0]; y = x + c + v",
+        "c = T.zeros(3, 4); v = c.expand_as(c); c.unsqueeze_(0); c += x[0, 0]; y = x + v",
     ],
 )
 def test_the_order_in_memory_of_tensors_that_are_made_in_forward(statements: str) -> None:

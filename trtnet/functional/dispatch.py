@@ -163,12 +163,13 @@ def _share(result: Any, base: Any, rule: Rule | None) -> None:
 
 def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     base = args[0]
+    others = [Array(a.numpy()) if type(a) is Array else a for a in args[1:]]  # their shapes may change in place
     for index, one in enumerate(result if isinstance(result, tuple) else (result,)):
         if type(one) is not Array or one is base or _owner(one.numpy()) is not _owner(base.numpy()):
             continue
 
         def make(value: Tensor, index: int = index) -> Tensor:
-            made = function(value, *args[1:], **kwargs)
+            made = function(value, *others, **kwargs)
             found: Tensor = made[index] if isinstance(made, tuple) else made
             return found
 
