@@ -1016,6 +1016,267 @@ def windows(x, copied):
     return part + y[:1]
 
 
+# --- dynamic sizes
+FOURS = Dim("n", min=4, max=64, multiple_of=4)
+HIGH = Dim("h", min=10, opt=20, max=40)
+row(
+    "take the power of a tensor, trtnet.full((), size), or make the size an int: Input((8, ...))",
+    lambda: record(lambda x: x * 2 ** x.shape[0], (DYNAMIC,)),
+    lambda: record(lambda x: x * 2 ** trtnet.full((), x.shape[0]).float(), (DYNAMIC,)),
+)
+row("that will be needed", lambda: Dim("n", max=2**70), lambda: Dim("n", max=2**20))
+row(
+    "give a size that is such a multiple",
+    lambda: trtnet.dims.evaluate(trtnet.dims.divide_exactly(FOURS, 4), {"n": 6}),
+    lambda: trtnet.dims.evaluate(trtnet.dims.divide_exactly(FOURS, 4), {"n": 8}) == 2,
+)
+row("give one or more sizes", lambda: trtnet.dims.maximum(), lambda: trtnet.dims.maximum(DYNAMIC, 3))
+row(
+    "give an input whose shape tells",
+    lambda: trtnet.dims.evaluate(DYNAMIC * 2, {"m": 1}),
+    lambda: trtnet.dims.evaluate(DYNAMIC * 2, {"n": 3}) == 6,
+)
+recorded(
+    "give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
+    lambda x: F.interpolate(x, scale_factor=0.3),
+    lambda x: F.interpolate(x, size=(x.shape[2] * 3 // 10, x.shape[3] * 3 // 10)),
+    (1, 3, HIGH, HIGH),
+)
+recorded(
+    "recompute_scale_factor=True or size=(…), a Dim(..., multiple_of=…) that makes",
+    lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
+    lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear", recompute_scale_factor=True),
+    (1, 3, HIGH, HIGH),
+)
+
+# --- writes and memory
+row(
+    "use what the function returns",
+    lambda: trtnet.zeros(3, out=trtnet.ones(3)),
+    lambda: (made := trtnet.zeros(3)) is not None and not made.any(),
+)
+recorded(
+    "use trtnet.where(mask, a, b)",
+    lambda x: x[x.sum() > 0],
+    lambda x: trtnet.where(x.sum() > 0, x, 0.0),
+)
+row(
+    "write into the tensor that was expanded, or copy first: x.expand(...).clone()",
+    lambda: trtnet.zeros(1, 3).expand(2, 3).add_(trtnet.ones(2, 3)),
+    lambda: trtnet.zeros(1, 3).expand(2, 3).clone().add_(trtnet.ones(2, 3)).sum() == 6,
+)
+row(
+    "x = x.",
+    lambda: record(lambda x: F.relu(x).squeeze_(), (1, 3)),
+    lambda: record(lambda x: F.relu(x).squeeze(), (1, 3)),
+)
+row(
+    "write a = a + b in place of a += b, or change a copy: a = a.clone()",
+    lambda: record(Shifted(lambda a: a.add_(1)), (3,)),
+    lambda: (record(Shifted(lambda a: a + 1), (3,)), record(Shifted(lambda a: a.clone().add_(1)), (3,))),
+)
+
+# --- numbers
+recorded(
+    "(a.float() @ b.float()).long() is exact for sums below 2**24",
+    lambda x: x @ x.t(),
+    lambda x: (x.float() @ x.t().float()).long(),
+    Input((2**10, 2**10), "int32"),
+)
+recorded(
+    "for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
+    lambda x: x.cumprod(0),
+    lambda x: trtnet.exp(trtnet.cumsum(trtnet.log(x), 0)),
+    (2000,),
+)
+recorded(
+    "of finite values, one_hot(index, size).to(x.dtype).T @ source adds up rows",
+    lambda x, i, s: x.index_add(0, i, s),
+    lambda x, i, s: x + F.one_hot(i, 2**13).to(x.dtype).T @ s,
+    (2**13, 64),
+    Input((2**10,), "int64"),
+    (2**10, 64),
+)
+recorded(
+    "convert them: .to(trtnet.",
+    lambda x, i, s: x.index_add(0, i, s),
+    lambda x, i, s: x.index_add(0, i, s.to(trtnet.float32)),
+    (4, 3),
+    Input((2,), "int64"),
+    HALF,
+)
+row(
+    "sort it before",
+    lambda: record(lambda s, v, i: trtnet.searchsorted(s, v, sorter=i), (4,), (3,), Input((4,), "int64")),
+    lambda: record(lambda s, v, i: trtnet.searchsorted(s[i], v), (4,), (3,), Input((4,), "int64")),
+)
+recorded(
+    "put neighbouring dimensions together with flatten before they are split again",
+    lambda x: x.unflatten(0, (2, 2)).unflatten(0, (1, 2)).unsqueeze(0),
+    lambda x: x.flatten(1).unflatten(0, (2, 2)).unflatten(0, (1, 2)).unsqueeze(0),
+    (4, *(2,) * 6),
+)
+recorded(
+    "convert them first: .to(dtype)",
+    lambda x, y: raw_cat(x, y),
+    lambda x, y: raw_cat(x, y.to(trtnet.float32)),
+    (2, 3),
+    HALF,
+)
+recorded(
+    "reshape: sizes of 1 broadcast",
+    lambda x, y: raw_sum(x, y),
+    lambda x, y: raw_sum(x, y.reshape(1, 3)),
+    (2, 3),
+    (3,),
+)
+recorded(
+    "compare first: x != 0",
+    lambda x: raw_nonzero(x),
+    lambda x: raw_nonzero(x != 0),
+)
+
+# --- draws
+recorded(
+    "put two draws together: randint(a, size) * b + randint(b, size)",
+    lambda x: x + trtnet.randint(0, 2**30, (3,)),
+    lambda x: x + trtnet.randint(0, 2**15, (3,)) * 2**15 + trtnet.randint(0, 2**15, (3,)),
+    INTS,
+)
+recorded(
+    ") draws as many numbers as there can be",
+    lambda x: x + trtnet.empty(3, dtype=trtnet.int32).random_(),
+    lambda x: x + trtnet.empty(3, dtype=trtnet.int32).random_(2**24),
+    INTS,
+)
+row(
+    "draw as many as there can be, and take a part: rand(x.numel())[:count]",
+    lambda: record(lambda x: (y := x[x > 0]) + trtnet.rand(y.shape[0]), (4,), draws="inputs"),
+    lambda: record(lambda x: (y := x[x > 0]) + trtnet.rand(x.numel())[: y.shape[0]], (4,), draws="inputs"),
+)
+
+# --- checks, names and weights
+row(
+    "Input(shape, dtype, range=(",
+    lambda: embedded(Input((2,), "int32", range=(7, 9))),
+    lambda: embedded(Input((2,), "int32", range=(0, 4))),
+)
+row(", or check=True to draw them", lambda: sampled({"y": 1}), lambda: sampled({"x": np.zeros(2, np.int32)}))
+row(
+    "give such as the network will get",
+    lambda: sampled({"x": np.full(2, 9, np.int32)}),
+    lambda: sampled({"x": np.full(2, 4, np.int32)}),
+)
+row(
+    "call the module's attribute",
+    lambda: trtnet.to_torch(record(Named("forward"), (2, 3))),
+    lambda: trtnet.to_torch(record(Named("inner"), (2, 3))),
+)
+row(
+    "write the file again from the state_dict that it was made of",
+    in_folder(lambda p: counted().load_weights(write(p / "a.wts", {"n": np.full(1, 0.5, np.float32)}) or p / "a.wts")),
+    in_folder(lambda p: counted().load_weights(counted().save_weights(p / "a.wts") or p / "a.wts")),
+)
+row(
+    "build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs",
+    lambda: on_rtx_here(),
+    lambda: (plan(), trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="reference")),
+)
+row(
+    "fold it in PyTorch before the state dict is taken: torch.nn.utils.parametrize.remove_parametrizations",
+    lambda: nn.Linear(3, 4).load_state_dict(spectral(fold=False)),
+    lambda: nn.Linear(3, 4).load_state_dict(spectral(fold=True)),
+)
+row(
+    "call it",
+    lambda: nn.Module().add_module("_buffers", nn.ReLU()),
+    lambda: nn.Module().add_module("buffer", nn.ReLU()),
+)
+
+
+class Shifted(nn.Module):
+    """Has a parameter, and changes it somehow."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.shift = nn.Parameter(np.ones(3, np.float32))
+        self.change = change
+
+    def forward(self, x):
+        return x + self.change(self.shift)
+
+
+class Named(nn.Module):
+    """Has a parameter of this name."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        self._parameters[name] = nn.Parameter(np.ones(3, np.float32))
+
+    def forward(self, x):
+        return x + self._parameters[self.name]
+
+
+def raw_cat(*tensors):
+    from trtnet.graph import emit
+    from trtnet.layers.shaping import Concatenation
+
+    return emit(Concatenation(tensors, axis=0))
+
+
+def raw_sum(*tensors):
+    from trtnet.graph import emit
+    from trtnet.layers.elementwise import ElementWise
+
+    return emit(ElementWise(tensors, "SUM"))
+
+
+def raw_nonzero(x):
+    from trtnet.graph import recorder
+    from trtnet.layers.selection import NonZero
+
+    return recorder().emit(NonZero((x,), recorder().data_dim("nonzero", 6)))
+
+
+def on_rtx_here():
+    if needs_rtx().cannot_execute is None:
+        pytest.skip("TensorRT-RTX runs engines here")
+    trtnet.build(trtnet.record(linear(), x=Input((2, 3))), provider="tensorrt_rtx")
+
+
+def spectral(fold):
+    """The state of a spectral norm over the second dimension too, whose vectors fit neither dimension's rows."""
+    import torch
+    from torch.nn.utils import parametrizations, parametrize
+
+    net = parametrizations.spectral_norm(torch.nn.Linear(3, 4))
+    if fold:
+        parametrize.remove_parametrizations(net, "weight")
+        return net.state_dict()
+    state = net.state_dict()
+    state["parametrizations.weight.0._u"] = torch.ones(7)
+    return state
+
+
+def counted():
+    net = nn.Module()
+    net.register_buffer("n", trtnet.tensor([3]))
+    return net
+
+
+def embedded(given):
+    from trtnet.sampling import Sampler
+
+    return Sampler(record(lambda x: nn.Embedding(5, 3)(x), given)).draw({})["x"].max() < 5
+
+
+def sampled(sample):
+    from trtnet.sampling import Sampler
+
+    return Sampler(record(lambda x: nn.Embedding(5, 3)(x), Input((2,), "int32"))).given(sample)
+
+
 GPU = "needs an engine on a GPU"
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 FILES = "a file that is damaged, lost or of another version: there is nothing to do but to get or to make it again"
@@ -1062,47 +1323,17 @@ NOT_FOLLOWED: dict[str, str] = {
             "build with a profile that has them: build(graph, profiles=[...])",
             "this plan is of another network, or TensorRT did not keep to the recorded types:",
             "give smaller numbers",
+            "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
+            "torch.from_dlpack(array)",
+            'record(..., draws="inputs") makes the draws inputs, which every call may be given',
         ),
         GPU,
     ),
     **dict.fromkeys(
         (
-            "; or weights that are not live, which refit changes",
-            "leave one of them out; live= weights change in such a plan, too",
-            "build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs",
-            "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
-            "give a size that is such a multiple",
-            "is exact for sums below 2**24",
-            "fold it in PyTorch before the state dict is taken",
-            "give one or more sizes",
-            "give an input whose shape tells",
-            "torch.from_dlpack(array)",
-            "use what the function returns",
-            "use trtnet.where(mask, a, b)",
-            "write into the tensor that was expanded, or copy first: x.expand(...).clone()",
-            "draw as many as there can be, and take a part: rand(x.numel())[:count]",
-            "put two draws together: randint(a, size) * b + randint(b, size), or make the num",
-            ") draws as many numbers as there can be",
-            "for positive numbers trtnet.exp(trtnet.cumsum(trtnet.log(x), dim))",
-            "give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
-            "recompute_scale_factor=True or size=(…), a Dim(..., multiple_of=…) that makes th",
-            "convert them: .to(trtnet.",
-            "of finite values, one_hot(index, size).to(x.dtype).T @ source adds up rows",
-            "sort it before",
-            "x = x.",
-            "reshape: sizes of 1 broadcast",
-            "compare first: x != 0",
-            "put neighbouring dimensions together with flatten before they are split again",
-            "convert them first: .to(dtype)",
+            "copy the windows first: x.unfold(...).clone()",
             "leave this parameter out of live=, and refit it",
             "write the change out of place (y = y + 1, not y += 1), or copy before the change",
-            "write a = a + b in place of a += b, or change a copy: a = a.clone()",
-            "copy the windows first: x.unfold(...).clone()",
-            "Input(shape, dtype, range=(",
-            ", or check=True to draw them",
-            "give such as the network will get",
-            "call the module's attribute",
-            "write the file again from the state_dict that it was made of",
             "load weights first: load_state_dict, load_weights",
         ),
         NOT_YET,
@@ -1124,6 +1355,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "does not exist; check the path (relative ones start at",
             "convert it with str(...) or json.dumps(...)",
             "check the path (relative ones start at",
+            "check the path",
             "check that you may read it, or download or copy it again",
             "name a file",
             "make room, or check the folder's permissions; an old file of this name is unchan",
@@ -1175,6 +1407,9 @@ NOT_FOLLOWED: dict[str, str] = {
     **dict.fromkeys(
         (
             "pip install 'trtnet[demo]'",
+            "sample slices of 4 dimensions, or build with TensorRT 11.3 or TensorRT-RTX",
+            "; or weights that are not live, which refit changes",
+            "leave one of them out; live= weights change in such a plan, too",
             "install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
             "on a machine that has one: pip install 'trtnet[tensorrt]'; here trtnet.build run",
             "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RT",
