@@ -101,7 +101,12 @@ class Recorded(torch.nn.Module):
         if mode:
             for reason in self._trtnet.training.reasons:
                 raise reason.error()
-        return super().train(mode)
+        pending: list[Any] = [self]
+        while pending:  # torch's own goes down by calls, and not 2,000 levels
+            module = pending.pop()
+            module.training = mode
+            pending.extend(module._modules.values())
+        return self
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if "self" in kwargs:  # torch's own would take it for the module
