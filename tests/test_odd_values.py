@@ -13,6 +13,7 @@ from harness import needs_rtx
 
 import trtnet
 from trtnet import Dim, Input, nn
+from trtnet import functional as F
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, TrtnetError
 from trtnet.plan import Plan
 
@@ -86,7 +87,8 @@ def test_a_dtensor_says_how_to_be_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["complex64", "cfloat", complex, np.complex64, torch.complex64, torch.qint8, object, "9" * 5000],
+    "dtype",
+    ["complex64", "cfloat", complex, np.complex64, torch.complex64, torch.qint8, object, "9" * 5000],
     ids=range(8),
 )
 def test_types_that_there_are_not(dtype):
@@ -99,7 +101,8 @@ def test_types_that_there_are_not(dtype):
 
 
 @pytest.mark.parametrize(
-    "path", ["a\0.engine", Path("a\0.engine"), "\ud800.engine", 3, None, b"a.engine", "x" * 300 + ".engine"],
+    "path",
+    ["a\0.engine", Path("a\0.engine"), "\ud800.engine", 3, None, b"a.engine", "x" * 300 + ".engine"],
     ids=range(7),
 )
 def test_paths_that_name_no_file(path, tmp_path, monkeypatch):
@@ -234,3 +237,65 @@ def test_volumes_are_sampled_where_tensorrt_takes_them(monkeypatch):
 def test_complex_and_dtype_errors_are_type_errors():
     with pytest.raises(DtypeError, match="this is no element type"):
         Input((3,), "complex64")
+
+
+HUGE = 10**5000
+
+
+def of(function, shape=(2, 3), dtype="float32"):
+    return lambda: trtnet.record(function, x=Input(shape, dtype))
+
+
+TAKES_NUMBERS = {
+    "reshape": of(lambda x: x.reshape(HUGE, -1)),
+    "view": of(lambda x: x.view(-1, HUGE)),
+    "concrete reshape": lambda: trtnet.ones(2, 3).reshape(HUGE, -1),
+    "Linear in": lambda: nn.Linear(HUGE, 3),
+    "Linear out": lambda: nn.Linear(3, HUGE),
+    "Conv2d": lambda: nn.Conv2d(3, 4, HUGE),
+    "Embedding": lambda: nn.Embedding(HUGE, 3),
+    "LayerNorm": lambda: nn.LayerNorm(HUGE),
+    "zeros": lambda: trtnet.zeros(HUGE),
+    "ones": lambda: trtnet.ones(2, HUGE),
+    "empty": lambda: trtnet.empty(HUGE),
+    "full of": lambda: trtnet.full((HUGE,), 1.0),
+    "full with": lambda: trtnet.full((2,), HUGE),
+    "full recorded": of(lambda x: x + trtnet.full((3,), HUGE)),
+    "full_like": of(lambda x: x + trtnet.full_like(x, HUGE)),
+    "arange": lambda: trtnet.arange(HUGE),
+    "arange step": lambda: trtnet.arange(0, 10, HUGE),
+    "linspace steps": lambda: trtnet.linspace(0, 1, HUGE),
+    "linspace to": lambda: trtnet.linspace(0, HUGE, 3),
+    "eye": lambda: trtnet.eye(HUGE),
+    "rand": lambda: trtnet.rand(HUGE),
+    "randint": lambda: trtnet.randint(0, HUGE, (3,)),
+    "randint recorded": of(lambda x: x + trtnet.randint(0, HUGE, (3,))),
+    **{
+        f"{name} {kind}": (of(function, dtype=kind) if kind != "concrete" else lambda f=function: f(trtnet.ones(2, 3)))
+        for kind in ("float32", "int32", "concrete")
+        for name, function in {
+            "+": lambda x: x + HUGE, "-": lambda x: HUGE - x, "*": lambda x: x * HUGE, "/": lambda x: x / HUGE,
+            "%": lambda x: x % HUGE, "//": lambda x: x // HUGE, ">": lambda x: x > HUGE, "==": lambda x: x == HUGE,
+            "**": lambda x: x**HUGE, "clamp": lambda x: x.clamp(0, HUGE), "maximum": lambda x: x.clamp(min=HUGE),
+            "where": lambda x: trtnet.where(x > 0, x, HUGE), "fill": lambda x: x.clone().fill_(HUGE),
+            "masked_fill": lambda x: x.masked_fill(x > 0, HUGE), "index": lambda x: x[HUGE],
+            "write": lambda x: x.clone().__setitem__(0, HUGE) or x,
+            "unsqueeze": lambda x: x.unsqueeze(HUGE), "sum": lambda x: x.sum(HUGE),
+            "expand": lambda x: x.expand(HUGE, 2, 3),
+            "repeat": lambda x: x.repeat(HUGE, 1), "topk": lambda x: x.topk(HUGE), "pad": lambda x: F.pad(x, (HUGE, 0)),
+        }.items()
+    },
+    "max_pool2d": of(lambda x: F.max_pool2d(x, HUGE), (1, 3, 8, 8)),
+    "interpolate": of(lambda x: F.interpolate(x, size=(HUGE, HUGE)), (1, 3, 8, 8)),
+    "one_hot": of(lambda x: F.one_hot(x, HUGE), (2,), "int32"),
+    "leaky_relu": of(lambda x: F.leaky_relu(x, HUGE)),
+    "dim": lambda: Input((Dim("n", max=4) * HUGE,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKES_NUMBERS)
+def test_numbers_of_5000_digits(name):
+    with pytest.raises(TrtnetError) as caught:
+        TAKES_NUMBERS[name]()
+    assert caught.value.where.file == __file__
+    assert len(str(caught.value)) < 3000

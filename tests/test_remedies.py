@@ -1067,8 +1067,13 @@ row(
 )
 row(
     "x = x.",
-    lambda: record(lambda x: F.relu(x).squeeze_(), (1, 3)),
-    lambda: record(lambda x: F.relu(x).squeeze(), (1, 3)),
+    lambda: nn.Parameter(np.ones((1, 3), np.float32)).squeeze_(),
+    lambda: nn.Parameter(np.ones((1, 3), np.float32)).squeeze().shape == (3,),
+)
+row(
+    "give the size or the value that is needed; infinity is float('inf')",
+    lambda: record(lambda x: x.clamp(0, 10**5000), (3,)),
+    lambda: record(lambda x: x.clamp(0, float("inf")), (3,)),
 )
 row(
     "write a = a + b in place of a += b, or change a copy: a = a.clone()",

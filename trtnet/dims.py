@@ -10,7 +10,17 @@ from numbers import Integral
 from typing import Any, SupportsIndex, TypeVar, overload
 
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
-from .polynomials import Atom, Factor, Polynomial, Symbols, bounds_of, division_by_zero, exact_quotient, terms_of
+from .polynomials import (
+    Atom,
+    Factor,
+    Polynomial,
+    Symbols,
+    bounds_of,
+    digits,
+    division_by_zero,
+    exact_quotient,
+    terms_of,
+)
 
 T = TypeVar("T")
 
@@ -362,8 +372,7 @@ class Size(tuple[SizeLike, ...]):
 
 def format_shape(shape: Iterable[SizeLike]) -> str:
     """`(batch, 20, 24, 24)`."""
-    # Python writes no numbers of more than 4,300 digits
-    sizes = [str(s) if not isinstance(s, int) or abs(s) < 1 << 63 else f"2^{s.bit_length() - 1}..." for s in shape]
+    sizes = [digits(s) if isinstance(s, int) else str(s) for s in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 

@@ -45,7 +45,7 @@ class TrtnetError(Exception):
         """With its whole message: what was expected and found as text, since an engine stays where it is."""
         state = dict(self.__dict__)
         for name in ("expected", "found"):
-            state[name] = None if state[name] is None else str(state[name])
+            state[name] = None if state[name] is None else _text(state[name])
         return type(self), self.args, state
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class TrtnetError(Exception):
             lines.append(indent(self.details, "    "))
         for label, value in (("expected", self.expected), ("found", self.found), ("module", self.module)):
             if value is not None:
-                lines.append(f"  {label + ':':<10}{_hang(_cut(str(value)))}")
+                lines.append(f"  {label + ':':<10}{_hang(_cut(value if isinstance(value, str) else _text(value)))}")
         if self.where is not None:
             lines.append(f"  {'at:':<10}{self.where}, in {self.where.function}")
             if excerpt := self.where.excerpt():
@@ -105,6 +105,13 @@ def instead_of(name: str, choices: Iterable[str]) -> str | None:
     return None if near is None else f"did you mean {near!r}?"
 
 
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return _short(value)
+
+
 def _cut(text: str, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
@@ -145,8 +152,40 @@ def shown(value: object, most: int = 200) -> str:
 
 
 def _short(value: object, most: int = 60) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        bits = (
+            f" of {value.bit_length():,} bits" if isinstance(value, int) else ", with a number of thousands of digits"
+        )
+        text = f"{type(value).__name__}{bits}"
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def too_large(values: Iterable[object]) -> str | None:
+    """The first whole number among the values, in sequences and slices too, that is of no type of a tensor's."""
+    for value in values:
+        if type(value) is int:
+            if not -(1 << 63) <= value < 1 << 64:
+                return f"one of {value.bit_length():,} bits"
+        elif isinstance(value, (tuple, list, slice)):
+            parts = (value.start, value.stop, value.step) if isinstance(value, slice) else value
+            if found := too_large(parts):
+                return found
+    return None
+
+
+def refusal(name: str, values: Iterable[object], error: Exception) -> TrtnetError:
+    """For what NumPy or Python says of the arguments of a function: that a number is too large, if one is."""
+    values = tuple(values)
+    if large := too_large(values):
+        return ArgumentError(
+            f"{name} takes no such number",
+            expected="numbers that fit into 64 bits",
+            found=large,
+            remedy="give the size or the value that is needed; infinity is float('inf')",
+        )
+    return ArgumentError(f"{name}: {error}", found=", ".join(map(shown, values)) or None)
 
 
 class ShapeError(TrtnetError, ValueError):

@@ -85,6 +85,11 @@ class Atom:
         return min(quotients), max(quotients)
 
 
+def digits(number: int) -> str:
+    """A number for people: Python writes none of more than 4,300 digits."""
+    return str(number) if abs(number) < 1 << 63 else f"2^{number.bit_length() - 1}..."
+
+
 class Polynomial:
     """Terms that depend on a symbol; operations give an int where their result does not."""
 
@@ -287,8 +292,8 @@ class Polynomial:
             texts = [_factor_text(factor, plain) for factor in factors]
             powers = [f"{one}**{texts.count(one)}" if texts.count(one) > 1 else one for one in dict.fromkeys(texts)]
             if number > 1 or not factors:
-                powers.append(str(number))
-            term = "*".join(powers) + (f"/{below}" if below > 1 else "")
+                powers.append(digits(number))
+            term = "*".join(powers) + (f"/{digits(below)}" if below > 1 else "")
             text += f" {sign} {term}" if text else term if sign == "+" else f"-{term}"
         return text
 

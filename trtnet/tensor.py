@@ -484,7 +484,9 @@ def _concrete_size(size: Any) -> int:
         raise ShapeError("the sizes of a parameter are whole numbers", expected="int", found=repr(size))
     number = size.__index__()
     if number < 0:
-        raise ShapeError("a size cannot be negative", found=number)
+        raise ShapeError("a size cannot be negative", found=shown(number))
+    if number >= 1 << 63:
+        raise ShapeError("no parameter is of this size", expected="less than 2^63", found=shown(number))
     return number
 
 

@@ -21,7 +21,7 @@ from ..weights.recipes import Literal
 from .broadcasting import expanded
 from .casting import converted
 from .concrete import promote
-from .dispatch import is_recorded, laid_out
+from .dispatch import is_recorded, laid_out, refusing
 from .dispatch import tensor as recorded_tensor
 from .shape import has_dims, reshaped, size_of, sizes_of
 
@@ -189,6 +189,7 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
         )
 
 
+@refusing
 def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
     """Zeros, float32 unless said otherwise; recorded where a size is a Dim."""
     sizes = sizes_of(size, options.pop("size", None))
@@ -196,6 +197,7 @@ def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
     return _full(sizes, 0, _default(dtype))
 
 
+@refusing
 def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
     """Ones, float32 unless said otherwise; recorded where a size is a Dim."""
     sizes = sizes_of(size, options.pop("size", None))
@@ -203,6 +205,7 @@ def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
     return _full(sizes, 1, _default(dtype))
 
 
+@refusing
 def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
     """As `zeros`: what is not written yet is 0."""
     sizes = sizes_of(size, options.pop("size", None))
@@ -210,6 +213,7 @@ def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
     return _full(sizes, 0, _default(dtype))
 
 
+@refusing
 def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
     """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
 
@@ -236,6 +240,7 @@ def _dtype_of_number(value: Any) -> Dtype:
 # --- like another -----------------------------------------------------------------------------------------------------
 
 
+@refusing
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
     """One value in the shape and dtype of `input`; recorded where that is."""
     _ignore("full_like", options)
@@ -269,6 +274,7 @@ def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
 # --- sequences --------------------------------------------------------------------------------------------------------
 
 
+@refusing
 def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Any:
     """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`, without the end.
 
@@ -309,6 +315,7 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) 
     return arange(start, end + step * 0.5, step, dtype=_default(dtype))
 
 
+@refusing
 def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Any:
     """`steps` numbers from start to end, both included."""
     _ignore("linspace", options)
@@ -328,6 +335,7 @@ def _recorded_linspace(start: Any, end: Any, count: int) -> Any:
     return near if low.all() else near.where(Array(low), last - step * Array(count - 1 - at))
 
 
+@refusing
 def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Any:
     """`steps` powers of `base`, from base**start to base**end."""
     _ignore("logspace", options)
@@ -348,6 +356,7 @@ def _count(value: Any, name: str) -> int:
     return size
 
 
+@refusing
 def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
     """The identity matrix of n rows and m columns; recorded where one of them is a Dim."""
     _ignore("eye", options)
@@ -359,12 +368,14 @@ def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
     return Array(np.eye(rows, columns, dtype=_default(dtype).numpy))  # type: ignore[arg-type]
 
 
+@refusing
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
     """Rows and columns of the lower triangle, (2, n)."""
     _ignore("tril_indices", options)
     return Array(np.stack(np.tril_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
 
 
+@refusing
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
     """Rows and columns of the upper triangle, (2, n)."""
     _ignore("triu_indices", options)
@@ -421,7 +432,7 @@ def filling(name: str, draw: Any, doc: str) -> None:
         return self
 
     method.__name__, method.__doc__ = name, doc
-    setattr(Array, name, method)
+    setattr(Array, name, refusing(method))
 
 
 def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:

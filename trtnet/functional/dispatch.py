@@ -19,7 +19,9 @@ from ..errors import (
     ShapeError,
     TrtnetError,
     UnsupportedError,
+    refusal,
     shown,
+    too_large,
     wrong_arguments,
 )
 from ..graph import recorder, recorder_constant
@@ -84,10 +86,8 @@ def operation(
                 raise
             except TypeError as error:
                 raise _bad_arguments(function, args, kwargs, error) from None
-            except (ValueError, IndexError) as error:
-                raise ArgumentError(
-                    f"{function.__name__}: {error}", found=", ".join(_describe(a) for a in args)
-                ) from None
+            except (ValueError, IndexError, OverflowError) as error:
+                raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
 
         for name in (function.__name__,) if method is True else (method,) if isinstance(method, str) else method or ():
             setattr(Tensor, name, call)
@@ -130,7 +130,7 @@ def _compute(
             return _noted(function(*args, **kwargs), args, kwargs, view)
         raise UnsupportedError(
             f"{function.__name__} works on recorded tensors",
-            found=", ".join(_describe(a) for a in args) or "no tensor",
+            found=", ".join(map(shown, args)) or "no tensor",
             remedy="call it inside forward, while trtnet.record runs",
         )
     computed = numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()})
@@ -250,17 +250,33 @@ def wrapped(result: Any, args: Any = ()) -> Any:
     return result
 
 
-def _describe(value: Any) -> str:
-    return f"{format_shape(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
-
-
 def _bad_arguments(function: Callable[..., Any], args: Any, kwargs: Any, error: TypeError) -> Exception:
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
         return wrong_arguments(function.__name__, signature, args, kwargs, mismatch)
-    return error
+    values = (*args, *kwargs.values())
+    return refusal(function.__name__, values, error) if too_large(values) else error
+
+
+def refusing(function: C) -> C:
+    """Raise ArgumentError in place of what NumPy and Python say of values that they cannot hold."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TrtnetError:
+            raise
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
+        except TypeError as error:
+            if not too_large(values := (*args, *kwargs.values())):
+                raise
+            raise refusal(function.__name__, values, error) from None
+
+    return call  # type: ignore[return-value]
 
 
 # --- operands ---------------------------------------------------------------------------------------------------------

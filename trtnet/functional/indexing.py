@@ -30,7 +30,7 @@ from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category
 from .creation import arange, size_tensor
-from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, scalar, tensor, with_rank
+from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, refusing, scalar, tensor, with_rank
 from .inplace import rebind
 from .joining import cat
 from .selection import check_mask, columns, selected, spread
@@ -578,8 +578,8 @@ def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tens
 
 
 writers[Slice] = _write_slice
-Tensor.__setitem__ = _setitem  # type: ignore[index]
-Array.__setitem__ = _set_concrete  # type: ignore[index]
+Tensor.__setitem__ = refusing(_setitem)  # type: ignore[index]
+Array.__setitem__ = refusing(_set_concrete)  # type: ignore[index]
 
 
 def written_value(x: Tensor, value: Any, exact: bool = True) -> Tensor:

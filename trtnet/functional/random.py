@@ -28,6 +28,7 @@ from .broadcasting import broadcast_shapes
 from .casting import converted
 from .comparison import lt
 from .creation import _default, _ignore, filling, generator
+from .dispatch import refusing
 from .inplace import in_place
 from .math import ceil, exp, floor, log, tan
 from .shape import has_dims, not_negative, reshaped, size_of, sizes_of, unsqueeze
@@ -121,6 +122,7 @@ def _floating(name: str, dtype: Dtype) -> Dtype:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
+@refusing
 def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
     """Uniform in [0, 1)."""
     sizes = sizes_of(size, options.pop("size", None))
@@ -132,6 +134,7 @@ def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
     return Array(drawn if to is dtypes.float32 else (drawn * np.float32(_below(1.0, 0.0, to))).astype(to.numpy))
 
 
+@refusing
 def randn(*size: Any, dtype: Any = None, **options: Any) -> Any:
     """Of the standard normal distribution."""
     sizes = sizes_of(size, options.pop("size", None))
@@ -142,6 +145,7 @@ def randn(*size: Any, dtype: Any = None, **options: Any) -> Any:
     return Array(np.asarray(generator().standard_normal(sizes, np.float32)).astype(to.numpy))
 
 
+@refusing
 def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -> Any:
     """`randint(high, size)` or `randint(low, high, size)`: whole numbers from low to high - 1.
 
@@ -195,6 +199,7 @@ def _whole(name: str, sizes: tuple[SizeLike, ...], low: SizeLike, high: SizeLike
     return converted(whole if low == 0 else add(whole, low), to)
 
 
+@refusing
 def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Any:
     """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`."""
     _ignore("randperm", options)
@@ -225,6 +230,7 @@ def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any)
     return randint(*bounds, size=_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
+@refusing
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **options: Any) -> Any:
     """Normally distributed: of tensors (broadcast) or numbers as mean and standard deviation, or of a `size`.
 
