@@ -344,9 +344,9 @@ class Provider:
         return self.strongly_typed
 
     @functools.cached_property
-    def fuses_bool_constants(self) -> bool:
-        """Whether a bool constant may stand in a region that TensorRT fuses: 8.6.1 finds no implementation of one that
-        selects by it ("ForeignNode[constant...select]")."""
+    def finds_infinity_equal(self) -> bool:
+        """Whether infinity equals a constant infinity: on 8.6.1 `atan2`, `hypot` and `logaddexp`, which asked so for
+        infinities, missed them (H200, level 3); ISINF finds them there."""
         return self.strongly_typed
 
     @functools.cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +219,24 @@ def test_equal_takes_what_arithmetic_does_not(dtype: str) -> None:
     graph = record(elementwise("EQUAL"), {"a": a, "b": a[::-1].copy()})
     np.testing.assert_array_equal(trtnet.reference(graph)(a=a, b=a[::-1].copy()), a == a[::-1])
     lower_and_compare(graph)
+
+
+@pytest.mark.parametrize("rows", [3, Dim("rows", min=1, opt=3, max=5)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_equality_with_a_constant_infinity(monkeypatch, rows, dtype):
+    """On TensorRT 8.6 it is asked otherwise; equality with other numbers and between tensors is not."""
+    found = needs_rtx()
+    monkeypatch.setattr(found, "finds_infinity_equal", False)
+    x = np.array([[np.inf, -np.inf, np.nan], [0, 65504, -1], [np.inf, 1, 2]], dtype)
+
+    def call(x):
+        return x == math.inf, x == -math.inf, x != math.inf, trtnet.isneginf(x), x >= math.inf, x == 1.0, x == x[:1]
+
+    graph = trtnet.record(call, x=Input((rows, 3), dtype))
+    lowered = graph.for_provider(found)
+    assert sum(layer.headline() == "unary ISINF" for layer in lowered.layers) == 5
+    lower_and_compare(lowered)
+    t = torch.from_numpy(x)
+    wanted = (t == math.inf, t == -math.inf, t != math.inf, t.isneginf(), t >= math.inf, t == 1.0, t == t[:1])
+    for mine, theirs in zip(trtnet.reference(lowered)(x), wanted, strict=True):
+        assert np.array_equal(mine, theirs.numpy())

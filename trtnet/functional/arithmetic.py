@@ -403,8 +403,9 @@ def hypot(input: Any, other: Any) -> Tensor:
     ratio = div(small, large)
     found = mul(apply_unary("ABS", large), sqrt(add(mul(ratio, ratio), 1.0)))
     found = _chosen(_compared("EQUAL", large, 0.0), apply_unary("ABS", small), found)
-    infinite = (_compared("EQUAL", apply_unary("ABS", v), math.inf) for v in (x, y))
-    return in_type(_chosen(emit(ElementWise(tuple(infinite), "OR")), math.inf, found), a.dtype)
+    for v in (x, y):
+        found = _chosen(apply_unary("ISINF", v), apply_unary("ABS", v), found)
+    return in_type(found, a.dtype)
 
 
 @operation(binary(np.logaddexp), method=True)
@@ -417,8 +418,10 @@ def logaddexp(input: Any, other: Any) -> Tensor:
     x, y = in_float32(a, b)
     below = _compared("LESS", x, y)
     larger, smaller = _chosen(below, y, x), _chosen(below, x, y)
-    same = (_compared("EQUAL", x, y), _compared("EQUAL", apply_unary("ABS", x), math.inf))
-    distance = _chosen(emit(ElementWise(same, "AND")), 0.0, sub(smaller, larger))
+    apart = emit(ElementWise((below, _compared("GREATER", x, y)), "OR"))
+    infinite = emit(ElementWise((apply_unary("ISINF", x), apply_unary("ISINF", y)), "AND"))
+    same = emit(ElementWise((infinite, apply_unary("NOT", apart)), "AND"))
+    distance = _chosen(same, 0.0, sub(smaller, larger))
     return in_type(add(larger, log1p(exp(distance))), a.dtype)
 
 
@@ -454,7 +457,7 @@ def atan2(input: Any, other: Any) -> Tensor:
     ratio = _chosen(_compared("EQUAL", large, 0.0), small, div(small, large))
     one = scalar(1.0, x.dtype, len(x.shape))
     diagonal = _chosen(emit(ElementWise((left, down), "XOR")), -1.0, one)
-    infinite = tuple(_compared("EQUAL", apply_unary("ABS", v), math.inf) for v in (small, large))
+    infinite = tuple(apply_unary("ISINF", v) for v in (small, large))
     ratio = _chosen(emit(ElementWise(infinite, "AND")), diagonal, ratio)
     angle = atan(ratio)
     up, around = (_chosen(down, -v, scalar(v, x.dtype, len(x.shape))) for v in (math.pi / 2, math.pi))

@@ -55,22 +55,12 @@ class Constant(Layer):
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
     def supported(self, provider: Provider) -> bool:
-        dtype = self.outputs[0].dtype
-        return dtype is not dtypes.int8 and (dtype is not dtypes.bool_ or provider.fuses_bool_constants)
+        return self.outputs[0].dtype is not dtypes.int8
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """Of int8, which TensorRT takes before a dequantize layer only: int32, and a cast. Of bool: a comparison."""
+        """Of int8, which TensorRT takes before a dequantize layer only: int32, and a cast."""
         from ..functional.casting import converted
-        from ..functional.comparison import gt
-        from ..graph import emit
 
-        if self.outputs[0].dtype is dtypes.bool_:
-            weight = inputs[0]
-            assert isinstance(weight, Weight)
-            to = dtypes.float32
-            numbers = Literal(weight.array.astype(to.numpy)) if isinstance(weight, Literal) else cast(weight, to)
-            result: Tensor = gt(emit(Constant((numbers,), self.shape)), 0.5)
-            return result
         made = self.widened(inputs)
         assert isinstance(made, Tensor)
         return converted(made, self.outputs[0].dtype)

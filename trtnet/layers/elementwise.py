@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -100,12 +101,14 @@ class Unary(Layer):
         return self.op not in ("ISNAN", "ISINF") or provider.has("UnaryOperation", self.op)
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """ISNAN before TensorRT 10.1: what is not equal to itself."""
+        """ISNAN before TensorRT 10.1: what is not equal to itself. ISINF: what is above every number."""
         from ..functional import comparison, math
+        from ..limits import finfo
 
         x = inputs[0]
+        assert isinstance(x, Tensor)
         if self.op == "ISINF":
-            return comparison.eq(math.abs(x), float("inf"))
+            return comparison.gt(math.abs(x), finfo(x.dtype).max)
         return comparison.ne(x, x)
 
 
@@ -194,6 +197,31 @@ class ElementWise(Layer):
         if self.op == "MAX" and any(is_nonnegative(x) for x in self.inputs):
             return ()
         return self.inputs if self.op in _KEEP_SIGN else None
+
+    def supported(self, provider: Provider) -> bool:
+        return self._infinity() is None or provider.finds_infinity_equal
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        """Equality with a constant infinity, before TensorRT 9: infinite, and of that sign."""
+        from ..functional.comparison import gt, isinf, logical_and, lt
+
+        found = self._infinity()
+        assert found is not None
+        position, sign = found
+        x = inputs[1 - position]
+        result: Tensor = logical_and(isinf(x), (gt if sign > 0 else lt)(x, 0))
+        return result
+
+    def _infinity(self) -> tuple[int, float] | None:
+        """Which operand of an equality is one constant infinity, and that."""
+        if self.op != "EQUAL":
+            return None
+        for position, operand in enumerate(self.inputs):
+            layer = operand.layer if isinstance(operand, Tensor) and operand.dtype.is_floating_point else None
+            weight = layer.inputs[0] if isinstance(layer, Constant) else None
+            if isinstance(weight, Literal) and weight.count == 1 and math.isinf(weight.array.item()):
+                return position, float(weight.array.item())
+        return None
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return BINARY[self.op](run.torch, *inputs)
