@@ -194,6 +194,30 @@ def test_half_precision_network():
     moments(first[2], 0.25, 3 / 16, 0.25 * 0.75**4 + 0.75 * 0.25**4)
 
 
+NOT_MOVED_BY_DATA = {
+    "bernoulli": lambda x: x.clone().bernoulli_(0.25),
+    "scaled": lambda x: trtnet.rand(x.shape[0], 1000) * 2.0 - 1.0,
+    "beside a mask": lambda x: (x + trtnet.randn_like(x), x.clone().uniform_(-1, 1), x.clone().bernoulli_(0.25)),
+    "whole": lambda x: (trtnet.randint(0, 9, (1000,)), trtnet.rand(1000) < 0.5),
+    "sampled": lambda x: (trtnet.multinomial(trtnet.ones(50, 9), 1), trtnet.randperm(500)),
+    "dropped": lambda x: (x + 1) * (trtnet.rand(x.shape[0], 1000) < 0.5).to(x.dtype),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("batch", [1000, ROWS], ids=["static", "dynamic"])
+@pytest.mark.parametrize("level", [0, 3])
+def test_what_is_computed_of_draws_and_constants_alone_differs(level, batch, dtype):
+    """8.6 computed `rand(n) < 0.25` once for all calls, before draws depended on an input."""
+    for name, call in NOT_MOVED_BY_DATA.items():
+        graph = trtnet.record(call, x=Input((batch, 1000), dtype))
+        with trtnet.build(graph, provider="tensorrt", optimization_level=level, check=False) as engine:
+            x = torch.zeros(1000, 1000, dtype=getattr(torch, dtype), device="cuda")
+            results = [engine(x) for _ in range(3)]
+            results = [r if isinstance(r, tuple) else (r,) for r in results]
+            all_differ([copied({f"{name} {i}": v for i, v in enumerate(r)}) for r in results])
+
+
 def test_draws_as_inputs_equal_the_reference():
     graph = trtnet.record(drawn, x=Input((ROWS, 1000)), draws="inputs")
     rng = np.random.default_rng(0)
