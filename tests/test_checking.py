@@ -19,7 +19,7 @@ import trtnet
 from trtnet import Dim, Input, checking, nn
 from trtnet import functional as F
 from trtnet.checked import Checked, CheckedOutput
-from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, WeightsError
+from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, DtypeError, ShapeError, WeightsError
 from trtnet.layers.base import Layer
 from trtnet.layers.bounds import UNKNOWN, Bounds
 from trtnet.reference import ReferenceEngine
@@ -726,3 +726,44 @@ def test_where_memory_runs_out_the_reference_goes_to_the_cpu(monkeypatch):
     assert tried == ["meta", "cpu"]
     assert figures.passed
     assert figures.device == "cpu"
+
+
+# --- draws that are not drawn anew
+
+
+class Once:
+    """An engine that gives what another gave at its first call."""
+
+    def __init__(self, engine, outputs=...):
+        self.engine, self.outputs, self.first = engine, outputs, None
+
+    def _flat_result(self, inputs):
+        result = list(self.engine._flat_result(inputs))
+        self.first = self.first or result
+        fixed = range(len(result)) if self.outputs is ... else self.outputs
+        return [self.first[i] if i in fixed else value for i, value in enumerate(result)]
+
+
+@pytest.mark.parametrize("rows", [40, Dim("rows", min=1, opt=40, max=64)])
+def test_draws_that_are_the_same_at_each_call_are_refused(rows):
+    def call(x):
+        return {"noisy": x + trtnet.randn_like(x), "mask": trtnet.rand(x.shape[0], 3) < 0.5, "still": x * 2}
+
+    graph = trtnet.record(call, x=Input((rows, 3)))
+    inputs = {"x": np.zeros((40, 3), np.float32)}
+    comparing = checking.Comparing(graph)
+    engine, wanted = trtnet.reference(graph), comparing.wanted(inputs)
+    rows = {row.output: row for row in comparing.rows(engine, inputs, wanted)}
+    assert rows["mask"].unchecked == rows["noisy"].unchecked == "random draws are on the way to it"
+    comparing.rows(Once(engine, [2]), inputs, wanted)
+    for at, name in enumerate(("noisy", "mask")):
+        with pytest.raises(BuildError, match=f"random numbers of output '{name}' once for all calls") as caught:
+            comparing.rows(Once(engine, [at]), inputs, wanted)
+        assert 'draws="inputs"' in caught.value.remedy
+
+
+def test_draws_that_hardly_ever_differ_may_be_the_same_twice():
+    graph = trtnet.record(lambda x: (trtnet.rand(100) < 1e-6, trtnet.rand(8)), x=Input((1,)))
+    inputs = {"x": np.zeros(1, np.float32)}
+    comparing = checking.Comparing(graph)
+    comparing.rows(Once(trtnet.reference(graph)), inputs, comparing.wanted(inputs))

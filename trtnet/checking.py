@@ -60,6 +60,7 @@ ROUNDING = {
 }  # fmt: skip
 FREE_TO = "roundings, or what is left open,"  # such as the order of writes to one place
 RUNS = 8  # of the reference with changed roundings
+FIXED = 16  # values that another draw has otherwise: so many do not come out the same twice by chance
 SHARE, LEAST = 0.05, 0.5  # of the build's time, and seconds: the most that a check takes
 
 
@@ -192,6 +193,7 @@ class Comparing:
     ) -> list[CheckedOutput]:
         """The judgement of an engine's outputs for these inputs, for which the reference gave `wanted`."""
         found = dict(zip(self.graph.outputs, engine._flat_result(inputs)))
+        self._drawn_anew(engine, inputs, found, wanted)
         rows = [
             self._row(name, np.asarray(found[name]), wanted[name], CheckedOutput(name, dict(sizes or {}), weights))
             for name in self.graph.outputs
@@ -207,6 +209,26 @@ class Comparing:
                 for row in rows
             ]
         return rows
+
+    def _drawn_anew(
+        self, engine: Engine, inputs: Inputs, found: Mapping[str, Any], wanted: Mapping[str, np.ndarray]
+    ) -> None:
+        """Raises BuildError where a second call gives the same draws, which are not the reference's either: TensorRT
+        may compute once what depends on no input."""
+        drawn = self.graph.drawn_outputs()
+        again = dict(zip(self.graph.outputs, engine._flat_result(inputs))) if drawn else {}
+        for name in drawn:
+            one, two, reference = (np.asarray(of[name]).astype(np.float64) for of in (found, again, wanted))
+            if one.shape != reference.shape or not np.array_equal(one, two, equal_nan=True):
+                continue
+            others = int((~np.isclose(one, reference, equal_nan=True)).sum())
+            if others >= FIXED:
+                raise BuildError(
+                    f"TensorRT draws the random numbers of output {name!r} once for all calls",
+                    expected="other numbers at each call",
+                    found=f"the same at two calls, where the reference draws {others:,} of {one.size:,} otherwise",
+                    remedy='record(..., draws="inputs") makes the draws inputs of the network',
+                )
 
     # --- one output
 
