@@ -545,3 +545,111 @@ def test_doctor_survives_whatever_is_missing(monkeypatch):
     assert "pip install 'trtnet[torch]'" in text
     assert "pip install 'trtnet[demo]'" in text
     assert "cannot open shared object file" in text
+
+
+# --- remedies, followed -----------------------------------------------------------------------------------------------
+
+FOLLOWED = {
+    "-o plan.engine": (
+        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.trt", "--target", "sm86"),
+        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.engine", "--target", "sm86"),
+    ),
+    "--workspace 256M": (
+        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.engine", "--target", "sm86", "--workspace", "much"),
+        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.engine", "--target", "sm86", "--workspace", "256M"),
+    ),
+    "create it first: mkdir new": (
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "new/y.npz", "--reference"),
+        ("mkdir", "new"),
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "new/y.npz", "--reference"),
+    ),
+    "give the range once; elsewhere the name alone is enough": (
+        ("summary", "net.py:Two", "-i", "a=n=1..8x3", "-i", "b=n=1..9x3"),
+        ("summary", "net.py:Two", "-i", "a=n=1..8x3", "-i", "b=n,3"),
+    ),
+    "say its range once: n=1..8..64": (
+        ("summary", "net.py:Two", "-i", "a=n,3", "-i", "b=n,3"),
+        ("summary", "net.py:Two", "-i", "a=n=1..8..64x3", "-i", "b=n,3"),
+    ),
+    "separate sizes by commas where one is a name: n,3": (
+        ("summary", "net.py:Two", "-i", "a=n=1..8x3", "-i", "b=nx3"),
+        ("summary", "net.py:Two", "-i", "a=n=1..8x3", "-i", "b=n,3"),
+    ),
+    "--input NAME=a.npz": (
+        ("run", "net.py:half", "-i", "a.npz", "--reference"),
+        ("run", "net.py:half", "-i", "x=a.npz", "--reference"),
+    ),
+    "--input both.npz, when all of them are inputs": (
+        ("run", "net.py:Two", "-i", "x=both.npz", "--reference"),
+        ("run", "net.py:Two", "-i", "both.npz", "--reference"),
+    ),
+    "let it be converted: --input x=FILE:float32": (
+        ("run", "net.py:half", "-i", "x=double.npy", "--reference"),
+        ("run", "net.py:half", "-i", "x=double.npy:float32", "--reference"),
+    ),
+    "swap the file's imports": (("summary", "theirs.py:Net", "-i", "x=1x3"), ("summary", "ours.py:Net", "-i", "x=1x3")),
+    "name a class of trtnet modules, or a function that returns one": (
+        ("summary", "net.py:nothing", "-i", "x=1x3"),
+        ("summary", "net.py:wide", "-i", "x=1x3"),
+    ),
+    "write the network as a Python file, and name its class": (
+        ("summary", "net.onnx", "-i", "x=1x3"),
+        ("summary", "net.py:Net", "-i", "x=1x3"),
+    ),
+    "for instance": (("summary", "no/such thing", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "write net.py:": (("summary", "net.py", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "did you mean net.py:Net": (("summary", "net.py:Nett", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "look into net.py": (("summary", "net.py:Qqqqqqq", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "give a file as path/to/file.py:Class": (
+        ("summary", "nett:Net", "-i", "x=1x3"),
+        ("summary", "net.py:Net", "-i", "x=1x3"),
+    ),
+    "constructor arguments are given as --arg name=value": (
+        ("summary", "net.py:Sized", "-i", "x=1x3"),
+        ("summary", "net.py:Sized", "--arg", "width=4", "-i", "x=1x3"),
+    ),
+    "one for each argument of forward: --input a=... --input b=...": (
+        ("summary", "net.py:Two", "-i", "x=1x3"),
+        ("summary", "net.py:Two", "-i", "a=1x3", "-i", "b=1x3"),
+    ),
+    "-o taken.npz, or another folder": (
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "taken", "--reference"),
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "taken.npz", "--reference"),
+    ),
+    "-o out.npz": (
+        ("run", "net.py:Two", "-i", "both.npz", "-o", "out.npy", "--reference"),
+        ("run", "net.py:Two", "-i", "both.npz", "-o", "out.npz", "--reference"),
+    ),
+    "-o another folder, or FILE.npz": (
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "taken/results", "--reference"),
+        ("run", "net.py:half", "-i", "x=a.npy", "-o", "results", "--reference"),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:no TensorRT can run here")
+@pytest.mark.parametrize("remedy", FOLLOWED)
+def test_a_remedy_helps(folder, remedy):
+    wrong, *between, right = FOLLOWED[remedy]
+    if wrong[0] == "build":
+        needs_rtx()
+    if wrong[0] == "run" or "theirs.py:Net" in wrong:
+        pytest.importorskip("torch")
+    ones = np.ones((2, 3), np.float32)
+    np.save("a.npy", ones)
+    np.save("double.npy", ones.astype(np.float64))
+    Path("a.npz").write_bytes(Path("a.npy").read_bytes())
+    np.savez("both.npz", a=ones, b=ones)
+    Path("taken").write_text("a file")
+    Path("net.onnx").write_bytes(b"")
+    with Path("net.py").open("a") as file:
+        file.write("\ndef nothing():\n    return 3\n")
+        file.write("\nclass Sized(Net):\n    def __init__(self, width):\n        super().__init__(width)\n")
+    theirs = "class Net(nn.Module):\n    def forward(self, x):\n        return torch.relu(x)\n"
+    Path("theirs.py").write_text("import torch\nfrom torch import nn\n" + theirs)
+    Path("ours.py").write_text("import trtnet as torch\nfrom trtnet import nn, functional as F\n" + theirs)
+    assert remedy in fails(*wrong)
+    for command, name in between:
+        assert command == "mkdir"
+        Path(name).mkdir()
+    assert call(*right)[0] == 0

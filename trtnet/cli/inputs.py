@@ -94,7 +94,9 @@ def _size(text: str, named: Mapping[str, Dim], whole: str) -> int | Dim:
         return named[match["name"]]
     if text in named:
         return named[text]
-    if text.isidentifier():
+    if match := re.fullmatch(r"([A-Za-z_]\w*?)[xX](\d\w*)", text):
+        remedy = f"separate sizes by commas where one is a name: {match[1]},{','.join(re.split('[xX]', match[2]))}"
+    elif text.isidentifier():
         remedy = f"say its range once: {text}=1..8..64 (smallest, best, largest)"
     else:
         remedy = INPUT_REMEDY

@@ -77,11 +77,12 @@ def _split(text: str) -> tuple[str, str]:
 def load_module(source: str) -> ModuleType:
     """The module of a file path or of an importable name."""
     path = Path(source)
-    if path.suffix == ".py" or path.is_file():
+    is_other = path.suffix.lower() in OTHER_FILES
+    if path.suffix == ".py" or (path.is_file() and not is_other):
         if not path.is_file():
             raise no_file(path)
         return load_file(path)
-    if path.suffix.lower() in OTHER_FILES:
+    if is_other:
         raise ArgumentError(
             f"MODEL {source!r} is a file of another kind",
             expected="path/to/file.py:Class, or package.module:Class",
@@ -112,7 +113,12 @@ def load_file(path: Path) -> ModuleType:
     name = f"model_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ArgumentError(f"{path} is no Python file", expected="a file that ends in .py", found=path.name)
+        raise ArgumentError(
+            f"{path} is no Python file",
+            expected="a file that ends in .py",
+            found=path.name,
+            remedy=f"for instance {EXAMPLE}",
+        )
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
