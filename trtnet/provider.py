@@ -345,8 +345,8 @@ class Provider:
 
     @functools.cached_property
     def finds_infinity_equal(self) -> bool:
-        """Whether infinity equals a constant infinity: on 8.6.1 `atan2`, `hypot` and `logaddexp`, which asked so for
-        infinities, missed them (H200, level 3); ISINF finds them there."""
+        """Whether infinity equals a constant infinity. On 8.6.1 (H200, level 3) `atan2(inf, inf)`, which asked so, was
+        NaN, while ISINF finds infinities; equality by itself was not looked at."""
         return self.strongly_typed
 
     @functools.cached_property
