@@ -372,6 +372,9 @@ def test_a_made_tensor_that_a_recorded_index_selects_from() -> None:
 
 
 def test_windows_that_overlap_are_not_written() -> None:
+    with pytest.raises(UnsupportedError, match="more than one element"):
+        trtnet.zeros(2, 4).unfold(1, 3, 1)[:, [0, 1]] = trtnet.arange(12).float().reshape(2, 2, 3)
+
     def program(x):
         windows = (x * 1).unfold(1, 2, 1)
         windows[:, :, [0]] = 5

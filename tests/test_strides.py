@@ -69,6 +69,18 @@ def test_what_is_computed_elementwise(seed: int) -> None:
     assert [s for s, n in zip(found, a.shape) if n > 1] == [s for s, n in zip(wanted, a.shape) if n > 1]
 
 
+def test_elements_at_one_place() -> None:
+    for x, wanted in (
+        (torch.zeros(3, 4), False),
+        (torch.zeros(3, 4).t()[1:, ::2], False),
+        (torch.zeros(3, 1).expand(3, 4), True),
+        (torch.zeros(6).unfold(0, 3, 1), True),
+        (torch.zeros(6).unfold(0, 3, 3), False),
+        (torch.zeros(1).expand(1), False),
+    ):
+        assert strides.overlaps(tuple(x.shape), x.stride()) is wanted
+
+
 def test_what_no_sizes_decide_is_no_decision() -> None:
     assert {d.name for d in Decision} == {"YES", "NO", "MAYBE"}
     assert strides.view_strides((0, 3), (3, 1), (3, 0)) == strides.contiguous_strides((3, 0))

@@ -52,6 +52,16 @@ def is_contiguous(sizes: Sizes, strides: Sizes, order: Sizes | None = None) -> b
     return True
 
 
+def overlaps(sizes: Sizes, strides: Sizes) -> bool:
+    """Whether several elements may lie at one place in memory."""
+    reach = 0
+    for step, size in sorted((abs(step), size) for step, size in zip(strides, sizes) if size > 1):
+        if step <= reach:
+            return True
+        reach += step * (size - 1)
+    return False
+
+
 def view_strides(sizes: Sizes, strides: Sizes, target: Sizes) -> Sizes | None:
     """The strides of the same memory in other sizes; None where there are none, and a reshape copies.
 

@@ -31,7 +31,7 @@ from .casting import converted
 from .concrete import category
 from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, refusing, scalar, tensor, with_rank
-from .inplace import rebind
+from .inplace import rebind, refuse_overlap
 from .joining import cat
 from .selection import check_mask, columns, selected, spread
 from .shape import constant, has_dims, reshaped, transposed, unsqueeze
@@ -521,6 +521,8 @@ def _assign_numpy(array: np.ndarray, key: Any, value: Any) -> None:
     shape = target[place].shape
     while value.ndim > len(shape) and value.shape[0] == 1:
         value = value[0]
+    if value.size > 1:
+        refuse_overlap(target)
     try:
         target[place] = np.broadcast_to(value, shape)
     except ValueError:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import memory
 from ..dims import format_shape
 from ..errors import DtypeError, ShapeError, UnsupportedError
 from ..graph import recorder
 from ..layers.shaping import Shuffle, inverse
+from ..strides import overlaps
 from ..tensor import Array, Tensor
 from .concrete import category
 from .dispatch import is_scalar, tensor
@@ -100,15 +103,21 @@ def write_concrete(target: Array, result: Any, is_one_number: bool = False) -> A
     new, written = result.numpy(), target.writeable()
     if new.shape != written.shape or category(new.dtype) > category(written.dtype):
         _same(target, result)
-    repeats = any(step == 0 and size > 1 for step, size in zip(written.strides, written.shape))
-    if repeats and not is_one_number:
-        raise UnsupportedError(
-            "more than one element of the tensor that is written to lies at one place in memory",
-            found=repr(target),
-            remedy="write into the tensor that was expanded, or copy first: x.expand(...).clone()",
-        )
+    if not is_one_number:
+        refuse_overlap(written)
     written[...] = new.astype(written.dtype, copy=False)
     return target
+
+
+def refuse_overlap(array: np.ndarray) -> None:
+    """Raises UnsupportedError where what is written to one element may reach others."""
+    steps = tuple(step // max(array.itemsize, 1) for step in array.strides)
+    if overlaps(array.shape, steps):
+        raise UnsupportedError(
+            "more than one element of the tensor that is written to lies at one place in memory",
+            found=f"a view of shape {format_shape(array.shape)}",
+            remedy="write into the tensor that was expanded, or copy first: x.expand(...).clone()",
+        )
 
 
 def install(functions: dict[str, Callable[..., Any]]) -> None:
