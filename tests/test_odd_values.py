@@ -146,7 +146,9 @@ BIG = {
     "input": lambda b: trtnet.record(lambda x: x + 1, x=Input((b, 2**16, 2**15))),
     "expand": lambda b: trtnet.record(lambda x: x.expand(-1, 2**16, 2**15), x=Input((b, 1, 1))),
     "product": lambda b: trtnet.record(lambda x: x @ x.transpose(1, 2), x=Input((b, 2**16, 1))),
-    "constant": lambda b: trtnet.record(lambda x: x + trtnet.zeros(2**16, 2**15), x=Input((b, 1, 1))),
+    "constant": lambda b: trtnet.record(
+        lambda x: trtnet.where(trtnet.zeros(2**16, 2**15, dtype=trtnet.bool), x, 0.0), x=Input((b, 1, 1))
+    ),
     "linear": lambda b: trtnet.record(nn.Linear(2**16, 2**15), input=Input((b, 2**16))),
     "embedding": lambda b: trtnet.record(nn.Embedding(2**20, 2**11), input=Input((b,), "int64")),
 }
