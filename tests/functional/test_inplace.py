@@ -478,3 +478,18 @@ def test_views_of_made_tensors_see_a_recorded_value_that_is_written(view: str) -
 
     same_as_torch(through_the_source)
     same_as_torch(through_the_view)
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "elu", "selu", "celu", "silu", "mish", "hardswish", "leaky_relu"])
+@pytest.mark.parametrize("is_made", [False, True])
+def test_what_an_activation_in_place_gives_is_its_input(name, is_made):
+    def forward(x):
+        y = trtnet.ones(2, 3) if is_made else x * 1
+        getattr(trtnet.functional, name)(y, inplace=True).add_(7)
+        return x + y
+
+    x = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    y = torch.ones(2, 3) if is_made else torch.tensor(x)
+    getattr(torch.nn.functional, name)(y, inplace=True).add_(7)
+    got = trtnet.reference(trtnet.record(forward, x=trtnet.Input((2, 3))))(x)
+    np.testing.assert_allclose(got, (torch.tensor(x) + y).numpy(), rtol=1e-5, atol=1e-6)

@@ -64,11 +64,16 @@ def operation(
     copies = view is False and not strided
 
     def declare(function: C) -> C:
+        names = list(inspect.signature(function).parameters)
+        place = names.index("inplace") if "inplace" in names else None
+
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
                     result = function(*args, **kwargs)
+                    if place is not None and _is_in_place(place, args, kwargs):
+                        return args[0] if args else kwargs["input"]
                     if copies and type(result) is Tensor and result.alias is None and result.layer is not None:
                         operands = result.layer.inputs
                         if operands and type(operands[0]) is Tensor:
@@ -81,7 +86,10 @@ def operation(
                     if strided:
                         memory.forget_strides(result)
                     return result
-                return _compute(function, numpy, args, kwargs, view, order)
+                result = _compute(function, numpy, args, kwargs, view, order)
+                if place is not None and _is_in_place(place, args, kwargs):
+                    return args[0] if args else kwargs["input"]
+                return result
             except TrtnetError:
                 raise
             except TypeError as error:
@@ -94,6 +102,10 @@ def operation(
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _is_in_place(place: int, args: Any, kwargs: Any) -> bool:
+    return bool(args[place] if len(args) > place else kwargs.get("inplace", False))
 
 
 _SEQUENCES = (tuple, list)
