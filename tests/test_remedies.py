@@ -319,7 +319,11 @@ recorded(
 )
 row("choose groups that divide both", lambda: nn.Conv2d(3, 4, 1, groups=2), lambda: nn.Conv2d(4, 4, 1, groups=2))
 recorded("nn.PReLU(num_parameters) takes 1 or the number of channels", nn.PReLU(2), nn.PReLU(3), FOUR)
-recorded("use x[None] for a new dimension", lambda x: x[True], lambda x: x[None])
+recorded(
+    "use trtnet.where(mask, a, b)",
+    lambda x: x[x.sum() > 0, 0],
+    lambda x: trtnet.where(x.sum() > 0, x[0], 0.0),
+)
 recorded(
     "slice it (x[:, :n]), or say what it is a multiple of",
     lambda x: x.chunk(2),

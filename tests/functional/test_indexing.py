@@ -304,6 +304,38 @@ def test_writing_at_indices_beside_slices_and_masks() -> None:
     check(function, arrays, {"x": (BATCH4, 5, 4), "v": (BATCH4, 2, 4)}, concrete=False)
 
 
+@pytest.mark.parametrize("batch", [3, BATCH4])
+def test_masks_without_dimensions(batch) -> None:
+    def function(T, x):
+        mask, total, first = x[0, 0] > 0, x.sum() * 1, x[0, 1] * 1
+        total[total > 0] = 2.0
+        first[first > 5] = 5.0
+        y, z, w, v = (x.clone() for _ in range(4))
+        y[mask] = 3.0
+        z[~mask] = x[0] * 2
+        w[True] = x[:1]
+        v[False] = 9.0
+        return total, first, y, z, w, v, x[mask], x[~mask] + 1, x[True], x[False], first[first < 9]
+
+    check(function, {"x": values((3, 4))}, {"x": (batch, 4)}, compile=False)  # a size that the data decides
+
+
+@pytest.mark.parametrize("batch", [3, BATCH4])
+def test_slices_that_may_be_empty(batch) -> None:
+    def function(T, x):
+        y, z = x.clone(), x.clone()
+        y[2::2] = x[2::2] * 10
+        y[:, 2:2] = 9.0
+        z[::2, 1] = 4.0
+        wide = x[:, :1].clone().expand(-1, 3)
+        wide[:, 2:2] = 2.0
+        return y, z, wide + 1
+
+    for rows in (2, 3):
+        if isinstance(batch, Dim) or rows == batch:
+            check(function, {"x": values((rows, 4))}, {"x": (batch, 4)}, compile=rows == 3)
+
+
 def test_what_is_written_takes_the_tensors_dtype() -> None:
     def function(T, x, i, b):
         floats, whole, bools, bytes_ = x.clone(), i.clone(), b.clone(), i.to(T.uint8)
@@ -364,7 +396,8 @@ def test_errors() -> None:
     _error(ArgumentTypeError, "this is no index", lambda x: x["a"], x=x)
     _error(DtypeError, "indices are whole numbers", lambda x: x[:, trtnet.tensor([0.0])], x=x)
     _error(DtypeError, "indices are whole numbers", lambda x: trtnet.gather(x, 1, x), x=x)
-    _error(UnsupportedError, "a single bool", lambda x: x[True], x=x)
+    _error(UnsupportedError, "a mask without dimensions beside other indices", lambda x: x[True, 0], x=x)
+    _error(UnsupportedError, "a mask without dimensions beside other indices", lambda x: x[x.sum() > 0, 0], x=x)
     _error(ShapeError, "the mask does not fit dimension 1", lambda x: x[:, trtnet.tensor([True, False])], x=x)
     _error(ShapeError, "narrow: elements 3 to 3 . 4 do not lie", lambda x: x.narrow(1, 3, 4), x=x)
     _error(UnsupportedError, "number of classes", lambda i: trtnet.functional.one_hot(i), i=i)

@@ -68,11 +68,7 @@ def _parts(key: Any) -> list[Any]:
     for item in key if isinstance(key, tuple) else (key,):
         if is_recorded(item):
             if item.dtype is dtypes.bool_ and not item.ndim:
-                raise UnsupportedError(
-                    "a mask without dimensions is no index here",
-                    found=repr(item),
-                    remedy="use trtnet.where(mask, a, b)",
-                )
+                raise _one_bool(item)
             made.append(tensor(item))
             continue
         if isinstance(item, Array):
@@ -93,11 +89,27 @@ def _parts(key: Any) -> list[Any]:
             if item.dtype.kind in "iu" and np.ndim(item) == 0:
                 item = int(item)
         if isinstance(item, (bool, np.bool_)) or (isinstance(item, np.ndarray) and item.ndim == 0):
-            raise UnsupportedError(
-                "a single bool is no index here", found=repr(item), remedy="use x[None] for a new dimension"
-            )
+            raise _one_bool(item)
         made.append(item)
     return made
+
+
+def _one_bool(found: Any) -> UnsupportedError:
+    return UnsupportedError(
+        "a mask without dimensions beside other indices is no index here",
+        expected="a mask without dimensions alone, x[mask]",
+        found=shown(found),
+        remedy="use trtnet.where(mask, a, b)",
+    )
+
+
+def _lone_bool(key: Any) -> Any:
+    """The mask without dimensions that a key consists of; else None."""
+    if isinstance(key, (bool, np.bool_)):
+        return bool(key)
+    if isinstance(key, (Tensor, np.ndarray)) and not key.ndim and _is_mask(key):
+        return key if is_recorded(key) else bool(key)
+    return None
 
 
 def _parse(shape: Any, key: Any) -> list[_Entry]:
@@ -305,6 +317,8 @@ def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
 def getitem_numpy(input: np.ndarray, key: Any) -> Any:
     if has_dims(key):
         return getitem(constant(input), key)
+    if (lone := _lone_bool(key)) is not None:
+        return input[None][:lone].copy()
     result, indices = _basic_numpy(input, _parse(input.shape, key))
     return result if indices is None else _picked_numpy(result, indices)
 
@@ -347,6 +361,9 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     x = tensor(input)
     if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
         return selected(x, key)
+    if (lone := _lone_bool(key)) is not None:
+        x = unsqueeze(x, 0)
+        return selected(x, reshaped(tensor(lone), (1,))) if is_recorded(lone) else emit(Identity((x[:lone],)))  # type: ignore[index]
     if type(selecting := _selected_by_tensors(x, key)) is tuple:
         return getitem(*selecting)
     entries = _parse(x.shape, key)
@@ -465,13 +482,18 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     if type(selecting := _selected_by_tensors(self, key)) is tuple:
         _setitem(*selecting, value)
         return
+    if (lone := _lone_bool(key)) is not None:
+        _set_at_one_bool(self, lone, value)
+        return
     if type(value) is Tensor and _is_that_view(self, key, value):
         return  # x[key] += y has changed the view x[key] already, and now assigns it
     if type(viewed := _viewed(self, key)) is tuple:
         if not _is_empty(viewed[0].shape):
             _setitem(*viewed, value)
         return
-    rebind(self, _assigned(self, key, value), _positions(self, key))
+    made = _assigned(self, key, value)
+    if made is not self:  # else nothing was written
+        rebind(self, made, _positions(self, key))
 
 
 def _is_empty(shape: Any) -> bool:
@@ -502,6 +524,19 @@ def _is_whole(part: Any) -> bool:
     return part is Ellipsis or (isinstance(part, slice) and part.start is part.stop is part.step is None)
 
 
+def _set_at_one_bool(self: Tensor, mask: Any, value: Any) -> None:
+    """`x[mask] = value` of a mask without dimensions: all of `x` is written, or nothing."""
+    if is_recorded(mask):
+        from .comparison import where
+
+        written = _fitting(written_value(self, value), (1, *self.shape))
+        if written.ndim > self.ndim:
+            written = reshaped(written, tuple(written.shape[1:]))
+        rebind(self, where(tensor(mask), written, self))
+    elif mask:
+        _setitem(self, ..., value)
+
+
 def _set_concrete(self: Array, key: Any, value: Any) -> None:
     """`x[key] = value` of a concrete tensor, which becomes a recorded one where the value or the key is recorded."""
     parts = key if isinstance(key, tuple) else (key,)
@@ -515,6 +550,10 @@ def _set_concrete(self: Array, key: Any, value: Any) -> None:
 
 
 def _assign_numpy(array: np.ndarray, key: Any, value: Any) -> None:
+    if (lone := _lone_bool(key)) is not None:
+        if lone:
+            _assign_numpy(array, ..., value)
+        return
     target, indices = _basic_numpy(array, _parse(array.shape, key))
     value = np.asarray(value)
     place: Any = indices if indices is not None else ...
@@ -692,24 +731,26 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
     length = x.shape[axis]
     if has_dims(length, start, size):
         taken, places = _every(step, length, start, size)
-        spread = emit(Gather((inner, places), axis=axis))
-        return where(reshaped(taken, (length, *(1,) * (x.ndim - axis - 1))), spread, x)
+        if (size if isinstance(size, int) else size.bounds[0]) < 1:  # something to take where there is nothing
+            inner = cat([inner, part(x, axis, 0, 1)], axis)
+        spread_out = emit(Gather((inner, places), axis=axis))
+        return where(reshaped(taken, (length, *(1,) * (x.ndim - axis - 1))), spread_out, x)
     assert isinstance(length, int)
     assert isinstance(start, int)
     assert isinstance(size, int)
     at = np.arange(length) - start
     inside = (at >= 0) & (at % step == 0) & (at // step < size)
-    spread = emit(Gather((inner, constant(np.clip(at // step, 0, size - 1))), axis=axis))
-    return where(constant(inside.reshape(-1, *(1,) * (x.ndim - axis - 1))), spread, x)
+    spread_out = emit(Gather((inner, constant(np.clip(at // step, 0, size - 1))), axis=axis))
+    return where(constant(inside.reshape(-1, *(1,) * (x.ndim - axis - 1))), spread_out, x)
 
 
 def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tuple[Tensor, Tensor]:
     """Of the positions of a dynamic size those that a slice with a step takes, and the element of it that each is."""
-    if (size if isinstance(size, int) else size.bounds[0]) < 1:
+    if (length if isinstance(length, int) else length.bounds[0]) < 1:
         raise UnsupportedError(
-            "writing with a step needs a slice that is never empty",
+            "writing with a step needs a dimension that is never empty",
             expected="at least 1 element",
-            found=f"{size} elements",
+            found=f"{length} elements",
             remedy="give the Dim a larger min",
         )
     from .arithmetic import floor_divide, remainder, sub
@@ -720,7 +761,7 @@ def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tupl
     at = sub(tensor(arange(length)), size_tensor(start))
     place = floor_divide(at, step)
     taken = logical_and(logical_and(ge(at, 0), eq(remainder(at, step), 0)), lt(place, size_tensor(size)))
-    return taken, least(clamp(place, min=0), size_tensor(size - 1))
+    return taken, least(clamp(place, min=0), size_tensor(maximum(size - 1, 0)))
 
 
 def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
