@@ -1059,11 +1059,6 @@ row(
     lambda: trtnet.zeros(3, out=trtnet.ones(3)),
     lambda: (made := trtnet.zeros(3)) is not None and not made.any(),
 )
-recorded(
-    "use trtnet.where(mask, a, b)",
-    lambda x: x[x.sum() > 0],
-    lambda x: trtnet.where(x.sum() > 0, x, 0.0),
-)
 row(
     "write into the tensor that was expanded, or copy first: x.expand(...).clone()",
     lambda: trtnet.zeros(1, 3).expand(2, 3).add_(trtnet.ones(2, 3)),
