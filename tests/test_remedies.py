@@ -1331,6 +1331,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
             "torch.from_dlpack(array)",
             'record(..., draws="inputs") makes the draws inputs, which every call may be given',
+            "makes the draws inputs of the network",
         ),
         GPU,
     ),
