@@ -41,6 +41,7 @@ FOLLOWS = [
     "y = x * T.zeros(3).fill_(s.a)", "y = x * T.tensor(s.a)", "y = x * T.tensor([s.a, s.a, 1.0])",
     "y = x * T.as_tensor([s.a, 1, s.a])", "y = x * T.FloatTensor([s.a, s.a, 1.0])", "y = x + T.linspace(0, s.a, 3)",
     "y = x + T.logspace(0, s.a, 3)", "y = x * T.full((3,), s.a)", "y = x + copy.deepcopy(s.w)",
+    "y = x + copy.copy(s.w)",
     "y = x.masked_fill(x > 0, s.a)", "y = x + x.new_tensor(s.w)", "y = x * T.full_like(x, s.a)",
     "y = x + T.stack([s.a, s.w[0], s.w[2]])", "y = x + s.w.detach().clone()", "y = x + T.Tensor([s.a, s.a, 2])",
 ]  # fmt: skip

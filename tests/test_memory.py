@@ -444,3 +444,33 @@ def test_a_shape_that_another_name_may_stand_for(how: str) -> None:
         trtnet.record(program, x=Input((2, 3, 4)))
     assert caught.value.where is not None
     assert "x = x.transpose(0, 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "y = x * 1; v = y[None].to(memory_format=T.channels_last); v += 7; y = y + v[0]",
+        "y = x * 1; v = T.cartesian_prod(y[0, 0]); v += 7",
+        "y = x[[T.tensor([0, 1]), T.tensor([2, 0])]]",
+        "y = x[[[0, 1], [2, 0]]]",
+        "y = T.arange(12).reshape(3, 4)[[[0, 1], [2, 0]]] + x[0, 0, :2]",
+        "y = x * 1; y[[[0, 1], [2, 0]]] = 5",
+    ],
+)
+def test_more_views_copies_and_keys(statements: str) -> None:
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": x}
+        exec(statements, names)
+        return names["y"]
+
+    same(program)
+
+
+def test_a_resize_to_the_same_size_copies() -> None:
+    def program(T, F, x):
+        y = x[:, None] * 1
+        v = F.interpolate(y, scale_factor=1.01, mode="bilinear", antialias=True)
+        v += 7
+        return y, v * 1
+
+    same(program)

@@ -408,6 +408,9 @@ class Parameter(Array):
         if isinstance(self, Buffer):
             self.persistent = persistent
 
+    def __copy__(self) -> Any:
+        return self.__deepcopy__({})
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         current = current_recorder.get()
         if current is not None and id(self) in current.leaves:

@@ -14,6 +14,7 @@ from ..graph import emit
 from ..layers.casting import Cast, Identity
 from ..tensor import Array, Device, Parameter, Tensor
 from .dispatch import operation, tensor
+from .shape import contiguous
 
 __all__ = ["cast", "is_floating_point", "to"]
 
@@ -95,6 +96,10 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 def _method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """As torch's `Tensor.to`."""
+    memory_format = kwargs.pop("memory_format", None)
+    if memory_format is not None and "channels_last" in str(memory_format):
+        made = contiguous(_method(self, *args, **kwargs), memory_format)
+        return made
     if isinstance(self, Array) and not isinstance(self, Parameter):
         wanted = _wanted(args, kwargs)
         if (wanted is None or wanted is self.dtype) and not _is_copy(args, kwargs):

@@ -60,11 +60,15 @@ def _is_mask(item: Any) -> bool:
     )
 
 
+def as_key(key: Any) -> Any:
+    """A list with tensors, lists, slices, None or an ellipsis in it is read as a tuple, as torch does."""
+    parts = (Tensor, np.ndarray, list, tuple, slice, type(None), type(Ellipsis))
+    return tuple(key) if isinstance(key, list) and any(isinstance(item, parts) for item in key) else key
+
+
 def _parts(key: Any) -> list[Any]:
     """The key as a list; arrays for lists, ranges and concrete tensors, numbers for those without dimensions."""
     made: list[Any] = []
-    if isinstance(key, list) and any(isinstance(item, slice) or item is None or item is Ellipsis for item in key):
-        key = tuple(key)
     for item in key if isinstance(key, tuple) else (key,):
         if is_recorded(item):
             if item.dtype is dtypes.bool_ and not item.ndim:
@@ -315,6 +319,7 @@ def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
 
 
 def getitem_numpy(input: np.ndarray, key: Any) -> Any:
+    key = as_key(key)
     if has_dims(key):
         return getitem(constant(input), key)
     if (lone := _lone_bool(key)) is not None:
@@ -357,6 +362,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     A mask that is computed in the network gives a dimension whose size the data decides. Raises UnsupportedError for
     bounds of slices that are computed in the network.
     """
+    key = as_key(key)
     _record_where_selected(input, key if isinstance(key, tuple) else (key,))
     x = tensor(input)
     if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
@@ -479,6 +485,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     (`trtnet.where`) where the value does not depend on how many elements it selects, or was computed elementwise from
     elements that the same mask selected.
     """
+    key = as_key(key)
     if type(selecting := _selected_by_tensors(self, key)) is tuple:
         _setitem(*selecting, value)
         return
@@ -539,6 +546,7 @@ def _set_at_one_bool(self: Tensor, mask: Any, value: Any) -> None:
 
 def _set_concrete(self: Array, key: Any, value: Any) -> None:
     """`x[key] = value` of a concrete tensor, which becomes a recorded one where the value or the key is recorded."""
+    key = as_key(key)
     parts = key if isinstance(key, tuple) else (key,)
     if is_recorded(value) or has_dims(key) or any(is_recorded(part) for part in parts):
         become_recorded(self)

@@ -136,7 +136,7 @@ class _Plan:
             if isinstance(s, int) and s < 1:
                 raise ShapeError("interpolate gives nothing", found=format_shape(self.after))
         self.before = before
-        self.same = self.after == before and self.exact and not antialias
+        self.same = self.after == before and (self.exact or antialias)  # torch copies then
 
 
 def _is_binary(factor: float) -> bool:

@@ -58,11 +58,12 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     return logical_not(found) if invert else found
 
 
-@operation(lambda *tensors: np.stack([g.reshape(-1) for g in np.meshgrid(*tensors, indexing="ij")], -1))
 def cartesian_prod(*tensors: Any) -> Any:
-    """Every combination of the elements of vectors, one in a row."""
+    """Every combination of the elements of vectors, one in a row; of one vector itself."""
     from .joining import meshgrid
 
+    if len(tensors) == 1:
+        return tensors[0]
     return stack([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], -1)
 
 
