@@ -127,7 +127,8 @@ def agreeing(seed: int, count: int, lines: int = 30) -> list[Program]:
     while len(found) < count:
         for _, program in programs(seed, first, 20):
             verdict = check(program.with_steps(program.steps[:lines]))
-            settled = not verdict.graph.data_dims if verdict.graph is not None else False
+            graph = verdict.graph
+            settled = graph is not None and not graph.data_dims and not graph.frozen  # so that a pack can be refitted
             if verdict.difference is None and settled and verdict.program.moving and not verdict.skipped:
                 found.append(replace(verdict.program, returned=verdict.program.moving))
         first += 20
