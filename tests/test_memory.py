@@ -474,3 +474,35 @@ def test_a_resize_to_the_same_size_copies() -> None:
         return y, v * 1
 
     same(program)
+
+
+@pytest.mark.parametrize(
+    "statement", ["x[:, 1:].copy_(x[:, :-1])", "x.add_(x[:, :1])", "x[:, 1:].mul_(x[:, :-1])", "x[:, 0].add_(x)[0]"]
+)
+def test_a_change_in_place_does_not_read_what_it_writes(statement: str) -> None:
+    def program(x):
+        x = x * 1
+        exec(statement, {"x": x})
+        return x
+
+    if not statement.endswith("[0]"):
+        with pytest.raises(UnsupportedError, match="reads memory that it writes to") as caught:
+            trtnet.record(program, x=Input((2, 3, 4)))
+        assert "clone()" in str(caught.value)
+        statement = statement[:-1] + ".clone())"  # the remedy
+        same(lambda T, F, x: program(x))
+
+
+def test_parts_apart_and_the_same_part_are_read_and_written() -> None:
+    def program(T, F, x):
+        x = x * 1
+        x[:, 0].add_(x[:, 1])
+        x[:, 1:].mul_(x[:, 1:])
+        x[:, :1].add_(x[:, :1])
+        a, b = x.chunk(2, 2)
+        a.add_(b)
+        x.mul_(x)
+        x.add_(x.mean(1, True))
+        return x
+
+    same(program)

@@ -1054,6 +1054,11 @@ recorded(
 )
 
 # --- writes and memory
+recorded(
+    "copy the operand first: x.add_(y.clone())",
+    lambda x: (y := x * 1).add_(y[:, :1]),
+    lambda x: (y := x * 1).add_(y[:, :1].clone()),
+)
 row(
     "use what the function returns",
     lambda: trtnet.zeros(3, out=trtnet.ones(3)),

@@ -8,7 +8,7 @@ slices and shuffles of the new base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .errors import UnsupportedError
@@ -462,6 +462,50 @@ def _with(base: Tensor, chain: tuple[Layer, ...], value: Tensor, positions: Posi
             remedy="copy the windows first: x.unfold(...).clone()",
         )
     return writers[type(first)](base, first, value, positions)
+
+
+def refuse_hazards(target: Tensor, operands: Iterable[Any]) -> None:
+    """Raises UnsupportedError where a change in place reads what it overwrites: torch's result then depends on the
+    order of its elements, or it raises."""
+    for operand in operands:
+        if type(operand) is not Tensor or operand is target or operand.alias is None:
+            continue
+        if _collide(target, operand):
+            raise UnsupportedError(
+                "this change in place reads memory that it writes to",
+                expected="operands that share no memory with the tensor that is changed, or all of it",
+                found=repr(operand),
+                remedy="copy the operand first: x.add_(y.clone())",
+            )
+
+
+def _collide(one: Tensor, two: Tensor) -> bool:
+    """Whether two tensors have some memory in common, but are not views of the very same elements in one order."""
+    if one.alias is None:
+        return any(base is one for base in _bases(two))
+    first, second = [one, *_bases(one)], [two, *_bases(two)]
+    common = next((base for base in first if any(base is other for other in second)), None)
+    if common is None:
+        return False
+    mine = first[: next(i for i, base in enumerate(first) if base is common)]
+    its = second[: next(i for i, base in enumerate(second) if base is common)]
+    if mine and its and _are_apart(mine[-1], its[-1]):
+        return False
+    return _forms(mine) != _forms(its)
+
+
+def _forms(views: list[Tensor]) -> list[Any]:
+    """What makes the first of these views of the base of the last."""
+    chain = [layer for view in reversed(views) for layer in view.alias.chain(view)]
+    return [(type(layer), *(getattr(layer, name) for name in layer.attributes)) for layer in chain]
+
+
+def _bases(tensor: Tensor) -> Iterator[Tensor]:
+    while tensor.alias is not None and (base := tensor.alias.base) is not None:
+        if tensor.alias.shares(tensor) is Decision.NO:
+            return
+        yield base
+        tensor = base
 
 
 def _check_root(root: Tensor) -> None:

@@ -18,7 +18,7 @@ from ..errors import DtypeError, ShapeError, UnsupportedError
 from ..graph import recorder
 from ..layers.shaping import Shuffle, inverse
 from ..strides import overlaps
-from ..tensor import Array, Tensor
+from ..tensor import Array, Tensor, current_recorder
 from .concrete import category
 from .dispatch import is_scalar, tensor
 
@@ -90,6 +90,8 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = function(self, *args, **kwargs)
         if type(self) is Tensor or type(result) is Tensor:
+            if type(self) is Tensor and current_recorder.get() is not None:
+                memory.refuse_hazards(self, (*args, *kwargs.values()))
             return rebind(self, tensor(result))
         return write_concrete(self, result)
 
