@@ -1342,7 +1342,6 @@ NOT_FOLLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "copy the windows first: x.unfold(...).clone()",
             "leave this parameter out of live=, and refit it",
             "write the change out of place (y = y + 1, not y += 1), or copy before the change",
             "load weights first: load_state_dict, load_weights",

@@ -455,12 +455,6 @@ def _with(base: Tensor, chain: tuple[Layer, ...], value: Tensor, positions: Posi
     if rest:
         value = _with(again(chain[:1], base), rest, value, positions)
         positions = _origin(rest, positions)
-    if type(first) not in writers:
-        raise UnsupportedError(
-            "a change cannot be written through these overlapping windows",
-            found=f"a view of {base!r}",
-            remedy="copy the windows first: x.unfold(...).clone()",
-        )
     return writers[type(first)](base, first, value, positions)
 
 

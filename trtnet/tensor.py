@@ -281,13 +281,6 @@ def refuse_in_forward(parameter: Parameter) -> None:
         )
 
 
-def to_index(key: Any) -> Any:
-    """An indexing key in NumPy's terms."""
-    if isinstance(key, tuple):
-        return tuple(to_index(k) for k in key)
-    return key.numpy() if isinstance(key, Array) else key
-
-
 Initializer = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
 
 
