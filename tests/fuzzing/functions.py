@@ -153,6 +153,7 @@ REDUCTIONS = {
     "logcumsumexp": fn("1+", lambda g, x: [g.dim(x)], FLOAT),
     "median": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
     "kthvalue": fn("1+", lambda g, x: ["1", g.dim(x), *g.maybe("keepdim=True")], NUMBER, guard="distinct({x}, {1})"),
+    **_table("quantile nanquantile", fn(args=lambda g, x: [g.pick("0.5", "0.25", "T.tensor([0.0, 0.75])"), *g.maybe(g.dim(x), f"dim={g.dim(x)}, keepdim=True", "interpolation='nearest'", f"{g.dim(x)}, interpolation='midpoint'")], families=FLOAT)),
     "diff": fn("1+", lambda g, x: g.maybe(f"dim={g.dim(x)}", "2", f"1, {g.dim(x)}")),
     "normalize": fn("1+", lambda g, x: [f"dim={g.dim(x)}"] if g.rank(x) < 2 or g.chance(0.5) else g.maybe("1.0", "2.0, 1"), FLOAT),
 }  # fmt: skip
@@ -181,6 +182,8 @@ VIEWS = {
     "tensor_split": fn("1+", lambda g, x: [g.pick("1", "2", "(1,)", "(1, 2)"), g.static_dim(x)]),
     "hsplit": fn("1+", lambda g, x: [g.pick("1", "2", "(1,)")]),
     "vsplit": fn("2+", lambda g, x: [g.pick("1", "2", "(1,)")]),
+    "dsplit": fn("3+", lambda g, x: [g.pick("1", "(1,)")]),
+    "as_strided": fn("1+", lambda g, x: g.strided(x)),
     "diagonal": fn("2+", lambda g, x: g.maybe("1", "-1", "0, -2, -1", "dim1=1, dim2=0")),
     "unfold": fn("1+", lambda g, x: [g.dim(x), g.pick("1", "2", "3"), g.pick("1", "2")]),
     "detach": fn(),
@@ -200,7 +203,8 @@ COPIES = {
     "cartesian_prod": fn(1, lambda g, x: [g.vector(x)]),
     **_table("cat concat concatenate", fn("1+", lambda g, x: f"[{', '.join(g.joined(x))}], {g.joining_dim}")),
     "stack": fn(args=lambda g, x: f"[{', '.join([x, *g.alike(x)])}], {g.random.randint(-g.rank(x) - 1, g.rank(x))}"),
-    **_table("hstack vstack dstack column_stack", fn(args=lambda g, x: f"[{', '.join([x, *g.alike(x)])}]")),
+    **_table("hstack vstack row_stack dstack column_stack", fn(args=lambda g, x: f"[{', '.join([x, *g.alike(x)])}]")),
+    "block_diag": fn("-2", lambda g, x: f"{', '.join([x, *g.alike(x)])}"),
     "channel_shuffle": fn(4, lambda g, x: [g.pick("1", "2")]),
     "pixel_shuffle": fn("3+", lambda g, x: [g.pick("1", "2")]),
     "pixel_unshuffle": fn("3+", lambda g, x: [g.pick("1", "2")]),
@@ -252,6 +256,11 @@ INDEXING = {
     "index_copy": fn("1+", lambda g, x: g.slices(x, unique=True)),
     "index_fill": fn("1+", lambda g, x: [d := g.dim(x), g.indices(g.shape(x)[int(d)] or g.program_least), g.number(x)]),
     "index_put": fn("1+", lambda g, x: [f"({(a := g.slices(x, 0))[1]},)", a[2], "True"], NUMBER),
+    "masked_scatter": fn(args=lambda g, x: [g.mask(x), g.same(x)]),
+    "put": fn("1+", lambda g, x: g.placed(x)),
+    "select_scatter": fn("1+", lambda g, x: [f"{x}.select({(d := g.dim(x))}, {(i := g.within(x, int(d)))}){g.pick('', ' * 2', '.float()')}", d, str(i)]),
+    "slice_scatter": fn("1+", lambda g, x: [f"{x}.narrow({(d := g.dim(x))}, 0, 1){g.pick('', '.clone()')}", d, "0", "1"]),
+    "diagonal_scatter": fn("2+", lambda g, x: [f"{x}.diagonal({(a := g.pick('', 'offset=1', '0, -2, -1'))}) + {g.pick('0', '1')}", *([a] if a else [])]),
 }  # fmt: skip
 
 
@@ -329,6 +338,7 @@ WRITES = {
     "copy_": fn(args=lambda g, x: [g.other(x, numbers=False, mixed=True)], guard="apart({x}, {0})"),
     "fill_": fn(args=lambda g, x: [g.number(x)]),
     "zero_": fn(),
+    "fill_diagonal_": fn("2+", lambda g, x: [g.number(x), *g.maybe("wrap=True")]),
     "masked_fill_": INDEXING["masked_fill"],
     "squeeze_": fn(args=lambda g, x: g.maybe(g.dim(x))),
     "unsqueeze_": VIEWS["unsqueeze"],

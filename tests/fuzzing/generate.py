@@ -321,6 +321,26 @@ class Operands:
             str(self.random.randint(0 if self.chance(0.05) else min(1, least - start), least - start)),
         ]
 
+    def strided(self, x: str) -> list[str]:
+        """Sizes and strides within the tensor."""
+        left, sizes, strides = self.least_numel(x) - 1, [], []
+        if left < 0:
+            raise Skip
+        for _ in range(self.random.randint(1, 3)):
+            step, size = self.random.randint(0, 3), self.random.randint(1, 3)
+            size = min(size, left // step + 1) if step else size
+            left -= (size - 1) * step
+            sizes.append(size)
+            strides.append(step)
+        return [f"{tuple(sizes)}", f"{tuple(strides)}"]
+
+    def placed(self, x: str) -> list[str]:
+        """An index over all elements, and as many others."""
+        least = self.least_numel(x) or self.skip()
+        places = self.random.sample(range(least), min(self.size(), least))
+        places = [place - least * (self.shape(x).count(None) == 0 and self.chance(0.3)) for place in places]
+        return [f"T.tensor({places})", self.of((len(places),), self.family(x))]
+
     def split(self, x: str, always: bool = False) -> list[str]:
         dim = self.static_dim(x)
         size = self.shape(x)[int(dim)]

@@ -67,6 +67,8 @@ from .sparse import *
 from .sparse import __all__ as _sparse
 from .triangular import *
 from .triangular import __all__ as _triangular
+from .writing import *
+from .writing import __all__ as _writing
 
 __all__ = [
     *_activation,
@@ -101,6 +103,7 @@ __all__ = [
     *_sorting,
     *_sparse,
     *_triangular,
+    *_writing,
 ]
 
 

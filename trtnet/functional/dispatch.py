@@ -177,7 +177,7 @@ def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs
     base = args[0]
     others = [Array(a.numpy()) if type(a) is Array else a for a in args[1:]]  # their shapes may change in place
     for index, one in enumerate(result if isinstance(result, tuple) else (result,)):
-        if type(one) is not Array or one is base or _owner(one.numpy()) is not _owner(base.numpy()):
+        if type(one) is not Array or one is base or owner_of(one.numpy()) is not owner_of(base.numpy()):
             continue
 
         def make(value: Tensor, index: int = index) -> Tensor:
@@ -188,7 +188,8 @@ def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs
         memory.mark_concrete_view(one, base, make)
 
 
-def _owner(array: np.ndarray) -> Any:
+def owner_of(array: np.ndarray) -> Any:
+    """The array whose memory another one is a view of."""
     owner: Any = array
     while getattr(owner, "base", None) is not None:  # as_strided puts an object of its own between
         owner = owner.base

@@ -20,11 +20,13 @@ from .dispatch import axes_of, axis_of, common_type, operation, tensor, typed
 from .shape import constant, has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
 
 __all__ = [
+    "block_diag",
     "cat",
     "chunk",
     "column_stack",
     "concat",
     "concatenate",
+    "dsplit",
     "dstack",
     "flip",
     "fliplr",
@@ -34,6 +36,7 @@ __all__ = [
     "meshgrid",
     "roll",
     "rot90",
+    "row_stack",
     "split",
     "split_with_sizes",
     "stack",
@@ -122,6 +125,9 @@ def vstack(tensors: Any) -> Any:
     return cat([atleast_2d(x) for x in _checked(tensors, "vstack")], 0)
 
 
+row_stack = vstack
+
+
 def dstack(tensors: Any) -> Any:
     """Concatenation along the third dimension."""
     from .shape import atleast_3d
@@ -132,6 +138,28 @@ def dstack(tensors: Any) -> Any:
 def column_stack(tensors: Any) -> Any:
     """Vectors as columns, matrices side by side."""
     return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in _checked(tensors, "column_stack")])
+
+
+def block_diag(*tensors: Any) -> Any:
+    """Matrices one after the other on the diagonal of a larger one, zeros beside them; promoted to one dtype.
+
+    Vectors are matrices of one row, numbers of one element.
+
+    >>> trtnet.block_diag(trtnet.ones(1, 2), trtnet.full((1,), 5.0)).tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 5.0]]
+    """
+    from .creation import zeros
+    from .shape import atleast_2d
+
+    if any(x.ndim > 2 for x in tensors):
+        raise ShapeError("block_diag takes matrices", found=" and ".join(format_shape(x.shape) for x in tensors))
+    blocks = [atleast_2d(x) for x in tensors]
+    widths = [x.shape[1] for x in blocks]
+    rows = []
+    for at, block in enumerate(blocks):
+        beside = [zeros(block.shape[0], width, dtype=block.dtype) for width in widths]
+        rows.append(cat([*beside[:at], block, *beside[at + 1 :]], 1))
+    return cat(rows, 0)
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
@@ -309,7 +337,12 @@ def vsplit(input: Any, indices_or_sections: Any) -> Any:
     return tensor_split(input, indices_or_sections, 0)
 
 
-Tensor.hsplit, Tensor.vsplit = hsplit, vsplit  # type: ignore[attr-defined]
+def dsplit(input: Any, indices_or_sections: Any) -> Any:
+    """`tensor_split` along the third dimension."""
+    return tensor_split(input, indices_or_sections, 2)
+
+
+Tensor.hsplit, Tensor.vsplit, Tensor.dsplit = hsplit, vsplit, dsplit  # type: ignore[attr-defined]
 
 
 def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:

@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import SizeLike, format_shape
+from ..dims import Size, SizeLike, format_shape
 from ..errors import ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.base import require_at_least
+from ..layers.constant import Constant
 from ..layers.gather import Gather, OneHot, Scatter
+from ..layers.shaping import Shuffle
 from ..memory import mark_view, writers
+from ..strides import Decision, decide, lies_contiguous
 from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
+from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import where
-from .dispatch import axis_of, is_recorded, operation, tensor
+from .creation import arange, size_tensor
+from .dispatch import axis_of, is_recorded, operation, owner_of, tensor
 from .indexing import (
     from_end,
     from_start,
@@ -27,9 +32,10 @@ from .indexing import (
     written_value,
 )
 from .inplace import install
-from .shape import constant, has_dims, reshaped, size_of, transposed
+from .shape import constant, has_dims, reshape, reshaped, size_of, sizes_of, transposed
 
 __all__ = [
+    "as_strided",
     "gather",
     "index_select",
     "narrow",
@@ -221,7 +227,14 @@ def _write_windows(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> T
     assert isinstance(index, Tensor)
     if not index.ndim:
         return write_gathered(x, layer, value, positions)
-    (indices,) = index.layer.inputs  # type: ignore[union-attr]
+    axis, length = layer.axis, x.shape[layer.axis]
+    if not isinstance(index.layer, Constant) or not isinstance(length, int):
+        raise UnsupportedError(
+            "a change cannot be written at places that depend on a dynamic size",
+            found=f"a view of shape {format_shape(value.shape)}",
+            remedy="copy it first: x.as_strided(...).clone()",
+        )
+    (indices,) = index.layer.inputs
     at = indices.array  # type: ignore[union-attr]
     if layer.mode != "DEFAULT" or len(np.unique(at)) != at.size:
         raise UnsupportedError(
@@ -229,7 +242,6 @@ def _write_windows(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> T
             found=f"windows of {at.shape[-1]} elements",
             remedy="copy them first: x.unfold(...).clone(), or make their step as large as they are",
         )
-    axis, length = layer.axis, int(x.shape[layer.axis])
     places = np.full(length, -1)
     places[at.reshape(-1)] = np.arange(at.size)
     flat = reshaped(value, (*x.shape[:axis], at.size, *x.shape[axis + 1 :]))
@@ -246,6 +258,92 @@ def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     x, axis = tensor(input), axis_of(dimension, input.ndim)
     made = emit(Gather((x, constant(_windows(x.shape[axis], size, step))), axis=axis))
     made = transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
+    mark_view(made, x, any_layer=True)
+    return made
+
+
+def _strided(shape: Any, size: Any, stride: Any, offset: Any) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+    """Sizes and steps of `as_strided`, within the tensor."""
+    sizes, steps = sizes_of((tuple(size),)), sizes_of((tuple(stride),))
+    if len(sizes) != len(steps):
+        raise ShapeError("as_strided takes as many strides as sizes", expected=len(sizes), found=len(steps))
+    if offset is None:
+        offset = 0
+    if any(isinstance(v, int) and v < 0 for v in (*sizes, *steps, offset)):
+        raise ShapeError("as_strided: sizes, strides and offset are not negative", found=f"{sizes}, {steps}, {offset}")
+    if not any(isinstance(s, int) and s == 0 for s in sizes):
+        reach = offset + 1
+        for count, step in zip(sizes, steps):
+            reach = reach + (count - 1) * step
+        problem = f"as_strided: the elements do not lie within the {format_shape(shape)} that there are"
+        require_at_least(Size(shape).numel(), reach, problem)
+    return sizes, steps
+
+
+def _refuse_offset(shape: Any) -> None:
+    raise UnsupportedError(
+        "torch counts storage_offset from the start of the memory, of which this tensor may be a part",
+        expected="no storage_offset, and elements from the tensor's own first on",
+        found=f"a tensor of shape {format_shape(shape)} that is a view",
+        remedy="leave storage_offset out, or pick the elements by index: x.reshape(-1)[index]",
+    )
+
+
+def _begins_its_memory(x: Tensor) -> bool:
+    while x.alias is not None and x.alias.base is not None:
+        if not all(isinstance(layer, Shuffle) for layer in x.alias.chain(x)):
+            return False
+        x = x.alias.base
+    return True
+
+
+def _not_contiguous(shape: Any) -> UnsupportedError:
+    return UnsupportedError(
+        "as_strided takes a tensor that is known to lie in memory in row-major order",
+        found=f"a tensor of shape {format_shape(shape)} that may lie otherwise",
+        remedy="pick the elements by index: x.reshape(-1)[index]",
+    )
+
+
+def _as_strided_numpy(input: np.ndarray, size: Any, stride: Any, storage_offset: Any = None) -> Any:
+    if has_dims(size, stride, storage_offset):
+        return as_strided(constant(input), size, stride, storage_offset)
+    sizes, steps = _strided(input.shape, size, stride, storage_offset)
+    if not input.flags.c_contiguous:
+        raise _not_contiguous(input.shape)
+    if storage_offset is not None and input.base is not None and input.ctypes.data != owner_of(input).ctypes.data:
+        _refuse_offset(input.shape)
+    flat = input.reshape(-1)[storage_offset or 0 :]
+    return np.lib.stride_tricks.as_strided(
+        flat, tuple(map(int, sizes)), [int(s) * input.itemsize for s in steps], writeable=input.flags.writeable
+    )
+
+
+@operation(_as_strided_numpy, method=True, view=True)
+def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Tensor:
+    """The elements at all sums of a multiple of each stride below each size, counted from `storage_offset`.
+
+    They are counted over the elements of the tensor itself, which must lie in memory in row-major order: what torch
+    reaches beyond a slice of a larger tensor is refused. A view, which can be written to where no element is there
+    twice and no size is dynamic.
+
+    Raises ShapeError for what reaches beyond the tensor, UnsupportedError where its order in memory is not known.
+
+    >>> trtnet.as_strided(trtnet.arange(5), (3, 2), (1, 2)).tolist()
+    [[0, 2], [1, 3], [2, 4]]
+    """
+    x = tensor(input)
+    if decide(lies_contiguous, x, x.shape) is not Decision.YES:
+        raise _not_contiguous(x.shape)
+    if storage_offset is not None and not _begins_its_memory(x):
+        _refuse_offset(x.shape)
+    sizes, steps = _strided(x.shape, size, stride, storage_offset)
+    places: Any = storage_offset or 0
+    for axis, (count, step) in enumerate(zip(sizes, steps)):
+        own = (1,) * axis + (count,) + (1,) * (len(sizes) - axis - 1)
+        places = add(places, reshape(mul(arange(count), step if isinstance(step, int) else size_tensor(step)), own))
+    flat = reshaped(x, (x.shape.numel(),))
+    made = emit(Gather((flat, recorded_index(places.numpy()) if type(places) is Array else tensor(places))))
     mark_view(made, x, any_layer=True)
     return made
 
