@@ -150,7 +150,7 @@ def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
     """What `rule` says of a result of this shape, at all sizes that the Dims may take."""
     found: set[bool] = set()
     for sizes in _samples():
-        strides = strides_of(base, sizes)
+        strides = strides_of(base, sizes, {})
         if strides is None:
             return Decision.MAYBE
         found.add(rule(_numbers(base.shape, sizes), strides, _numbers(shape, sizes)))
@@ -179,8 +179,19 @@ def _numbers(shape: Any, sizes: Mapping[str, int]) -> Sizes:
 # --- strides ----------------------------------------------------------------------------------------------------------
 
 
-def strides_of(tensor: Tensor, sizes: Mapping[str, int], depth: int = 0) -> Sizes | None:
-    """The strides that torch's tensor would have at these sizes; None where that is not known."""
+def strides_of(
+    tensor: Tensor, sizes: Mapping[str, int], known: dict[int, Sizes | None], depth: int = 0
+) -> Sizes | None:
+    """The strides that torch's tensor would have at these sizes; None where that is not known.
+
+    `known` holds those of the tensors on the way, by identity: many a tensor is used twice.
+    """
+    if id(tensor) not in known:
+        known[id(tensor)] = _worked_out(tensor, sizes, known, depth)
+    return known[id(tensor)]
+
+
+def _worked_out(tensor: Tensor, sizes: Mapping[str, int], known: dict[int, Sizes | None], depth: int) -> Sizes | None:
     alias = tensor.alias
     if alias is not None:
         if alias.has_unknown_strides:
@@ -188,7 +199,7 @@ def strides_of(tensor: Tensor, sizes: Mapping[str, int], depth: int = 0) -> Size
         if alias.strides is not None:
             return tuple(alias.strides)
         if alias.base is not None:
-            return _of_view(tensor, sizes, depth)
+            return _of_view(tensor, sizes, known, depth)
     shape = _numbers(tensor.shape, sizes)
     layer = tensor.layer
     if layer is None:
@@ -197,15 +208,15 @@ def strides_of(tensor: Tensor, sizes: Mapping[str, int], depth: int = 0) -> Size
         return None
     for operand in recorder().handles.get(layer, layer.inputs):
         if type(operand) is Tensor:
-            strides = strides_of(operand, sizes, depth + 1)
+            strides = strides_of(operand, sizes, known, depth + 1)
             if strides is None or not is_contiguous(_numbers(operand.shape, sizes), strides):
                 return None
     return contiguous_strides(shape)
 
 
-def _of_view(tensor: Tensor, sizes: Mapping[str, int], depth: int) -> Sizes | None:
+def _of_view(tensor: Tensor, sizes: Mapping[str, int], known: dict[int, Sizes | None], depth: int) -> Sizes | None:
     alias = tensor.alias
-    strides = strides_of(alias.base, sizes, depth + 1)
+    strides = strides_of(alias.base, sizes, known, depth + 1)
     shape = _numbers(alias.base.shape, sizes)
     if strides is None:
         return None
