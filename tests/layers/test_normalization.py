@@ -164,6 +164,31 @@ def test_group_and_instance_norm(data):
         )
 
 
+@pytest.mark.parametrize("batch", [3, Dim("batch", min=1, opt=3, max=8)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_what_has_no_spread_is_normalized_to_the_bias(count, batch):
+    """1 / sqrt(epsilon) is 316: what rounds before the mean is taken off would show."""
+    numbers = values((3, 4, 1)).astype(np.float32) * 3 + 1
+    x = np.repeat(numbers, count, axis=2)
+    weight, bias = (trtnet.tensor(values(4, i).astype(np.float32)) for i in (1, 2))
+
+    def network(x):
+        return (
+            F.group_norm(x, 4),
+            F.group_norm(x, 4, weight, bias),
+            F.instance_norm(x, weight=weight, bias=bias) if count > 1 else x * 0 + bias[:, None],
+            F.layer_norm(x, (count,)),
+            F.group_norm(x[:, :1], 1, weight[:1], bias[:1]),
+        )
+
+    graph = trtnet.record(network, x=Input((batch, 4, count)))
+    shifted = np.broadcast_to(bias.numpy()[:, None], x.shape)
+    for found, wanted in zip(
+        trtnet.reference(graph)(x=x), (0 * x, shifted, shifted, 0 * x, shifted[:, :1]), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_normalizations_compile():
     batch, height = Dim("batch", min=1, opt=2, max=4), Dim("height", min=2, opt=3, max=8)
     weight, bias, row = twice(values(4, 1)), twice(values(4, 2)), twice(values(5, 3))

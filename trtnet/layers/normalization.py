@@ -332,19 +332,15 @@ class Normalization(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, scale, bias = inputs
         rank, first = x.dim(), self.axes[0]
-        per_channel = (
-            rank > 1 and scale.numel() == scale.shape[1] == x.shape[1] and bias.numel() == bias.shape[1] == x.shape[1]
-        )
-        if per_channel and self.axes == tuple(range(2, rank)):
+        if self.axes == tuple(range(2, rank)):
             groups = self.num_groups if self.num_groups != 1 else x.shape[1]
-            return run.torch.group_norm(x, groups, scale.reshape(-1), bias.reshape(-1), self.epsilon)
+            # given the weights, torch multiplies before it takes the mean off, and rounds what should cancel
+            return run.torch.group_norm(x, groups, None, None, self.epsilon) * scale + bias
         if self.axes == tuple(range(first, rank)) and self.num_groups == 1:
             shape = x.shape[first:]
             if scale.numel() == bias.numel() == prod(shape) and scale.shape[first:] == shape == bias.shape[first:]:
                 return run.torch.layer_norm(x, shape, scale.reshape(shape), bias.reshape(shape), self.epsilon)
             return run.torch.layer_norm(x, shape, None, None, self.epsilon) * scale + bias
-        if self.num_groups != 1:
-            return run.torch.group_norm(x, self.num_groups, None, None, self.epsilon) * scale + bias
         variance, mean = run.torch.var_mean(x, self.axes, correction=0, keepdim=True)
         return (x - mean) * run.torch.rsqrt(variance + self.epsilon) * scale + bias
 
