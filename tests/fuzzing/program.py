@@ -178,6 +178,11 @@ def unsigned(*values: torch.Tensor) -> bool:
     return all(v.numel() == 0 or bool(((v >= 0) & (v < 200)).all()) for v in values)
 
 
+def without_infinities(value: torch.Tensor) -> bool:
+    """Whether torch's mean, where it gives it with the spread, is defined: with an infinity it depends on its place."""
+    return not bool(torch.isinf(value).any())
+
+
 def distinct(value: torch.Tensor, dim: int | None = None) -> bool:
     """Whether nothing ties along a dimension (None: over all): torch leaves open which of two is first."""
     if not value.numel():
@@ -204,7 +209,14 @@ def apart(a: torch.Tensor, b: Any) -> bool:
     return not isinstance(b, torch.Tensor) or a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr()
 
 
-GUARDS = {"integral": integral, "unsigned": unsigned, "distinct": distinct, "different": different, "apart": apart}
+GUARDS = {
+    "integral": integral,
+    "unsigned": unsigned,
+    "without_infinities": without_infinities,
+    "distinct": distinct,
+    "different": different,
+    "apart": apart,
+}
 
 
 def namespace(library: Any, functional: Any, values: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:

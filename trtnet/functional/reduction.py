@@ -265,14 +265,15 @@ def std(
 def var_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
-    """The variance and the mean."""
+    """The variance and the mean. With an infinity among the values the mean is that infinity; torch's is NaN or
+    infinite by its place."""
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
 def std_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
-    """The standard deviation and the mean."""
+    """The standard deviation and the mean, as `var_mean`."""
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
