@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 from fuzzing import views
 from fuzzing.compare import check
+from fuzzing.program import run
 
 torch = pytest.importorskip("torch")
 EACH = 24 if os.environ.get("TRTNET_HYPOTHESIS") == "thorough" else 2
@@ -48,6 +49,24 @@ def test_results_share_memory_where_torchs_do(part):
     assert [key for key in undecided if not key[1]] == [], "with fixed sizes it is known what shares memory"
     assert not refused, "a write that torch takes"
     assert len(seen) >= 0.95 * len(names)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_results_are_the_argument_itself_where_torchs_are(part):
+    wrong, itself = [], Counter()
+    for (name, source, family), _, program in views.programs(SEED + part, EACH, views.names()[part::4]):
+        if name == "contiguous":  # may be a second tensor, of which no shape can be changed in place
+            continue
+        asking = views.asked_for_identity(program)
+        if asking is None:
+            continue
+        verdict = check(asking, refit=False)
+        if verdict.difference is not None:
+            wrong.append((name, source, family, verdict.difference.text, [s.text for s in asking.steps]))
+        itself[name] += int(run(asking, asking.sizes[0])["v99"].reshape(-1)[0])
+    assert wrong == []
+    assert sum(count > 0 for count in itself.values()) >= 2, "torch gives some of them as they are"
+    assert sum(count == 0 for count in itself.values()) >= 50
 
 
 def test_the_calls_cover_every_function_and_layout():

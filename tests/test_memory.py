@@ -431,17 +431,65 @@ def test_a_shape_that_is_changed_in_place_is_compiled() -> None:
     check(function, {"x": X}, {"x": (Dim("batch", min=1, opt=2, max=8), 3, 4)}, concrete=False)
 
 
-@pytest.mark.parametrize("how", ["y = x.contiguous()", "y = x[:]", "y = x.detach()", "y = x.expand(2, 3, 4)"])
-def test_a_shape_that_another_name_may_stand_for(how: str) -> None:
-    def program(x):
-        x = x * 1
-        names = {"x": x}
-        exec(how, names)
-        names["y"].transpose_(1, 2)
-        return x, names["y"]
+def test_memory_of_a_tensor_that_many_ways_lead_to() -> None:
+    """Each block uses its input twice; ways are as many as 2 to the number of blocks."""
+
+    def program(T, F, x):
+        y = x
+        for _ in range(50):
+            y = (y + F.relu(y)) * 0.5
+        z = y.reshape(-1)
+        z += 1
+        w = (y * 1).transpose(1, 2).reshape(-1)
+        w += 1
+        return y, z, w
+
+    same(program)
+
+
+NOTHING_TO_DO = [
+    "x[:]", "x[...]", "x.detach()", "x.expand(x.shape)", "x.view(x.shape)", "x.reshape(x.shape)", "x.transpose(1, 1)",
+    "x.permute(0, 1, 2)", "x.squeeze()", "T.broadcast_to(x, x.shape)", "x.expand_as(x)", "x.movedim(0, 0)",
+    "x.split(9, 1)[0]", "x.chunk(1, 2)[0]", "x.narrow(1, 0, 3)", "x[0].ravel().ravel()", "T.einsum('bij->bij', x)",
+    "T.positive(x)", "+x", "x.flatten(1, 1)", "x.float()", "x.to(x.dtype)", "x.cpu()", "x.type_as(x)",
+    "x.type(T.float32)", "T.atleast_3d(x)", "T.atleast_2d(x)", "T.broadcast_tensors(x, x)[0]", "x.detach_()",
+    "F.dropout(x, 0.5, False)", "F.dropout1d(x, 0.5, False)", "F.dropout1d(x[0], 0.5, False)",
+    "F.dropout2d(x, 0.5, False)", "F.dropout3d(x, 0.5, False)", "F.dropout3d(x, 0.5, False, True)",
+    "F.dropout3d(x[None, None], 0.5, False)", "F.alpha_dropout(x, 0.5, False)", "F.dropout3d(x, 0.0, True)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", NOTHING_TO_DO)
+@pytest.mark.parametrize("source", ["x * 1", "T.arange(24).reshape(2, 3, 4) * 0.5"], ids=["recorded", "made"])
+def test_the_tensor_itself_or_a_second_one_of_its_memory(how: str, source: str) -> None:
+    """What is given another shape in place is one tensor under two names where it is in torch, else two."""
+
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": eval(source, {"T": T, "x": x})}
+        y = eval(how, names)
+        given = names["x"]
+        z = y.unsqueeze(0)
+        y.unsqueeze_(1)
+        y += 1
+        given.unsqueeze_(0)
+        given *= 2
+        return given + x[0, 0, 0], y + x[0, 0, 0], z + x[0, 0, 0]
+
+    same(program)
+
+
+@pytest.mark.parametrize("how", ["x.contiguous()", "F.dropout(x, 0.5, self.training)"])
+@pytest.mark.parametrize("changed", ["x", "y"])
+def test_a_shape_that_another_name_may_stand_for(how: str, changed: str) -> None:
+    class Net(trtnet.nn.Module):
+        def forward(self, x):
+            names = {"x": x * 1, "F": F, "self": self}
+            names["y"] = eval(how, names)
+            names[changed].transpose_(1, 2)
+            return names["x"], names["y"]
 
     with pytest.raises(UnsupportedError, match="for which another name may stand") as caught:
-        trtnet.record(program, x=Input((2, 3, 4)))
+        trtnet.record(Net(), x=Input((2, 3, 4)))
     assert caught.value.where is not None
     assert "x = x.transpose(0, 1)" in str(caught.value)
 

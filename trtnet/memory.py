@@ -40,7 +40,7 @@ class Alias(Pending):
         has_unknown_strides: whether torch's tensor may lie in memory otherwise than in row-major order.
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
         former: for a tensor that was given another shape in place, the value that it was made as.
-        has_namesakes: whether a function that gives a view in torch gave the tensor itself.
+        is_base_itself: whether it is the very same tensor as its base in torch, where it shares its memory.
     """
 
     # one is made for each view that is recorded: what few of them need is set where it is needed
@@ -50,7 +50,7 @@ class Alias(Pending):
     has_unknown_strides: bool = False
     strides: tuple[int, ...] | None = None
     former: Tensor | None = None
-    has_namesakes: bool = False
+    is_base_itself: bool = False
     views: Sequence[Tensor] = ()
     written: Sequence[Tensor] = ()
     _chain: tuple[Layer, ...] | None = None
@@ -154,27 +154,44 @@ def alias_of(tensor: Tensor) -> Alias:
     return tensor.alias
 
 
-def mark_view(result: Tensor, base: Tensor, rule: Rule | None = None, any_layer: bool = False) -> None:
-    """Note that `result`, which was made of `base`, shares its memory; unless it was made by other layers than those
-    that always move elements about, and not `any_layer` will do."""
+def view_of(
+    result: Tensor, base: Tensor, rule: Rule | None = None, any_layer: bool = False, gives_itself: bool = False
+) -> Tensor:
+    """What a function gives that torch gives a view of `base` for: `result`, which was made of it, with a note that it
+    shares its memory; unless it was made by other layers than those that always move elements about, and not
+    `any_layer` will do.
+
+    Where nothing had to be made, torch gives the tensor itself for some functions (`gives_itself`): what becomes of its
+    shape in place then shows under both names. For all others it gives a second tensor of the same memory.
+    """
     if result is base:
-        alias_of(result).has_namesakes = True
-        return
+        return base if gives_itself else another_handle(base, base, rule)
     if result.alias is not None:
-        return
+        return result
     current = result.recorder
     source = base if base.recorder is current else value_of(base)
     step = result
     while step is not source:
         layer = step.layer
         if layer is None or not (layer.is_view or any_layer) or type(layer.inputs[0]) is not Tensor:
-            return
+            return result
         step = layer.inputs[0]
     alias = result.alias = Alias(current, result, base)
     alias.source = source
     if rule is not None:
         alias.rule = rule
     _add_view(alias_of(base), result)
+    return result
+
+
+def mark_same(result: Tensor, base: Tensor) -> Tensor:
+    """`result`, with a note that in torch it is `base` itself where it shares its memory: the shape of neither can be
+    changed in place."""
+    if result.alias is None:
+        view_of(result, base)
+    if result.alias is not None:
+        result.alias.is_base_itself = True
+    return result
 
 
 def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None = None) -> Tensor:
@@ -309,12 +326,11 @@ def change_shape(handle: Tensor, change: Callable[[Tensor], Tensor]) -> None:
 
 
 def _check_names(handle: Tensor) -> None:
-    alias = alias_of(handle)
-    same = [one for one in (handle, *alias.views) if one.alias._chain == () and one.alias.rule is not None]
-    if alias.has_namesakes or any(one.alias.shares(one) is not Decision.NO for one in same):
+    same = [one for one in (handle, *alias_of(handle).views) if one.alias.is_base_itself]
+    if any(one.alias.shares(one) is not Decision.NO for one in same):
         raise UnsupportedError(
             "the shape of a tensor for which another name may stand cannot be changed in place",
-            expected="a tensor that no function gave as it is",
+            expected="a tensor that contiguous() and dropout neither took nor gave",
             found=repr(handle),
             remedy="change the shape out of place: x = x.transpose(0, 1)",
         )

@@ -11,7 +11,7 @@ import torch
 
 from . import functions
 from .generate import Card, Generator, Skip, ranks
-from .program import Program
+from .program import Program, Step
 
 SOURCES = ("recorded", "made", "parameter")
 LAYOUTS = ("plain", "transposed", "sliced", "stepped", "expanded", "sized one")
@@ -98,6 +98,19 @@ def program(seed: int, card: Card, layout: str, backwards: bool, dynamic: bool) 
         raise Skip
     written(generator, x if backwards else generator.random.choice(results))
     return generator.program()
+
+
+def asked_for_identity(program: Program) -> Program | None:
+    """The program, with an output in place of its write that says which results are an argument itself."""
+    *made, call, _ = program.steps
+    arguments = [n for n in sorted(call.reads) if "." not in n and n not in ("T", "F", "s")]
+    pairs = [(result, n) for result in call.targets for n in arguments if result != n]
+    if not pairs:
+        return None
+    text = " + ".join(f"{2**i} * int({result} is {n})" for i, (result, n) in enumerate(pairs))
+    names = frozenset(n for pair in pairs for n in pair)
+    asking = Step(f"v99 = T.zeros_like(x0) + ({text})", ("v99",), names | {"x0"})
+    return replace(program.with_steps((*made, call, asking)), returned=("v99",))
 
 
 def programs(seed: int, each: int, names: list[str]) -> Iterator[tuple[Card, bool, Program]]:

@@ -148,7 +148,7 @@ def neg(input: Any) -> Tensor:
 negative = neg
 
 
-@operation(lambda input: input, method=True, view=True)
+@operation(lambda input: input, method=True, view=True, gives_itself=True)
 def positive(input: Any) -> Tensor:
     """The input itself."""
     return tensor(input)

@@ -127,7 +127,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """All tensors expanded to the shape that they have in common."""
     shape = broadcast_shapes(*(x.shape for x in tensors))
-    return tuple(expand(x, tuple(shape)) for x in tensors)
+    return tuple(x if x.shape == shape else expand(x, tuple(shape)) for x in tensors)
 
 
 def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:

@@ -78,7 +78,7 @@ def _astype(array: np.ndarray, to: Dtype, copy: bool = False) -> np.ndarray:
         return array.astype(to.numpy, copy=copy)
 
 
-@operation(_to_numpy, view=True)
+@operation(_to_numpy, view=True, gives_itself=True)
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """`input` in another dtype; the tensor itself where it has that dtype.
 

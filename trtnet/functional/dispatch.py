@@ -40,6 +40,7 @@ def operation(
     *,
     method: bool | str | tuple[str, ...] = False,
     view: bool | Rule = False,
+    gives_itself: bool = False,
     strided: bool = False,
     order: str | None = None,
 ) -> Callable[[C], C]:
@@ -55,6 +56,8 @@ def operation(
         method: whether it is a method of tensors too, and under which names if not its own.
         view: whether torch's function gives tensors that share the first argument's memory: never (its results are
             new tensors, also where nothing had to be computed), always, or by a rule over sizes and strides.
+        gives_itself: whether torch's view is the first argument itself where nothing has to be done, and no second
+            tensor of its memory.
         strided: whether torch's results may lie in memory in another order than the row-major one.
         order: in which order torch's results lie in memory: "rows", "all" (as TensorIterator lays out what is computed
             of all arguments elementwise; in files that say KEEPS_ORDER), "first" (as the first argument), or "natural"
@@ -82,11 +85,11 @@ def operation(
                                     break
                             else:
                                 return result  # what `_noted` would say of most results, sooner
-                    result = _noted(result, args, kwargs, view)
+                    result = _noted(result, args, kwargs, view, gives_itself)
                     if strided:
                         memory.forget_strides(result)
                     return result
-                result = _compute(function, numpy, args, kwargs, view, order)
+                result = _compute(function, numpy, args, kwargs, view, gives_itself, order)
                 if place is not None and _is_in_place(place, args, kwargs):
                     return args[0] if args else kwargs["input"]
                 return result
@@ -115,15 +118,15 @@ def _has_tensors(values: Any) -> bool:
     return bool(values) and not isinstance(values[0], int)
 
 
-def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule) -> Any:
+def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule, gives_itself: bool) -> Any:
     """What a recording function gave, with a note of the memory that it has in torch."""
     current = current_recorder.get()
     if current is None or current.takes_values:
         return result
     if view is False:
         return memory.own(result, (args, tuple(kwargs.values())))
-    _share(result, args[0] if args else kwargs.get("input"), None if view is True else view)
-    return result
+    base = args[0] if args else kwargs.get("input")
+    return _sharing(result, base, None if view is True else view, gives_itself)
 
 
 def _compute(
@@ -132,6 +135,7 @@ def _compute(
     args: Any,
     kwargs: Any,
     view: bool | Rule,
+    gives_itself: bool,
     order: str | None,
 ) -> Any:
     """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
@@ -139,15 +143,15 @@ def _compute(
     is_ours = current is not None and bool(args) and type(args[0]) is Array and args[0].recorder is current.token
     if numpy is None:
         if current is not None:  # of constants
-            return _noted(function(*args, **kwargs), args, kwargs, view)
+            return _noted(function(*args, **kwargs), args, kwargs, view, gives_itself)
         raise UnsupportedError(
             f"{function.__name__} works on recorded tensors",
             found=", ".join(map(shown, args)) or "no tensor",
             remedy="call it inside forward, while trtnet.record runs",
         )
     computed = numpy(*_unwrapped(args), **{k: _unwrapped(v) for k, v in kwargs.items()})
-    if view is not False and args and type(args[0]) is Array and computed is args[0].numpy():
-        return args[0]  # as torch's: the tensor itself
+    if gives_itself and args and type(args[0]) is Array and computed is args[0].numpy():
+        return args[0]
     result = wrapped(computed, args)
     if view is False:
         if order is None:
@@ -156,21 +160,22 @@ def _compute(
     if is_ours:
         if type(result) is Tensor:  # a view of a size that is known at run time only
             memory.become_recorded(args[0])
-            return _noted(function(*args, **kwargs), args, kwargs, view)
+            return _noted(function(*args, **kwargs), args, kwargs, view, gives_itself)
         _share_concrete(result, function, args, kwargs)
     return result
 
 
-def _share(result: Any, base: Any, rule: Rule | None) -> None:
+def _sharing(result: Any, base: Any, rule: Rule | None, gives_itself: bool) -> Any:
+    """`result`, with a note that it shares the memory of `base`."""
     if isinstance(base, Array) and (type(result) is Tensor or isinstance(result, (tuple, list))):
         if not isinstance(base, Parameter):
-            return
+            return result
         base = tensor(base)
     if type(result) is Tensor:
-        memory.mark_view(result, base, rule)
-    elif isinstance(result, (tuple, list)):
-        for one in result:
-            _share(one, base, rule)
+        return memory.view_of(result, base, rule, gives_itself=gives_itself)
+    if isinstance(result, (tuple, list)):
+        return type(result)([_sharing(one, base, rule, gives_itself) for one in result])
+    return result
 
 
 def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:

@@ -9,23 +9,30 @@ from ..errors import ArgumentError, UnsupportedError
 from ..tensor import Tensor, current_recorder
 from ..training import Dropout, Mode, cannot_train
 from .inplace import rebind
+from .shape import detach
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
+
+
+_BATCHED = {"dropout1d": 3, "dropout3d": 5}
+"""The ranks for which these give the tensor itself. To others torch adds a batch dimension that it takes off again,
+which gives a second tensor of the same memory."""
 
 
 def _identity(name: str, input: Any, p: float, training: Any, inplace: bool) -> Any:
     if not 0.0 <= p <= 1.0:
         raise ArgumentError("a dropout probability is between 0 and 1", expected="0 to 1", found=p)
     if type(training) is Mode:
-        return _noted(name, input, float(p), training, inplace) if p > 0 else input
-    if training and p > 0:
+        if p > 0:
+            return _noted(name, input, float(p), training, inplace)
+    elif training and p > 0:
         raise UnsupportedError(
             f"{name} cannot drop anything inside a network",
             expected="training=False",
             found="training=True",
             remedy=f"write F.{name}(x, p, training=self.training), which is False while recording",
         )
-    return input
+    return input if inplace or len(input.shape) == _BATCHED.get(name, len(input.shape)) else detach(input)
 
 
 def _noted(name: str, x: Any, p: float, mode: Mode, inplace: bool) -> Any:
@@ -36,8 +43,7 @@ def _noted(name: str, x: Any, p: float, mode: Mode, inplace: bool) -> Any:
     made = current.emit(Dropout((x,), name, p, mode.owner))
     if inplace:
         return rebind(x, made)
-    memory.mark_view(made, x)  # as in evaluation, where torch gives the tensor itself
-    return made
+    return memory.mark_same(made, x)  # in evaluation torch gives the tensor itself
 
 
 def _written(base: Tensor, layer: Dropout, value: Tensor, positions: Any) -> Tensor:

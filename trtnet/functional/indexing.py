@@ -24,7 +24,7 @@ from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
-from ..memory import become_recorded, mark_view, writers
+from ..memory import become_recorded, view_of, writers
 from ..tensor import Array, Parameter, Tensor, refuse_in_forward
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
@@ -433,8 +433,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
     if not is_recorded(index):
         return getitem(x, (*(slice(None),) * axis, index))
     made = emit(Gather((x, from_end(tensor(index), x.shape[axis])), axis=axis))
-    mark_view(made, x, any_layer=True)
-    return made
+    return view_of(made, x, any_layer=True)
 
 
 def write_gathered(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> Tensor:

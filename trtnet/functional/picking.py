@@ -13,7 +13,7 @@ from ..layers.base import require_at_least
 from ..layers.constant import Constant
 from ..layers.gather import Gather, OneHot, Scatter
 from ..layers.shaping import Shuffle
-from ..memory import mark_view, writers
+from ..memory import view_of, writers
 from ..strides import Decision, decide, lies_contiguous
 from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
@@ -258,8 +258,7 @@ def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     x, axis = tensor(input), axis_of(dimension, input.ndim)
     made = emit(Gather((x, constant(_windows(x.shape[axis], size, step))), axis=axis))
     made = transposed(made, (*(a for a in range(made.ndim) if a != axis + 1), axis + 1))
-    mark_view(made, x, any_layer=True)
-    return made
+    return view_of(made, x, any_layer=True)
 
 
 def _strided(shape: Any, size: Any, stride: Any, offset: Any) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
@@ -344,8 +343,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: Any = None
         places = add(places, reshape(mul(arange(count), step if isinstance(step, int) else size_tensor(step)), own))
     flat = reshaped(x, (x.shape.numel(),))
     made = emit(Gather((flat, recorded_index(places.numpy()) if type(places) is Array else tensor(places))))
-    mark_view(made, x, any_layer=True)
-    return made
+    return view_of(made, x, any_layer=True)
 
 
 def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:

@@ -11,7 +11,7 @@ from ..errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph import emit
 from ..layers.casting import Identity
 from ..layers.shaping import Shuffle
-from ..memory import another_handle, change_shape
+from ..memory import another_handle, change_shape, mark_same
 from ..strides import can_be_viewed, lies_channels_last, lies_contiguous
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .dispatch import axes_of, axis_of, operation, tensor
@@ -207,7 +207,7 @@ def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> 
     return input if shape == input.shape else input.reshape(shape)
 
 
-@operation(_flatten_numpy, method=True, view=can_be_viewed)
+@operation(_flatten_numpy, method=True, view=can_be_viewed, gives_itself=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
     x = tensor(input)
@@ -218,8 +218,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def ravel(input: Tensor) -> Tensor:
     """All dimensions as one."""
     x = tensor(input)
-    made = reshaped(x, (x.shape.numel(),))
-    return another_handle(x, x, lies_contiguous) if made is x else made
+    return reshaped(x, (x.shape.numel(),))
 
 
 def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:
@@ -419,7 +418,7 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Any:
         array = input.numpy()
         return input if array.flags.c_contiguous and not last else Array(np.array(array, order="C"))
     x = tensor(input)
-    return another_handle(x, x, lies_channels_last if last else lies_contiguous)
+    return mark_same(another_handle(x, x, lies_channels_last if last else lies_contiguous), x)
 
 
 Tensor.contiguous = contiguous  # type: ignore[attr-defined]
@@ -431,10 +430,18 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return emit(Identity((tensor(input),)))
 
 
-@operation(lambda input: input[...], method=("detach", "detach_"), view=True)
+@operation(lambda input: input[...], method=True, view=True)
 def detach(input: Tensor) -> Tensor:
-    """`input` itself: trtnet computes no gradients."""
+    """`input`, in a second tensor of its memory: trtnet computes no gradients."""
     return tensor(input)
+
+
+def _detach_(self: Tensor) -> Tensor:
+    """The tensor itself: trtnet computes no gradients."""
+    return self
+
+
+Tensor.detach_ = _detach_  # type: ignore[attr-defined]
 
 
 def numel(input: Tensor) -> SizeLike:
