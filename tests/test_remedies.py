@@ -719,6 +719,52 @@ recorded(
     lambda q: F.scaled_dot_product_attention(q, q, q, scale=0.5),
     (1, 3, DYNAMIC),
 )
+recorded(
+    "normalize(x, out=y)",
+    lambda x: F.normalize(x, 2.0, 1, 1e-12, x * 1),
+    lambda x: F.normalize(x, 2.0, 1, 1e-12, out=x * 1),
+)
+recorded(
+    "tensordot(a, b, dims, out=y)",
+    lambda x: trtnet.tensordot(x, x.t(), 1, trtnet.empty(2, 2)),
+    lambda x: trtnet.tensordot(x, x.t(), 1, out=trtnet.empty(2, 2)),
+)
+recorded(
+    "norm(x, out=y)",
+    lambda x: trtnet.norm(x, 2, 1, False, trtnet.empty(2)),
+    lambda x: trtnet.norm(x, 2, 1, False, out=trtnet.empty(2)),
+)
+recorded(
+    "out=trtnet.empty(..., dtype=trtnet.",
+    lambda x: trtnet.mul(x, 0.5, out=trtnet.empty(2, 3, dtype=trtnet.int64)),
+    lambda x: trtnet.mul(x, 0.5, out=trtnet.empty(2, 3, dtype=trtnet.float32)),
+)
+recorded(
+    "give an empty tensor, which takes the result's shape",
+    lambda x: trtnet.mul(x, 0.5, out=trtnet.empty(4)),
+    lambda x: trtnet.mul(x, 0.5, out=trtnet.empty(0)),
+)
+recorded(
+    "leave storage_offset out, or pick the elements by index",
+    lambda x: x[1:].as_strided((2,), (1,), 0) + 0,
+    lambda x: x[1:].as_strided((2,), (1,)) + 0,
+)
+recorded(
+    "pick the elements by index: x.reshape(-1)[index]",
+    lambda x: x.t().as_strided((2,), (1,)) + 0,
+    lambda x: x.t().reshape(-1)[trtnet.arange(2)],
+)
+recorded(
+    "copy it first: x.as_strided(...).clone()",
+    lambda x: ((y := x * 1).as_strided((x.shape[0],), (1,)).add_(1), y + 0)[1],
+    lambda x: ((y := x * 1).as_strided((x.shape[0],), (1,)).clone().add_(1), y + 0)[1],
+    (DYNAMIC, 3),
+)
+recorded(
+    "convert it first: mask.bool()",
+    lambda x: x.masked_scatter(x, x),
+    lambda x: x.masked_scatter(x.bool(), x),
+)
 recorded("convert them: index.long()", lambda x: trtnet.gather(x, 0, x), lambda x: trtnet.gather(x, 0, x.long()))
 recorded(
     "a mask names nothing twice",
@@ -732,7 +778,11 @@ recorded(
     lambda x: x + trtnet.randint(0, 5, (3,)),
     INTS,
 )
-recorded("use what it returns", lambda x: F.normalize(x, out=x), lambda x: F.normalize(x))
+recorded(
+    "leave out= away, and write the result: x.copy_(result)",
+    lambda x: F.normalize(y := x.clone(), out=y),
+    lambda x: (y := x.clone()).copy_(F.normalize(y)),
+)
 recorded(
     "renormalize the weight once, before recording",
     lambda x: F.embedding(x, trtnet.ones(5, 3), max_norm=1.0),
@@ -1058,11 +1108,6 @@ recorded(
     "copy the operand first: x.add_(y.clone())",
     lambda x: (y := x * 1).add_(y[:, :1]),
     lambda x: (y := x * 1).add_(y[:, :1].clone()),
-)
-row(
-    "use what the function returns",
-    lambda: trtnet.zeros(3, out=trtnet.ones(3)),
-    lambda: (made := trtnet.zeros(3)) is not None and not made.any(),
 )
 row(
     "write into the tensor that was expanded, or copy first: x.expand(...).clone()",

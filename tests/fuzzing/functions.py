@@ -486,6 +486,11 @@ SUMS = {
 }  # fmt: skip
 
 
+def takes_out(name: str) -> bool:
+    """Whether torch's function writes into a tensor that is given, by its documentation."""
+    return "out=None" in (getattr(torch, name).__doc__ or "")
+
+
 def forms(name: str) -> list[str]:
     """How a name is called: "T.", "F.", "." (a method), "p" (a property), "inplace=True"."""
     found = []

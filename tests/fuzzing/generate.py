@@ -796,7 +796,18 @@ class Generator(Operands):
         if name.endswith("_") or form == "inplace":
             self.statement(text, x, cards, functions.is_exact(name), guard, fills=name in ("fill_", "zero_"))
             return [x]
+        if form == "T." and self.chance(0.04) and functions.takes_out(name):
+            text = self.with_out(text)
         return self.expression(text, cards, functions.is_exact(name) or views, guard, entry.wild)
+
+    def with_out(self, text: str) -> str:
+        """A call that writes its result into a tensor made for it: one of its shape, or an empty one."""
+        made = self.evaluate(text, None)
+        if not isinstance(made[0], torch.Tensor):
+            return text
+        dtype = str(made[0].dtype).removeprefix("torch.")
+        out = self.pick(f"T.zeros_like({text})", f"T.empty(0, dtype=T.{dtype})", f"T.ones_like({text})[...]")
+        return f"{text[:-1]}, out={out})"
 
     def possible(self, name: str, args: list[str] | str) -> list[str]:
         found = functions.forms(name)

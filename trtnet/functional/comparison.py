@@ -400,5 +400,7 @@ for _name, _function in (("eq", _equal), ("ne", _unequal), ("lt", lt), ("le", le
 install({
     name: globals()[name]
     for name in __all__
-    if name.startswith(("clamp", "logical")) or name in ("clip", "masked_fill", "nan_to_num")
+    if name.startswith(("clamp", "logical"))
+    or name in ("clip", "eq", "ge", "greater", "greater_equal", "gt", "heaviside", "le", "less", "less_equal", "lt",
+                "masked_fill", "nan_to_num", "ne", "not_equal")
 })  # fmt: skip

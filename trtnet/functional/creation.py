@@ -179,13 +179,12 @@ _IGNORED = frozenset(("device", "layout", "requires_grad", "pin_memory", "memory
 def _ignore(name: str, options: dict[str, Any]) -> None:
     """Accept those of torch's arguments that mean nothing here, refuse the others."""
     for key, value in options.items():
-        if key in _IGNORED or (key == "out" and value is None):
+        if key in _IGNORED:
             continue
         raise ArgumentTypeError(
             f"{name}() has no argument {key!r}",
             expected="the sizes, dtype=, device=",
             found=f"{key}={value!r}",
-            remedy="use what the function returns" if key == "out" else None,
         )
 
 
@@ -256,16 +255,19 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
     return made
 
 
+@refusing
 def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
     """Zeros in the shape and dtype of `input`; recorded where that is."""
     return full_like(input, 0, dtype=dtype, **options)
 
 
+@refusing
 def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
     """Ones in the shape and dtype of `input`; recorded where that is."""
     return full_like(input, 1, dtype=dtype, **options)
 
 
+@refusing
 def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
     """As `zeros_like`."""
     return full_like(input, 0, dtype=dtype, **options)
@@ -308,6 +310,7 @@ def _sized(value: Any) -> Any:
     return value
 
 
+@refusing
 def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
     """As torch's deprecated `range`: floats, the end included."""
     if end is None:

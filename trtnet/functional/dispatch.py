@@ -72,6 +72,8 @@ def operation(
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
+            if kwargs and "out" in kwargs:
+                return _written(call, function, args, kwargs)
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
                     result = function(*args, **kwargs)
@@ -105,6 +107,12 @@ def operation(
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _written(call: Callable[..., Any], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    from .out import written
+
+    return written(call, function, args, kwargs)
 
 
 def _is_in_place(place: int, args: Any, kwargs: Any) -> bool:
@@ -279,10 +287,12 @@ def _bad_arguments(function: Callable[..., Any], args: Any, kwargs: Any, error: 
 
 
 def refusing(function: C) -> C:
-    """Raise ArgumentError in place of what NumPy and Python say of values that they cannot hold."""
+    """Raise ArgumentError in place of what NumPy and Python say of values that they cannot hold; and take `out=`."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and "out" in kwargs:
+            return _written(call, function, args, kwargs)
         try:
             return function(*args, **kwargs)
         except TrtnetError:

@@ -16,7 +16,7 @@ from ..layers.casting import Identity
 from ..layers.shaping import Concatenation, Slice
 from ..tensor import Array, Tensor
 from .concrete import promoted
-from .dispatch import axes_of, axis_of, common_type, operation, tensor, typed
+from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
 from .shape import constant, has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
 
 __all__ = [
@@ -82,11 +82,13 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
     return emit(Concatenation(tuple(tensor(p) for p in parts), at))
 
 
+@refusing
 def concat(tensors: Any, dim: int = 0) -> Any:
     """As `cat`."""
     return cat(tensors, dim)
 
 
+@refusing
 def concatenate(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     """As `cat`."""
     return cat(tensors, dim, axis=axis)
@@ -110,6 +112,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     return cat([unsqueeze(tensor(p), axis) for p in parts], axis)
 
 
+@refusing
 def hstack(tensors: Any) -> Any:
     """Concatenation along the second dimension, of vectors along the first."""
     from .shape import atleast_1d
@@ -118,6 +121,7 @@ def hstack(tensors: Any) -> Any:
     return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
+@refusing
 def vstack(tensors: Any) -> Any:
     """Concatenation along the first dimension; vectors are rows."""
     from .shape import atleast_2d
@@ -128,6 +132,7 @@ def vstack(tensors: Any) -> Any:
 row_stack = vstack
 
 
+@refusing
 def dstack(tensors: Any) -> Any:
     """Concatenation along the third dimension."""
     from .shape import atleast_3d
@@ -135,6 +140,7 @@ def dstack(tensors: Any) -> Any:
     return cat([atleast_3d(x) for x in _checked(tensors, "dstack")], 2)
 
 
+@refusing
 def column_stack(tensors: Any) -> Any:
     """Vectors as columns, matrices side by side."""
     return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in _checked(tensors, "column_stack")])

@@ -19,6 +19,7 @@ from ..layers.shaping import Shuffle
 from ..tensor import Tensor
 from .concrete import promote
 from .dispatch import axis_of, operand, operation, tensor, with_rank
+from .inplace import install
 from .shape import permute
 
 __all__ = [
@@ -239,7 +240,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Tensor:
     left, right = tensor(a), tensor(b)
     ranks = len(left.shape), len(right.shape)
     if out is not None:
-        raise UnsupportedError("tensordot writes into no tensor", found="out=...", remedy="use what it returns")
+        raise UnsupportedError("tensordot takes out by its name", remedy="tensordot(a, b, dims, out=y)")
     if isinstance(dims, int):
         ours, theirs = list(range(ranks[0] - dims, ranks[0])), list(range(dims))
     else:
@@ -364,3 +365,6 @@ def _without_diagonals(x: Tensor, equation: str) -> tuple[Tensor, str]:
         x = diagonal(x, 0, first, second)
         left = left[:first] + left[first + 1 : second] + left[second + 1 :] + repeated
     return x, f"{left}->{right}"
+
+
+install({"addmm": addmm, "baddbmm": baddbmm})

@@ -382,7 +382,7 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
     from .. import functional as F
 
     if out is not None:
-        raise UnsupportedError("normalize writes into no tensor", found="out=...", remedy="use what it returns")
+        raise UnsupportedError("normalize takes out by its name", remedy="normalize(x, out=y)")
     if isinstance(p, bool) or not isinstance(p, (int, float)) or p == 0:
         raise ArgumentTypeError("the order p of normalize is a number other than 0", found=repr(p))
     x = tensor(input)

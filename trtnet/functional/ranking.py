@@ -20,7 +20,7 @@ from .broadcasting import expanded
 from .casting import converted
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
 from .creation import arange, filled, size_tensor
-from .dispatch import axis_of, floating, operation, scalar, tensor
+from .dispatch import axis_of, floating, operation, refusing, scalar, tensor
 from .indexing import part
 from .joining import cat
 from .math import abs, ceil, exp, floor, log, round
@@ -123,6 +123,7 @@ def _median_along(input: Tensor, dim: int, keepdim: bool) -> Ranked:
     return Ranked(where(spoilt, math.nan, values), where(spoilt, first, indices))
 
 
+@refusing
 def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The median, of an even number the lower one; NaN where there is one.
 
@@ -149,7 +150,9 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
     if interpolation not in _INTERPOLATIONS:
         raise ArgumentError(f"{name}: there is no such interpolation", expected=_INTERPOLATIONS, found=interpolation)
     if input.dtype not in (dtypes.float32, dtypes.float64):
-        raise DtypeError(f"{name} takes float32", expected="float32", found=input.dtype, remedy="x.float()")
+        raise DtypeError(
+            f"{name} takes float32", expected="float32", found=input.dtype, remedy="convert it first: x.float()"
+        )
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise ArgumentError(f"{name}: q is a share of the elements", expected="0 to 1", found=q)

@@ -22,7 +22,8 @@ from .broadcasting import expanded
 from .casting import converted
 from .concrete import floats
 from .creation import size_tensor
-from .dispatch import axes_of, axis_of, floating, operation, scalar, tensor
+from .dispatch import axes_of, axis_of, floating, operation, refusing, scalar, tensor
+from .inplace import install
 from .math import abs as absolute
 from .math import exp, log
 from .shape import reshaped
@@ -299,6 +300,7 @@ def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tens
 # --- norms ------------------------------------------------------------------------------------------------------------
 
 
+@refusing
 def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The vector norm of order `ord` over some dimensions, or all."""
     return _vector_norm(x if dtype is None else x.to(dtype), float(ord), dim, keepdim)
@@ -330,10 +332,11 @@ def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
     return arithmetic.pow(reduced(arithmetic.pow(absolute(x), ord), "SUM", dim, keepdim), 1 / ord)
 
 
+@refusing
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
     """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError."""
     if out is not None:
-        raise UnsupportedError("norm writes into no given tensor", remedy="use what it returns")
+        raise UnsupportedError("norm takes out by its name", remedy="norm(x, out=y)")
     if p == "nuc":
         raise UnsupportedError("TensorRT computes no singular values, so no nuclear norm", found='p="nuc"')
     return vector_norm(input, 2 if p == "fro" or p is None else p, dim, keepdim, dtype=dtype)
@@ -423,3 +426,6 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         x = arithmetic.mul(x, part(cat([ones, x], axis), axis, 0, size))
         reach *= 2
     return x
+
+
+install({"cumprod": cumprod, "cumsum": cumsum})

@@ -11,7 +11,7 @@ from ..errors import ArgumentError, ShapeError, UnsupportedError
 from ..tensor import Tensor
 from .arithmetic import mul, sub
 from .comparison import eq, logical_not, ne
-from .dispatch import axis_of, operation, tensor
+from .dispatch import axis_of, operation, refusing, tensor
 from .joining import cat, roll, stack
 from .picking import narrow
 from .reduction import any as any_of
@@ -24,6 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@refusing
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The n-th difference of neighbours along one dimension; of bools, whether they differ."""
     parts = [p for p in (prepend, input, append) if p is not None]
@@ -40,6 +41,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
+@refusing
 def cross(input: Any, other: Any, *, dim: int = -1) -> Any:
     """The cross product of vectors of 3 along `dim`."""
     if input.shape[axis_of(dim, input.ndim)] != 3:
@@ -112,6 +114,7 @@ def searchsorted(
     return past.to(dtypes.int32).sum(-1).to(to)
 
 
+@refusing
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
     """The index of the bucket that each value falls in, by sorted boundaries."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)

@@ -18,7 +18,7 @@ from ..layers.reduction import TopK
 from ..tensor import Tensor
 from . import arithmetic
 from .casting import converted
-from .dispatch import axes_of, axis_of, operation, tensor
+from .dispatch import axes_of, axis_of, operation, refusing, tensor
 from .reduction import amax, amin
 from .shape import reshaped, size_of, transposed
 
@@ -52,6 +52,10 @@ class RecordedExtremum(tuple[Any, Any]):
         made._of = (x, op, axis, keepdim)
         made._found = [None, None]
         return made
+
+    @staticmethod
+    def _make(values: Any) -> Extremum:
+        return Extremum._make(values)
 
     _of: tuple[Tensor, str, int, bool]
     _found: list[Any]
@@ -162,6 +166,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     return Sorted(*ranked(x, "MAX" if descending else "MIN", x.shape[axis], axis))
 
 
+@refusing
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The indices that sort the elements along `dim`."""
     return sort(input, dim, descending, stable).indices
@@ -170,6 +175,7 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
 Tensor.argsort = argsort  # type: ignore[attr-defined]
 
 
+@refusing
 def msort(input: Any) -> Any:
     """The values sorted along the first dimension."""
     return sort(input, 0).values
@@ -240,6 +246,7 @@ def _min_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
     return RecordedExtremum(tensor(input), "MIN", axis_of(dim, input.ndim), keepdim)
 
 
+@refusing
 def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise."""
     if other is not None or isinstance(dim, Tensor):
@@ -247,6 +254,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
     return amax(input) if dim is None else _max_along(input, dim, keepdim)
 
 
+@refusing
 def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise."""
     if other is not None or isinstance(dim, Tensor):
@@ -264,6 +272,7 @@ class Range(NamedTuple):
     max: Any
 
 
+@refusing
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Range:
     """The smallest and the largest elements along `dim`, or of all."""
     given = () if dim is None else dim

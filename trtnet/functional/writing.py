@@ -118,7 +118,10 @@ def _check_mask(input: Any, mask: Any, source: Any) -> None:
     _check_source("masked_scatter", input, source)
     if mask.dtype != (bool if isinstance(mask, np.ndarray) else dtypes.bool_):
         raise DtypeError(
-            "masked_scatter takes a mask of bools", expected="bool", found=mask.dtype, remedy="mask.bool()"
+            "masked_scatter takes a mask of bools",
+            expected="bool",
+            found=mask.dtype,
+            remedy="convert it first: mask.bool()",
         )
 
 

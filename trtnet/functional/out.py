@@ -1,0 +1,143 @@
+"""`out=`: the result of a function, written into a tensor that is given, as torch does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import memory
+from ..dims import Size, format_shape
+from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
+from ..layers.base import require_equal
+from ..tensor import Array, Parameter, Tensor
+from .concrete import category
+from .dispatch import tensor
+from .inplace import rebind, write_concrete
+from .shape import reshaped
+
+__all__ = ["written"]
+
+
+def written(call: Callable[..., Any], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """What `call(*args, **kwargs)` gives without `out`, written into that tensor, or tuple of tensors, which is given
+    back. A result type that follows from `dtype` follows from the tensor's where no dtype is given.
+
+    An empty tensor takes the result's shape.
+
+    Raises:
+        DtypeError: the result is floating-point and the tensor is not, or numbers meet a tensor of bools.
+        ShapeError: the tensor has other sizes, and elements.
+        UnsupportedError: the tensor shares memory with an argument that is read in another order than it is written;
+            or it was made outside of the recording.
+    """
+    rest = {name: value for name, value in kwargs.items() if name != "out"}
+    out = kwargs["out"]
+    if out is None:
+        return call(*args, **rest)
+    if isinstance(out, Tensor) and rest.get("dtype") is None and "dtype" in inspect.signature(function).parameters:
+        rest["dtype"] = out.dtype
+    result = call(*args, **rest)
+    operands = list(_tensors((*args, *rest.values())))
+    if not isinstance(result, tuple):
+        return _write(function, out, result, operands)
+    if not isinstance(out, (tuple, list)) or len(out) != len(result):
+        raise ArgumentTypeError(
+            f"{function.__name__} writes {len(result)} results",
+            expected=f"out=({', '.join(['a tensor'] * len(result))})",
+            found=shown(out),
+        )
+    made = [_write(function, one, value, operands) for one, value in zip(out, result)]
+    return result._make(made) if hasattr(result, "_make") else tuple(made)
+
+
+def _tensors(values: Any) -> Any:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)) and not isinstance(value, Size):
+            yield from _tensors(value)
+
+
+def _write(function: Callable[..., Any], given: Any, result: Any, operands: list[Tensor]) -> Any:
+    name = function.__name__
+    if not isinstance(given, Tensor):
+        raise ArgumentTypeError(f"{name}: out is a tensor", expected="a tensor", found=shown(given))
+    out: Any = given
+    _check_memory(function, out, operands)
+    if category(result.dtype.numpy) > category(out.dtype.numpy):
+        raise DtypeError(
+            f"{name}: the result does not fit the dtype of out",
+            expected=f"out of {result.dtype}, or of another dtype of its kind",
+            found=f"out of {out.dtype}",
+            remedy=f"out=trtnet.empty(..., dtype=trtnet.{result.dtype})",
+        )
+    _check_shape(name, out, result)
+    is_resized = out.shape != result.shape and _may_be_resized(out)
+    if type(out) is not Tensor and type(result) is not Tensor:
+        if is_resized:
+            out._array = np.empty(tuple(result.shape), out.dtype.numpy)
+        return write_concrete(out, result)
+    if is_resized:
+        memory.become_recorded(out)
+        out.shape = result.shape
+    return rebind(out, reshaped(tensor(result), tuple(out.shape)))
+
+
+def _may_be_resized(out: Any) -> bool:
+    """Whether it is empty, and nothing else sees its memory."""
+    return type(out) is Array and out.alias is None and 0 in out.shape
+
+
+def _check_shape(name: str, out: Any, result: Any) -> None:
+    if out.shape == result.shape or _may_be_resized(out):
+        return
+    problem = f"{name}: the result does not fit the shape of out"
+    pairs = list(zip(out.shape, result.shape))
+    if len(out.shape) != len(result.shape) or any(
+        a != b and isinstance(a, int) and isinstance(b, int) for a, b in pairs
+    ):
+        raise ShapeError(
+            problem,
+            expected=format_shape(result.shape),
+            found=format_shape(out.shape),
+            remedy="give an empty tensor, which takes the result's shape: out=trtnet.empty(0)",
+        )
+    for a, b in pairs:
+        require_equal(a, b, problem)
+
+
+def _check_memory(function: Callable[..., Any], out: Tensor, operands: list[Tensor]) -> None:
+    """Elementwise functions may write over any argument, those with an in-place form over their first."""
+    name = function.__name__
+    if not function.__globals__.get("KEEPS_ORDER", False):
+        others = operands[1:] if operands and operands[0] is out and hasattr(Tensor, name + "_") else operands
+        if any(operand is out for operand in others):
+            raise _reads(name, out)
+    if type(out) is Tensor:
+        memory.refuse_hazards(out, operands)
+    elif not isinstance(out, Parameter):
+        for operand in operands:
+            if type(operand) is Array and operand is not out and _overlap(out.numpy(), operand.numpy()):
+                raise _reads(name, operand)
+
+
+def _overlap(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether two arrays have some elements in common, but not all of them in one order."""
+    if (one.ctypes.data, one.shape, one.strides) == (two.ctypes.data, two.shape, two.strides):
+        return False
+    try:
+        return bool(np.shares_memory(one, two, max_work=10_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _reads(name: str, operand: Tensor) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name} would read memory that it writes to",
+        expected="out= that shares no memory with the arguments",
+        found=repr(operand),
+        remedy="leave out= away, and write the result: x.copy_(result)",
+    )
