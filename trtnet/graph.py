@@ -14,7 +14,7 @@ import numpy as np
 
 from . import dims, dtypes
 from .dims import Dim, Size, SizeLike, format_shape
-from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
+from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError, WeightsError
 from .forms import Form
 from .garbage import no_collection
 from .layers.base import Layer, Operand
@@ -177,7 +177,9 @@ class Recorder:
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
         self.sizes: list[Dim] = []  # that the data decides
-        self.spare: list[Layer] = []  # recorded for what came to be computed otherwise
+        self.spare: list[Layer] = []  # recorded for numbers, or for what came to be computed otherwise
+        self.read: dict[Tensor, np.ndarray] = {}  # of what forward computed: what it read as numbers, and small parts
+        self.has_read = False
         self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
@@ -258,10 +260,11 @@ class Recorder:
         return made
 
     def drop_spare(self, outputs: Collection[Tensor]) -> None:
-        """Leave out the layers that were recorded for what came to be computed otherwise, where nothing uses them."""
-        if not self.spare:
+        """Leave out the layers that were recorded for numbers, or for what came to be computed otherwise, where nothing
+        uses them."""
+        spare = {*self.spare, *self._settled()}
+        if not spare:
             return
-        spare = set(self.spare)
         used = set(outputs)
         sizes: set[str] = {str(s) for s in dims.symbols_of(size for t in outputs for size in t.shape)}
         kept: list[Layer] = []
@@ -273,11 +276,23 @@ class Recorder:
                     self.data_dims.discard(str(layer.decides))
                 continue
             kept.append(layer)
-            used.update(o for o in layer.inputs if isinstance(o, Tensor))
+            trained = self.training.instead.get(layer)
+            used.update(o for one in (layer, trained) if one is not None for o in one.inputs if isinstance(o, Tensor))
             own = (size for tensor in layer.outputs for size in tensor.shape)
             given = (getattr(layer, name) for name in layer.attributes)
-            sizes.update(str(s) for s in dims.symbols_of((*own, *_sizes_in(given))))
+            sizes.update(str(s) for s in dims.symbols_of((*own, *sizes_in(given))))
         self.layers = kept[::-1]
+
+    def _settled(self) -> set[Layer]:
+        """Where forward read numbers of what it computed: the layers that compute of frozen parameters and constants
+        alone."""
+        found: set[Layer] = set()
+        for layer in self.layers if self.has_read else ():
+            tensors = [o.layer for o in layer.inputs if isinstance(o, Tensor)]
+            leaves = (leaf for o in layer.inputs if isinstance(o, Weight) for leaf in o.leaves())
+            if found.issuperset(tensors) and not layer.draws and all(leaf.frozen is not None for leaf in leaves):
+                found.add(layer)
+        return found
 
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
@@ -297,18 +312,38 @@ class Recorder:
     def freeze(self, parameter: Parameter) -> None:
         """Note that a parameter of the module was read as a number: the graph cannot follow a change of it."""
         leaf = self.leaves.get(id(parameter))
-        if leaf is None or leaf.frozen is not None:
+        if leaf is not None:
+            self.freeze_leaf(leaf)
+
+    def freeze_leaf(self, leaf: Leaf) -> None:
+        """The same of the weights that a parameter is in this recording."""
+        if leaf.frozen is not None:
             return
+        if not leaf.value.there:
+            raise WeightsError(
+                f"{leaf.name} is read as a number, and has no value",
+                expected=f"values of {format_shape(leaf.shape)} {leaf.dtype}",
+                found="none",
+                remedy="load weights before recording: module.load_state_dict, module.load_weights",
+            )
         location = self.where or here()
         place = "an unknown line" if location is None else f"{location.file}:{location.line}"
         leaf.frozen = Frozen(place, digest(leaf.value.read()))
-        if not parameter.__dict__.get("is_meant_frozen"):
+        owners = (one for one in self.keep if isinstance(one, Parameter) and self.leaves.get(id(one)) is leaf)
+        if not any(one.__dict__.get("is_meant_frozen") for one in owners):
             warnings.warn(
                 f"{leaf.name} is read as a number at {place}: it is frozen in this graph, and another value needs "
                 "another recording. Keep it a tensor (x * self.scale), make it a plain attribute, or say that it is "
                 "meant: trtnet.frozen(parameter)",
                 stacklevel=user_level(),
             )
+
+    def known(self, tensor: Tensor) -> np.ndarray | None:
+        """The value of a tensor that depends on parameters, which are frozen by it, and on constants alone; else
+        None."""
+        from .reading import known
+
+        return known(self, tensor)
 
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:
         """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
@@ -336,15 +371,17 @@ class Recorder:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.read.clear()
         current_recorder.reset(self._token)
 
 
-def _sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
+def sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
+    """The Dims among the values, in tuples too."""
     for value in values:
         if isinstance(value, Dim):
             yield value
         elif isinstance(value, tuple):
-            yield from _sizes_in(value)
+            yield from sizes_in(value)
 
 
 def _at_profile(left: SizeLike, right: SizeLike) -> str:

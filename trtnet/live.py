@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .dims import format_shape
-from .errors import ArgumentTypeError, ProviderError, TrtnetError, WeightsError
+from .errors import ArgumentTypeError, TrtnetError, WeightsError
 from .graph import Graph, Recorder, recorder_constant
 from .interchange import check_memory, is_torch
 from .layers.base import Operand
@@ -110,15 +110,9 @@ class _Rewriting:
             return F.permute(given[0], attributes["order"])
         if operation == "concatenate":
             return F.cat(given, attributes["axis"])
-        if operation == "take":
-            start = attributes["start"]
-            return F.narrow(given[0], attributes["axis"], start, attributes["stop"] - start)
-        raise ProviderError(
-            f"a live parameter goes through {operation!r}, which trtnet does not make of layers",
-            expected="parameters that reach their layer as they are, or through arithmetic, casts and shape changes",
-            found=repr(recipe),
-            remedy="leave this parameter out of live=, and refit it",
-        )
+        assert operation == "take"
+        start = attributes["start"]
+        return F.narrow(given[0], attributes["axis"], start, attributes["stop"] - start)
 
 
 class Bound(NamedTuple):

@@ -137,29 +137,56 @@ class Tensor(metaclass=_Kind):
             "or record both results and choose with trtnet.where(condition, a, b)",
         )
 
+    def _known_value(self) -> Array | None:
+        """The value now, where it depends on constants and parameters alone, while a module is recorded; else None.
+
+        Its parameters are frozen in that graph, as by reading them themselves. The array cannot be written to.
+        """
+        current = current_recorder.get()
+        array = None if current is None else current.known(self)
+        return None if array is None else Array(array)
+
+    def _value(self, what: str) -> Array:
+        found = self._known_value()
+        if found is None:
+            raise self._no_value(what)
+        return found
+
     def __bool__(self) -> bool:
-        raise self._no_value("bool()")
+        return bool(self._value("bool()"))
 
     def __int__(self) -> int:
-        raise self._no_value("int()")
+        return int(self._value("int()"))
 
     def __index__(self) -> int:
-        raise self._no_value("an index")
+        return self._value("an index").__index__()
 
     def __float__(self) -> float:
-        raise self._no_value("float()")
+        return float(self._value("float()"))
+
+    def __contains__(self, element: Any) -> bool:
+        return bool((self == element).any())
+
+    def __format__(self, spec: str) -> str:
+        """As torch: the number of a tensor without dimensions; one that has no value yet is shown as by `repr`."""
+        if self.shape:
+            return super().__format__(spec)
+        found = self._value("a format") if spec else self._known_value()
+        return repr(self) if found is None else format(found.item(), spec)
 
     def item(self) -> Any:
-        raise self._no_value(".item()")
+        return self._value(".item()").item()
 
     def tolist(self) -> Any:
-        raise self._no_value(".tolist()")
+        return self._value(".tolist()").tolist()
 
     def numpy(self) -> Any:
-        raise self._no_value(".numpy()")
+        """The value as an array that cannot be written to, where it depends on constants and parameters alone, while a
+        module is recorded: the parameters are frozen in that graph. Raises ArgumentTypeError for other tensors."""
+        return self._value(".numpy()").numpy()
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise self._no_value("a NumPy array")
+        return self._value("a NumPy array").__array__(*args, **kwargs)
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
@@ -258,7 +285,8 @@ class Array(Tensor):
         return np.array(self.numpy(), dtype=dtype, copy=copy) if copy else np.asarray(self.numpy(), dtype=dtype)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.numpy().size == 1 and spec else str(self)
+        is_number = self.numpy().size == 1 if spec else not self.shape and type(self) is not Parameter
+        return format(self.item(), spec) if is_number else str(self)
 
     def writeable(self) -> np.ndarray:
         """The array, for changes in place."""
@@ -439,9 +467,9 @@ class Buffer(Parameter):
 def frozen(parameter: Any) -> Array:
     """The parameter's value as a concrete tensor, with the word that it is meant to be a part of the network.
 
-    What becomes a Python number while recording (`float(p)`, `p.item()`, `range(int(p))`) cannot follow a later change
-    of the parameter: it is frozen in that graph. Recording warns of that, once for each parameter, unless it was
-    passed to `frozen`, in `forward` or before.
+    What becomes a Python number while recording (`float(p)`, `p.item()`, `range(int(p))`, `if (p > 0).any():`) cannot
+    follow a later change of the parameter: it is frozen in that graph. Recording warns of that, once for each
+    parameter, unless it was passed to `frozen`, in `forward` or before.
 
     >>> scale = trtnet.nn.Parameter(trtnet.tensor(2.0))
     >>> graph = trtnet.record(lambda x: x * float(trtnet.frozen(scale)), x=trtnet.Input((3,)))
@@ -496,7 +524,7 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray:
     elif isinstance(value, np.ndarray):
         array = value
     elif isinstance(value, Tensor):
-        raise value._no_value("a NumPy array")
+        array = value.numpy()
     elif is_torch(value):
         array = to_numpy(value)
     else:

@@ -152,14 +152,24 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
 
 @operation(quiet(lambda *a, **k: bool(_isclose_numpy(*a, **k).all())), method=True)
 def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether two concrete arrays are close; a Python bool."""
-    raise UnsupportedError("allclose gives a Python bool", remedy="trtnet.isclose(a, b).all() gives a tensor")
+    """Whether two tensors are close that depend on no input; a Python bool, which freezes their parameters."""
+    found = isclose(input, other, rtol, atol, equal_nan).all()._known_value()
+    if found is None:
+        raise UnsupportedError("allclose gives a Python bool", remedy="trtnet.isclose(a, b).all() gives a tensor")
+    return bool(found)
 
 
 @operation(lambda input, other: bool(np.array_equal(input, other)), method=True)
 def equal(input: Any, other: Any) -> bool:
-    """Whether two concrete arrays have the same shape and elements; a Python bool."""
-    raise UnsupportedError("equal gives a Python bool", remedy="(a == b).all() gives a tensor")
+    """Whether two tensors have the same shape and elements that depend on no input; a Python bool, which freezes their
+    parameters."""
+    a, b = (value if isinstance(value, Tensor) else tensor(value) for value in (input, other))
+    if all(isinstance(size, int) for size in (*a.shape, *b.shape)) and a.shape != b.shape:
+        return False
+    found = eq(a, b).all()._known_value()
+    if found is None:
+        raise UnsupportedError("equal gives a Python bool", remedy="(a == b).all() gives a tensor")
+    return bool(found)
 
 
 # --- logic ------------------------------------------------------------------------------------------------------------

@@ -270,13 +270,16 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
 
 
 def _bound(value: Any) -> SizeLike:
-    if type(value) is Tensor:
+    if type(value) is not Tensor:
+        return _whole(value)
+    known = value._known_value()
+    if known is None:
         raise UnsupportedError(
             "a slice with a bound that is computed in the network has no size that TensorRT knows",
             found=repr(value),
             remedy="use ints and Dims (x.shape[i] and arithmetic on it), or keep the shape and mask: trtnet.where(...)",
         )
-    return _whole(value)
+    return _whole(known)
 
 
 def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:

@@ -46,16 +46,20 @@ __all__ = [
 
 
 def size_of(value: Any) -> SizeLike:
-    """One size: an int or a Dim. Raises ArgumentTypeError for anything else, a recorded Tensor among it."""
+    """One size: an int or a Dim. Raises ArgumentTypeError for anything else, a recorded Tensor without a value among
+    it."""
     if type(value) is int or isinstance(value, Dim):
         return value
     if type(value) is Tensor:
-        raise ArgumentTypeError(
-            "a recorded tensor is no size",
-            expected="an int or a Dim",
-            found=repr(value),
-            remedy="take sizes from shapes: x.shape[0] is an int, or a Dim that stands for the size",
-        )
+        known = value._known_value()
+        if known is None:
+            raise ArgumentTypeError(
+                "a recorded tensor is no size",
+                expected="an int or a Dim",
+                found=repr(value),
+                remedy="take sizes from shapes: x.shape[0] is an int, or a Dim that stands for the size",
+            )
+        value = known
     if isinstance(value, (float, bool)) or not hasattr(value, "__index__"):
         raise ArgumentTypeError("a size must be a whole number", expected="an int or a Dim", found=shown(value))
     return int(value.__index__())
