@@ -220,6 +220,15 @@ def test_isclose() -> None:
     assert F.equal(Array(b[:3]), Array(b[:2])) is False
 
 
+def test_isclose_of_bools_and_whole_numbers() -> None:
+    for a in (np.array([True, False, True]), np.array([3, 0, -1])):
+        b = np.ones_like(a)
+        expected = torch.isclose(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+        graph = record(lambda a, b: F.isclose(a, b), {"a": a, "b": b})
+        np.testing.assert_array_equal(trtnet.reference(graph)(a=a, b=b), expected)
+        np.testing.assert_array_equal(F.isclose(Array(a), Array(b)).numpy(), expected)
+
+
 def test_logical_functions_of_numbers() -> None:
     x, y = np.array([0, 0, 2, -1.5], np.float32), np.array([0, 3, 0, 1], np.float32)
     for name in ("logical_and", "logical_or", "logical_xor"):

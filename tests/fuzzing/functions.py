@@ -394,6 +394,11 @@ NUMBERS = {
     "__int__": "int({x}.reshape(-1)[0])", "__bool__": "bool({x}.reshape(-1)[0])", "__index__": "int({x}.long().reshape(-1)[0])",
     "numpy": "float({x}.numpy().sum())", "__array__": "float({x}.numpy().max())",
 }  # fmt: skip
+COMPUTED = (
+    "({x} * 2)", "{x}.abs()", "{x}.flip(0)", "T.stack([{x}, {x}])", "{x}.detach().t()", "{x}.clone().mul_(2)", "({x} > 0)",
+    "{x}.amax(0)", "T.where({x} > 0, {x}, 1)", "{x}.reshape(-1).cumsum(0)", "{x}.reshape(-1)[1:]",
+)  # fmt: skip
+"""What a number is read of, in place of a parameter itself."""
 
 KEYS = (
     "int",

@@ -569,9 +569,8 @@ class Generator(Operands):
         self.rebuild()
 
     def program(self) -> Program:
-        return Program(
-            self.seed, self.inputs, self.weights, tuple(self.steps), self.sizes, self.program_least, self.frozen
-        )
+        frozen = self.frozen or any(re.search(r"\b(equal|allclose)\(", step.text) for step in self.steps)
+        return Program(self.seed, self.inputs, self.weights, tuple(self.steps), self.sizes, self.program_least, frozen)
 
     def rebuild(self) -> None:
         """Run all lines anew."""
@@ -861,10 +860,11 @@ class Generator(Operands):
         if self.origins[x] == "recorded":
             raise Skip
         y = self.main("any", "recorded", "float")
-        number = functions.NUMBERS[name].format(x=x)
+        is_frozen = self.origins[x] == "parameter"
+        computed = x if not is_frozen or self.chance(0.5) else self.pick(*functions.COMPUTED).format(x=x)
+        number = functions.NUMBERS[name].format(x=computed)
         self.expression(f"{y} * ({number})", [card], True, f"integral({x})")
-        if self.origins[x] == "parameter":
-            self.frozen = True
+        self.frozen = self.frozen or is_frozen
 
     def indexed(self, name: str, x: str, card: Card) -> None:
         """x[key], and x[key] = value."""

@@ -98,7 +98,7 @@ class Program:
     steps: the lines.
     sizes: the batch sizes that it runs at; the first is the one that it was written for. One of them: static.
     least: the smallest batch, where dynamic.
-    frozen: whether a line reads a weight as a number, which freezes it.
+    frozen: whether a line may read a weight as a number, or what is computed of it, which freezes it.
     returned: the names that are returned; None for all.
     """
 

@@ -16,6 +16,7 @@ from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
+from .casting import converted
 from .concrete import binary, category, promoted, quiet
 from .dispatch import is_scalar, operation, pair, scalar, tensor, typed, with_rank
 from .inplace import install
@@ -143,6 +144,9 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
     a, b = pair("isclose", input, other)
     from .arithmetic import add, mul, sub
     from .math import abs
+
+    if a.dtype is dtypes.bool_:
+        a, b = converted(a, dtypes.float32), converted(b, dtypes.float32)
 
     difference = abs(sub(a, b))
     near = logical_and(isfinite(difference), le(difference, add(mul(abs(b), rtol), atol)))
