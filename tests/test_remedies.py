@@ -7,8 +7,11 @@ has a row, or a reason in `NOT_FOLLOWED`.
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
+import json
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from harness import needs_rtx
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
+from trtnet.caching import PlanCache
 from trtnet.errors import TrtnetError, nearest
 
 SOURCES = Path(trtnet.__file__).parent
@@ -1023,7 +1027,11 @@ recorded(
     (3, 4),
     Input((2,), "int64"),
 )
-recorded("x = x.transpose(0, 1)", lambda x: (x * 1)[:].transpose_(0, 1), lambda x: (x * 1)[:].transpose(0, 1))
+recorded(
+    "x = x.transpose(0, 1)",
+    lambda x: (x * 1).contiguous().transpose_(0, 1),
+    lambda x: (x * 1).contiguous().transpose(0, 1),
+)
 recorded("copy them first: x.unfold(...).clone()", lambda x: windows(x, False), lambda x: windows(x, True), (8,))
 
 
@@ -1373,9 +1381,260 @@ def sampled(sample):
     return Sampler(record(lambda x: nn.Embedding(5, 3)(x), Input((2,), "int32"))).given(sample)
 
 
+# --- files that are damaged, lost or of another version
+def damaged(damage):
+    """Loads an engine after `damage` to one of its files."""
+    return in_folder(lambda p: (damage(kept_engine(p)), trtnet.Plan.load(p / "a.engine")))
+
+
+def kept_engine(folder, name="a.engine", net=None, **options):
+    made = trtnet.build(trtnet.record(net or linear(), x=Input((2, 3))), provider="reference", refit=True)
+    return made.save(folder / name, **options)
+
+
+def again(damage):
+    """The same, where the engine was saved again since."""
+    return in_folder(lambda p: (damage(kept_engine(p)), kept_engine(p), trtnet.Plan.load(p / "a.engine")))
+
+
+def beside(path, suffix):
+    return path.with_name(path.name + suffix)
+
+
+def edited(**changes):
+    """A change of the manifest: other values under these keys, or what a function makes of the value."""
+
+    def damage(path):
+        file = beside(path, ".json")
+        manifest = json.loads(file.read_text())
+        for key, new in changes.items():
+            manifest[key] = new(manifest[key]) if callable(new) else new
+        file.write_text(json.dumps(manifest))
+
+    return damage
+
+
+def other_weights(path, told=False):
+    """The weights of another engine in this one's place; `told` where the manifest names them."""
+    there = kept_engine(path.parent, "b.engine", One(nn.Linear(3, 5)))
+    file = beside(path, ".safetensors")
+    file.write_bytes(beside(there, ".safetensors").read_bytes())
+    if told:
+        edited(weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest())(path)
+
+
+def folder_for_manifest(path):
+    beside(path, ".json").unlink()
+    beside(path, ".json").mkdir()
+
+
+for remedy, damage in {
+    "the manifest was changed: build the engine again, or restore the file": edited(structure="0" * 64),
+    "load it with the version that wrote it, or build the engine again": edited(format=99),
+    "load it with the version of trtnet that wrote it, or build the engine again": edited(
+        graph=lambda graph: graph | {"format": 99, "layers": 3}
+    ),
+    "the files are of two engines: build the engine again, or restore them": lambda path: other_weights(path, True),
+    "copy the three files of an engine together; save it again where one is lost": other_weights,
+    "an engine is saved as NAME.engine, NAME.engine.json and, where it can be refitted": lambda path: beside(
+        path, ".safetensors"
+    ).unlink(),
+    "save the engine again, or restore the file": lambda path: beside(path, ".json").write_text("{}"),
+}.items():
+    row(remedy, damaged(damage), again(damage))
+row(
+    "check that its files are files that you may read, or save the engine again",
+    damaged(folder_for_manifest),
+    in_folder(lambda p: folder_for_manifest(kept_engine(p)) or trtnet.Plan.load(kept_engine(p, "b.engine"))),
+)
+row(
+    "copy the file again, together with its .json, or build the engine again",
+    in_folder(lambda p: (path := kept_plan(p)).write_bytes(path.read_bytes()[:-9]) and trtnet.Plan.load(path)),
+    in_folder(lambda p: (path := kept_plan(p)).write_bytes(path.read_bytes()) and trtnet.Plan.load(path)),
+)
+row(
+    "make room, or check the folder's permissions; an old plan of this name is unchanged",
+    in_folder(lambda p: without_room(lambda: kept_engine(p, weights=False))),
+    in_folder(
+        lambda p: (
+            path := kept_engine(p),
+            without_room(lambda: kept_engine(p, weights=False), True),
+            trtnet.Plan.load(path),
+            trtnet.Plan.load(kept_engine(p)),
+        )
+    ),
+)
+row(
+    "make room, or check the folder's permissions; an old file of this name is unchanged",
+    in_folder(lambda p: without_room(lambda: written(p / "a.npz"))),
+    in_folder(lambda p: (written(p / "a.npz"), without_room(lambda: written(p / "a.npz"), True), loaded(p / "a.npz"))),
+)
+row(
+    "check the path",
+    in_folder(lambda p: trtnet.load(p / ("a" * 300 + ".engine"))),
+    in_folder(lambda p: trtnet.load(kept_engine(p), provider="reference")),
+)
+row(
+    ", or build(graph, cache=a folder of your own)",
+    in_folder(lambda p: p.chmod(0o777) or PlanCache(p)),
+    in_folder(lambda p: (p.chmod(0o777), PlanCache(p / "own"), p.chmod(0o755), PlanCache(p))),
+)
+row(
+    "build(graph, cache=another folder)",
+    in_folder(lambda p: (p / "a").write_text("") or PlanCache(p / "a")),
+    in_folder(lambda p: (p / "a").write_text("") or PlanCache(p / "b")),
+)
+
+
+def kept_plan(folder):
+    return plan().save(folder / "a.engine")
+
+
+def without_room(write_it, catch=False):
+    """Call while files may not grow beyond a few bytes; where the refusal is caught, there is room again afterwards."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        write_it()
+    except trtnet.TrtnetError:
+        if not catch:
+            raise
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    return True
+
+
+def loaded(path):
+    linear().load_weights(path)
+    return True
+
+
+def at(path, act):
+    """Write a file by `act`, and load it."""
+    act(path)
+    return loaded(path)
+
+
+row(
+    "does not exist; check the path (relative ones start at",
+    in_folder(lambda p: loaded(p / "no" / "a.npz")),
+    in_folder(lambda p: loaded(written(p / "a.npz"))),
+)
+row(
+    "check the path (relative ones start at",
+    in_folder(lambda p: loaded(p / "a.npz")),
+    in_folder(lambda p: loaded(written(p / "a.npz"))),
+)
+row("name a file", in_folder(lambda p: loaded(p)), in_folder(lambda p: loaded(written(p / "a.npz"))))
+row(
+    "check that you may read it, or download or copy it again",
+    in_folder(lambda p: (p / "a.pt").symlink_to("/proc/self/mem") or loaded(p / "a.pt")),
+    in_folder(lambda p: loaded(written(p / "a.npz"))),
+)
+row(
+    "convert it with str(...) or json.dumps(...)",
+    in_folder(lambda p: write(p / "a.npz", {"a": ONES}, {"epoch": 3})),
+    in_folder(lambda p: write(p / "a.npz", {"a": ONES}, {"epoch": str(3), "more": json.dumps([1])})),
+)
+OBJECTS = np.asarray([1.0, None, 2.0, 3.0])
+BIAS = {"inner.weight": np.ones((4, 3), np.float32)}
+row(
+    "write it again as numbers:",
+    in_folder(lambda p: at(p / "a.npz", lambda f: np.savez(f, **BIAS, **{"inner.bias": OBJECTS}))),
+    in_folder(
+        lambda p: at(p / "a.npz", lambda f: np.savez(f, **BIAS, **{"inner.bias": np.asarray(OBJECTS, dtype="float32")}))
+    ),
+)
+row(
+    "write it again with trtnet.weights.files.write, or as .safetensors",
+    in_folder(lambda p: at(p / "a.npz", lambda f: np.savez(f, **bfloat16()))),
+    in_folder(
+        lambda p: (
+            at(p / "a.npz", lambda f: write(f, bfloat16())) and at(p / "a.safetensors", lambda f: write(f, bfloat16()))
+        )
+    ),
+)
+row(
+    "rename it, or convert it with .astype(...)",
+    in_folder(lambda p: write(p / "a.npz", {"a": np.ones(2, "M8[s]")})),
+    in_folder(lambda p: write(p / "a.npz", {"a": np.ones(2, "M8[s]").astype(np.int64)})),
+)
+row(
+    "rename it",
+    in_folder(lambda p: write(p / "a.safetensors", {"__metadata__": ONES})),
+    in_folder(lambda p: write(p / "a.safetensors", {"metadata": ONES})),
+)
+
+
+def bfloat16():
+    return {name: array.astype(trtnet.bfloat16.numpy) for name, array in values(linear()).items()}
+
+
+def sharded(folder, shards=("inner.weight", "inner.bias"), place="{}.safetensors"):
+    """A checkpoint of two shards, of which these are there, under an index."""
+    held = values(linear())
+    for name in shards:
+        write(folder / f"{name}.safetensors", {name: held[name]})
+    index = folder / "a.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: place.format(name) for name in held}}))
+    return index
+
+
+row(
+    "download the missing shards into the same folder",
+    in_folder(lambda p: loaded(sharded(p, ["inner.bias"]))),
+    in_folder(lambda p: loaded(sharded(p))),
+)
+row(
+    "download the index and all shards again, from one revision",
+    in_folder(lambda p: loaded(sharded(p, place="inner.bias.safetensors"))),
+    in_folder(lambda p: loaded(sharded(p))),
+)
+row(
+    "take the index from a source that you trust",
+    in_folder(lambda p: loaded(sharded(p, place="../{}.safetensors"))),
+    in_folder(lambda p: loaded(sharded(p))),
+)
+row(
+    "write the file again with the tensor in one of these types, or without it",
+    in_folder(lambda p: at(p / "a.safetensors", lambda f: retyped(written(f)))),
+    in_folder(lambda p: loaded(written(p / "a.safetensors"))),
+)
+row(
+    "; or download or copy the file again",
+    in_folder(lambda p: at(p / "a.pt", lambda f: torch_saved(f, linear()))),
+    in_folder(lambda p: at(p / "a.pt", lambda f: torch_saved(f, torch_linear().state_dict()))),
+)
+row(
+    "download or copy the file again, or",
+    in_folder(lambda p: at(p / "a.pt", lambda f: f.write_bytes(b""))),
+    in_folder(lambda p: at(p / "a.pt", lambda f: torch_saved(f, torch_linear().state_dict()))),
+)
+row(
+    "convert it before saving: state_dict[",
+    in_folder(lambda p: at(p / "a.pt", lambda f: torch_saved(f, sparse(False)))),
+    in_folder(lambda p: at(p / "a.pt", lambda f: torch_saved(f, sparse(True)))),
+)
+
+
+def retyped(path):
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F99"'))
+
+
+def torch_saved(path, value):
+    import torch
+
+    torch.save(value, path)
+
+
+def sparse(follow):
+    state = torch_linear().state_dict()
+    held = state["inner.weight"].to_sparse()
+    return state | {"inner.weight": held.to_dense().float() if follow else held}
+
+
 GPU = "needs an engine on a GPU"
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
-FILES = "a file that is damaged, lost or of another version: there is nothing to do but to get or to make it again"
 COMMAND = "a command's: tests/test_cli.py sees it printed, and follows it"
 MACHINE = "a command's, where a file or a package is not as it should be: tests/test_cli.py at most sees it printed"
 NOT_FOLLOWED: dict[str, str] = {
@@ -1428,42 +1687,6 @@ NOT_FOLLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "', or build(graph, cache=a folder of your own)",
-            "build(graph, cache=another folder)",
-            "the manifest was changed: build the engine again, or restore the file",
-            "load it with the version that wrote it, or build the engine again",
-            "the files are of two engines: build the engine again, or restore them",
-            "make room, or check the folder's permissions; an old plan of this name is unchan",
-            "load it with the version of trtnet that wrote it, or build the engine again",
-            "an engine is saved as NAME.engine, NAME.engine.json and, where it can be refitte",
-            "save the engine again, or restore the file",
-            "check that its files are files that you may read, or save the engine again",
-            "copy the file again, together with its .json, or build the engine again",
-            "copy the three files of an engine together; save it again where one is lost",
-            "does not exist; check the path (relative ones start at",
-            "convert it with str(...) or json.dumps(...)",
-            "check the path (relative ones start at",
-            "check the path",
-            "check that you may read it, or download or copy it again",
-            "name a file",
-            "make room, or check the folder's permissions; an old file of this name is unchan",
-            "write it again as numbers:",
-            "write it again with trtnet.weights.files.write, or as .safetensors",
-            "rename it, or convert it with .astype(...)",
-            "rename it",
-            "download the missing shards into the same folder",
-            "download the index and all shards again, from one revision",
-            "write the file again with the tensor in one of these types, or without it",
-            "take the index from a source that you trust",
-            "; or download or copy the file again",
-            "download or copy the file again, or",
-            "pip install 'trtnet[torch]', or use .safetensors, which needs no torch",
-            "convert it before saving: state_dict[",
-        ),
-        FILES,
-    ),
-    **dict.fromkeys(
-        (
             "-o {}",
             "create it first: mkdir",
             "=1..8..64 (smallest, best, largest)",
@@ -1509,6 +1732,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RT",
             "give tensors that hold values",
             "pip install 'trtnet[torch]'",
+            "pip install 'trtnet[torch]', or use .safetensors, which needs no torch",
             "give the kernel as a Parameter or an array, or leave out stride or dilation",
             "change this layer's arguments or operands as TensorRT's reason, quoted above, as",
             "builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
