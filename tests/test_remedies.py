@@ -10,16 +10,20 @@ import ast
 import hashlib
 import inspect
 import json
+import os
 import pickle
 import resource
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from harness import needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input, nn, preload
 from trtnet import functional as F
 from trtnet.caching import PlanCache
 from trtnet.errors import TrtnetError, nearest
@@ -1633,6 +1637,152 @@ def sparse(follow):
     return state | {"inner.weight": held.to_dense().float() if follow else held}
 
 
+# --- other arrays and other places
+def host(array, dtype=None, kind=1):
+    """A DeviceArray over the host's memory."""
+    from trtnet import dtypes
+    from trtnet.device_array import DeviceArray
+
+    memory = SimpleNamespace(array=array, handle=array.ctypes.data)
+    return DeviceArray(memory, array.shape, dtype or dtypes.get(array.dtype), None, _kind=kind)
+
+
+class Other:
+    """An array of another library, over a torch tensor."""
+
+    def __init__(self, tensor, capsules=None):
+        self.tensor, self.capsules = tensor, capsules
+
+    def __dlpack__(self, **options):
+        return self.capsules[0] if self.capsules else self.tensor.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.tensor.__dlpack_device__()
+
+
+def taken(value):
+    from trtnet.device_array import foreign
+
+    return foreign(value, None, 0, 1)
+
+
+def used_capsule():
+    import torch
+
+    capsule = torch.ones(3).__dlpack__()
+    torch.from_dlpack(capsule)
+    return Other(torch.ones(3), [capsule])
+
+
+def without_torch(act):
+    """Call where `import torch` fails."""
+
+    def call():
+        there = sys.modules["torch"]
+        sys.modules["torch"] = None
+        try:
+            return act()
+        finally:
+            sys.modules["torch"] = there
+
+    return call
+
+
+HALVES = np.zeros(4, np.uint16)
+row(
+    "numpy.from_dlpack(array)",
+    lambda: host(ONES).__cuda_array_interface__,
+    lambda: np.array_equal(np.from_dlpack(host(ONES)), ONES),
+)
+row(
+    "DLPack has it: torch.from_dlpack(array), cupy.from_dlpack(array)",
+    lambda: host(HALVES, trtnet.bfloat16).__cuda_array_interface__,
+    lambda: __import__("torch").from_dlpack(host(HALVES, trtnet.bfloat16)).sum() == 0,
+)
+row(
+    "a capsule can be taken once: give the array itself, not its capsule",
+    lambda: taken(used_capsule()),
+    lambda: taken(used_capsule().tensor),
+)
+row(
+    "DLPack has bfloat16 and float8: give an array that has __dlpack__",
+    lambda: taken(SimpleNamespace(__cuda_array_interface__={"shape": (4,), "typestr": "|V2", "data": (0, False)})),
+    lambda: taken(host(HALVES, trtnet.bfloat16)).dtype is trtnet.bfloat16,
+)
+row(
+    "make a contiguous copy by its own library: cupy.ascontiguousarray(array)",
+    lambda: taken(Other(torch_ones().t())),
+    lambda: taken(Other(torch_ones().t().contiguous())),
+)
+row(
+    "1 is the legacy default stream; 0 could mean two",
+    lambda: host(ONES, kind=2).__dlpack__(stream=0),
+    lambda: host(ONES, kind=2).__dlpack__(stream=1),
+)
+row(
+    "give tensors that hold values",
+    lambda: linear().load_state_dict(torch_linear().to("meta").state_dict()),
+    lambda: linear().load_state_dict(torch_linear().state_dict()),
+)
+row("pip install 'trtnet[torch]'", without_torch(engine), engine)
+row(
+    "pip install 'trtnet[torch]', or use .safetensors, which needs no torch",
+    in_folder(lambda p: without_torch(lambda: loaded(written(p / "a.pt")))()),
+    in_folder(lambda p: without_torch(lambda: loaded(written(p / "a.safetensors")))() and loaded(written(p / "a.pt"))),
+)
+row(
+    "save the engine with trtnet: engine.save(path)",
+    in_folder(lambda p: (p / "a.engine").write_bytes(b"plan") and trtnet.load(p / "a.engine", provider="reference")),
+    in_folder(lambda p: trtnet.load(kept_engine(p), provider="reference")),
+)
+row(
+    "save the engine with weights, and build it with refit=True; an engine that canno",
+    in_folder(lambda p: trtnet.load(kept_engine(p, weights=False), provider="reference")),
+    in_folder(lambda p: trtnet.load(kept_engine(p), provider="reference")),
+)
+row(
+    "load(path, provider='reference') runs the recorded network in PyTorch, where wei",
+    in_folder(lambda p: not on_rtx() and trtnet.load(refittable_plan(p), provider="tensorrt_rtx")),
+    in_folder(lambda p: trtnet.load(refittable_plan(p), provider="reference")),
+)
+row(
+    "trtnet preload --folder /another/folder, or set XDG_CACHE_HOME",
+    in_folder(lambda p: preload.library(p / "a folder")),
+    in_folder(lambda p: preload.library(p / "folder").exists()),
+)
+row(
+    "install gcc; or build(graph, live=True), whose weights need no refit",
+    in_folder(lambda p: compiled_by("no-compiler-of-this-name", p)),
+    in_folder(lambda p: compiled_by("gcc", p) and bound_live(True)),
+)
+row(
+    "name another compiler: CC=clang trtnet preload",
+    in_folder(lambda p: compiled_by("false", p)),
+    in_folder(lambda p: compiled_by("gcc", p)),
+)
+
+
+def on_rtx():
+    """Whether TensorRT-RTX runs engines here: then there is nothing to be seen."""
+    if needs_rtx().cannot_execute is None:
+        pytest.skip("TensorRT-RTX runs engines here")
+
+
+def refittable_plan(folder):
+    return plan(refit=True).save(folder / "a.engine")
+
+
+def compiled_by(compiler, folder):
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc here")
+    before = os.environ.get("CC")
+    os.environ["CC"] = compiler
+    try:
+        return preload.library(folder).exists()
+    finally:
+        os.environ.pop("CC") if before is None else os.environ.update(CC=before)
+
+
 GPU = "needs an engine on a GPU"
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/test_cli.py sees it printed, and follows it"
@@ -1650,14 +1800,8 @@ NOT_FOLLOWED: dict[str, str] = {
             "build the plan with trtnet, which asks for that (PROFILE_SHARING_0806), or close",
             "call engine.context() for the other stream, or wait for the end of the capture",
             ", or build the engine there: device='cuda:",
-            "numpy.from_dlpack(array)",
             "copy it to the GPU by its own library",
-            "a capsule can be taken once: give the array itself, not its capsule",
-            "DLPack has bfloat16 and float8: give an array that has __dlpack__",
             "import torch before the call",
-            "DLPack has it: torch.from_dlpack(array), cupy.from_dlpack(array)",
-            "make a contiguous copy by its own library: cupy.ascontiguousarray(array)",
-            "1 is the legacy default stream; 0 could mean two",
             "record the input as int32: Input(shape, 'int32')",
             "free GPU memory (close engines that are not needed, torch.cuda.empty_cache()), o",
             "an earlier kernel or call may have failed: run with CUDA_LAUNCH_BLOCKING=1 to fi",
@@ -1679,7 +1823,6 @@ NOT_FOLLOWED: dict[str, str] = {
             "this plan is of another network, or TensorRT did not keep to the recorded types:",
             "give smaller numbers",
             "free GPU memory, set a smaller workspace=, or build with a lower optimization_le",
-            "torch.from_dlpack(array)",
             'record(..., draws="inputs") makes the draws inputs, which every call may be given',
             "makes the draws inputs of the network",
         ),
@@ -1730,17 +1873,11 @@ NOT_FOLLOWED: dict[str, str] = {
             "install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
             "on a machine that has one: pip install 'trtnet[tensorrt]'; here trtnet.build run",
             "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RT",
-            "give tensors that hold values",
-            "pip install 'trtnet[torch]'",
-            "pip install 'trtnet[torch]', or use .safetensors, which needs no torch",
             "give the kernel as a Parameter or an array, or leave out stride or dilation",
             "change this layer's arguments or operands as TensorRT's reason, quoted above, as",
             "builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
             "graph.summary() shows the layers; TensorRT's reason is quoted above",
             "live weights need no refit: build(graph, live=True)",
-            "trtnet preload --folder /another/folder, or set XDG_CACHE_HOME",
-            "install gcc; or build(graph, live=True), whose weights need no refit",
-            "name another compiler: CC=clang trtnet preload",
             "pip install 'trtnet[rtx]' compiles plans without a GPU; 'trtnet[tensorrt]' build",
             "use a newer trtnet",
             "use a TensorRT that has it (`trtnet doctor` shows what is installed)",
@@ -1750,11 +1887,8 @@ NOT_FOLLOWED: dict[str, str] = {
             "', or build it again; build(graph, version_compatible=True) makes plans that lat",
             "build it on this machine; build_plan(graph, targets=[...]) makes one plan for se",
             "build it on this machine; build(graph, hardware_compatibility='ampere_plus') mak",
-            "save the engine with trtnet: engine.save(path)",
             "build it where TensorRT runs: trtnet.build(graph)",
             "), or build it with",
-            "load(path, provider='reference') runs the recorded network in PyTorch, where wei",
-            "save the engine with weights, and build it with refit=True; an engine that canno",
         ),
         ELSEWHERE,
     ),

@@ -175,13 +175,6 @@ class Engine:
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         """Outputs of the inputs' kind, and the generation that they were computed with."""
         kind = one_kind(self.inputs, values)
-        if kind == "device":
-            raise ArgumentTypeError(
-                "the reference engine takes NumPy arrays and torch tensors",
-                expected="NumPy arrays or torch tensors",
-                found=type(values[0]).__name__,
-                remedy="torch.from_dlpack(array)",
-            )
         if kind == "array":
             values = [v.numpy() for v in values]
         sizes = self._check(values)
