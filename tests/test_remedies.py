@@ -773,6 +773,27 @@ recorded(
     lambda x: x.masked_scatter(x, x),
     lambda x: x.masked_scatter(x.bool(), x),
 )
+recorded(
+    "copy the operand first: x.addmm_(x.clone())",
+    lambda x: (y := x[:, :2] * 1).addmm_(y, y),
+    lambda x: (y := x[:, :2] * 1).addmm_(y.clone(), y.clone()),
+)
+recorded(
+    "make a tensor in row-major order first: x.contiguous()",
+    lambda x: x * (x.t() * 1).stride(0),
+    lambda x: x * (x.t() * 1).contiguous().stride(0),
+)
+recorded(
+    "pad the bags to one size, and name padding_idx",
+    lambda x: F.embedding_bag(x[0], trtnet.ones(4, 3), trtnet.tensor([0, 2])),
+    lambda x: F.embedding_bag(x, trtnet.ones(4, 3), padding_idx=0),
+    INTS,
+)
+recorded(
+    "weigh the centred columns: ((x - mean) * weights) @ (x - mean).T",
+    lambda x: trtnet.cov(x, aweights=trtnet.ones(3)),
+    lambda x: ((x - x.mean(1, True)) * trtnet.ones(3)) @ (x - x.mean(1, True)).T,
+)
 recorded("convert them: index.long()", lambda x: trtnet.gather(x, 0, x), lambda x: trtnet.gather(x, 0, x.long()))
 recorded(
     "a mask names nothing twice",

@@ -474,13 +474,13 @@ def _with(base: Tensor, chain: tuple[Layer, ...], value: Tensor, positions: Posi
     return writers[type(first)](base, first, value, positions)
 
 
-def refuse_hazards(target: Tensor, operands: Iterable[Any]) -> None:
+def refuse_hazards(target: Tensor, operands: Iterable[Any], is_elementwise: bool = True) -> None:
     """Raises UnsupportedError where a change in place reads what it overwrites: torch's result then depends on the
-    order of its elements, or it raises."""
+    order of its elements, or it raises. Elementwise, the very same elements may be read."""
     for operand in operands:
         if type(operand) is not Tensor or operand is target or operand.alias is None:
             continue
-        if _collide(target, operand):
+        if _collide(target, operand, is_elementwise):
             raise UnsupportedError(
                 "this change in place reads memory that it writes to",
                 expected="operands that share no memory with the tensor that is changed, or all of it",
@@ -489,7 +489,7 @@ def refuse_hazards(target: Tensor, operands: Iterable[Any]) -> None:
             )
 
 
-def _collide(one: Tensor, two: Tensor) -> bool:
+def _collide(one: Tensor, two: Tensor, same_is_fine: bool) -> bool:
     """Whether two tensors have some memory in common, but are not views of the very same elements in one order."""
     if one.alias is None:
         return any(base is one for base in _bases(two))
@@ -501,7 +501,7 @@ def _collide(one: Tensor, two: Tensor) -> bool:
     its = second[: next(i for i, base in enumerate(second) if base is common)]
     if mine and its and _are_apart(mine[-1], its[-1]):
         return False
-    return _forms(mine) != _forms(its)
+    return not same_is_fine or _forms(mine) != _forms(its)
 
 
 def _forms(views: list[Tensor]) -> list[Any]:

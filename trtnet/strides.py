@@ -159,6 +159,17 @@ def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
     return Decision.YES if True in found else Decision.NO
 
 
+def known_strides(tensor: Tensor) -> tuple[Any, ...] | None:
+    """The strides that torch's tensor has: numbers, or of row-major order expressions over Dims; None where they are
+    not known."""
+    samples = list(_samples())
+    found = [strides_of(tensor, sizes, {}) for sizes in samples]
+    if len(set(found)) == 1:
+        return found[0]
+    rows = tuple(dims.product(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
+    return rows if all(_numbers(rows, sizes) == steps for sizes, steps in zip(samples, found)) else None
+
+
 def _samples() -> Iterator[Mapping[str, int]]:
     """Sizes at which a rule may answer differently: the smallest, the next, the usual and the largest."""
     current, choices = recorder(), []
@@ -218,8 +229,8 @@ def _of_view(tensor: Tensor, sizes: Mapping[str, int], known: dict[int, Sizes | 
     alias = tensor.alias
     strides = strides_of(alias.base, sizes, known, depth + 1)
     shape = _numbers(alias.base.shape, sizes)
-    if strides is None:
-        return None
+    if strides is None:  # whether it is the tensor itself or a copy, `contiguous` gives one in row-major order
+        return contiguous_strides(_numbers(tensor.shape, sizes)) if alias.rule is lies_contiguous else None
     if alias.rule is not None and not alias.rule(shape, strides, _numbers(tensor.shape, sizes)):
         return contiguous_strides(_numbers(tensor.shape, sizes))  # a copy
     for layer in alias.chain(tensor):

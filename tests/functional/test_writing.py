@@ -201,3 +201,19 @@ def test_an_empty_set_has_no_quantile() -> None:
     assert math.isnan(trtnet.nanquantile(trtnet.tensor([math.nan]), 0.5).item())
     with pytest.raises(ShapeError, match="quantile of no elements"):
         trtnet.quantile(trtnet.zeros(0), 0.5)
+
+
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.masked_scatter_(x > 0, x),
+        lambda x: x.masked_scatter_(x > 0, x[:]),
+        lambda x: x.put_(trtnet.tensor([1, 0]), x[0, :2]),
+        lambda x: x.addmm_(x, x),
+        lambda x: x[:].addmm_(x, x.t()),
+    ],
+)
+def test_a_change_that_reads_its_own_memory_raises(change, made: bool) -> None:
+    with pytest.raises(UnsupportedError, match="memory that it writes to"):
+        trtnet.record(lambda x: (change(trtnet.ones(3, 3) if made else x * 1), x + 1)[1], x=Input((3, 3)))

@@ -103,11 +103,12 @@ ACTIVATIONS = {
 BINARY = {
     **_table(
         "mul div divide true_divide multiply floor_divide remainder fmod maximum minimum fmax fmin atan2 arctan2 hypot "
-        "logaddexp xlogy logical_and logical_or logical_xor eq ne gt ge lt le greater greater_equal less less_equal "
+        "logaddexp logaddexp2 xlogy logical_and logical_or logical_xor eq ne gt ge lt le greater greater_equal less less_equal "
         "not_equal isclose",
         fn(args=lambda g, x: [g.other(x)]),
     ),
     **_table("bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift", fn(args=lambda g, x: [g.other(x)], families=INTEGER)),
+    "ldexp": fn(args=lambda g, x: [g.pick("T.tensor(2)", "T.tensor([1])", "T.tensor(-1)")]),
     "copysign": fn(args=lambda g, x: [g.other(x)]),
     **_table("add sub subtract rsub", fn(args=lambda g, x: [g.other(x), *g.maybe("alpha=2", "alpha=-1")])),
     **_table("pow", fn(args=lambda g, x: [g.pick("2", "3", "0.5", "-1", "0", "1", "2.0") if g.chance(0.6) else g.other(x)])),
@@ -155,6 +156,12 @@ REDUCTIONS = {
     "median": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
     "kthvalue": fn("1+", lambda g, x: ["1", g.dim(x), *g.maybe("keepdim=True")], NUMBER, guard="distinct({x}, {1})"),
     **_table("quantile nanquantile", fn(args=lambda g, x: [g.pick("0.5", "0.25", "T.tensor([0.0, 0.75])"), *g.maybe(g.dim(x), f"dim={g.dim(x)}, keepdim=True", "interpolation='nearest'", f"{g.dim(x)}, interpolation='midpoint'")], families=FLOAT)),
+    "nanmedian": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
+    **_table("trapezoid trapz cumulative_trapezoid", fn("1+", lambda g, x: g.maybe("dx=0.5", f"dim={g.dim(x)}"), NUMBER)),
+    **_table("cov corrcoef", fn("1-2", families=NUMBER)),
+    "trace": fn(2),
+    "dist": fn(args=lambda g, x: [g.same(x), *g.maybe("1.0")], families=FLOAT),
+    "pdist": fn(2, lambda g, x: g.maybe("1.0"), FLOAT),
     "diff": fn("1+", lambda g, x: g.maybe(f"dim={g.dim(x)}", "2", f"1, {g.dim(x)}")),
     "normalize": fn("1+", lambda g, x: [f"dim={g.dim(x)}"] if g.rank(x) < 2 or g.chance(0.5) else g.maybe("1.0", "2.0, 1"), FLOAT),
 }  # fmt: skip
@@ -197,6 +204,11 @@ COPIES = {
     "flip": fn("1+", lambda g, x: [g.dims(x)]),
     "rot90": fn("2+", lambda g, x: g.maybe("1", "2", "-1, (1, 0)", "0", "k=3, dims=(0, -1)")),
     "diag": fn("1-2", lambda g, x: g.maybe("1", "-1")),
+    "diagflat": fn(args=lambda g, x: g.maybe("1", "-1")),
+    "vander": fn(1, lambda g, x: [g.pick("2", "3"), *g.maybe("increasing=True")], NUMBER),
+    "combinations": fn(1, lambda g, x: g.maybe("2", "1", "with_replacement=True")),
+    "unravel_index": fn(args=lambda g, x: f"{x} % 6, (2, 3)", families=("int",)),
+    "fill": fn(args=lambda g, x: [g.number(x)]),
     "diag_embed": fn("1+", lambda g, x: g.maybe("1", "-1")),
     **_table("tril triu", fn("2+", lambda g, x: g.maybe("1", "-1", "diagonal=-2"))),
     "repeat_interleave": fn(args=lambda g, x: [g.pick("1", "2", "3"), *g.maybe(g.dim(x))]),
@@ -222,6 +234,13 @@ PRODUCTS = {
     "bmm": fn(3, lambda g, x: [g.of((g.shape(x)[0], g.shape(x)[2], g.size()))]),
     "addmm": fn("1-2", lambda g, x: [g.of(("n", k := g.size())), g.of((k, g.shape(x)[-1])), *g.maybe("beta=0.5", "alpha=2")]),
     "baddbmm": fn(3, lambda g, x: [g.of((g.shape(x)[0], g.shape(x)[1], k := g.size())), g.of((g.shape(x)[0], k, g.shape(x)[2]))]),
+    "vdot": fn(1, lambda g, x: [g.of(g.shape(x), g.family(x))]),
+    "kron": fn("-2", lambda g, x: [g.of(g.some_sizes(2), g.family(x))], NUMBER),
+    "chain_matmul": fn(2, lambda g, x: [g.of((g.shape(x)[1], k := g.size()), g.family(x)), g.of((k, g.size()), g.family(x))]),
+    "matrix_power": fn("2-3", lambda g, x: [g.pick("0", "1", "2", "3")], FLOAT),
+    "addmv": fn(1, lambda g, x: [g.of((g.shape(x)[0], k := g.size())), g.of((k,)), *g.maybe("beta=0.5", "alpha=2")], FLOAT),
+    "addr": fn(2, lambda g, x: [g.of((g.shape(x)[0],)), g.of((g.shape(x)[1],)), *g.maybe("beta=0.5", "alpha=2")], FLOAT),
+    "addbmm": fn(2, lambda g, x: [g.of((b := g.size(), g.shape(x)[0], k := g.size())), g.of((b, k, g.shape(x)[1])), *g.maybe("alpha=2")], FLOAT),
     "einsum": fn("1-3", lambda g, x: g.einsum(x)),
     "tensordot": fn("1+", lambda g, x: [g.of((g.shape(x)[-1], g.size())), "1"]),
     "cross": fn("1+", lambda g, x: [g.other(x, numbers=False), "dim=-1"]),
@@ -241,6 +260,7 @@ INDEXING = {
     "masked_select": fn("1+", lambda g, x: [g.mask(x)], wild=True),
     "where": fn(args=lambda g, x: f"{g.mask(x)}, {x}, {g.other(x)}"),
     "embedding": fn(args=lambda g, x: f"{x} % 4, {g.table(4)}", families=("int",)),
+    "embedding_bag": fn(args=lambda g, x: f"{x} % 4, {g.table(4)}, mode={g.pick(chr(39) + 'sum' + chr(39), chr(39) + 'mean' + chr(39), chr(39) + 'max' + chr(39))}{g.pick('', ', padding_idx=1')}", rank=2, families=("int",)),
     "one_hot": fn(args=lambda g, x: f"{x} % 4, 4", families=("int",)),
     "searchsorted": fn(args=lambda g, x: f"T.tensor([-1.0, 0.0, 0.5, 2.0]), {x}{g.pick('', ', right=True')}"),
     "bucketize": fn(args=lambda g, x: ["T.tensor([-1.0, 0.0, 0.5, 2.0])" if g.is_float(x) else "T.tensor([-1, 0, 2])", *g.maybe("right=True")]),
@@ -254,6 +274,7 @@ INDEXING = {
     "scatter_reduce": fn("1+", lambda g, x: [*g.scattered(x, numbers=False), g.pick("'sum'", "'prod'", "'mean'", "'amax'", "'amin'"),
                                              *g.maybe("include_self=False")], NUMBER),
     "index_add": fn("1+", lambda g, x: [*g.slices(x), *g.maybe("alpha=2")], NUMBER),
+    "index_reduce": fn("1+", lambda g, x: [*g.slices(x), g.pick("'prod'", "'mean'", "'amax'", "'amin'"), *g.maybe("include_self=False")], NUMBER),
     "index_copy": fn("1+", lambda g, x: g.slices(x, unique=True)),
     "index_fill": fn("1+", lambda g, x: [d := g.dim(x), g.indices(g.shape(x)[int(d)] or g.program_least), g.number(x)]),
     "index_put": fn("1+", lambda g, x: [f"({(a := g.slices(x, 0))[1]},)", a[2], "True"], NUMBER),
@@ -332,6 +353,9 @@ CASTS = {
 METHODS = {
     **_table("dim ndimension nelement", fn()),
     **_table("T mT H mH", fn("2")),
+    "adjoint": fn("2+"),
+    **_table("conj resolve_conj resolve_neg real element_size is_complex is_signed", fn()),
+    "is_same_size": fn(args=lambda g, x: [x]),
     "size": fn("1+", args=lambda g, x: [g.dim(x)]),
 }
 
@@ -366,6 +390,10 @@ FRESH: dict[str, Callable[[Any], str]] = {
     "as_tensor": lambda g: f"T.as_tensor({g.literal()})",
     "asarray": lambda g: f"T.asarray({g.literal()})",
     "scalar_tensor": lambda g: f"T.scalar_tensor({g.pick('2', '2.5', 'True')})",
+    **{
+        f"{name}_window": lambda g, name=name: f"T.{name}_window({g.pick('1', '4', '5')}, periodic={g.pick('True', 'False')})"
+        for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")
+    },
     "broadcast_shapes": lambda g: "T.ones(T.broadcast_shapes((3, 1), (1, 2)))",
 }
 
@@ -417,13 +445,13 @@ KEYS = (
 
 LEFT_OUT = {
     "random": "rand rand_like randn randn_like randint randperm bernoulli bernoulli_ multinomial cauchy_ exponential_ geometric_ "
-    "log_normal_ normal normal_ poisson binomial randint_like random_ uniform_ rrelu_: every draw differs, so there is no one answer",
+    "gumbel_softmax log_normal_ normal normal_ poisson binomial randint_like random_ uniform_ rrelu_: every draw differs, so there is no one answer",
     "complex": "complex polar view_as_complex view_as_real fft: TensorRT has no complex numbers; they raise",
     "losses": "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss "
     "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
     "nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss: they raise, a network computes none",
     "not torch's": "alias from_data assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
-    "no values": "device dtype is_cuda ndim shape requires_grad cuda pin_memory: attributes and places, "
+    "no values": "stride is_contiguous itemsize nbytes is_sparse is_quantized is_meta is_nested device dtype is_cuda ndim shape requires_grad cuda pin_memory: attributes and places, "
     "tested where they are defined",
     "host": "from_numpy: takes a NumPy array, which no program has",
 }
@@ -471,7 +499,8 @@ EXACT = {
     diag_embed tril triu repeat_interleave gather take take_along_dim index_select masked_fill masked_select where
     embedding one_hot sort argsort topk scatter max_pool1d max_pool2d max_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d squeeze_ unsqueeze_ transpose_ t_ detach_ hardtanh numel
-    is_floating_point"""),
+    is_floating_point masked_scatter put select_scatter slice_scatter diagonal_scatter fill_diagonal_ block_diag dsplit
+    row_stack diagflat combinations unravel_index fill adjoint conj resolve_conj resolve_neg real"""),
     *VIEWS, *CREATION,
 }  # fmt: skip
 
@@ -507,7 +536,7 @@ def forms(name: str) -> list[str]:
     elif public and callable(getattr(torch.nn.functional, name, None)):
         found.append("F.")
     if hasattr(Tensor, name) and hasattr(torch.Tensor, name):
-        found.append("p" if name in ("T", "mT", "H", "mH") else ".")
+        found.append("p" if name in ("T", "mT", "H", "mH", "real") else ".")
     if name in INPLACE_OPTION:
         found.append("inplace")
     return found
@@ -516,7 +545,7 @@ def forms(name: str) -> list[str]:
 # torch.NAME takes other arguments than torch.nn.functional.NAME, or gives more; trtnet's are the latter
 UNLIKE_TORCHS = frozenset(
     words("""dropout alpha_dropout feature_alpha_dropout batch_norm instance_norm embedding adaptive_max_pool1d
-    adaptive_max_pool2d adaptive_max_pool3d""")
+    adaptive_max_pool2d adaptive_max_pool3d embedding_bag""")
 )
 INPLACE_OPTION = frozenset(
     words("""celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu threshold""")

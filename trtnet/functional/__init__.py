@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import NameNotFoundError, instead_of
+from ..tensor import Tensor
 from .activation import *
 from .activation import __all__ as _activation
 from .arithmetic import *
@@ -27,6 +28,7 @@ from .folding import *
 from .folding import __all__ as _folding
 from .indexing import *
 from .indexing import __all__ as _indexing
+from .inplace import FUNCTIONS
 from .joining import *
 from .joining import __all__ as _joining
 from .linear import *
@@ -65,12 +67,20 @@ from .sorting import *
 from .sorting import __all__ as _sorting
 from .sparse import *
 from .sparse import __all__ as _sparse
+from .statistics import *
+from .statistics import __all__ as _statistics
 from .triangular import *
 from .triangular import __all__ as _triangular
+from .windows import *
+from .windows import __all__ as _windows
 from .writing import *
 from .writing import __all__ as _writing
 
+for _name in FUNCTIONS:
+    globals()[_name] = getattr(Tensor, _name)
+
 __all__ = [
+    *FUNCTIONS,
     *_activation,
     *_arithmetic,
     *_attention,
@@ -102,7 +112,9 @@ __all__ = [
     *_signs,
     *_sorting,
     *_sparse,
+    *_statistics,
     *_triangular,
+    *_windows,
     *_writing,
 ]
 

@@ -20,9 +20,9 @@ from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 
 __all__ = [
-    "add", "addcdiv", "addcmul", "arctan2", "atan2", "div", "divide", "floor_divide", "fmod", "hypot", "lerp",
-    "logaddexp", "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow", "reciprocal",
-    "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "xlogy",
+    "add", "addcdiv", "addcmul", "arctan2", "atan2", "div", "divide", "floor_divide", "fmod", "hypot", "ldexp", "lerp",
+    "logaddexp", "logaddexp2", "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow",
+    "reciprocal", "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "xlogy",
 ]  # fmt: skip
 
 KEEPS_ORDER = True
@@ -411,10 +411,25 @@ def hypot(input: Any, other: Any) -> Tensor:
 @operation(binary(np.logaddexp), method=True)
 def logaddexp(input: Any, other: Any) -> Tensor:
     """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
+    return _log_of_sum("logaddexp", input, other, 1.0)
+
+
+@operation(binary(np.logaddexp2), method=True)
+def logaddexp2(input: Any, other: Any) -> Tensor:
+    """log2(2^input + 2^other), without overflow; of two equal infinities that infinity.
+
+    >>> trtnet.logaddexp2(trtnet.tensor([200.0]), trtnet.tensor([200.0])).tolist()
+    [201.0]
+    """
+    return _log_of_sum("logaddexp2", input, other, math.log(2))
+
+
+def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
+    """The logarithm, to the base exp(unit), of the sum of its powers."""
     from .math import exp, log1p
 
-    a, b = pair("logaddexp", input, other)
-    floating("logaddexp", a)
+    a, b = pair(name, input, other)
+    floating(name, a)
     x, y = in_float32(a, b)
     below = _compared("LESS", x, y)
     larger, smaller = _chosen(below, y, x), _chosen(below, x, y)
@@ -422,7 +437,21 @@ def logaddexp(input: Any, other: Any) -> Tensor:
     infinite = emit(ElementWise((apply_unary("ISINF", x), apply_unary("ISINF", y)), "AND"))
     same = emit(ElementWise((infinite, apply_unary("NOT", apart)), "AND"))
     distance = _chosen(same, 0.0, sub(smaller, larger))
-    return in_type(add(larger, log1p(exp(distance))), a.dtype)
+    if unit == 1:
+        return in_type(add(larger, log1p(exp(distance))), a.dtype)
+    return in_type(add(larger, div(log1p(exp(mul(distance, unit))), unit)), a.dtype)
+
+
+def ldexp(input: Any, other: Any) -> Any:
+    """input * 2^other; of whole numbers float32.
+
+    >>> trtnet.ldexp(trtnet.tensor([1.5]), trtnet.tensor([3])).tolist()
+    [12.0]
+    """
+    return mul(input, pow(2.0, other))
+
+
+Tensor.ldexp = ldexp  # type: ignore[attr-defined]
 
 
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
@@ -491,5 +520,5 @@ for _name, _function in _OPERATORS.items():
 setattr(Tensor, "__neg__", neg)  # noqa: B010
 setattr(Tensor, "__pos__", positive)  # noqa: B010
 install_operators(_OPERATORS)
-_NOT_IN_PLACE = ("logaddexp", "maximum", "minimum", "positive", "rsub")
+_NOT_IN_PLACE = ("logaddexp", "logaddexp2", "maximum", "minimum", "positive", "rsub")
 install({name: globals()[name] for name in __all__ if name not in _NOT_IN_PLACE})

@@ -33,6 +33,7 @@ __all__ = [
     "empty_like",
     "eye",
     "from_numpy",
+    "fill",
     "full",
     "full_like",
     "linspace",
@@ -253,6 +254,16 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
     if type(made) is Array and type(input) is Array:
         made = Array(laid_out(made.numpy(), [(input.shape, input.numpy().strides)]))
     return made
+
+
+@refusing
+def fill(input: Any, value: Any) -> Any:
+    """One value (a number, or a tensor without dimensions) in the shape and dtype of `input`.
+
+    >>> trtnet.fill(trtnet.zeros(2), 3).tolist()
+    [3.0, 3.0]
+    """
+    return full_like(input, value)
 
 
 @refusing

@@ -7,6 +7,7 @@ its memory there (`trtnet/memory.py`).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -84,14 +85,21 @@ def _permuted(value: Tensor, order: tuple[int, ...]) -> Tensor:
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The method that writes the result of `function` into its first argument and returns it."""
+def in_place(function: Callable[..., Any], name: str, is_elementwise: bool = True) -> Callable[..., Any]:
+    """The method that writes the result of `function` into its first argument and returns it.
+
+    Raises UnsupportedError where that is another argument too, unless each element depends on its own place alone.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_elementwise:
+            for value in (*args, *kwargs.values()):
+                if value is self or (type(value) is type(self) is Array and overlap(self.numpy(), value.numpy())):
+                    raise reads_what_it_writes(name, value, f"copy the operand first: x.{name}(x.clone())")
         result = function(self, *args, **kwargs)
         if type(self) is Tensor or type(result) is Tensor:
             if type(self) is Tensor and current_recorder.get() is not None:
-                memory.refuse_hazards(self, (*args, *kwargs.values()))
+                memory.refuse_hazards(self, (*args, *kwargs.values()), is_elementwise)
             return rebind(self, tensor(result))
         return write_concrete(self, result)
 
@@ -122,10 +130,33 @@ def refuse_overlap(array: np.ndarray) -> None:
         )
 
 
+def reads_what_it_writes(name: str, operand: Tensor, remedy: str) -> UnsupportedError:
+    """What is raised where torch's result depends on the order in which elements are read and written."""
+    return UnsupportedError(
+        f"{name} would read memory that it writes to",
+        expected="a tensor to write to that shares no memory with the arguments",
+        found=repr(operand),
+        remedy=remedy,
+    )
+
+
+def overlap(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether two arrays have elements in common, as far as that is worked out soon."""
+    try:
+        return bool(np.shares_memory(one, two, max_work=10_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def is_elementwise(function: Callable[..., Any]) -> bool:
+    """Whether a function is of a file of elementwise ones."""
+    return bool(inspect.unwrap(function).__globals__.get("KEEPS_ORDER", False))
+
+
 def install(functions: dict[str, Callable[..., Any]]) -> None:
     """Give tensors the methods `name_` of these functions."""
     for name, function in functions.items():
-        setattr(Tensor, name + "_", in_place(function, name + "_"))
+        setattr(Tensor, name + "_", in_place(function, name + "_", is_elementwise(function)))
 
 
 def install_operators(functions: dict[str, Callable[..., Any]]) -> None:
@@ -168,4 +199,14 @@ def _zero(self: Any) -> Any:
 
 _fill.__name__, _zero.__name__ = "fill_", "zero_"
 Tensor.fill_, Tensor.zero_ = _fill, _zero  # type: ignore[attr-defined]
-install({"copy": _copied})
+setattr(Tensor, "copy_", in_place(_copied, "copy_"))  # noqa: B010
+
+# those that torch has as functions too
+FUNCTIONS = (
+    "abs_", "acos_", "acosh_", "addmv_", "arccos_", "arccosh_", "arcsin_", "arcsinh_", "arctan_", "arctanh_",
+    "asin_", "asinh_", "atan_", "atanh_", "ceil_", "clamp_", "clamp_max_", "clamp_min_", "clip_", "cos_", "cosh_",
+    "deg2rad_", "erf_", "erfc_", "exp_", "exp2_", "expm1_", "fill_", "fix_", "floor_", "frac_", "index_put_",
+    "ldexp_", "log_", "log10_", "log1p_", "log2_", "logit_", "nan_to_num_", "neg_", "negative_", "rad2deg_",
+    "reciprocal_", "round_", "rsqrt_", "sigmoid_", "sin_", "sinc_", "sinh_", "sqrt_", "square_", "tan_", "tanh_",
+    "trunc_", "xlogy_", "zero_",
+)  # fmt: skip

@@ -18,13 +18,13 @@ from ..layers.reduction import Reduce
 from ..layers.shaping import Shuffle
 from ..tensor import Tensor
 from .concrete import promote
-from .dispatch import axis_of, operand, operation, tensor, with_rank
+from .dispatch import axis_of, operand, operation, refusing, tensor, with_rank
 from .inplace import install
-from .shape import permute
+from .shape import clone, permute, reshape
 
 __all__ = [
-    "addmm", "baddbmm", "bilinear", "bmm", "dot", "einsum", "ger", "inner", "linear", "matmul", "mm", "mv", "outer",
-    "tensordot",
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum", "ger", "inner",
+    "kron", "linear", "matmul", "matrix_power", "mm", "mv", "outer", "tensordot", "vdot",
 ]  # fmt: skip
 
 
@@ -230,6 +230,114 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
     return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
 
 
+def _weighted(input: Any, beta: Any, product: Any, alpha: Any) -> Any:
+    from .. import functional as F
+
+    product = _scaled(product, alpha)
+    made = product if beta == 0 else F.add(_scaled(input, beta), product)
+    return made if made.dtype is input.dtype else made.to(input.dtype)
+
+
+@refusing
+def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    """beta * input + alpha * (mat @ vec): (n, k) by (k,).
+
+    >>> trtnet.addmv(trtnet.ones(2), trtnet.eye(2), trtnet.tensor([1.0, 2.0]), alpha=2).tolist()
+    [3.0, 5.0]
+    """
+    return _weighted(input, beta, mv(mat, vec), alpha)
+
+
+@refusing
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    """beta * input + alpha * the sum over the batch of batch1 @ batch2.
+
+    >>> trtnet.addbmm(trtnet.zeros(1, 1), trtnet.ones(3, 1, 2), trtnet.ones(3, 2, 1)).item()
+    6.0
+    """
+    from .reduction import sum as summed
+
+    return _weighted(input, beta, summed(bmm(batch1, batch2), 0), alpha)
+
+
+@refusing
+def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    """beta * input + alpha * the outer product of two vectors.
+
+    >>> trtnet.addr(trtnet.zeros(1, 2), trtnet.tensor([2.0]), trtnet.tensor([1.0, 3.0])).tolist()
+    [[2.0, 6.0]]
+    """
+    return _weighted(input, beta, outer(vec1, vec2), alpha)
+
+
+@refusing
+def vdot(input: Any, other: Any) -> Any:
+    """The sum of products of two vectors: `dot`, as there are no complex numbers.
+
+    >>> trtnet.vdot(trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])).item()
+    11.0
+    """
+    return dot(input, other)
+
+
+@refusing
+def chain_matmul(*matrices: Any) -> Any:
+    """The product of matrices, from left to right.
+
+    >>> trtnet.chain_matmul(trtnet.ones(1, 2), trtnet.ones(2, 3), trtnet.ones(3, 1)).item()
+    6.0
+    """
+    if not matrices:
+        raise ArgumentError("chain_matmul of no matrices", expected="one or more")
+    made = matrices[0]
+    for matrix in matrices[1:]:
+        made = mm(made, matrix)
+    return made if len(matrices) > 1 else clone(made)
+
+
+@refusing
+def matrix_power(input: Any, n: int) -> Any:
+    """Square matrices (..., m, m) multiplied by themselves, `n` times in all; for 0 the identity.
+
+    Raises UnsupportedError for a negative `n`: TensorRT inverts no matrices.
+
+    >>> trtnet.matrix_power(trtnet.tensor([[1.0, 1.0], [0.0, 1.0]]), 5).tolist()
+    [[1.0, 5.0], [0.0, 1.0]]
+    """
+    from .creation import eye
+
+    if n < 0:
+        raise UnsupportedError("TensorRT inverts no matrices", found=f"matrix_power(x, {n})")
+    if input.ndim < 2 or (isinstance(input.shape[-1], int) and input.shape[-2] != input.shape[-1]):
+        raise ShapeError("matrix_power takes square matrices", found=format_shape(input.shape))
+    if n == 0:
+        return clone(eye(input.shape[-1], dtype=input.dtype).expand(tuple(input.shape)))
+    made, power = None, input
+    while n:
+        if n % 2:
+            made = power if made is None else matmul(made, power)
+        n //= 2
+        if n:
+            power = matmul(power, power)
+    return clone(made) if made is input else made
+
+
+@refusing
+def kron(input: Any, other: Any) -> Any:
+    """The Kronecker product: each element of `input` times all of `other`, as blocks.
+
+    >>> trtnet.kron(trtnet.tensor([1, 10]), trtnet.tensor([1, 2])).tolist()
+    [1, 2, 10, 20]
+    """
+    from .arithmetic import mul
+
+    rank = max(input.ndim, other.ndim)
+    a, b = ((1,) * (rank - x.ndim) + tuple(x.shape) for x in (input, other))
+    left, right = (tuple(s for pair in pairs for s in pair) for pairs in (zip(a, (1,) * rank), zip((1,) * rank, b)))
+    sizes = tuple(one * two for one, two in zip(a, b))
+    return reshape(mul(reshape(input, left), reshape(other, right)), sizes)
+
+
 def _tensordot(a: np.ndarray, b: np.ndarray, dims: Any = 2, out: Any = None) -> np.ndarray:
     return np.tensordot(a, b, dims)
 
@@ -367,4 +475,6 @@ def _without_diagonals(x: Tensor, equation: str) -> tuple[Tensor, str]:
     return x, f"{left}->{right}"
 
 
-install({"addmm": addmm, "baddbmm": baddbmm})
+install({"addbmm": addbmm, "addmm": addmm, "addmv": addmv, "addr": addr, "baddbmm": baddbmm})
+for _function in (addbmm, addmv, addr, vdot, kron, matrix_power):
+    setattr(Tensor, _function.__name__, _function)

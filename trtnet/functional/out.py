@@ -10,12 +10,12 @@ import numpy as np
 
 from .. import memory
 from ..dims import Size, format_shape
-from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
+from ..errors import ArgumentTypeError, DtypeError, ShapeError, shown
 from ..layers.base import require_equal
 from ..tensor import Array, Parameter, Tensor
 from .concrete import category
 from .dispatch import tensor
-from .inplace import rebind, write_concrete
+from .inplace import is_elementwise, overlap, reads_what_it_writes, rebind, write_concrete
 from .shape import reshaped
 
 __all__ = ["written"]
@@ -111,33 +111,21 @@ def _check_shape(name: str, out: Any, result: Any) -> None:
 
 def _check_memory(function: Callable[..., Any], out: Tensor, operands: list[Tensor]) -> None:
     """Elementwise functions may write over any argument, those with an in-place form over their first."""
-    name = function.__name__
-    if not function.__globals__.get("KEEPS_ORDER", False):
+    name, remedy = function.__name__, "leave out= away, and write the result: x.copy_(result)"
+    if not is_elementwise(function):
         others = operands[1:] if operands and operands[0] is out and hasattr(Tensor, name + "_") else operands
         if any(operand is out for operand in others):
-            raise _reads(name, out)
+            raise reads_what_it_writes(name, out, remedy)
     if type(out) is Tensor:
         memory.refuse_hazards(out, operands)
     elif not isinstance(out, Parameter):
         for operand in operands:
-            if type(operand) is Array and operand is not out and _overlap(out.numpy(), operand.numpy()):
-                raise _reads(name, operand)
+            if type(operand) is Array and operand is not out and _collide(out.numpy(), operand.numpy()):
+                raise reads_what_it_writes(name, operand, remedy)
 
 
-def _overlap(one: np.ndarray, two: np.ndarray) -> bool:
+def _collide(one: np.ndarray, two: np.ndarray) -> bool:
     """Whether two arrays have some elements in common, but not all of them in one order."""
     if (one.ctypes.data, one.shape, one.strides) == (two.ctypes.data, two.shape, two.strides):
         return False
-    try:
-        return bool(np.shares_memory(one, two, max_work=10_000))  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _reads(name: str, operand: Tensor) -> UnsupportedError:
-    return UnsupportedError(
-        f"{name} would read memory that it writes to",
-        expected="out= that shares no memory with the arguments",
-        found=repr(operand),
-        remedy="leave out= away, and write the result: x.copy_(result)",
-    )
+    return overlap(one, two)

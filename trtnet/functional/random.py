@@ -35,8 +35,8 @@ from .shape import has_dims, not_negative, reshaped, size_of, sizes_of, unsqueez
 from .sorting import argmax, argsort, topk
 
 __all__ = [
-    "bernoulli", "binomial", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like",
-    "randn", "randn_like", "randperm",
+    "bernoulli", "binomial", "gumbel_softmax", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm",
 ]  # fmt: skip
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -282,6 +282,28 @@ def _chosen(sizes: tuple[SizeLike, ...], p: Any) -> Any:
     return lt(_uniform(sizes), float(p))
 
 
+@refusing
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+    """softmax((logits + noise) / tau) along `dim`, with Gumbel noise, -log(-log(u)) of uniform u; `hard` gives 1 at the
+    largest and 0 elsewhere (https://arxiv.org/abs/1611.01144). `eps` has no effect, as in torch.
+
+    >>> trtnet.functional.gumbel_softmax(trtnet.zeros(2, 3), hard=True).sum(-1).tolist()
+    [1.0, 1.0]
+    """
+    from .comparison import eq
+    from .creation import arange
+    from .normalization import softmax
+
+    noise = neg(log(neg(log(add(rand_like(logits.float()), TINY)))))
+    noisy = div(add(logits, noise.to(logits.dtype)), tau)
+    if not hard:
+        return softmax(noisy, dim)
+    size, rank = noisy.shape[dim], noisy.ndim
+    places = arange(size).reshape(tuple(size if a == dim % rank else 1 for a in range(rank)))
+    return eq(argmax(noisy, dim, True), places).to(logits.dtype)
+
+
+@refusing
 def multinomial(input: Any, num_samples: int, replacement: bool = False, **options: Any) -> Any:
     """Indices (int64) drawn from rows of weights: (n,) gives (num_samples,), (m, n) gives (m, num_samples).
 

@@ -33,7 +33,7 @@ from .joining import cat
 from .shape import reshaped, transposed
 
 __all__ = [
-    "index_add", "index_copy", "index_fill", "index_put", "scatter_add", "scatter_reduce",
+    "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "scatter_add", "scatter_reduce",
 ]  # fmt: skip
 
 MOST = 1 << 28
@@ -272,6 +272,44 @@ def index_add(input: Tensor, dim: int, index: Any, source: Any, *, alpha: Any = 
         raise DtypeError("alpha is a float number, and the tensor is of integers", expected=x.dtype, found=alpha)
     axis, i, updates = _slices("index_add", x, dim, index, source)
     return _apply(x, axis, i, updates, "sum", True, alpha)
+
+
+_OF_SLICES = ("prod", "mean", "amax", "amin")
+
+
+def _index_reduce_numpy(
+    input: np.ndarray, dim: int, index: Any, source: np.ndarray, reduce: str, *, include_self: bool = True
+) -> Any:
+    _known_of_slices(reduce)
+    axis = axis_of(dim, input.ndim)
+    places = np.atleast_1d(index).reshape(-1, *(1,) * (input.ndim - axis - 1))
+    return _numpy(input, axis, np.broadcast_to(places, source.shape), source, reduce, include_self)
+
+
+def _known_of_slices(reduce: str) -> None:
+    if reduce not in _OF_SLICES:
+        raise ArgumentError(
+            "index_reduce has no such reduction", expected="prod, mean, amax or amin", found=repr(reduce)
+        )
+
+
+@operation(_index_reduce_numpy, method=True)
+def index_reduce(input: Tensor, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Tensor:
+    """`input` reduced along `dim` with the slices of `source` that a 1-D index sends to each place.
+
+    Args:
+        reduce: "prod", "mean" (of integers rounded down), "amax" or "amin".
+        include_self: whether the input's own slice takes part where updates come.
+
+    >>> x, rows = trtnet.tensor([1.0, 5.0]), trtnet.tensor([0, 0])
+    >>> trtnet.index_reduce(x, 0, rows, trtnet.tensor([3.0, 2.0]), "amax").tolist()
+    [3.0, 5.0]
+    """
+    _known_of_slices(reduce)
+    x = tensor(input)
+    axis, i, updates = _slices("index_reduce", x, dim, index, source)
+    shape = tuple(i.shape[axis] if a == axis else size for a, size in enumerate(x.shape))
+    return _apply(x, axis, expanded(i, shape), expanded(updates, shape), reduce, include_self)
 
 
 def _index_copy_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarray) -> Any:

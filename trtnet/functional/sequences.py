@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .. import dtypes
+from ..dims import format_shape
 from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..tensor import Tensor
-from .arithmetic import mul, sub
+from ..tensor import Array, Tensor
+from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import eq, logical_not, ne
+from .creation import ones_like
 from .dispatch import axis_of, operation, refusing, tensor
 from .joining import cat, roll, stack
-from .picking import narrow
+from .picking import index_select, narrow
 from .reduction import any as any_of
-from .reduction import vector_norm
-from .shape import reshape, unsqueeze
+from .reduction import cumsum, vector_norm
+from .reduction import sum as summed
+from .shape import reshape, sizes_of, unsqueeze
 
 __all__ = [
-    "bincount", "bucketize", "cartesian_prod", "cdist", "complex", "cross", "diff", "fft", "isin",
-    "polar", "searchsorted", "unique", "unique_consecutive", "view_as_complex", "view_as_real",
+    "bincount", "bucketize", "cartesian_prod", "cdist", "combinations", "complex", "cross", "cumulative_trapezoid",
+    "diff", "dist", "fft", "isin", "pdist", "polar", "searchsorted", "trapezoid", "trapz", "unique",
+    "unique_consecutive", "unravel_index", "vander", "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
 
@@ -39,6 +44,118 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M)."""
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+def _pairs(name: str, count: Any, r: int, with_replacement: bool) -> np.ndarray:
+    if not isinstance(count, int):
+        raise UnsupportedError(f"{name} needs a dimension of fixed size", found=f"{count!r}")
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    return np.array(list(choose(range(count), r)), np.int64).reshape(-1, r)
+
+
+@refusing
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+    """Every choice of `r` elements of a vector of fixed size, in order, one in a row.
+
+    >>> trtnet.combinations(trtnet.tensor([1, 2, 3])).tolist()
+    [[1, 2], [1, 3], [2, 3]]
+    """
+    if input.ndim != 1:
+        raise ShapeError("combinations takes a vector", found=format_shape(input.shape))
+    places = _pairs("combinations", input.shape[0], r, with_replacement)
+    return reshape(index_select(input, 0, Array(places.reshape(-1))), places.shape)
+
+
+@refusing
+def pdist(input: Any, p: float = 2.0) -> Any:
+    """The distances between all rows of a matrix of a fixed number of rows: (n * (n - 1) / 2,), as in torch's order.
+
+    >>> trtnet.functional.pdist(trtnet.tensor([[0.0], [3.0], [4.0]])).tolist()
+    [3.0, 4.0, 1.0]
+    """
+    if input.ndim != 2:
+        raise ShapeError("pdist takes a matrix", found=format_shape(input.shape))
+    places = _pairs("pdist", input.shape[0], 2, False)
+    first, second = (index_select(input, 0, Array(np.ascontiguousarray(places[:, side]))) for side in (0, 1))
+    return vector_norm(sub(first, second), p, 1)
+
+
+@refusing
+def dist(input: Any, other: Any, p: float = 2) -> Any:
+    """The norm of order `p` of the difference of two tensors, which are broadcast.
+
+    >>> trtnet.dist(trtnet.tensor([3.0, 0.0]), trtnet.tensor([0.0, 4.0])).item()
+    5.0
+    """
+    return vector_norm(sub(input, other), p)
+
+
+def _areas(y: Any, x: Any, dx: Any, dim: int) -> Any:
+    if not y.dtype.is_floating_point:
+        y = y.float()
+    count = y.shape[axis_of(dim, y.ndim)] - 1
+    height = add(narrow(y, dim, 1, count), narrow(y, dim, 0, count))
+    if x is None:
+        return mul(height, dx / 2)
+    width = diff(x, 1, 0 if x.ndim == 1 else dim)
+    if x.ndim == 1 and y.ndim > 1:
+        axis = axis_of(dim, y.ndim)
+        width = reshape(width, (1,) * axis + (count,) + (1,) * (y.ndim - axis - 1))
+    return mul(mul(height, width), 0.5)
+
+
+@refusing
+def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
+    """The area under the points of one dimension, joined by lines: at `x` (a vector, or as `y`), or `dx` apart.
+
+    >>> trtnet.trapezoid(trtnet.tensor([1.0, 3.0, 5.0]), dx=2).item()
+    12.0
+    """
+    return summed(_areas(y, x, dx, dim), dim)
+
+
+trapz = trapezoid
+
+
+@refusing
+def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
+    """As `trapezoid`, the area up to each point but the first.
+
+    >>> trtnet.cumulative_trapezoid(trtnet.tensor([1.0, 3.0, 5.0])).tolist()
+    [2.0, 6.0]
+    """
+    return cumsum(_areas(y, x, dx, dim), dim)
+
+
+@refusing
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """The powers of a vector, from N - 1 to 0 (or up), one in a column; as many as it has elements unless said.
+
+    >>> trtnet.vander(trtnet.tensor([2, 3]), 3).tolist()
+    [[4, 2, 1], [9, 3, 1]]
+    """
+    count = x.shape[0] if N is None else N
+    if x.ndim != 1 or not isinstance(count, int) or count < 1:
+        raise ShapeError("vander takes a vector, and a fixed number of columns", found=f"{format_shape(x.shape)}, {N}")
+    powers = [ones_like(x), *[x] * (count > 1)]
+    while len(powers) < count:
+        powers.append(mul(powers[-1], x))
+    return stack(powers if increasing else powers[::-1], 1)
+
+
+@refusing
+def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
+    """For each index over a flattened tensor of this shape the index in each of its dimensions.
+
+    >>> [i.tolist() for i in trtnet.unravel_index(trtnet.tensor([5, 2]), (2, 3))]
+    [[1, 0], [2, 2]]
+    """
+    sizes = sizes_of((shape,))
+    found = []
+    for size in reversed(sizes):
+        found.append(remainder(indices, size))
+        indices = floor_divide(indices, size)
+    return tuple(reversed(found))
 
 
 @refusing
@@ -201,3 +318,5 @@ fft = _Transforms()
 
 for _name, _function in (("diff", diff), ("cross", cross)):
     setattr(Tensor, _name, _function)
+
+Tensor.dist = dist  # type: ignore[attr-defined]

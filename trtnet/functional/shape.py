@@ -12,11 +12,20 @@ from ..graph import emit
 from ..layers.casting import Identity
 from ..layers.shaping import Shuffle
 from ..memory import another_handle, change_shape, mark_same
-from ..strides import can_be_viewed, lies_channels_last, lies_contiguous
+from ..strides import (
+    Decision,
+    can_be_viewed,
+    contiguous_strides,
+    decide,
+    known_strides,
+    lies_channels_last,
+    lies_contiguous,
+)
 from ..tensor import Array, Parameter, Tensor, current_recorder
 from .dispatch import axes_of, axis_of, operation, tensor
 
 __all__ = [
+    "adjoint",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
@@ -24,6 +33,9 @@ __all__ = [
     "contiguous",
     "detach",
     "flatten",
+    "is_complex",
+    "is_same_size",
+    "is_signed",
     "moveaxis",
     "movedim",
     "numel",
@@ -328,6 +340,16 @@ def _matrix_transposed(self: Tensor) -> Tensor:
     return transpose(self, -2, -1)
 
 
+def adjoint(input: Any) -> Any:
+    """The last two dimensions exchanged: there are no complex numbers.
+
+    >>> trtnet.adjoint(trtnet.tensor([[1, 2]])).tolist()
+    [[1], [2]]
+    """
+    return _matrix_transposed(input)
+
+
+Tensor.adjoint = adjoint  # type: ignore[attr-defined]
 Tensor.T = property(_all_reversed)  # type: ignore[attr-defined]
 Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]
 Tensor.H = property(_matrix_transposed)  # type: ignore[attr-defined]
@@ -451,6 +473,97 @@ Tensor.detach_ = _detach_  # type: ignore[attr-defined]
 def numel(input: Tensor) -> SizeLike:
     """The number of elements: an int, or an expression over Dims."""
     return input.numel()
+
+
+# --- what is asked of tensors -----------------------------------------------------------------------------------------
+
+
+def _stride(self: Any, dim: int | None = None) -> Any:
+    """How many elements lie in memory between neighbours of each dimension, or of one, in torch's tensor.
+
+    Raises UnsupportedError where a dynamic size, or a layout that torch may choose, leaves that open.
+    """
+    if isinstance(self, Array) and not (isinstance(self, Parameter) and current_recorder.get() is not None):
+        array = self.numpy()
+        steps: tuple[Any, ...] = tuple(step // max(array.itemsize, 1) for step in array.strides)
+    elif isinstance(self, Parameter):
+        steps = contiguous_strides(tuple(int(size) for size in self.shape))
+    else:
+        known = known_strides(self)
+        if known is None:
+            raise UnsupportedError(
+                "the strides of this tensor are not known while recording",
+                found=repr(self),
+                remedy="make a tensor in row-major order first: x.contiguous()",
+            )
+        steps = known
+    return steps if dim is None else steps[axis_of(dim, len(steps))]
+
+
+def _is_contiguous(self: Any, memory_format: Any = None) -> bool:
+    """Whether torch's tensor lies in memory in row-major order, or channels last; False where that is not known, as
+    `contiguous` costs nothing."""
+    last = str(memory_format).rpartition(".")[2].startswith("channels_last")
+    rule = lies_channels_last if last else lies_contiguous
+    if isinstance(self, Array) and not isinstance(self, Parameter):
+        array = self.numpy()
+        sizes = tuple(int(size) for size in array.shape)
+        return rule(sizes, tuple(step // max(array.itemsize, 1) for step in array.strides), sizes)
+    if isinstance(self, Parameter):
+        sizes = tuple(int(size) for size in self.shape)
+        return rule(sizes, contiguous_strides(sizes), sizes)
+    return decide(rule, self, self.shape) is Decision.YES
+
+
+def _nbytes(self: Any) -> Any:
+    """The bytes of all elements."""
+    return self.numel() * self.dtype.itemsize
+
+
+def _itemsize(self: Any) -> int:
+    """The bytes of one element."""
+    return int(self.dtype.itemsize)
+
+
+def is_complex(input: Any) -> bool:
+    """False: there are no complex numbers."""
+    return False
+
+
+def is_signed(input: Any) -> bool:
+    """Whether the dtype has negative numbers."""
+    return bool(input.dtype.is_signed)
+
+
+def is_same_size(input: Any, other: Any) -> bool:
+    """Whether two tensors have the same sizes; two Dims are the same only if their expressions are."""
+    return bool(input.shape == other.shape)
+
+
+def _itself(self: Any) -> Any:
+    """The tensor itself: there are no complex numbers."""
+    return self
+
+
+for _name, _method in {
+    "stride": _stride,
+    "is_contiguous": _is_contiguous,
+    "element_size": _itemsize,
+    "itemsize": property(_itemsize),
+    "nbytes": property(_nbytes),
+    "is_complex": is_complex,
+    "is_signed": is_signed,
+    "is_same_size": is_same_size,
+    "conj": _itself,
+    "resolve_conj": _itself,
+    "resolve_neg": _itself,
+    "real": property(_itself),
+    "is_sparse": False,
+    "is_quantized": False,
+    "is_meta": False,
+    "is_nested": False,
+}.items():
+    setattr(Tensor, _name, _method)
 
 
 def _reshaping(function: Any) -> Any:

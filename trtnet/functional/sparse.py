@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..dims import format_shape
-from ..errors import DtypeError, ShapeError, UnsupportedError
+from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..graph import emit
 from ..layers.gather import Gather
 from ..tensor import Tensor
 from .dispatch import operation, tensor
 
-__all__ = ["embedding"]
+__all__ = ["embedding", "embedding_bag"]
 
 
 def _embedding(
@@ -62,3 +63,57 @@ def embedding(
             "the weight of an embedding has two dimensions", expected="(count, size)", found=format_shape(table.shape)
         )
     return emit(Gather((table, index), 0))
+
+
+def embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Rows of the weight (count, size) at each row of indices (n, k), reduced: (n, size).
+
+    Args:
+        mode: "mean", "sum" or "max".
+        per_sample_weights: (n, k), by which the rows are multiplied; with "sum" only.
+        padding_idx: an index that counts for nothing; a row of nothing else gives zeros.
+
+    Raises UnsupportedError for `offsets` and `max_norm`.
+
+    >>> table = trtnet.tensor([[1.0], [2.0], [4.0]])
+    >>> trtnet.functional.embedding_bag(trtnet.tensor([[0, 2]]), table, mode="sum").tolist()
+    [[5.0]]
+    """
+    from .comparison import clamp, ne, where
+    from .reduction import amax, sum
+
+    if offsets is not None or input.ndim != 2:
+        raise UnsupportedError(
+            "embedding_bag takes bags of one size",
+            expected="indices (n, k), and no offsets",
+            found=f"indices {format_shape(input.shape)}",
+            remedy="pad the bags to one size, and name padding_idx",
+        )
+    if mode not in ("mean", "sum", "max"):
+        raise ArgumentError("embedding_bag has no such mode", expected="mean, sum or max", found=repr(mode))
+    if per_sample_weights is not None and mode != "sum":
+        raise ArgumentError("embedding_bag: per_sample_weights are of mode sum", expected="sum", found=mode)
+    rows = embedding(input, weight, padding_idx, max_norm)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(-1)
+    if padding_idx is None:
+        return amax(rows, 1) if mode == "max" else sum(rows, 1) if mode == "sum" else rows.mean(1)
+    if padding_idx < 0:
+        padding_idx += weight.shape[0]
+    counts = ne(input, padding_idx).unsqueeze(-1)
+    if mode == "max":
+        return where(counts.any(1), amax(where(counts, rows, -math.inf), 1), 0.0)
+    total = sum(where(counts, rows, 0.0), 1)
+    return total if mode == "sum" else total / clamp(sum(counts, 1), min=1).to(total.dtype)

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, minimum
+from ..dims import Dim, format_shape, minimum
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .arithmetic import sub
 from .broadcasting import expanded
 from .comparison import ge, le, where
 from .creation import arange
-from .dispatch import axis_of, operation, tensor
+from .dispatch import axis_of, operation, refusing, tensor
 from .indexing import sliced
 from .inplace import install
 from .shape import reshaped, transposed, unsqueeze
 
-__all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
+__all__ = ["diag", "diag_embed", "diagflat", "diagonal", "trace", "tril", "triu"]
 
 
 def _difference(x: Tensor) -> Any:
@@ -103,4 +103,29 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     return diag_embed(input, diagonal) if input.ndim == 1 else globals()["diagonal"](input, diagonal)
 
 
+@refusing
+def diagflat(input: Any, offset: int = 0) -> Any:
+    """All elements as the diagonal of a matrix.
+
+    >>> trtnet.diagflat(trtnet.tensor([[1, 2]])).tolist()
+    [[1, 0], [0, 2]]
+    """
+    return diag(input.reshape(-1), offset)
+
+
+@refusing
+def trace(input: Any) -> Any:
+    """The sum of the diagonal of a matrix.
+
+    >>> trtnet.trace(trtnet.eye(3)).item()
+    3.0
+    """
+    from .reduction import sum as summed
+
+    if input.ndim != 2:
+        raise ShapeError("trace takes a matrix", found=format_shape(input.shape))
+    return summed(diagonal(input))
+
+
+Tensor.diagflat, Tensor.trace = diagflat, trace  # type: ignore[attr-defined]
 install({"tril": tril, "triu": triu})
