@@ -1178,6 +1178,18 @@ row(
 )
 row("load weights first: load_state_dict, load_weights", lambda: emptied(False), lambda: emptied(True))
 
+recorded(
+    "x.copy_(value), which all see who share the memory, or x = value",
+    lambda x: setattr(x * 2, "data", x),
+    lambda x: (x * 2).copy_(x),
+)
+recorded(
+    "leave it out: gradients are computed by trtnet.to_torch(graph)",
+    lambda x: (x + 1).requires_grad_(),
+    lambda x: x + 1,
+    INTS,
+)
+
 # --- numbers
 recorded(
     "(a.float() @ b.float()).long() is exact for sums below 2**24",

@@ -37,6 +37,7 @@ class Alias(Pending):
         value: what it stands for now; None where that has to be made again from the base.
         written: views that were changed, and whose values belong into this tensor.
         make: gives a view's value from its base's.
+        requires_grad: what forward made it; nothing depends on it.
         has_unknown_strides: whether torch's tensor may lie in memory otherwise than in row-major order.
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
         former: for a tensor that was given another shape in place, the value that it was made as.
@@ -51,6 +52,7 @@ class Alias(Pending):
     strides: tuple[int, ...] | None = None
     former: Tensor | None = None
     is_base_itself: bool = False
+    requires_grad: bool = False
     views: Sequence[Tensor] = ()
     written: Sequence[Tensor] = ()
     _chain: tuple[Layer, ...] | None = None

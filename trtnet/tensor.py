@@ -94,9 +94,39 @@ class Tensor(metaclass=_Kind):
     def is_cuda(self) -> bool:
         return False
 
+    is_cpu = True
+    is_mkldnn = is_mps = is_sparse_csr = is_xla = is_xpu = False
+
     @property
     def requires_grad(self) -> bool:
-        return False
+        """What forward made it of a recorded tensor: no gradient is computed by it."""
+        return self.alias is not None and self.alias.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """The tensor itself. What is trained is made by `to_torch`; there are no gradients here."""
+        if requires_grad and not self.dtype.is_floating_point:
+            raise DtypeError(
+                "only floating-point tensors can require gradients",
+                expected="a floating-point type",
+                found=self.dtype,
+                remedy="leave it out: gradients are computed by trtnet.to_torch(graph)",
+            )
+        if current_recorder.get() is not None:
+            from .memory import alias_of
+
+            alias_of(self).requires_grad = bool(requires_grad)
+        return self
+
+    is_leaf = True
+    grad = grad_fn = None
+    retains_grad = False
+
+    def retain_grad(self) -> None:
+        """Nothing: there are no gradients."""
 
     def dim(self) -> int:
         return len(self.shape)
@@ -252,10 +282,6 @@ class Array(Tensor):
     @property
     def dtype(self) -> Dtype:  # type: ignore[override]
         return dtypes.get(self.numpy().dtype)
-
-    @property
-    def data(self) -> Array:
-        return self
 
     def item(self) -> Any:
         if self.numpy().size != 1:
@@ -413,11 +439,8 @@ class Parameter(Array):
 
     @data.setter
     def data(self, value: Any) -> None:
+        refuse_in_forward(self)
         self.set(as_array(value))
-
-    @property
-    def grad(self) -> None:
-        return None
 
     def __reduce__(self) -> Any:
         state = self._requires_grad, self._shape, self._dtype, self.value, self.persistent, self.__dict__

@@ -113,6 +113,7 @@ BINARY = {
     **_table("add sub subtract rsub", fn(args=lambda g, x: [g.other(x), *g.maybe("alpha=2", "alpha=-1")])),
     **_table("pow", fn(args=lambda g, x: [g.pick("2", "3", "0.5", "-1", "0", "1", "2.0") if g.chance(0.6) else g.other(x)])),
     **_table("equal allclose", fn(args=lambda g, x: [g.other(x, numbers=False)])),
+    **_table("conj conj_physical resolve_conj resolve_neg isreal is_conj is_neg is_floating_point", fn()),
     "heaviside": fn(args=lambda g, x: [g.other(x, numbers=False)]),
     "lerp": fn(args=lambda g, x: [g.other(x, numbers=False), "0.25" if g.chance(0.5) else g.other(x, numbers=False)]),
     **_table("addcmul addcdiv", fn(args=lambda g, x: [g.other(x, numbers=False), g.other(x, numbers=False), *g.maybe("value=0.5", "value=-1")])),
@@ -354,7 +355,7 @@ METHODS = {
     **_table("dim ndimension nelement", fn()),
     **_table("T mT H mH", fn("2")),
     "adjoint": fn("2+"),
-    **_table("conj resolve_conj resolve_neg real element_size is_complex is_signed", fn()),
+    **_table("data real element_size is_complex is_signed", fn()),
     "is_same_size": fn(args=lambda g, x: [x]),
     "size": fn("1+", args=lambda g, x: [g.dim(x)]),
 }
@@ -419,7 +420,7 @@ AUGMENTED = {
 }  # fmt: skip
 NUMBERS = {
     "item": "{x}.reshape(-1)[0].item()", "tolist": "{x}.reshape(-1).tolist()[0]", "__float__": "float({x}.reshape(-1)[0])",
-    "__int__": "int({x}.reshape(-1)[0])", "__bool__": "bool({x}.reshape(-1)[0])", "__index__": "int({x}.long().reshape(-1)[0])",
+    "is_nonzero": "T.is_nonzero({x}.reshape(-1)[0])", "__int__": "int({x}.reshape(-1)[0])", "__bool__": "bool({x}.reshape(-1)[0])", "__index__": "int({x}.long().reshape(-1)[0])",
     "numpy": "float({x}.numpy().sum())", "__array__": "float({x}.numpy().max())",
 }  # fmt: skip
 COMPUTED = (
@@ -451,7 +452,9 @@ LEFT_OUT = {
     "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
     "nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss: they raise, a network computes none",
     "not torch's": "alias from_data assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
-    "no values": "stride is_contiguous itemsize nbytes is_sparse is_quantized is_meta is_nested device dtype is_cuda ndim shape requires_grad cuda pin_memory: attributes and places, "
+    "no values": "stride is_contiguous itemsize nbytes is_sparse is_quantized is_meta is_nested device dtype is_cuda ndim shape "
+    "requires_grad cuda pin_memory grad grad_fn is_cpu is_leaf is_mkldnn is_mps is_sparse_csr is_xla is_xpu requires_grad_ "
+    "retain_grad retains_grad: attributes and places, "
     "tested where they are defined",
     "host": "from_numpy: takes a NumPy array, which no program has",
 }
@@ -536,7 +539,7 @@ def forms(name: str) -> list[str]:
     elif public and callable(getattr(torch.nn.functional, name, None)):
         found.append("F.")
     if hasattr(Tensor, name) and hasattr(torch.Tensor, name):
-        found.append("p" if name in ("T", "mT", "H", "mH", "real") else ".")
+        found.append("p" if name in ("T", "mT", "H", "mH", "data", "real") else ".")
     if name in INPLACE_OPTION:
         found.append("inplace")
     return found

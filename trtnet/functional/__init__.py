@@ -10,6 +10,8 @@ from .arithmetic import *
 from .arithmetic import __all__ as _arithmetic
 from .attention import *
 from .attention import __all__ as _attention
+from .attributes import *
+from .attributes import __all__ as _attributes
 from .bitwise import *
 from .bitwise import __all__ as _bitwise
 from .broadcasting import *
@@ -84,6 +86,7 @@ __all__ = [
     *_activation,
     *_arithmetic,
     *_attention,
+    *_attributes,
     *_bitwise,
     *_broadcasting,
     *_casting,

@@ -540,11 +540,6 @@ def is_same_size(input: Any, other: Any) -> bool:
     return bool(input.shape == other.shape)
 
 
-def _itself(self: Any) -> Any:
-    """The tensor itself: there are no complex numbers."""
-    return self
-
-
 for _name, _method in {
     "stride": _stride,
     "is_contiguous": _is_contiguous,
@@ -554,10 +549,6 @@ for _name, _method in {
     "is_complex": is_complex,
     "is_signed": is_signed,
     "is_same_size": is_same_size,
-    "conj": _itself,
-    "resolve_conj": _itself,
-    "resolve_neg": _itself,
-    "real": property(_itself),
     "is_sparse": False,
     "is_quantized": False,
     "is_meta": False,
