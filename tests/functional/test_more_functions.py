@@ -49,7 +49,7 @@ FUNCTIONS = {
         lambda T, x: (T.cumulative_trapezoid(x), T.cumulative_trapezoid(x, x[0], dim=1)), X,
     ),
     "vander": (lambda T, x: (T.vander(x[0]), T.vander(x[0], 3), T.vander(x[:, 0], 2, increasing=True)), X),
-    "vander of integers": (lambda T, x: T.vander(x[0], N=1), WHOLE),
+    "vander of integers": (lambda T, x: (T.vander(x[0], N=1), T.vander(x[0].int(), 3), T.vander(x[0] > 3, 2)), WHOLE),
     "combinations": (
         lambda T, x: (T.combinations(x[0]), T.combinations(x[0], 3), T.combinations(x[0], with_replacement=True)), X,
     ),

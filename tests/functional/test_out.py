@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -122,3 +124,11 @@ def test_a_dynamic_size_meets_a_fixed_one() -> None:
     assert (trtnet.reference(graph)(x=given, y=given) == 2).all()
     with pytest.raises(ShapeError):
         trtnet.reference(graph)(x=given, y=np.ones((3, 4), np.float32))
+
+
+def test_all_functions_take_it_that_torchs_do() -> None:
+    named = [name for name in trtnet.functional.__all__ if "out=None" in (getattr(torch, name, None).__doc__ or "")]
+    without = [n for n in named if inspect.unwrap(getattr(trtnet.functional, n)) is getattr(trtnet.functional, n)]
+    assert len(named) > 150
+    # draws, and names that torch's documentation alone gives it
+    assert set(without) == {"complex", "polar", "rand_like", "randn_like", "std_mean", "var_mean"}

@@ -15,7 +15,7 @@ from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..tensor import Array, Tensor
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import common_type, floating, is_scalar, operation, pair, scalar, tensor, typed
+from .dispatch import common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 
@@ -442,6 +442,7 @@ def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
     return in_type(add(larger, div(log1p(exp(mul(distance, unit))), unit)), a.dtype)
 
 
+@refusing
 def ldexp(input: Any, other: Any) -> Any:
     """input * 2^other; of whole numbers float32.
 

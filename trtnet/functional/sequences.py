@@ -131,12 +131,15 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """The powers of a vector, from N - 1 to 0 (or up), one in a column; as many as it has elements unless said.
 
+    Of whole numbers int64.
+
     >>> trtnet.vander(trtnet.tensor([2, 3]), 3).tolist()
     [[4, 2, 1], [9, 3, 1]]
     """
     count = x.shape[0] if N is None else N
     if x.ndim != 1 or not isinstance(count, int) or count < 1:
         raise ShapeError("vander takes a vector, and a fixed number of columns", found=f"{format_shape(x.shape)}, {N}")
+    x = x if x.dtype.is_floating_point else x.long()
     powers = [ones_like(x), *[x] * (count > 1)]
     while len(powers) < count:
         powers.append(mul(powers[-1], x))
