@@ -528,3 +528,27 @@ def test_a_number_behind_dropout_cannot_be_trained() -> None:
     np.testing.assert_array_equal(module(torch.from_numpy(ONE)), ONE * 6)
     with pytest.raises(UnsupportedError, match="forward reads a number that is another one in training"):
         module.train()
+
+
+@pytest.mark.parametrize("read", ["running_var", "num_batches_tracked", None])
+def test_statistics_that_are_read_as_numbers_cannot_be_trained(read: str | None) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            y = self.norm(x)
+            return y if read is None or getattr(self.norm, read).max() > 0.5 else y + 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = trtnet.record(Net(), x=Input((Dim("batch", 2, 2, 8), 3)))
+    module = trtnet.to_torch(graph)
+    if read is None:
+        module.train()(torch.from_numpy(ONE))
+        assert module.norm.num_batches_tracked == 1
+        return
+    with pytest.raises(UnsupportedError, match=f"training changes norm.{read}, which forward reads as a number"):
+        module.train()
+    np.testing.assert_allclose(module(torch.from_numpy(ONE)).detach(), trtnet.reference(graph)(ONE), rtol=1e-6)

@@ -101,6 +101,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         outputs, form = _outputs(recorder, module(**arguments))
         recorder.drop_spare(outputs.values())
         layers = recorder.training.take(recorder.layers, outputs)
+        recorder.training.leave([name for name, leaf in parameters.items() if leaf.frozen is not None])
     if not recorder.inputs:
         raise ArgumentError(
             "a network needs an input",

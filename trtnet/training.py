@@ -7,6 +7,7 @@ layers that are lowered, the summary and the structure hash are the same with an
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -141,6 +142,11 @@ class BatchStatistics(Layer):
 
     kind: ClassVar[str] = "batch_statistics"
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The buffers that training changes."""
+        return tuple(name for name in (self.mean, self.variance, self.count) if self.tracked and name is not None)
+
     def compute(self, run: Run, *inputs: Any) -> Any:
         x, weight, bias = inputs
         momentum = 0.0 if self.momentum is None else self.momentum
@@ -169,6 +175,7 @@ class RandomSlopes(Layer):
     owner: str
 
     kind: ClassVar[str] = "random_slopes"
+    changes: ClassVar[tuple[str, ...]] = ()
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.nn.functional.rrelu(inputs[0], self.lower, self.upper, True)
@@ -247,6 +254,14 @@ class Training:
                 self.outputs[name] = dropped[tensor]
                 outputs[name] = undropped(tensor)
         return left
+
+    def leave(self, frozen: Collection[str]) -> None:
+        """Note that training would change what forward read as numbers: these buffers, by name."""
+        for layer, trained in self.instead.items():
+            for name in trained.changes:  # type: ignore[attr-defined]
+                if name in frozen:
+                    text = f"training changes {name}, which forward reads as a number"
+                    self.reasons.append(Reason(text, trained.owner, layer.location))  # type: ignore[attr-defined]
 
     def layers(self, recorded: list[Layer]) -> list[Layer]:
         """The layers of the network that is trained, which give the recorded tensors."""
