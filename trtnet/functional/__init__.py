@@ -79,7 +79,8 @@ from .writing import *
 from .writing import __all__ as _writing
 
 for _name in FUNCTIONS:
-    globals()[_name] = getattr(Tensor, _name)
+    globals()[_name] = _function = getattr(Tensor, _name)
+    _function.__module__ = __name__  # where pickle looks for it
 
 __all__ = [
     *FUNCTIONS,

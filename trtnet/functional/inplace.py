@@ -197,7 +197,8 @@ def _zero(self: Any) -> Any:
     return _fill(self, 0)
 
 
-_fill.__name__, _zero.__name__ = "fill_", "zero_"
+_fill.__name__ = _fill.__qualname__ = "fill_"
+_zero.__name__ = _zero.__qualname__ = "zero_"
 Tensor.fill_, Tensor.zero_ = _fill, _zero  # type: ignore[attr-defined]
 setattr(Tensor, "copy_", in_place(_copied, "copy_"))  # noqa: B010
 
