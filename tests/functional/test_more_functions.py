@@ -53,7 +53,7 @@ FUNCTIONS = {
     "combinations": (
         lambda T, x: (T.combinations(x[0]), T.combinations(x[0], 3), T.combinations(x[0], with_replacement=True)), X,
     ),
-    "unravel_index": (lambda T, x: T.unravel_index(x, (3, 3)), WHOLE),
+    "unravel_index": (lambda T, x: (*T.unravel_index(x, (3, 3)), *T.unravel_index(x.int(), (9,))), WHOLE),
     "logaddexp2": (lambda T, x: (T.logaddexp2(x * 30, x[0]), x.logaddexp2(x), T.logaddexp2(x, x * -math.inf)), X),
     "ldexp": (lambda T, x: (T.ldexp(x, T.tensor([2, -1, 0, 5])), x.ldexp(T.tensor(3))), X),
     "fill": (lambda T, x: (T.fill(x, 2.5), T.fill(x > 0, True)), X),

@@ -49,6 +49,9 @@ FUNCTIONS = {
         T.sort(x, 1, out=(T.empty(0, dtype=x.dtype), T.empty(0, dtype=T.int64))).values,
         T.max(x, 1, out=(T.empty(0, dtype=x.dtype), T.empty(0, dtype=T.int64))).indices,
     ),
+    "a view of an empty one": lambda T, x: (
+        (y := T.exp(x, out=T.empty(0, dtype=x.dtype))[-1].flatten()), y.__setitem__(None, -1.5), y * 1,
+    )[2:],
     "no out": lambda T, x: T.abs(x, out=None),
 }  # fmt: skip
 
@@ -132,3 +135,17 @@ def test_all_functions_take_it_that_torchs_do() -> None:
     assert len(named) > 150
     # draws, and names that torch's documentation alone gives it
     assert set(without) == {"complex", "polar", "rand_like", "randn_like", "std_mean", "var_mean"}
+
+
+def test_an_empty_one_takes_the_order_in_memory_too() -> None:
+    def forward(T, x):
+        y = T.neg(x.t(), out=T.empty(0))
+        z = y.reshape(-1)
+        z.fill_(3)
+        return y
+
+    values = np.ones((2, 3), np.float32)
+    wanted = forward(torch, torch.from_numpy(values)).numpy()
+    np.testing.assert_array_equal(forward(trtnet, trtnet.tensor(values)).numpy(), wanted)
+    with pytest.raises(UnsupportedError, match="may share its memory"):
+        trtnet.record(lambda x: forward(trtnet, x), x=Input((2, 3)))

@@ -44,6 +44,7 @@ FUNCTIONS = {
         T.stack([x[0, :4]] * 4).fill_diagonal_(7),
         (x[0, :, :2] * 1).fill_diagonal_(3, wrap=True),
         (x[:, 0] * 1).fill_diagonal_(3, wrap=True),
+        (x[:, 0].transpose(0, 1) * 1).fill_diagonal_(3, wrap=True),
     ),
     "masked_scatter": lambda T, x: (
         T.masked_scatter(x, x > 0, x * 2),

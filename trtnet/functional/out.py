@@ -12,6 +12,7 @@ from .. import memory
 from ..dims import Size, format_shape
 from ..errors import ArgumentTypeError, DtypeError, ShapeError, shown
 from ..layers.base import require_equal
+from ..strides import Decision, decide, lies_contiguous
 from ..tensor import Array, Parameter, Tensor
 from .concrete import category
 from .dispatch import tensor
@@ -78,12 +79,15 @@ def _write(function: Callable[..., Any], given: Any, result: Any, operands: list
     is_resized = out.shape != result.shape and _may_be_resized(out)
     if type(out) is not Tensor and type(result) is not Tensor:
         if is_resized:
-            out._array = np.empty(tuple(result.shape), out.dtype.numpy)
+            out._array = np.empty_like(result.numpy(), out.dtype.numpy)  # in the same order
         return write_concrete(out, result)
+    value = tensor(result)
     if is_resized:
         memory.become_recorded(out)
-        out.shape = result.shape
-    return rebind(out, reshaped(tensor(result), tuple(out.shape)))
+        out.shape, out.alias.strides = value.shape, None
+        if decide(lies_contiguous, value, value.shape) is not Decision.YES:
+            memory.forget_strides(out)
+    return rebind(out, reshaped(value, tuple(out.shape)))
 
 
 def _may_be_resized(out: Any) -> bool:

@@ -148,12 +148,12 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 @refusing
 def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
-    """For each index over a flattened tensor of this shape the index in each of its dimensions.
+    """For each index over a flattened tensor of this shape the index in each of its dimensions (int64).
 
     >>> [i.tolist() for i in trtnet.unravel_index(trtnet.tensor([5, 2]), (2, 3))]
     [[1, 0], [2, 2]]
     """
-    sizes = sizes_of((shape,))
+    sizes, indices = sizes_of((shape,)), indices.long()
     found = []
     for size in reversed(sizes):
         found.append(remainder(indices, size))

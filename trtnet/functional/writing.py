@@ -12,10 +12,10 @@ from ..dims import format_shape
 from ..errors import DtypeError, ShapeError
 from ..layers.base import require_equal
 from ..tensor import Array, Tensor
-from .arithmetic import sub
+from .arithmetic import remainder, sub
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import eq, logical_and, masked_fill, where
-from .creation import arange
+from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, operation, refusing, tensor
 from .indexing import select
 from .inplace import in_place, install
@@ -224,7 +224,7 @@ def _with_diagonal(self: Any, fill_value: Any, wrap: bool = False) -> Any:
         arange(size).reshape((1,) * axis + (size,) + (1,) * (len(sizes) - axis - 1)) for axis, size in enumerate(sizes)
     )
     if wrap and len(sizes) == 2:  # of a tall matrix it begins again below, one row apart
-        rows = rows % (sizes[1] + 1)
+        rows = remainder(rows, sizes[1] + 1 if isinstance(sizes[1], int) else size_tensor(sizes[1] + 1))
     on = eq(rows, others[0])
     for other in others[1:]:
         on = logical_and(on, eq(rows, other))
