@@ -541,6 +541,53 @@ def test_a_change_in_place_does_not_read_what_it_writes(statement: str) -> None:
         same(lambda T, F, x: program(x))
 
 
+READ_WHAT_THEY_WRITE = [
+    "x[1:].copy_(x[:-1])", "x.copy_(x.t())", "x.add_(x[0])", "x.sub_(x[:, :1])", "x.mul_(x.t())", "x.clamp_(x[0])",
+    "x[1:] += x[:-1]", "x.lerp_(x[0], 0.5)", "x.div_(x[1, 1])", "x.detach().add_(x[0])", "x.masked_scatter_(x > 4, x)",
+    "x.masked_scatter_(x > 4, x[1:])", "x.index_add_(0, T.tensor([0, 1]), x[:2])", "x.put_(T.tensor([0, 1]), x[1, :2])",
+    "x.index_copy_(0, T.tensor([2, 0]), x[:2])", "x.index_put_((T.tensor([2, 0]),), x[:2])",
+    "x.scatter_(0, T.tensor([[1, 2, 0]]), x[:1])", "x.scatter_add_(0, T.tensor([[1, 2, 0]]), x)", "x.addmm_(x, x)",
+    "x[T.tensor([2, 0])] = x[:2]", "x[:, T.tensor([2, 0])] = x[:, :2]", "x[[0, 2], 1:] = x[:2, 1:]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", READ_WHAT_THEY_WRITE)
+def test_no_order_of_reads_and_writes_decides(statement: str) -> None:
+    """Of recorded tensors, of those that are made in forward, and outside of it."""
+    square = X[0, :, :3] + 1
+
+    def change(T, F, x):
+        exec(statement, {"x": x, "T": T})
+        return x
+
+    with pytest.raises(UnsupportedError, match="memory that it writes to"):
+        change(trtnet, F, trtnet.tensor(square))
+    for made in (lambda x: x * 1, lambda x: trtnet.tensor(square)):
+        with pytest.raises(UnsupportedError, match="memory that it writes to"):
+            trtnet.record(lambda x, made=made: x + change(trtnet, F, made(x)), x=Input((3, 3)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "x[0].add_(x[1])", "x[:, :1].mul_(x[:, 1:2])", "x.add_(x)", "x[1:].sub_(x[1:])", "x.detach()[0].copy_(x[1])",
+        "x.masked_fill_(x > 3, x[1, 1])", "x.index_fill_(0, T.tensor([0]), x[2, 2])", "x.copy_(x.flip(0))",
+        "x[::2].add_(x[1::2])", "x[:, 2:] *= x[:, 1:2]", "x[:].detach().add_(x)", "x.fill_(x[1, 1])",
+        "x[:2].index_add_(0, T.tensor([1]), x[2:])", "x.addmm_(x * 1, x * 2)", "x[x > 4] = x[0, 0]",
+        "x[T.tensor([2, 0])] = x[:2] * 1", "x[1] = x[0]", "x[T.tensor([2, 0])] += 1", "x[:2][T.tensor([1])] = x[2:]",
+    ],
+)  # fmt: skip
+def test_no_order_of_reads_and_writes_matters(statement: str) -> None:
+    def change(T, F, x):
+        y = x[0, :, :3] + 1
+        exec(statement, {"x": y, "T": T})
+        z = T.arange(9).float().reshape(3, 3) + 1
+        exec(statement, {"x": z, "T": T})
+        return y, z + y
+
+    same(change)
+
+
 def test_parts_apart_and_the_same_part_are_read_and_written() -> None:
     def program(T, F, x):
         x = x * 1

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .errors import UnsupportedError
 from .graph import Pending, Recorder, recorder
 from .layers.base import Layer
@@ -480,15 +482,36 @@ def refuse_hazards(target: Tensor, operands: Iterable[Any], is_elementwise: bool
     """Raises UnsupportedError where a change in place reads what it overwrites: torch's result then depends on the
     order of its elements, or it raises. Elementwise, the very same elements may be read."""
     for operand in operands:
-        if type(operand) is not Tensor or operand is target or operand.alias is None:
-            continue
-        if _collide(target, operand, is_elementwise):
+        if isinstance(operand, (tuple, list)):
+            refuse_hazards(target, operand, is_elementwise)
+        elif _meets(target, operand, is_elementwise):
             raise UnsupportedError(
                 "this change in place reads memory that it writes to",
                 expected="operands that share no memory with the tensor that is changed, or all of it",
                 found=repr(operand),
                 remedy="copy the operand first: x.add_(y.clone())",
             )
+
+
+def _meets(target: Tensor, operand: Any, same_is_fine: bool) -> bool:
+    if type(target) is Tensor and type(operand) is Tensor:
+        if operand is target:
+            return not same_is_fine
+        return operand.alias is not None and _collide(target, operand, same_is_fine)
+    if type(target) is not Array or type(operand) is not Array:
+        return False
+    return overlap(target.numpy(), operand.numpy(), same_is_fine)
+
+
+def overlap(one: np.ndarray, two: np.ndarray, same_is_fine: bool = True) -> bool:
+    """Whether two arrays have some elements in common, but are not the very same ones in one order; as far as that is
+    worked out soon."""
+    if same_is_fine and (one.ctypes.data, one.shape, one.strides) == (two.ctypes.data, two.shape, two.strides):
+        return False
+    try:
+        return bool(np.shares_memory(one, two, max_work=10_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
 
 
 def _collide(one: Tensor, two: Tensor, same_is_fine: bool) -> bool:
@@ -499,16 +522,19 @@ def _collide(one: Tensor, two: Tensor, same_is_fine: bool) -> bool:
     common = next((base for base in first if any(base is other for other in second)), None)
     if common is None:
         return False
-    mine = first[: next(i for i, base in enumerate(first) if base is common)]
-    its = second[: next(i for i, base in enumerate(second) if base is common)]
-    if mine and its and _are_apart(mine[-1], its[-1]):
+    mine, its = _chain_from(common, first), _chain_from(common, second)
+    if mine and its and mine[0].is_apart_from(its[0]):
         return False
     return not same_is_fine or _forms(mine) != _forms(its)
 
 
-def _forms(views: list[Tensor]) -> list[Any]:
-    """What makes the first of these views of the base of the last."""
-    chain = [layer for view in reversed(views) for layer in view.alias.chain(view)]
+def _chain_from(base: Tensor, tensors: list[Tensor]) -> list[Layer]:
+    """What makes the first of these tensors of `base`, which is among them."""
+    views = tensors[: next(i for i, one in enumerate(tensors) if one is base)]
+    return [layer for view in reversed(views) for layer in view.alias.chain(view)]
+
+
+def _forms(chain: list[Layer]) -> list[Any]:
     return [(type(layer), *(getattr(layer, name) for name in layer.attributes)) for layer in chain]
 
 

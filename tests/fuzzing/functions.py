@@ -279,7 +279,7 @@ INDEXING = {
     "index_copy": fn("1+", lambda g, x: g.slices(x, unique=True)),
     "index_fill": fn("1+", lambda g, x: [d := g.dim(x), g.indices(g.shape(x)[int(d)] or g.program_least), g.number(x)]),
     "index_put": fn("1+", lambda g, x: [f"({(a := g.slices(x, 0))[1]},)", a[2], "True"], NUMBER),
-    "masked_scatter": fn(args=lambda g, x: [g.mask(x), g.same(x)]),
+    "masked_scatter": fn(args=lambda g, x: [g.mask(x), g.same(x)], guard="apart({x}, {0}) and apart({x}, {1})"),
     "put": fn("1+", lambda g, x: g.placed(x)),
     "select_scatter": fn("1+", lambda g, x: [f"{x}.select({(d := g.dim(x))}, {(i := g.within(x, int(d)))}){g.pick('', ' * 2', '.float()')}", d, str(i)]),
     "slice_scatter": fn("1+", lambda g, x: [f"{x}.narrow({(d := g.dim(x))}, 0, 1){g.pick('', '.clone()')}", d, "0", "1"]),
@@ -518,7 +518,7 @@ def is_exact(name: str) -> bool:
 SUMS = {
     *PRODUCTS, *words("""group_norm layer_norm instance_norm batch_norm rms_norm local_response_norm normalize sum nansum mean
     nanmean std var std_mean var_mean cumsum interpolate upsample upsample_bilinear grid_sample affine_grid fold __matmul__
-    __rmatmul__ scaled_dot_product_attention multi_head_attention_forward lerp addcmul addcdiv"""),
+    __rmatmul__ scaled_dot_product_attention multi_head_attention_forward lerp addcmul addcdiv gelu"""),
     *(n for n in NETWORK if "conv" in n or "avg" in n),
 }  # fmt: skip
 

@@ -879,7 +879,7 @@ class Generator(Operands):
         guard = None
         index = re.search(r"T\.tensor\(\[.*?\]\)|\b[xv]\d+\b", key)
         if kind in ("indices", "run indices", "mixed") and index and ".flatten()[:1]" not in key:
-            guard = f"different({index[0]}, {x}.shape[{key[: index.start()].count(',')}])"
+            guard = f"different({index[0]}, {x}.shape[{key[: index.start()].count(',')}]) and apart({x}, {index[0]})"
         text, value, fills = f"{x}[{key}]", None, False
         if kind == "run mask" or self.chance(0.4):
             value, fills = self.number(x), True

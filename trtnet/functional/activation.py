@@ -208,7 +208,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return where(gt(x, threshold / beta) if beta > 0 else gt(mul(x, beta), threshold), x, smooth)
 
 
-@operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))))
+@operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))), order="rows")
 def logsigmoid(input: Any) -> Tensor:
     """log(sigmoid(x)): min(x, 0) - log(1 + exp(-|x|)), which cannot overflow."""
     x = tensor(input)

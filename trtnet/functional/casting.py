@@ -13,7 +13,7 @@ from ..errors import ArgumentTypeError
 from ..graph import emit
 from ..layers.casting import Cast, Identity
 from ..tensor import Array, Device, Parameter, Tensor
-from .dispatch import operation, tensor
+from .dispatch import laid_out, operation, tensor
 from .shape import contiguous
 
 __all__ = ["cast", "is_floating_point", "to"]
@@ -75,7 +75,8 @@ def _to_numpy(input: np.ndarray, *args: Any, **kwargs: Any) -> Any:
 
 def _astype(array: np.ndarray, to: Dtype, copy: bool = False) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(to.numpy, copy=copy)
+        made = array.astype(to.numpy, copy=copy)
+    return made if made is array else laid_out(made, [(array.shape, array.strides)])
 
 
 @operation(_to_numpy, view=True, gives_itself=True)

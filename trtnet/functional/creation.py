@@ -15,7 +15,7 @@ from ..dtypes import dtype as Dtype
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph import emit, recorder_constant
 from ..layers.generation import Fill
-from ..memory import another_handle, become_recorded
+from ..memory import another_handle, become_recorded, refuse_hazards
 from ..tensor import Array, Parameter, Tensor, as_array, next_seed, refuse_in_forward
 from ..weights.recipes import Literal
 from .broadcasting import expanded
@@ -454,6 +454,7 @@ def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
     if is_recorded(src):
         become_recorded(self)
         return self.copy_(src)
+    refuse_hazards(self, (src,))
     array, source = self.writeable(), as_array(src)
     try:
         array[...] = source

@@ -24,7 +24,7 @@ from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
-from ..memory import become_recorded, view_of, writers
+from ..memory import become_recorded, refuse_hazards, view_of, writers
 from ..tensor import Array, Parameter, Tensor, refuse_in_forward
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
@@ -494,6 +494,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     if (lone := _lone_bool(key)) is not None:
         _set_at_one_bool(self, lone, value)
         return
+    _refuse_hazards(self, key, value)
     if type(value) is Tensor and _is_that_view(self, key, value):
         return  # x[key] += y has changed the view x[key] already, and now assigns it
     if type(viewed := _viewed(self, key)) is tuple:
@@ -503,6 +504,14 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     made = _assigned(self, key, value)
     if made is not self:  # else nothing was written
         rebind(self, made, _positions(self, key))
+
+
+def _refuse_hazards(x: Tensor, key: Any, value: Any) -> None:
+    """Raises where integer indices pick what is written, and they or the value are of its memory."""
+    parts = key if isinstance(key, tuple) else (key,)
+    indices = [part for part in parts if isinstance(part, (Tensor, np.ndarray, list)) and not _is_mask(part)]
+    if any(isinstance(index, list) or index.shape for index in indices):
+        refuse_hazards(x, (*indices, value), is_elementwise=False)
 
 
 def _is_empty(shape: Any) -> bool:
@@ -556,6 +565,7 @@ def _set_concrete(self: Array, key: Any, value: Any) -> None:
         return
     if isinstance(self, Parameter):
         refuse_in_forward(self)
+    _refuse_hazards(self, key, value)
     _assign_numpy(self.writeable(), key, value.numpy() if isinstance(value, Array) else value)
 
 

@@ -84,6 +84,8 @@ def _permuted(value: Tensor, order: tuple[int, ...]) -> Tensor:
 
 # --- methods ----------------------------------------------------------------------------------------------------------
 
+_OF_A_NUMBER = ("index_fill_", "masked_fill_")  # their value is read before anything is written
+
 
 def in_place(function: Callable[..., Any], name: str, is_elementwise: bool = True) -> Callable[..., Any]:
     """The method that writes the result of `function` into its first argument and returns it.
@@ -94,12 +96,15 @@ def in_place(function: Callable[..., Any], name: str, is_elementwise: bool = Tru
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_elementwise:
             for value in (*args, *kwargs.values()):
-                if value is self or (type(value) is type(self) is Array and overlap(self.numpy(), value.numpy())):
+                if value is self:
                     raise reads_what_it_writes(name, value, f"copy the operand first: x.{name}(x.clone())")
         result = function(self, *args, **kwargs)
+        if type(self) is not Tensor or current_recorder.get() is not None:
+            operands = [*args, *kwargs.values()]
+            if name in _OF_A_NUMBER and operands and not getattr(operands[-1], "shape", None):
+                operands.pop()
+            memory.refuse_hazards(self, operands, is_elementwise)
         if type(self) is Tensor or type(result) is Tensor:
-            if type(self) is Tensor and current_recorder.get() is not None:
-                memory.refuse_hazards(self, (*args, *kwargs.values()), is_elementwise)
             return rebind(self, tensor(result))
         return write_concrete(self, result)
 
@@ -138,14 +143,6 @@ def reads_what_it_writes(name: str, operand: Tensor, remedy: str) -> Unsupported
         found=repr(operand),
         remedy=remedy,
     )
-
-
-def overlap(one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether two arrays have elements in common, as far as that is worked out soon."""
-    try:
-        return bool(np.shares_memory(one, two, max_work=10_000))  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
 
 
 def is_elementwise(function: Callable[..., Any]) -> bool:

@@ -16,7 +16,7 @@ from ..strides import Decision, decide, lies_contiguous
 from ..tensor import Array, Parameter, Tensor
 from .concrete import category
 from .dispatch import tensor
-from .inplace import is_elementwise, overlap, reads_what_it_writes, rebind, write_concrete
+from .inplace import is_elementwise, reads_what_it_writes, rebind, write_concrete
 from .shape import reshaped
 
 __all__ = ["written"]
@@ -124,12 +124,5 @@ def _check_memory(function: Callable[..., Any], out: Tensor, operands: list[Tens
         memory.refuse_hazards(out, operands)
     elif not isinstance(out, Parameter):
         for operand in operands:
-            if type(operand) is Array and operand is not out and _collide(out.numpy(), operand.numpy()):
+            if type(operand) is Array and operand is not out and memory.overlap(out.numpy(), operand.numpy()):
                 raise reads_what_it_writes(name, operand, remedy)
-
-
-def _collide(one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether two arrays have some elements in common, but not all of them in one order."""
-    if (one.ctypes.data, one.shape, one.strides) == (two.ctypes.data, two.shape, two.strides):
-        return False
-    return overlap(one, two)
