@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,6 +166,7 @@ class Recorder:
         self.token = object()  # known to the concrete tensors that are made while this recording goes on
         self.handles: dict[Layer, tuple[Operand, ...]] = {}  # the user's tensors, where they stand for other values
         self.takes_values = takes_values
+        self.notes: list[tuple[Tensor, Tensor | None, Any, bool]] = []  # of shared memory; memory.py takes them
         self.inputs: dict[str, Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []
@@ -185,7 +187,7 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._origin: Layer | None = None
         self._warned = False
-        self._counted: Size | None = None  # the shape that was looked at last
+        self._counted: set[Size] = set()  # shapes that have not too many elements
 
     def emit(self, layer: Layer) -> Any:
         """Record a layer and return its output, or a tuple of its outputs."""
@@ -198,26 +200,29 @@ class Recorder:
                     break
         outputs = layer.infer()
         for shape, _ in outputs:
-            if shape is not self._counted:
-                check_count(shape, decided=self.data_dims)
-                self._counted = shape
+            if shape not in self._counted:
+                check_count(shape, "a tensor", self.data_dims)
+                self._counted.add(shape)
         origin = self._origin
         if origin is None:
-            layer.path = path = self.path
+            layer.path = stem = self.path
             layer.location = self.where or here()
-            stem = f"{path}/{layer.kind}" if path else layer.kind
         else:
-            layer.path, layer.location = origin.path, origin.location
-            stem = f"{origin.name}/{layer.kind}"
-        layer.name = self.unique(stem)
+            layer.path, layer.location, stem = origin.path, origin.location, origin.name
+        name = f"{stem}/{layer.kind}" if stem else layer.kind
+        if name in self._names:
+            name = self.unique(name)
+        else:
+            self._names[name] = 1
+        layer.name = name
         self.layers.append(layer)
-        if len(outputs) == 1:
-            shape, dtype = outputs[0]
-            tensor = recorded(shape, dtype, self, layer)
-            layer.outputs = (tensor,)
-            return tensor
-        layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
-        return layer.outputs
+        if len(outputs) > 1:
+            layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
+            return layer.outputs
+        shape, dtype = outputs[0]
+        tensor = recorded(shape, dtype, self, layer)
+        layer.outputs = (tensor,)
+        return tensor
 
     def settle(self, tensor: Tensor) -> Tensor:
         """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""
@@ -297,9 +302,11 @@ class Recorder:
     def weight(self, value: Array) -> Weight:
         """The weights that an Array or a Parameter is in this recording."""
         leaf = self.leaves.get(id(value))
-        check_count(value.shape if leaf is None else leaf.shape, "weights")
         if leaf is not None:
+            if math.prod(leaf.shape) >= LIMIT:
+                check_count(leaf.shape, "weights")
             return leaf
+        check_count(value.shape, "weights")
         if isinstance(value, Parameter) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -408,7 +415,8 @@ def recorder() -> Recorder:
 
 def emit(layer: Layer) -> Any:
     """Record a layer in the recording that is going on."""
-    return recorder().emit(layer)
+    found = current_recorder.get()
+    return (recorder() if found is None else found).emit(layer)
 
 
 def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -597,7 +605,7 @@ class Graph:
         So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
         """
         with no_collection():
-            graph = self._composed(lambda layer: layer.supported(provider), self._used_by_layers())
+            graph = self._composed(methodcaller("supported", provider), self._used_by_layers())
         if not refit:
             return graph
         kinds = dict.fromkeys(type(layer) for layer in graph.layers)
@@ -606,8 +614,9 @@ class Graph:
 
     def _used_by_layers(self) -> Collection[Tensor]:
         """What layers take, where there is uint8 in the graph; else nothing."""
-        tensors = (*self.inputs.values(), *(t for layer in self.layers for t in layer.outputs))
-        if not any(t.dtype is dtypes.uint8 for t in tensors):
+        found = {t.dtype for t in self.inputs.values()}
+        found.update([t.dtype for layer in self.layers for t in layer.outputs])
+        if dtypes.uint8 not in found:
             return ()
         return {o for layer in self.layers for o in layer.inputs if type(o) is Tensor}
 
@@ -617,7 +626,8 @@ class Graph:
         `used` is what layers take, where there is uint8 at all.
         """
         layers = self.layers
-        first = next((i for i, layer in enumerate(layers) if not takes(layer) or _is_widened(layer, used)), None)
+        widened = {layer for layer in layers if _is_widened(layer, used)} if used else set()
+        first = next((i for i, layer in enumerate(layers) if not takes(layer) or layer in widened), None)
         if first is None:
             return self
         new = Recorder(takes_values=True)
@@ -630,7 +640,7 @@ class Graph:
                 if (
                     layer.name not in new._names
                     and takes(layer)
-                    and not _is_widened(layer, used)
+                    and layer not in widened
                     and replaced.keys().isdisjoint(layer.inputs)
                 ):
                     new.layers.append(layer)
@@ -638,7 +648,7 @@ class Graph:
                     continue
                 new._origin = layer
                 operands = tuple([replaced.get(o, o) for o in layer.inputs])
-                if _is_widened(layer, used):
+                if layer in widened:
                     before = len(new.layers)
                     result = _all_taken(new, before, layer.widened(operands), takes)
                 else:
@@ -704,7 +714,7 @@ class Graph:
 
 def _is_widened(layer: Layer, used: Collection[Tensor]) -> bool:
     """Whether uint8 is int32 in this layer; `used` is what layers take."""
-    if not used or not layer.has_bytes:
+    if not layer.has_bytes:
         return False
     if not layer.passes_bytes:
         return True

@@ -9,6 +9,7 @@ from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 _PREFIX = PACKAGE + "."
+_own: set[str] = set()  # trtnet's files that were met
 
 
 class Location:
@@ -77,11 +78,15 @@ class Place:
 
 def here() -> Location | None:
     """The innermost frame outside trtnet, or None if there is none."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(2)  # the caller is trtnet's
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(_PREFIX) and name != PACKAGE:
+        if (file := frame.f_code.co_filename) in _own:
+            frame = frame.f_back
+            continue
+        if not (frame.f_globals.get("__name__", "") + ".").startswith(_PREFIX):
             return Location(frame.f_code, frame.f_lasti)
+        if not file.startswith("<"):  # generated code, the user's too
+            _own.add(file)
         frame = frame.f_back
     return None
 

@@ -14,6 +14,7 @@ from . import dims, dtypes
 from . import provider as providers
 from .dims import Dim, SizeLike
 from .errors import ArgumentError, BuildError, ProviderError, TrtnetError
+from .garbage import no_collection
 from .graph import Graph
 from .layers.base import Layer, Operand
 from .provider import ErrorRecorder, Provider
@@ -356,7 +357,8 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: boo
     before = network.error_recorder
     network.error_recorder = lowering.errors.native
     try:
-        return lowering.run()
+        with no_collection():
+            return lowering.run()
     finally:
         network.error_recorder = before  # None, too: else TensorRT would no longer log what it refuses
 

@@ -18,7 +18,7 @@ from .graph import Pending, Recorder, recorder
 from .layers.base import Layer
 from .layers.constant import Constant
 from .strides import Decision, Rule, decide
-from .tensor import Array, Parameter, Tensor, recorded
+from .tensor import Array, Parameter, Tensor, current_recorder, recorded
 from .weights.recipes import Literal
 
 Positions = tuple[Any, ...]
@@ -128,8 +128,9 @@ def again(chain: tuple[Layer, ...], base: Tensor) -> Tensor:
 
 def _as_made(value: Any) -> Any:
     """The value that a tensor was made as, where it was given another shape since."""
-    former = None if value is None or value.alias is None else value.alias.former
-    return value if former is None else former
+    if value is None or type(value.note) is not Alias or value.note.former is None:
+        return value
+    return value.note.former
 
 
 def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
@@ -162,40 +163,79 @@ def view_of(
     result: Tensor, base: Tensor, rule: Rule | None = None, any_layer: bool = False, gives_itself: bool = False
 ) -> Tensor:
     """What a function gives that torch gives a view of `base` for: `result`, which was made of it, with a note that it
-    shares its memory; unless it was made by other layers than those that always move elements about, and not
-    `any_layer` will do.
+    may share its memory: what comes of that is worked out when a change in place asks (`alias`).
 
     Where nothing had to be made, torch gives the tensor itself for some functions (`gives_itself`): what becomes of its
     shape in place then shows under both names. For all others it gives a second tensor of the same memory.
     """
+    current = current_recorder.get()
+    if current is None or current.takes_values:
+        return result
     if result is base:
         return base if gives_itself else another_handle(base, base, rule)
-    if result.alias is not None:
-        return result
-    current = result.recorder
-    source = base if base.recorder is current else value_of(base)
-    step = result
-    while step is not source:
-        layer = step.layer
-        if layer is None or not (layer.is_view or any_layer) or type(layer.inputs[0]) is not Tensor:
-            return result
-        step = layer.inputs[0]
-    alias = result.alias = Alias(current, result, base)
-    alias.source = source
-    if rule is not None:
-        alias.rule = rule
-    _add_view(alias_of(base), result)
+    if result.note is None:
+        result.note = note = (result, base, rule, any_layer)
+        current.notes.append(note)
     return result
 
 
 def mark_same(result: Tensor, base: Tensor) -> Tensor:
     """`result`, with a note that in torch it is `base` itself where it shares its memory: the shape of neither can be
     changed in place."""
-    if result.alias is None:
+    if result.note is None:
         view_of(result, base)
-    if result.alias is not None:
-        result.alias.is_base_itself = True
+    recorder().notes.append((result, None, "is_base_itself", False))
     return result
+
+
+def _alias(tensor: Tensor) -> Alias | None:
+    current = current_recorder.get()
+    if current is not None and current.notes:
+        _take_notes(current)
+    return None if type(tensor.note) is tuple else tensor.note
+
+
+def _set_alias(tensor: Tensor, alias: Alias | None) -> None:
+    tensor.note = alias
+
+
+Tensor.alias = property(_alias, _set_alias)
+
+
+def _take_notes(current: Recorder) -> None:
+    notes, current.notes = current.notes, []
+    before, current.takes_values = current.takes_values, False
+    try:
+        for note in notes:
+            result, base, what, any_layer = note
+            if base is None:
+                if what == "has_unknown_strides" or result.note is not None:
+                    setattr(alias_of(result), what, True)
+            elif result.note is note:
+                result.note = None
+                _link_view(result, base, what, any_layer)
+            elif result.note.base is base:  # another handle
+                _add_view(alias_of(base), result)
+    finally:
+        current.takes_values = before
+
+
+def _link_view(result: Tensor, base: Tensor, rule: Rule | None, any_layer: bool) -> None:
+    """Note that `result` shares the memory of `base`; unless it was made of it by other layers than those that always
+    move elements about, and not `any_layer` will do."""
+    current = result.recorder
+    source = base if base.recorder is current else value_of(base)
+    step = result
+    while step is not source:
+        layer = step.layer
+        if layer is None or not (layer.is_view or any_layer) or type(layer.inputs[0]) is not Tensor:
+            return
+        step = layer.inputs[0]
+    alias = result.alias = Alias(current, result, base)
+    alias.source = source
+    if rule is not None:
+        alias.rule = rule
+    _add_view(alias_of(base), result)
 
 
 def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None = None) -> Tensor:
@@ -205,11 +245,12 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     if current.takes_values:
         return value
     made = recorded(value.shape, value.dtype, None, value.layer, value.index)
-    alias = made.alias = made.recorder = Alias(current, value, base)
-    alias.has_unknown_strides = base is None
-    if base is not None:
+    alias = made.note = made.recorder = Alias(current, value, base)
+    if base is None:
+        alias.has_unknown_strides = True
+    else:
         alias.rule, alias.source, alias._chain = rule, value, ()
-        _add_view(alias_of(base), made)
+        current.notes.append((made, base, rule, False))
     return made
 
 
@@ -221,7 +262,7 @@ def own(result: Any, arguments: Any) -> Any:
         return result
     if isinstance(result.recorder, Pending) or _is_cached(result) or holds(arguments, result):
         return another_handle(result)
-    if result.alias is not None and result.alias.base is not None:
+    if result.note is not None and result.alias is not None and result.alias.base is not None:
         above = alias_of(result.alias.base)
         above.views = [view for view in above.views if view is not result]
         result.alias.base = None
@@ -242,8 +283,9 @@ def _is_cached(tensor: Tensor) -> bool:
 
 def forget_strides(result: Any) -> None:
     """Note that torch's tensors may lie in memory in another order than the row-major one."""
+    current = recorder()
     if type(result) is Tensor:
-        alias_of(result).has_unknown_strides = True
+        current.notes.append((result, None, "has_unknown_strides", False))
     elif isinstance(result, (tuple, list)):
         for one in result:
             forget_strides(one)
@@ -379,9 +421,9 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
     alias = alias_of(handle)
     path = list(_path(handle))
     _check_root(path[-1].base if path else handle)
-    if positions is None:
-        positions = tuple(0 if isinstance(size, int) and size == 1 else None for size in handle.shape)
     if any(_expands(link.child) for link in path):  # the other elements of that memory have to follow at once
+        if positions is None:
+            positions = tuple(0 if isinstance(size, int) and size == 1 else None for size in handle.shape)
         chain = alias.chain(handle)
         base = value_of(path[0].base)
         with recorder().values():
@@ -394,6 +436,8 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
             value_of(link.base)
     alias.value, alias.written = value, ()
     handle.recorder = alias
+    if not path and not alias.views:
+        return
     stale = _stale()
     for view in alias.views:
         _forget(view, stale, False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import dims, dtypes, forms
 from .errors import ArgumentError, ArgumentTypeError, shown
+from .garbage import no_collection
 from .graph import Graph, Input, Recorder, recorder_constant
 from .tensor import Array, Buffer, Tensor
 from .training import undropped
@@ -78,26 +79,28 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     trainable: set[str] = set()
     buffers: set[str] = set()
     if owner is not None:
-        leaves, keep = recorder.leaves, recorder.keep
+        leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
         for path, child in owner.named_modules(remove_duplicate=False):
-            recorder.paths.setdefault(id(child), path)
+            paths.setdefault(id(child), path)
             keep.append(child)  # ids are taken again once their object is gone
-            for key, parameter in (*child._parameters.items(), *child._buffers.items()):
-                if parameter is None:
+            for store in (child._parameters, child._buffers):
+                if not store:
                     continue
-                name = f"{path}.{key}" if path else key
-                leaf = leaves.get(id(parameter))
-                if leaf is None:
-                    leaf = parameter.leaf(name)
-                    leaves[id(parameter)] = leaf
-                    keep.append(parameter)
-                parameters[name] = leaf
-                if isinstance(parameter, Buffer):
-                    buffers.add(name)
-                elif parameter.requires_grad:
-                    trainable.add(name)
+                for key, parameter in store.items():
+                    if parameter is None:
+                        continue
+                    name = f"{path}.{key}" if path else key
+                    leaf = leaves.get(id(parameter))
+                    if leaf is None:
+                        leaf = leaves[id(parameter)] = parameter.leaf(name)
+                        keep.append(parameter)
+                    parameters[name] = leaf
+                    if isinstance(parameter, Buffer):
+                        buffers.add(name)
+                    elif parameter.requires_grad:
+                        trainable.add(name)
     arguments = _arguments(recorder, forward, inputs)
-    with recorder:
+    with no_collection(), recorder:
         outputs, form = _outputs(recorder, module(**arguments))
         recorder.drop_spare(outputs.values())
         layers = recorder.training.take(recorder.layers, outputs)

@@ -50,7 +50,7 @@ class Tensor(metaclass=_Kind):
     """
 
     # `_array` is an Array's: with the same slots a concrete tensor can become a recorded one
-    __slots__ = ("__weakref__", "_array", "alias", "dtype", "index", "layer", "name", "recorder", "shape")
+    __slots__ = ("__weakref__", "_array", "dtype", "index", "layer", "name", "note", "recorder", "shape")
     from_data: Callable[[tuple[Any, ...], Dtype], Any]
     """torch's old constructor; `functional` sets it."""
 
@@ -59,7 +59,10 @@ class Tensor(metaclass=_Kind):
     shape: Size
     dtype: Dtype
     recorder: Any
+    note: Any
+    """What memory.py keeps of it; to be read as `alias`."""
     alias: Any
+    """What is known of the memory that it shares; memory.py sets it."""
     layer: Layer | None
     index: int
     name: str | None
@@ -76,7 +79,7 @@ class Tensor(metaclass=_Kind):
         self.shape = shape
         self.dtype = dtype
         self.recorder = recorder
-        self.alias = None
+        self.note = None
         self.layer = layer
         self.index = index
         self.name = name
@@ -266,7 +269,7 @@ class Array(Tensor):
     def __init__(self, array: np.ndarray) -> None:
         current = current_recorder.get()
         self._array = array
-        self.alias = None
+        self.note = None
         self.recorder = None if current is None else current.token
 
     def __reduce__(self) -> Any:

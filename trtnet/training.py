@@ -234,7 +234,7 @@ class Training:
 
     def take(self, layers: list[Layer], outputs: dict[str, Tensor]) -> list[Layer]:
         """The recorded layers without dropouts, which are noted; in `outputs` what they were given."""
-        if not any(type(layer) is Dropout for layer in layers):
+        if Dropout not in map(type, layers):
             return layers
         left: list[Layer] = []
         dropped: dict[Tensor, Dropout] = {}
@@ -244,11 +244,12 @@ class Training:
                 dropped[layer.outputs[0]] = layer
                 continue
             left.append(layer)
+            if dropped.keys().isdisjoint(layer.inputs):
+                continue
             for index, operand in enumerate(layer.inputs):
                 if type(operand) is Tensor and operand in dropped:
                     self.uses.append((layer, index, dropped[operand]))
-            if any(type(o) is Tensor and o in dropped for o in layer.inputs):
-                layer.inputs = tuple(undropped(o) for o in layer.inputs)
+            layer.inputs = tuple(undropped(o) for o in layer.inputs)
         for name, tensor in outputs.items():
             if tensor in dropped:
                 self.outputs[name] = dropped[tensor]

@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..graph import recorder, recorder_constant
 from ..layers.casting import Cast
+from ..layers.constant import Constant
 from ..layers.shaping import Shuffle
 from ..strides import Rule
 from ..tensor import Array, Parameter, Tensor, current_recorder
@@ -64,7 +65,7 @@ def operation(
             (as NumPy's).
     """
 
-    copies = view is False and not strided
+    rule = None if view is True or view is False else view
 
     def declare(function: C) -> C:
         names = list(inspect.signature(function).parameters)
@@ -77,22 +78,25 @@ def operation(
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
                     result = function(*args, **kwargs)
-                    if place is not None and _is_in_place(place, args, kwargs):
+                    if place is not None and (args[place] if len(args) > place else kwargs.get("inplace")):
                         return args[0] if args else kwargs["input"]
-                    if copies and type(result) is Tensor and result.alias is None and result.layer is not None:
-                        operands = result.layer.inputs
-                        if operands and type(operands[0]) is Tensor:
-                            for value in (*args, *kwargs.values()) if kwargs else args:
-                                if value is result or (value.__class__ in _SEQUENCES and _has_tensors(value)):
-                                    break
-                            else:
-                                return result  # what `_noted` would say of most results, sooner
-                    result = _noted(result, args, kwargs, view, gives_itself)
+                    if view is not False:
+                        base = args[0] if args else kwargs.get("input")
+                        if type(result) is Tensor and type(base) is Tensor:
+                            return memory.view_of(result, base, rule, False, gives_itself)
+                        return _sharing(result, base, rule, gives_itself)
+                    if type(result) is not Tensor or result.note is not None or type(result.layer) is Constant:
+                        result = _own(result, args, kwargs)
+                    else:
+                        for value in (*args, *kwargs.values()) if kwargs else args:
+                            if value is result or (type(value) in _SEQUENCES and value and type(value[0]) is not int):
+                                result = _own(result, args, kwargs)
+                                break
                     if strided:
                         memory.forget_strides(result)
                     return result
                 result = _compute(function, numpy, args, kwargs, view, gives_itself, order)
-                if place is not None and _is_in_place(place, args, kwargs):
+                if place is not None and (args[place] if len(args) > place else kwargs.get("inplace")):
                     return args[0] if args else kwargs["input"]
                 return result
             except TrtnetError:
@@ -115,24 +119,21 @@ def _written(call: Callable[..., Any], function: Callable[..., Any], args: Any, 
     return written(call, function, args, kwargs)
 
 
-def _is_in_place(place: int, args: Any, kwargs: Any) -> bool:
-    return bool(args[place] if len(args) > place else kwargs.get("inplace", False))
-
-
 _SEQUENCES = (tuple, list)
 
 
-def _has_tensors(values: Any) -> bool:
-    return bool(values) and not isinstance(values[0], int)
+def _own(result: Any, args: Any, kwargs: Any) -> Any:
+    """What a function that copies gives, where that may be a tensor that the user, or the recording, has already."""
+    current = current_recorder.get()
+    if current is None or current.takes_values:
+        return result
+    return memory.own(result, (args, tuple(kwargs.values())))
 
 
 def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule, gives_itself: bool) -> Any:
     """What a recording function gave, with a note of the memory that it has in torch."""
-    current = current_recorder.get()
-    if current is None or current.takes_values:
-        return result
     if view is False:
-        return memory.own(result, (args, tuple(kwargs.values())))
+        return _own(result, args, kwargs)
     base = args[0] if args else kwargs.get("input")
     return _sharing(result, base, None if view is True else view, gives_itself)
 
@@ -175,8 +176,9 @@ def _compute(
 
 def _sharing(result: Any, base: Any, rule: Rule | None, gives_itself: bool) -> Any:
     """`result`, with a note that it shares the memory of `base`."""
-    if isinstance(base, Array) and (type(result) is Tensor or isinstance(result, (tuple, list))):
-        if not isinstance(base, Parameter):
+    if type(base) is not Tensor and isinstance(base, Array) and type(result) in (Tensor, tuple, list):
+        current = current_recorder.get()
+        if not isinstance(base, Parameter) or current is None or current.takes_values:
             return result
         base = tensor(base)
     if type(result) is Tensor:

@@ -70,7 +70,7 @@ class Activation(Layer):
             raise ArgumentError("TensorRT has no such activation", expected=", ".join(_COMPUTE), found=self.type)
         if x.dtype not in FLOATING and not (self.type == "RELU" and x.dtype in SIGNED_INTEGERS):
             raise not_taken(self.type, x, self.type == "RELU")
-        if not (math.isfinite(self.alpha) and math.isfinite(self.beta)):
+        if self.type in _ALPHA and not (math.isfinite(self.alpha) and math.isfinite(self.beta)):
             raise ArgumentError(
                 f"TensorRT's {self.type} takes finite parameters",
                 expected="finite numbers",

@@ -43,10 +43,10 @@ class Layer:
     """
 
     inputs: tuple[Operand, ...]
-    outputs: tuple[Tensor, ...] = field(init=False, default=())
-    name: str = field(init=False, default="")
-    path: str = field(init=False, default="")
-    location: Location | None = field(init=False, default=None)
+    outputs: tuple[Tensor, ...] = field(init=False)  # these are set when it is recorded
+    name: str = field(init=False)
+    path: str = field(init=False)
+    location: Location | None = field(init=False)
 
     kind: ClassVar[str] = ""
     """The name of this kind of layer, as in `tensorrt.LayerType`."""

@@ -39,14 +39,14 @@ class Shuffle(Layer):
             same_count(shape, self.reshape_dims)
             shape = Size(self.reshape_dims)
         if self.second_transpose is not None:
-            shape = Size(shape[i] for i in self.second_transpose)
+            shape = Size([shape[i] for i in self.second_transpose])
         if len(shape) > MAX_RANK:
             raise _too_many(shape)
         return ((shape, x.dtype),)
 
     def _between(self) -> Size:
-        shape = self.inputs[0].shape  # type: ignore[union-attr]
-        return Size(shape) if self.first_transpose is None else Size(shape[i] for i in self.first_transpose)
+        shape: Size = self.inputs[0].shape  # type: ignore[union-attr,assignment]
+        return shape if self.first_transpose is None else Size([shape[i] for i in self.first_transpose])
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()

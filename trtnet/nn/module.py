@@ -82,9 +82,9 @@ class Module:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         recorder = current_recorder.get()
-        if "_modules" not in self.__dict__:
-            raise _not_initialized(self)
         if recorder is None:
+            if "_modules" not in self.__dict__:
+                raise _not_initialized(self)
             from ..eager import call, has_arrays
 
             if has_arrays((*args, *kwargs.values())):
@@ -96,18 +96,20 @@ class Module:
                 remedy="graph = trtnet.record(module, x=Input(shape)); "
                 "engine = trtnet.reference(graph); engine(x=array)",
             )
-        outer, where = recorder.path, recorder.where
+        outer, where, nested = recorder.path, recorder.where, recorder.nested
         path = recorder.paths.get(id(self))
         if path is None:  # a module that the recorded one does not own
+            if "_modules" not in self.__dict__:
+                raise _not_initialized(self)
             path = f"{outer}.{type(self).__name__}" if outer else type(self).__name__
         recorder.path = path
         if not self._is_own:
             recorder.where = None
         elif where is None:
             recorder.where = here()
-        recorder.nested += 1
+        recorder.nested = nested = nested + 1
         try:
-            if recorder.nested % LEVELS == 0:
+            if nested % LEVELS == 0:
                 return on_a_new_stack(self.forward, *args, **kwargs)
             return self.forward(*args, **kwargs)
         except TrtnetError as error:
@@ -115,8 +117,7 @@ class Module:
                 error.module = f"{path} ({type(self).__name__})" if path else type(self).__name__
             raise
         finally:
-            recorder.path, recorder.where = outer, where
-            recorder.nested -= 1
+            recorder.path, recorder.where, recorder.nested = outer, where, nested - 1
 
     # --- attributes
 
@@ -230,24 +231,27 @@ class Module:
         """Path and module, this one (path '') first, each module once, or once for each of its paths."""
         memo = set() if memo is None else memo
         above: set[int] = set()  # the modules that hold the present one
-        waiting: list[tuple[str, Module, bool]] = [(prefix, self, False)]
+        waiting: list[tuple[str | None, Module]] = [(prefix, self)]
         while waiting:
-            path, module, left = waiting.pop()
-            if left:
-                above.discard(id(module))
+            path, module = waiting.pop()
+            key = id(module)
+            if path is None:  # all that it holds were given
+                above.discard(key)
                 continue
-            if id(module) in memo:
+            if key in memo:
                 continue
             if remove_duplicate:
-                memo.add(id(module))
-            elif id(module) in above:
+                memo.add(key)
+            elif key in above:
                 raise _holds_itself(module, path)
             yield path, module
-            above.add(id(module))
-            waiting.append((path, module, True))
-            for name, child in reversed(module._modules.items()):
-                if child is not None:
-                    waiting.append((f"{path}.{name}" if path else name, child, False))
+            if module._modules:
+                above.add(key)
+                waiting.append((None, module))
+                start = f"{path}." if path else ""
+                for name, child in reversed(module._modules.items()):
+                    if child is not None:
+                        waiting.append((start + name, child))
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
