@@ -128,9 +128,9 @@ def again(chain: tuple[Layer, ...], base: Tensor) -> Tensor:
 
 def _as_made(value: Any) -> Any:
     """The value that a tensor was made as, where it was given another shape since."""
-    if value is None or type(value.note) is not Alias or value.note.former is None:
+    if value is None or type(value._note) is not Alias or value._note.former is None:
         return value
-    return value.note.former
+    return value._note.former
 
 
 def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
@@ -173,8 +173,8 @@ def view_of(
         return result
     if result is base:
         return base if gives_itself else another_handle(base, base, rule)
-    if result.note is None:
-        result.note = note = (result, base, rule, any_layer)
+    if result._note is None:
+        result._note = note = (result, base, rule, any_layer)
         current.notes.append(note)
     return result
 
@@ -182,7 +182,7 @@ def view_of(
 def mark_same(result: Tensor, base: Tensor) -> Tensor:
     """`result`, with a note that in torch it is `base` itself where it shares its memory: the shape of neither can be
     changed in place."""
-    if result.note is None:
+    if result._note is None:
         view_of(result, base)
     recorder().notes.append((result, None, "is_base_itself", False))
     return result
@@ -192,11 +192,11 @@ def _alias(tensor: Tensor) -> Alias | None:
     current = current_recorder.get()
     if current is not None and current.notes:
         _take_notes(current)
-    return None if type(tensor.note) is tuple else tensor.note
+    return None if type(tensor._note) is tuple else tensor._note
 
 
 def _set_alias(tensor: Tensor, alias: Alias | None) -> None:
-    tensor.note = alias
+    tensor._note = alias
 
 
 Tensor.alias = property(_alias, _set_alias)
@@ -209,12 +209,12 @@ def _take_notes(current: Recorder) -> None:
         for note in notes:
             result, base, what, any_layer = note
             if base is None:
-                if what == "has_unknown_strides" or result.note is not None:
+                if what == "has_unknown_strides" or result._note is not None:
                     setattr(alias_of(result), what, True)
-            elif result.note is note:
-                result.note = None
+            elif result._note is note:
+                result._note = None
                 _link_view(result, base, what, any_layer)
-            elif result.note.base is base:  # another handle
+            elif result._note.base is base:  # another handle
                 _add_view(alias_of(base), result)
     finally:
         current.takes_values = before
@@ -245,7 +245,7 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     if current.takes_values:
         return value
     made = recorded(value.shape, value.dtype, None, value.layer, value.index)
-    alias = made.note = made.recorder = Alias(current, value, base)
+    alias = made._note = made.recorder = Alias(current, value, base)
     if base is None:
         alias.has_unknown_strides = True
     else:
@@ -262,7 +262,7 @@ def own(result: Any, arguments: Any) -> Any:
         return result
     if isinstance(result.recorder, Pending) or _is_cached(result) or holds(arguments, result):
         return another_handle(result)
-    if result.note is not None and result.alias is not None and result.alias.base is not None:
+    if result._note is not None and result.alias is not None and result.alias.base is not None:
         above = alias_of(result.alias.base)
         above.views = [view for view in above.views if view is not result]
         result.alias.base = None

@@ -50,7 +50,7 @@ class Tensor(metaclass=_Kind):
     """
 
     # `_array` is an Array's: with the same slots a concrete tensor can become a recorded one
-    __slots__ = ("__weakref__", "_array", "dtype", "index", "layer", "name", "note", "recorder", "shape")
+    __slots__ = ("__weakref__", "_array", "_note", "dtype", "index", "layer", "name", "recorder", "shape")
     from_data: Callable[[tuple[Any, ...], Dtype], Any]
     """torch's old constructor; `functional` sets it."""
 
@@ -59,7 +59,7 @@ class Tensor(metaclass=_Kind):
     shape: Size
     dtype: Dtype
     recorder: Any
-    note: Any
+    _note: Any
     """What memory.py keeps of it; to be read as `alias`."""
     alias: Any
     """What is known of the memory that it shares; memory.py sets it."""
@@ -79,7 +79,7 @@ class Tensor(metaclass=_Kind):
         self.shape = shape
         self.dtype = dtype
         self.recorder = recorder
-        self.note = None
+        self._note = None
         self.layer = layer
         self.index = index
         self.name = name
@@ -269,7 +269,7 @@ class Array(Tensor):
     def __init__(self, array: np.ndarray) -> None:
         current = current_recorder.get()
         self._array = array
-        self.note = None
+        self._note = None
         self.recorder = None if current is None else current.token
 
     def __reduce__(self) -> Any:

@@ -85,7 +85,7 @@ def operation(
                         if type(result) is Tensor and type(base) is Tensor:
                             return memory.view_of(result, base, rule, False, gives_itself)
                         return _sharing(result, base, rule, gives_itself)
-                    if type(result) is not Tensor or result.note is not None or type(result.layer) is Constant:
+                    if type(result) is not Tensor or result._note is not None or type(result.layer) is Constant:
                         result = _own(result, args, kwargs)
                     else:
                         for value in (*args, *kwargs.values()) if kwargs else args:
