@@ -33,6 +33,7 @@ ALLOWED = (
     "through windows that overlap",
     "needs a dimension of fixed size",
     "of the dynamic size",
+    "through windows that overlap",
 )
 
 
@@ -68,8 +69,9 @@ def test_results_are_the_argument_itself_where_torchs_are(part):
         if asking is None:
             continue
         verdict = check(asking, refit=False)
-        if verdict.difference is not None:
-            wrong.append((name, source, family, verdict.difference.text, [s.text for s in asking.steps]))
+        found = verdict.difference
+        if found is not None and not (asking.dynamic and found.batch == 1):  # a Dim is no 1 while it is recorded
+            wrong.append((name, source, family, found.text, [s.text for s in asking.steps]))
         itself[name] += int(run(asking, asking.sizes[0])["v99"].reshape(-1)[0])
     assert wrong == []
     assert sum(count > 0 for count in itself.values()) >= 2, "torch gives some of them as they are"
