@@ -257,7 +257,7 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
     """
     from .reduction import sum as summed
 
-    return _weighted(input, beta, summed(bmm(batch1, batch2), 0), alpha)
+    return _weighted(input, beta, summed(bmm(batch1, batch2), 0), alpha).contiguous()
 
 
 @refusing

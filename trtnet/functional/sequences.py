@@ -15,7 +15,7 @@ from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import eq, logical_not, ne
 from .creation import ones_like
 from .dispatch import axis_of, operation, refusing, tensor
-from .joining import cat, roll, stack
+from .joining import cat, roll, stack, unbind
 from .picking import index_select, narrow
 from .reduction import any as any_of
 from .reduction import cumsum, vector_norm
@@ -158,7 +158,7 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     for size in reversed(sizes):
         found.append(remainder(indices, size))
         indices = floor_divide(indices, size)
-    return tuple(reversed(found))
+    return tuple(unbind(stack(found[::-1], -1), -1)) if found else ()  # parts of one tensor, as torch's
 
 
 @refusing
