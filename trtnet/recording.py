@@ -35,6 +35,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
             forward gets as it is. Arguments with defaults may be left out.
 
+    Python's garbage collector does not run meanwhile: what is recorded stays.
+
     Raises:
         ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
