@@ -93,6 +93,11 @@ class Provider:
         """`trt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
         found = self._data_types.get(dtype)
         if found is None:
+            if dtype is dtypes.int8 and not self.strongly_typed:
+                raise ProviderError(
+                    f"{self} has int8 only for quantized tensors: with whole numbers in them nothing builds",
+                    remedy="use int32: x.to(trtnet.int32), or a newer TensorRT",
+                )
             member = self.stored(dtype).tensorrt
             if member is None or not self.has("DataType", member):
                 raise ProviderError(
@@ -329,18 +334,27 @@ class Provider:
 
     @functools.cached_property
     def refits_attention(self) -> bool:
-        """Whether a refittable float32 network with attention may hold its weights on the right of its products.
+        """Whether a refittable network with attention may hold its weights on the right of its products.
 
-        8.6.1 (H100, H200; every optimization level, static and dynamic sizes) exchanges batch and rows of the tensors
-        between an attention and a later product with weights whose first size is another one: right numbers in wrong
-        places. Seen with heads on `x[:, 0]`, `x[:, -1]`, `x.mean(1)`, `x[0:1]` and a transposition. With weights on the
-        left in the one product behind the attention, the network is right; in the products before it alone, it is not.
+        8.6.1 (H100, H200) exchanges batch and rows of the tensors behind an attention: right numbers in wrong places.
+        Seen in float32 at every optimization level, static and dynamic, with heads on `x[:, 0]`, `x[:, -1]`,
+        `x.mean(1)`, `x[0:1]`, a transposition, and in a language model whose products all have one shape; in float16 at
+        level 0. With weights on the left in the one product behind the attention, every one of these is right; in the
+        products before it, or in the last alone, none is.
         """
         return self.strongly_typed
 
     @functools.cached_property
-    def ranks_integers(self) -> bool:
-        """Whether a top-k layer takes whole numbers: 8.6.1 says "only activation types allowed"."""
+    def activates_integers(self) -> bool:
+        """Whether RELU, ABS, NEG, POW and top-k layers take whole numbers: 8.6.1 has "only activation types"."""
+        return self.strongly_typed
+
+    @functools.cached_property
+    def selects_equals(self) -> bool:
+        """Whether both values of a select may be one constant.
+
+        8.6.1 gives what was in memory for `log(where(x == 0, 1.0, 1.0))`, and refuses `where(x == 0, 3.0, 3.0) + x`.
+        """
         return self.strongly_typed
 
     @functools.cached_property

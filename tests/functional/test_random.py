@@ -430,29 +430,3 @@ def test_a_plan_holds_no_numbers_that_were_drawn_beforehand(draw) -> None:
     )
     assert constant > 3_000_000
     assert drawn < 1_000_000
-
-
-@pytest.mark.parametrize("rows", [4, Dim("rows", min=1, opt=4, max=8)])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool"])
-def test_what_is_computed_of_a_draw_depends_on_an_input(rows, dtype) -> None:
-    """TensorRT 8.6 may compute what depends on none but once."""
-    graph = trtnet.record(
-        lambda x: (trtnet.rand(x.shape[0], 3) < 0.25, trtnet.randint(5, (6,)), trtnet.randn(()) * 2, x),
-        x=Input((rows, 2), dtype),
-    )
-    reached = {graph.inputs["x"]}
-    for layer in graph.layers:
-        taken = [o for o in layer.inputs if isinstance(o, trtnet.Tensor)]
-        if not reached.isdisjoint(taken):
-            reached.update(layer.outputs)
-        else:
-            assert not any(o.layer is not None and o.layer.draws for o in taken), layer
-    assert reached.issuperset(graph.outputs.values())
-    for value in (0, 1, np.inf, -np.inf, np.nan) if "float" in dtype else (0, 1):
-        x = np.full((4, 2), value, dtype)
-        trtnet.manual_seed(0)
-        found = trtnet.reference(graph)(x)
-        trtnet.manual_seed(0)
-        wanted = trtnet.reference(graph)(np.zeros((4, 2), dtype))
-        assert all(np.array_equal(a, b) for a, b in zip(found[:3], wanted[:3], strict=True))
-    lower_and_compare(graph)

@@ -240,3 +240,51 @@ def test_equality_with_a_constant_infinity(monkeypatch, rows, dtype):
     wanted = (t == math.inf, t == -math.inf, t != math.inf, t.isneginf(), t >= math.inf, t == 1.0, t == t[:1])
     for mine, theirs in zip(trtnet.reference(lowered)(x), wanted, strict=True):
         assert np.array_equal(mine, theirs.numpy())
+
+
+# --- what TensorRT 8.6 does not take, or gets wrong
+
+
+@pytest.mark.parametrize("rows", [3, Dim("rows", min=1, opt=3, max=5)])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_whole_numbers_that_are_activated(monkeypatch, rows, dtype):
+    found = needs_rtx()
+    monkeypatch.setattr(found, "activates_integers", False)
+    x = np.array([[-3, -2, -1, 0], [1, 2, 3, 46340], [-46340, 7, -1290, 1]], dtype)
+    powers = np.array([[-3, 19, 31, 0], [1000, 30, -1, 2], [2, 11, 3, -2]], dtype)
+    powers[0, 3] = 5  # 0 to a power below 0 is no number, and raises in torch
+
+    def call(x, y):
+        return x.relu(), -x, x.abs(), x**y, x**2, 2 ** y.clamp(0, 30)
+
+    graph = trtnet.record(call, x=Input((rows, 4), dtype), y=Input((rows, 4), dtype))
+    lowered = graph.for_provider(found)
+    for layer in lowered.layers:
+        assert layer.headline() not in ("unary ABS", "unary NEG", "activation RELU", "elementwise POW")
+    lower_and_compare(lowered)
+    wanted = call(torch.from_numpy(x), torch.from_numpy(powers))
+    for mine, theirs in zip(trtnet.reference(lowered)(x, powers), wanted, strict=True):
+        assert np.array_equal(mine, theirs.numpy())
+        assert mine.dtype == theirs.numpy().dtype
+
+
+@pytest.mark.parametrize("rows", [2, Dim("rows", min=1, opt=2, max=5)])
+def test_a_select_of_equal_values_is_one_of_them(monkeypatch, rows):
+    found = needs_rtx()
+    monkeypatch.setattr(found, "selects_equals", False)
+    x = np.array([[0, 1, -1], [2, 0, 0.5]], np.float32)
+
+    def call(T, x):
+        return (
+            T.log(T.where(x == 0, 1.0, 1.0)) * x, T.where(x == 0, 3.0, 3.0) + x, T.xlogy(x, 1),
+            T.where(x[:1] > 0, x, x), T.where(x == 0, T.ones(3), T.ones(3)), T.where(x == 0, 1.0, 2.0), T.where(x == 0, 0.0, -0.0),
+        )  # fmt: skip
+
+    graph = trtnet.record(lambda x: call(trtnet, x), x=Input((rows, 3)))
+    selects = [layer for layer in graph.for_provider(found).layers if isinstance(layer, Select)]
+    assert len(selects) == 2, "those of two numbers, and of two zeros"
+    lower_and_compare(graph.for_provider(found))
+    for mine, theirs in zip(
+        trtnet.reference(graph.for_provider(found))(x), call(torch, torch.from_numpy(x)), strict=True
+    ):
+        assert mine.tobytes() == theirs.numpy().tobytes()

@@ -138,7 +138,7 @@ def test_refused() -> None:
 def ranks_floats_alone(monkeypatch, graph):
     """The graph as it is lowered for 8.6."""
     found = needs_rtx()
-    monkeypatch.setattr(found, "ranks_integers", False)
+    monkeypatch.setattr(found, "activates_integers", False)
     lowered = graph.for_provider(found)
     kinds = [layer for layer in lowered.layers if isinstance(layer, TopK)]
     assert all(layer.inputs[0].dtype is dtypes.float32 for layer in kinds)

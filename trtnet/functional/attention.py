@@ -10,6 +10,7 @@ import numpy as np
 from ..dims import format_shape
 from ..dtypes import bool_, float16
 from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..limits import finfo
 from ..tensor import Array, Tensor
 from .dispatch import floating, operation, tensor
 from .indexing import is_recorded
@@ -50,12 +51,10 @@ def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
         hidden = F.logical_not(mask) if allowed else mask
         rows = F.any(F.logical_not(hidden), -1, keepdim=True)
         return masked(scores, F.logical_and(hidden, rows), False), rows
-    if scores.dtype is float16:  # in which the smallest number of a mask and a score become minus infinity
-        scores = masked(scores, mask, allowed)
-        rows = F.ne(F.amax(scores, -1, keepdim=True), float("-inf"))
-        return F.where(rows, scores, 0.0), rows
-    rows = F.ne(F.amax(mask, -1, keepdim=True), float("-inf")) if mask.dtype.is_floating_point else None
-    return masked(scores, mask if rows is None else F.where(rows, mask, 0.0), allowed), rows
+    # of the scores and not of the mask: in float16 the smallest number of a mask and a score become minus infinity
+    scores = masked(scores, mask, allowed)
+    rows = F.logical_not(F.lt(F.amax(scores, -1, keepdim=True), finfo(scores.dtype).min))
+    return F.where(rows, scores, 0.0), rows
 
 
 def causal(rows: Any, columns: Any) -> Any:

@@ -26,7 +26,7 @@ from ..tensor import Array, Parameter, Tensor, as_array, current_recorder, recor
 from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
 from .casting import converted
-from .comparison import gt, lt, where
+from .comparison import lt
 from .creation import _default, _ignore, filling, generator
 from .dispatch import refusing
 from .inplace import in_place
@@ -75,23 +75,7 @@ def _drawn(sizes: tuple[SizeLike, ...], operation: str, alpha: float, beta: floa
     # TensorRT's numbers may be the upper end itself, torch's are below it
     end = beta if normally else float(np.nextafter(np.float32(beta), np.float32(alpha)))
     made = current.emit(Fill((), sizes or (1,), operation, dtypes.float32, float(alpha), float(end)))
-    made = _moving(current, made)
     return made if sizes else reshaped(made, ())
-
-
-def _moving(current: Recorder, drawn: Tensor) -> Tensor:
-    """A draw with a nothing added that an input decides.
-
-    What TensorRT 8.6 computes of a draw and of constants alone, it may compute once: `rand(n) < 0.25` was the same at
-    each call, on an H200; draws to which a tensor was added were not.
-    """
-    known = [x for x in current.inputs.values() if all(s.bounds[0] if isinstance(s, Dim) else s for s in x.shape)]
-    if not known:
-        return drawn
-    x: Any = known[0]
-    one = reshaped(x[(slice(0, 1),) * len(x.shape)] if x.shape else x, (1,) * len(drawn.shape))
-    # no number is above infinity; were it taken for the largest number, 2^-100 would be lost in the sum all the same
-    return add(drawn, where(gt(converted(one, dtypes.float32), math.inf), 2.0**-100, 0.0))
 
 
 def _input(current: Recorder, stem: str, sizes: tuple[SizeLike, ...]) -> Tensor:
@@ -104,9 +88,7 @@ def _input(current: Recorder, stem: str, sizes: tuple[SizeLike, ...]) -> Tensor:
         )
     name = next(name for i in range(len(current.inputs) + 1) if (name := f"{stem}_{i}") not in current.inputs)
     current.inputs[name] = made = recorded(Size(sizes), dtypes.float32, current, name=name)
-    if stem == "uniform":
-        current.ranges[name] = (0.0, 1 - 2.0**-24)  # of a build's check
-    if stem == "uniform":
+    if stem == "uniform":  # of a build's check
         current.ranges[name] = (0.0, float(np.nextafter(np.float32(1), np.float32(0))))
     return made
 

@@ -95,14 +95,18 @@ class Activation(Layer):
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
 
     def supported(self, provider: Provider) -> bool:
+        if self.type == "RELU" and self.outputs[0].dtype in SIGNED_INTEGERS:
+            return provider.activates_integers
         return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """GELU before TensorRT 10."""
+        """GELU and RELU of whole numbers before TensorRT 10."""
         from ..functional import math
         from ..functional.activation import tanh
 
         x = inputs[0]
+        if self.type == "RELU":
+            return math.maximum(x, 0)
         if self.type == "GELU_ERF":
             inner = math.erf(math.mul(x, 0.5**0.5))
         else:

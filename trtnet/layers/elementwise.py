@@ -12,11 +12,13 @@ import numpy as np
 from .. import dtypes
 from ..dims import SizeLike, format_shape
 from ..errors import ArgumentError, DtypeError, ShapeError
+from ..graph import emit
 from ..tensor import Tensor
 from ..weights.recipes import Literal
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
+from .casting import Identity
 from .constant import Constant
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Unary(Layer):
         return getattr(run.torch, UNARY[self.op])(inputs[0])
 
     def supported(self, provider: Provider) -> bool:
+        if self.op in ("ABS", "NEG") and self.outputs[0].dtype in SIGNED_INTEGERS:
+            return provider.activates_integers
         return self.op not in ("ISNAN", "ISINF") or provider.has("UnaryOperation", self.op)
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
@@ -107,6 +111,9 @@ class Unary(Layer):
 
         x = inputs[0]
         assert isinstance(x, Tensor)
+        if self.op in ("ABS", "NEG"):
+            negative = math.sub(0, x)
+            return negative if self.op == "NEG" else math.maximum(x, negative)
         if self.op == "ISINF":
             return comparison.gt(math.abs(x), finfo(x.dtype).max)
         return comparison.ne(x, x)
@@ -199,12 +206,16 @@ class ElementWise(Layer):
         return self.inputs if self.op in _KEEP_SIGN else None
 
     def supported(self, provider: Provider) -> bool:
+        if self.op == "POW" and self.outputs[0].dtype in SIGNED_INTEGERS:
+            return provider.activates_integers
         return self._infinity() is None or provider.finds_infinity_equal
 
     def compose(self, *inputs: Operand) -> Tensor:
-        """Equality with a constant infinity, before TensorRT 9: infinite, and of that sign."""
+        """Before TensorRT 9: equality with a constant infinity (infinite, of that sign), powers of whole numbers."""
         from ..functional.comparison import gt, isinf, logical_and, lt
 
+        if self.op == "POW":
+            return _whole_power(*inputs)
         found = self._infinity()
         assert found is not None
         position, sign = found
@@ -268,6 +279,16 @@ class Select(Layer):
             return wanted
         return None if position == 1 else wanted._replace(low=(-size,))  # an index that is counted from the end, too
 
+    def supported(self, provider: Provider) -> bool:
+        return provider.selects_equals or not _is_equal(*self.inputs[1:])
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        """A select of two equal values: one of them."""
+        from ..functional.broadcasting import expand
+
+        made: Tensor = expand(inputs[1], self.outputs[0].shape)
+        return emit(Identity((made,))) if made is inputs[1] else made  # an input is no output
+
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
@@ -277,6 +298,47 @@ class Select(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.where(*inputs)
+
+
+def _whole_power(base: Operand, exponent: Operand) -> Tensor:
+    """A power of whole numbers by products, exact wherever 32 bits hold it; 0 where 1 over it is no whole number.
+
+    No base but -1, 0 and 1 has a power above the 31st that 32 bits hold, and theirs depend on the exponent's parity.
+    """
+    from ..functional import arithmetic, comparison, math
+
+    odd = arithmetic.remainder(exponent, 2)
+    rest, factor, product = math.minimum(exponent, math.add(odd, 30)), base, None
+    for _ in range(5):
+        half = arithmetic.floor_divide(rest, 2)
+        taken = comparison.where(comparison.eq(math.sub(rest, math.mul(half, 2)), 0), 1, factor)
+        product = taken if product is None else math.mul(product, taken)
+        rest, factor = half, math.mul(factor, factor)
+    unit = comparison.eq(math.mul(base, base), 1)
+    inverse = comparison.where(unit, comparison.where(comparison.eq(odd, 0), 1, base), 0)
+    made: Tensor = comparison.where(comparison.lt(exponent, 0), inverse, product)
+    return made
+
+
+def _is_equal(a: Operand, b: Operand) -> bool:
+    """Whether two operands are one tensor, or are computed alike of constants, no parameters, of the same values."""
+    if a is b:
+        return True
+    if isinstance(a, Literal) and isinstance(b, Literal):
+        return a.array.shape == b.array.shape and a.array.tobytes() == b.array.tobytes()
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return False
+    first, second = a.layer, b.layer
+    return (
+        first is not None
+        and second is not None
+        and type(first) is type(second)
+        and not first.draws
+        and len(first.outputs) == 1
+        and len(first.inputs) == len(second.inputs)
+        and all(getattr(first, name) == getattr(second, name) for name in first.attributes)
+        and all(_is_equal(x, y) for x, y in zip(first.inputs, second.inputs, strict=True))
+    )
 
 
 def _is_never_zero(operand: Operand) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes, graph
+from .. import graph
 from ..dims import Size, SizeLike, format_shape
 from ..errors import DtypeError, ShapeError
 from ..tensor import Tensor
@@ -86,19 +86,11 @@ class MatrixMultiply(Layer):
 
     @classmethod
     def failing(cls, layers: Sequence[Layer], provider: Provider) -> Collection[Layer]:
-        """The products with weights, where `Provider.refits_attention` is not: see there."""
+        """The products of an attention with weights, where `Provider.refits_attention` is not: see there."""
         if provider.refits_attention:
             return ()
         products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
-        weighted = []
-        attention = False
-        for layer in products:
-            left, right = (_is_of_weights(operand) for operand in layer.inputs)
-            attention = attention or not (left or right)
-            if right and not left and layer.outputs[0].dtype is dtypes.float32:
-                weighted.append(layer)
-        batches = {(len(layer.outputs[0].shape), layer.outputs[0].shape[0]) for layer in weighted}
-        return [x for x in weighted if _attends(x.inputs[0])] if attention and len(batches) > 1 else ()
+        return [x for x in products if _is_of_weights(x.inputs[1]) and _attends(x.inputs[0])]
 
     def compose(self, *inputs: Operand) -> Tensor:
         """The transpose of the product of the transposed operands in the other order."""

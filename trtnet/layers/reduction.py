@@ -144,7 +144,7 @@ class TopK(Layer):
         return () if index else self.inputs[:1]
 
     def supported(self, provider: Provider) -> bool:
-        return provider.ranks_integers or self.outputs[0].dtype.is_floating_point
+        return provider.activates_integers or self.outputs[0].dtype.is_floating_point
 
     def compose(self, *inputs: Operand) -> tuple[Tensor, ...]:
         """Of whole numbers, before TensorRT 9: one by reductions; several of those that float32 holds exactly as such.
