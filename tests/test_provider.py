@@ -99,6 +99,9 @@ def test_features_are_found_by_name():
     with pytest.raises(ProviderError, match=r"tensorrt 8\.6\.1 has no element type bfloat16") as caught:
         old.data_type(dtypes.bfloat16)
     assert caught.value.remedy
+    with pytest.raises(ProviderError, match=r"tensorrt 8\.6\.1 has int8 only for quantized tensors") as caught:
+        old.data_type(dtypes.int8)
+    assert "int32" in caught.value.remedy
     with pytest.raises(ProviderError, match=r"has no DataType\.FP4") as caught:
         new.enum("DataType", "FP4")
     assert "doctor" in caught.value.remedy

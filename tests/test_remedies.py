@@ -1916,6 +1916,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "use a TensorRT that has it (`trtnet doctor` shows what is installed)",
             "]' (`trtnet doctor` shows what is installed)",
             "use float16 or float32, or a newer TensorRT",
+            "use int32: x.to(trtnet.int32), or a newer TensorRT",
             "', or build it again",
             "', or build it again; build(graph, version_compatible=True) makes plans that lat",
             "build it on this machine; build_plan(graph, targets=[...]) makes one plan for se",

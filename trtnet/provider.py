@@ -350,6 +350,16 @@ class Provider:
         return self.strongly_typed
 
     @functools.cached_property
+    def draws_anew(self) -> bool:
+        """Whether every fill layer draws other numbers at each call.
+
+        8.6.1 draws the same at each call wherever it fuses the fill with comparisons, matrix products and the like. It
+        fuses neither poolings nor convolutions with them: with a pooling behind each fill, all networks that were tried
+        drew anew (H200, levels 0 and 3, static and dynamic).
+        """
+        return self.strongly_typed
+
+    @functools.cached_property
     def selects_equals(self) -> bool:
         """Whether both values of a select may be one constant.
 

@@ -430,3 +430,35 @@ def test_a_plan_holds_no_numbers_that_were_drawn_beforehand(draw) -> None:
     )
     assert constant > 3_000_000
     assert drawn < 1_000_000
+
+
+# --- TensorRT 8.6, which draws once where it fuses a draw with others
+
+
+@pytest.mark.parametrize("rows", [4, Dim("rows", min=1, opt=4, max=8)])
+def test_a_pooling_keeps_a_draw_apart(monkeypatch, rows) -> None:
+    found = needs_rtx()
+    graph = trtnet.record(
+        lambda x: (trtnet.rand(x.shape[0], 3) < 0.25, trtnet.randint(5, (6,)), trtnet.randn(()) * 2,
+                   x + trtnet.randn_like(x), trtnet.multinomial(x.abs() + 1, 1), trtnet.rand(2, x.shape[0], 2, 5)),
+        x=Input((rows, 2)),
+    )  # fmt: skip
+    assert graph.for_provider(found) is graph
+    monkeypatch.setattr(found, "draws_anew", False)
+    lowered = graph.for_provider(found)
+    fills = [layer for layer in lowered.layers if layer.draws]
+    assert len(fills) == 6
+    for fill in fills:
+        reached = set(fill.outputs)
+        behind = [layer for layer in lowered.layers if not reached.isdisjoint(layer.inputs)]
+        while [layer.kind for layer in behind] == ["shuffle"]:
+            reached = set(behind[0].outputs)
+            behind = [layer for layer in lowered.layers if not reached.isdisjoint(layer.inputs)]
+        assert [layer.kind for layer in behind] == ["pooling"]
+    lower_and_compare(lowered)
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
+    results = []
+    for one in (graph, lowered):
+        trtnet.manual_seed(0)
+        results.append(trtnet.reference(one)(x))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))

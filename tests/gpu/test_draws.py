@@ -208,7 +208,7 @@ NOT_MOVED_BY_DATA = {
 @pytest.mark.parametrize("batch", [1000, ROWS], ids=["static", "dynamic"])
 @pytest.mark.parametrize("level", [0, 3])
 def test_what_is_computed_of_draws_and_constants_alone_differs(level, batch, dtype):
-    """8.6 computed `rand(n) < 0.25` once for all calls, before draws depended on an input."""
+    """8.6 computed `rand(n) < 0.25` once for all calls, before a pooling kept draws apart."""
     for name, call in NOT_MOVED_BY_DATA.items():
         graph = trtnet.record(call, x=Input((batch, 1000), dtype))
         with trtnet.build(graph, provider="tensorrt", optimization_level=level, check=False) as engine:

@@ -68,7 +68,7 @@ ATTENTION = {
     "added": lambda f, T, q, mask, added: f.scaled_dot_product_attention(q, q, q, added),
     "half": lambda f, T, q, mask, added: f.scaled_dot_product_attention(*[q.to(T.float16)] * 3, added.to(T.float16)),
     "causal": lambda f, T, q, mask, added: f.scaled_dot_product_attention(q, q, q, is_causal=True),
-    "all": lambda f, T, **given: tuple(call(f, T, **given) for name, call in ATTENTION.items() if name != "all"),
+    "all": lambda f, T, **given: tuple(ATTENTION[name](f, T, **given) for name in ("bool", "added", "causal")),
 }
 
 

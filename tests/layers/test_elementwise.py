@@ -277,7 +277,8 @@ def test_a_select_of_equal_values_is_one_of_them(monkeypatch, rows):
     def call(T, x):
         return (
             T.log(T.where(x == 0, 1.0, 1.0)) * x, T.where(x == 0, 3.0, 3.0) + x, T.xlogy(x, 1),
-            T.where(x[:1] > 0, x, x), T.where(x == 0, T.ones(3), T.ones(3)), T.where(x == 0, 1.0, 2.0), T.where(x == 0, 0.0, -0.0),
+            T.where(x[:1] > 0, x, x), T.where(x == 0, T.ones(3), T.ones(3)),
+            T.where(x == 0, 1.0, 2.0), T.where(x == 0, 0.0, -0.0),
         )  # fmt: skip
 
     graph = trtnet.record(lambda x: call(trtnet, x), x=Input((rows, 3)))

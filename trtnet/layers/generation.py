@@ -9,10 +9,14 @@ from ..dims import Dim, Size, SizeLike, format_shape
 from ..dtypes import dtype as Dtype
 from ..dtypes import float32, int64
 from ..errors import ArgumentError, DtypeError, ShapeError
+from ..graph import emit
+from ..tensor import Tensor
 from .base import Layer, Operand, Output
+from .pooling import Pooling
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
+    from ..provider import Provider
     from ..reference import Run
 
 
@@ -25,6 +29,9 @@ class Fill(Layer):
     CUDA's gives (0, 1] before it is scaled, torch's [0, 1): either end may occur.
 
     Of int64, alpha and beta may be Dims.
+
+    Attributes:
+        pooled: draws that a pooling follows, as `Provider.draws_anew` says; only in what is lowered.
     """
 
     shape: tuple[SizeLike, ...]
@@ -32,6 +39,7 @@ class Fill(Layer):
     to_type: Dtype = int64
     alpha: SizeLike | float = 0
     beta: SizeLike | float = 1
+    pooled: bool = False
 
     kind: ClassVar[str] = "fill"
 
@@ -60,6 +68,18 @@ class Fill(Layer):
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
         one = self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(self.alpha, float)
         return (self.alpha, self.alpha) if one else None  # type: ignore[return-value]
+
+    def supported(self, provider: Provider) -> bool:
+        return self.pooled or not self.draws or provider.draws_anew
+
+    def compose(self, *inputs: Operand) -> Tensor:
+        """Draws before TensorRT 10: the largest number of each window of one."""
+        from ..functional.shape import reshape
+
+        drawn = emit(Fill((), self.shape, self.operation, self.to_type, self.alpha, self.beta, pooled=True))
+        plane = reshape(drawn, (1, 1, -1, self.shape[-1]))
+        made: Tensor = reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
+        return made
 
     def add_to(self, lowering: Lowering) -> Any:
         static = lowering.is_static(self.shape)
