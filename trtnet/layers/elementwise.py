@@ -286,8 +286,10 @@ class Select(Layer):
         """A select of two equal values: one of them."""
         from ..functional.broadcasting import expand
 
-        made: Tensor = expand(inputs[1], self.outputs[0].shape)
-        return emit(Identity((made,))) if made is inputs[1] else made  # an input is no output
+        value = inputs[1]
+        assert isinstance(value, Tensor)
+        made: Tensor = expand(value, self.outputs[0].shape)
+        return emit(Identity((made,))) if made is value else made  # an input is no output
 
     def add_to(self, lowering: Lowering) -> Any:
         condition, a, b = self.inputs
