@@ -64,3 +64,23 @@ def test_an_image_that_is_scaled_costs_one_cast() -> None:
     found = rtx()
     if found is not None:
         assert graph.for_provider(found) is graph
+
+
+@pytest.mark.parametrize("batch", [9, Dim("batch", min=1, opt=9, max=12)])
+def test_shifts_of_bytes_past_their_bits(batch) -> None:
+    """By a number, by a tensor of bytes, and by a concrete one; all eight bits fall away."""
+    x = np.array([249, 128, 255, 1, 0, 200, 255, 129, 64], np.uint8)
+    by = np.array([249, 8, 7, 9, 8, 1, 0, 7, 6], np.uint8)
+
+    def program(T, x, y):
+        constant = T.tensor(200, dtype=T.uint8)
+        return x >> y, x << y, x >> 8, x >> 7, x << 8, constant >> 8, T.bitwise_right_shift(x, y)
+
+    wanted = program(torch, torch.from_numpy(x), torch.from_numpy(by))
+    graph = trtnet.record(
+        lambda x, y: program(trtnet, x, y)[:5], x=Input((batch,), "uint8"), y=Input((batch,), "uint8")
+    )
+    for found, theirs in zip(trtnet.reference(graph)(x=x, y=by), wanted):
+        np.testing.assert_array_equal(found, theirs.numpy())
+    for found, theirs in zip(program(trtnet, trtnet.tensor(x), trtnet.tensor(by)), wanted, strict=True):
+        np.testing.assert_array_equal(found.numpy(), theirs.numpy())

@@ -181,9 +181,9 @@ def _shifted(name: str, input: Any, other: Any, left: bool) -> Tensor:
     from .comparison import ge, logical_or, lt, where
 
     out = logical_or(lt(by, 0), ge(by, dtype.bits)) if count is None else None
-    most = dtype.bits - 1
+    most = dtype.bits if dtype is dtypes.uint8 else dtype.bits - 1  # what has a sign keeps it
     if count is not None:
-        outside = not 0 <= count <= most
+        outside = not 0 <= count < dtype.bits
         if outside and left:
             made = _with("PROD", x, 0)
             return made if inside is dtype else converted(made, dtype)
@@ -213,7 +213,7 @@ def _shifts_numpy(left: bool) -> Any:
         out = (b < 0) | (b >= bits)
         by = np.where(out, bits - 1, b).astype(a.dtype)
         shifted = np.left_shift(a, by) if left else np.right_shift(a, by)
-        return np.where(out, np.zeros((), a.dtype), shifted) if left else shifted
+        return np.where(out, np.zeros((), a.dtype), shifted) if left or a.dtype == np.uint8 else shifted
 
     return compute
 
