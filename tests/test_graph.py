@@ -291,6 +291,71 @@ def test_layers_that_a_provider_lacks_are_composed():
     lower_and_compare(graph)
 
 
+def test_layers_behind_a_composed_one_are_shared():
+    graph = trtnet.record(lambda x: F.tanh(emit(Double((F.relu(x),)))), x=Input((2, 3)))
+    relu, double, tanh = graph.layers
+    lowered = graph.for_provider(needs_rtx())
+    assert lowered.layers[0] is relu
+    assert lowered.layers[-1] is tanh
+    assert lowered.outputs == graph.outputs
+    assert lowered.layers[-2].outputs == double.outputs
+    assert double.outputs[0].layer is double, "the recorded graph is as it was"
+    lower_and_compare(graph)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Composed(Missing):
+    """One output, of the shape and dtype of the first input."""
+
+    composed: Any
+    kind: ClassVar[str] = "composed"
+
+    def compose(self, *inputs: Any) -> Any:
+        return self.composed(*inputs)
+
+    def compute(self, run: Any, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+
+def _not_the_last(x, weight):
+    y = F.relu(x)
+    F.tanh(x)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("composed", "wanted"),
+    [
+        (lambda x, weight: x, lambda x: x),
+        (lambda x, weight: F.relu(x), lambda x: np.maximum(x, 0)),
+        (_not_the_last, lambda x: np.maximum(x, 0)),
+        (lambda x, weight: tensor(weight), lambda x: np.full_like(x, 2)),
+    ],
+    ids=["an operand", "the last layer", "another layer", "a constant"],
+)
+def test_what_a_layer_is_composed_of_may_give_any_tensor(composed, wanted):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(trtnet.full((2, 3), 2.0))
+
+        def forward(self, x):
+            given = x.recorder.weight(self.weight)
+            y = emit(Composed((F.neg(x), given), composed))
+            z = emit(Composed((F.neg(x), given), composed))
+            return F.tanh(y) + z, y
+
+    graph = trtnet.record(Net(), x=Input((2, 3)))
+    before = [[id(layer), *map(id, (*layer.inputs, *layer.outputs))] for layer in graph.layers]
+    lowered = graph.for_provider(needs_rtx())
+    x = np.array([[1, -2, 3], [-4, 0, 1]], np.float32)
+    y = wanted(-x)
+    for mine, right in zip(trtnet.reference(lowered)(x), (np.tanh(y) + y, y), strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-6)
+    assert [[id(layer), *map(id, (*layer.inputs, *layer.outputs))] for layer in graph.layers] == before
+    lower_and_compare(lowered)
+
+
 def test_a_graph_that_a_provider_has_whole_is_itself():
     graph = trtnet.record(lambda x: F.relu(x), x=Input((2,)))
     assert graph.for_provider(needs_rtx()) is graph

@@ -634,27 +634,26 @@ class Graph:
         new.layers = layers[:first]
         new._names = {layer.name: 1 for layer in new.layers}
         replaced: dict[Any, Tensor] = {}
+        names = new._names
         with new:
             for layer in layers[first:]:
+                is_taken, is_wide = takes(layer), layer in widened
                 # what does not change is shared
-                if (
-                    layer.name not in new._names
-                    and takes(layer)
-                    and layer not in widened
-                    and replaced.keys().isdisjoint(layer.inputs)
-                ):
+                if is_taken and not is_wide and layer.name not in names and replaced.keys().isdisjoint(layer.inputs):
                     new.layers.append(layer)
-                    new._names[layer.name] = 1
+                    names[layer.name] = 1
                     continue
                 new._origin = layer
-                operands = tuple([replaced.get(o, o) for o in layer.inputs])
-                if layer in widened:
-                    before = len(new.layers)
+                operands = tuple([replaced.get(o, o) for o in layer.inputs]) if replaced else layer.inputs
+                before = len(new.layers)
+                if is_wide:
                     result = _all_taken(new, before, layer.widened(operands), takes)
+                elif is_taken:
+                    result = layer.again(operands, new)
                 else:
-                    result = _again(new, layer, operands, takes)
-                for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
-                    replaced[old] = tensor
+                    result = _all_taken(new, before, layer.compose(*operands), takes)
+                if not _gives(new.layers[before:], result, layer.outputs):
+                    replaced.update(zip(layer.outputs, result if isinstance(result, tuple) else (result,)))
             outputs = {name: _narrowed(new, t, replaced.get(t, t)) for name, t in self.outputs.items()}
         for name, tensor in outputs.items():
             tensor.name = name
@@ -750,6 +749,25 @@ def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[La
     single = result if isinstance(result, tuple) else (result,)
     final = tuple(replaced.get(t, t) for t in single)
     return final if isinstance(result, tuple) else final[0]
+
+
+def _gives(added: list[Layer], result: Any, outputs: tuple[Tensor, ...]) -> bool:
+    """Let the last of the layers that were `added` give the recorded tensors, if what it gives is the result and is
+    like them: then nothing that takes them has to change.
+
+    Their `layer` stays the recorded one.
+    """
+    if not added or isinstance(added[-1], Constant):  # which others may share
+        return False
+    given = added[-1].outputs
+    made = result if isinstance(result, tuple) else (result,)
+    if len(made) != len(given):
+        return False
+    for one, two, old in zip(made, given, outputs, strict=True):
+        if one is not two or one.dtype is not old.dtype or one.shape != old.shape:
+            return False
+    added[-1].outputs = outputs
+    return True
 
 
 def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], takes: Callable[[Layer], bool]) -> Any:

@@ -12,7 +12,7 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from trtnet.graph import emit
-from trtnet.layers.matrix import MatrixMultiply, _is_of_weights
+from trtnet.layers.matrix import MatrixMultiply, is_of_weights, makers_of
 from trtnet.live import with_live
 
 
@@ -315,8 +315,9 @@ def as_8_6(monkeypatch):
 
 def products(graph):
     """For each product: whether its left and its right side are weights."""
+    makers = makers_of(graph.layers)
     return [
-        tuple(_is_of_weights(operand) for operand in layer.inputs)
+        tuple(is_of_weights(operand, makers) for operand in layer.inputs)
         for layer in graph.layers
         if isinstance(layer, MatrixMultiply)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -90,7 +90,8 @@ class MatrixMultiply(Layer):
         if provider.refits_attention:
             return ()
         products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
-        return [x for x in products if _is_of_weights(x.inputs[1]) and _attends(x.inputs[0])]
+        makers = makers_of(layers)
+        return [x for x in products if is_of_weights(x.inputs[1], makers) and _attends(x.inputs[0], makers)]
 
     def compose(self, *inputs: Operand) -> Tensor:
         """The transpose of the product of the transposed operands in the other order."""
@@ -140,31 +141,38 @@ class MatrixMultiply(Layer):
         return run.torch.matmul(a, b)
 
 
-def _attends(operand: Operand) -> bool:
+Makers = Mapping[Operand, Layer]
+"""The layer of a graph that gives a tensor. The tensor's own `layer` is another one where it was composed of others."""
+
+
+def makers_of(layers: Sequence[Layer]) -> Makers:
+    return {tensor: layer for layer in layers for tensor in layer.outputs}
+
+
+def _attends(operand: Operand, makers: Makers) -> bool:
     """Whether a tensor holds a product of two tensors, neither of them weights, moved alone since."""
     pending, seen = [operand], set()
     while pending:
-        tensor = pending.pop()
-        layer = tensor.layer if isinstance(tensor, Tensor) else None
+        layer = makers.get(pending.pop())
         if layer is None or id(layer) in seen:
             continue
         seen.add(id(layer))
         if isinstance(layer, MatrixMultiply):
-            if not any(_is_of_weights(o) for o in layer.inputs):
+            if not any(is_of_weights(o, makers) for o in layer.inputs):
                 return True
         elif not layer.rounds or isinstance(layer, Cast):
             pending.extend(layer.inputs)
     return False
 
 
-def _is_of_weights(operand: Operand) -> bool:
+def is_of_weights(operand: Operand, makers: Makers) -> bool:
     """Whether a tensor is made of constants alone, one after the other."""
-    layer = operand.layer if isinstance(operand, Tensor) else None
+    layer = makers.get(operand)
     while layer is not None:
         tensors = [o for o in layer.inputs if isinstance(o, Tensor)]
         if len(tensors) != 1:
             return not tensors
-        layer = tensors[0].layer
+        layer = makers.get(tensors[0])
     return False
 
 
