@@ -7,8 +7,8 @@ import time
 from _gpu_rows import share
 from _gpu_session import Case, Session
 
-from trtnet import checking
-from trtnet.checked import Checked
+from trtnet.engine.checked import Checked
+from trtnet.pytorch import checking
 
 CHECK, BUILD = "check", "build"
 NETWORKS = {"policy": 3, "mlp42m": 2, "lenet": 3, "resnet18": 1, "googlenet": 1}

@@ -17,7 +17,7 @@ from _gpu_rows import reported
 from _gpu_session import Session
 
 import trtnet
-from trtnet import unlocked
+from trtnet.tensorrt.run import refit_without_gil as unlocked
 
 SWAP, LOCKED, ONE, NONE = "HotSwap", "HotSwap, refit by the bindings", "one engine", "no refit"
 

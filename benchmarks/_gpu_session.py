@@ -28,7 +28,8 @@ from _gpu_raw import NETWORKS, Raw, timing_cache
 from _gpu_rows import Check, Row, cannot_run, duration, verdict
 
 import trtnet
-from trtnet import Input, nn, preload
+from trtnet import Input, nn
+from trtnet.cli import preload
 
 TOLERANCES = {"float32": 1e-4, "float16": 3e-2}
 COMPILING = 240  # seconds that torch.compile may take for one network

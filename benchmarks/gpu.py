@@ -28,7 +28,8 @@ from _gpu_rows import cannot_run, merged, tables
 from rich.console import Console
 from rich.table import Table
 
-from trtnet import TrtnetError, preload
+from trtnet import TrtnetError
+from trtnet.cli import preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",

@@ -4,7 +4,7 @@
 
 DIR holds `t10k-images-idx3-ubyte.gz` and `t10k-labels-idx1-ubyte.gz`, as MNIST publishes them. The first 8,000 of
 those 10,000 images train, the last 2,000 test. The first half of scikit-learn's digits, scaled to MNIST's form
-(`trtnet.demo.digits.mnist_like`), trains too; the other half tests. A few minutes on two cores.
+(`trtnet.cli.demo.digits.mnist_like`), trains too; the other half tests. A few minutes on two cores.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rich.progress import track
 from torch.nn import functional
 
 import trtnet
-from trtnet.demo.digits import Digits, load_digits
+from trtnet.cli.demo.digits import Digits, load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = 8000

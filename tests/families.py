@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim
-from trtnet.graph import Graph
-from trtnet.interchange import from_numpy
+from trtnet.basics.arrays import from_numpy
+from trtnet.graph.graph import Graph
 
 
 def check(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import trtnet
-from trtnet import dims, provider
-from trtnet.graph import Graph
-from trtnet.lowering import Lowering, lower
+from trtnet import provider
+from trtnet.basics import dims
+from trtnet.graph.graph import Graph
+from trtnet.tensorrt.build.lowering import Lowering, lower
 
 TARGET = "sm86"
 

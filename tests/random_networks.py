@@ -11,7 +11,7 @@ from cases import randomize
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.graph import Graph
+from trtnet.graph.graph import Graph
 from trtnet.layers.convolution import Convolution, Deconvolution
 from trtnet.layers.matrix import MatrixMultiply
 from trtnet.layers.reduction import Reduce

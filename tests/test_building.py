@@ -29,7 +29,7 @@ from trtnet.errors import (
     WeightsError,
     WeightsNotFoundError,
 )
-from trtnet.options import BuildOptions
+from trtnet.tensorrt.build.options import BuildOptions
 from trtnet.weights.files import read
 
 needs_no_gpu = pytest.mark.skipif(provider.can_execute() is None, reason="TensorRT can run here")
@@ -590,7 +590,7 @@ def test_errors_of_building_are_trtnet_errors():
 
 def built(tmp_path, graph, **options):
     """A job with a cache, and its plan: compiled for a GPU that is not here."""
-    from trtnet.caching import PlanCache
+    from trtnet.tensorrt.build.plan_cache import PlanCache
 
     found = needs_rtx()
     options = BuildOptions(optimization_level=0, **options)

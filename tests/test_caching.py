@@ -10,8 +10,8 @@ from kills import killed_everywhere, needs_fork
 from networks import policy
 
 import trtnet
-from trtnet.caching import PlanCache
 from trtnet.errors import ArgumentError
+from trtnet.tensorrt.build.plan_cache import PlanCache
 
 
 def test_what_is_not_whole_is_a_miss(tmp_path):

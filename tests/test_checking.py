@@ -16,15 +16,16 @@ from networks import convolutions, policy
 from random_networks import corrupted, network, reordered
 
 import trtnet
-from trtnet import Dim, Input, checking, nn
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.checked import Checked, CheckedOutput
+from trtnet.engine.checked import Checked, CheckedOutput
+from trtnet.engine.graph_json import from_json, kinds, to_json
 from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, DtypeError, ShapeError, WeightsError
 from trtnet.layers.base import Layer
 from trtnet.layers.bounds import UNKNOWN, Bounds
-from trtnet.reference import ReferenceEngine
-from trtnet.sampling import Sampler
-from trtnet.serial import from_json, kinds, to_json
+from trtnet.pytorch import checking
+from trtnet.pytorch.engine import ReferenceEngine
+from trtnet.pytorch.sampling import Sampler
 
 
 def check(engine, graph, sample=None, **options):
@@ -567,7 +568,7 @@ def test_without_torch_one_line_says_so():
         "import sys, logging\n"
         "sys.modules['torch'] = None\n"
         "import trtnet\n"
-        "from trtnet import checking\n"
+        "from trtnet.pytorch import checking\n"
         "graph = trtnet.record(lambda x: x.sin(), x=trtnet.Input((2,)))\n"
         "figures, inputs = checking.check(None, graph)\n"
         "print(repr(figures.skipped), inputs)\n"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import trtnet
 from trtnet import Dim
-from trtnet.cli import app
+from trtnet.cli.commands import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
 from trtnet.errors import ArgumentError
 
@@ -507,7 +507,8 @@ def test_doctor():
 
 
 def test_doctor_says_when_refits_wait_for_the_driver(monkeypatch):
-    from trtnet import gpu, preload
+    from trtnet.cli import preload
+    from trtnet.tensorrt import device as gpu
 
     def told(seconds, answers=None):
         monkeypatch.setattr(gpu, "clock_rate_seconds", lambda: seconds)
@@ -523,7 +524,8 @@ def test_doctor_says_when_refits_wait_for_the_driver(monkeypatch):
 
 def test_doctor_survives_whatever_is_missing(monkeypatch):
     """No package, no driver, and a tool that fails: it still reports, and says what to install."""
-    from trtnet import doctor, provider
+    from trtnet import provider
+    from trtnet.cli import doctor
 
     real = __import__("importlib").import_module
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from trtnet.gpu import Device, Owned
+from trtnet.tensorrt.device import Device, Owned
 
 
 class Runtime(threading.local):

@@ -10,7 +10,7 @@ from harness import rtx
 from rich.console import Console
 
 import trtnet
-from trtnet.demo import digits, drawing
+from trtnet.cli.demo import digits, drawing
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -19,7 +19,7 @@ Image = pytest.importorskip("PIL.Image")
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    from trtnet.demo import run_demo
+    from trtnet.cli.demo import run_demo
 
     picture = tmp_path_factory.mktemp("demo") / "folder" / "digits.png"
     text = io.StringIO()
@@ -92,7 +92,7 @@ def test_draws_without_colours_in_80_columns():
 def test_a_missing_package_is_named(monkeypatch):
     import sys
 
-    from trtnet.demo import run_demo
+    from trtnet.cli.demo import run_demo
 
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(trtnet.TrtnetError, match="the demo needs scikit-learn") as caught:
@@ -101,7 +101,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_the_picture_is_a_png(tmp_path):
-    from trtnet.demo import run_demo
+    from trtnet.cli.demo import run_demo
 
     with pytest.raises(trtnet.TrtnetError, match="the picture is a PNG"):
         run_demo(Console(file=io.StringIO()), Path("digits.gif"))
@@ -111,7 +111,8 @@ def test_the_picture_is_a_png(tmp_path):
 
 
 def test_without_tensorrt_rtx_plans_are_left_out(monkeypatch):
-    from trtnet import demo, provider
+    from trtnet import provider
+    from trtnet.cli import demo
 
     def missing(name):
         raise trtnet.errors.ProviderError(f"{name} is not usable here")

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtnet import device_array, dtypes
-from trtnet.device_array import CPU, DeviceArray, capsule, foreign
+from trtnet import dtypes
 from trtnet.errors import ArgumentTypeError, DtypeError, NameNotFoundError, ShapeError, TrtnetError
+from trtnet.tensorrt.run import device_array
+from trtnet.tensorrt.run.device_array import CPU, DeviceArray, capsule, foreign
 
 WITH_TORCH = [d for d in dtypes.ALL if d is not dtypes.int4]
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
@@ -56,7 +57,7 @@ def test_numpy_takes_it(dtype, shape):
 @given(shape=SHAPES)
 def test_torch_takes_it(dtype, shape):
     torch = pytest.importorskip("torch")
-    from trtnet.interchange import to_numpy
+    from trtnet.basics.arrays import to_numpy
 
     array = values(shape, dtype)
     found = torch.from_dlpack(on_host(array))
@@ -176,7 +177,7 @@ def test_a_capsule_that_outlives_everything_else_ends_with_the_process():
     script = """if True:
         import numpy as np
         from trtnet import dtypes
-        from trtnet.device_array import DeviceArray, foreign
+        from trtnet.tensorrt.run.device_array import DeviceArray, foreign
         class Memory: pass
         memory = Memory(); memory.array = np.arange(3.0); memory.handle = memory.array.ctypes.data
         array = DeviceArray(memory, (3,), dtypes.float64, None, _kind=1)

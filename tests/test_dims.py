@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import trtnet
-from trtnet.dims import (
+from trtnet.basics.dims import (
     Dim,
     Size,
     ceil_divide,

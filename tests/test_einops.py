@@ -31,7 +31,7 @@ def test_functions() -> None:
 def test_layers() -> None:
     from einops.layers import torch as theirs
 
-    from trtnet.einops import Rearrange, Reduce
+    from trtnet.torch_names.einops import Rearrange, Reduce
 
     mine = nn.Sequential(Rearrange("b c (h p) w -> b (h w) (p c)", p=2), Reduce("b n d -> b d", "mean"))
     wanted = torch.nn.Sequential(

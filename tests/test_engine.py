@@ -22,9 +22,9 @@ torch = pytest.importorskip("torch")
 import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
-from trtnet.device_array import CPU, DeviceArray  # noqa: E402
-from trtnet.engine import Engine  # noqa: E402
-from trtnet.errors import (  # noqa: E402
+from trtnet.engine.engine import Engine  # noqa: E402
+from trtnet.engine.hotswap import HotSwap  # noqa: E402
+from trtnet.errors import (
     ArgumentError,
     ArgumentTypeError,
     DtypeError,
@@ -33,9 +33,9 @@ from trtnet.errors import (  # noqa: E402
     ShapeError,
     WeightsError,
 )
-from trtnet.hotswap import HotSwap  # noqa: E402
+from trtnet.pytorch.engine import ReferenceEngine  # noqa: E402
 from trtnet.recording import RESERVED  # noqa: E402
-from trtnet.reference import ReferenceEngine  # noqa: E402
+from trtnet.tensorrt.run.device_array import CPU, DeviceArray  # noqa: E402
 
 B = Dim("b", min=1, opt=3, max=8)
 SHAPE = (B, 4)

@@ -5,8 +5,8 @@ import torch
 
 import trtnet
 from trtnet import dtypes
+from trtnet.basics.limits import finfo, iinfo
 from trtnet.errors import DtypeError
-from trtnet.limits import finfo, iinfo
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "float64", "float8_e4m3fn"])

@@ -14,9 +14,9 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, ShapeError, WeightsError
 from trtnet.functional.dispatch import tensor
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
+from trtnet.graph.tensor import Tensor
 from trtnet.layers.base import Layer, Output
-from trtnet.tensor import Tensor
 
 B = Dim("b", min=1, opt=2, max=4)
 

@@ -13,8 +13,8 @@ from harness import needs_rtx
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.audit import table
-from trtnet.summary import render
+from trtnet.engine.weight_table import table
+from trtnet.tensorrt.build.summary import render
 
 
 class Wide(nn.Module):
@@ -163,7 +163,7 @@ def test_two_thousand_nested_modules():
         assert all(np.array_equal(kept[name], net.state_dict()[name]) for name in list(state)[::97])
     again = pickle.loads(pickle.dumps(graph))
     assert again.structure_hash() == graph.structure_hash()
-    np.testing.assert_allclose(trtnet.to_torch(graph)(trtnet.interchange.from_numpy(x)).detach(), wanted, rtol=1e-3)
+    np.testing.assert_allclose(trtnet.to_torch(graph)(trtnet.basics.arrays.from_numpy(x)).detach(), wanted, rtol=1e-3)
 
 
 def test_names_that_are_too_long_for_tensorrt_are_shortened():

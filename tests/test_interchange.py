@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtnet.interchange import lasting
+from trtnet.basics.arrays import lasting
 
 torch = pytest.importorskip("torch")
 

@@ -9,7 +9,7 @@ from interrupting import changes_all_or_nothing, elsewhere, states
 from networks import policy
 
 import trtnet
-from trtnet import interrupts
+from trtnet.basics import interrupts
 
 torch = pytest.importorskip("torch")
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from trtnet.contexts import DEFAULT_STREAM, Lane
 from trtnet.errors import EngineError, ProviderError
-from trtnet.runtime import TensorRTEngine
+from trtnet.tensorrt.run.contexts import DEFAULT_STREAM, Lane
+from trtnet.tensorrt.run.engine import TensorRTEngine
 
 
 class Device:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtnet.layouts import LAYOUTS
-from trtnet.options import FORMATS
+from trtnet.tensorrt.build.options import FORMATS
+from trtnet.tensorrt.run.layouts import LAYOUTS
 
 torch = pytest.importorskip("torch")
 

@@ -11,8 +11,8 @@ from networks import close, convolutions, policy
 import trtnet
 from trtnet import Input, building, dtypes, nn
 from trtnet.errors import ProviderError, WeightsError
-from trtnet.live import _Rewriting, with_live
-from trtnet.lowering import lower
+from trtnet.rewriting.live_inputs import _Rewriting, with_live
+from trtnet.tensorrt.build.lowering import lower
 from trtnet.weights import recipes
 from trtnet.weights.recipes import Leaf, Value, evaluate
 
@@ -97,7 +97,7 @@ def test_recipes_become_layers(weight, seed):
         frozenset(), frozenset(), [], "recipe",
     )  # fmt: skip
     made.live = {leaf.name: t for leaf, t in rewriting.tensors.items()}
-    from trtnet.reference import Program
+    from trtnet.pytorch.engine import Program
 
     program = Program(made)
     given_ = [torch.zeros(2, 3), *(torch.from_numpy(values[name]) for name in made.live)]

@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trtnet
-from trtnet import Dim, Input, dims, nn
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.dims import Size
+from trtnet.basics import dims
+from trtnet.basics.dims import Size
 from trtnet.errors import ArgumentError, BuildError, ProviderError
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
 from trtnet.layers.base import Layer
 from trtnet.layers.casting import Identity
-from trtnet.lowering import lower
+from trtnet.tensorrt.build.lowering import lower
 
 SOURCE = Path(__file__).read_text().splitlines()
 

@@ -10,8 +10,8 @@ import pytest
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
+from trtnet.engine.plan import _meaning
 from trtnet.errors import TrtnetError, WeightsError
-from trtnet.plan import _meaning
 
 torch = pytest.importorskip("torch")
 

@@ -14,8 +14,8 @@ from harness import needs_rtx
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
+from trtnet.engine.plan import Plan
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, TrtnetError
-from trtnet.plan import Plan
 
 torch = pytest.importorskip("torch")
 DENSE = torch.ones(3, 4)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from networks import convolutions, policy
 
 import trtnet
-import trtnet.audit
-from trtnet import Dim, Input, gpu, nn
+import trtnet.engine.weight_table
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.audit import require_refittable
+from trtnet.engine.plan import Plan
+from trtnet.engine.weight_table import require_refittable
 from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
-from trtnet.options import CHOICES, FORMATS, POOLS, BuildOptions
-from trtnet.plan import Plan
+from trtnet.tensorrt import device as gpu
+from trtnet.tensorrt.build.options import CHOICES, FORMATS, POOLS, BuildOptions
 
 torch = pytest.importorskip("torch")
 
@@ -253,7 +254,7 @@ def test_every_parameter_says_what_it_is_and_why():
     needs_rtx()
     graph = trtnet.record(randomize(Tied()), x=Input((2, 3, 8, 8)))
     plan = trtnet.build_plan(graph, "sm86", refit=["conv.*", "bn.*", "fc.weight"], live="fc.bias", optimization_level=0)
-    table = trtnet.audit.table(plan, list(plan.weights))
+    table = trtnet.engine.weight_table.table(plan, list(plan.weights))
     rows = {row.parameter: (row.status, row.reason) for row in table}
     assert set(rows) == set(graph.parameters)
     for name in ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"):

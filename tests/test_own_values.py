@@ -13,10 +13,10 @@ from harness import needs_rtx
 
 import trtnet
 from trtnet import Input, nn
+from trtnet.engine.plan import Plan
 from trtnet.errors import ArgumentTypeError
-from trtnet.plan import Plan
 from trtnet.weights.files import write
-from trtnet.weights.ownership import kept
+from trtnet.weights.ledger import kept
 
 torch = pytest.importorskip("torch")
 

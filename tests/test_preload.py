@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from trtnet import preload
+from trtnet.cli import preload
 from trtnet.errors import ProviderError
 
 pytestmark = [
@@ -88,7 +88,7 @@ for attribute, device in ((13, 0), (36, 0), (13, 1), (16, 0), (20, 0), (13, 7), 
         answers.add((result, value.value) if attribute != 20 else (result, 0))
     found[f"{attribute},{device}"] = [calls.value, sorted(answers)]
 sys.path.insert(0, sys.argv[2])
-from trtnet import preload
+from trtnet.cli import preload
 found["answers"] = preload.answers()
 print(json.dumps(found))
 """

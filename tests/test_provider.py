@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from harness import needs_rtx, rtx
 
-from trtnet import dtypes, gpu, provider
+from trtnet import dtypes, provider
 from trtnet.errors import ArgumentError, ProviderError
 from trtnet.provider import ProgressMonitor, Provider
+from trtnet.tensorrt import device as gpu
 
 
 def test_loading_by_name():

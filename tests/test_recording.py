@@ -19,7 +19,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError
-from trtnet.tensor import current_recorder
+from trtnet.graph.tensor import current_recorder
 
 SOURCE = Path(__file__).read_text().splitlines()
 

@@ -16,15 +16,8 @@ torch = pytest.importorskip("torch")
 import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
-from trtnet.errors import (  # noqa: E402
-    ArgumentError,
-    ArgumentTypeError,
-    DtypeError,
-    ProviderError,
-    ShapeError,
-    WeightsError,
-)
-from trtnet.interchange import from_numpy, to_numpy  # noqa: E402
+from trtnet.basics.arrays import from_numpy, to_numpy  # noqa: E402
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, WeightsError  # noqa: E402
 
 B = Dim("b", min=1, opt=2, max=8)
 

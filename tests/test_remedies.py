@@ -23,10 +23,11 @@ import pytest
 from harness import needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, nn, preload
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.caching import PlanCache
+from trtnet.cli import preload
 from trtnet.errors import TrtnetError, nearest
+from trtnet.tensorrt.build.plan_cache import PlanCache
 
 SOURCES = Path(trtnet.__file__).parent
 ROWS: dict[str, tuple] = {}
@@ -1114,14 +1115,14 @@ row(
 row("that will be needed", lambda: Dim("n", max=2**70), lambda: Dim("n", max=2**20))
 row(
     "give a size that is such a multiple",
-    lambda: trtnet.dims.evaluate(trtnet.dims.divide_exactly(FOURS, 4), {"n": 6}),
-    lambda: trtnet.dims.evaluate(trtnet.dims.divide_exactly(FOURS, 4), {"n": 8}) == 2,
+    lambda: trtnet.basics.dims.evaluate(trtnet.basics.dims.divide_exactly(FOURS, 4), {"n": 6}),
+    lambda: trtnet.basics.dims.evaluate(trtnet.basics.dims.divide_exactly(FOURS, 4), {"n": 8}) == 2,
 )
-row("give one or more sizes", lambda: trtnet.dims.maximum(), lambda: trtnet.dims.maximum(DYNAMIC, 3))
+row("give one or more sizes", lambda: trtnet.basics.dims.maximum(), lambda: trtnet.basics.dims.maximum(DYNAMIC, 3))
 row(
     "give an input whose shape tells",
-    lambda: trtnet.dims.evaluate(DYNAMIC * 2, {"m": 1}),
-    lambda: trtnet.dims.evaluate(DYNAMIC * 2, {"n": 3}) == 6,
+    lambda: trtnet.basics.dims.evaluate(DYNAMIC * 2, {"m": 1}),
+    lambda: trtnet.basics.dims.evaluate(DYNAMIC * 2, {"n": 3}) == 6,
 )
 recorded(
     "give size=(…) made of Dims: size=(h * 3 // 10, w * 3 // 10)",
@@ -1326,7 +1327,7 @@ def without_value(load):
 
 def emptied(load):
     """A graph as an engine's manifest holds it, whose values lie elsewhere."""
-    from trtnet.serial import from_json, to_json
+    from trtnet.engine.graph_json import from_json, to_json
 
     net = linear()
     graph = from_json(to_json(trtnet.record(net, x=Input((2, 3)))), {})
@@ -1360,21 +1361,21 @@ class Named(nn.Module):
 
 
 def raw_cat(*tensors):
-    from trtnet.graph import emit
+    from trtnet.graph.graph import emit
     from trtnet.layers.shaping import Concatenation
 
     return emit(Concatenation(tensors, axis=0))
 
 
 def raw_sum(*tensors):
-    from trtnet.graph import emit
+    from trtnet.graph.graph import emit
     from trtnet.layers.elementwise import ElementWise
 
     return emit(ElementWise(tensors, "SUM"))
 
 
 def raw_nonzero(x):
-    from trtnet.graph import recorder
+    from trtnet.graph.graph import recorder
     from trtnet.layers.selection import NonZero
 
     return recorder().emit(NonZero((x,), recorder().data_dim("nonzero", 6)))
@@ -1407,13 +1408,13 @@ def counted():
 
 
 def embedded(given):
-    from trtnet.sampling import Sampler
+    from trtnet.pytorch.sampling import Sampler
 
     return Sampler(record(lambda x: nn.Embedding(5, 3)(x), given)).draw({})["x"].max() < 5
 
 
 def sampled(sample):
-    from trtnet.sampling import Sampler
+    from trtnet.pytorch.sampling import Sampler
 
     return Sampler(record(lambda x: nn.Embedding(5, 3)(x), Input((2,), "int32"))).given(sample)
 
@@ -1674,7 +1675,7 @@ def sparse(follow):
 def host(array, dtype=None, kind=1):
     """A DeviceArray over the host's memory."""
     from trtnet import dtypes
-    from trtnet.device_array import DeviceArray
+    from trtnet.tensorrt.run.device_array import DeviceArray
 
     memory = SimpleNamespace(array=array, handle=array.ctypes.data)
     return DeviceArray(memory, array.shape, dtype or dtypes.get(array.dtype), None, _kind=kind)
@@ -1694,7 +1695,7 @@ class Other:
 
 
 def taken(value):
-    from trtnet.device_array import foreign
+    from trtnet.tensorrt.run.device_array import foreign
 
     return foreign(value, None, 0, 1)
 

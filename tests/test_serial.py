@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim, Input, nn
+from trtnet.engine.graph_json import _plain, _value, from_json, to_json
 from trtnet.errors import ShapeError, WeightsError
-from trtnet.lowering import lower
-from trtnet.serial import _plain, _value, from_json, to_json
+from trtnet.tensorrt.build.lowering import lower
 
 torch = pytest.importorskip("torch")
 
@@ -74,8 +74,8 @@ def built(tree):
         "*": lambda: left * right,
         "/": lambda: left // right,
         "%": lambda: left % right,
-        "<": lambda: trtnet.dims.minimum(left, right),
-        ">": lambda: trtnet.dims.maximum(left, right),
+        "<": lambda: trtnet.basics.dims.minimum(left, right),
+        ">": lambda: trtnet.basics.dims.maximum(left, right),
     }[kind]()
 
 
@@ -87,7 +87,7 @@ def test_sizes(tree):
     for a in (2, 5, 16):
         for b in (1, 4, 9):
             at = {"a": a, "b": b}
-            assert trtnet.dims.evaluate(found, at) == trtnet.dims.evaluate(size, at)
+            assert trtnet.basics.dims.evaluate(found, at) == trtnet.basics.dims.evaluate(size, at)
 
 
 def test_checks_of_sizes_survive():

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtnet import dtypes
-from trtnet.interchange import from_numpy
-from trtnet.staging import CHUNK, Staging
+from trtnet.basics.arrays import from_numpy
+from trtnet.tensorrt.run.staging import CHUNK, Staging
 
 torch = pytest.importorskip("torch")
 

@@ -13,13 +13,15 @@ import pytest
 from kills import child_that, killed_at, killed_everywhere, needs_fork
 
 import trtnet
-import trtnet.storing
+import trtnet.engine.files
 import trtnet.weights.files
-from trtnet import Input, disk, nn, storing
-from trtnet.caching import PlanCache
+from trtnet import Input, nn
+from trtnet.basics import disk
+from trtnet.engine import files as storing
+from trtnet.engine.files import Files
+from trtnet.engine.plan import Plan
 from trtnet.errors import WeightsError, WeightsNotFoundError
-from trtnet.plan import Plan
-from trtnet.storing import Files
+from trtnet.tensorrt.build.plan_cache import PlanCache
 
 GRAPH = trtnet.record(nn.Linear(3, 2), input=Input((1, 3)))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trtnet import strides
-from trtnet.strides import Decision
+from trtnet.graph import strides
+from trtnet.graph.strides import Decision
 
 
 def laid_out(random: np.random.Generator, most: int = 4) -> torch.Tensor:

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch")
 import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
+from trtnet.engine.graph_json import from_json, to_json  # noqa: E402
 from trtnet.errors import UnsupportedError  # noqa: E402
-from trtnet.serial import from_json, to_json  # noqa: E402
 
 B = Dim("b", min=1, opt=4, max=64)
 

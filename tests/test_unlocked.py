@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from trtnet import unlocked
+from trtnet.tensorrt.run import refit_without_gil as unlocked
 
 FUNCTIONS = 18
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layout is that of Linux")

@@ -7,37 +7,70 @@ from __future__ import annotations
 
 import sys as _sys
 from importlib import import_module as _import_module
+from importlib.machinery import ModuleSpec as _ModuleSpec
 from importlib.util import find_spec as _find_spec
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .dims import Dim, Size, sym_int
-from .dtypes import bfloat16, dtype, float8_e4m3fn, float16, float32, float64, int4, int8, int16, int32, int64, uint8
-from .errors import TrtnetError
+from .basics.dims import Dim as Dim
+from .basics.dims import Size as Size
+from .basics.dims import sym_int as sym_int
+from .basics.dtypes import bfloat16 as bfloat16
+from .basics.dtypes import dtype as dtype
+from .basics.dtypes import float8_e4m3fn as float8_e4m3fn
+from .basics.dtypes import float16 as float16
+from .basics.dtypes import float32 as float32
+from .basics.dtypes import float64 as float64
+from .basics.dtypes import int4 as int4
+from .basics.dtypes import int8 as int8
+from .basics.dtypes import int16 as int16
+from .basics.dtypes import int32 as int32
+from .basics.dtypes import int64 as int64
+from .basics.dtypes import uint8 as uint8
+from .basics.errors import TrtnetError as TrtnetError
 
 if TYPE_CHECKING:
-    from . import functional as functional
-    from . import nn as nn
-    from .building import build, build_plan, diverges
-    from .compat import *
-    from .engine import Engine, RefitReport, Snapshot
+    from . import functional, nn
+    from .basics import dtypes, errors
+    from .basics.dtypes import bool_ as bool
+    from .basics.dtypes import float16 as half
+    from .basics.dtypes import float32 as float
+    from .basics.dtypes import float64 as double
+    from .basics.dtypes import int16 as short
+    from .basics.dtypes import int32 as int
+    from .basics.dtypes import int64 as long
+    from .basics.limits import finfo as finfo
+    from .basics.limits import iinfo as iinfo
+    from .building import build as build
+    from .building import build_plan as build_plan
+    from .building import diverges as diverges
+    from .engine.engine import Engine as Engine
+    from .engine.engine import RefitReport as RefitReport
+    from .engine.engine import Snapshot as Snapshot
+    from .engine.hotswap import HotSwap as HotSwap
+    from .engine.plan import Plan as Plan
     from .functional import *
-    from .graph import Graph, Input
-    from .hotswap import HotSwap
-    from .limits import finfo, iinfo
-    from .options import BuildOptions
-    from .plan import Plan
-    from .recording import record
-    from .reference import reference, to_torch
-    from .saving import load
-    from .tensor import Array, Tensor, frozen, manual_seed
-    from .tensor import Device as device
+    from .graph.graph import Graph as Graph
+    from .graph.graph import Input as Input
+    from .graph.tensor import Array as Array
+    from .graph.tensor import Device as device
+    from .graph.tensor import Tensor as Tensor
+    from .graph.tensor import frozen as frozen
+    from .graph.tensor import manual_seed as manual_seed
+    from .loading import load as load
+    from .pytorch.engine import reference as reference
+    from .pytorch.engine import to_torch as to_torch
+    from .recording import record as record
+    from .tensorrt import provider
+    from .tensorrt.build.options import BuildOptions as BuildOptions
+    from .torch_names import amp, autograd, cuda, distributions, jit, linalg, utils
+    from .torch_names.compat import *
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "building": ("build", "build_plan", "diverges"),
-    "compat": (
+    "torch_names.compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor",
         "IntTensor",
         "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile",
@@ -48,32 +81,25 @@ _HOMES = {
         "is_tensor", "nan",
         "newaxis", "no_grad", "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
     ),
-    "engine": ("Engine", "RefitReport", "Snapshot"),
-    "graph": ("Graph", "Input"),
-    "options": ("BuildOptions",),
-    "plan": ("Plan",),
-    "hotswap": ("HotSwap",),
-    "limits": ("finfo", "iinfo"),
+    "engine.engine": ("Engine", "RefitReport", "Snapshot"),
+    "graph.graph": ("Graph", "Input"),
+    "tensorrt.build.options": ("BuildOptions",),
+    "engine.plan": ("Plan",),
+    "engine.hotswap": ("HotSwap",),
+    "basics.limits": ("finfo", "iinfo"),
     "recording": ("record",),
-    "reference": ("reference", "to_torch"),
-    "saving": ("load",),
-    "tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
+    "pytorch.engine": ("reference", "to_torch"),
+    "loading": ("load",),
+    "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = (
-    "amp",
-    "autograd",
-    "cuda",
-    "distributions",
-    "dtypes",
-    "errors",
-    "functional",
-    "jit",
-    "linalg",
-    "nn",
-    "provider",
-    "utils",
-)
+_ROOMS = {
+    "basics": ("dtypes", "errors"),
+    "tensorrt": ("provider",),
+    "torch_names": ("amp", "autograd", "cuda", "distributions", "jit", "linalg", "utils"),
+}
+_ROOM = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULES = ("functional", "nn", *_ROOM)
 _ALIASES = {
     "bool": "bool_",
     "float": "float32",
@@ -89,12 +115,12 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     found: Any
-    if name in _MODULES or _find_spec(f"{__name__}.{name}") is not None:  # `from . import dims`, in the package itself
+    if name in _MODULES or _find_spec(f"{__name__}.{name}") is not None:  # `from . import nn`, in the package itself
         return _import_module(f"{__name__}.{name}")
     if name in _ALIASES:
-        found = getattr(_import_module(f"{__name__}.dtypes"), _ALIASES[name])
+        found = getattr(_import_module(f"{__name__}.basics.dtypes"), _ALIASES[name])
     elif name in _HOME:
-        if _HOME[name] == "tensor":
+        if _HOME[name] == "graph.tensor":
             _import_module(f"{__name__}.functional")  # gives tensors their methods
         found = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
     elif name == "device":
@@ -109,7 +135,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _missing(name: str) -> Any:
-    from .errors import NameNotFoundError, instead_of
+    from .basics.errors import NameNotFoundError, instead_of
 
     raise NameNotFoundError(
         f"trtnet has no {name!r}",
@@ -122,28 +148,31 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME, *_MODULES, *_ALIASES, *_import_module(f"{__name__}.functional").__all__})
 
 
-class _Package(_ModuleType):
-    """Two functions have the names of the files beside them: importing `trtnet/tensor.py` must not hide
-    `trtnet.tensor`."""
+class _Elsewhere:
+    """Finds `trtnet.errors`, `trtnet.cuda.amp`… where they live, so that a module has one copy under both names."""
 
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> _ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        room = _ROOM.get(rest.partition(".")[0]) if package == __name__ else None
+        return _ModuleSpec(name, cls()) if room else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: _ModuleSpec) -> _ModuleType:
+        rest = spec.name.partition(".")[2]
+        module = _import_module(f"{__name__}.{_ROOM[rest.partition('.')[0]]}.{rest}")
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: _ModuleType) -> None:
+        module.__spec__ = self.spec
+
+
+_sys.meta_path.insert(0, _Elsewhere)
+
+
+class _Package(_ModuleType):
     def __reduce__(self) -> tuple[Any, ...]:
         return _import_module, (__name__,)  # cloudpickle knows modules by their very type
-
-    @property
-    def tensor(self) -> Any:
-        return _import_module(f"{__name__}.functional").tensor
-
-    @tensor.setter
-    def tensor(self, value: Any) -> None:
-        pass
-
-    @property
-    def reference(self) -> Any:
-        return _import_module(f"{__name__}.reference").reference
-
-    @reference.setter
-    def reference(self, value: Any) -> None:
-        pass
 
 
 _sys.modules[__name__].__class__ = _Package

@@ -1,5 +1,5 @@
 """`python -m trtnet` is the `trtnet` command."""
 
-from .cli import main
+from .cli.commands import main
 
 main()

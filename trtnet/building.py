@@ -13,24 +13,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import dims
-from . import provider as providers
-from .caching import PlanCache, check_folder, plan_key, weights_digest
-from .engine import Engine
-from .errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
-from .extra_outputs import with_outputs
-from .gpu import Device, ordinal
-from .graph import Graph
-from .live import with_live
-from .lowering import Lowering, lower
-from .options import BuildOptions
-from .plan import Plan
-from .provider import ProgressMonitor, Provider
-from .sampling import Sampler
-from .weights.loading import warn_nonfinite
+from .basics import dims
+from .basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
+from .engine.engine import Engine
+from .engine.plan import Plan
+from .graph.graph import Graph
+from .pytorch.sampling import Sampler
+from .rewriting.extra_outputs import with_outputs
+from .rewriting.live_inputs import with_live
+from .tensorrt import provider as providers
+from .tensorrt.build.lowering import Lowering, lower
+from .tensorrt.build.options import BuildOptions
+from .tensorrt.build.plan_cache import PlanCache, check_folder, plan_key, weights_digest
+from .tensorrt.device import Device, ordinal
+from .tensorrt.provider import ProgressMonitor, Provider
+from .weights.matching import warn_nonfinite
 
 if TYPE_CHECKING:
-    from .checking import Divergence
+    from .pytorch.checking import Divergence
 
 Refit = bool | str | Iterable[str]
 Profile = Mapping[str, tuple[int, int, int]]
@@ -137,7 +137,7 @@ def build(
         BuildError: TensorRT refused the network, or the engine differs from the reference: then with the errors, the
             first module that is wrong (`diverges`), and what was tried and is right. It takes some further builds.
     """
-    from .reference import ReferenceEngine
+    from .pytorch.engine import ReferenceEngine
 
     _check_sample(graph, check)
     chosen = BuildOptions.of(options)
@@ -169,8 +169,8 @@ def build(
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
         engine.refittable = names
         return engine
-    from .audit import require_refittable
-    from .runtime import TensorRTEngine
+    from .engine.weight_table import require_refittable
+    from .tensorrt.run.engine import TensorRTEngine
 
     folder, place = check_folder(cache), Device(ordinal(device))
     job = Job(
@@ -201,7 +201,7 @@ def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:
     Returns:
         A Divergence, which is false, and says so, where this build comes out right.
     """
-    from .checking import devices, first_wrong
+    from .pytorch.checking import devices, first_wrong
 
     sampler = Sampler(graph)
     inputs = sampler.draw({n: d.opt for n, d in graph.dims.items()}) if x is None else sampler.given(x)
@@ -226,8 +226,8 @@ def _compare(
         made: the engine of `plan`, which `job` built.
         again: builds a graph as this one was; fixed: without refit and live.
     """
-    from .checking import check as compared
-    from .checking import failed
+    from .pytorch.checking import check as compared
+    from .pytorch.checking import failed
 
     options = job.options
     try:
@@ -570,7 +570,7 @@ def _recover(provider: Provider) -> None:
     import numpy as np
 
     from .functional import relu
-    from .graph import Input
+    from .graph.graph import Input
     from .recording import record
 
     tiny = record(lambda x: relu(x), x=Input((1,)))

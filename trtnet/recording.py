@@ -10,12 +10,13 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from . import dims, dtypes, forms
-from .errors import ArgumentError, ArgumentTypeError, shown
-from .garbage import no_collection
-from .graph import Graph, Input, Recorder, recorder_constant
-from .tensor import Array, Buffer, Tensor
-from .training import undropped
+from .basics import dims, dtypes
+from .basics.errors import ArgumentError, ArgumentTypeError, shown
+from .basics.garbage import no_collection
+from .graph import forms
+from .graph.graph import Graph, Input, Recorder, recorder_constant
+from .graph.tensor import Array, Buffer, Tensor
+from .pytorch.training import undropped
 from .weights.recipes import Leaf
 
 RESERVED = ("graph", "stream", "out", "with_generation")
@@ -70,7 +71,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             "module.load_state_dict(torch_module.state_dict())",
         )
     if "einops" in sys.modules:
-        importlib.import_module("trtnet.einops")  # einops then knows our tensors
+        importlib.import_module("trtnet.torch_names.einops")  # einops then knows our tensors
     forward = module.forward if isinstance(module, Module) else module
     # `record(net.encode, x=...)` records that method, with the parameters of `net`
     method_of = module.__self__ if isinstance(module, MethodType) else None

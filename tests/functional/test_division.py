@@ -12,7 +12,7 @@ from quotients import NUMBERS, OPERATIONS, compare, pairs
 
 import trtnet
 from trtnet import Dim, Input, dtypes
-from trtnet.interchange import from_numpy
+from trtnet.basics.arrays import from_numpy
 from trtnet.layers.constant import Constant
 from trtnet.layers.elementwise import ElementWise, Select, Unary
 

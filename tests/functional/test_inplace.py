@@ -11,9 +11,9 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import DtypeError, ShapeError, UnsupportedError
-from trtnet.graph import Graph
+from trtnet.graph.graph import Graph
+from trtnet.graph.tensor import Array
 from trtnet.nn import Parameter
-from trtnet.tensor import Array
 
 X = np.array([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]], np.float32)
 

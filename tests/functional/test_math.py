@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet import functional as F
+from trtnet.basics.arrays import from_numpy
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from trtnet.interchange import from_numpy
+from trtnet.graph.tensor import Array
 from trtnet.nn import Parameter
-from trtnet.tensor import Array
 
 BATCH = Dim("batch", min=1, opt=2, max=5)
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, 1.5, -2.5], np.float32)

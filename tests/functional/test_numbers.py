@@ -14,7 +14,7 @@ from harness import check_against_torch, lower_and_compare
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet import functional as F
-from trtnet.interchange import from_numpy
+from trtnet.basics.arrays import from_numpy
 
 VALUES = np.array(
     [np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, -1e-30, 1e-7, -1e-7, 3e-5, -3e-5, 1e-3, 0.2499, -0.2499, 0.25, 0.3, -0.3,

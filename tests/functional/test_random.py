@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
+from trtnet.engine.graph_json import from_json, to_json  # noqa: E402
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError  # noqa: E402
-from trtnet.serial import from_json, to_json  # noqa: E402
 
 B = Dim("b", min=1, opt=4, max=9)
 X = np.full((4, 3), 0.3, np.float32)

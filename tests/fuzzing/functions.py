@@ -15,7 +15,7 @@ import torch
 
 import trtnet
 import trtnet.functional  # gives Tensor its methods
-from trtnet.tensor import Tensor
+from trtnet.graph.tensor import Tensor
 
 Make = Callable[[Any, str], "list[str] | str"]
 

@@ -11,12 +11,13 @@ from networks import LEVEL, any_batch, close, convolutions, policy, same
 from random_networks import network
 
 import trtnet
-from trtnet import Dim, Input, checking, nn
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
+from trtnet.engine.graph_json import kinds as layer_kinds
 from trtnet.errors import BuildError
 from trtnet.layers.activation import Activation
-from trtnet.reference import ReferenceEngine
-from trtnet.serial import kinds as layer_kinds
+from trtnet.pytorch import checking
+from trtnet.pytorch.engine import ReferenceEngine
 
 torch = pytest.importorskip("torch")
 

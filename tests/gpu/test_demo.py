@@ -10,7 +10,7 @@ from rich.console import Console
 def test_demo_runs_tensorrt(tmp_path):
     for module in ("torch", "sklearn", "PIL"):
         pytest.importorskip(module)
-    from trtnet.demo import run_demo
+    from trtnet.cli.demo import run_demo
 
     text = io.StringIO()
     run_demo(Console(file=text, width=200, color_system=None), tmp_path / "digits.png")

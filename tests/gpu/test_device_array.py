@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import trtnet
-from trtnet import Dim, Input, device_array, dtypes, nn
+from trtnet import Dim, Input, dtypes, nn
 from trtnet import functional as F
-from trtnet.device_array import DeviceArray
 from trtnet.errors import ArgumentTypeError, DtypeError, ShapeError
-from trtnet.gpu import Device, checked
+from trtnet.tensorrt.device import Device, checked
+from trtnet.tensorrt.run import device_array
+from trtnet.tensorrt.run.device_array import DeviceArray
 
 B = Dim("b", min=1, opt=2, max=8)
 

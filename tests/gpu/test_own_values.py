@@ -6,7 +6,7 @@ from networks import LEVEL, Policy, policy, same
 
 import trtnet
 from trtnet import Input
-from trtnet.hotswap import HotSwap
+from trtnet.engine.hotswap import HotSwap
 from trtnet.weights.files import write
 
 X = np.random.default_rng(0).standard_normal((4, 16), np.float32)

@@ -16,8 +16,10 @@ from cases import recorded as case
 from networks import LEVEL, Convolutions, Policy, close, convolutions, policy, same
 
 import trtnet
-from trtnet import nn, preload, unlocked
+from trtnet import nn
+from trtnet.cli import preload
 from trtnet.errors import WeightsError
+from trtnet.tensorrt.run import refit_without_gil as unlocked
 
 torch = pytest.importorskip("torch")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
 from trtnet.layers.elementwise import BINARY, COMPARISONS, LOGICAL, UNARY, ElementWise, Select, Unary
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -164,7 +164,7 @@ def test_what_a_provider_lacks_is_composed(op: str) -> None:
     np.testing.assert_array_equal(trtnet.reference(composed)(x=SPECIAL), expected)
     assert trtnet.reference(graph)(x=SPECIAL).sum() == {"ISNAN": 1, "ISINF": 2}[op]
     network = trtnet.provider.load("tensorrt_rtx").create_network(provider.trt.Builder(provider.logger))
-    compile_network(trtnet.lowering.lower(composed, network))
+    compile_network(trtnet.tensorrt.build.lowering.lower(composed, network))
 
 
 class _Without:

@@ -11,9 +11,9 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
 from trtnet.layers.matrix import MatrixMultiply, is_of_weights, makers_of
-from trtnet.live import with_live
+from trtnet.rewriting.live_inputs import with_live
 
 
 def values(shape, seed=0):

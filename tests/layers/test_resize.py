@@ -10,9 +10,9 @@ from harness import lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.dims import Size
+from trtnet.basics.dims import Size
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
 from trtnet.layers.resize import GridSample, Resize, taps
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

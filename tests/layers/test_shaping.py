@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim, Input, dtypes
-from trtnet.dims import Size
+from trtnet.basics.dims import Size
 from trtnet.errors import DtypeError, ShapeError
 from trtnet.functional.dispatch import scalar
-from trtnet.graph import emit
+from trtnet.graph.graph import emit
 from trtnet.layers.shaping import Concatenation, Padding, Shape, Shuffle, Slice
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

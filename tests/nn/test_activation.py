@@ -16,8 +16,8 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from trtnet.graph.tensor import Array
 from trtnet.nn import activation
-from trtnet.tensor import Array
 
 BATCH = Dim("batch", min=1, opt=2, max=5)
 positive = st.floats(0.125, 3, width=32)

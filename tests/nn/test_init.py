@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import trtnet
 from trtnet import nn
-from trtnet.compat import no_grad
 from trtnet.errors import ArgumentError, ArgumentTypeError, ShapeError
 from trtnet.nn import init
+from trtnet.torch_names.compat import no_grad
 
 RANDOM = [
     ("uniform_", (-2.0, 3.0)),

@@ -12,7 +12,7 @@ import pytest
 import trtnet
 from trtnet import nn
 from trtnet.errors import ArgumentTypeError, DtypeError, WeightsError, WeightsNotFoundError
-from trtnet.weights.loading import nonfinite
+from trtnet.weights.matching import nonfinite
 
 
 class Net(nn.Module):

@@ -15,7 +15,7 @@ from trtnet import dtypes, nn
 from trtnet.errors import WeightsError
 from trtnet.weights import recipes
 from trtnet.weights.files import read, write
-from trtnet.weights.ownership import Ledger
+from trtnet.weights.ledger import Ledger
 from trtnet.weights.recipes import Leaf, Literal, Value
 
 

@@ -33,7 +33,7 @@ def torch_value(weight, double=False):
 
 
 def trtnet_from_numpy(array):
-    from trtnet.interchange import from_numpy
+    from trtnet.basics.arrays import from_numpy
 
     return from_numpy(array)
 
@@ -230,7 +230,7 @@ def test_arithmetic_without_dimensions_gives_arrays():
 
 
 def hold_and_read(weight):
-    from trtnet.weights.ownership import Ledger
+    from trtnet.weights.ledger import Ledger
 
     return float(Ledger().hold(weight, weight.dtype, "layer").array)
 

@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import TrtnetError
-from ..location import here
+from ..basics.errors import TrtnetError
+from ..basics.location import here
 
 out = Console(highlight=False, emoji=False)
 err = Console(highlight=False, emoji=False, stderr=True)

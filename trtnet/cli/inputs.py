@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Dim
-from ..errors import ArgumentError, WeightsError
-from ..graph import Input
+from ..basics import dtypes
+from ..basics.dims import Dim
+from ..basics.errors import ArgumentError, WeightsError
+from ..graph.graph import Input
 from ..weights import npz
 from .model import no_file
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
-from ..graph import Graph
-from ..location import PACKAGE, Location
+from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
+from ..basics.location import PACKAGE, Location
+from ..graph.graph import Graph
 from ..nn.module import Module
 from ..recording import record
 

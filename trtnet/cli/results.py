@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .. import dtypes
-from ..dims import format_shape
-from ..disk import replacing
-from ..engine import Engine
-from ..errors import ArgumentError, WeightsError
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.disk import replacing
+from ..basics.errors import ArgumentError, WeightsError
+from ..engine.engine import Engine
 from ..weights import npz
 from .console import out, say
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import NameNotFoundError, instead_of
-from ..tensor import Tensor
+from ..basics.errors import NameNotFoundError, instead_of
+from ..graph.tensor import Tensor
 from .activation import *
 from .activation import __all__ as _activation
 from .arithmetic import *

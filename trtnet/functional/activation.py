@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph import emit, recorder, recorder_constant
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph.graph import emit, recorder, recorder_constant
+from ..graph.tensor import Tensor
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
-from ..tensor import Tensor
-from ..training import Mode, RandomSlopes
+from ..pytorch.training import Mode, RandomSlopes
 from .arithmetic import minimum, mul, neg, sub, typed_float
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet

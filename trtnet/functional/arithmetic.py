@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ArgumentError, DtypeError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, DtypeError
+from ..graph.graph import emit
+from ..graph.tensor import Array, Tensor
 from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
-from ..tensor import Array, Tensor
 from .concrete import binary, category, floats, promoted, quiet, unary
 from .dispatch import common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
-from ..dtypes import bool_, float16
-from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..limits import finfo
-from ..tensor import Array, Tensor
+from ..basics.dims import format_shape
+from ..basics.dtypes import bool_, float16
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..basics.limits import finfo
+from ..graph.tensor import Array, Tensor
 from .dispatch import floating, operation, tensor
 from .indexing import is_recorded
 

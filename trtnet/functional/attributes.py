@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import UnsupportedError
-from ..tensor import Tensor
+from ..basics.errors import UnsupportedError
+from ..graph.tensor import Tensor
 from .creation import ones_like
 from .dispatch import operation, tensor
 from .shape import detach

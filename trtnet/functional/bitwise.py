@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..dtypes import dtype as Dtype
-from ..errors import DtypeError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import DtypeError
+from ..graph.graph import emit
+from ..graph.tensor import Array, Tensor
 from ..layers.elementwise import ElementWise, Unary
 from ..layers.gather import Gather
 from ..layers.reduction import Reduce
-from ..tensor import Array, Tensor
 from .arithmetic import number
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted

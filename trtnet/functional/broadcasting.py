@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.shaping import Slice
-from ..tensor import Tensor
 from .dispatch import axis_of, operation, tensor
 from .shape import constant, has_dims, not_negative, reshaped, sizes_of
 

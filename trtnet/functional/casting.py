@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dtypes import dtype as Dtype
-from ..errors import ArgumentTypeError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ArgumentTypeError
+from ..graph.graph import emit
+from ..graph.tensor import Array, Device, Parameter, Tensor
 from ..layers.casting import Cast, Identity
-from ..tensor import Array, Device, Parameter, Tensor
 from .dispatch import laid_out, operation, tensor
 from .shape import contiguous
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.activation import Activation
 from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select, Unary
-from ..tensor import Tensor
 from .arithmetic import apply_unary, maximum, minimum, number
 from .casting import converted
 from .concrete import binary, category, promoted, quiet

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dims import Size, format_shape
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..graph import emit
+from ..basics.dims import Size, format_shape
+from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.convolution import Convolution, Deconvolution
 from ..layers.shaping import Shuffle
-from ..tensor import Tensor
 from ..weights.recipes import Weight
 from .dispatch import operand, operation, tensor, tuple_of
 
@@ -187,7 +187,7 @@ def _transpose(
 def reshape_weight(weight: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
     """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
     if isinstance(weight, Weight):
-        from ..graph import recorder_constant
+        from ..graph.graph import recorder_constant
 
         return recorder_constant(weight, shape)
     return weight if tuple(weight.shape) == shape else reshaped(weight, shape)

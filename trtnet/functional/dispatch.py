@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes, memory, strides
-from ..dims import Dim, Size, format_shape
-from ..dtypes import dtype as Dtype
-from ..errors import (
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import (
     ArgumentError,
     ArgumentTypeError,
     DtypeError,
@@ -24,12 +24,13 @@ from ..errors import (
     too_large,
     wrong_arguments,
 )
-from ..graph import recorder, recorder_constant
+from ..graph import memory, strides
+from ..graph.graph import recorder, recorder_constant
+from ..graph.strides import Rule
+from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
 from ..layers.constant import Constant
 from ..layers.shaping import Shuffle
-from ..strides import Rule
-from ..tensor import Array, Parameter, Tensor, current_recorder
 from ..weights.recipes import Literal, Weight
 from .concrete import category
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..graph import emit
+from ..basics import dtypes
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.casting import Cast
 from ..layers.elementwise import ElementWise, Select, Unary
-from ..tensor import Tensor
 from .dispatch import scalar
 
 _BITS = 11

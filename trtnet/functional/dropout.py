@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import memory
-from ..errors import ArgumentError, UnsupportedError
-from ..tensor import Tensor, current_recorder
-from ..training import Dropout, Mode, cannot_train
+from ..basics.errors import ArgumentError, UnsupportedError
+from ..graph import memory
+from ..graph.tensor import Tensor, current_recorder
+from ..pytorch.training import Dropout, Mode, cannot_train
 from .inplace import rebind
 from .shape import detach
 

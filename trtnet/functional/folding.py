@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from ..dims import Dim, SizeLike, format_shape
-from ..errors import ArgumentError, ShapeError
-from ..graph import emit
+from ..basics.dims import Dim, SizeLike, format_shape
+from ..basics.errors import ArgumentError, ShapeError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.base import require_at_least
 from ..layers.gather import Gather
 from ..layers.reduction import Reduce
-from ..tensor import Tensor
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import clamp, eq, ge, logical_and, lt, where
 from .creation import arange

@@ -15,17 +15,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
-from ..graph import Recorder, emit, recorder
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
+from ..graph.graph import Recorder, emit, recorder
+from ..graph.memory import become_recorded, refuse_hazards, view_of, writers
+from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
 from ..layers.base import is_nonnegative, require_at_least, require_equal
 from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
-from ..memory import become_recorded, refuse_hazards, view_of, writers
-from ..tensor import Array, Parameter, Tensor, refuse_in_forward
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category

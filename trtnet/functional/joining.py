@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, SizeLike, divide_exactly, format_shape
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, shown
-from ..graph import emit
+from ..basics.dims import Dim, SizeLike, divide_exactly, format_shape
+from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, shown
+from ..graph.graph import emit
+from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Identity
 from ..layers.shaping import Concatenation, Slice
-from ..tensor import Array, Tensor
 from .concrete import promoted
 from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
 from .shape import constant, has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze

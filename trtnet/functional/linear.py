@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Size, format_shape
-from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import Size, format_shape
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Cast
 from ..layers.elementwise import ElementWise
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..layers.reduction import Reduce
 from ..layers.shaping import Shuffle
-from ..tensor import Tensor
 from .concrete import promote
 from .dispatch import axis_of, operand, operation, refusing, tensor, with_rank
 from .inplace import install

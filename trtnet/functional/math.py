@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
-from ..errors import UnsupportedError
-from ..tensor import Tensor
+from ..basics.dims import format_shape
+from ..basics.errors import UnsupportedError
+from ..graph.tensor import Tensor
 from . import arithmetic
 from .arithmetic import *  # noqa: F403
 from .arithmetic import add, apply_unary, div, mul, sub

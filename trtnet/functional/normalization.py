@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..dtypes import dtype as Dtype
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit, recorder, recorder_constant
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import emit, recorder, recorder_constant
+from ..graph.tensor import Array, Tensor
 from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
-from ..tensor import Array, Tensor
-from ..training import BatchStatistics, Mode, cannot_train
+from ..pytorch.training import BatchStatistics, Mode, cannot_train
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .convolution import reshape_weight, reshaped

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import memory
-from ..dims import Size, format_shape
-from ..errors import ArgumentTypeError, DtypeError, ShapeError, shown
+from ..basics.dims import Size, format_shape
+from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, shown
+from ..graph import memory
+from ..graph.strides import Decision, decide, lies_contiguous
+from ..graph.tensor import Array, Parameter, Tensor
 from ..layers.base import require_equal
-from ..strides import Decision, decide, lies_contiguous
-from ..tensor import Array, Parameter, Tensor
 from .concrete import category
 from .dispatch import tensor
 from .inplace import is_elementwise, reads_what_it_writes, rebind, write_concrete

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, ShapeError
-from ..graph import emit
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ArgumentError, ShapeError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.base import require_at_least
 from ..layers.shaping import Padding, Slice
-from ..tensor import Tensor
 from .dispatch import operation, scalar, tensor
 from .shape import constant, has_dims, sizes_of
 

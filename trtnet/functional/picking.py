@@ -6,31 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ShapeError, UnsupportedError
-from ..graph import emit, recorder_constant
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ShapeError, UnsupportedError
+from ..graph.graph import emit, recorder_constant
+from ..graph.memory import view_of, writers
+from ..graph.strides import Decision, decide, lies_contiguous
+from ..graph.tensor import Array, Tensor
 from ..layers.base import require_at_least
 from ..layers.constant import Constant
 from ..layers.gather import Gather, OneHot, Scatter
 from ..layers.shaping import Shuffle
-from ..memory import view_of, writers
-from ..strides import Decision, decide, lies_contiguous
-from ..tensor import Array, Tensor
 from ..weights.recipes import Literal
 from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import where
 from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, operation, owner_of, tensor
-from .indexing import (
-    from_end,
-    from_start,
-    part,
-    recorded_index,
-    sliced,
-    write_gathered,
-    written_value,
-)
+from .indexing import from_end, from_start, part, recorded_index, sliced, write_gathered, written_value
 from .inplace import install
 from .shape import constant, has_dims, reshape, reshaped, size_of, sizes_of, transposed
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..dims import Dim, divide_exactly, format_shape
-from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics.dims import Dim, divide_exactly, format_shape
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.pooling import Pooling
 from ..layers.reduction import Reduce
-from ..tensor import Tensor
 from .convolution import batched, narrow, reshaped, widen
 from .dispatch import operation, tuple_of
 

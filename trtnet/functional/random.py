@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dims, dtypes
-from ..dims import Dim, Size, SizeLike, format_shape
-from ..dtypes import dtype as Dtype
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph import Recorder, recorder
+from ..basics import dims, dtypes
+from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import Recorder, recorder
+from ..graph.tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
 from ..layers.generation import Fill
-from ..tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
 from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
 from .casting import converted

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import SizeLike, ceil_divide, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..tensor import Array, Tensor
+from ..basics import dtypes
+from ..basics.dims import SizeLike, ceil_divide, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.tensor import Array, Tensor
 from .arithmetic import add, lerp, maximum, mul, neg, sub
 from .broadcasting import expanded
 from .casting import converted

@@ -11,12 +11,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape, product
-from ..errors import ArgumentError, DtypeError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import format_shape, product
+from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.reduction import Cumulative, Reduce
-from ..tensor import Tensor
 from . import arithmetic, comparison
 from .broadcasting import expanded
 from .casting import converted

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
-from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Array, Tensor
 from ..layers.gather import Gather
 from ..layers.matrix import MatrixMultiply
 from ..layers.reduction import Reduce
 from ..layers.resize import GridSample, Resize, taps
 from ..layers.shaping import Shuffle
-from ..tensor import Array, Tensor
 from .arithmetic import in_float32, in_type, mul
 from .concrete import floats
 from .creation import arange, full, size_tensor

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Size, SizeLike, format_shape, product
-from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import Size, SizeLike, format_shape, product
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.casting import Identity
 from ..layers.gather import Scatter
 from ..layers.reduction import Reduce
-from ..tensor import Tensor
 from .arithmetic import add, div, floor_divide, maximum, minimum, mul
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted

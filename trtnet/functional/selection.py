@@ -13,17 +13,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Dim, Size, SizeLike, format_shape
-from ..errors import DtypeError, ShapeError, UnsupportedError
-from ..graph import Recorder, emit, recorder, recorder_constant
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.errors import DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import Recorder, emit, recorder, recorder_constant
+from ..graph.tensor import Tensor
 from ..layers.base import Layer, Operand, require_equal
 from ..layers.constant import Constant
 from ..layers.elementwise import Select
 from ..layers.gather import Gather
 from ..layers.selection import NonZero
 from ..layers.shaping import Shuffle, Slice
-from ..tensor import Tensor
 from ..weights.recipes import Literal, Weight
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted

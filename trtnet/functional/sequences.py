@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ArgumentError, ShapeError, UnsupportedError
-from ..tensor import Array, Tensor
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..graph.tensor import Array, Tensor
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import eq, logical_not, ne
 from .creation import ones_like
@@ -218,7 +218,7 @@ def searchsorted(
 
     NaN goes behind everything, as in torch; the vector holds none.
     """
-    from .. import dtypes
+    from ..basics import dtypes
     from .comparison import ge, gt, isnan, logical_or
 
     if sorter is not None or sorted_sequence.ndim != 1:

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
-from ..errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
-from ..graph import emit
-from ..layers.casting import Identity
-from ..layers.shaping import Shuffle
-from ..memory import another_handle, change_shape, mark_same
-from ..strides import (
+from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
+from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
+from ..graph.graph import emit
+from ..graph.memory import another_handle, change_shape, mark_same
+from ..graph.strides import (
     Decision,
     can_be_viewed,
     contiguous_strides,
@@ -21,7 +19,9 @@ from ..strides import (
     lies_channels_last,
     lies_contiguous,
 )
-from ..tensor import Array, Parameter, Tensor, current_recorder
+from ..graph.tensor import Array, Parameter, Tensor, current_recorder
+from ..layers.casting import Identity
+from ..layers.shaping import Shuffle
 from .dispatch import axes_of, axis_of, operation, tensor
 
 __all__ = [
@@ -177,7 +177,7 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
 
 
 def _view_numpy(input: np.ndarray, *size: Any) -> Any:
-    from .. import dtypes
+    from ..basics import dtypes
 
     if len(size) == 1 and not isinstance(size[0], (tuple, list, int, Dim, np.ndarray, np.integer)):
         return input.view(dtypes.get(size[0]).numpy)
@@ -187,7 +187,7 @@ def _view_numpy(input: np.ndarray, *size: Any) -> Any:
 @operation(_view_numpy, method=True, view=can_be_viewed)
 def view(input: Tensor, *size: Any) -> Tensor:
     """As `reshape`. Raises UnsupportedError for a dtype in place of sizes."""
-    from ..dtypes import dtype
+    from ..basics.dtypes import dtype
 
     if len(size) == 1 and (isinstance(size[0], dtype) or type(size[0]).__module__ == "torch"):
         raise UnsupportedError(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import emit
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.elementwise import ElementWise, Select, Unary
-from ..tensor import Tensor
 from .concrete import category, floats, quiet
 from .dispatch import operation, pair, scalar, tensor
 from .inplace import install

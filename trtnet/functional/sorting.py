@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import SizeLike
-from ..errors import ArgumentError, UnsupportedError
-from ..graph import emit
+from ..basics import dtypes
+from ..basics.dims import SizeLike
+from ..basics.errors import ArgumentError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.reduction import TopK
-from ..tensor import Tensor
 from . import arithmetic
 from .casting import converted
 from .dispatch import axes_of, axis_of, operation, refusing, tensor

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..graph import emit
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..layers.gather import Gather
-from ..tensor import Tensor
 from .dispatch import operation, tensor
 
 __all__ = ["embedding", "embedding_bag"]

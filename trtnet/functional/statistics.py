@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import dtypes
-from ..dims import Dim, format_shape
-from ..errors import ShapeError, UnsupportedError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Dim, format_shape
+from ..basics.errors import ShapeError, UnsupportedError
+from ..graph.tensor import Tensor
 from .arithmetic import div, sqrt, sub
 from .comparison import clamp, eq, isnan, logical_or
 from .creation import size_tensor

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim, format_shape, minimum
-from ..errors import ShapeError
-from ..tensor import Tensor
+from ..basics.dims import Dim, format_shape, minimum
+from ..basics.errors import ShapeError
+from ..graph.tensor import Tensor
 from .arithmetic import sub
 from .broadcasting import expanded
 from .comparison import ge, le, where

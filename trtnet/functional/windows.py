@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..errors import ArgumentError
-from ..tensor import Array
+from ..basics import dtypes
+from ..basics.errors import ArgumentError
+from ..graph.tensor import Array
 from .creation import _ignore
 from .dispatch import refusing
 

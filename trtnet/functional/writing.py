@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import DtypeError, ShapeError
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import DtypeError, ShapeError
+from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
-from ..tensor import Array, Tensor
 from .arithmetic import remainder, sub
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import eq, logical_and, masked_fill, where

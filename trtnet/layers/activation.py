@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, broadcast
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 FLOATING = frozenset((dtypes.float32, dtypes.float16, dtypes.bfloat16))
 SIGNED_INTEGERS = frozenset((dtypes.int8, dtypes.int32, dtypes.int64))

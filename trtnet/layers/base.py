@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Dim, Size, SizeLike, format_shape, minimum, product
-from ..dtypes import dtype as Dtype
-from ..errors import ShapeError
-from ..location import Location
-from ..tensor import Tensor, current_recorder, recorded
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ShapeError
+from ..basics.location import Location
+from ..graph.tensor import Tensor, current_recorder, recorded
 from ..weights.recipes import Literal, Weight
 from .bounds import UNKNOWN, Bounds
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 Operand = Tensor | Weight | None
 Output = tuple[Size, Dtype]
@@ -122,7 +122,7 @@ class Layer:
         """Record this layer with int32 in place of uint8, in its operands and results."""
         from ..functional.arithmetic import remainder
         from ..functional.casting import converted
-        from ..graph import emit
+        from ..graph.graph import emit
 
         wide = tuple(
             # by way of float32, which TensorRT 8.6 casts uint8 to

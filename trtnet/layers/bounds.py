@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..dims import SizeLike, maximum, minimum
+from ..basics.dims import SizeLike, maximum, minimum
 
 FAR = 2**31 - 1
 """Farther than any index."""

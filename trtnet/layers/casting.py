@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes
-from ..dtypes import dtype as Dtype
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dtypes import dtype as Dtype
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import FAR, Bounds
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Size, SizeLike
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Size, SizeLike
+from ..graph.tensor import Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -66,7 +66,7 @@ class Constant(Layer):
         return converted(made, self.outputs[0].dtype)
 
     def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        from ..graph import emit
+        from ..graph.graph import emit
 
         weight = operands[0]
         assert isinstance(weight, Weight)

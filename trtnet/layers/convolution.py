@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
+from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -207,7 +207,7 @@ class Deconvolution(Convolution):
 
     def compose(self, *inputs: Operand) -> Tensor:
         """A kernel with zeros between its elements in place of dilation; float32 in place of bfloat16."""
-        from ..graph import emit
+        from ..graph.graph import emit
         from .casting import Cast
 
         x, kernel, bias = inputs

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..graph import emit
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import SizeLike, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
@@ -22,9 +22,9 @@ from .casting import Identity
 from .constant import Constant
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 UNARY: dict[str, str] = {
     "EXP": "exp", "LOG": "log", "SQRT": "sqrt", "RECIP": "reciprocal", "ABS": "abs", "NEG": "neg",
@@ -106,8 +106,8 @@ class Unary(Layer):
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
         """ISNAN before TensorRT 10.1: what is not equal to itself. ISINF: what is above every number."""
+        from ..basics.limits import finfo
         from ..functional import comparison, math
-        from ..limits import finfo
 
         x = inputs[0]
         assert isinstance(x, Tensor)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import dtypes
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
 from .base import Layer, Operand, Output, require_equal
 from .bounds import Bounds
@@ -18,8 +18,8 @@ from .casting import within
 from .shaping import MAX_RANK, check_movable
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
 
 
 def _index(layer: Layer, position: int = 1) -> Tensor:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..dims import Dim, Size, SizeLike, format_shape
-from ..dtypes import dtype as Dtype
-from ..dtypes import float32, int64
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..graph import emit
-from ..tensor import Tensor
+from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.dtypes import float32, int64
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .pooling import Pooling
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 
 @dataclass(slots=True, eq=False, repr=False)

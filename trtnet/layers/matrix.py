@@ -6,19 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import graph
-from ..dims import Size, SizeLike, format_shape
-from ..errors import DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import DtypeError, ShapeError
+from ..graph import graph
+from ..graph.tensor import Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
 from .casting import Cast
 from .elementwise import ElementWise
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes
-from ..dims import Size, format_shape, product
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Size, format_shape, product
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 
 def _floating(kind: str, x: Operand) -> Tensor:
@@ -128,7 +128,7 @@ class LRN(Layer):
 
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
-        from ..graph import emit
+        from ..graph.graph import emit
         from .pooling import Pooling
 
         x = inputs[0]
@@ -306,7 +306,7 @@ class Normalization(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
         from ..functional.dispatch import tensor as constant
-        from ..graph import emit
+        from ..graph.graph import emit
 
         x, scale, bias = inputs
         assert isinstance(x, Tensor)
@@ -379,7 +379,7 @@ class RMSNormalization(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
         from ..functional.convolution import reshape_weight
-        from ..graph import emit
+        from ..graph.graph import emit
         from .casting import Cast
 
         x, weight = inputs

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..dims import Size, SizeLike, format_shape
-from ..errors import DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import DtypeError, ShapeError
+from ..graph.tensor import Tensor
 from .base import Layer, Output
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes
-from ..dims import Dim, Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
-from ..graph import emit
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
+from ..graph.graph import emit
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_at_least
 from .bounds import Bounds
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..provider import Provider
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
+    from ..tensorrt.provider import Provider
 
 _NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8, dtypes.uint8)
 REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")

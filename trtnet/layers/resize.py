@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..dims import Size, SizeLike, format_shape
-from ..errors import ArgumentError, DtypeError, ProviderError, ShapeError
-from ..tensor import Tensor
+from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
+from ..graph.tensor import Tensor
 from .base import Layer, Output, require_equal
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
 
 # (mode, coordinates, rounding) that torch.nn.functional.interpolate computes: its mode, and whether corners are aligned
 _TORCH = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import dtypes
-from ..dims import Dim, Size, format_shape
-from ..errors import DtypeError, ShapeError
-from ..tensor import Tensor
+from ..basics import dtypes
+from ..basics.dims import Dim, Size, format_shape
+from ..basics.errors import DtypeError, ShapeError
+from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import Bounds
 
 if TYPE_CHECKING:
-    from ..lowering import Lowering
-    from ..reference import Run
+    from ..pytorch.engine import Run
+    from ..tensorrt.build.lowering import Lowering
 
 
 @dataclass(slots=True, eq=False, repr=False)

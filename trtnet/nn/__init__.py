@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from .. import functional
-from ..errors import NameNotFoundError, instead_of
-from ..tensor import Buffer, Parameter
+from ..basics.errors import NameNotFoundError, instead_of
+from ..graph.tensor import Buffer, Parameter
 from . import init
 from .activation import (
     CELU,

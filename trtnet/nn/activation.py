@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..basics.errors import ArgumentError
 from ..functional import activation as F
-from ..tensor import Parameter, Tensor
+from ..graph.tensor import Parameter, Tensor
 from .module import Module
 
 __all__ = [

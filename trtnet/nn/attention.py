@@ -7,14 +7,14 @@ import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..dims import format_shape
-from ..dtypes import bool_
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..basics.dims import format_shape
+from ..basics.dtypes import bool_
+from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.attention import masked, masked_rows
 from ..functional.creation import as_tensor
 from ..functional.dispatch import operand, tensor
-from ..memory import forget_strides
-from ..tensor import Parameter, Tensor
+from ..graph.memory import forget_strides
+from ..graph.tensor import Parameter, Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
 from . import init

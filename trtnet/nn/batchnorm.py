@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import dtypes
-from ..dims import format_shape
-from ..errors import ShapeError
+from ..basics import dtypes
+from ..basics.dims import format_shape
+from ..basics.errors import ShapeError
 from ..functional import normalization as F
 from ..functional.dispatch import tensor
-from ..tensor import Buffer, Parameter, Tensor
-from ..training import Mode
+from ..graph.tensor import Buffer, Parameter, Tensor
+from ..pytorch.training import Mode
 from . import init
 from .module import Module
 

@@ -7,8 +7,8 @@ from itertools import chain
 from textwrap import indent
 from typing import Any, TypeVar
 
-from ..errors import ArgumentTypeError, NameNotFoundError, ShapeError
-from ..tensor import Array, Parameter
+from ..basics.errors import ArgumentTypeError, NameNotFoundError, ShapeError
+from ..graph.tensor import Array, Parameter
 from .module import Module
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]

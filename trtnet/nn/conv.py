@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import ArgumentError
+from ..basics.errors import ArgumentError
 from ..functional import convolution as F
 from ..functional.dispatch import tuple_of
-from ..tensor import Parameter, Tensor
+from ..graph.tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..functional import normalization as F
-from ..tensor import Tensor
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = ["CosineSimilarity", "PairwiseDistance"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .. import functional as F
-from ..errors import ArgumentError
-from ..tensor import Tensor
+from ..basics.errors import ArgumentError
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout"]

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..dims import format_shape
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError, shown
-from ..tensor import Array, Initializer, Parameter, next_seed
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, shown
+from ..graph.tensor import Array, Initializer, Parameter, next_seed
 
 __all__ = [
     "calculate_gain",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..basics.errors import UnsupportedError
 from ..functional.linear import linear
-from ..tensor import Parameter, Tensor
+from ..graph.tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import dtypes
-from ..errors import (
+from ..basics import dtypes
+from ..basics.errors import (
     ArgumentError,
     ArgumentTypeError,
     NameNotFoundError,
@@ -21,10 +21,10 @@ from ..errors import (
     instead_of,
     wrong_arguments,
 )
-from ..location import here
-from ..stacks import LEVELS, on_a_new_stack
-from ..tensor import Array, Buffer, Parameter, current_recorder
-from ..training import Mode
+from ..basics.location import here
+from ..basics.stacks import LEVELS, on_a_new_stack
+from ..graph.tensor import Array, Buffer, Parameter, current_recorder
+from ..pytorch.training import Mode
 from ..weights.recipes import Leaf
 
 M = TypeVar("M", bound="Module")
@@ -85,7 +85,7 @@ class Module:
         if recorder is None:
             if "_modules" not in self.__dict__:
                 raise _not_initialized(self)
-            from ..eager import call, has_arrays
+            from ..pytorch.eager import call, has_arrays
 
             if has_arrays((*args, *kwargs.values())):
                 return call(self, args, kwargs)
@@ -444,7 +444,7 @@ class Module:
         Raises:
             WeightsError: extra, missing and misshapen names, with the nearest name of each. Nothing is changed then.
         """
-        from ..weights.loading import load_into
+        from ..weights.matching import load_into
 
         leaves = self._leaves()
         report = load_into(leaves, state_dict, assign=assign, strict=strict, prefix=prefix)
@@ -467,7 +467,7 @@ class Module:
         `build_plan`, `reference` and `to_torch`, whose results have copies. One that is changed in place before gives
         undefined values, or a SIGBUS where it was made shorter; `mmap=False` copies at once.
         """
-        from ..weights.loading import load_file
+        from ..weights.matching import load_file
 
         leaves = self._leaves()
         load_file(leaves, path, strict=strict, mmap=mmap, prefix=prefix)

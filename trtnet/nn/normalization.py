@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ArgumentError, UnsupportedError
+from ..basics.errors import ArgumentError, UnsupportedError
 from ..functional import normalization as F
-from ..tensor import Parameter, Tensor
+from ..graph.tensor import Parameter, Tensor
 from . import init
 from .module import Module
 

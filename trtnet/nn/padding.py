@@ -6,7 +6,7 @@ from typing import Any
 
 from ..functional.dispatch import tuple_of
 from ..functional.padding import pad
-from ..tensor import Tensor
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = [

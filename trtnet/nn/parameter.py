@@ -1,5 +1,5 @@
 """torch.nn.parameter's names."""
 
-from ..tensor import Buffer, Parameter
+from ..graph.tensor import Buffer, Parameter
 
 __all__ = ["Buffer", "Parameter"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..basics.errors import UnsupportedError
 from ..functional import pooling as F
-from ..tensor import Tensor
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = [

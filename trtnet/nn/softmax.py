@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..dims import format_shape
-from ..errors import ShapeError
+from ..basics.dims import format_shape
+from ..basics.errors import ShapeError
 from ..functional import normalization as F
-from ..tensor import Tensor
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
-from ..errors import ArgumentError, ShapeError, UnsupportedError
+from ..basics.dims import format_shape
+from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..functional import sparse as F
-from ..tensor import Initializer, Parameter, Tensor, as_array
+from ..graph.tensor import Initializer, Parameter, Tensor, as_array
 from . import init
 from .module import Module
 

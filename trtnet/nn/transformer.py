@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..basics.dims import Dim
+from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.dispatch import tensor
-from ..tensor import Array, Tensor
+from ..graph.tensor import Array, Tensor
 from . import init
 from .attention import MultiheadAttention
 from .container import ModuleList
@@ -315,7 +315,7 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: Any = None) -> Tensor:
         """(sz, sz): 0 up to the diagonal, minus infinity above it; recorded where the size is a Dim."""
-        from .. import dtypes
+        from ..basics import dtypes
         from ..functional import arange, where
 
         if isinstance(sz, Dim):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..functional.resize import interpolate
-from ..tensor import Tensor
+from ..graph.tensor import Tensor
 from .module import Module
 
 __all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]

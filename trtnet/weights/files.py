@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..disk import as_path, replacing
-from ..errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
+from ..basics.disk import as_path, replacing
+from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 from . import npz, safetensors, torch_files, wts
 from ._common import Array, Writer, corrupt, some
 

@@ -19,7 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..errors import WeightsError
+from ..basics.errors import WeightsError
 from ._common import Array, Arrays, corrupt, native
 
 SIDE = "__trtnet__"

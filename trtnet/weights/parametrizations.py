@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import format_shape
-from ..errors import WeightsError
-from ..interchange import is_torch
+from ..basics.arrays import is_torch
+from ..basics.dims import format_shape
+from ..basics.errors import WeightsError
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "weight_norm": (("{at}{name}_g", "{at}{name}_v"), ("{at}parametrizations.{name}.original0",

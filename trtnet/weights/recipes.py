@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes
-from ..dtypes import dtype
-from ..errors import WeightsError
+from ..basics import dtypes
+from ..basics.dtypes import dtype
+from ..basics.errors import WeightsError
 
 VERSION = 1
 
@@ -290,7 +290,7 @@ class TorchOperations:
         return a.narrow(axis, start, stop - start).contiguous()
 
     def constant(self, array: np.ndarray) -> Any:
-        from ..interchange import from_numpy
+        from ..basics.arrays import from_numpy
 
         return from_numpy(array).to(self.device)
 

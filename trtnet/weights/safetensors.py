@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from ..errors import WeightsError, WeightsNotFoundError
+from ..basics.errors import WeightsError, WeightsNotFoundError
 from ._common import Array, Arrays, check_bool, corrupt, mapped, native, some
 
 HEADER_LIMIT = 100_000_000  # the specification's own, against denial of service

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import WeightsError
+from ..basics.errors import WeightsError
 from ._common import corrupt
 
 _MARK = object()

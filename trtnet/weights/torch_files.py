@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_dtypes
 
-from ..errors import ProviderError, WeightsError
+from ..basics.errors import ProviderError, WeightsError
 from . import torch_claims
 from ._common import Array, Arrays, check_bool, corrupt, mapped, native, no_metadata, some
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WeightsError
+from ..basics.errors import WeightsError
 from ._common import Array, Arrays, corrupt, native, no_metadata
 
 _CHUNK = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import UnsupportedError
+from ...basics.errors import UnsupportedError
 from . import parametrizations
 
 __all__ = ["clip_grad_norm_", "parametrizations", "remove_weight_norm", "spectral_norm", "weight_norm"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import UnsupportedError
+from ...basics.errors import UnsupportedError
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, source lines, sizes, element types, arrays, files."""

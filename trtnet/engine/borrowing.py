@@ -1,0 +1,81 @@
+"""What a context is: called as an engine is, over the weights of another."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine import Engine, Snapshot
+
+if TYPE_CHECKING:
+    from .checked import Checked
+    from .weight_table import WeightTable
+
+
+class Borrowed(Engine):
+    """An engine whose graph, inputs, outputs and weights are another's; what changes weights changes them there.
+
+    Attributes:
+        engine: that other.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        # no own graph, sizes and names: what Engine.__init__ makes is the engine's
+        self.engine = engine
+        self.graph = engine.graph
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.serial = engine.serial
+        self.refittable, self.live = engine.refittable, engine.live
+        self._input_names, self._sizes = engine._input_names, engine._sizes
+
+    @property
+    def checked(self) -> Checked | None:  # type: ignore[override]
+        return self.engine.checked
+
+    @property
+    def generation(self) -> int:  # type: ignore[override]
+        return self.engine.generation
+
+    def refit(self, *args: Any, **kwargs: Any) -> Any:
+        return self.engine.refit(*args, **kwargs)
+
+    def _give(self, *args: Any, **kwargs: Any) -> Any:
+        return self.engine._give(*args, **kwargs)
+
+    def inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.engine.inspect()
+        return found
+
+    def context(self, shared_memory: bool = False) -> Any:
+        return self.engine.context(shared_memory)
+
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        self.engine.bind_weights(weights, prefix=prefix)
+
+    def snapshot(self) -> Snapshot:
+        return self.engine.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self.engine.restore(snapshot)
+
+    def undone(self) -> Any:
+        return self.engine.undone()
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return self.engine.parameters()
+
+    @property
+    def weights(self) -> WeightTable:
+        return self.engine.weights
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        return self.engine.save(path, weights)
+
+    def clone(self) -> Engine:
+        return self.engine.clone()
+
+    def __repr__(self) -> str:
+        return f"Context of {self.engine!r}"

@@ -1,0 +1,517 @@
+"""What every engine is: named inputs in, the form that `forward` returned out, weights by `state_dict` key."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..basics import dims, dtypes
+from ..basics.arrays import import_torch, is_torch, to_numpy
+from ..basics.dims import format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
+from ..graph import forms
+from ..graph.graph import Graph
+from ..graph.tensor import Array, Tensor
+from ..weights.matching import match, nonfinite, warn_of
+from .inputs import one_kind
+
+if TYPE_CHECKING:
+    from .checked import Checked
+    from .weight_table import WeightTable
+
+
+class TensorSpec(NamedTuple):
+    """Name, shape (ints and Dims) and dtype of an input or output."""
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: Dtype
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> TensorSpec:
+        return cls(name, tensor.shape, tensor.dtype)
+
+
+@dataclass
+class RefitReport:
+    """What a refit did.
+
+    Attributes:
+        given: names of the parameters that were given.
+        changed: names of the engine weights that were made anew from them.
+        companions: engine weights that TensorRT wanted beside those, and got from the engine's own copy.
+        unchanged: given parameters whose bytes the engine had already: nothing was done for them.
+        converted: name and dtype of given values that were converted to the parameter's dtype.
+        seconds: time it took.
+        times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
+            into the engine's own memory), "recipes", "refit" (TensorRT's own work). The reference engine has the first.
+    """
+
+    given: list[str]
+    changed: list[str]
+    companions: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    converted: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    times: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        text = f"refitted {len(self.changed)} weights from {len(self.given)} parameters in {self.seconds * 1e3:.1f} ms"
+        notes = []
+        if self.unchanged:
+            notes.append(f"{len(self.unchanged)} parameters had these values already")
+        if self.companions:
+            notes.append(f"{len(self.companions)} companions from the engine's own copy")
+        return text + (f" ({', '.join(notes)})" if notes else "")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The weights of an engine at one moment; `engine.restore` takes it. Opaque.
+
+    Attributes:
+        engine: whose they are: what no engine of any process has in common with another.
+        structure: the structure hash of its graph.
+    """
+
+    engine: str
+    structure: str
+    generation: int
+    weights: Any
+
+
+_serials = itertools.count()
+
+
+class Engine:
+    """Runs a graph. The reference engine and the TensorRT engine take the same calls with the same meaning.
+
+    `engine(x=array)` or `engine(array)`: NumPy in, NumPy out; torch in, torch out. The result has the form that
+    `forward` returned: one array, a tuple, or a dict.
+
+    An engine may be called from several threads: calls take turns. `context()` gives each thread a context of its own.
+
+    Attributes:
+        graph: the recorded graph.
+        inputs, outputs: TensorSpecs, in order.
+        generation: how many refits, restores and `bind_weights` there were; what a trainer writes to live weights is
+            not counted.
+        serial: a number of its own in this process.
+        refittable: the parameters that `refit` takes.
+        live: the parameters that are inputs of the network, for `bind_weights`.
+        checked: the figures of the comparison with the reference; None where there was none.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inputs = [TensorSpec.of(name, tensor) for name, tensor in graph.inputs.items()]
+        self.outputs = [TensorSpec.of(name, tensor) for name, tensor in graph.outputs.items()]
+        self.generation = 0
+        self.serial = next(_serials)
+        self._identity = secrets.token_hex(16)
+        self._structure: str | None = None
+        self.refittable: frozenset[str] = frozenset(graph.parameters)
+        self.live: frozenset[str] = frozenset()
+        self.checked: Checked | None = None
+        """What the comparison with the reference found when the engine was built; None where there was none."""
+        self.closed: str | None = None
+        """Why the engine cannot be used any more; None while it can."""
+        self._input_names = tuple(graph.inputs)
+        self._sizes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
+
+    # --- calls
+
+    def __call__(
+        self,
+        /,
+        *args: Any,
+        stream: Any = None,
+        out: Any = None,
+        graph: bool = False,
+        with_generation: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the network. Raises ShapeError, DtypeError or ArgumentTypeError before anything runs.
+
+        Args:
+            stream: the CUDA stream to run on, as torch's object or an address; the caller's current one unless given.
+            out: arrays of the outputs' shapes and dtypes, in the result's form, to write to in place of new ones.
+            graph: replay a CUDA graph, captured at the first call with these shapes (CUDA inputs; nothing on the CPU).
+            with_generation: return (result, generation), the number of weight changes that this call ran with.
+        """
+        if self.closed:
+            raise self._is_closed()
+        values = self._ordered(args, kwargs)
+        if stream is not None and is_torch(values[0]) and values[0].is_cuda:
+            with self._on_stream(stream):  # copies that torch makes for the call belong there, too
+                results, generation = self._results(values, None, graph)
+                if out is not None:
+                    results = self._written(results, out)
+        else:
+            results, generation = self._results(values, stream, graph)
+            if out is not None:
+                results = self._written(results, out)
+        if with_generation:
+            return self._formed(results), generation
+        return results[0] if self.graph.form == "one" else self._formed(results)
+
+    def _on_stream(self, stream: Any) -> Any:
+        """A context in which torch's current stream is this one."""
+        torch = import_torch()
+        if isinstance(stream, torch.cuda.Stream):
+            return torch.cuda.stream(stream)
+        found = stream.__cuda_stream__()[1] if hasattr(stream, "__cuda_stream__") else int(stream)
+        return torch.cuda.stream(torch.cuda.ExternalStream(found) if found else torch.cuda.default_stream())
+
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        """Outputs of the inputs' kind, and the generation that they were computed with."""
+        kind = one_kind(self.inputs, values)
+        if kind == "array":
+            values = [v.numpy() for v in values]
+        sizes = self._check(values)
+        results, generation = self._run(values, sizes)
+        if kind == "torch":
+            device = values[0].device
+            return [r.to(device) for r in results], generation
+        results = [to_numpy(r) for r in results]
+        return [Array(r) for r in results] if kind == "array" else results, generation
+
+    def _flat_result(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs for these inputs, in order, without `forward`'s form."""
+        return self._results([inputs[name] for name in self._input_names], None, False)[0]
+
+    def _formed(self, results: list[Any]) -> Any:
+        """Outputs in the form that `forward` returned."""
+        return forms.formed(self.graph.form, list(self.graph.outputs), results)
+
+    def _flat(self, out: Any) -> list[Any]:
+        """The arrays of a result's form, in order."""
+        form, names = self.graph.form, list(self.graph.outputs)
+        found = forms.flat(form, names, out)
+        if found is None:
+            a_tuple = form == "tuple" or isinstance(form, list)
+            several = f"{len(names)} arrays" if a_tuple else "a dict of " + ", ".join(names)
+            raise ArgumentTypeError(
+                "out has not the form of the result",
+                expected="one array" if form == "one" else several,
+                found=type(out).__name__,
+            )
+        return found
+
+    def _written(self, results: list[Any], out: Any) -> list[Any]:
+        given = self._flat(out)
+        for spec, result, target in zip(self.outputs, results, given):
+            self._check_out(spec, target, tuple(result.shape), is_torch(result))
+            if is_torch(target):
+                target.copy_(result)
+            else:
+                np.copyto(target, result)
+        return given
+
+    def _check_out(self, spec: TensorSpec, target: Any, shape: tuple[int, ...], torch: bool) -> None:
+        if is_torch(target) is not torch or not (torch or isinstance(target, np.ndarray)):
+            raise ArgumentTypeError(
+                f"out for {spec.name!r} is of another kind than the inputs",
+                expected="a torch tensor" if torch else "a NumPy array",
+                found=type(target).__name__,
+            )
+        if tuple(target.shape) != shape:
+            raise ShapeError(
+                f"out for {spec.name!r} has the wrong shape",
+                expected=format_shape(shape),
+                found=format_shape(tuple(target.shape)),
+            )
+        if _known(target.dtype) is not spec.dtype:
+            raise DtypeError(f"out for {spec.name!r} has the wrong dtype", expected=spec.dtype, found=target.dtype)
+
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+        """Fix the input arrays; returns a callable without arguments that runs on what they hold at each call.
+
+        The result is in the same arrays at each call, and the next one overwrites them. With `graph=True` a call is one
+        replay of a CUDA graph. Bind again for arrays of another shape or at another place.
+        """
+        raise NotImplementedError
+
+    def context(self, shared_memory: bool = False) -> Any:
+        """An execution context of its own over the same weights: called as the engine is; one for each thread.
+
+        Args:
+            shared_memory: whether its scratch memory is the one block that all such contexts of this engine share;
+                their calls then run one after the other.
+        """
+        raise NotImplementedError
+
+    def warmup(self) -> None:
+        """Run once at the Dims' opt sizes, so that the first call of a user need not load and set up everything."""
+        sizes = {name: dim.opt for name, dim in self.graph.dims.items()}
+        self(*[np.zeros([dims.evaluate(s, sizes) for s in spec.shape], spec.dtype.numpy) for spec in self.inputs])
+
+    def close(self) -> None:
+        """Wait for what is running, and free what the engine holds. A closed engine raises at its next use.
+
+        Not for signal handlers: one that interrupts a call of this engine would wait for it for ever.
+        """
+        self.closed = self.closed or "it was closed"
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _is_closed(self) -> EngineError:
+        return EngineError(
+            f"this engine cannot be used any more: {self.closed}",
+            expected="an open engine",
+            found=repr(self),
+            remedy="build or load it again"
+            + (" in this process (multiprocessing: start method 'spawn')" if "fork" in str(self.closed) else ""),
+        )
+
+    def __reduce__(self) -> Any:
+        raise EngineError(
+            "an engine cannot be pickled or copied",
+            expected="files, or one engine for each process",
+            found=repr(self),
+            remedy="engine.save(path), and trtnet.load(path) in the other process",
+        )
+
+    def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        names = self._input_names
+        if len(args) + len(kwargs) == len(names):
+            try:
+                return [*args, *(kwargs[name] for name in names[len(args) :])]
+            except KeyError:
+                pass
+        given = [*names[: len(args)], *kwargs]
+        raise ArgumentTypeError(
+            "these are not the engine's inputs",
+            expected=", ".join(names),
+            found=", ".join(given) + (f" and {len(args) - len(names)} more" if len(args) > len(names) else "")
+            or "none",
+            remedy="engine(" + ", ".join(f"{name}=array" for name in names) + ")",
+        )
+
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
+        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors, and the generation
+        that they were computed with."""
+        raise NotImplementedError
+
+    def _check(self, values: list[Any]) -> dict[str, int]:
+        """Dtypes at every call, shapes at the first with those shapes; the sizes of the Dims."""
+        for spec, value in zip(self.inputs, values):
+            if value.dtype != spec.dtype.numpy and _known(value.dtype) is not spec.dtype:
+                raise DtypeError(
+                    f"input {spec.name!r} has the wrong dtype",
+                    expected=spec.dtype.name,
+                    found=str(_known(value.dtype) or value.dtype),
+                    remedy=f"array.astype(numpy.{spec.dtype.name}), or tensor.to(torch.{spec.dtype.name})",
+                )
+        shapes = tuple([tuple(value.shape) for value in values])
+        sizes = self._sizes.get(shapes)
+        if sizes is None:
+            sizes = self.graph.bind(dict(zip(self._input_names, shapes)))
+            if len(self._sizes) > 1024:
+                self._sizes.clear()
+            self._sizes[shapes] = sizes
+        return sizes
+
+    # --- weights
+
+    def refit(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        prefix: str = "",
+        finite: str | None = "warn",
+        fresh_contexts: bool = False,
+    ) -> RefitReport:
+        """Give the engine new weights by parameter name; a subset is enough. All or nothing.
+
+        Values that the engine has already are found, and cost no more than finding them. Ctrl-C is heard before or
+        after the change, never in the midst of it.
+
+        Args:
+            state_dict: arrays or torch tensors by `state_dict` key. fp32, fp16 and bf16 convert.
+            prefix: stripped from the keys that have it (`module.`, `_orig_mod.`).
+            finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
+            fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
+                asks; tests found no difference on 8.6, so they are kept unless this is said.
+
+        Raises:
+            WeightsError, DtypeError: before anything is changed, or with the old weights back in place.
+        """
+        return self._give(state_dict, prefix, finite, fresh_contexts)
+
+    def _give(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        finite: str | None,
+        fresh_contexts: bool,
+        beside: Callable[[set[str]], dict[str, Any]] | None = None,
+        generation: int | None = None,
+    ) -> RefitReport:
+        """A refit, in which `beside` gives further values, by the parameters' own names, to those that are given."""
+        started = time.perf_counter()
+        if self.closed:
+            raise self._is_closed()
+        if finite not in ("warn", "raise", None):
+            raise ArgumentTypeError(
+                "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
+            )
+        parameters = self.graph.parameters
+        matched = match(parameters, state_dict, partial=True, prefix=prefix, source="the weights given to refit")
+        fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
+        if fixed:
+            raise WeightsError(
+                "these weights were fixed when the engine was built",
+                expected="some of " + ", ".join(sorted(self.refittable)[:8])
+                if self.refittable
+                else "none: it was built without refit",
+                found=", ".join(fixed[:8]),
+                remedy="build(graph, refit=True), or refit=[patterns] that match these names",
+            )
+        self._check_finite(matched.values, finite)
+        checked = time.perf_counter() - started
+        values = {parameters[name].name: value for name, value in matched.values.items()}
+        if beside is not None:
+            values |= beside(set(values))
+        report = self._refit(values, fresh_contexts, generation)
+        report.given = list(matched.values)
+        same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
+        report.unchanged = [name for name in report.given if parameters[name].name in same]
+        report.converted = matched.converted
+        report.times["check"] = checked
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
+        raise NotImplementedError
+
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        """Read the live parameters where a trainer keeps them: what it writes there, the next call uses.
+
+        Args:
+            weights: a torch.nn.Module or a state_dict; its tensors have the parameters' shapes and dtypes, are
+                contiguous and on the engine's device. Their memory is kept alive.
+            prefix: stripped from the keys that have it.
+
+        Raises:
+            WeightsError: the engine has no live weights, a name is missing, or a tensor does not fit.
+        """
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Present values of the parameters that the network uses, by `state_dict` key; copies."""
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> WeightTable:
+        """Each parameter, the engine weights that come from it, and whether they can be changed, and why."""
+        raise NotImplementedError
+
+    def clone(self) -> Engine:
+        """Another engine of the same network, with the present weights."""
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        """Write `path` (it ends in `.engine`), its manifest and, where anything can be refitted, present weights.
+
+        With `weights=False` a loaded engine takes only complete refits. A crash leaves the old engine or the new one.
+        """
+        raise NotImplementedError
+
+    def _check_finite(self, values: Mapping[str, Any], finite: str | None) -> None:
+        if finite is None:
+            return
+        names = []
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                bad = nonfinite(value)
+            elif not value.is_floating_point() or (value.is_cuda and finite == "warn"):  # to look there takes time
+                continue
+            else:
+                bad = not bool(value.isfinite().all())
+            if bad:
+                names.append(name)
+        if names and finite == "raise":
+            raise WeightsError(
+                "these weights hold NaN or infinity",
+                expected="finite numbers",
+                found=", ".join(names),
+                remedy="find out where they come from, or refit(..., finite=None)",
+            )
+        warn_of(names)
+
+    def snapshot(self) -> Snapshot:
+        """The engine's weights as they are now, for `restore`."""
+        raise NotImplementedError
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Bring back the weights of a snapshot of this engine, bit for bit."""
+        raise NotImplementedError
+
+    def keep_checked(self, figures: Checked) -> None:
+        """Keep what the comparison with the reference found."""
+        self.checked = figures
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """What refits inside do is undone at the end, bit for bit, and not counted."""
+        snapshot, generation = self.snapshot(), self.generation
+        try:
+            yield
+        finally:
+            self.restore(snapshot)
+            self.generation = generation
+
+    def _snapshot(self, weights: Any) -> Snapshot:
+        return Snapshot(self._identity, self._structure_hash(), self.generation, weights)
+
+    def _structure_hash(self) -> str:
+        if self._structure is None:
+            self._structure = self.graph.structure_hash()
+        return self._structure
+
+    def _check_snapshot(self, snapshot: Snapshot) -> None:
+        expected, found, remedy = "what engine.snapshot() gave", type(snapshot).__name__, None
+        if isinstance(snapshot, Snapshot):
+            if (snapshot.engine, snapshot.structure) == (self._identity, self._structure_hash()):
+                return
+            remedy = "engine.refit(other.parameters()) gives it the weights of another engine of this structure"
+            found = "one of another engine of this structure"
+            if snapshot.structure != self._structure_hash():
+                expected, found = f"structure {self._structure_hash()[:16]}", f"structure {snapshot.structure[:16]}"
+                remedy = "engine.save(path) and trtnet.load(path) keep an engine with its network"
+        raise ArgumentTypeError("this is no snapshot of this engine", expected=expected, found=found, remedy=remedy)
+
+    def inspect(self) -> dict[str, Any]:
+        """What the engine was made of: {"Layers": [...], "Bindings": [...]}, as TensorRT's engine inspector says it.
+
+        Layers are names unless a TensorRT engine was built with `profiling_verbosity="detailed"`; then each has its
+        inputs' and outputs' formats and types, and its kernel. The reference engine runs the recorded layers.
+        """
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.inputs)
+        outputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.outputs)
+        return f"{type(self).__name__}({inputs} -> {outputs})"
+
+
+def _known(dtype: Any) -> Dtype | None:
+    try:
+        return dtypes.get(dtype)
+    except DtypeError:
+        return None

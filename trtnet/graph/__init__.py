@@ -1,0 +1,1 @@
+"""What is recorded: tensors, the memory they share, the recorder, graphs."""

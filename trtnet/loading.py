@@ -1,0 +1,172 @@
+"""Engines from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .basics.disk import as_path
+from .basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
+from .engine.engine import Engine
+from .engine.files import Files
+from .engine.plan import Plan
+from .tensorrt import provider as providers
+from .tensorrt.device import Device, ordinal
+
+if TYPE_CHECKING:
+    from .pytorch.engine import ReferenceEngine
+    from .tensorrt.provider import Provider
+
+
+def load(path: str | os.PathLike[str], *, provider: str | None = None, device: Any = None) -> Engine:
+    """The engine that `engine.save` or `plan.save` wrote, or one of a bare plan without manifest.
+
+    The files' SHA-256 are checked first, then the version of TensorRT, then the GPU.
+
+    Args:
+        path: the `.engine` file.
+        provider: "tensorrt", "tensorrt_rtx", or "reference": the recorded network in PyTorch, from the saved weights.
+        device: the CUDA device, or the reference's torch device.
+
+    Raises:
+        WeightsNotFoundError: a file is missing. WeightsError: one is damaged, or of another engine.
+        ProviderError: this TensorRT or this GPU cannot run the plan. BuildError: TensorRT refused it.
+    """
+    path = as_path(path)
+    files = Files(path)
+    try:
+        there, bare = files.exists(), path.is_file()
+    except OSError as error:  # a name that is too long
+        raise WeightsError(f"{path} cannot be read", found=str(error), remedy="check the path") from error
+    if not there:
+        if not bare:
+            raise WeightsNotFoundError(
+                f"there is no engine at {path}",
+                expected="an existing file",
+                found=str(path),
+                remedy="engine.save(path) writes one",
+            )
+        return _bare(path, provider, device)
+    plan = Plan.load(path)
+    if provider == "reference" or (provider is None and plan.provider == "reference"):
+        return _reference(plan, path, device)
+    found = _provider_of(plan, provider)
+    _check_version(plan, found)
+    _check_gpu(plan, found, device)
+    from .tensorrt.run.engine import TensorRTEngine
+
+    engine = TensorRTEngine(plan, found, device)
+    if plan.stripped:
+        engine.refit_all()
+    return engine
+
+
+def _bare(path: Path, provider: str | None, device: Any) -> Engine:
+    if provider == "reference":
+        raise ArgumentError(
+            "a bare plan holds no network for the reference engine",
+            expected=f"{path}.json beside it",
+            found=str(path),
+            remedy="save the engine with trtnet: engine.save(path)",
+        )
+    found = providers.load(provider) if provider is not None else providers.executing() or providers.find()
+    _check_executes(found)
+    from .tensorrt.run.engine import TensorRTEngine
+
+    return TensorRTEngine.bare(path.read_bytes(), found, device)
+
+
+def _provider_of(plan: Plan, provider: str | None) -> Provider:
+    if plan.provider == "reference":
+        raise ArgumentError(
+            "this engine was saved by the reference engine: it has no plan",
+            expected="provider='reference'",
+            found=provider,
+            remedy="build it where TensorRT runs: trtnet.build(graph)",
+        )
+    if provider is not None and provider != plan.provider:
+        raise ArgumentError(
+            "this plan is of another TensorRT",
+            expected=plan.provider,
+            found=provider,
+            remedy=f"load(path, provider={plan.provider!r}), or build it with {provider}",
+        )
+    return providers.load(plan.provider)
+
+
+def _check_executes(found: Provider) -> None:
+    if found.cannot_execute is not None:
+        raise ProviderError(
+            f"{found} cannot run here",
+            details=found.cannot_execute,
+            expected="a GPU that it runs on",
+            remedy="load(path, provider='reference') runs the recorded network in PyTorch, where weights were saved",
+        )
+
+
+def _check_version(plan: Plan, found: Provider) -> None:
+    if plan.version == found.version or plan.options.get("version_compatible"):
+        return
+    raise ProviderError(
+        "this plan was built by another version of TensorRT",
+        expected=f"{plan.provider} {plan.version}",
+        found=str(found),
+        remedy=f"pip install '{plan.provider}=={plan.version}', or build it again"
+        + (
+            ""
+            if plan.provider == "tensorrt_rtx"
+            else "; build(graph, version_compatible=True) makes plans that later versions load"
+        ),
+    )
+
+
+def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
+    _check_executes(found)
+    here = Device(ordinal(device)).properties[1]
+    wanted = (plan.gpu["capability"],) if plan.gpu else plan.targets
+    if not wanted or here in wanted or plan.options.get("hardware_compatibility", "none") not in ("none", None):
+        return
+    raise ProviderError(
+        "this plan was built for another GPU",
+        expected=", ".join(wanted) + (f" ({plan.gpu['name']})" if plan.gpu else ""),
+        found=here,
+        remedy="build it on this machine; "
+        + (
+            "build_plan(graph, targets=[...]) makes one plan for several"
+            if plan.provider == "tensorrt_rtx"
+            else "build(graph, hardware_compatibility='ampere_plus') makes plans for several"
+        ),
+    )
+
+
+def _reference(plan: Plan, path: Path, device: Any) -> ReferenceEngine:
+    from .pytorch.engine import ReferenceEngine
+
+    lacking = [name for name, leaf in plan.graph.parameters.items() if leaf.value.array is None and _used(plan, leaf)]
+    if lacking:
+        raise WeightsError(
+            "these files have no values for the reference engine",
+            expected=f"{path}.safetensors with every parameter",
+            found="without " + ", ".join(lacking[:8]),
+            remedy="save the engine with weights, and build it with refit=True; "
+            "an engine that cannot be refitted keeps its weights in the plan alone",
+        )
+    live = [name for name, leaf in plan.graph.parameters.items() if leaf.name in plan.live]
+    engine = ReferenceEngine(plan.graph, device=str(device or "cpu"), live=live)
+    engine.refittable = plan.refittable
+    return engine
+
+
+def _used(plan: Plan, leaf: Any) -> bool:
+    return any(leaf in weight.leaves() for _, _, weight in plan.graph.weights())
+
+
+def save_reference(engine: ReferenceEngine, path: str | os.PathLike[str], weights: bool = True) -> Path:
+    """Write a reference engine: a manifest and the weights; there is no plan, and so no `.engine` file itself."""
+    graph = engine.graph
+    plan = Plan(
+        b"", (), "reference", "", 0.0, False, graph, {}, engine.parameters(), engine.refittable,
+        {graph.parameters[name].name: name for name in engine.live},
+    )  # fmt: skip
+    return plan.save(path, weights=weights)

@@ -1,0 +1,1 @@
+"""Graphs made of graphs: composed for a provider, with live inputs, with further outputs."""

@@ -1,0 +1,72 @@
+"""Tensors inside a network as further outputs, by module path."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Mapping
+
+from ..basics.errors import ArgumentError
+from ..graph.graph import Graph
+from ..graph.tensor import Tensor
+
+
+def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
+    """The graph with what the modules at these paths (or patterns) gave as outputs of their own.
+
+    A module's tensor is that of the last layer that was recorded in it. The result is a dict then: the ordinary outputs
+    by their names, and the paths. Raises ArgumentError for a path that no layer has.
+    """
+    last: dict[str, Tensor] = {}
+    for layer in graph.layers:
+        parts = layer.path.split(".") if layer.path else []
+        for end in range(1, len(parts) + 1):
+            last[".".join(parts[:end])] = layer.outputs[0]
+    patterns = [paths] if isinstance(paths, str) else list(paths)
+    chosen: dict[str, Tensor] = {}
+    for pattern in patterns:
+        found = fnmatch.filter(last, pattern)
+        if not found:
+            close = difflib.get_close_matches(pattern, last, 3, 0.4)
+            raise ArgumentError(
+                f"no layer was recorded in a module {pattern!r}",
+                expected=", ".join(close or list(last)[:8]) or "a module with layers",
+                found=pattern,
+                remedy="graph.summary() shows the module paths",
+            )
+        chosen |= {path: last[path] for path in found}
+    return with_tensors(graph, chosen)
+
+
+def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:
+    """The graph with these tensors of its own as further outputs, by name; the result is a dict then."""
+    if not chosen:
+        return graph
+    outputs = dict(graph.outputs)
+    taken = set(graph.outputs.values()) | set(graph.inputs.values())
+    for path, tensor in chosen.items():
+        outputs[path] = tensor
+    result = Graph(
+        list(graph.layers), graph.inputs, outputs, "dict", graph.parameters, graph.trainable, graph.buffers,
+        graph.equalities, graph.title,
+    )  # fmt: skip
+    result.data_dims, result.live, result.ranges = graph.data_dims, graph.live, graph.ranges
+    for path, tensor in chosen.items():
+        if tensor in taken:  # TensorRT names a tensor once
+            result.outputs[path] = _copy(result, tensor)
+            result.outputs[path].name = path
+        taken.add(tensor)
+    return result
+
+
+def _copy(graph: Graph, tensor: Tensor) -> Tensor:
+    from ..graph.graph import Recorder
+    from ..layers.casting import Identity
+
+    recorder = Recorder(takes_values=True)
+    recorder._names = {layer.name: 1 for layer in graph.layers}
+    recorder._origin = tensor.layer
+    with recorder:
+        made: Tensor = recorder.emit(Identity((tensor,)))
+    graph.layers += recorder.layers
+    return made

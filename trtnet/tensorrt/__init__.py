@@ -1,0 +1,1 @@
+"""TensorRT: the provider and the device; build makes engines, run runs them."""

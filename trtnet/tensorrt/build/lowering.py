@@ -1,0 +1,367 @@
+"""A Graph becomes an INetworkDefinition: one `network.add_*` call for each layer record, weights owned, errors
+explained."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...basics import dims, dtypes
+from .. import provider as providers
+from ...basics.dims import Dim, SizeLike
+from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
+from ...basics.garbage import no_collection
+from ...graph.graph import Graph
+from ...layers.base import Layer, Operand
+from ..provider import ErrorRecorder, Provider
+from ...graph.tensor import Tensor
+from ...weights.ledger import Ledger, engine_name
+from ...weights.recipes import Weight
+
+
+class Lowering:
+    """One network that was made from one graph, and every array that it points to.
+
+    Attributes:
+        graph: the graph as it was lowered, for this provider.
+        network: the INetworkDefinition.
+        ledger: the arrays. `print(lowering.ledger)` shows who owns what.
+        placeholders: the weights that were left out (`build_plan(refit=True)`), by engine name.
+    """
+
+    def __init__(self, graph: Graph, network: Any, provider: Provider, left_out: Collection[str] = ()) -> None:
+        self.graph = graph
+        self.network = network
+        self.provider = provider
+        self.ledger = Ledger()
+        self.placeholders: dict[str, Weight] = {}
+        self._left_out = left_out
+        self.errors: ErrorRecorder = provider.error_recorder()
+        self._tensors: dict[Tensor, Any] = {}
+        self._sizes: dict[SizeLike, Any] = {}
+        self._decided: dict[str, tuple[Dim, Any, int]] = {}
+        self._layer: Layer | None = None
+        self.enum = provider.enum
+
+    # --- what a layer's add_to uses
+
+    def __getitem__(self, tensor: Operand) -> Any:
+        """The ITensor of a recorded tensor."""
+        return self._tensors[tensor]  # type: ignore[index]
+
+    def weights(self, operand: Operand, like: Operand = None) -> Any:
+        """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
+        if not isinstance(operand, Weight):
+            reference = operand if operand is not None else like
+            assert reference is not None
+            return self.provider.no_weights(reference.dtype)
+        if self._left_out and self._is_left_out(operand):
+            return self.provider.placeholder(operand.dtype, operand.count)
+        assert self._layer is not None
+        provider, dtype = self.provider, operand.dtype
+        if dtype is dtypes.int64:
+            dtype = provider.stored(dtype)
+        if not operand.count:
+            return provider.no_weights(dtype)  # TensorRT refuses an address of nothing
+        holding = self.ledger.hold(operand, dtype, self._layer.name)
+        if holding.given is None:
+            holding.given = provider.weights(holding.array, dtype, holding.address)
+        return holding.given
+
+    def _is_left_out(self, weight: Weight) -> bool:
+        return any(leaf.name in self._left_out for leaf in weight.leaves())
+
+    def is_static(self, sizes: Sequence[SizeLike]) -> bool:
+        return all(isinstance(s, int) for s in sizes)
+
+    def shape_tensor(self, sizes: Sequence[SizeLike]) -> Any:
+        """A 1-D shape tensor of these sizes, made of layers where they depend on the inputs."""
+        if all(isinstance(s, int) for s in sizes):
+            return self._constant([int(s) for s in sizes])
+        parts = [self.size_tensor(s) for s in sizes]
+        if len(parts) == 1:
+            return parts[0]
+        layer = self._helper(self.network.add_concatenation(parts))
+        layer.axis = 0
+        return layer.get_output(0)
+
+    def size_tensor(self, size: SizeLike) -> Any:
+        """A shape tensor of one element."""
+        found = self._sizes.get(size)
+        if found is None:
+            if isinstance(size, int):
+                found = self._constant([size])
+            elif size.name is not None:
+                found = self._symbol(size)
+            else:
+                found = size.fold(
+                    number=lambda n: self.size_tensor(n),
+                    symbol=lambda s: self.size_tensor(
+                        self._decided[s][0] if s in self._decided else self.graph.dims[s]
+                    ),
+                    add=self._operation("SUM"),
+                    multiply=self._operation("PROD"),
+                    floor_divide=self._operation("FLOOR_DIV"),
+                    maximum=self._operation("MAX"),
+                    minimum=self._operation("MIN"),
+                )
+            self._sizes[size] = found
+        return found
+
+    def scalar(self, size: SizeLike) -> Any:
+        """A shape tensor without dimensions."""
+        layer = self._helper(self.network.add_shuffle(self.size_tensor(size)))
+        layer.reshape_dims = ()
+        return layer.get_output(0)
+
+    def _operation(self, name: str) -> Any:
+        operation = self.enum("ElementWiseOperation", name)
+        return lambda a, b: self._helper(self.network.add_elementwise(a, b, operation)).get_output(0)
+
+    def data_decides(self, symbol: Dim, tensor: Any, axis: int) -> None:
+        """The size of a Dim is that of this dimension of a layer's output."""
+        self._decided[str(symbol)] = (symbol, tensor, axis)
+
+    def _symbol(self, symbol: Dim) -> Any:
+        if str(symbol) in self._decided:
+            _, decided, axis = self._decided[str(symbol)]
+            shape = self._helper(self.network.add_shape(decided)).get_output(0)
+            return self._helper(self.network.add_slice(shape, (axis,), (1,), (1,))).get_output(0)
+        for name, tensor in self.graph.inputs.items():
+            for axis, size in enumerate(tensor.shape):
+                if size == symbol:
+                    shape = self._input_shape(name)
+                    return self._helper(self.network.add_slice(shape, (axis,), (1,), (1,))).get_output(0)
+        for name, tensor in self.graph.inputs.items():
+            for axis, size in enumerate(tensor.shape):
+                solved = dims.solve(size, size.min) if isinstance(size, Dim) else None
+                if solved is not None and solved[0] == symbol.name:
+                    # size = factor * (symbol / unit) + offset
+                    unit = symbol.multiple_of
+                    offset = dims.evaluate(size, {symbol.name: 0})
+                    factor = dims.evaluate(size, {symbol.name: unit}) - offset
+                    element = self._helper(
+                        self.network.add_slice(self._input_shape(name), (axis,), (1,), (1,))
+                    ).get_output(0)
+                    less = self._operation("SUB")(element, self.size_tensor(offset))
+                    units = self._operation("FLOOR_DIV")(less, self.size_tensor(factor))
+                    return units if unit == 1 else self._operation("PROD")(units, self.size_tensor(unit))
+        raise ProviderError(
+            f"{symbol} cannot be worked out from the inputs' shapes",
+            expected=f"an input dimension that is {symbol}, or a multiple of it and a constant",
+            found=", ".join(f"{n}: {dims.format_shape(t.shape)}" for n, t in self.graph.inputs.items()),
+        )
+
+    def _input_shape(self, name: str) -> Any:
+        key = f"shape of {name}"
+        if key not in self._sizes:
+            tensor = self._tensors[self.graph.inputs[name]]
+            self._sizes[key] = self._helper(self.network.add_shape(tensor)).get_output(0)  # type: ignore[index]
+        return self._sizes[key]  # type: ignore[index]
+
+    def _constant(self, numbers: list[int]) -> Any:
+        array = self.ledger.keep(np.asarray(numbers, self.provider.shape_dtype.numpy))
+        return self._helper(self.network.add_constant((len(numbers),), array)).get_output(0)
+
+    def _helper(self, layer: Any) -> Any:
+        if layer is None:
+            raise self._refused("TensorRT refused a helper layer for a shape")
+        of = self._layer.name if self._layer else "inputs"
+        layer.name = engine_name(f"{of}/size_{self.network.num_layers - 1}")
+        return layer
+
+    # --- lowering
+
+    def run(self) -> Lowering:
+        network, provider = self.network, self.provider
+        weak = not provider.is_strongly_typed(network)
+        crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
+        for name, tensor in self.graph.inputs.items():
+            shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
+            try:
+                added = network.add_input(name, provider.data_type(tensor.dtype), shape)
+            except TypeError as error:
+                raise self._refused(f"TensorRT's bindings refused the input {name!r}: {error}") from error
+            if added is None:
+                raise self._refused(f"TensorRT refused the input {name!r}")
+            for axis, size in enumerate(tensor.shape):
+                if isinstance(size, Dim) and size.name is not None:
+                    added.set_dimension_name(axis, size.name)
+            self._tensors[tensor] = added
+        tensors = self._tensors
+        for tensor in self.graph.live.values():
+            added = network.add_input(tensor.name, provider.data_type(tensor.dtype), tuple(tensor.shape))
+            if added is None:
+                raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
+            tensors[tensor] = added
+        for layer in self.graph.layers:
+            self._layer = layer
+            try:
+                added = layer.add_to(self)
+            except TrtnetError as error:
+                error.module, error.where = error.module or layer.path or None, layer.location or error.where
+                raise
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise self.explain(f"TensorRT's bindings refused this {layer.kind} layer: {error}", layer) from error
+            if added is None or self.errors.errors:
+                raise self.explain(layer=layer)
+            added.name = name = engine_name(layer.name)
+            if crowded and added.name != name:
+                raise ArgumentError(
+                    f"the network has a layer named {layer.name!r} already",
+                    expected="a network without layers of these names",
+                    found=f"{network.num_layers - 1} layers",
+                    module=layer.path or None,
+                    where=layer.location,
+                    remedy="lower each graph onto a network of its own",
+                )
+            outputs = layer.outputs
+            for tensor in outputs:
+                tensors[tensor] = added.get_output(tensor.index)
+            if weak:
+                provider.constrain_types(added, tuple(t.dtype for t in outputs))
+            if self._left_out:
+                self._name_placeholders(layer, added)
+        self._layer = None
+        for name, tensor in self.graph.outputs.items():
+            tensors[tensor].name = name
+            network.mark_output(tensors[tensor])
+            if weak:
+                tensors[tensor].dtype = provider.data_type(tensor.dtype)
+        for holding in self.ledger:
+            if not network.set_weights_name(holding.given, holding.name):
+                raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
+        if self.errors.errors:
+            raise self._refused("TensorRT refused the network")
+        return self
+
+    def _name_placeholders(self, layer: Layer, added: Any) -> None:
+        for index, attribute in layer.weight_attributes.items():
+            operand = layer.operand(index)
+            if isinstance(operand, Weight) and operand.name is not None and self._is_left_out(operand):
+                name, uses = engine_name(operand.name), 1
+                while name in self.placeholders:
+                    uses += 1
+                    name = engine_name(f"{operand.name}@{uses}")
+                self.placeholders[name] = operand
+                if not self.network.set_weights_name(getattr(added, attribute), name):
+                    raise self._refused(f"TensorRT refused the name {name!r} for weights")
+
+    # --- errors
+
+    def check_outputs(self) -> None:
+        """Raises BuildError where TensorRT infers another shape or type of an output than was recorded."""
+        for name, tensor in self.graph.outputs.items():
+            native = self._tensors[tensor]
+            shape = _shape_of(native)
+            if shape is None:
+                raise self.explain(
+                    f"TensorRT cannot infer the shape of the output {name!r}" if self._misfit() is None else ""
+                )
+            if not _may_be(shape, tensor) or native.dtype != self.provider.data_type(tensor.dtype):
+                error = self.explain(f"TensorRT infers another shape or type of the output {name!r}")
+                error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
+                error.found = f"{dims.format_shape(shape)} {native.dtype}"
+                raise error
+
+    def _refused(self, problem: str) -> TrtnetError:
+        return self.explain(problem, self._layer)
+
+    def explain(self, problem: str = "", layer: Layer | None = None) -> BuildError:
+        """One exception with TensorRT's own text, and the module path and source line of the layer at fault.
+
+        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers
+        otherwise; else
+        `layer`.
+        """
+        text = self.errors.text()
+        found = {id(fault) for fault in (self.layer_named_in(text), self._misfit()) if fault is not None}
+        layer = next((one for one in self.graph.layers if id(one) in found), layer)
+        details = text or "(TensorRT gave no reason)"
+        if layer is None:
+            return BuildError(
+                problem, details=details, remedy="graph.summary() shows the layers; TensorRT's reason is quoted above"
+            )
+        operands = ", ".join("none" if o is None else f"{dims.format_shape(o.shape)} {o.dtype}" for o in layer.inputs)
+        return BuildError(
+            problem or f"TensorRT refused this {layer.kind} layer",
+            details=details,
+            module=layer.path or None,
+            where=layer.location,
+            expected="a layer that TensorRT takes",
+            found=f"{layer.name}: {layer!r} of {operands}",
+            remedy="change this layer's arguments or operands as TensorRT's reason, quoted above, asks",
+        )
+
+    def layer_named_in(self, text: str) -> Layer | None:
+        """The layer whose name TensorRT's message quotes; the longest name where several occur."""
+        found = [
+            layer
+            for layer in self.graph.layers
+            if layer.name in text and re.search(rf"(?<![\w./]){re.escape(layer.name)}(?=[:'\"\])}}]|\.\.|\s*$)", text)
+        ]
+        return max(found, key=lambda layer: len(layer.name), default=None)
+
+    def _misfit(self) -> Layer | None:
+        """The first layer whose output TensorRT gives no shape, or another one."""
+        for layer in self.graph.layers:
+            for tensor in layer.outputs:
+                native = self._tensors.get(tensor)
+                if native is None:
+                    return None
+                shape = _shape_of(native)
+                if shape is None or not _may_be(shape, tensor):
+                    return layer
+        return None
+
+
+def _shape_of(native: Any) -> tuple[int, ...] | None:
+    """The shape that TensorRT infers, -1 for what it does not know; None where it can infer none."""
+    try:
+        return tuple(native.shape)
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
+    """Whether a shape of TensorRT's may be the recorded one."""
+    return len(shape) == len(tensor.shape) and all(
+        a == b or a < 0 or not isinstance(b, int) for a, b in zip(shape, tensor.shape)
+    )
+
+
+_alive: dict[int, list[Any]] = {}
+
+
+def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: bool = True) -> Lowering:
+    """Add `graph` to `network`. The arrays live at least as long as the network.
+
+    Weights that depend on the parameters named in `left_out` become named placeholders. `refit` is whether the engine
+    may be refittable.
+    """
+    provider = providers.of(network)
+    if provider.has_implicit_batch(network):
+        raise ProviderError(
+            "this network has an implicit batch dimension",
+            expected="an explicit-batch network",
+            remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
+        )
+    lowering = Lowering(graph.for_provider(provider, refit), network, provider, left_out)
+    # a pybind object takes a finalizer but no attributes
+    weakref.finalize(network, _forget, id(network))
+    _alive.setdefault(id(network), []).append(lowering.ledger)
+    before = network.error_recorder
+    network.error_recorder = lowering.errors.native
+    try:
+        with no_collection():
+            return lowering.run()
+    finally:
+        network.error_recorder = before  # None, too: else TensorRT would no longer log what it refuses
+
+
+def _forget(key: int) -> None:
+    _alive.pop(key, None)

@@ -1,0 +1,158 @@
+"""What TensorRT's builder can be told, checked before it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ...basics.errors import ArgumentError, ArgumentTypeError, instead_of
+
+POOLS = (
+    "workspace", "dla_managed_sram", "dla_local_dram", "dla_global_dram", "tactic_dram", "tactic_shared_memory",
+)  # fmt: skip
+FORMATS = (
+    "linear", "chw2", "hwc8", "chw4", "chw16", "chw32", "dhwc8", "cdhw32", "hwc", "dla_linear", "dla_hwc4", "hwc16",
+    "dhwc",
+)  # fmt: skip
+_TYPES = "a network computes in the types of its module: module.half() or module.bfloat16() before record"
+_ELSEWHERE = {
+    **dict.fromkeys(("fp16", "bf16", "half", "precision", "enabled_precisions", "strict_types"), _TYPES),
+    **dict.fromkeys(
+        ("int8", "fp8", "int4", "calibrator", "int8_calibrator"),
+        "quantization is not in trtnet; the smallest types that it computes in are float16 and bfloat16: module.half()",
+    ),
+    "max_workspace_size": "workspace=1 << 30 is 1 GiB",
+    "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',
+    "timing_cache": "cache=FOLDER keeps plans and timings",
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "hardware_compatibility": ("none", "ampere_plus", "same_compute_capability"),
+    "engine_capability": ("standard", "safety", "dla_standalone"),
+    "profiling_verbosity": ("layer_names_only", "none", "detailed"),
+}
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of a build; None leaves TensorRT's own. What a TensorRT lacks raises ProviderError.
+
+    Attributes:
+        workspace: most scratch memory that a layer may use, in bytes.
+        memory_pools: limits of TensorRT's memory pools (`MemoryPoolType`), in bytes, by name: see `POOLS`.
+        optimization_level: 0 (fastest build) to 5; TensorRT's default is 3.
+        tf32: whether float32 may be computed in TF32: not unless said, unlike TensorRT's default.
+        sparsity: whether kernels for weights of 2:4 sparsity may be used.
+        version_compatible: a plan for later versions of TensorRT, too. It holds a part of TensorRT, which loading runs.
+        hardware_compatibility: "none", "ampere_plus" or "same_compute_capability": a plan for several kinds of GPU.
+        engine_capability: "standard", "safety" or "dla_standalone".
+        profiling_verbosity: "layer_names_only", "none" or "detailed": what `engine.inspect()` shows.
+        dla_core: the DLA core to run on; gpu_fallback: whether layers that it cannot run go to the GPU.
+        tactic_sources: names of `TacticSource` to take kernels from ("cublas", "cudnn", ...); None: TensorRT's own.
+        stripped: leave the refittable weights out of the plan (not on 8.6); they are written when it is loaded.
+        io_formats: memory formats of inputs and outputs by name, like {"image": "hwc8"}; the others are "linear".
+            Arrays have their ordinary shapes all the same, and are copied where their memory is not in the format: that
+            of a torch tensor in `channels_last` is in "hwc", and in "hwc8" if the channels are a multiple of 8.
+        max_aux_streams: most streams that TensorRT may use beside the caller's.
+        avg_timing_iterations: how often a kernel is timed.
+    """
+
+    workspace: int | None = None
+    memory_pools: Mapping[str, int] = field(default_factory=dict)
+    optimization_level: int | None = None
+    tf32: bool = False
+    sparsity: bool = False
+    version_compatible: bool = False
+    hardware_compatibility: str = "none"
+    engine_capability: str = "standard"
+    profiling_verbosity: str = "layer_names_only"
+    dla_core: int | None = None
+    gpu_fallback: bool = False
+    tactic_sources: tuple[str, ...] | None = None
+    stripped: bool = False
+    io_formats: Mapping[str, str] = field(default_factory=dict)
+    max_aux_streams: int | None = None
+    avg_timing_iterations: int | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> BuildOptions:
+        """Options by name. Raises ArgumentTypeError for an unknown one, with the nearest."""
+        names = [f.name for f in fields(cls)]
+        for name in given:
+            if name not in names:
+                raise ArgumentTypeError(
+                    f"there is no build option {name!r}",
+                    expected=", ".join(names),
+                    found=name,
+                    remedy=_ELSEWHERE.get(name) or instead_of(name, names) or "leave it out",
+                )
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        if self.workspace is not None and (not _whole(self.workspace) or self.workspace <= 0):
+            raise ArgumentError(
+                "the workspace limit must be a positive number of bytes",
+                expected="bytes",
+                found=repr(self.workspace),
+                remedy="workspace=1 << 30 is 1 GiB; leave it out for TensorRT's own",
+            )
+        level = self.optimization_level
+        if level is not None and (not _whole(level) or level not in range(6)):
+            raise ArgumentError(
+                "there is no such optimization level",
+                expected="0 to 5",
+                found=repr(level),
+                remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
+            )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ArgumentError(
+                    f"there is no such {name}",
+                    expected=" or ".join(map(repr, choices)),
+                    found=repr(getattr(self, name)),
+                )
+        _named("memory pool", self.memory_pools, POOLS)
+        for name, size in self.memory_pools.items():
+            if not _whole(size) or size < 0:
+                raise ArgumentError(f"the limit of the memory pool {name!r} is a number of bytes", found=repr(size))
+        for name, one in self.io_formats.items():
+            _named(f"memory format for {name!r}", (one,), FORMATS)
+        for name in ("dla_core", "max_aux_streams", "avg_timing_iterations"):
+            value = getattr(self, name)
+            if value is not None and (not _whole(value) or value < 0):
+                raise ArgumentError(f"{name} is a whole number", expected="0 or more", found=repr(value))
+        for name in ("tf32", "sparsity", "version_compatible", "gpu_fallback", "stripped"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentTypeError(
+                    f"{name} is on or off", expected="True or False", found=repr(getattr(self, name))
+                )
+        if self.gpu_fallback and self.dla_core is None:
+            raise ArgumentError(
+                "gpu_fallback is for layers that a DLA core cannot run", expected="dla_core=0", found="dla_core=None"
+            )
+        if isinstance(self.tactic_sources, str):
+            raise ArgumentTypeError("tactic_sources are names", expected="a list of names", found=self.tactic_sources)
+        if self.tactic_sources is not None:
+            object.__setattr__(self, "tactic_sources", tuple(self.tactic_sources))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        found = asdict(self)
+        found["memory_pools"], found["io_formats"] = dict(self.memory_pools), dict(self.io_formats)
+        found["tactic_sources"] = None if self.tactic_sources is None else list(self.tactic_sources)
+        return found
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _named(what: str, given: Any, known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise ArgumentError(
+                f"there is no {what} {name!r}",
+                expected=", ".join(known),
+                found=repr(name),
+                remedy=instead_of(str(name), known) or "leave it out",
+            )

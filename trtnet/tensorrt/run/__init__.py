@@ -1,0 +1,1 @@
+"""Engines that TensorRT executes: contexts, calls, refits, memory."""

@@ -1,0 +1,232 @@
+"""Calls whose buffers are fixed: one enqueue, or one replay of a CUDA graph."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ...basics.arrays import is_torch, lasting
+from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
+from ...engine.engine import TensorSpec
+from ...engine.inputs import one_kind
+from .contexts import DEFAULT_STREAM, Lane, Native, Route
+
+if TYPE_CHECKING:
+    from .engine import TensorRTEngine
+    from .layouts import Layout
+
+
+class BoundCall:
+    """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
+
+    Made by `engine.bind`, with the engine's device the current one. It has an execution context of its own; use it from
+    one thread at a time.
+
+    Attributes:
+        tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
+        result: the outputs, in the form that `forward` returned. Each call overwrites them.
+        generation: how many times the weights had been changed at the last call.
+    """
+
+    def __init__(self, engine: TensorRTEngine, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
+        for spec, value in zip(engine.inputs, values):
+            if not is_torch(value) or not value.is_cuda:
+                found = f"a tensor on {value.device}" if is_torch(value) else type(value).__name__
+                raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
+            engine.check_device(spec, value)
+        one_kind(engine.inputs, values)
+        self.engine = engine
+        self.tensors = values
+        self.generation = engine.generation
+        self._storages = [value.untyped_storage() for value in values]
+        self._route = Route(engine, values)
+        for spec, value in zip(engine.inputs, values):
+            if engine.placed(spec.name, value).data_ptr() != value.data_ptr():
+                found = f"one that is not contiguous there: strides {value.stride()}"
+                raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
+        if self._route.open:
+            raise ProviderError(
+                "a call whose output shapes the data decides cannot be bound",
+                expected="outputs of fixed shapes",
+                remedy="call the engine itself",
+            )
+        self._shared = shared_memory
+        self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
+        self._lock = self._lane.lock
+        self._alone = engine.device.alone
+        self._current, self._ordinal = engine.current_streams(), engine.device.ordinal
+        self._graph = graph
+        self._side = engine.provider.waits_on_default_stream and not graph
+        torch = engine.torch
+        self._raw: list[Any] = []
+        self.results: list[Any] = []
+        self._converts: list[tuple[Any, str, Any]] = []
+        with lasting():
+            for spec, shape in zip(engine.outputs, self._route.shapes):
+                assert shape is not None
+                room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch
+                raw = torch.empty(room, dtype=dtype, device=engine.torch_device)
+                result = engine.read(spec.name, raw, shape)
+                if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
+                    result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)
+                    self._converts.append((result, spec.name, raw))
+                self._raw.append(raw)
+                self.results.append(result)
+        self.result = engine._formed(self.results)
+        self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
+        self._one = values[0] if len(values) == 1 else None
+        self._first, self._count = self._addresses[0], self._counts[0]
+        self._execute: Any = None
+        self._native: Any = None
+        self._captured: Any = None
+        self._live = engine.live_weights
+        self._version = -1
+        engine.register(self)
+        with self._lock:
+            self._again()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [self._lane]
+
+    def renew(self) -> None:
+        """Drop the execution context and graph; the next call makes new ones. The lane's lock is held."""
+        self._execute = self._native = self._captured = None
+
+    release = renew
+
+    def abandon(self) -> None:
+        """In a forked child: nothing is freed, and no thread is left that could release the lock."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._native, self._captured)))
+        self._lock = self._lane.lock = threading.Lock()
+        self._execute = None
+
+    def _prepare(self) -> None:
+        engine, device = self.engine, self.engine.device
+        native = Native(engine, self._route.profile, engine.shared_memory() if self._shared else None, self._lane)
+        native.set_shapes(self._route)
+        context = native.context
+        for spec, address in zip(engine.inputs, self._addresses):
+            context.set_tensor_address(spec.name, address)
+        for spec, raw in zip(engine.outputs, self._raw):
+            context.set_tensor_address(spec.name, raw.data_ptr())
+        if self._live is not None:
+            self._live.check()
+            native.set_live()
+            self._version = self._live.version
+        if not self._graph:
+            self._execute, self._native = context.execute_async_v3, native
+            return
+        side = self._lane.side()
+        current = engine.stream_of(None)
+        device.order(self._lane.event, current, side)
+        self._lane.enter(side)
+
+        def enqueue(stream: int) -> None:
+            if not context.execute_async_v3(stream):
+                raise engine.failed()
+
+        enqueue(side)  # the first enqueue after new shapes does more than the later ones
+        device.synchronize(side)
+        captured = device.capture(enqueue, side)
+        launch, executable = device.runtime.cudaGraphLaunch, device.runtime.cudaGraphExec_t(captured.handle)
+        self._native, self._captured = native, captured
+        success = device.runtime.cudaError_t.cudaSuccess
+        self._execute = lambda stream: launch(executable, stream)[0] is success
+
+    def __call__(self, stream: Any = None) -> Any:
+        """Run on what the bound tensors hold now; on the caller's stream, in its order."""
+        if self._alone:
+            return self._run(stream)
+        if self.engine.closed:  # after a fork, too, where CUDA cannot be asked for the current device
+            raise self.engine._is_closed()
+        with self.engine.device.current():
+            return self._run(stream)
+
+    def _run(self, stream: Any) -> Any:
+        handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
+        one = self._one
+        if one is not None:
+            if one.data_ptr() != self._first or one.numel() != self._count:
+                raise self._moved()
+        elif [v.data_ptr() for v in self.tensors] != self._addresses or self._resized():
+            raise self._moved()
+        lane = self._lane
+        with self._lock:
+            if self._live is not None:
+                self._live.check()
+                if self._live.version != self._version:
+                    self._execute = None
+            execute = self._execute or self._again()
+            if self._side and handle == DEFAULT_STREAM:
+                side, device = lane.side(), lane.device
+                lane.enter(side)
+                device.order(lane.event, handle, side)
+                done = execute(side)
+                device.order(lane.event, side, handle)
+            else:
+                if handle != lane.stream:
+                    lane.enter(handle)
+                done = execute(handle)
+            self.generation = self.engine.generation
+        if not done:
+            raise self.engine.failed()
+        if self._converts:
+            with self.engine._on_stream(handle):
+                for result, name, raw in self._converts:
+                    result.copy_(self.engine.read(name, raw, tuple(result.shape)))
+        return self.result
+
+    def enter(self, stream: int) -> None:
+        """What follows on this stream waits for the last call."""
+        with self._lock:
+            self._lane.enter(stream)
+
+    def _again(self) -> Any:
+        """The first call, or the first after everything was dropped. The lane's lock is held."""
+        if self.engine.closed:
+            raise self.engine._is_closed()
+        if self._native is not None and self.engine.draws:
+            self.engine.device.synchronize()
+            self.renew()  # there is one context at a time
+        self._prepare()
+        return self._execute
+
+    def close(self) -> None:
+        """Wait for what is running, and free the context and the graph."""
+        with self._lock, self.engine.device.current():
+            self.engine.device.synchronize()
+            self.renew()
+
+    def _resized(self) -> bool:
+        return [v.numel() for v in self.tensors] != self._counts
+
+    def _moved(self) -> EngineError:
+        names = [
+            spec.name
+            for spec, value, address, count in zip(self.engine.inputs, self.tensors, self._addresses, self._counts)
+            if value.data_ptr() != address or value.numel() != count
+        ]
+        return EngineError(
+            f"a bound tensor was moved or resized: {', '.join(names)}",
+            expected="the memory that engine.bind was given",
+            found="another address or size",
+            remedy="write to it in place (buffer.copy_(new)), or bind again",
+        )
+
+
+def _cannot_be_bound(spec: TensorSpec, found: str, layout: Layout | None) -> ArgumentTypeError:
+    remedy = "tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)"
+    if layout is not None:
+        remedy = (
+            "tensor.to(memory_format=torch.channels_last) lies so where the channels come last and none are added; "
+            "call the engine itself for other formats"
+        )
+    form = "contiguous" if layout is None else f"in memory as {layout.name!r} says"
+    return ArgumentTypeError(
+        f"input {spec.name!r} cannot be bound",
+        expected=f"a CUDA tensor of torch's, {form}",
+        found=found,
+        remedy=remedy,
+    )

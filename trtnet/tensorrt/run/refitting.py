@@ -1,0 +1,424 @@
+"""New weights for a live engine, by parameter name: recipes evaluated, TensorRT's Refitter told, all or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...basics.arrays import import_torch, is_torch, to_numpy
+from ...basics.errors import WeightsError
+from ...engine.engine import RefitReport
+from ...engine.plan import EngineWeight, Plan
+from ...weights.ledger import converted
+from ...weights.recipes import Leaf, TorchOperations, evaluate
+from ..build.callbacks import ErrorRecorder
+from ..device import Device, Owned
+from ..provider import Provider
+from .staging import Staging
+
+State = dict[str, np.ndarray]
+KEPT = 32  # Refitters
+TOLD, EACH = 1 << 11, 16  # values that one is told of, or for each weight; the bindings keep a reference to each
+SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
+LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
+LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
+
+
+@dataclass(slots=True)
+class Told:
+    """A Refitter that was told of some weights, which it refits again, and of the companions that TensorRT asked for.
+
+    Attributes:
+        companions: None until it was told of the weights.
+        values: what it was told: arrays, which are held, and addresses on the device.
+        times: how many values it was given so far.
+    """
+
+    refitter: Any
+    errors: ErrorRecorder
+    companions: list[str] | None = None
+    values: dict[str, np.ndarray | int] = field(default_factory=dict)
+    times: int = 0
+
+
+class New(NamedTuple):
+    """The segments whose new halves on the host, and on the device, hold the values of a refit."""
+
+    host: set[str]
+    device: set[str]
+
+
+class Refitting:
+    """The engine's own copy of its parameters and weights, and what refits it.
+
+    TensorRT cannot give weights back, so what it asks for beside the given weights comes from this copy.
+
+    A Refitter refits every weight that it was ever told of, from what is in that memory by then ("the weights memory
+    can be updated directly", documentation of IRefitter; 8.6 was seen to do so). So there is one for each set of
+    weights, the last few of which are kept; it is told only of what lies elsewhere than before.
+    """
+
+    def __init__(self, provider: Provider, engine: Any, plan: Plan, device: Device) -> None:
+        self.provider = provider
+        self.engine = engine
+        self.device = device
+        self.weights: dict[str, EngineWeight] = dict(plan.weights)
+        self._known = frozenset(self._refitter().get_all_weights())
+        self.missing = {
+            leaf.name for e in self.weights.values() for leaf in e.weight.leaves() if leaf.name not in plan.parameters
+        }
+        self._constants = {name: e for name, e in self.weights.items() if e.weight.name is None}
+        leaves = {leaf.name: leaf for e in self.weights.values() for leaf in e.weight.leaves()}
+        # a parameter that is an engine weight as it stands has one segment for both
+        self._segments = {
+            name: one.weight.name
+            for name, one in self.weights.items()
+            if isinstance(one.weight, Leaf) and one.dtype is one.weight.dtype
+        }
+        self._made = {n: e for n, e in self.weights.items() if n not in self._segments and n not in self._constants}
+        self._segments |= {name: f"{name}\0made" for name in self._made}
+        nbytes = {name: leaf.dtype.nbytes(leaf.count) for name, leaf in leaves.items()}
+        self._needs = {name: frozenset(leaf.name for leaf in one.weight.leaves()) for name, one in self._made.items()}
+        self._light = {name for name, needs in self._needs.items() if sum(nbytes[n] for n in needs) <= LIGHT}
+        self._heavy = {leaf for name in self._made.keys() - self._light for leaf in self._needs[name]}
+        items = [(name, leaf.dtype, leaf.shape) for name, leaf in leaves.items()]
+        items += [(self._segments[name], e.dtype, e.weight.shape) for name, e in self._made.items()]
+        self.staging = Staging(items, device.pinned, device.copy, device.synchronize)
+        for name in leaves:
+            if name in plan.parameters:
+                np.copyto(self.staging.host(name), plan.parameters[name].reshape(leaves[name].shape))
+        for name, one in self._made.items():
+            if self._complete(one):
+                array = one.array
+                if array is None:
+                    array = self._evaluated(one, lambda leaf: self.staging.host(leaf.name))
+                np.copyto(self.staging.host(self._segments[name]), array.reshape(one.weight.shape))
+        self._operations: Any = None
+        self._literals: dict[str, np.ndarray] = {}
+        self._told: dict[frozenset[str], Told] = {}
+        self._natives: dict[tuple[str, int], Any] = {}  # of arrays over fixed memory
+        self._training: tuple[frozenset[str], int] = frozenset(), 0
+        self._side: Owned | None = None
+        self._event: Owned | None = None
+        self._users: dict[str, list[str]] = {name: [] for name in leaves}
+        for name, one in self.weights.items():
+            for leaf in dict.fromkeys(one.weight.leaves()):
+                self._users[leaf.name].append(name)
+
+    def _complete(self, one: EngineWeight) -> bool:
+        return self.missing.isdisjoint(leaf.name for leaf in one.weight.leaves())
+
+    @staticmethod
+    def _evaluated(one: EngineWeight, read: Any) -> np.ndarray:
+        return converted(evaluate(one.weight, read), one.weight, one.dtype)
+
+    def _refitter(self) -> Any:
+        return self.provider.refitter(self.engine)
+
+    # --- a refit
+
+    def apply(self, given: Mapping[str, Any], stream: int = 0) -> RefitReport:
+        """Refit from new parameter values. Raises WeightsError with the old weights back in place.
+
+        CUDA tensors are read in the order of `stream`.
+        """
+        report = RefitReport(list(given), [])
+        not_given = self.missing - given.keys()
+        if not_given:
+            raise WeightsError(
+                "this engine was loaded without weights, and its first refit must be complete",
+                expected="every parameter",
+                found="without " + ", ".join(sorted(not_given)[:8]),
+                remedy="give all of them at once: engine.refit(module.state_dict())",
+            )
+        started = time.perf_counter()
+        changed, new = self._receive({name: value for name, value in given.items() if name in self._users}, stream)
+        turned = set(changed)
+        report.unchanged = [name for name in given if name in self._users and name not in turned]
+        report.times["gather"] = time.perf_counter() - started
+        started = time.perf_counter()
+        weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
+        made = [name for name in weights if name in self._made]
+        self._make(made, turned, new, stream)
+        report.times["recipes"] = time.perf_counter() - started
+        started = time.perf_counter()
+        staging = self.staging
+        values: dict[str, np.ndarray | int] = {}
+        for name in weights:
+            segment = self._segments[name]
+            values[name] = staging.new(segment) if segment in new.host else staging.new_address(segment)
+        report.companions = self._write(values, stream)
+        report.times["refit"] = time.perf_counter() - started
+        report.changed = weights
+        for segment in (*changed, *(self._segments[name] for name in made)):
+            staging.turn([segment], host=segment in new.host, device=segment in new.device)
+        self.missing.clear()
+        return report
+
+    def _receive(self, given: Mapping[str, Any], stream: int) -> tuple[list[str], New]:
+        """Copy given values to the new halves; which of them differ from the present ones, and where they are."""
+        staging, new = self.staging, New(set(), set())
+        cuda = {name: value for name, value in given.items() if is_torch(value) and value.is_cuda}
+        torch = where = None
+        if cuda:
+            torch, where = import_torch(), next(iter(cuda.values())).device
+        brought: Mapping[str, Any] = {}
+        if cuda and self._is_little(cuda):
+            staging.bring(cuda, stream)
+            staging.synchronize(stream)
+            brought, cuda = cuda, {}
+        changed = []
+        for name, value in given.items():
+            if name in cuda:
+                continue
+            if name in brought:
+                value = staging.new(name)
+            elif is_torch(value):
+                value = to_numpy(value)
+            if name in self.missing or not staging.has(name, value):
+                if name not in brought:
+                    np.copyto(staging.new(name), value)
+                changed.append(name)
+        new.host.update(changed)
+        if cuda:
+            different, fetched = self._gather(cuda, torch, where, stream)
+            found = [name for name in cuda if name in different or name in self.missing]
+            new.device.update(found)
+            if fetched:
+                new.host.update(found)
+            changed += found
+        return changed, new
+
+    def _is_little(self, cuda: Mapping[str, Any]) -> bool:
+        """Whether these are on the host sooner than the GPU has compared them, and nothing on the GPU needs them."""
+        if self.provider.refits_on_device or len(cuda) > FEW or not self._heavy.isdisjoint(cuda):
+            return False
+        return sum(self.staging.segments[name].nbytes for name in cuda) <= SMALL
+
+    def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
+        """Copy CUDA tensors to the new halves on the device; which of them differ, and whether all of them are on the
+        host as well, where TensorRT reads them: those of a training loop, which changes them all each time. Their copy
+        to the host goes on while the GPU compares."""
+        staging, device = self.staging, self.device
+        names = frozenset(cuda)
+        before, streak = self._training
+        training = not self.provider.refits_on_device and names == before and streak >= 2
+        if training:
+            if self._side is None or self._event is None:
+                self._side, self._event = device.stream(), device.event()
+            side = self._side.handle
+            large = sum(staging.segments[name].nbytes for name in names) >= LARGE * len(names)
+            cuda = {name: value.contiguous() for name, value in cuda.items()}  # until they are copied
+            try:
+                if large:  # a copy of each takes less time than to pack them first
+                    device.order(self._event, stream, side)
+                    staging.bring(cuda, side)
+                staging.gather(cuda, torch, where, stream)
+                if not large:
+                    device.order(self._event, stream, side)
+                    staging.fetch(cuda, side, wait=False)
+                different = set(staging.differing(list(cuda), torch, stream))
+            finally:
+                device.synchronize(side)
+        else:
+            staging.gather(cuda, torch, where, stream)
+            different = set(staging.differing(list(cuda), torch, stream))
+        self._training = names, (streak + 1 if names == before else 1) if different == names else 0
+        return different, training
+
+    def _make(self, names: Iterable[str], changed: set[str], new: New, stream: int) -> None:
+        """Evaluate engine weights into their new halves, and have on the host what TensorRT reads there.
+
+        In torch where the changed parameters are on the GPU, else in NumPy; also the few numbers of a normalization,
+        where they must be on the host anyhow, and the GPU would take longer to be told than to compute.
+        """
+        staging, direct = self.staging, self.provider.refits_on_device
+        torch: Any = None
+        where: Any = None
+        if new.device:
+            torch = import_torch()
+            where = torch.device("cuda", self.device.ordinal)
+
+        def on_device(leaf: Leaf) -> Any:
+            half = staging.segments[leaf.name].half
+            return staging.device(leaf.name, 1 - half if leaf.name in changed else half, torch, where)
+
+        def on_host(leaf: Leaf) -> np.ndarray:
+            return staging.new(leaf.name) if leaf.name in changed else staging.present(leaf.name, stream)
+
+        on_the_host = []
+        for name in names:
+            one, segment, leaves = self.weights[name], self._segments[name], self._needs[name]
+            if leaves.isdisjoint(new.device) or (name in self._light and not direct):
+                on_the_host.append(name)
+                continue
+            for leaf in (leaves & changed) - new.device:  # given on the host beside others on the GPU
+                target = staging.device(leaf, 1 - staging.segments[leaf].half, torch, where)
+                self.device.copy(target.data_ptr(), staging.new(leaf).ctypes.data, target.nbytes, stream)
+            staging.upload(leaves - changed, torch, where, stream)
+            if self._operations is None:
+                self._operations = CachingOperations(where)
+            with torch.no_grad():
+                value = evaluate(one.weight, on_device, self._operations)
+                target = staging.device(segment, 1 - staging.segments[segment].half, torch, where)
+                target.copy_(value.reshape(target.shape))
+            new.device.add(segment)
+        lacking = set() if direct else new.device - new.host
+        if lacking:
+            staging.fetch(lacking, stream)
+            new.host.update(lacking)
+        for name in on_the_host:
+            one, segment = self.weights[name], self._segments[name]
+            np.copyto(staging.new(segment), self._evaluated(one, on_host).reshape(one.weight.shape))
+            new.host.add(segment)
+
+    def _write(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
+        """Set weights (arrays, or addresses on the device) and refit; the names of the companions that TensorRT asked
+        for."""
+        if not new:
+            return []
+        absent = [name for name in new if name not in self._known]
+        if absent:
+            raise WeightsError(
+                "TensorRT did not keep these weights refittable",
+                found=", ".join(absent),
+                remedy="print(engine.weights) says which are; build the graph again with these weights",
+            )
+        try:
+            return self._refit(new, stream)
+        except BaseException:
+            if not self.missing:
+                self._refit({name: self._present(name) for name in new})
+            raise
+
+    def _present(self, name: str) -> np.ndarray:
+        """The present value of an engine weight, constants that are no parameter included."""
+        constant = self._constants.get(name)
+        if constant is None:
+            return self.staging.present(self._segments[name])
+        if name not in self._literals:
+            array = self._evaluated(constant, None) if constant.array is None else constant.array
+            self._literals[name] = np.ascontiguousarray(array)
+        return self._literals[name]
+
+    def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
+        provider, names = self.provider, frozenset(new)
+        told = self._told.pop(names, None)  # one that fails is not kept
+        if told is None or told.times >= max(TOLD, EACH * len(names)):
+            refitter = self._refitter()
+            told = Told(refitter, provider.error_recorder(refitter))
+        told.errors.clear()
+        self._tell(told, new)
+        if told.companions is None:
+            told.companions = self._asked_for(told.refitter)
+        self._tell(told, {name: self._present(name) for name in told.companions})
+        if not provider.refit(told.refitter, stream, any(isinstance(v, int) for v in new.values())):
+            raise self._refused(new, told.errors.text())
+        if len(self._told) >= KEPT:
+            del self._told[next(iter(self._told))]
+        self._told[names] = told  # the last to be dropped
+        return list(told.companions)
+
+    def _asked_for(self, refitter: Any) -> list[str]:
+        """What TensorRT wants beside the weights that it was told of."""
+        names = list(refitter.get_missing_weights())
+        unknown = [name for name in names if name not in self.weights]
+        if unknown:
+            raise WeightsError(
+                "TensorRT asks for weights that trtnet did not name",
+                found=", ".join(unknown),
+                remedy="build the plan with trtnet, which names every weight",
+            )
+        return names
+
+    def _tell(self, told: Told, values: Mapping[str, np.ndarray | int]) -> None:
+        provider = self.provider
+        for name, value in values.items():
+            before = told.values.get(name)
+            if before is value or (isinstance(value, int) and isinstance(before, int) and before == value):
+                continue
+            one = self.weights[name]
+            if isinstance(value, int):
+                taken = provider.set_device_weights(told.refitter, name, one.dtype, value, one.weight.count)
+            else:
+                native = self._natives.get((name, id(value)))
+                if native is None:
+                    native = self._natives[name, id(value)] = provider.weights(value, one.dtype)
+                taken = told.refitter.set_named_weights(name, native)
+            if not taken:
+                raise WeightsError(
+                    f"TensorRT refused new values for {name!r}",
+                    expected=f"{one.weight.count} elements of {one.dtype}",
+                    found="another number or type in the plan",
+                    remedy="this plan is of another network: build it again",
+                )
+            told.values[name] = value
+            told.times += 1
+
+    @staticmethod
+    def _refused(new: Iterable[str], reason: str) -> WeightsError:
+        return WeightsError(
+            "TensorRT refused the refit",
+            found=", ".join(new),
+            details=(reason or "(TensorRT gave no reason)") + "\nthe old weights are back in place",
+            remedy="print(engine.weights) shows which weights the engine has",
+        )
+
+    def write_all(self) -> RefitReport:
+        """Write every present weight: for a plan that holds others, or none."""
+        if self.missing:
+            raise WeightsError(
+                "this engine has no values for these parameters",
+                found=", ".join(sorted(self.missing)[:8]),
+                remedy="engine.refit(state_dict) with all of them",
+            )
+        names = [name for name in self.weights if name in self._known]
+        self._refit({name: self._present(name) for name in names})
+        return RefitReport(list(self._users), names)
+
+    # --- states
+
+    def parameters(self) -> State:
+        """Present values by parameter name; views of the fixed memory."""
+        return {name: self.staging.present(name) for name in self._users if name not in self.missing}
+
+    def arrays(self) -> State:
+        """Present values by engine weight name; views of the fixed memory."""
+        return {name: self._present(name) for name in self.weights}
+
+    def state(self) -> State:
+        """Copies of every segment as it is now."""
+        if self.missing:
+            raise WeightsError(
+                "this engine was loaded without weights: there is nothing to take a snapshot of",
+                remedy="engine.refit(state_dict) first",
+            )
+        return {name: self.staging.present(name).copy() for name in self.staging.segments}
+
+    def bring_back(self, state: State) -> None:
+        """Write the engine weights of `state` back; nothing is evaluated again."""
+        different = [name for name, array in state.items() if not self.staging.has(name, array)]
+        for name in different:
+            np.copyto(self.staging.new(name), state[name])
+        changed = set(different)
+        weights = [w for w, segment in self._segments.items() if segment in changed]
+        self._write({name: self.staging.new(self._segments[name]) for name in weights})
+        self.staging.turn(different)
+
+
+class CachingOperations(TorchOperations):
+    """Constants of recipes are copied to the GPU once."""
+
+    def __init__(self, device: Any) -> None:
+        super().__init__(device)
+        self._cached: dict[int, tuple[np.ndarray, Any]] = {}
+
+    def constant(self, array: np.ndarray) -> Any:
+        found = self._cached.get(id(array))
+        if found is None:
+            found = self._cached[id(array)] = (array, super().constant(array))
+        return found[1]

@@ -1,0 +1,169 @@
+"""torch's names around a model that mean little here, so that model files written for PyTorch run unchanged.
+
+Nothing has gradients and nothing is scripted or compiled: these give what they wrap. What would change results
+(`autocast`) is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from ..basics import dtypes
+from ..basics.errors import UnsupportedError
+from ..graph.tensor import Tensor
+from .jit import decorator, never, same
+
+
+class _NoGradient(contextlib.ContextDecorator):
+    """`with no_grad():`, `@no_grad()` and `@no_grad`: nothing here has gradients."""
+
+    def __new__(cls, function: Any = None) -> Any:
+        return function if callable(function) else super().__new__(cls)
+
+    def __init__(self, mode: bool = True) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class no_grad(_NoGradient):
+    """Nothing here has gradients."""
+
+
+class inference_mode(_NoGradient):
+    """Nothing here has gradients."""
+
+
+class enable_grad(_NoGradient):
+    """Accepted; train `trtnet.to_torch(graph)`."""
+
+
+class set_grad_enabled(_NoGradient):
+    """Accepted; train `trtnet.to_torch(graph)`."""
+
+
+def is_grad_enabled() -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def autocast(
+    device_type: str = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
+) -> Iterator[None]:
+    """Only `enabled=False`: trtnet casts nothing silently. Raises UnsupportedError otherwise."""
+    if enabled:
+        raise UnsupportedError(
+            "autocast is not recorded", remedy="convert modules and tensors by hand: module.half(), x.to(dtype)"
+        )
+    yield
+
+
+def is_tensor(obj: Any) -> bool:
+    return isinstance(obj, Tensor)
+
+
+def get_default_dtype() -> dtypes.dtype:
+    return dtypes.float32
+
+
+def _assert(condition: Any, message: str) -> None:
+    """`assert condition, message`."""
+    assert condition, message
+
+
+_C = SimpleNamespace(_log_api_usage_once=never, Graph=object, Value=object)
+compiler = SimpleNamespace(
+    is_compiling=never,
+    is_dynamo_compiling=never,
+    is_exporting=never,
+    disable=decorator,
+    allow_in_graph=same,
+    assume_constant_result=same,
+)
+fx = SimpleNamespace(wrap=same, Proxy=type("Proxy", (), {}))
+onnx = SimpleNamespace(is_in_onnx_export=never)
+distributed = SimpleNamespace(is_available=never, is_initialized=never, get_world_size=lambda: 1, get_rank=lambda: 0)
+backends = SimpleNamespace(
+    cudnn=SimpleNamespace(benchmark=False, deterministic=False, enabled=False, allow_tf32=False),
+    cuda=SimpleNamespace(
+        matmul=SimpleNamespace(allow_tf32=False), sdp_kernel=lambda *args, **kwargs: contextlib.nullcontext()
+    ),
+    mps=SimpleNamespace(is_available=never),
+    quantized=SimpleNamespace(engine="none"),
+)
+compile = decorator
+is_autocast_enabled = is_autocast_cpu_enabled = is_inference_mode_enabled = never
+
+
+def get_autocast_dtype(device_type: str = "cuda") -> dtypes.dtype:
+    """float32: there is no autocast."""
+    return dtypes.float32
+
+
+def get_autocast_gpu_dtype() -> dtypes.dtype:
+    """float32: there is no autocast."""
+    return dtypes.float32
+
+
+get_autocast_cpu_dtype = get_autocast_gpu_dtype
+
+e, inf, nan, pi = math.e, math.inf, math.nan, math.pi
+newaxis = None
+contiguous_format, preserve_format, channels_last, channels_last_3d, strided = (
+    "contiguous_format", "preserve_format", "channels_last", "channels_last_3d", "strided",
+)  # fmt: skip
+
+
+class _Legacy(type):
+    """`isinstance(x, torch.LongTensor)` asks for the dtype."""
+
+    dtype: dtypes.dtype
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+
+    def __call__(cls, *data: Any, **options: Any) -> Any:
+        return Tensor.from_data(data, cls.dtype)
+
+
+def _legacy(name: str, dtype: dtypes.dtype) -> Any:
+    return _Legacy(name, (), {"dtype": dtype, "__doc__": f"Annotations, and the old constructor of {dtype} tensors."})
+
+
+FloatTensor = _legacy("FloatTensor", dtypes.float32)
+HalfTensor = _legacy("HalfTensor", dtypes.float16)
+BFloat16Tensor = _legacy("BFloat16Tensor", dtypes.bfloat16)
+LongTensor = _legacy("LongTensor", dtypes.int64)
+IntTensor = _legacy("IntTensor", dtypes.int32)
+CharTensor = _legacy("CharTensor", dtypes.int8)
+ByteTensor = _legacy("ByteTensor", dtypes.uint8)
+BoolTensor = _legacy("BoolTensor", dtypes.bool_)
+
+
+class Generator:
+    """A seed for `trtnet.rand` and its kin: `Generator().manual_seed(0)`."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.seed = 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        self.seed = seed
+        return self
+
+
+__all__ = [
+    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
+    "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+    "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
+    "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled",
+    "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad",
+    "onnx", "pi", "preserve_format", "set_grad_enabled", "strided",
+]  # fmt: skip
