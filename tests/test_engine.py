@@ -24,7 +24,7 @@ from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
 from trtnet.engine.engine import Engine  # noqa: E402
 from trtnet.engine.hotswap import HotSwap  # noqa: E402
-from trtnet.errors import (
+from trtnet.errors import (  # noqa: E402
     ArgumentError,
     ArgumentTypeError,
     DtypeError,
