@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, broadcast
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 FLOATING = frozenset((dtypes.float32, dtypes.float16, dtypes.bfloat16))
 SIGNED_INTEGERS = frozenset((dtypes.int8, dtypes.int32, dtypes.int64))
@@ -79,7 +75,7 @@ class Activation(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_activation(lowering[self.inputs[0]], lowering.enum("ActivationType", self.type))
         if layer is not None and self.type in _ALPHA:
             layer.alpha = self.alpha
@@ -94,7 +90,7 @@ class Activation(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         if self.type == "RELU" and self.outputs[0].dtype in SIGNED_INTEGERS:
             return provider.activates_integers
         return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
@@ -145,7 +141,7 @@ class ParametricReLU(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_parametric_relu(lowering[self.inputs[0]], lowering[self.inputs[1]])
 
     def compute(self, run: Run, *inputs: Any) -> Any:

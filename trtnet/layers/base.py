@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,11 +17,7 @@ from ..basics.location import Location
 from ..graph.tensor import Tensor, current_recorder, recorded
 from ..weights.recipes import Literal, Weight
 from .bounds import UNKNOWN, Bounds
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 Operand = Tensor | Weight | None
 Output = tuple[Size, Dtype]
@@ -83,7 +79,7 @@ class Layer:
         """
         raise NotImplementedError
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         """Make the `network.add_*` call and set the attributes; return TensorRT's layer, or None if it gave none."""
         raise NotImplementedError
 
@@ -91,12 +87,12 @@ class Layer:
         """The outputs in PyTorch: a tensor, or a tuple where the layer has several outputs."""
         raise NotImplementedError
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         """Whether this provider has the layer as it stands; else `compose` is recorded in its place."""
         return True
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Provider) -> Collection[Layer]:
+    def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
         """Layers of this kind that this provider gets wrong where a network of all these `layers` is refittable."""
         return ()
 

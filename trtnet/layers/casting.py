@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import FAR, Bounds
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -38,7 +35,7 @@ class Identity(Layer):
         promised = Bounds((0,), (FAR,))
         return promised if wanted is None else promised.both(wanted)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_identity(lowering[self.inputs[0]])
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
@@ -110,7 +107,7 @@ class Cast(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return wanted
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.provider.add_cast(lowering.network, lowering[self.inputs[0]], self.to_type)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,11 +12,7 @@ from ..basics.dims import Size, SizeLike
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
 from .base import Layer, Operand, Output
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -51,10 +47,10 @@ class Constant(Layer):
         array = evaluate(weight, lambda leaf: leaf.value.read())
         return int(array.min()), int(array.max())
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return self.outputs[0].dtype is not dtypes.int8
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:

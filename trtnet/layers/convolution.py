@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,11 +14,7 @@ from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -139,7 +135,7 @@ class Convolution(Layer):
             kernel = reshape(kernel, (*kernel.shape[:2], *self.kernel_size))
         return Layer.with_operands(self, (x, kernel, bias))
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         x, kernel, bias = self.inputs
         add = getattr(lowering.network, self.method)
         kernel_weights, bias_weights = lowering.weights(kernel, like=x), lowering.weights(bias, like=x)
@@ -198,7 +194,7 @@ class Deconvolution(Convolution):
             shape.append(size)
         return ((Size(shape), x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         """TensorRT-RTX 1.7 compiles neither strides together with dilation nor bfloat16."""
         x = self.inputs[0]
         assert isinstance(x, Tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,11 +20,7 @@ from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
 from .casting import Identity
 from .constant import Constant
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 UNARY: dict[str, str] = {
     "EXP": "exp", "LOG": "log", "SQRT": "sqrt", "RECIP": "reciprocal", "ABS": "abs", "NEG": "neg",
@@ -90,7 +86,7 @@ class Unary(Layer):
             raise not_taken(op, x, op in _INTEGER_UNARY)
         return ((x.shape, dtypes.bool_ if op in ("ISINF", "ISNAN") else x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_unary(lowering[self.inputs[0]], lowering.enum("UnaryOperation", self.op))
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
@@ -99,7 +95,7 @@ class Unary(Layer):
     def compute(self, run: Run, *inputs: Any) -> Any:
         return getattr(run.torch, UNARY[self.op])(inputs[0])
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         if self.op in ("ABS", "NEG") and self.outputs[0].dtype in SIGNED_INTEGERS:
             return provider.activates_integers
         return self.op not in ("ISNAN", "ISINF") or provider.has("UnaryOperation", self.op)
@@ -195,7 +191,7 @@ class ElementWise(Layer):
             return Bounds((-FAR,), (high,)) if _at_most(low, least) else wanted
         return UNKNOWN
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         a, b = self.inputs
         operation = lowering.enum("ElementWiseOperation", self.op)
         return lowering.network.add_elementwise(lowering[a], lowering[b], operation)
@@ -205,7 +201,7 @@ class ElementWise(Layer):
             return ()
         return self.inputs if self.op in _KEEP_SIGN else None
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         if self.op == "POW" and self.outputs[0].dtype in SIGNED_INTEGERS:
             return provider.activates_integers
         return self._infinity() is None or provider.finds_infinity_equal
@@ -279,7 +275,7 @@ class Select(Layer):
             return wanted
         return None if position == 1 else wanted._replace(low=(-size,))  # an index that is counted from the end, too
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return provider.selects_equals or not _is_equal(*self.inputs[1:])
 
     def compose(self, *inputs: Operand) -> Tensor:
@@ -291,7 +287,7 @@ class Select(Layer):
         made: Tensor = expand(value, self.outputs[0].shape)
         return emit(Identity((made,))) if made is value else made  # an input is no output
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
 

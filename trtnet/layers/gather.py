@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,10 +16,7 @@ from .base import Layer, Operand, Output, require_equal
 from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK, check_movable
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 
 def _index(layer: Layer, position: int = 1) -> Tensor:
@@ -122,7 +119,7 @@ class Gather(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         data, index = self.inputs
         layer = lowering.network.add_gather_v2(lowering[data], lowering[index], lowering.enum("GatherMode", self.mode))
         if layer is not None:
@@ -221,7 +218,7 @@ class Scatter(Layer):
             return _table(self, self.axis)._replace(distinct=True)
         return None if wanted is None else wanted.one()
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         data, index, updates = (lowering[x] for x in self.inputs)
         layer = lowering.network.add_scatter(data, index, updates, lowering.enum("ScatterMode", self.mode))
         if layer is not None and self.mode == "ELEMENT":
@@ -274,7 +271,7 @@ class OneHot(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return Bounds.below(self.depth) if position == 0 else wanted.one() if wanted is not None else None
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         index, values = self.inputs
         return lowering.network.add_one_hot(lowering[index], lowering[values], lowering.scalar(self.depth), self.axis)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
@@ -13,11 +13,7 @@ from ..graph.graph import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .pooling import Pooling
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -69,7 +65,7 @@ class Fill(Layer):
         one = self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(self.alpha, float)
         return (self.alpha, self.alpha) if one else None  # type: ignore[return-value]
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return self.pooled or not self.draws or provider.draws_anew
 
     def compose(self, *inputs: Operand) -> Tensor:
@@ -81,7 +77,7 @@ class Fill(Layer):
         made: Tensor = reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
         return made
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         static = lowering.is_static(self.shape)
         shape = self.shape if static else (1,) * len(self.shape)
         layer = lowering.provider.add_fill(lowering.network, shape, self.operation, self.to_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
@@ -14,11 +14,7 @@ from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
 from .casting import Cast
 from .elementwise import ElementWise
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
@@ -85,7 +81,7 @@ class MatrixMultiply(Layer):
         return ((Size([*shape, *m, *n]), a.dtype),)
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Provider) -> Collection[Layer]:
+    def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
         """The products of an attention with weights, where `Provider.refits_attention` is not: see there."""
         if provider.refits_attention:
             return ()
@@ -117,7 +113,7 @@ class MatrixMultiply(Layer):
             inner, outer = outer, inner
         return shape[:-2], (shape[outer],), shape[inner]
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         a, b = self.inputs
         return lowering.network.add_matrix_multiply(
             lowering[a],
@@ -214,7 +210,7 @@ class FullyConnected(Layer):
             )
         return ((Size((*x.shape[:-1], out)), x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return False
 
     def compose(self, *inputs: Operand) -> Tensor:
@@ -268,7 +264,7 @@ class Einsum(Layer):
                     require_equal(known, size, f"the einsum's index {letter!r} has two sizes: {known} and {size}")
         return ((Size(sizes[letter] for letter in right), operands[0].dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_einsum([lowering[o] for o in self.inputs], self.equation)
 
     def compute(self, run: Run, *inputs: Any) -> Any:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Size, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 
 def _floating(kind: str, x: Operand) -> Tensor:
@@ -57,7 +53,7 @@ class SoftMax(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_softmax(lowering[self.inputs[0]])
         if layer is not None:
             layer.axes = 1 << self.axis
@@ -79,7 +75,7 @@ class LogSoftMax(Layer):
         x = _floating("log_softmax", self.inputs[0])
         return ((x.shape, x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return False
 
     def compose(self, *inputs: Operand) -> Tensor:
@@ -117,7 +113,7 @@ class LRN(Layer):
             raise ArgumentError("the window of local response normalization is at least 1", found=self.window)
         return ((x.shape, x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         """TensorRT's own limits (NvInfer.h; the operators' documentation has float32 only)."""
         x = self.inputs[0]
         assert isinstance(x, Tensor)
@@ -140,7 +136,7 @@ class LRN(Layer):
         mean = F.reshape(mean, x.shape)
         return F.div(x, F.pow(F.add(F.mul(mean, self.alpha), self.k), self.beta))
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_lrn(lowering[self.inputs[0]], self.window, self.alpha, self.beta, self.k)
 
     def compute(self, run: Run, *inputs: Any) -> Any:
@@ -200,7 +196,7 @@ class Scale(Layer):
             return (*before, *x.shape[self.channel_axis :])
         return (*before, x.shape[self.channel_axis], *(1,) * (rank - self.channel_axis - 1))
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         """TensorRT documents four dimensions or more, and can neither name nor refit a power."""
         x, shift, scale, power = self.inputs
         assert isinstance(x, Tensor)
@@ -218,7 +214,7 @@ class Scale(Layer):
                 x = function(x, reshape_weight(operand, shape))
         return x if x is not inputs[0] else F.clone(x)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         x, shift, scale, power = self.inputs
         weights = [lowering.weights(o, like=x) for o in (shift, scale, power)]
         return lowering.network.add_scale_nd(
@@ -291,7 +287,7 @@ class Normalization(Layer):
                 )
         return ((x.shape, x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         """The first version of the layer has a scale for each group instead of each channel.
 
         One group with weights for each channel is no form of the layer that TensorRT documents.
@@ -317,7 +313,7 @@ class Normalization(Layer):
         normal = emit(Normalization((grouped, constant(one), constant(none)), (2,), self.epsilon))
         return F.add(F.mul(F.reshape(normal, x.shape), scale), bias)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         network = lowering.network
         add = network.add_normalization
         if lowering.provider.has_layer("add_normalization_v2"):
@@ -373,7 +369,7 @@ class RMSNormalization(Layer):
             )
         return ((Size(x.shape), x.dtype),)
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return False
 
     def compose(self, *inputs: Operand) -> Tensor:

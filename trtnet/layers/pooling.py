@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Output
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -65,7 +62,7 @@ class Pooling(Layer):
             shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_pooling_nd(
             lowering[self.inputs[0]], lowering.enum("PoolingType", self.type), self.window_size
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
@@ -12,11 +12,7 @@ from ..graph.graph import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_at_least
 from .bounds import Bounds
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
+from .targets import Features, Network, Run
 
 _NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8, dtypes.uint8)
 REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
@@ -66,7 +62,7 @@ class Reduce(Layer):
             return ((Size(1 if axis in axes else size for axis, size in enumerate(x.shape)), x.dtype),)
         return ((Size(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         operation = lowering.enum("ReduceOperation", self.op)
         return lowering.network.add_reduce(lowering[self.inputs[0]], operation, _mask(self.axes), self.keep_dims)
 
@@ -130,7 +126,7 @@ class TopK(Layer):
     def picks(self, output: int) -> int | None:
         return self.axes[0] if output == 1 else None
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         k = self.k
         number = 1 if isinstance(k, Dim) else k
         layer = lowering.provider.add_topk(
@@ -143,7 +139,7 @@ class TopK(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return () if index else self.inputs[:1]
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return provider.activates_integers or self.outputs[0].dtype.is_floating_point
 
     def compose(self, *inputs: Operand) -> tuple[Tensor, ...]:
@@ -233,7 +229,7 @@ class Cumulative(Layer):
             raise DtypeError("a cumulative layer does not take int8", found=x.dtype, remedy="convert it first: x.int()")
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_cumulative(
             lowering[self.inputs[0]],
             lowering.scalar(self.axis),
@@ -254,7 +250,7 @@ class Cumulative(Layer):
             y = y - x
         return y.flip(self.axis) if self.reverse else y
 
-    def supported(self, provider: Provider) -> bool:
+    def supported(self, provider: Features) -> bool:
         return provider.has_layer("add_cumulative")
 
     def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:

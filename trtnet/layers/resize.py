@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,10 +12,7 @@ from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Output, require_equal
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 # (mode, coordinates, rounding) that torch.nn.functional.interpolate computes: its mode, and whether corners are aligned
 _TORCH = {
@@ -75,7 +72,7 @@ class Resize(Layer):
             )
         return ((shape, x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_resize(lowering[self.inputs[0]])
         if layer is None:
             return None
@@ -220,7 +217,7 @@ class GridSample(Layer):
         require_equal(x.shape[0], grid.shape[0], f"grid_sample: batch sizes differ: {found}")
         return ((Size((*x.shape[:2], *grid.shape[1:-1])), x.dtype),)
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         x, grid = self.inputs
         assert isinstance(x, Tensor)
         if len(x.shape) == 5 and not lowering.provider.samples_volumes:

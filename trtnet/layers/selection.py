@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, format_shape
@@ -11,10 +11,7 @@ from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import Bounds
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -48,7 +45,7 @@ class NonZero(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_non_zero(lowering[self.inputs[0]])
         if layer is not None:
             lowering.data_decides(self.count, layer.get_output(0), 1)

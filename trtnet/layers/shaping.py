@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
@@ -11,10 +11,7 @@ from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_equal, same_count
 from .bounds import Bounds
-
-if TYPE_CHECKING:
-    from ..pytorch.engine import Run
-    from ..tensorrt.build.lowering import Lowering
+from .targets import Network, Run
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -69,7 +66,7 @@ class Shuffle(Layer):
             positions = tuple(positions[i] for i in inverse(self.first_transpose))
         return positions
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_shuffle(lowering[self.inputs[0]])
         if layer is None:
             return None
@@ -221,7 +218,7 @@ class Slice(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None or position in (1, 2, 3) else wanted.one()
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         rank = len(self.shape)
         given = (self.start, self.shape, self.stride)
         static = [lowering.is_static(sizes) for sizes in given]
@@ -351,7 +348,7 @@ class Concatenation(Layer):
         end = start + sizes[position]
         return wanted._replace(low=wanted.low[start:end], high=wanted.high[start:end])
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
         if layer is not None:
             layer.axis = self.axis
@@ -388,7 +385,7 @@ class Padding(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_padding_nd(lowering[self.inputs[0]], self.pre_padding, self.post_padding)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
@@ -414,7 +411,7 @@ class Shape(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None
 
-    def add_to(self, lowering: Lowering) -> Any:
+    def add_to(self, lowering: Network) -> Any:
         return lowering.network.add_shape(lowering[self.inputs[0]])
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:

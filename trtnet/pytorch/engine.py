@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..basics import dims, dtypes, forking
+from ..basics import dtypes, forking
 from ..basics.arrays import from_numpy, import_torch, is_torch
-from ..basics.dims import Dim, SizeLike, format_shape
-from ..basics.dtypes import dtype as Dtype
+from ..basics.dims import Dim, format_shape
 from ..basics.errors import ArgumentError, ProviderError, WeightsError
 from ..engine.engine import RefitReport, Snapshot, TensorSpec
 from ..graph.graph import Graph
-from ..graph.tensor import next_seed
 from ..layers.base import Layer
+from ..layers.targets import Run
 from ..rewriting.live_inputs import Bindings, Bound, with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, TorchOperations, Value, Weight, evaluate
@@ -24,63 +23,6 @@ from .calls import ReferenceCalls
 
 if TYPE_CHECKING:
     import torch
-
-
-class Run:
-    """What a layer's `compute` may ask for during one run.
-
-    Attributes:
-        torch: the torch module.
-        device: where the run is.
-        sizes: the values of the Dims.
-        explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
-    """
-
-    __slots__ = ("_double", "_generator", "_module", "device", "explains", "sizes", "torch")
-
-    def __init__(
-        self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool, module: Any = None
-    ) -> None:
-        self._module = module
-        self._generator: Any = None
-        self.torch = torch
-        self.device = device
-        self.sizes = sizes
-        self.explains = explains
-        self._double = double
-
-    def size(self, size: SizeLike) -> int:
-        return size if type(size) is int else dims.evaluate(size, self.sizes)
-
-    def shape(self, sizes: Sequence[SizeLike]) -> list[int]:
-        return [s if type(s) is int else dims.evaluate(s, self.sizes) for s in sizes]
-
-    def data_decides(self, symbol: Dim, size: int) -> None:
-        """A layer found the size of a Dim."""
-        self.sizes[str(symbol)] = size
-
-    def trains(self, path: str) -> bool:
-        """Whether the module at this path is in training; never in an engine."""
-        return self._module is not None and self._module.get_submodule(path).training
-
-    def state(self, name: str) -> Any:
-        """A buffer of the module that is trained, to be written to."""
-        path, _, last = name.rpartition(".")
-        return getattr(self._module.get_submodule(path), last)
-
-    def generator(self) -> Any:
-        """What draws come from: one of this run, seeded by `trtnet.manual_seed` and by how much was drawn since.
-
-        In a module to train it is None: torch's own, seeded by `torch.manual_seed`.
-        """
-        if self._generator is None and self.explains:
-            seed = int(np.random.SeedSequence(next_seed()).generate_state(1, np.uint64)[0])
-            self._generator = self.torch.Generator(self.device).manual_seed(seed >> 1)
-        return self._generator
-
-    def dtype(self, dtype: Dtype) -> Any:
-        """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
-        return self.torch.float64 if self._double and dtype.is_floating_point else dtype.torch
 
 
 Watch = Callable[[Run, "Step", list[Any]], None]
