@@ -53,6 +53,9 @@ class Layer:
     attributes: ClassVar[tuple[str, ...]] = ()
     """TensorRT's attributes: the names of this kind's own fields."""
 
+    texts: ClassVar[tuple[str, ...]] = ()
+    """Those of them that are strings."""
+
     is_view: ClassVar[bool] = False
     """Whether it only moves elements about, so that the output can share the memory of the first input in torch."""
 
@@ -71,6 +74,7 @@ class Layer:
         inherited = cls.__mro__[1].__dict__.get("attributes", ()) if cls.__mro__[1] is not Layer else ()
         names = [n for n, t in own.items() if "ClassVar" not in str(t)]
         cls.attributes = (*inherited, *(n for n in names if n not in inherited))
+        cls.texts = (*cls.texts, *(n for n in names if "str" in str(own[n]) and n not in cls.texts))
 
     def infer(self) -> tuple[Output, ...]:
         """Shape and dtype of each output, from the operands.
@@ -199,9 +203,9 @@ class Layer:
     def headline(self) -> str:
         """The kind and the operation, like `activation RELU`: TensorRT's enum members are the upper-case attributes."""
         text = self.kind
-        for name in self.attributes:
+        for name in self.texts:
             member = getattr(self, name)
-            if isinstance(member, str) and member.isupper() and member != "NONE":
+            if member is not None and member.isupper() and member != "NONE":
                 text = f"{text} {member}"
         return text
 

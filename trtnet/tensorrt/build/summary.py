@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
-from ...basics.dims import format_shape
+from ...basics.dims import Size, format_shape
 from ...basics.garbage import no_collection
-from ..provider import Newest
+from ...graph.tensor import Tensor
 from ...weights.recipes import Weight
+from ..provider import Newest
 
 if TYPE_CHECKING:
     from ...graph.graph import Graph
@@ -20,20 +22,22 @@ def render(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), footer: str = ""
 ) -> str:
     """A table as plain text, one line for each row, as wide as it needs to be."""
-    padded = []
-    total = 0
-    for name, cells in zip(columns, zip(*rows) if rows else [()] * len(columns)):
-        column = (name, *cells)
-        widths = list(map(len if "".join(column).isascii() else _width, column))
-        widest = max(widths)
-        total += widest + 3
-        spaces = [" " * (widest - width) for width in range(widest + 1)]
-        if name in right:
-            padded.append([spaces[width] + cell for cell, width in zip(column, widths)])
-        else:
-            padded.append([cell + spaces[width] for cell, width in zip(column, widths)])
-    head, *body = [f"  {'   '.join(line)}".rstrip() for line in zip(*padded)]
-    return "\n".join([head, " " + "─" * (total - 1), *body, *(("", footer) if footer else ())])
+    lines = [tuple(columns), *map(tuple, rows)]
+    width = len if all(map(str.isascii, chain.from_iterable(lines))) else _width
+    widest = [max(map(width, column)) for column in zip(*lines)]
+    if width is len:
+        form = "   ".join([f"%{size}s" if name in right else f"%-{size}s" for name, size in zip(columns, widest)])
+        texts = [(form % line).rstrip() for line in lines]
+    else:
+        to_right = [name in right for name in columns]
+        texts = ["   ".join(map(_padded, line, widest, to_right)).rstrip() for line in lines]
+    texts[0] += f"\n {'─' * (sum(widest) + 3 * len(widest) - 1)}"
+    return "\n  ".join(("", *texts))[1:] + (f"\n\n{footer}" if footer else "")
+
+
+def _padded(cell: str, width: int, to_right: bool) -> str:
+    spaces = " " * (width - _width(cell))
+    return spaces + cell if to_right else cell + spaces
 
 
 def _width(text: str) -> int:
@@ -77,30 +81,34 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
     """A row for each layer; the parameters, and the bytes of all weights."""
     rows: list[tuple[str, ...]] = []
     counted: set[str] = set()
-    sized: set[str] = set()
-    shapes: dict[int, str] = {}  # layers share their shapes
+    sized: set[str | int] = set()
+    shapes: dict[Size, str] = {}
     parameters = size = 0
     for layer in graph.layers:
         count = nbytes = 0
         for operand in layer.inputs:
-            if isinstance(operand, Weight):
-                for leaf in operand.leaves():
-                    if leaf.name not in counted:
-                        counted.add(leaf.name)
-                        count += leaf.count
-                if (name := operand.name or str(id(operand))) not in sized:
-                    sized.add(name)
-                    nbytes += operand.nbytes
+            if type(operand) is Tensor or not isinstance(operand, Weight):
+                continue
+            key = operand.name or id(operand)
+            if key in sized:
+                continue
+            sized.add(key)
+            nbytes += operand.nbytes
+            for leaf in operand.leaves():
+                if leaf.name not in counted:
+                    counted.add(leaf.name)
+                    count += leaf.count
         parameters += count
         size += nbytes
-        texts = []
+        texts, kinds = [], []
         for tensor in layer.outputs:
-            shape = tensor.shape
-            text = shapes.get(id(shape))
+            shape, kind = tensor.shape, tensor.dtype.name
+            text = shapes.get(shape)
             if text is None:
-                text = shapes[id(shape)] = format_shape(shape)
+                text = shapes[shape] = format_shape(shape)
             texts.append(text)
-        kinds = dict.fromkeys([t.dtype.name for t in layer.outputs])
+            if kind not in kinds:
+                kinds.append(kind)
         rows.append(
             (
                 layer.headline(),
