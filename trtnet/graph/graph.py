@@ -58,6 +58,9 @@ def check_count(shape: Iterable[SizeLike], what: str = "a tensor", decided: Abst
         )
 
 
+_new: Any = object.__new__
+
+
 class Input:
     """A network input.
 
@@ -175,7 +178,7 @@ class Recorder:
         self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
-        self.constants: dict[tuple[int, Any], Tensor] = {}
+        self.constants: dict[tuple[Weight, tuple[int, ...]], Tensor] = {}
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
         self.sizes: list[Dim] = []  # that the data decides
@@ -219,8 +222,9 @@ class Recorder:
         if len(outputs) > 1:
             layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
             return layer.outputs
-        shape, dtype = outputs[0]
-        tensor = recorded(shape, dtype, self, layer)
+        tensor: Tensor = _new(Tensor)  # as `recorded` does, with two calls less
+        tensor.shape, tensor.dtype = outputs[0]
+        tensor.recorder, tensor._note, tensor.layer, tensor.index, tensor.name = self, None, layer, 0, None
         layer.outputs = (tensor,)
         return tensor
 
@@ -425,11 +429,11 @@ def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = Non
     weight = value if isinstance(value, Weight) else current.weight(value)
     target = tuple(weight.shape) if shape is None else shape
     if isinstance(weight, Literal):
-        return current.emit(Constant((weight,), target))
-    key = (id(weight), target)
+        made: Tensor = current.emit(Constant((weight,), target))
+        return made
+    key = (weight, target)
     found = current.constants.get(key)
     if found is None:
-        current.keep.append(weight)  # its id stays its own
         found = current.constants[key] = current.emit(Constant((weight,), target))
     return found
 
@@ -652,7 +656,7 @@ class Graph:
                     result = layer.again(operands, new)
                 else:
                     result = _all_taken(new, before, layer.compose(*operands), takes)
-                if not _gives(new.layers[before:], result, layer.outputs):
+                if len(new.layers) == before or not _gives(new.layers[-1], result, layer.outputs):
                     replaced.update(zip(layer.outputs, result if isinstance(result, tuple) else (result,)))
             outputs = {name: _narrowed(new, t, replaced.get(t, t)) for name, t in self.outputs.items()}
         for name, tensor in outputs.items():
@@ -735,7 +739,7 @@ def _narrowed(recorder: Recorder, recorded: Tensor, tensor: Tensor) -> Tensor:
 def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[Layer], bool]) -> Any:
     """What was recorded since `before`, composed in its turn where a layer of it is not taken."""
     added = recorder.layers[before:]
-    if all(takes(inner) for inner in added):
+    if all(map(takes, added)):
         return result
     del recorder.layers[before:]
     replaced: dict[Tensor, Tensor] = {}
@@ -751,22 +755,21 @@ def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[La
     return final if isinstance(result, tuple) else final[0]
 
 
-def _gives(added: list[Layer], result: Any, outputs: tuple[Tensor, ...]) -> bool:
-    """Let the last of the layers that were `added` give the recorded tensors, if what it gives is the result and is
+def _gives(last: Layer, result: Any, outputs: tuple[Tensor, ...]) -> bool:
+    """Let the last layer that was recorded for others give the recorded tensors, if what it gives is the result and is
     like them: then nothing that takes them has to change.
 
     Their `layer` stays the recorded one.
     """
-    if not added or isinstance(added[-1], Constant):  # which others may share
+    if isinstance(last, Constant):  # which others may share
         return False
-    given = added[-1].outputs
     made = result if isinstance(result, tuple) else (result,)
-    if len(made) != len(given):
+    if len(made) != len(last.outputs):
         return False
-    for one, two, old in zip(made, given, outputs, strict=True):
-        if one is not two or one.dtype is not old.dtype or one.shape != old.shape:
+    for one, two, old in zip(made, last.outputs, outputs):
+        if one is not two or one.dtype is not old.dtype or (one.shape is not old.shape and one.shape != old.shape):
             return False
-    added[-1].outputs = outputs
+    last.outputs = outputs
     return True
 
 

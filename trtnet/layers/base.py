@@ -281,11 +281,19 @@ def same_count(before: tuple[SizeLike, ...], after: tuple[SizeLike, ...]) -> Non
         )
 
 
+def _spreads(shape: Size, over: Size) -> bool:
+    """Whether a shape is broadcast to another one of its rank, by sizes that are numbers."""
+    for size, wide in zip(shape, over):
+        if size is not wide and (type(size) is not int or (size != 1 and (type(wide) is not int or size != wide))):
+            return False
+    return True
+
+
 def broadcast(kind: str, *operands: Tensor) -> Size:
     """The shape of tensors of one rank broadcast against each other."""
     shapes = [o.shape for o in operands]
     first = shapes[0]
-    if all(s is first for s in shapes):
+    if all(s is first or _spreads(s, first) for s in shapes):
         return first
     result: list[SizeLike] = []
     for axis, sizes in enumerate(zip(*shapes)):

@@ -71,7 +71,7 @@ class MatrixMultiply(Layer):
                 )
             require_equal(k, j, f"the inner sizes of a matrix multiplication differ: {_both(a, b)}")
         shape: list[SizeLike] = []
-        for left, right in zip(lead_a, lead_b, strict=True):
+        for left, right in zip(lead_a, lead_b):
             if left == 1 or right == 1:
                 shape.append(right if left == 1 else left)
             else:
@@ -216,10 +216,10 @@ class FullyConnected(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         x, weight, bias = inputs
         assert isinstance(x, Tensor)
-        rank, recorder = len(x.shape), graph.recorder()
+        rank, emit = len(x.shape), graph.recorder().emit
         left = "VECTOR" if rank == 1 else "NONE"
-        y = recorder.emit(MatrixMultiply((x, _constant(weight, max(rank, 2))), left, "TRANSPOSE"))
-        return y if bias is None else recorder.emit(ElementWise((y, _constant(bias, rank)), "SUM"))
+        y = emit(MatrixMultiply((x, _constant(weight, rank if rank > 1 else 2)), left, "TRANSPOSE"))
+        return y if bias is None else emit(ElementWise((y, _constant(bias, rank)), "SUM"))
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return run.torch.nn.functional.linear(*inputs)
