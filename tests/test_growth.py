@@ -14,7 +14,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.engine.weight_table import table
-from trtnet.tensorrt.build.summary import render
+from trtnet.basics.tables import render
 
 
 class Wide(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..basics.errors import WeightsError
-from ..tensorrt.build.summary import render
+from ..basics.tables import render
 
 BUILT, PERTURBED = "as built", "after a refit"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..basics.dims import format_shape
 from ..basics.errors import BuildError
+from ..basics.tables import render
 from ..weights.recipes import Leaf, Weight
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ class WeightTable:
         return self._by_name[parameter]
 
     def __str__(self) -> str:
-        from ..tensorrt.build.summary import render
-
         rows = [
             (r.parameter, format_shape(r.shape), r.dtype, r.status, ", ".join(r.engine_weights) or "-", r.reason)
             for r in self.rows

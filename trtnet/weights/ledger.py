@@ -18,6 +18,7 @@ import numpy as np
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import WeightsError
+from ..basics.tables import render
 from .recipes import Leaf, Weight, evaluate
 
 
@@ -120,8 +121,6 @@ class Ledger:
 
     def table(self) -> str:
         """Name, shape, dtype, bytes, owner and consumers of every array."""
-        from ..tensorrt.build.summary import render
-
         rows = [
             (h.name, format_shape(h.shape), h.dtype.name, f"{h.nbytes:,}", h.owner, ", ".join(h.consumers))
             for h in self
