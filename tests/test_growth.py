@@ -13,8 +13,8 @@ from harness import needs_rtx
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.engine.weight_table import table
 from trtnet.basics.tables import render
+from trtnet.engine.weight_table import table
 
 
 class Wide(nn.Module):

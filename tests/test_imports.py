@@ -171,14 +171,13 @@ ROOMS = [
 """From the ground up: a file imports from its own room and from those before it."""
 
 UP = {
-    ("engine", "pytorch"), ("engine", "tensorrt"), ("functional", "nn"), ("functional", "pytorch"), ("graph", "engine"),
-    ("graph", "layers"), ("graph", "pytorch"), ("graph", "tensorrt"), ("layers", "functional"),
-    ("nn", "pytorch"), ("pytorch", "loading"), ("recording", "pytorch"), ("weights", "graph"),
-    ("weights", "tensorrt"),
+    ("engine", "pytorch"), ("engine", "tensorrt"), ("functional", "nn"), ("functional", "pytorch"),
+    ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "tensorrt"), ("layers", "functional"),
+    ("nn", "pytorch"), ("pytorch", "loading"), ("recording", "pytorch"),
 }  # fmt: skip
 """Rooms that still import from one above them; nothing may be added."""
 
-CIRCLES = [93]
+CIRCLES = [90]
 """Files that import each other in a circle: how many in each; the numbers may only become smaller."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .errors import ArgumentError, ProviderError, TrtnetError
+from .errors import ArgumentError, DtypeError, ProviderError, ShapeError, TrtnetError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -122,3 +122,29 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
         return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
     return tensor.numpy()
+
+
+def as_array(value: Any, dtype: Any = None) -> np.ndarray:
+    """A C-contiguous NumPy array of a trtnet Array, a NumPy or torch tensor, a list or a number, copied only if it must
+    be.
+
+    Without `dtype`, Python floats become float32 as in torch, and arrays keep theirs. Raises what `value.numpy()` does.
+    """
+    if isinstance(value, np.ndarray):
+        array = value
+    elif is_torch(value):
+        array = to_numpy(value)
+    elif hasattr(type(value), "numpy"):
+        array = value.numpy()
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ShapeError(f"this makes no array: {error}", found=shown(value)) from None
+        if array.dtype == np.float64 and not isinstance(value, np.generic):
+            array = array.astype(np.float32)
+    if dtype is not None:
+        array = array.astype(dtypes.get(dtype).numpy, copy=False)
+    if array.dtype.byteorder not in "=|" or array.dtype.kind == "O":
+        raise DtypeError("this array's element type cannot be used", expected="a native NumPy type", found=array.dtype)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)

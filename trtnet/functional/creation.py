@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
+from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph.graph import emit, recorder_constant
 from ..graph.memory import another_handle, become_recorded, refuse_hazards
-from ..graph.tensor import Array, Parameter, Tensor, as_array, next_seed, refuse_in_forward
+from ..graph.tensor import Array, Parameter, Tensor, next_seed, refuse_in_forward
 from ..layers.generation import Fill
 from ..weights.recipes import Literal
 from .broadcasting import expanded

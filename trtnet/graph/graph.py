@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..basics import dims, dtypes
+from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError, WeightsError
 from ..basics.garbage import no_collection
@@ -23,7 +24,7 @@ from ..layers.constant import Constant
 from ..pytorch.training import Training
 from ..weights.recipes import Frozen, Leaf, Literal, Weight, digest
 from .forms import Form
-from .tensor import Array, Parameter, Tensor, as_array, current_recorder, recorded
+from .tensor import Array, Parameter, Tensor, current_recorder, recorded
 
 if TYPE_CHECKING:
     from ..tensorrt.provider import Provider

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import is_torch, to_numpy
+from ..basics.arrays import as_array
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import (
@@ -546,36 +546,3 @@ def _concrete_size(size: Any) -> int:
     if number >= 1 << 63:
         raise ShapeError("no parameter is of this size", expected="less than 2^63", found=shown(number))
     return number
-
-
-def as_array(value: Any, dtype: Any = None) -> np.ndarray:
-    """A C-contiguous NumPy array of an Array, a NumPy or torch tensor, a list or a number, copied only if it must be.
-
-    Without `dtype`, Python floats become float32 as in torch, and arrays keep theirs.
-    """
-    if isinstance(value, Array):
-        array = value.numpy()
-    elif isinstance(value, np.ndarray):
-        array = value
-    elif isinstance(value, Tensor):
-        array = value.numpy()
-    elif is_torch(value):
-        array = to_numpy(value)
-    else:
-        try:
-            array = np.asarray(_plain(value))
-        except ValueError as error:
-            raise ShapeError(f"this makes no array: {error}", found=shown(value)) from None
-        if array.dtype == np.float64 and not isinstance(value, np.generic):
-            array = array.astype(np.float32)
-    if dtype is not None:
-        array = array.astype(dtypes.get(dtype).numpy, copy=False)
-    if array.dtype.byteorder not in "=|" or array.dtype.kind == "O":
-        raise DtypeError("this array's element type cannot be used", expected="a native NumPy type", found=array.dtype)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value.numpy() if isinstance(value, Array) else value

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..basics.arrays import as_array
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..functional import sparse as F
-from ..graph.tensor import Initializer, Parameter, Tensor, as_array
+from ..graph.tensor import Initializer, Parameter, Tensor
 from . import init
 from .module import Module
 

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import check_memory, is_torch
+from ..basics.arrays import as_array, check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError
 from ..basics.location import user_level
-from ..graph.tensor import Tensor, as_array
 from .parametrizations import computed
 from .recipes import Leaf, Value, digest
 
@@ -185,7 +184,7 @@ def _value(key: str, value: Any) -> Any:
             found=f"shape {format_shape(value.shape)}, strides {value.strides}",
             remedy="numpy.ascontiguousarray(array)",
         )
-    if isinstance(value, (np.ndarray, Tensor, np.generic)):
+    if hasattr(type(value), "__array__"):
         return as_array(value)
     raise WeightsError(
         f"the value for {key!r} is no array",
