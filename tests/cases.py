@@ -10,7 +10,7 @@ import numpy as np
 import trtnet
 from trtnet import functional as F
 from trtnet import nn
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.generation import Fill
 from trtnet.layers.shaping import Shape
 

@@ -14,7 +14,7 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, ShapeError, WeightsError
 from trtnet.functional.dispatch import tensor
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.graph.tensor import Tensor
 from trtnet.layers.base import Layer, Output
 

@@ -22,7 +22,7 @@ from trtnet import functional as F
 from trtnet.basics import dims
 from trtnet.basics.dims import Size
 from trtnet.errors import ArgumentError, BuildError, ProviderError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.base import Layer
 from trtnet.layers.casting import Identity
 from trtnet.tensorrt.build.lowering import lower

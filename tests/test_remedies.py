@@ -1361,21 +1361,21 @@ class Named(nn.Module):
 
 
 def raw_cat(*tensors):
-    from trtnet.graph.graph import emit
+    from trtnet.graph.recorder import emit
     from trtnet.layers.shaping import Concatenation
 
     return emit(Concatenation(tensors, axis=0))
 
 
 def raw_sum(*tensors):
-    from trtnet.graph.graph import emit
+    from trtnet.graph.recorder import emit
     from trtnet.layers.elementwise import ElementWise
 
     return emit(ElementWise(tensors, "SUM"))
 
 
 def raw_nonzero(x):
-    from trtnet.graph.graph import recorder
+    from trtnet.graph.recorder import recorder
     from trtnet.layers.selection import NonZero
 
     return recorder().emit(NonZero((x,), recorder().data_dim("nonzero", 6)))

@@ -14,9 +14,11 @@ from .basics import dims, dtypes
 from .basics.errors import ArgumentError, ArgumentTypeError, shown
 from .basics.garbage import no_collection
 from .graph import forms
-from .graph.graph import Graph, Input, Recorder, recorder_constant
+from .graph.graph import Graph, Input
+from .graph.recorder import Recorder
 from .graph.tensor import Array, Buffer, Tensor
-from .pytorch.training import undropped
+from .layers.constant import constant
+from .layers.training import undropped, without_dropouts
 from .weights.recipes import Leaf
 
 RESERVED = ("graph", "stream", "out", "with_generation")
@@ -106,7 +108,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     with no_collection(), recorder:
         outputs, form = _outputs(recorder, module(**arguments))
         recorder.drop_spare(outputs.values())
-        layers = recorder.training.take(recorder.layers, outputs)
+        layers = without_dropouts(recorder.training, recorder.layers, outputs)
         recorder.training.leave([name for name, leaf in parameters.items() if leaf.frozen is not None])
     if not recorder.inputs:
         raise ArgumentError(
@@ -219,7 +221,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
     taken: set[int] = set()
     for name, value in named.items():
         if isinstance(value, Array):
-            value = recorder_constant(value)
+            value = constant(value)
         if not isinstance(value, Tensor) or not isinstance(name, str):
             raise ArgumentTypeError(
                 "forward returned something that is no tensor"

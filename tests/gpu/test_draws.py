@@ -12,7 +12,7 @@ from networks import LEVEL
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ProviderError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.generation import Fill
 
 torch = pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim, Input
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.activation import Activation, ParametricReLU
 
 BATCH = Dim("batch", min=1, opt=2, max=5)

@@ -11,7 +11,7 @@ import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.convolution import Convolution, Deconvolution
 
 TORCH = {

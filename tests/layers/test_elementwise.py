@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.elementwise import BINARY, COMPARISONS, LOGICAL, UNARY, ElementWise, Select, Unary
 
 FLOATS = ("float32", "float16", "bfloat16")

@@ -10,7 +10,7 @@ import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
 from trtnet.functional.dispatch import tensor
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.gather import Gather, OneHot, Scatter
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

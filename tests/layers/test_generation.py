@@ -7,7 +7,7 @@ from harness import lower_and_compare
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.generation import Fill
 
 N = Dim("n", min=2, opt=5, max=9)

@@ -11,7 +11,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.matrix import MatrixMultiply, is_of_weights, makers_of
 from trtnet.rewriting.live_inputs import with_live
 

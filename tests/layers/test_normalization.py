@@ -12,7 +12,7 @@ from trtnet import Dim, Input
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from trtnet.functional.dispatch import operand
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.normalization import LRN, Normalization, Scale
 
 T = torch.nn.functional

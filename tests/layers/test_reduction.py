@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.reduction import REDUCTIONS, Cumulative, Reduce, TopK
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

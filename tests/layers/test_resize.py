@@ -12,7 +12,7 @@ import trtnet
 from trtnet import Dim, Input
 from trtnet.basics.dims import Size
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.resize import GridSample, Resize, taps
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

@@ -7,7 +7,7 @@ from harness import lower_and_compare, needs_rtx
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.errors import DtypeError, ShapeError
-from trtnet.graph.graph import emit, recorder
+from trtnet.graph.recorder import emit, recorder
 from trtnet.layers.casting import Identity
 from trtnet.layers.selection import NonZero
 from trtnet.layers.shaping import Slice

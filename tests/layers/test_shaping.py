@@ -13,7 +13,7 @@ from trtnet import Dim, Input, dtypes
 from trtnet.basics.dims import Size
 from trtnet.errors import DtypeError, ShapeError
 from trtnet.functional.dispatch import scalar
-from trtnet.graph.graph import emit
+from trtnet.graph.recorder import emit
 from trtnet.layers.shaping import Concatenation, Padding, Shape, Shuffle, Slice
 
 BATCH = Dim("batch", min=1, opt=4, max=8)

@@ -19,10 +19,12 @@ from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import TrtnetError, WeightsError
 from ..basics.location import Place
-from ..graph.graph import Equality, Graph, Recorder
-from ..graph.tensor import Tensor, recorded
+from ..graph.graph import Graph
+from ..graph.recorder import Equality, Recorder
+from ..graph.tensor import Producer, Tensor, recorded
+from ..graph.training import Reason, Training
 from ..layers.base import Layer
-from ..pytorch.training import DROPOUTS, INSTEAD, Dropout, Reason, Training
+from ..layers.training import DROPOUTS, INSTEAD, Dropout
 from ..weights.recipes import OPERATIONS, VERSION, Frozen, Leaf, Literal, Recipe, Value, Weight
 
 FORMAT = 1
@@ -121,7 +123,10 @@ def _training(
         return {"drop": drops[tensor.layer]} if tensor.layer in drops else numbers[tensor]
 
     return {
-        "drops": [[at, drop.function, drop.p, drop.owner, source(drop.inputs[0])] for at, drop in training.drops],
+        "drops": [
+            [at, *(getattr(drop, name) for name in drop.attributes), source(drop.inputs[0])]
+            for at, drop in training.drops
+        ],
         "uses": [[places[layer], index, drops[drop]] for layer, index, drop in training.uses],
         "outputs": {name: drops[drop] for name, drop in training.outputs.items()},
         "instead": [
@@ -379,7 +384,7 @@ class _Reading:
             tensor.name = name
             tensors.append(tensor)
         with recorder:
-            layers = [self.layer(one, tensors, recorder) for one in data["layers"]]
+            layers: list[Producer] = [self.layer(one, tensors, recorder) for one in data["layers"]]
         outputs = {name: tensors[number] for name, number in data["outputs"].items()}
         for name, tensor in outputs.items():
             tensor.name = name
@@ -397,7 +402,7 @@ class _Reading:
             graph.training = self.training(data["training"], layers, tensors)
         return graph
 
-    def training(self, data: Mapping[str, Any], layers: list[Layer], tensors: list[Tensor]) -> Training:
+    def training(self, data: Mapping[str, Any], layers: list[Producer], tensors: list[Tensor]) -> Training:
         training = Training()
         for at, function, p, owner, source in data["drops"]:
             x = training.drops[source["drop"]][1].outputs[0] if isinstance(source, dict) else tensors[source]

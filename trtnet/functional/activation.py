@@ -10,10 +10,12 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph.graph import emit, recorder, recorder_constant
+from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
+from ..graph.training import Mode
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
-from ..pytorch.training import Mode, RandomSlopes
+from ..layers.constant import constant
+from ..layers.training import RandomSlopes
 from .arithmetic import minimum, mul, neg, sub, typed_float
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet
@@ -278,7 +280,7 @@ def _slopes(x: Any, weight: Any, rank: int) -> Tensor:
     if is_scalar(weight):
         return scalar(weight, x.dtype, rank)
     shape = _prelu_shape(x.shape, weight.shape)
-    return weight.reshape(shape) if type(weight) is Tensor else recorder_constant(weight, shape)
+    return weight.reshape(shape) if type(weight) is Tensor else constant(weight, shape)
 
 
 def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
 from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary

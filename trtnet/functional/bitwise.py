@@ -15,7 +15,7 @@ from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
 from ..layers.elementwise import ElementWise, Unary
 from ..layers.gather import Gather

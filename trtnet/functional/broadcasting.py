@@ -8,12 +8,13 @@ import numpy as np
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
+from ..layers.constant import constant
 from ..layers.shaping import Slice
 from .dispatch import axis_of, operation, tensor
-from .shape import constant, has_dims, not_negative, reshaped, sizes_of
+from .shape import has_dims, not_negative, reshaped, sizes_of
 
 __all__ = [
     "broadcast_shapes",

@@ -10,7 +10,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
 from ..layers.casting import Cast, Identity
 from .dispatch import laid_out, operation, tensor

@@ -10,7 +10,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.activation import Activation
 from ..layers.casting import Identity

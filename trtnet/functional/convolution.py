@@ -6,7 +6,7 @@ from typing import Any
 
 from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.convolution import Convolution, Deconvolution
 from ..layers.shaping import Shuffle
@@ -187,9 +187,9 @@ def _transpose(
 def reshape_weight(weight: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
     """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
     if isinstance(weight, Weight):
-        from ..graph.graph import recorder_constant
+        from ..layers.constant import constant
 
-        return recorder_constant(weight, shape)
+        return constant(weight, shape)
     return weight if tuple(weight.shape) == shape else reshaped(weight, shape)
 
 

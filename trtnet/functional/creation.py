@@ -14,9 +14,10 @@ from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
-from ..graph.graph import emit, recorder_constant
 from ..graph.memory import another_handle, become_recorded, refuse_hazards
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, next_seed, refuse_in_forward
+from ..layers.constant import constant
 from ..layers.generation import Fill
 from ..weights.recipes import Literal
 from .broadcasting import expanded
@@ -78,7 +79,7 @@ def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
         return converted(recorded_tensor(value), dtype)
     if isinstance(value, Dim):
         return size_tensor(value, dtype)
-    return recorder_constant(Array(as_array(value, dtype)))
+    return constant(Array(as_array(value, dtype)))
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
@@ -147,7 +148,7 @@ def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
 def size_tensor(size: SizeLike, dtype: Dtype = dtypes.int64) -> Tensor:
     """A size as a recorded tensor without dimensions."""
     if isinstance(size, int):
-        return recorder_constant(Literal(np.asarray(size, dtype.numpy)))
+        return constant(Literal(np.asarray(size, dtype.numpy)))
     made = emit(Fill((), (1,), "LINSPACE", dtypes.int64, size, 0))
     return converted(reshaped(made, ()), dtype)
 
@@ -158,7 +159,7 @@ def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
         return expanded(size_tensor(value, dtype), shape)
     with np.errstate(over="ignore"):
         one = np.full((1,) * len(shape), value).astype(dtypes.for_network(dtype).numpy)
-    return expanded(recorder_constant(Literal(one)), shape)
+    return expanded(constant(Literal(one)), shape)
 
 
 def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Any:

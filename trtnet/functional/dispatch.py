@@ -25,11 +25,11 @@ from ..basics.errors import (
     wrong_arguments,
 )
 from ..graph import memory, strides
-from ..graph.graph import recorder, recorder_constant
+from ..graph.recorder import recorder
 from ..graph.strides import Rule
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
-from ..layers.constant import Constant
+from ..layers.constant import Constant, constant
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Literal, Weight
 from .concrete import category
@@ -318,11 +318,11 @@ def tensor(value: Any) -> Tensor:
     if type(value) is Tensor:
         return value
     if isinstance(value, (Array, Weight)):
-        return recorder_constant(value)
+        return constant(value)
     if isinstance(value, (bool, int, float, np.ndarray, np.generic)):
         from .creation import as_tensor
 
-        return recorder_constant(as_tensor(value))
+        return constant(as_tensor(value))
     raise ArgumentTypeError("this is no tensor", expected="a tensor or a number", found=shown(value))
 
 
@@ -362,7 +362,7 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
         raise DtypeError(
             "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=number
         )
-    return recorder_constant(Literal(array), (1,) * rank)
+    return constant(Literal(array), (1,) * rank)
 
 
 def with_rank(value: Tensor, rank: int) -> Tensor:
@@ -370,7 +370,7 @@ def with_rank(value: Tensor, rank: int) -> Tensor:
     missing = rank - len(value.shape)
     if isinstance(value, Array):
         shape: tuple[Any, ...] = value.shape
-        return recorder_constant(value, (1,) * missing + tuple(shape))
+        return constant(value, (1,) * missing + tuple(shape))
     if missing <= 0:
         return value
     return recorder().emit(Shuffle((value,), reshape_dims=Size((1,) * missing + tuple(value.shape))))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.casting import Cast
 from ..layers.elementwise import ElementWise, Select, Unary

@@ -7,7 +7,8 @@ from typing import Any
 from ..basics.errors import ArgumentError, UnsupportedError
 from ..graph import memory
 from ..graph.tensor import Tensor, current_recorder
-from ..pytorch.training import Dropout, Mode, cannot_train
+from ..graph.training import Mode, cannot_train
+from ..layers.training import Dropout
 from .inplace import rebind
 from .shape import detach
 

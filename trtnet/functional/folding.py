@@ -7,7 +7,7 @@ from typing import Any
 
 from ..basics.dims import Dim, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ShapeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_at_least
 from ..layers.gather import Gather

@@ -18,11 +18,12 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
-from ..graph.graph import Recorder, emit, recorder
 from ..graph.memory import become_recorded, refuse_hazards, view_of, writers
+from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
 from ..layers.base import is_nonnegative, require_at_least, require_equal
 from ..layers.casting import Identity
+from ..layers.constant import constant
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
@@ -34,7 +35,7 @@ from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, refu
 from .inplace import rebind, refuse_overlap
 from .joining import cat
 from .selection import check_mask, columns, selected, spread
-from .shape import constant, has_dims, reshaped, transposed, unsqueeze
+from .shape import has_dims, reshaped, transposed, unsqueeze
 
 __all__ = ["assume_nonnegative", "getitem", "select"]
 

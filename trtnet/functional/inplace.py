@@ -16,7 +16,7 @@ import numpy as np
 from ..basics.dims import format_shape
 from ..basics.errors import DtypeError, ShapeError, UnsupportedError
 from ..graph import memory
-from ..graph.graph import recorder
+from ..graph.recorder import recorder
 from ..graph.strides import overlaps
 from ..graph.tensor import Array, Tensor, current_recorder
 from ..layers.shaping import Shuffle, inverse

@@ -10,14 +10,15 @@ import numpy as np
 
 from ..basics.dims import Dim, SizeLike, divide_exactly, format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, shown
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Identity
+from ..layers.constant import constant
 from ..layers.shaping import Concatenation, Slice
 from .concrete import promoted
 from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
-from .shape import constant, has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
+from .shape import has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
 
 __all__ = [
     "block_diag",

@@ -9,7 +9,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Cast

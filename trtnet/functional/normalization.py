@@ -12,10 +12,12 @@ from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import emit, recorder, recorder_constant
+from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
+from ..graph.training import Mode, cannot_train
+from ..layers.constant import constant
 from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
-from ..pytorch.training import BatchStatistics, Mode, cannot_train
+from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .convolution import reshape_weight, reshaped
@@ -255,7 +257,7 @@ def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -
     """Weights (or a tensor) of that shape; a constant of one number where there are none."""
     if value is not None:
         return reshape_weight(value, shape)
-    return recorder_constant(Array(np.full(shape, number, dtype.numpy)))
+    return constant(Array(np.full(shape, number, dtype.numpy)))
 
 
 def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any) -> tuple[tuple[int, ...], list[Any]]:

@@ -8,12 +8,13 @@ import numpy as np
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ShapeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_at_least
+from ..layers.constant import constant
 from ..layers.shaping import Padding, Slice
 from .dispatch import operation, scalar, tensor
-from .shape import constant, has_dims, sizes_of
+from .shape import has_dims, sizes_of
 
 __all__ = ["pad"]
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError, UnsupportedError
-from ..graph.graph import emit, recorder_constant
 from ..graph.memory import view_of, writers
+from ..graph.recorder import emit
 from ..graph.strides import Decision, decide, lies_contiguous
 from ..graph.tensor import Array, Tensor
 from ..layers.base import require_at_least
-from ..layers.constant import Constant
+from ..layers.constant import Constant, constant
 from ..layers.gather import Gather, OneHot, Scatter
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Literal
@@ -24,7 +24,7 @@ from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, operation, owner_of, tensor
 from .indexing import from_end, from_start, part, recorded_index, sliced, write_gathered, written_value
 from .inplace import install
-from .shape import constant, has_dims, reshape, reshaped, size_of, sizes_of, transposed
+from .shape import has_dims, reshape, reshaped, size_of, sizes_of, transposed
 
 __all__ = [
     "as_strided",
@@ -350,7 +350,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
         raise UnsupportedError(
             "one_hot of a recorded tensor needs the number of classes", remedy="one_hot(x, num_classes=10)"
         )
-    values = recorder_constant(Literal(np.array([0, 1], np.int64)))
+    values = constant(Literal(np.array([0, 1], np.int64)))
     return emit(OneHot((recorded_index(tensor), values), size_of(num_classes)))  # type: ignore[arg-type]
 
 

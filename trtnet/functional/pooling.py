@@ -7,7 +7,7 @@ from typing import Any
 
 from ..basics.dims import Dim, divide_exactly, format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.pooling import Pooling
 from ..layers.reduction import Reduce

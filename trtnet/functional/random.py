@@ -21,7 +21,7 @@ from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import Recorder, recorder
+from ..graph.recorder import Recorder, recorder
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder, recorded
 from ..layers.generation import Fill
 from .arithmetic import add, div, mul, neg, sub

@@ -14,7 +14,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.reduction import Cumulative, Reduce
 from . import arithmetic, comparison

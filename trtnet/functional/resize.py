@@ -23,8 +23,9 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
+from ..layers.constant import constant
 from ..layers.gather import Gather
 from ..layers.matrix import MatrixMultiply
 from ..layers.reduction import Reduce
@@ -35,7 +36,7 @@ from .concrete import floats
 from .creation import arange, full, size_tensor
 from .dispatch import floating, operation, tensor
 from .joining import meshgrid, stack
-from .shape import constant, reshaped, size_of, sizes_of, transposed
+from .shape import reshaped, size_of, sizes_of, transposed
 
 __all__ = [
     "affine_grid",

@@ -16,7 +16,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Size, SizeLike, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.casting import Identity
 from ..layers.gather import Scatter

@@ -16,10 +16,10 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import Recorder, emit, recorder, recorder_constant
-from ..graph.tensor import Tensor
-from ..layers.base import Layer, Operand, require_equal
-from ..layers.constant import Constant
+from ..graph.recorder import Recorder, emit, recorder
+from ..graph.tensor import Producer, Tensor
+from ..layers.base import Operand, require_equal
+from ..layers.constant import Constant, constant
 from ..layers.elementwise import Select
 from ..layers.gather import Gather
 from ..layers.selection import NonZero
@@ -132,7 +132,7 @@ def spread(value: Tensor, mask: Tensor, axis: int) -> Tensor | None:
         return None
     value, count = current.settle(value), found.shape[1]
     sources: dict[Tensor, Tensor] = {}  # what was selected, and from what
-    order: dict[Layer, None] = {}
+    order: dict[Producer, None] = {}
     pending = [value]
     while pending:
         one = pending[-1]
@@ -157,7 +157,7 @@ def spread(value: Tensor, mask: Tensor, axis: int) -> Tensor | None:
         return _replayed(value, list(order), sources, mask, axis)
 
 
-def _source(layer: Layer, found: Tensor, mask: Tensor, axis: int) -> Tensor | None:
+def _source(layer: Producer, found: Tensor, mask: Tensor, axis: int) -> Tensor | None:
     """The tensor of which a layer selects the elements at a mask, found to be True at `found`."""
     if not isinstance(layer, Gather) or layer.num_elementwise_dims:
         return None
@@ -180,7 +180,7 @@ def _is_one(size: SizeLike) -> bool:
     return isinstance(size, int) and size == 1
 
 
-def _replayed(value: Tensor, order: list[Layer], sources: dict[Tensor, Tensor], mask: Tensor, axis: int) -> Tensor:
+def _replayed(value: Tensor, order: list[Producer], sources: dict[Tensor, Tensor], mask: Tensor, axis: int) -> Tensor:
     made = dict(sources)
     if order:  # to which what is not selected may give an infinite derivative
         for selection, source in sources.items():
@@ -195,7 +195,7 @@ def _replayed(value: Tensor, order: list[Layer], sources: dict[Tensor, Tensor], 
             shape = (*given.shape[:axis], *(1,) * mask.ndim, *given.shape[axis + 1 :])
             layer = given.layer
             weight = layer.inputs[0] if isinstance(layer, Constant) else None
-            made[given] = recorder_constant(weight, shape) if isinstance(weight, Weight) else reshaped(given, shape)
+            made[given] = constant(weight, shape) if isinstance(weight, Weight) else reshaped(given, shape)
         return made[given]
 
     for layer in order:

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
 from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
-from ..graph.graph import emit
 from ..graph.memory import another_handle, change_shape, mark_same
+from ..graph.recorder import emit
 from ..graph.strides import (
     Decision,
     can_be_viewed,
@@ -21,6 +21,7 @@ from ..graph.strides import (
 )
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Identity
+from ..layers.constant import constant
 from ..layers.shaping import Shuffle
 from .dispatch import axes_of, axis_of, operation, tensor
 
@@ -98,11 +99,6 @@ def has_dims(*values: Any) -> bool:
         if isinstance(value, slice) and has_dims(value.start, value.stop, value.step):
             return True
     return False
-
-
-def constant(array: np.ndarray) -> Tensor:
-    """A concrete array as a recorded constant: where one meets a Dim."""
-    return tensor(Array(array))
 
 
 def not_negative(sizes: tuple[SizeLike, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.elementwise import ElementWise, Select, Unary
 from .concrete import category, floats, quiet

@@ -13,7 +13,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import SizeLike
 from ..basics.errors import ArgumentError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.reduction import TopK
 from . import arithmetic

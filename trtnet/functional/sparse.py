@@ -9,7 +9,7 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.gather import Gather
 from .dispatch import operation, tensor

@@ -1,65 +1,27 @@
-"""Recording: a module and its inputs become a Graph, a plain list of layer records."""
+"""A recorded network: a plain list of layer records, its inputs and outputs."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..basics import dims, dtypes
-from ..basics.arrays import as_array
-from ..basics.dims import Dim, Size, SizeLike, format_shape
-from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError, WeightsError
+from ..basics.dims import Dim, Size, format_shape
+from ..basics.errors import ArgumentError, ShapeError
 from ..basics.garbage import no_collection
-from ..basics.location import Location, here, user_level
-from ..layers.base import Layer, Operand
 from ..layers.constant import Constant
-from ..pytorch.training import Training
-from ..weights.recipes import Frozen, Leaf, Literal, Weight, digest
+from ..weights.recipes import Leaf, Weight
 from .forms import Form
-from .tensor import Array, Parameter, Tensor, current_recorder, recorded
+from .recorder import Equality, Recorder, check_count
+from .tensor import Array, Operand, Producer, Tensor
+from .training import Training
 
 if TYPE_CHECKING:
     from ..tensorrt.provider import Provider
-
-
-LIMIT = 1 << 31
-"""Elements of a tensor that TensorRT does not take any more."""
-
-
-def check_count(shape: Iterable[SizeLike], what: str = "a tensor", decided: AbstractSet[str] = frozenset()) -> None:
-    """Raises ShapeError for a shape that has too many elements where every Dim is at its max.
-
-    Sizes that the data decides, by the names of their Dims, count as 1: their max is what nobody expects.
-    """
-    count = 1
-    dynamic = False
-    for size in shape:
-        if type(size) is int:
-            count *= size
-        elif isinstance(size, Dim) and (not decided or decided.isdisjoint(size._symbols)):
-            dynamic = True
-            count *= size.max
-    if count >= LIMIT:
-        found = f"{count:,}" if count < 1 << 63 else f"2^{count.bit_length() - 1} or more"
-        raise ShapeError(
-            f"TensorRT takes no {what.partition(' ')[2] or what} of 2^31 elements or more",
-            expected="fewer than 2,147,483,648 elements",
-            found=f"{format_shape(shape)}: {found}{', where every Dim is at its max' if dynamic else ''}",
-            remedy="a smaller max of the Dims; or split it: trtnet.chunk, or smaller sizes"
-            if dynamic
-            else "split it: trtnet.chunk, or smaller sizes",
-        )
-
-
-_new: Any = object.__new__
 
 
 class Input:
@@ -121,336 +83,6 @@ def _checked_range(given: Any) -> tuple[float, float]:
     )
 
 
-@dataclass(slots=True)
-class Equality:
-    """Two sizes that must be equal, found equal at min, opt and max while recording."""
-
-    left: SizeLike
-    right: SizeLike
-    problem: str
-    path: str
-    location: Location | None
-
-    def check(self, sizes: Mapping[str, int]) -> None:
-        left, right = dims.evaluate(self.left, sizes), dims.evaluate(self.right, sizes)
-        if left != right:
-            given = ", ".join(f"{name}={value}" for name, value in sorted(sizes.items()))
-            raise ShapeError(
-                self.problem,
-                expected=f"{self.left} = {self.right}",
-                found=f"{left} and {right} at {given}",
-                module=self.path or None,
-                where=self.location,
-                remedy="use sizes for which both are equal, or say so with Dim(..., multiple_of=...)",
-            )
-
-
-class Pending:
-    """Stands where a tensor's recorder is, once the tensor was changed in place, or is a second handle to a value."""
-
-    __slots__ = ()
-
-    recorder: Recorder
-
-    def resolve(self, tensor: Tensor) -> Tensor:
-        """The value that the tensor stands for now."""
-        raise NotImplementedError
-
-
-class Recorder:
-    """One recording: what modules and functions add layers to. Each `record` call has its own.
-
-    Args:
-        takes_values: whether operands are the values that they were made as, whatever became of the user's tensors:
-            when a graph is written anew.
-    """
-
-    def __init__(self, takes_values: bool = False) -> None:
-        self.layers: list[Layer] = []
-        self.token = object()  # known to the concrete tensors that are made while this recording goes on
-        self.handles: dict[Layer, tuple[Operand, ...]] = {}  # the user's tensors, where they stand for other values
-        self.takes_values = takes_values
-        self.notes: list[tuple[Tensor, Tensor | None, Any, bool]] = []  # of shared memory; memory.py takes them
-        self.inputs: dict[str, Tensor] = {}
-        self.ranges: dict[str, tuple[float, float]] = {}
-        self.equalities: list[Equality] = []
-        self.path = ""
-        self.nested = 0  # how many modules are being called
-        self.where: Location | None = None  # the user's line, while one of trtnet's own modules is being called
-        self.paths: dict[int, str] = {}
-        self.leaves: dict[int, Leaf] = {}
-        self.constants: dict[tuple[Weight, tuple[int, ...]], Tensor] = {}
-        self.keep: list[Any] = []
-        self.data_dims: set[str] = set()
-        self.sizes: list[Dim] = []  # that the data decides
-        self.spare: list[Layer] = []  # recorded for numbers, or for what came to be computed otherwise
-        self.read: dict[Tensor, np.ndarray] = {}  # of what forward computed: what it read as numbers, and small parts
-        self.has_read = False
-        self.training = Training()
-        self.draws_inputs = False  # whether a draw becomes an input of the network
-        self._names: dict[str, int] = {}
-        self._origin: Layer | None = None
-        self._warned = False
-        self._counted: set[Size] = set()  # shapes that have not too many elements
-
-    def emit(self, layer: Layer) -> Any:
-        """Record a layer and return its output, or a tuple of its outputs."""
-        # what a layer is composed of goes with the tensors of the graph that it is in
-        if not self.takes_values:
-            for operand in layer.inputs:
-                if type(operand) is Tensor and operand.recorder is not self:
-                    self.handles[layer] = layer.inputs
-                    layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
-                    break
-        outputs = layer.infer()
-        for shape, _ in outputs:
-            if shape not in self._counted:
-                check_count(shape, "a tensor", self.data_dims)
-                self._counted.add(shape)
-        origin = self._origin
-        if origin is None:
-            layer.path = stem = self.path
-            layer.location = self.where or here()
-        else:
-            layer.path, layer.location, stem = origin.path, origin.location, origin.name
-        name = f"{stem}/{layer.kind}" if stem else layer.kind
-        if name in self._names:
-            name = self.unique(name)
-        else:
-            self._names[name] = 1
-        layer.name = name
-        self.layers.append(layer)
-        if len(outputs) > 1:
-            layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
-            return layer.outputs
-        tensor: Tensor = _new(Tensor)  # as `recorded` does, with two calls less
-        tensor.shape, tensor.dtype = outputs[0]
-        tensor.recorder, tensor._note, tensor.layer, tensor.index, tensor.name = self, None, layer, 0, None
-        layer.outputs = (tensor,)
-        return tensor
-
-    def settle(self, tensor: Tensor) -> Tensor:
-        """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""
-        pending = tensor.recorder
-        if pending is self or self.takes_values:
-            return tensor
-        if not isinstance(pending, Pending) or pending.recorder is not self:
-            raise foreign_tensor(tensor)
-        return pending.resolve(tensor)
-
-    @contextmanager
-    def values(self) -> Iterator[None]:
-        """Take the tensors that are given to layers as the values that they were made as."""
-        before, self.takes_values = self.takes_values, True
-        try:
-            yield
-        finally:
-            self.takes_values = before
-
-    def unique(self, stem: str) -> str:
-        """`stem`, with a number behind it if a layer has that name already."""
-        names = self._names
-        count = names.get(stem)
-        if count is None:
-            names[stem] = 1
-            return stem
-        while (name := f"{stem}_{count}") in names:
-            count += 1
-        names[stem] = count + 1
-        names[name] = 1
-        return name
-
-    def data_dim(self, stem: str, most: int) -> Dim:
-        """A new Dim, from 0 to `most`, that the data decides."""
-        taken = {s.name for s in dims.symbols_of(s for t in self.inputs.values() for s in t.shape)} | self.data_dims
-        name = next(name for i in range(len(taken) + 1) if (name := f"{stem}_{i}") not in taken)
-        self.data_dims.add(name)
-        made = Dim(name, min=0, max=most)
-        self.sizes.append(made)
-        return made
-
-    def drop_spare(self, outputs: Collection[Tensor]) -> None:
-        """Leave out the layers that were recorded for numbers, or for what came to be computed otherwise, where nothing
-        uses them."""
-        spare = {*self.spare, *self._settled()}
-        if not spare:
-            return
-        used = set(outputs)
-        sizes: set[str] = {str(s) for s in dims.symbols_of(size for t in outputs for size in t.shape)}
-        kept: list[Layer] = []
-        for layer in reversed(self.layers):
-            needed = not used.isdisjoint(layer.outputs) or str(layer.decides) in sizes or layer in self.training.instead
-            if layer in spare and not needed:
-                spare.update(o.layer for o in layer.inputs if isinstance(o, Tensor) and o.layer is not None)
-                if layer.decides is not None:
-                    self.data_dims.discard(str(layer.decides))
-                continue
-            kept.append(layer)
-            trained = self.training.instead.get(layer)
-            used.update(o for one in (layer, trained) if one is not None for o in one.inputs if isinstance(o, Tensor))
-            own = (size for tensor in layer.outputs for size in tensor.shape)
-            given = (getattr(layer, name) for name in layer.attributes)
-            sizes.update(str(s) for s in dims.symbols_of((*own, *sizes_in(given))))
-        self.layers = kept[::-1]
-
-    def _settled(self) -> set[Layer]:
-        """Where forward read numbers of what it computed: the layers that compute of frozen parameters and constants
-        alone."""
-        found: set[Layer] = set()
-        for layer in self.layers if self.has_read else ():
-            tensors = [o.layer for o in layer.inputs if isinstance(o, Tensor)]
-            leaves = (leaf for o in layer.inputs if isinstance(o, Weight) for leaf in o.leaves())
-            if found.issuperset(tensors) and not layer.draws and all(leaf.frozen is not None for leaf in leaves):
-                found.add(layer)
-        return found
-
-    def weight(self, value: Array) -> Weight:
-        """The weights that an Array or a Parameter is in this recording."""
-        leaf = self.leaves.get(id(value))
-        if leaf is not None:
-            if math.prod(leaf.shape) >= LIMIT:
-                check_count(leaf.shape, "weights")
-            return leaf
-        check_count(value.shape, "weights")
-        if isinstance(value, Parameter) and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"a parameter {format_shape(value.shape)} that the recorded module does not own became a constant: it "
-                "cannot be refitted (record the module that owns it, or register it there)",
-                stacklevel=user_level(),
-            )
-        return Literal(as_array(value).copy())  # the user may go on writing to it
-
-    def freeze(self, parameter: Parameter) -> None:
-        """Note that a parameter of the module was read as a number: the graph cannot follow a change of it."""
-        leaf = self.leaves.get(id(parameter))
-        if leaf is not None:
-            self.freeze_leaf(leaf)
-
-    def freeze_leaf(self, leaf: Leaf) -> None:
-        """The same of the weights that a parameter is in this recording."""
-        if leaf.frozen is not None:
-            return
-        if not leaf.value.there:
-            raise WeightsError(
-                f"{leaf.name} is read as a number, and has no value",
-                expected=f"values of {format_shape(leaf.shape)} {leaf.dtype}",
-                found="none",
-                remedy="load weights before recording: module.load_state_dict, module.load_weights",
-            )
-        location = self.where or here()
-        place = "an unknown line" if location is None else f"{location.file}:{location.line}"
-        leaf.frozen = Frozen(place, digest(leaf.value.read()))
-        owners = (one for one in self.keep if isinstance(one, Parameter) and self.leaves.get(id(one)) is leaf)
-        if not any(one.__dict__.get("is_meant_frozen") for one in owners):
-            warnings.warn(
-                f"{leaf.name} is read as a number at {place}: it is frozen in this graph, and another value needs "
-                "another recording. Keep it a tensor (x * self.scale), make it a plain attribute, or say that it is "
-                "meant: trtnet.frozen(parameter)",
-                stacklevel=user_level(),
-            )
-
-    def known(self, tensor: Tensor) -> np.ndarray | None:
-        """The value of a tensor that depends on parameters, which are frozen by it, and on constants alone; else
-        None."""
-        from ..pytorch.reading import known
-
-        return known(self, tensor)
-
-    def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None:
-        """Check at min, opt and max that two sizes are equal, and keep the check for the sizes to come."""
-        if left is right or left == right:
-            return
-        if self.data_dims and not self.data_dims.isdisjoint(map(str, dims.symbols_of((left, right)))):
-            raise ShapeError(
-                problem,
-                expected=f"{left} = {right}",
-                found="a size that the data decides, which is not known before the network runs",
-                remedy="select both with the same mask, or keep the shapes: trtnet.where(mask, x, 0)",
-            )
-        if (isinstance(left, int) and isinstance(right, int)) or not dims.equal_at_profile(left, right):
-            raise ShapeError(
-                problem,
-                expected=f"{left} = {right}",
-                found=_at_profile(left, right),
-                remedy="make the two equal: the shapes just before this line show where they begin to differ "
-                "(print(x.shape) works while recording)",
-            )
-        self.equalities.append(Equality(left, right, problem, self.path, here()))
-
-    def __enter__(self) -> Recorder:
-        self._token = current_recorder.set(self)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.read.clear()
-        current_recorder.reset(self._token)
-
-
-def sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
-    """The Dims among the values, in tuples too."""
-    for value in values:
-        if isinstance(value, Dim):
-            yield value
-        elif isinstance(value, tuple):
-            yield from sizes_in(value)
-
-
-def _at_profile(left: SizeLike, right: SizeLike) -> str:
-    if isinstance(left, int) and isinstance(right, int):
-        return f"{left} and {right}"
-    rows = []
-    for which in ("min", "opt", "max"):
-        a, b = (s if isinstance(s, int) else getattr(s, which) for s in (left, right))
-        rows.append(f"{a} and {b} at {which}")
-    return ", ".join(rows)
-
-
-def recorder() -> Recorder:
-    """The recording that is going on. Raises TrtnetError when there is none."""
-    found = current_recorder.get()
-    if found is None:
-        raise ArgumentTypeError(
-            "a recorded tensor was used outside its recording",
-            expected="to be inside trtnet.record(...)",
-            remedy="do this in a module's forward, or record a function: trtnet.record(function, x=Input(...))",
-        )
-    return found
-
-
-def emit(layer: Layer) -> Any:
-    """Record a layer in the recording that is going on."""
-    found = current_recorder.get()
-    return (recorder() if found is None else found).emit(layer)
-
-
-def recorder_constant(value: Array | Weight, shape: tuple[int, ...] | None = None) -> Tensor:
-    """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
-    current = recorder()
-    weight = value if isinstance(value, Weight) else current.weight(value)
-    target = tuple(weight.shape) if shape is None else shape
-    if isinstance(weight, Literal):
-        made: Tensor = current.emit(Constant((weight,), target))
-        return made
-    key = (weight, target)
-    found = current.constants.get(key)
-    if found is None:
-        found = current.constants[key] = current.emit(Constant((weight,), target))
-    return found
-
-
-def foreign_tensor(tensor: Tensor) -> TrtnetError:
-    if isinstance(tensor.recorder, TrtnetError):
-        return tensor.recorder
-    return ArgumentError(
-        "this tensor belongs to another graph",
-        expected="a tensor of the recording that is going on",
-        found=repr(tensor),
-        remedy="do not keep tensors on modules or in globals between recordings; "
-        "compute them in forward, or pass them as inputs",
-    )
-
-
 class Graph:
     """A recorded network: layer records in the order in which they will be added.
 
@@ -466,7 +98,7 @@ class Graph:
 
     def __init__(
         self,
-        layers: list[Layer],
+        layers: list[Producer],
         inputs: dict[str, Tensor],
         outputs: dict[str, Tensor],
         form: Form,
@@ -501,7 +133,7 @@ class Graph:
 
     # --- weights
 
-    def weights(self) -> Iterator[tuple[Layer, int, Weight]]:
+    def weights(self) -> Iterator[tuple[Producer, int, Weight]]:
         """Every weight operand: layer, input index, weight."""
         for layer in self.layers:
             for index, operand in enumerate(layer.inputs):
@@ -625,7 +257,7 @@ class Graph:
             return ()
         return {o for layer in self.layers for o in layer.inputs if type(o) is Tensor}
 
-    def _composed(self, takes: Callable[[Layer], bool], used: Collection[Tensor] = ()) -> Graph:
+    def _composed(self, takes: Callable[[Producer], bool], used: Collection[Tensor] = ()) -> Graph:
         """The graph in which every layer that is not taken is composed of others, and uint8 is int32.
 
         `used` is what layers take, where there is uint8 at all.
@@ -716,7 +348,7 @@ class Graph:
         return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
 
 
-def _is_widened(layer: Layer, used: Collection[Tensor]) -> bool:
+def _is_widened(layer: Producer, used: Collection[Tensor]) -> bool:
     """Whether uint8 is int32 in this layer; `used` is what layers take."""
     if not layer.has_bytes:
         return False
@@ -737,7 +369,7 @@ def _narrowed(recorder: Recorder, recorded: Tensor, tensor: Tensor) -> Tensor:
     return made
 
 
-def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[Layer], bool]) -> Any:
+def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[Producer], bool]) -> Any:
     """What was recorded since `before`, composed in its turn where a layer of it is not taken."""
     added = recorder.layers[before:]
     if all(map(takes, added)):
@@ -756,7 +388,7 @@ def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[La
     return final if isinstance(result, tuple) else final[0]
 
 
-def _gives(last: Layer, result: Any, outputs: tuple[Tensor, ...]) -> bool:
+def _gives(last: Producer, result: Any, outputs: tuple[Tensor, ...]) -> bool:
     """Let the last layer that was recorded for others give the recorded tensors, if what it gives is the result and is
     like them: then nothing that takes them has to change.
 
@@ -774,7 +406,9 @@ def _gives(last: Layer, result: Any, outputs: tuple[Tensor, ...]) -> bool:
     return True
 
 
-def _again(recorder: Recorder, layer: Layer, operands: tuple[Operand, ...], takes: Callable[[Layer], bool]) -> Any:
+def _again(
+    recorder: Recorder, layer: Producer, operands: tuple[Operand, ...], takes: Callable[[Producer], bool]
+) -> Any:
     """Record `layer`, or what it is composed of where it is not taken."""
     if not takes(layer):
         before = len(recorder.layers)

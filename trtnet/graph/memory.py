@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..basics.errors import UnsupportedError
-from ..layers.base import Layer
 from ..layers.constant import Constant
 from ..weights.recipes import Literal
-from .graph import Pending, Recorder, recorder
+from .recorder import Pending, Recorder, recorder
 from .strides import Decision, Rule, decide
-from .tensor import Array, Parameter, Tensor, current_recorder, recorded
+from .tensor import Array, Parameter, Producer, Recording, Tensor, current_recorder, recorded
 
 Positions = tuple[Any, ...]
 """For each dimension the one position that is written to, or None where that may be several."""
 
-writers: dict[type[Layer], Callable[[Tensor, Any, Tensor, Positions], Tensor]] = {}
+writers: dict[type[Producer], Callable[[Tensor, Any, Tensor, Positions], Tensor]] = {}
 """For a kind of view: `writers[kind](base, layer, value, positions)` is `base` with `value` in that view's place.
 `functional` fills it."""
 
@@ -57,7 +56,7 @@ class Alias(Pending):
     requires_grad: bool = False
     views: Sequence[Tensor] = ()
     written: Sequence[Tensor] = ()
-    _chain: tuple[Layer, ...] | None = None
+    _chain: tuple[Producer, ...] | None = None
     _decision: Decision | None = None
 
     def __init__(self, current: Recorder, value: Tensor | None, base: Tensor | None = None) -> None:
@@ -65,7 +64,7 @@ class Alias(Pending):
         self.value = value
         self.base = base
 
-    def chain(self, handle: Tensor) -> tuple[Layer, ...]:
+    def chain(self, handle: Tensor) -> tuple[Producer, ...]:
         """The layers that make this view of its base's value."""
         if self._chain is None:
             assert self.base is not None
@@ -119,7 +118,7 @@ def value_of(tensor: Tensor) -> Tensor:
     return tensor if tensor.recorder is current else current.settle(tensor)
 
 
-def again(chain: tuple[Layer, ...], base: Tensor) -> Tensor:
+def again(chain: tuple[Producer, ...], base: Tensor) -> Tensor:
     """A view of another value of its base."""
     for layer in chain:
         base = layer.again((base, *layer.inputs[1:]), recorder())  # type: ignore[assignment]
@@ -133,7 +132,7 @@ def _as_made(value: Any) -> Any:
     return value._note.former
 
 
-def _between(handle: Tensor, source: Tensor | None) -> tuple[Layer, ...] | None:
+def _between(handle: Tensor, source: Tensor | None) -> tuple[Producer, ...] | None:
     """The layers from `source` to `handle`; None where there is another path than through first inputs."""
     layers = []
     while handle is not source:
@@ -202,7 +201,7 @@ def _set_alias(tensor: Tensor, alias: Alias | None) -> None:
 Tensor.alias = property(_alias, _set_alias)
 
 
-def _take_notes(current: Recorder) -> None:
+def _take_notes(current: Recording) -> None:
     notes, current.notes = current.notes, []
     before, current.takes_values = current.takes_values, False
     try:
@@ -320,10 +319,10 @@ def become_recorded(array: Array) -> None:
             found=repr(array),
             remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
         )
-    from .graph import recorder_constant
+    from ..layers.constant import constant
 
     numbers = root.numpy()
-    value = recorder_constant(Literal(numbers.copy()))
+    value = constant(Literal(numbers.copy()))
     _become(root, value)
     root.alias.strides = tuple(step // max(numbers.itemsize, 1) for step in numbers.strides)
 
@@ -497,7 +496,7 @@ def _expands(view: Tensor) -> bool:
     return any(layer.expands for layer in view.alias.chain(view))
 
 
-def _origin(chain: tuple[Layer, ...], positions: Positions) -> Positions:
+def _origin(chain: tuple[Producer, ...], positions: Positions) -> Positions:
     """Where positions of a view lie in its base."""
     for layer in reversed(chain):
         found = layer.origin(positions)
@@ -511,7 +510,7 @@ def _origin(chain: tuple[Layer, ...], positions: Positions) -> Positions:
     return positions
 
 
-def _with(base: Tensor, chain: tuple[Layer, ...], value: Tensor, positions: Positions) -> Tensor:
+def _with(base: Tensor, chain: tuple[Producer, ...], value: Tensor, positions: Positions) -> Tensor:
     """`base` with `value` in the place of the view that `chain` makes of it."""
     if not chain:
         return value
@@ -572,13 +571,13 @@ def _collide(one: Tensor, two: Tensor, same_is_fine: bool) -> bool:
     return not same_is_fine or _forms(mine) != _forms(its)
 
 
-def _chain_from(base: Tensor, tensors: list[Tensor]) -> list[Layer]:
+def _chain_from(base: Tensor, tensors: list[Tensor]) -> list[Producer]:
     """What makes the first of these tensors of `base`, which is among them."""
     views = tensors[: next(i for i, one in enumerate(tensors) if one is base)]
     return [layer for view in reversed(views) for layer in view.alias.chain(view)]
 
 
-def _forms(chain: list[Layer]) -> list[Any]:
+def _forms(chain: list[Producer]) -> list[Any]:
     return [(type(layer), *(getattr(layer, name) for name in layer.attributes)) for layer in chain]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..basics import dims
 from ..layers.shaping import Shuffle, Slice
-from ..pytorch.training import Dropout
-from .graph import recorder
+from ..layers.training import Dropout
+from .recorder import recorder
 from .tensor import Tensor
 
 Sizes = tuple[int, ...]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..basics import dtypes
 from ..basics.arrays import as_array
-from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import (
     ArgumentTypeError,
@@ -28,13 +28,96 @@ from ..basics.errors import (
     instead_of,
     shown,
 )
-from ..weights.recipes import Leaf, Value
+from ..basics.location import Location
+from ..weights.recipes import Leaf, Value, Weight
 
-if TYPE_CHECKING:
-    from ..layers.base import Layer
-    from .graph import Recorder
 
-current_recorder: ContextVar[Recorder | None] = ContextVar("trtnet.recorder", default=None)
+class Producer(Protocol):
+    """What gives tensors: a layer of whatever kind. `layers/base.py` says what each of these is.
+
+    Parameters without a type here are what `layers` asks of its surroundings.
+    """
+
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Tensor, ...]
+    name: str
+    path: str
+    location: Location | None
+
+    def __init__(self, inputs: tuple[Operand, ...], **attributes: Any) -> None: ...
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def attributes(self) -> tuple[str, ...]: ...
+    @property
+    def weight_attributes(self) -> dict[int, str]: ...
+    @property
+    def is_view(self) -> bool: ...
+    @property
+    def is_dense(self) -> bool: ...
+    @property
+    def is_elementwise(self) -> bool: ...
+    @property
+    def rounds(self) -> bool: ...
+    @property
+    def draws(self) -> bool: ...
+    @property
+    def decides(self) -> Dim | None: ...
+    @property
+    def expands(self) -> bool: ...
+    @property
+    def passes_bytes(self) -> bool: ...
+    @property
+    def has_bytes(self) -> bool: ...
+    @property
+    def has_tensor_weights(self) -> bool: ...
+
+    def infer(self) -> tuple[tuple[Size, Dtype], ...]: ...
+    def holds(self) -> tuple[SizeLike, SizeLike] | None: ...
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None: ...
+    def is_apart_from(self, other: Any) -> bool: ...
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None: ...
+    def picks(self, output: int) -> int | None: ...
+    def takes(self, position: int, wanted: Any, output: int = 0) -> Any: ...
+    def operand(self, index: int) -> Operand: ...
+
+    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]: ...
+    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]: ...
+    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]: ...
+    def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]: ...
+
+    def supported(self, provider: Any) -> bool: ...
+    @classmethod
+    def failing(cls, layers: Any, provider: Any) -> Collection[Any]: ...
+    def add_to(self, lowering: Any) -> Any: ...
+    def compute(self, run: Any, *inputs: Any) -> Any: ...
+    def either(self, run: Any, number: int, *inputs: Any) -> Any: ...
+
+    def headline(self) -> str: ...
+    def describe(self) -> str: ...
+
+
+class Recording(Protocol):
+    """The recording that goes on. `recorder.py` says what each of these is."""
+
+    token: object
+    path: str
+    nested: int
+    where: Location | None
+    paths: dict[int, str]
+    leaves: dict[int, Leaf]
+    notes: list[tuple[Tensor, Tensor | None, Any, bool]]
+    takes_values: bool
+
+    def emit(self, layer: Producer) -> Any: ...
+    def known(self, tensor: Tensor) -> np.ndarray | None: ...
+    def freeze(self, parameter: Parameter) -> None: ...
+    def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None: ...
+    def cannot_train(self, text: str, owner: str) -> None: ...
+
+
+current_recorder: ContextVar[Recording | None] = ContextVar("trtnet.recorder", default=None)
 """The recording that this thread (or asyncio task) is in, if any."""
 
 
@@ -71,7 +154,7 @@ class Tensor(metaclass=_Kind):
     """What memory.py keeps of it; to be read as `alias`."""
     alias: Any
     """What is known of the memory that it shares; memory.py sets it."""
-    layer: Layer | None
+    layer: Producer | None
     index: int
     name: str | None
 
@@ -80,7 +163,7 @@ class Tensor(metaclass=_Kind):
         shape: Size,
         dtype: Dtype,
         recorder: Any,
-        layer: Layer | None = None,
+        layer: Producer | None = None,
         index: int = 0,
         name: str | None = None,
     ) -> None:
@@ -246,6 +329,8 @@ class Tensor(metaclass=_Kind):
             or "write it with the functions of trtnet.functional",
         )
 
+
+Operand = Tensor | Weight | None
 
 recorded: Callable[..., Tensor] = functools.partial(type.__call__, Tensor)
 """Makes recorded Tensors, without asking first what is meant."""

@@ -14,12 +14,12 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ShapeError
 from ..basics.location import Location
-from ..graph.tensor import Tensor, current_recorder, recorded
-from ..weights.recipes import Literal, Weight
+from ..graph.recorder import emit
+from ..graph.tensor import Operand, Tensor, current_recorder, recorded
+from ..weights.recipes import Literal
 from .bounds import UNKNOWN, Bounds
 from .targets import Features, Network, Run
 
-Operand = Tensor | Weight | None
 Output = tuple[Size, Dtype]
 
 
@@ -122,7 +122,6 @@ class Layer:
         """Record this layer with int32 in place of uint8, in its operands and results."""
         from ..functional.arithmetic import remainder
         from ..functional.casting import converted
-        from ..graph.graph import emit
 
         wide = tuple(
             # by way of float32, which TensorRT 8.6 casts uint8 to

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Size, SizeLike
-from ..graph.tensor import Tensor
+from ..graph.recorder import emit, recorder
+from ..graph.tensor import Array, Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
 from .base import Layer, Operand, Output
 from .targets import Features, Network, Run
@@ -62,8 +63,6 @@ class Constant(Layer):
         return converted(made, self.outputs[0].dtype)
 
     def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        from ..graph.graph import emit
-
         weight = operands[0]
         assert isinstance(weight, Weight)
         wide: Weight = (
@@ -77,3 +76,20 @@ class Constant(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         return inputs[0].reshape(self.shape)
+
+
+def constant(value: Array | Weight | np.ndarray, shape: tuple[int, ...] | None = None) -> Tensor:
+    """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
+    current = recorder()
+    if isinstance(value, np.ndarray):
+        value = Array(value)
+    weight = value if isinstance(value, Weight) else current.weight(value)
+    target = tuple(weight.shape) if shape is None else shape
+    if isinstance(weight, Literal):
+        made: Tensor = current.emit(Constant((weight,), target))
+        return made
+    key = (weight, target)
+    found = current.constants.get(key)
+    if found is None:
+        found = current.constants[key] = current.emit(Constant((weight,), target))
+    return found

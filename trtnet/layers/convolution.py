@@ -203,7 +203,7 @@ class Deconvolution(Convolution):
 
     def compose(self, *inputs: Operand) -> Tensor:
         """A kernel with zeros between its elements in place of dilation; float32 in place of bfloat16."""
-        from ..graph.graph import emit
+        from ..graph.recorder import emit
         from .casting import Cast
 
         x, kernel, bias = inputs

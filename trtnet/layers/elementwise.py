@@ -12,7 +12,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken

@@ -9,7 +9,7 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.dtypes import float32, int64
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .pooling import Pooling

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
-from ..graph import graph
+from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
 from .casting import Cast
+from .constant import constant
 from .elementwise import ElementWise
 from .targets import Features, Network, Run
 
@@ -97,7 +98,7 @@ class MatrixMultiply(Layer):
         assert isinstance(a, Tensor)
         columns = a if self.op0 == "TRANSPOSE" else F.transpose(a, -1, -2)
         other = "NONE" if self.op1 == "TRANSPOSE" else "TRANSPOSE"
-        return F.transpose(graph.emit(MatrixMultiply((b, columns), other, "NONE")), -1, -2)
+        return F.transpose(emit(MatrixMultiply((b, columns), other, "NONE")), -1, -2)
 
     @staticmethod
     def _split(x: Tensor, operation: str, outer: int) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], SizeLike]:
@@ -216,7 +217,7 @@ class FullyConnected(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         x, weight, bias = inputs
         assert isinstance(x, Tensor)
-        rank, emit = len(x.shape), graph.recorder().emit
+        rank, emit = len(x.shape), recorder().emit
         left = "VECTOR" if rank == 1 else "NONE"
         y = emit(MatrixMultiply((x, _constant(weight, rank if rank > 1 else 2)), left, "TRANSPOSE"))
         return y if bias is None else emit(ElementWise((y, _constant(bias, rank)), "SUM"))
@@ -228,7 +229,7 @@ class FullyConnected(Layer):
 def _constant(value: Operand, rank: int) -> Tensor:
     """Weights, or a tensor, with dimensions of size 1 in front."""
     if isinstance(value, Weight):
-        return graph.recorder_constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
+        return constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
     from ..functional.dispatch import with_rank
 
     assert value is not None

@@ -124,7 +124,7 @@ class LRN(Layer):
 
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
-        from ..graph.graph import emit
+        from ..graph.recorder import emit
         from .pooling import Pooling
 
         x = inputs[0]
@@ -302,7 +302,7 @@ class Normalization(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
         from ..functional.dispatch import tensor as constant
-        from ..graph.graph import emit
+        from ..graph.recorder import emit
 
         x, scale, bias = inputs
         assert isinstance(x, Tensor)
@@ -375,7 +375,7 @@ class RMSNormalization(Layer):
     def compose(self, *inputs: Operand) -> Tensor:
         from .. import functional as F
         from ..functional.convolution import reshape_weight
-        from ..graph.graph import emit
+        from ..graph.recorder import emit
         from .casting import Cast
 
         x, weight = inputs

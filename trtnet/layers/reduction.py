@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
-from ..graph.graph import emit
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_at_least
 from .bounds import Bounds

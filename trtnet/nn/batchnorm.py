@@ -10,7 +10,7 @@ from ..basics.errors import ShapeError
 from ..functional import normalization as F
 from ..functional.dispatch import tensor
 from ..graph.tensor import Buffer, Parameter, Tensor
-from ..pytorch.training import Mode
+from ..graph.training import Mode
 from . import init
 from .module import Module
 

@@ -24,7 +24,7 @@ from ..basics.errors import (
 from ..basics.location import here
 from ..basics.stacks import LEVELS, on_a_new_stack
 from ..graph.tensor import Array, Buffer, Parameter, current_recorder
-from ..pytorch.training import Mode
+from ..graph.training import Mode
 from ..weights.recipes import Leaf
 
 M = TypeVar("M", bound="Module")

@@ -28,8 +28,7 @@ from ..basics.errors import BuildError, ProviderError, ShapeError, TrtnetError
 from ..engine.checked import BUILT, PERTURBED, Checked, CheckedOutput
 from ..engine.engine import Engine
 from ..graph.graph import Graph
-from ..graph.tensor import Tensor
-from ..layers.base import Layer
+from ..graph.tensor import Producer, Tensor
 from ..weights.recipes import Leaf
 from .engine import ReferenceEngine, Run, Step
 from .sampling import FREE, Sampler
@@ -98,13 +97,13 @@ def _rounding(tensor: Tensor, tf32: bool) -> float:
 class Picked:
     """An output that holds indices: where they are found, and how they come from there to the output."""
 
-    layer: Layer
+    layer: Producer
     axis: int
-    moves: tuple[Layer, ...]
+    moves: tuple[Producer, ...]
 
     @classmethod
     def of(cls, tensor: Tensor) -> Picked | None:
-        moves: list[Layer] = []
+        moves: list[Producer] = []
         layer = tensor.layer
         while layer is not None:
             axis = layer.picks(tensor.index)
@@ -637,10 +636,10 @@ def first_wrong(
     return Divergence(last.path, last.name, last.location, found, tuple(right), builds)
 
 
-def _stops(graph: Graph, target: Tensor) -> list[Layer]:
+def _stops(graph: Graph, target: Tensor) -> list[Producer]:
     """The last layers of modules in the order of recording, of those that `target` depends on; its own is the last."""
     needed: set[Any] = {target}
-    chain: list[Layer] = []
+    chain: list[Producer] = []
     for layer in reversed(graph.layers):
         if not needed.isdisjoint(layer.outputs):
             chain.append(layer)

@@ -14,7 +14,7 @@ from ..basics.dims import Dim, format_shape
 from ..basics.errors import ArgumentError, ProviderError, WeightsError
 from ..engine.engine import RefitReport, Snapshot, TensorSpec
 from ..graph.graph import Graph
-from ..layers.base import Layer
+from ..graph.tensor import Producer
 from ..layers.targets import Run
 from ..rewriting.live_inputs import Bindings, Bound, with_live
 from ..weights.ledger import kept
@@ -118,7 +118,7 @@ class Step:
 
     __slots__ = ("compute", "frees", "inputs", "layer", "outputs", "single", "widen")
 
-    def __init__(self, layer: Layer, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    def __init__(self, layer: Producer, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         self.layer = layer
         self.compute = layer.compute
         self.inputs = inputs
@@ -177,7 +177,7 @@ class Step:
         return tuple(r.to(t.dtype.torch) for r, t in zip(result, self.layer.outputs))
 
 
-def _is_dynamic(layer: Layer) -> bool:
+def _is_dynamic(layer: Producer) -> bool:
     """Whether an attribute depends on a Dim."""
 
     def dynamic(value: Any) -> bool:

@@ -12,10 +12,11 @@ from ..basics.errors import ArgumentError, ArgumentTypeError
 from ..engine.graph_json import from_json, to_json
 from ..graph import forms
 from ..graph.graph import Graph
+from ..graph.training import Reason, Training
 from ..weights.matching import check_frozen
 from ..weights.recipes import Leaf
 from .engine import Program
-from .training import Reason, Training
+from .training import trained_layers
 
 REWRITTEN = Reason("this graph is a form of the recorded one, or was saved without what its modules do", "", None)
 
@@ -35,7 +36,7 @@ class _Followed:
     def trained(self) -> dict[bool, Program]:
         """The programs of the network in training."""
         graph, training = self.graph, self.training
-        layers = training.layers(graph.layers)
+        layers = trained_layers(training, graph.layers)
         outputs = graph.outputs | {name: drop.outputs[0] for name, drop in training.outputs.items()}
         other = Graph(
             layers, graph.inputs, outputs, graph.form, graph.parameters, graph.trainable, graph.buffers,

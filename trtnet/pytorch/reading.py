@@ -9,12 +9,13 @@ import numpy as np
 
 from ..basics import dims
 from ..basics.arrays import from_numpy, import_torch, lasting, to_numpy
-from ..graph.graph import Graph, Recorder, sizes_in
-from ..graph.tensor import Tensor
-from ..layers.base import Layer
+from ..graph.graph import Graph
+from ..graph.recorder import Recorder, sizes_in
+from ..graph.tensor import Producer, Tensor
+from ..graph.training import Trained, cannot_train
+from ..layers.training import Dropout
 from ..weights.recipes import Weight
 from .engine import Program
-from .training import Dropout, cannot_train
 
 SMALL = 64
 """Elements of a tensor that is kept, for what is computed of it and read later."""
@@ -36,9 +37,9 @@ def known(current: Recorder, tensor: Tensor) -> np.ndarray | None:
         for operand in layer.inputs:
             for leaf in operand.leaves() if isinstance(operand, Weight) else ():
                 current.freeze_leaf(leaf)
-        trained = layer if type(layer) is Dropout else current.training.instead.get(layer)
+        trained: Trained | None = layer if type(layer) is Dropout else current.training.instead.get(layer)
         if trained is not None:
-            cannot_train("forward reads a number that is another one in training", trained.owner)  # type: ignore[attr-defined]
+            cannot_train("forward reads a number that is another one in training", trained.owner)
     assert value.layer is not None
     current.spare.append(value.layer)
     current.has_read = True
@@ -51,13 +52,13 @@ def known(current: Recorder, tensor: Tensor) -> np.ndarray | None:
     return array
 
 
-def _layers(current: Recorder, value: Tensor) -> list[Layer] | None:
+def _layers(current: Recorder, value: Tensor) -> list[Producer] | None:
     """What has to be computed for a value, each layer behind those that it needs; None where that cannot be done."""
-    order: dict[Layer, None] = {}
-    pending: list[tuple[Tensor | Layer, bool]] = [(value, False)]
+    order: dict[Producer, None] = {}
+    pending: list[tuple[Tensor | Producer, bool]] = [(value, False)]
     while pending:
         one, is_ready = pending.pop()
-        if isinstance(one, Layer):
+        if not isinstance(one, Tensor):
             if is_ready:
                 order[one] = None
             elif one not in order:
@@ -74,12 +75,12 @@ def _layers(current: Recorder, value: Tensor) -> list[Layer] | None:
     return list(order) if needed <= decided else None
 
 
-def _sizes(layer: Layer) -> Iterator[dims.Dim]:
+def _sizes(layer: Producer) -> Iterator[dims.Dim]:
     yield from sizes_in(tensor.shape for tensor in layer.outputs)
     yield from sizes_in(getattr(layer, name) for name in layer.attributes)
 
 
-def _compute(current: Recorder, value: Tensor, layers: list[Layer]) -> None:
+def _compute(current: Recorder, value: Tensor, layers: list[Producer]) -> None:
     """Compute a value, and note it and small ones on the way."""
     made = [tensor for layer in layers for tensor in layer.outputs]
     wanted = [t for t in made if t is value or _is_small(t)]

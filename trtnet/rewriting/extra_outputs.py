@@ -60,7 +60,7 @@ def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:
 
 
 def _copy(graph: Graph, tensor: Tensor) -> Tensor:
-    from ..graph.graph import Recorder
+    from ..graph.recorder import Recorder
     from ..layers.casting import Identity
 
     recorder = Recorder(takes_values=True)

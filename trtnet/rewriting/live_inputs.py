@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from ..basics.arrays import check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentTypeError, TrtnetError, WeightsError
-from ..graph.graph import Graph, Recorder, recorder_constant
+from ..graph.graph import Graph
+from ..graph.recorder import Recorder
 from ..graph.tensor import Tensor, recorded
 from ..layers.base import Operand
+from ..layers.constant import constant
 from ..weights.matching import match
 from ..weights.recipes import ARITHMETIC, Leaf, Recipe, Weight
 
@@ -94,7 +96,7 @@ class _Rewriting:
     def _layers(self, recipe: Recipe) -> Tensor:
         from .. import functional as F
 
-        given = [self.tensor(a) if self.is_live(a) else recorder_constant(a) for a in recipe.arguments]
+        given = [self.tensor(a) if self.is_live(a) else constant(a) for a in recipe.arguments]
         operation, attributes = recipe.operation, recipe.attributes
         if operation == "cast":
             return given[0].to(recipe.dtype)

@@ -16,9 +16,9 @@ from ...basics.dims import Dim, SizeLike
 from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ...basics.garbage import no_collection
 from ...graph.graph import Graph
-from ...layers.base import Layer, Operand
+from ...layers.base import Operand
 from ..provider import ErrorRecorder, Provider
-from ...graph.tensor import Tensor
+from ...graph.tensor import Producer, Tensor
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
 
@@ -44,7 +44,7 @@ class Lowering:
         self._tensors: dict[Tensor, Any] = {}
         self._sizes: dict[SizeLike, Any] = {}
         self._decided: dict[str, tuple[Dim, Any, int]] = {}
-        self._layer: Layer | None = None
+        self._layer: Producer | None = None
         self.enum = provider.enum
 
     # --- what a layer's add_to uses
@@ -239,7 +239,7 @@ class Lowering:
             raise self._refused("TensorRT refused the network")
         return self
 
-    def _name_placeholders(self, layer: Layer, added: Any) -> None:
+    def _name_placeholders(self, layer: Producer, added: Any) -> None:
         for index, attribute in layer.weight_attributes.items():
             operand = layer.operand(index)
             if isinstance(operand, Weight) and operand.name is not None and self._is_left_out(operand):
@@ -271,7 +271,7 @@ class Lowering:
     def _refused(self, problem: str) -> TrtnetError:
         return self.explain(problem, self._layer)
 
-    def explain(self, problem: str = "", layer: Layer | None = None) -> BuildError:
+    def explain(self, problem: str = "", layer: Producer | None = None) -> BuildError:
         """One exception with TensorRT's own text, and the module path and source line of the layer at fault.
 
         That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers
@@ -297,7 +297,7 @@ class Lowering:
             remedy="change this layer's arguments or operands as TensorRT's reason, quoted above, asks",
         )
 
-    def layer_named_in(self, text: str) -> Layer | None:
+    def layer_named_in(self, text: str) -> Producer | None:
         """The layer whose name TensorRT's message quotes; the longest name where several occur."""
         found = [
             layer
@@ -306,7 +306,7 @@ class Lowering:
         ]
         return max(found, key=lambda layer: len(layer.name), default=None)
 
-    def _misfit(self) -> Layer | None:
+    def _misfit(self) -> Producer | None:
         """The first layer whose output TensorRT gives no shape, or another one."""
         for layer in self.graph.layers:
             for tensor in layer.outputs:

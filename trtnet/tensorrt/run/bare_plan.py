@@ -8,7 +8,8 @@ from ...basics import dtypes
 from ...basics.dims import Dim
 from ...basics.errors import BuildError
 from ...engine.plan import Plan
-from ...graph.graph import Graph, Recorder
+from ...graph.graph import Graph
+from ...graph.recorder import Recorder
 from ...graph.tensor import Tensor, recorded
 from ..device import Device
 from ..provider import Provider

@@ -1,0 +1,145 @@
+"""Kinds of layers that are in no network: what takes the place of recorded ones in training, by PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..graph.tensor import Producer, Tensor
+from ..graph.training import Training, cannot_train
+from .base import Layer, Operand, Output
+from .targets import Run
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Dropout(Layer):
+    """Dropout, by the name of torch's function: the identity unless the module at the path `owner` is in training."""
+
+    function: str
+    p: float
+    owner: str
+
+    kind: ClassVar[str] = "dropout"
+    changes: ClassVar[tuple[str, ...]] = ()
+    is_view: ClassVar[bool] = True
+
+    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...]:
+        return positions
+
+    @property
+    def draws(self) -> bool:
+        return True
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return ((x.shape, x.dtype),)
+
+    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]:
+        cannot_train("what dropout was given was changed in place, and what it gave was used again", self.owner)
+        return Layer.again(self, operands, recorder)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        (x,) = inputs
+        return getattr(run.torch.nn.functional, self.function)(x, self.p, True) if run.trains(self.owner) else x
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class BatchStatistics(Layer):
+    """torch's `batch_norm` in training, or `instance_norm`, of `each` sample: by the batch's statistics, and into the
+    running ones.
+
+    Inputs: the tensor (that of the layer in whose place it is noted), weight and bias. The buffers are named: running
+    mean and variance, which are left alone where they are not `tracked`, and the number of batches, where that is
+    counted.
+    """
+
+    each: bool
+    mean: str
+    variance: str
+    count: str | None
+    tracked: bool
+    momentum: float | None
+    eps: float
+    owner: str
+
+    kind: ClassVar[str] = "batch_statistics"
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The buffers that training changes."""
+        return tuple(name for name in (self.mean, self.variance, self.count) if self.tracked and name is not None)
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        x, weight, bias = inputs
+        momentum = 0.0 if self.momentum is None else self.momentum
+        count = run.state(self.count) if self.count is not None and self.tracked else None
+        if count is not None and self.momentum is None:
+            momentum = 1.0 / (float(count) + 1.0)
+        kept = [run.state(name) for name in (self.mean, self.variance)] if self.tracked else []
+        given = [t.to(x.dtype) for t in kept] or [None, None]  # the buffer itself where it has that type
+        functional = run.torch.nn.functional
+        normalize = functional.instance_norm if self.each else functional.batch_norm
+        result = normalize(x, *given, weight, bias, True, momentum, self.eps)
+        for target, value in zip(kept, given):
+            if target is not value:
+                target.copy_(value)
+        if count is not None:
+            count.add_(1)
+        return result
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RandomSlopes(Layer):
+    """torch's `rrelu` in training."""
+
+    lower: float
+    upper: float
+    owner: str
+
+    kind: ClassVar[str] = "random_slopes"
+    changes: ClassVar[tuple[str, ...]] = ()
+
+    def compute(self, run: Run, *inputs: Any) -> Any:
+        return run.torch.nn.functional.rrelu(inputs[0], self.lower, self.upper, True)
+
+
+DROPOUTS = frozenset(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"))
+"""torch's functions that drop."""
+
+INSTEAD: dict[str, type[BatchStatistics | RandomSlopes]] = {
+    kind.__name__: kind for kind in (BatchStatistics, RandomSlopes)
+}
+"""The kinds that take the place of a layer, by name."""
+
+
+def without_dropouts(training: Training, layers: list[Producer], outputs: dict[str, Tensor]) -> list[Producer]:
+    """The recorded layers without dropouts, which are noted in `training`; in `outputs` what they were given."""
+    if Dropout not in map(type, layers):
+        return layers
+    left: list[Producer] = []
+    dropped: dict[Tensor, Dropout] = {}
+    for layer in layers:
+        if type(layer) is Dropout:
+            training.drops.append((len(left), layer))
+            dropped[layer.outputs[0]] = layer
+            continue
+        left.append(layer)
+        if dropped.keys().isdisjoint(layer.inputs):
+            continue
+        for index, operand in enumerate(layer.inputs):
+            if type(operand) is Tensor and operand in dropped:
+                training.uses.append((layer, index, dropped[operand]))
+        layer.inputs = tuple(undropped(o) for o in layer.inputs)
+    for name, tensor in outputs.items():
+        if tensor in dropped:
+            training.outputs[name] = dropped[tensor]
+            outputs[name] = undropped(tensor)
+    return left
+
+
+def undropped(operand: Any) -> Any:
+    """What a dropout was given, in place of what it gives."""
+    while type(operand) is Tensor and type(operand.layer) is Dropout:
+        operand = operand.layer.inputs[0]
+    return operand
