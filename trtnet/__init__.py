@@ -30,15 +30,10 @@ from .basics.dtypes import uint8 as uint8
 from .basics.errors import TrtnetError as TrtnetError
 
 if TYPE_CHECKING:
-    from . import functional, nn
-    from .basics import dtypes, errors
-    from .basics.dtypes import bool_ as bool
-    from .basics.dtypes import float16 as half
-    from .basics.dtypes import float32 as float
-    from .basics.dtypes import float64 as double
-    from .basics.dtypes import int16 as short
-    from .basics.dtypes import int32 as int
-    from .basics.dtypes import int64 as long
+    from . import functional as functional
+    from . import nn as nn
+    from .basics import dtypes as dtypes
+    from .basics import errors as errors
     from .basics.limits import finfo as finfo
     from .basics.limits import iinfo as iinfo
     from .building import build as build
@@ -53,7 +48,7 @@ if TYPE_CHECKING:
     from .graph.graph import Graph as Graph
     from .graph.graph import Input as Input
     from .graph.tensor import Array as Array
-    from .graph.tensor import Device as device
+    from .graph.tensor import Device as Device
     from .graph.tensor import Tensor as Tensor
     from .graph.tensor import frozen as frozen
     from .graph.tensor import manual_seed as manual_seed
@@ -61,10 +56,20 @@ if TYPE_CHECKING:
     from .pytorch.engine import reference as reference
     from .pytorch.engine import to_torch as to_torch
     from .recording import record as record
-    from .tensorrt import provider
+    from .tensorrt import provider as provider
     from .tensorrt.build.options import BuildOptions as BuildOptions
-    from .torch_names import amp, autograd, cuda, distributions, jit, linalg, utils
+    from .torch_names import amp as amp
+    from .torch_names import autograd as autograd
+    from .torch_names import cuda as cuda
+    from .torch_names import distributions as distributions
+    from .torch_names import jit as jit
+    from .torch_names import linalg as linalg
+    from .torch_names import utils as utils
     from .torch_names.compat import *
+
+    device = Device
+    bool, half, float, double = dtypes.bool_, float16, float32, float64
+    short, int, long = int16, int32, int64
 
 __version__ = "0.1.0"
 
@@ -96,7 +101,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {
     "basics": ("dtypes", "errors"),
     "tensorrt": ("provider",),
-    "torch_names": ("amp", "autograd", "cuda", "distributions", "jit", "linalg", "utils"),
+    "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "utils"),
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names}
 _MODULES = ("functional", "nn", *_ROOM)

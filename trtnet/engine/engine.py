@@ -112,6 +112,9 @@ class Engine:
         checked: the figures of the comparison with the reference; None where there was none.
     """
 
+    device: Any
+    """Where it runs, as torch names devices: `str(engine.device)` is "cpu" or "cuda:0"."""
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.inputs = [TensorSpec.of(name, tensor) for name, tensor in graph.inputs.items()]

@@ -257,7 +257,7 @@ def _where_method(self: Any, condition: Any, other: Any) -> Tensor:
     return where(condition, self, other)
 
 
-Tensor.where = _where_method  # type: ignore[attr-defined]
+setattr(Tensor, "where", _where_method)  # noqa: B010
 
 
 def _masked_fill_numpy(input: Any, mask: Any, value: Any) -> np.ndarray:

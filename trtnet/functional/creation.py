@@ -465,6 +465,6 @@ def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
     return self
 
 
-Array.copy_ = _copy  # type: ignore[attr-defined]
+setattr(Array, "copy_", _copy)  # noqa: B010
 filling("fill_", lambda generator, shape, value: np.full(shape, _number(value)), "Write one value everywhere.")
 filling("zero_", lambda generator, shape: np.zeros(shape, np.float32), "Write zeros.")

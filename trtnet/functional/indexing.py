@@ -373,7 +373,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         return selected(x, key)
     if (lone := _lone_bool(key)) is not None:
         x = unsqueeze(x, 0)
-        return selected(x, reshaped(tensor(lone), (1,))) if is_recorded(lone) else emit(Identity((x[:lone],)))  # type: ignore[index]
+        return selected(x, reshaped(tensor(lone), (1,))) if is_recorded(lone) else emit(Identity((x[:lone],)))
     if type(selecting := _selected_by_tensors(x, key)) is tuple:
         return getitem(*selecting)
     entries = _parse(x.shape, key)
@@ -640,8 +640,8 @@ def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tens
 
 
 writers[Slice] = _write_slice
-Tensor.__setitem__ = refusing(_setitem)  # type: ignore[index]
-Array.__setitem__ = refusing(_set_concrete)  # type: ignore[index]
+setattr(Tensor, "__setitem__", refusing(_setitem))  # noqa: B010
+setattr(Array, "__setitem__", refusing(_set_concrete))  # noqa: B010
 
 
 def written_value(x: Tensor, value: Any, exact: bool = True) -> Tensor:

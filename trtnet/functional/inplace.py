@@ -196,7 +196,8 @@ def _zero(self: Any) -> Any:
 
 _fill.__name__ = _fill.__qualname__ = "fill_"
 _zero.__name__ = _zero.__qualname__ = "zero_"
-Tensor.fill_, Tensor.zero_ = _fill, _zero  # type: ignore[attr-defined]
+setattr(Tensor, "fill_", _fill)  # noqa: B010
+setattr(Tensor, "zero_", _zero)  # noqa: B010
 setattr(Tensor, "copy_", in_place(_copied, "copy_"))  # noqa: B010
 
 # those that torch has as functions too

@@ -463,7 +463,7 @@ def _detach_(self: Tensor) -> Tensor:
     return self
 
 
-Tensor.detach_ = _detach_  # type: ignore[attr-defined]
+setattr(Tensor, "detach_", _detach_)  # noqa: B010
 
 
 def numel(input: Tensor) -> SizeLike:
@@ -585,4 +585,4 @@ def _reshaping(function: Any) -> Any:
 for _function in (squeeze, unsqueeze, transpose, t):
     setattr(Tensor, f"{_function.__name__}_", _reshaping(_function))
 for _name in ("swapaxes_", "swapdims_"):
-    setattr(Tensor, _name, Tensor.transpose_)  # type: ignore[attr-defined]
+    setattr(Tensor, _name, vars(Tensor)["transpose_"])

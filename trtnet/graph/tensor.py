@@ -11,7 +11,7 @@ import functools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -130,7 +130,70 @@ class _Kind(type):
         return super().__call__(*args, **kwargs)
 
 
-class Tensor(metaclass=_Kind):
+if TYPE_CHECKING:
+
+    class _Functions:
+        """The operators and methods that give one tensor; `functional` sets them."""
+
+        def _unary(self) -> Tensor: ...
+        def _binary(self, other: Any) -> Tensor: ...
+        def _method(self, *args: Any, **kwargs: Any) -> Tensor: ...
+        def _changed(self, *args: Any, **kwargs: Any) -> Self: ...
+        def _in_place(self, other: Any) -> Self: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+
+        __abs__ = __invert__ = __neg__ = __pos__ = _unary
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _binary
+        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = _binary
+        __rrshift__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = _in_place
+        __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _in_place
+        abs = absolute = acos = acosh = add = addcdiv = addcmul = addmm = all = amax = amin = any = arccos = _method
+        arccosh = arcsin = arcsinh = arctan = arctan2 = arctanh = argmax = argmin = argwhere = as_strided = _method
+        asin = asinh = atan = atan2 = atanh = baddbmm = bfloat16 = bitwise_and = bitwise_left_shift = _method
+        bitwise_not = bitwise_or = bitwise_right_shift = bitwise_xor = bmm = bool = broadcast_to = byte = _method
+        ceil = char = clamp = clamp_max = clamp_min = clip = clone = conj = conj_physical = copysign = cos = _method
+        cosh = count_nonzero = cpu = cuda = cumprod = cumsum = deg2rad = detach = diag = diag_embed = _method
+        diagonal = digamma = div = divide = dot = double = eq = erf = erfc = erfinv = exp = exp2 = expand = _method
+        expand_as = expm1 = fix = flatten = flip = float = floor = floor_divide = fmax = fmin = fmod = frac = _method
+        gather = ge = ger = greater = greater_equal = gt = half = hardshrink = heaviside = hypot = index_add = _method
+        index_copy = index_fill = index_put = index_reduce = index_select = inner = int = isclose = isfinite = _method
+        isinf = isnan = isneginf = isposinf = le = lerp = less = less_equal = lgamma = log = log10 = log1p = _method
+        log2 = log_softmax = logaddexp = logaddexp2 = logcumsumexp = logical_and = logical_not = logical_or = _method
+        logical_xor = logit = logsumexp = long = lt = masked_fill = masked_scatter = masked_select = matmul = _method
+        maximum = mean = minimum = mm = moveaxis = movedim = mul = multiply = mv = nan_to_num = nanmean = _method
+        nanquantile = nansum = narrow = ne = neg = negative = not_equal = outer = permute = pin_memory = _method
+        positive = pow = prelu = prod = put = quantile = rad2deg = ravel = reciprocal = relu = remainder = _method
+        repeat = repeat_interleave = reshape = reshape_as = resolve_conj = resolve_neg = roll = rot90 = _method
+        round = rsqrt = scatter = scatter_add = scatter_reduce = select = sgn = short = sigmoid = sign = _method
+        signbit = sin = sinc = sinh = softmax = sqrt = square = squeeze = std = sub = subtract = sum = _method
+        swapaxes = swapdims = t = take = take_along_dim = tan = tanh = tile = to = transpose = tril = triu = _method
+        true_divide = trunc = type_as = unflatten = unfold = unsqueeze = var = view = view_as = where = _method
+        xlogy = _method
+        abs_ = absolute_ = acos_ = acosh_ = add_ = addbmm_ = addcdiv_ = addcmul_ = addmm_ = addmv_ = addr_ = _changed
+        arccos_ = arccosh_ = arcsin_ = arcsinh_ = arctan2_ = arctan_ = arctanh_ = asin_ = asinh_ = atan2_ = _changed
+        atan_ = atanh_ = baddbmm_ = bernoulli_ = bitwise_and_ = bitwise_left_shift_ = bitwise_not_ = _changed
+        bitwise_or_ = bitwise_right_shift_ = bitwise_xor_ = cauchy_ = ceil_ = clamp_ = clamp_max_ = _changed
+        clamp_min_ = clip_ = copy_ = copysign_ = cos_ = cosh_ = cumprod_ = cumsum_ = deg2rad_ = detach_ = _changed
+        digamma_ = div_ = divide_ = eq_ = erf_ = erfc_ = erfinv_ = exp2_ = exp_ = expm1_ = exponential_ = _changed
+        fill_ = fill_diagonal_ = fix_ = floor_ = floor_divide_ = fmod_ = frac_ = ge_ = geometric_ = _changed
+        greater_ = greater_equal_ = gt_ = heaviside_ = hypot_ = index_add_ = index_copy_ = index_fill_ = _changed
+        index_put_ = index_reduce_ = ldexp_ = le_ = lerp_ = less_ = less_equal_ = lgamma_ = log10_ = log1p_ = _changed
+        log2_ = log_ = log_normal_ = logical_and_ = logical_not_ = logical_or_ = logical_xor_ = logit_ = _changed
+        lt_ = masked_fill_ = masked_scatter_ = mul_ = multiply_ = nan_to_num_ = ne_ = neg_ = negative_ = _changed
+        normal_ = not_equal_ = pow_ = put_ = rad2deg_ = random_ = reciprocal_ = relu_ = remainder_ = round_ = _changed
+        rsqrt_ = scatter_ = scatter_add_ = scatter_reduce_ = sgn_ = sigmoid_ = sign_ = sin_ = sinc_ = sinh_ = _changed
+        sqrt_ = square_ = squeeze_ = sub_ = subtract_ = swapaxes_ = swapdims_ = t_ = tan_ = tanh_ = _changed
+        transpose_ = tril_ = triu_ = true_divide_ = trunc_ = uniform_ = unsqueeze_ = xlogy_ = zero_ = _changed
+else:
+    _Functions = object
+
+
+class Tensor(_Functions, metaclass=_Kind):
     """A value inside a network that is being recorded.
 
     Called by the user as torch's class is, `Tensor(3, 4)` or `Tensor([1.0, 2.0])`, it gives a float32 Array.
@@ -250,7 +313,7 @@ class Tensor(metaclass=_Kind):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[i] for i in range(len(self))])  # type: ignore[index]
+        return iter([self[i] for i in range(len(self))])
 
     def _no_value(self, what: str) -> ArgumentTypeError:
         return ArgumentTypeError(

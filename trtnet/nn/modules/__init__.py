@@ -28,11 +28,14 @@ from . import utils
 
 instancenorm = batchnorm
 
-for _name in (
-    "activation", "batchnorm", "container", "conv", "distance", "dropout", "instancenorm", "linear", "module",
-    "normalization", "padding", "pooling", "rnn", "sparse", "transformer", "upsampling",
-):  # fmt: skip
-    _sys.modules[f"{__name__}.{_name}"] = globals()[_name]
+_FILES = {
+    "activation": "activation", "batchnorm": "batchnorm", "container": "container", "conv": "conv",
+    "distance": "distance", "dropout": "dropout", "instancenorm": "batchnorm", "linear": "linear", "module": "module",
+    "normalization": "normalization", "padding": "padding", "pooling": "pooling", "rnn": "rnn", "sparse": "sparse",
+    "transformer": "transformer", "upsampling": "upsampling",
+}  # fmt: skip
+for _name, _file in _FILES.items():
+    _sys.modules[f"{__name__}.{_name}"] = globals()[_file]
 
 
 def __getattr__(name: str) -> Any:
