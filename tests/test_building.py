@@ -29,6 +29,7 @@ from trtnet.errors import (
     WeightsError,
     WeightsNotFoundError,
 )
+from trtnet.tensorrt.build.job import Job
 from trtnet.tensorrt.build.options import BuildOptions
 from trtnet.weights.files import read
 
@@ -224,12 +225,10 @@ def test_refit_wants_one_target_before_tensorrt_sees_it(targets):
 def test_refittable_plans_build_again_after_tensorrt_failed():
     """In TensorRT-RTX 1.7.1 a failed build with placeholders breaks all later ones, until one without them succeeds."""
     found = needs_rtx()
-    from trtnet import building
-
     graph = fixed()
     names = refittable_names(graph, True)
     options = BuildOptions(optimization_level=0)
-    job = building.Job(graph, found, options, names, left_out=names, targets=("sm86", "sm89"))
+    job = Job(graph, found, options, names, left_out=names, targets=("sm86", "sm89"))
     with pytest.raises(BuildError) as caught:
         job.run()
     assert "sm_vers_" in caught.value.details, "TensorRT's reason is quoted"
@@ -594,7 +593,7 @@ def built(tmp_path, graph, **options):
 
     found = needs_rtx()
     options = BuildOptions(optimization_level=0, **options)
-    job = building.Job(
+    job = Job(
         graph, found, options, targets=("sm86",), profiles=building._profiles(graph, None), cache=PlanCache(tmp_path)
     )
     return job, job.run()

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from networks import close, convolutions, policy
 
 import trtnet
-from trtnet import Input, building, dtypes, nn
+from trtnet import Input, dtypes, nn
 from trtnet.errors import ProviderError, WeightsError
 from trtnet.rewriting.live_inputs import _Rewriting, with_live
+from trtnet.tensorrt.build.job import check_level
 from trtnet.tensorrt.build.lowering import lower
 from trtnet.weights import recipes
 from trtnet.weights.recipes import Leaf, Value, evaluate
@@ -194,12 +195,12 @@ def test_levels_that_crash_are_refused(monkeypatch):
     graph = convolutions()
     live = with_live(graph, {"conv.weight"})
     assert next(layer for layer in live.layers if layer.has_tensor_weights).path == "conv"
-    building.check_level(live, 5, found)  # which crashes only TensorRT 8.6
+    check_level(live, 5, found)  # which crashes only TensorRT 8.6
     monkeypatch.setattr(found, "highest_level_for_tensor_weights", 4)
     for level in (None, 0, 3, 4):
-        building.check_level(live, level, found)
-    building.check_level(graph, 5, found)
-    building.check_level(with_live(graph, {"fc.weight", "bn.weight"}).for_provider(found), 5, found)
+        check_level(live, level, found)
+    check_level(graph, 5, found)
+    check_level(with_live(graph, {"fc.weight", "bn.weight"}).for_provider(found), 5, found)
     with pytest.raises(ProviderError, match=r"(?s)can crash while it builds a convolution .*level 4 or less") as raised:
         trtnet.build_plan(graph, "sm86", live="conv.*", optimization_level=5)
     assert raised.value.module == "conv"

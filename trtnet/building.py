@@ -1,4 +1,4 @@
-"""Graph to plan, and plan to engine: builder configuration, profiles, progress, cancelling."""
+"""Graph to plan, and plan to engine: the TensorRT, the weights that can change, the check against the reference."""
 
 from __future__ import annotations
 
@@ -6,35 +6,27 @@ import fnmatch
 import functools
 import os
 import tempfile
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .basics import dims
-from .basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
+from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .engine.engine import Engine
 from .engine.plan import Plan
 from .graph.graph import Graph
 from .pytorch.sampling import Sampler
 from .rewriting.extra_outputs import with_outputs
-from .rewriting.live_inputs import with_live
 from .tensorrt import provider as providers
-from .tensorrt.build.lowering import Lowering, lower
+from .tensorrt.build.job import Job, Profile, Progress, warn_nonfinite_weights
 from .tensorrt.build.options import BuildOptions
-from .tensorrt.build.plan_cache import PlanCache, check_folder, plan_key, weights_digest
+from .tensorrt.build.plan_cache import check_folder
 from .tensorrt.device import Device, ordinal
-from .tensorrt.provider import ProgressMonitor, Provider
-from .weights.matching import warn_nonfinite
+from .tensorrt.provider import Provider
 
 if TYPE_CHECKING:
     from .pytorch.checking import Divergence
 
 Refit = bool | str | Iterable[str]
-Profile = Mapping[str, tuple[int, int, int]]
-Progress = bool | Callable[[str, int, int], None]
 
 
 def build_plan(
@@ -165,7 +157,7 @@ def build(
                 f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2
             )
     if found is None:
-        _warn_nonfinite(graph)
+        warn_nonfinite_weights(graph)
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
         engine.refittable = names
         return engine
@@ -285,163 +277,6 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
     return frozenset(name for name, leaf in graph.parameters.items() if leaf in leaves)
 
 
-# --- one build --------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Job:
-    """One build of one plan.
-
-    Attributes:
-        stale: whether the plan came from the cache with other values of refittable weights.
-        key: the plan's name in the cache.
-    """
-
-    graph: Graph
-    provider: Provider
-    options: BuildOptions
-    refittable: frozenset[str] = frozenset()
-    live: frozenset[str] = frozenset()
-    left_out: frozenset[str] = frozenset()
-    targets: tuple[str, ...] = ()
-    profiles: tuple[Profile, ...] = ()
-    progress: Progress = False
-    cache: PlanCache | None = None
-    device: Device | None = None
-    stale: bool = False
-    key: str = ""
-
-    @property
-    def gpu(self) -> dict[str, str] | None:
-        return None if self.device is None else self.device.described()
-
-    def run(self) -> Plan:
-        """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
-        provider, graph = self.provider, self.graph
-        if self.options.stripped and not self.refittable:
-            raise ArgumentError(
-                "a stripped plan is one without its refittable weights",
-                expected="refit=True, or patterns",
-                found="refit=False",
-                remedy="build(graph, refit=True, stripped=True), or leave stripped out",
-            )
-        _warn_nonfinite(graph)
-        started = time.perf_counter()
-        rewritten = with_live(graph, self.live)
-        builder = provider.builder()
-        network = provider.create_network(builder)
-        network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
-        lowering = lower(rewritten, network, self.left_out, refit=bool(self.refittable))
-        inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
-        changeable = {graph.parameters[name].name for name in self.refittable}
-        data, cached, digest, checked = None, False, "", None
-        if self.cache is not None:
-            self.key = plan_key(
-                lowering,
-                self.options,
-                provider,
-                self.gpu,
-                changeable,
-                [self.targets, self.profiles, sorted(self.left_out)],
-            )
-            digest = weights_digest(lowering, changeable, fixed=False)
-            hit = self.cache.read(self.key)
-            if hit is not None:
-                data, cached, self.stale = hit[0], True, hit[1] != digest
-                checked = self.cache.checked(self.key, data)
-        if data is None:
-            data = self._compile(builder, network, lowering)
-            if self.cache is not None:
-                self.cache.write(self.key, data, digest)
-        return Plan.of(
-            graph, lowering, data, provider=provider, targets=self.targets, seconds=time.perf_counter() - started,
-            stripped=bool(self.left_out) or self.options.stripped, refittable=self.refittable, live=inputs,
-            gpu=self.gpu, options=self.options.plain(), profiles=self.profiles, cached=cached, checked=checked,
-        ).kept()  # fmt: skip
-
-    def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
-        provider, options = self.provider, self.options
-        check_level(lowering.graph, options.optimization_level, provider)
-        # shapes and layers are reported to the network's recorder, everything later to the builder's
-        network.error_recorder = builder.error_recorder = lowering.errors.native
-        lowering.check_outputs()
-        config = builder.create_builder_config()
-        provider.configure(config, options)
-        provider.set_formats(network, options.io_formats)
-        provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
-        if self.targets:
-            provider.set_targets(config, self.targets)
-        if self.refittable:
-            self._allow_refit(config, network, lowering)
-        for profile in self.profiles:
-            _add_profile(self.graph, builder, config, profile)
-        timings = None
-        if self.cache is not None and self.gpu is not None:
-            timings = provider.use_timings(config, self.cache.timings(provider, self.gpu["name"]))
-        plan = _in_thread(provider, builder, network, config, self.progress, self.device)
-        if plan is None:
-            error = lowering.explain("TensorRT refused to build this network")
-            text = lowering.errors.text().lower()
-            if options.workspace is not None and ("workspace" in text or "implementation" in text):
-                error.remedy = f"give a larger workspace= (it is {options.workspace:,} bytes), or leave it out"
-            elif options.version_compatible and ("version" in text or "lean" in text):
-                error.remedy = f"leave version_compatible out: {provider} makes no such plans"
-            elif options.io_formats and "format" in text:
-                error.remedy = (
-                    "leave io_formats out, or give these tensors a type that the format is for: linear all; hwc and "
-                    "dhwc float32; chw32 float32 and float16; the others float16, hwc8 and dhwc8 bfloat16 too"
-                )
-            elif "memory" in text:
-                error.remedy = "free GPU memory, set a smaller workspace=, or build with a lower optimization_level"
-            if self.left_out:
-                _recover(provider)
-            raise error
-        if timings is not None and self.cache is not None and self.gpu is not None:
-            self.cache.add_timings(provider, self.gpu["name"], config, timings)
-        return bytes(plan)
-
-    def _allow_refit(self, config: Any, network: Any, lowering: Lowering) -> None:
-        """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
-        provider, graph = self.provider, self.graph
-        if self.options.version_compatible and not provider.refits_version_compatible:
-            raise ProviderError(
-                f"{provider} does not refit version-compatible plans",
-                expected="version_compatible=True or refit, not both",
-                found=f"refit of {', '.join(sorted(self.refittable))}",
-                remedy="leave one of them out; live= weights change in such a plan, too",
-            )
-        if self.options.stripped or self.left_out:
-            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
-        if self.left_out:
-            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))  # of weights without values
-            return
-        chosen = {graph.parameters[name].name for name in self.refittable}
-        every = chosen >= {leaf.name for h in lowering.ledger for leaf in h.weight.leaves()}
-        if every or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):
-            config.set_flag(provider.enum("BuilderFlag", "REFIT"))
-            return
-        config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
-        for holding in lowering.ledger:
-            if any(leaf.name in chosen for leaf in holding.weight.leaves()):
-                network.mark_weights_refittable(holding.name)
-
-
-def check_level(graph: Graph, level: int | None, provider: Provider) -> None:
-    """Raises ProviderError where an optimization level could crash this TensorRT with a graph as it is lowered."""
-    highest = provider.highest_level_for_tensor_weights
-    layer = next((layer for layer in graph.layers if layer.has_tensor_weights), None)
-    if layer is None or level is None or level <= highest:
-        return
-    raise ProviderError(
-        f"{provider} can crash while it builds a {layer.kind} whose weights are a tensor",
-        expected=f"optimization_level {highest} or less",
-        found=f"optimization_level={level}",
-        remedy=f"optimization_level={highest}; or weights that are not live, which refit changes",
-        module=layer.path or None,
-        where=layer.location,
-    )
-
-
 def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, ...]:
     """Every profile with every Dim. Raises ArgumentError for one outside its Dim's range."""
     whole = {name: (dim.min, dim.opt, dim.max) for name, dim in graph.dims.items()}
@@ -476,106 +311,3 @@ def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, .
     if not profiles:
         raise ArgumentError("there is no profile", expected="one or more", found="[]", remedy="leave profiles out")
     return tuple(profiles)
-
-
-def _warn_nonfinite(graph: Graph) -> None:
-    leaves = {leaf.name: leaf for leaf in graph.parameters.values() if leaf.value.array is not None}
-    warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
-
-
-def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> None:
-    profile = builder.create_optimization_profile()
-    for name, tensor in graph.inputs.items():
-        if any(not isinstance(s, int) for s in tensor.shape):
-            sizes = [{n: one[which] for n, one in ranges.items()} for which in range(3)]
-            profile.set_shape(name, *(tuple(dims.evaluate(s, at) for s in tensor.shape) for at in sizes))
-    if config.add_optimization_profile(profile) < 0:
-        raise BuildError(
-            "TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values()))
-        )
-
-
-def _in_thread(
-    provider: Provider, builder: Any, network: Any, config: Any, progress: Progress, device: Device | None
-) -> Any:
-    """Build in a thread of its own, so that Ctrl-C reaches Python; it cancels where TensorRT listens (9.1 on)."""
-    result: list[Any] = []
-    failure: list[BaseException] = []
-    with _Bar(progress) as bar:
-        monitor = ProgressMonitor(bar)
-        listens = provider.set_progress(config, monitor)
-
-        def work() -> None:
-            try:
-                if device is not None:
-                    device.use()  # a new thread's own is the first
-                result.append(builder.build_serialized_network(network, config))
-            except BaseException as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=work, name="trtnet-build", daemon=True)
-        try:
-            thread.start()
-            while thread.is_alive():
-                thread.join(0.2)
-        except KeyboardInterrupt:
-            monitor.cancelled = True
-            if listens and thread.ident is not None:
-                thread.join()
-            raise
-    if monitor.failure is not None:
-        raise monitor.failure
-    if failure:
-        raise failure[0]
-    return result[0]
-
-
-class _Bar:
-    """A progress bar by rich, or the user's function, or nothing."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._function = progress if callable(progress) else None
-        self._bar: Any = None
-        if progress is True:
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as RichProgress
-
-            self._bar = RichProgress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bar:
-        if self._bar is not None:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*exc)
-
-    def __call__(self, phase: str, done: int, steps: int) -> None:
-        if self._function is not None:
-            self._function(phase, done, steps)
-        if self._bar is not None:
-            if phase not in self._tasks:
-                self._tasks[phase] = self._bar.add_task(phase, total=steps or 1)
-            self._bar.update(self._tasks[phase], completed=done, total=steps or 1)
-            if done >= steps:
-                self._bar.remove_task(self._tasks.pop(phase))
-
-
-def _recover(provider: Provider) -> None:
-    """Build something tiny with weights: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every
-    other one
-    of that kind in the process, until one without placeholders has succeeded."""
-    import numpy as np
-
-    from .functional import relu
-    from .graph.graph import Input
-    from .recording import record
-
-    tiny = record(lambda x: relu(x), x=Input((1,)))
-    builder = provider.builder()
-    network = provider.create_network(builder)
-    held = lower(tiny, network), np.zeros(1)
-    builder.build_serialized_network(network, builder.create_builder_config())
-    del held

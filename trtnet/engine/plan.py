@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,6 @@ from ..graph.graph import Graph
 from ..weights.ledger import kept
 from ..weights.recipes import Weight
 from .graph_json import DAMAGE, from_json, to_json, weights_from_json, weights_to_json
-
-if TYPE_CHECKING:
-    from ..tensorrt.build.lowering import Lowering
-    from ..tensorrt.provider import Provider
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,37 +77,6 @@ class Plan:
     profiles: tuple[Mapping[str, tuple[int, int, int]], ...] = ()
     cached: bool = False
     checked: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        graph: Graph,
-        lowering: Lowering,
-        data: bytes,
-        *,
-        provider: Provider,
-        targets: Sequence[str] = (),
-        seconds: float = 0.0,
-        stripped: bool = False,
-        refittable: frozenset[str] = frozenset(),
-        live: Mapping[str, str] | None = None,
-        gpu: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-        profiles: Sequence[Mapping[str, tuple[int, int, int]]] = (),
-        cached: bool = False,
-        checked: Mapping[str, Any] | None = None,
-    ) -> Plan:
-        """What a build gave, with everything that an engine is made from."""
-        weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
-        for name, weight in lowering.placeholders.items():
-            weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None)
-        leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
-        leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live or ()}
-        return cls(
-            data, tuple(targets), provider.name, provider.version, seconds, stripped, graph, weights,
-            {name: leaf.value.read() for name, leaf in leaves.items()}, refittable, dict(live or {}), gpu,
-            dict(options or {}), tuple(profiles), cached, checked,
-        )  # fmt: skip
 
     def kept(self) -> Plan:
         """With copies of arrays that somebody else may write to."""
@@ -292,8 +257,10 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
     "gpu": lambda v: v is None or (isinstance(v, dict) and _texts([v["name"], v["capability"]])),
     "options": lambda v: isinstance(v, dict),
     "weights": lambda v: isinstance(v, dict) and all(_texts(one["consumers"]) for one in v.values()),
-    "profiles": lambda v: isinstance(v, list)
-    and all(len(sizes) == 3 and all(type(s) is int for s in sizes) for one in v for sizes in one.values()),
+    "profiles": lambda v: (
+        isinstance(v, list)
+        and all(len(sizes) == 3 and all(type(s) is int for s in sizes) for one in v for sizes in one.values())
+    ),
     "checked": lambda v: v is None or isinstance(v, dict),
 }
 """What each part of a manifest looks like that nothing else looks into."""
