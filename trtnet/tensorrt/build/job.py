@@ -1,0 +1,292 @@
+"""One build of one plan: builder configuration, profiles, progress, cancelling."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...basics import dims, dtypes
+from ...basics.errors import ArgumentError, BuildError, ProviderError
+from ...engine.plan import EngineWeight, Plan
+from ...graph.graph import Graph
+from ...rewriting.live_inputs import with_live
+from ...weights.matching import warn_nonfinite
+from ..device import Device
+from ..provider import ProgressMonitor, Provider
+from .lowering import Lowering, lower
+from .options import BuildOptions
+from .plan_cache import PlanCache, plan_key, weights_digest
+
+Profile = Mapping[str, tuple[int, int, int]]
+Progress = bool | Callable[[str, int, int], None]
+
+
+@dataclass
+class Job:
+    """One build of one plan.
+
+    Attributes:
+        stale: whether the plan came from the cache with other values of refittable weights.
+        key: the plan's name in the cache.
+    """
+
+    graph: Graph
+    provider: Provider
+    options: BuildOptions
+    refittable: frozenset[str] = frozenset()
+    live: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+    targets: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    progress: Progress = False
+    cache: PlanCache | None = None
+    device: Device | None = None
+    stale: bool = False
+    key: str = ""
+
+    @property
+    def gpu(self) -> dict[str, str] | None:
+        return None if self.device is None else self.device.described()
+
+    def run(self) -> Plan:
+        """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
+        provider, graph = self.provider, self.graph
+        if self.options.stripped and not self.refittable:
+            raise ArgumentError(
+                "a stripped plan is one without its refittable weights",
+                expected="refit=True, or patterns",
+                found="refit=False",
+                remedy="build(graph, refit=True, stripped=True), or leave stripped out",
+            )
+        warn_nonfinite_weights(graph)
+        started = time.perf_counter()
+        rewritten = with_live(graph, self.live)
+        builder = provider.builder()
+        network = provider.create_network(builder)
+        network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
+        lowering = lower(rewritten, network, self.left_out, refit=bool(self.refittable))
+        inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
+        changeable = {graph.parameters[name].name for name in self.refittable}
+        data, cached, digest, checked = None, False, "", None
+        if self.cache is not None:
+            self.key = plan_key(
+                lowering,
+                self.options,
+                provider,
+                self.gpu,
+                changeable,
+                [self.targets, self.profiles, sorted(self.left_out)],
+            )
+            digest = weights_digest(lowering, changeable, fixed=False)
+            hit = self.cache.read(self.key)
+            if hit is not None:
+                data, cached, self.stale = hit[0], True, hit[1] != digest
+                checked = self.cache.checked(self.key, data)
+        if data is None:
+            data = self._compile(builder, network, lowering)
+            if self.cache is not None:
+                self.cache.write(self.key, data, digest)
+        return self._plan(lowering, data, inputs, time.perf_counter() - started, cached, checked).kept()
+
+    def _plan(
+        self,
+        lowering: Lowering,
+        data: bytes,
+        live: Mapping[str, str],
+        seconds: float,
+        cached: bool,
+        checked: Mapping[str, Any] | None,
+    ) -> Plan:
+        """What the build gave, with everything that an engine is made from."""
+        provider, graph = self.provider, self.graph
+        weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
+        for name, weight in lowering.placeholders.items():
+            weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None)
+        leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
+        leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live}
+        return Plan(
+            data, self.targets, provider.name, provider.version, seconds, bool(self.left_out) or self.options.stripped,
+            graph, weights, {name: leaf.value.read() for name, leaf in leaves.items()}, self.refittable, dict(live),
+            self.gpu, self.options.plain(), self.profiles, cached, checked,
+        )  # fmt: skip
+
+    def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
+        provider, options = self.provider, self.options
+        check_level(lowering.graph, options.optimization_level, provider)
+        # shapes and layers are reported to the network's recorder, everything later to the builder's
+        network.error_recorder = builder.error_recorder = lowering.errors.native
+        lowering.check_outputs()
+        config = builder.create_builder_config()
+        provider.configure(config, options)
+        provider.set_formats(network, options.io_formats)
+        provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
+        if self.targets:
+            provider.set_targets(config, self.targets)
+        if self.refittable:
+            self._allow_refit(config, network, lowering)
+        for profile in self.profiles:
+            _add_profile(self.graph, builder, config, profile)
+        timings = None
+        if self.cache is not None and self.gpu is not None:
+            timings = provider.use_timings(config, self.cache.timings(provider, self.gpu["name"]))
+        plan = _in_thread(provider, builder, network, config, self.progress, self.device)
+        if plan is None:
+            error = lowering.explain("TensorRT refused to build this network")
+            text = lowering.errors.text().lower()
+            if options.workspace is not None and ("workspace" in text or "implementation" in text):
+                error.remedy = f"give a larger workspace= (it is {options.workspace:,} bytes), or leave it out"
+            elif options.version_compatible and ("version" in text or "lean" in text):
+                error.remedy = f"leave version_compatible out: {provider} makes no such plans"
+            elif options.io_formats and "format" in text:
+                error.remedy = (
+                    "leave io_formats out, or give these tensors a type that the format is for: linear all; hwc and "
+                    "dhwc float32; chw32 float32 and float16; the others float16, hwc8 and dhwc8 bfloat16 too"
+                )
+            elif "memory" in text:
+                error.remedy = "free GPU memory, set a smaller workspace=, or build with a lower optimization_level"
+            if self.left_out:
+                _recover(provider)
+            raise error
+        if timings is not None and self.cache is not None and self.gpu is not None:
+            self.cache.add_timings(provider, self.gpu["name"], config, timings)
+        return bytes(plan)
+
+    def _allow_refit(self, config: Any, network: Any, lowering: Lowering) -> None:
+        """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
+        provider, graph = self.provider, self.graph
+        if self.options.version_compatible and not provider.refits_version_compatible:
+            raise ProviderError(
+                f"{provider} does not refit version-compatible plans",
+                expected="version_compatible=True or refit, not both",
+                found=f"refit of {', '.join(sorted(self.refittable))}",
+                remedy="leave one of them out; live= weights change in such a plan, too",
+            )
+        if self.options.stripped or self.left_out:
+            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+        if self.left_out:
+            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))  # of weights without values
+            return
+        chosen = {graph.parameters[name].name for name in self.refittable}
+        every = chosen >= {leaf.name for h in lowering.ledger for leaf in h.weight.leaves()}
+        if every or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):
+            config.set_flag(provider.enum("BuilderFlag", "REFIT"))
+            return
+        config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
+        for holding in lowering.ledger:
+            if any(leaf.name in chosen for leaf in holding.weight.leaves()):
+                network.mark_weights_refittable(holding.name)
+
+
+def check_level(graph: Graph, level: int | None, provider: Provider) -> None:
+    """Raises ProviderError where an optimization level could crash this TensorRT with a graph as it is lowered."""
+    highest = provider.highest_level_for_tensor_weights
+    layer = next((layer for layer in graph.layers if layer.has_tensor_weights), None)
+    if layer is None or level is None or level <= highest:
+        return
+    raise ProviderError(
+        f"{provider} can crash while it builds a {layer.kind} whose weights are a tensor",
+        expected=f"optimization_level {highest} or less",
+        found=f"optimization_level={level}",
+        remedy=f"optimization_level={highest}; or weights that are not live, which refit changes",
+        module=layer.path or None,
+        where=layer.location,
+    )
+
+
+def warn_nonfinite_weights(graph: Graph) -> None:
+    leaves = {leaf.name: leaf for leaf in graph.parameters.values() if leaf.value.array is not None}
+    warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
+
+
+def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> None:
+    profile = builder.create_optimization_profile()
+    for name, tensor in graph.inputs.items():
+        if any(not isinstance(s, int) for s in tensor.shape):
+            sizes = [{n: one[which] for n, one in ranges.items()} for which in range(3)]
+            profile.set_shape(name, *(tuple(dims.evaluate(s, at) for s in tensor.shape) for at in sizes))
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildError(
+            "TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values()))
+        )
+
+
+def _in_thread(
+    provider: Provider, builder: Any, network: Any, config: Any, progress: Progress, device: Device | None
+) -> Any:
+    """Build in a thread of its own, so that Ctrl-C reaches Python; it cancels where TensorRT listens (9.1 on)."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+    with _Bar(progress) as bar:
+        monitor = ProgressMonitor(bar)
+        listens = provider.set_progress(config, monitor)
+
+        def work() -> None:
+            try:
+                if device is not None:
+                    device.use()  # a new thread's own is the first
+                result.append(builder.build_serialized_network(network, config))
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=work, name="trtnet-build", daemon=True)
+        try:
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.2)
+        except KeyboardInterrupt:
+            monitor.cancelled = True
+            if listens and thread.ident is not None:
+                thread.join()
+            raise
+    if monitor.failure is not None:
+        raise monitor.failure
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+class _Bar:
+    """A progress bar by rich, or the user's function, or nothing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._function = progress if callable(progress) else None
+        self._bar: Any = None
+        if progress is True:
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bar:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*exc)
+
+    def __call__(self, phase: str, done: int, steps: int) -> None:
+        if self._function is not None:
+            self._function(phase, done, steps)
+        if self._bar is not None:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bar.add_task(phase, total=steps or 1)
+            self._bar.update(self._tasks[phase], completed=done, total=steps or 1)
+            if done >= steps:
+                self._bar.remove_task(self._tasks.pop(phase))
+
+
+def _recover(provider: Provider) -> None:
+    """Build one layer without placeholders: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every
+    other one of that kind in the process, until one without has succeeded."""
+    builder = provider.builder()
+    network = provider.create_network(builder)
+    x = network.add_input("x", provider.data_type(dtypes.float32), (1,))
+    layer = network.add_activation(x, provider.enum("ActivationType", "RELU"))
+    network.mark_output(layer.get_output(0))
+    builder.build_serialized_network(network, builder.create_builder_config())
