@@ -176,7 +176,7 @@ UP = {
 }  # fmt: skip
 """Rooms that still import from one above them; nothing may be added."""
 
-CIRCLES = [93]
+CIRCLES = [89]
 """Files that import each other in a circle: how many in each; the numbers may only become smaller."""
 
 

@@ -14,7 +14,6 @@ from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
-from ..graph.memory import another_handle, become_recorded, refuse_hazards
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, next_seed, refuse_in_forward
 from ..layers.constant import constant
@@ -25,6 +24,7 @@ from .casting import converted
 from .concrete import promote
 from .dispatch import is_recorded, laid_out, refusing
 from .dispatch import tensor as recorded_tensor
+from .memory import another_handle, become_recorded, refuse_hazards
 from .shape import has_dims, reshaped, size_of, sizes_of
 
 __all__ = [

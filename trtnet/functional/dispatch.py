@@ -24,15 +24,15 @@ from ..basics.errors import (
     too_large,
     wrong_arguments,
 )
-from ..graph import memory, strides
 from ..graph.recorder import recorder
-from ..graph.strides import Rule
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
 from ..layers.constant import Constant, constant
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Literal, Weight
+from . import memory, strides
 from .concrete import category
+from .strides import Rule
 
 C = TypeVar("C", bound=Callable[..., Any])
 

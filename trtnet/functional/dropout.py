@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..basics.errors import ArgumentError, UnsupportedError
-from ..graph import memory
 from ..graph.tensor import Tensor, current_recorder
 from ..graph.training import Mode, cannot_train
 from ..layers.training import Dropout
+from . import memory
 from .inplace import rebind
 from .shape import detach
 

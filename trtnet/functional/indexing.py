@@ -18,7 +18,6 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
-from ..graph.memory import become_recorded, refuse_hazards, view_of, writers
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
 from ..layers.base import is_nonnegative, require_at_least, require_equal
@@ -34,6 +33,7 @@ from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, refusing, scalar, tensor, with_rank
 from .inplace import rebind, refuse_overlap
 from .joining import cat
+from .memory import become_recorded, refuse_hazards, view_of, writers
 from .selection import check_mask, columns, selected, spread
 from .shape import has_dims, reshaped, transposed, unsqueeze
 

@@ -2,7 +2,7 @@
 
 A concrete array is changed. A recorded tensor comes to stand for the new value, and what was recorded before keeps the
 old one. Every name that the user has for the tensor sees the change, as in torch, and so does every tensor that shares
-its memory there (`trtnet/graph/memory.py`).
+its memory there (`trtnet/functional/memory.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.errors import DtypeError, ShapeError, UnsupportedError
-from ..graph import memory
 from ..graph.recorder import recorder
-from ..graph.strides import overlaps
 from ..graph.tensor import Array, Tensor, current_recorder
 from ..layers.shaping import Shuffle, inverse
+from . import memory
 from .concrete import category
 from .dispatch import is_scalar, tensor
+from .strides import overlaps
 
 __all__ = ["rebind"]
 

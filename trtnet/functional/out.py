@@ -10,14 +10,14 @@ import numpy as np
 
 from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, shown
-from ..graph import memory
-from ..graph.strides import Decision, decide, lies_contiguous
 from ..graph.tensor import Array, Parameter, Tensor
 from ..layers.base import require_equal
+from . import memory
 from .concrete import category
 from .dispatch import tensor
 from .inplace import is_elementwise, reads_what_it_writes, rebind, write_concrete
 from .shape import reshaped
+from .strides import Decision, decide, lies_contiguous
 
 __all__ = ["written"]
 

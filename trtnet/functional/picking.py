@@ -8,9 +8,7 @@ import numpy as np
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError, UnsupportedError
-from ..graph.memory import view_of, writers
 from ..graph.recorder import emit
-from ..graph.strides import Decision, decide, lies_contiguous
 from ..graph.tensor import Array, Tensor
 from ..layers.base import require_at_least
 from ..layers.constant import Constant, constant
@@ -24,7 +22,9 @@ from .creation import arange, size_tensor
 from .dispatch import axis_of, is_recorded, operation, owner_of, tensor
 from .indexing import from_end, from_start, part, recorded_index, sliced, write_gathered, written_value
 from .inplace import install
+from .memory import view_of, writers
 from .shape import has_dims, reshape, reshaped, size_of, sizes_of, transposed
+from .strides import Decision, decide, lies_contiguous
 
 __all__ = [
     "as_strided",

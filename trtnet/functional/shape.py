@@ -8,9 +8,14 @@ import numpy as np
 
 from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
 from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
-from ..graph.memory import another_handle, change_shape, mark_same
 from ..graph.recorder import emit
-from ..graph.strides import (
+from ..graph.tensor import Array, Parameter, Tensor, current_recorder
+from ..layers.casting import Identity
+from ..layers.constant import constant
+from ..layers.shaping import Shuffle
+from .dispatch import axes_of, axis_of, operation, tensor
+from .memory import another_handle, change_shape, mark_same
+from .strides import (
     Decision,
     can_be_viewed,
     contiguous_strides,
@@ -19,11 +24,6 @@ from ..graph.strides import (
     lies_channels_last,
     lies_contiguous,
 )
-from ..graph.tensor import Array, Parameter, Tensor, current_recorder
-from ..layers.casting import Identity
-from ..layers.constant import constant
-from ..layers.shaping import Shuffle
-from .dispatch import axes_of, axis_of, operation, tensor
 
 __all__ = [
     "adjoint",

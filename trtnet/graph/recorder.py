@@ -102,7 +102,7 @@ class Recorder:
         self.token = object()  # known to the concrete tensors that are made while this recording goes on
         self.handles: dict[Producer, tuple[Operand, ...]] = {}  # the user's tensors, where they stand for other values
         self.takes_values = takes_values
-        self.notes: list[tuple[Tensor, Tensor | None, Any, bool]] = []  # of shared memory; memory.py takes them
+        self.notes: list[tuple[Tensor, Tensor | None, Any, bool]] = []  # of shared memory, for functional/memory.py
         self.inputs: dict[str, Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
         self.equalities: list[Equality] = []

@@ -214,9 +214,11 @@ class Tensor(_Functions, metaclass=_Kind):
     dtype: Dtype
     recorder: Any
     _note: Any
-    """What memory.py keeps of it; to be read as `alias`."""
+    """What functional/memory.py keeps of it; to be read as `alias`."""
     alias: Any
-    """What is known of the memory that it shares; memory.py sets it."""
+    """What is known of the memory that it shares, if anything; functional/memory.py sets it."""
+    alias_of: Callable[[Tensor], Any]
+    """The same, noted from now on."""
     layer: Producer | None
     index: int
     name: str | None
@@ -273,9 +275,7 @@ class Tensor(_Functions, metaclass=_Kind):
                 remedy="leave it out: gradients are computed by trtnet.to_torch(graph)",
             )
         if current_recorder.get() is not None:
-            from .memory import alias_of
-
-            alias_of(self).requires_grad = bool(requires_grad)
+            Tensor.alias_of(self).requires_grad = bool(requires_grad)
         return self
 
     is_leaf = True

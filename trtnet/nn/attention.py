@@ -13,7 +13,7 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.attention import masked, masked_rows
 from ..functional.creation import as_tensor
 from ..functional.dispatch import operand, tensor
-from ..graph.memory import forget_strides
+from ..functional.memory import forget_strides
 from ..graph.tensor import Parameter, Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trtnet.graph import strides
-from trtnet.graph.strides import Decision
+from trtnet.functional import strides
+from trtnet.functional.strides import Decision
 
 
 def laid_out(random: np.random.Generator, most: int = 4) -> torch.Tensor:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..basics import dims
+from ..graph.recorder import recorder
+from ..graph.tensor import Tensor
 from ..layers.shaping import Shuffle, Slice
 from ..layers.training import Dropout
-from .recorder import recorder
-from .tensor import Tensor
 
 Sizes = tuple[int, ...]
 Rule = Callable[[Sizes, Sizes, Sizes], bool]

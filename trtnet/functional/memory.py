@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..basics.errors import UnsupportedError
-from ..layers.constant import Constant
+from ..graph.recorder import Pending, Recorder, recorder
+from ..graph.tensor import Array, Parameter, Producer, Recording, Tensor, current_recorder, recorded
+from ..layers.constant import Constant, constant
 from ..weights.recipes import Literal
-from .recorder import Pending, Recorder, recorder
 from .strides import Decision, Rule, decide
-from .tensor import Array, Parameter, Producer, Recording, Tensor, current_recorder, recorded
 
 Positions = tuple[Any, ...]
 """For each dimension the one position that is written to, or None where that may be several."""
@@ -199,6 +199,7 @@ def _set_alias(tensor: Tensor, alias: Alias | None) -> None:
 
 
 Tensor.alias = property(_alias, _set_alias)
+Tensor.alias_of = alias_of
 
 
 def _take_notes(current: Recording) -> None:
@@ -319,8 +320,6 @@ def become_recorded(array: Array) -> None:
             found=repr(array),
             remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
         )
-    from ..layers.constant import constant
-
     numbers = root.numpy()
     value = constant(Literal(numbers.copy()))
     _become(root, value)
