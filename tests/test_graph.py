@@ -214,7 +214,7 @@ class Double(Missing):
     factor: float = 2.0
     kind: ClassVar[str] = "double"
 
-    def compose(self, *inputs: Any) -> Tensor:
+    def compose(self, functions: Any, *inputs: Any) -> Tensor:
         return inputs[0] * self.factor
 
     def compute(self, run: Any, *inputs: Any) -> Any:
@@ -227,7 +227,7 @@ class Times(Missing):
 
     kind: ClassVar[str] = "times"
 
-    def compose(self, *inputs: Any) -> Tensor:
+    def compose(self, functions: Any, *inputs: Any) -> Tensor:
         x, weight = inputs
         return emit(Double((emit(Double((x * tensor(weight),), 0.5)),)))
 
@@ -245,7 +245,7 @@ class Twice(Missing):
         x = self.inputs[0]
         return (x.shape, x.dtype), (x.shape, x.dtype)
 
-    def compose(self, *inputs: Any) -> Any:
+    def compose(self, functions: Any, *inputs: Any) -> Any:
         return emit(Double((inputs[0],))), F.relu(inputs[0])
 
     def compute(self, run: Any, *inputs: Any) -> Any:
@@ -310,7 +310,7 @@ class Composed(Missing):
     composed: Any
     kind: ClassVar[str] = "composed"
 
-    def compose(self, *inputs: Any) -> Any:
+    def compose(self, functions: Any, *inputs: Any) -> Any:
         return self.composed(*inputs)
 
     def compute(self, run: Any, *inputs: Any) -> Any:

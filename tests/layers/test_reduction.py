@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim, Input, dtypes
+from trtnet import functional as F
 from trtnet.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
 from trtnet.graph.recorder import emit
 from trtnet.layers.reduction import REDUCTIONS, Cumulative, Reduce, TopK
@@ -73,7 +74,7 @@ def test_cumulative_and_what_it_is_composed_of(axis, exclusive, reverse, dtype, 
 
     def function(x):
         layer = Cumulative((x,), axis, exclusive=exclusive, reverse=reverse)
-        return emit(layer), layer.compose(x)
+        return emit(layer), layer.compose(F, x)
 
     recorded = (BATCH, Dim("n", 1, 4, 6), 2)[:rank]
     graph = trtnet.record(function, x=Input(recorded, dtype))
@@ -92,7 +93,7 @@ def test_running_sums_that_are_composed_keep_whole_numbers_and_what_is_no_number
     if dtype == "int64":
         x = np.array([[2**24, 1, 2**33, 1, 3]], np.int64)
     x = x.astype(dtype)
-    graph = trtnet.record(lambda x: Cumulative((x,), 1, reverse=reverse).compose(x), x=Input(x.shape, dtype))
+    graph = trtnet.record(lambda x: Cumulative((x,), 1, reverse=reverse).compose(F, x), x=Input(x.shape, dtype))
     turned = x[:, ::-1] if reverse else x
     wanted = turned.cumsum(1, dtype=x.dtype)
     np.testing.assert_array_equal(trtnet.reference(graph)(x=x), wanted[:, ::-1] if reverse else wanted)

@@ -14,6 +14,7 @@ from ..basics.dims import Dim, Size, format_shape
 from ..basics.errors import ArgumentError, ShapeError
 from ..basics.garbage import no_collection
 from ..layers.constant import Constant
+from ..layers.targets import Functions
 from ..weights.recipes import Leaf, Weight
 from .forms import Form
 from .recorder import Equality, Recorder, check_count
@@ -262,6 +263,10 @@ class Graph:
 
         `used` is what layers take, where there is uint8 at all.
         """
+        from ..layers.casting import in_int32
+        from ..rewriting import functions
+
+        F: Functions = functions
         layers = self.layers
         widened = {layer for layer in layers if _is_widened(layer, used)} if used else set()
         first = next((i for i, layer in enumerate(layers) if not takes(layer) or layer in widened), None)
@@ -284,11 +289,12 @@ class Graph:
                 operands = tuple([replaced.get(o, o) for o in layer.inputs]) if replaced else layer.inputs
                 before = len(new.layers)
                 if is_wide:
-                    result = _all_taken(new, before, layer.widened(operands), takes)
+                    wide = tuple([in_int32(o) for o in operands])
+                    result = _all_taken(new, before, layer.widened(F, wide), takes)
                 elif is_taken:
                     result = layer.again(operands, new)
                 else:
-                    result = _all_taken(new, before, layer.compose(*operands), takes)
+                    result = _all_taken(new, before, layer.compose(F, *operands), takes)
                 if len(new.layers) == before or not _gives(new.layers[-1], result, layer.outputs):
                     replaced.update(zip(layer.outputs, result if isinstance(result, tuple) else (result,)))
             outputs = {name: _narrowed(new, t, replaced.get(t, t)) for name, t in self.outputs.items()}
@@ -412,5 +418,7 @@ def _again(
     """Record `layer`, or what it is composed of where it is not taken."""
     if not takes(layer):
         before = len(recorder.layers)
-        return _all_taken(recorder, before, layer.compose(*operands), takes)
+        from ..rewriting import functions
+
+        return _all_taken(recorder, before, layer.compose(functions, *operands), takes)
     return layer.again(operands, recorder)

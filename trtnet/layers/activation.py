@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, broadcast
-from .targets import Features, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 FLOATING = frozenset((dtypes.float32, dtypes.float16, dtypes.bfloat16))
 SIGNED_INTEGERS = frozenset((dtypes.int8, dtypes.int32, dtypes.int64))
 SELU_ALPHA, SELU_BETA = 1.6732632423543772, 1.0507009873554805
 
 # NvInfer.h's formula of each; torch's own kernel where it computes the same
-_COMPUTE: dict[str, Callable[[Any, Any, float, float], Any]] = {
+_COMPUTE: dict[str, Callable[[ModuleType, torch.Tensor, float, float], torch.Tensor]] = {
     "RELU": lambda torch, x, alpha, beta: torch.relu(x),
     "SIGMOID": lambda torch, x, alpha, beta: torch.sigmoid(x),
     "TANH": lambda torch, x, alpha, beta: torch.tanh(x),
@@ -39,7 +43,7 @@ _ALPHA = frozenset(("LEAKY_RELU", "ELU", "SELU", "SOFTPLUS", "CLIP", "HARD_SIGMO
 _BETA = frozenset(("SELU", "SOFTPLUS", "CLIP", "HARD_SIGMOID", "SCALED_TANH"))
 
 
-def _softplus(torch: Any, x: Any, alpha: float, beta: float) -> Any:
+def _softplus(torch: ModuleType, x: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
     y = torch.nn.functional.softplus(x if beta == 1 else beta * x, threshold=40)
     return y if alpha == 1 else alpha * y
 
@@ -75,7 +79,7 @@ class Activation(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_activation(lowering[self.inputs[0]], lowering.enum("ActivationType", self.type))
         if layer is not None and self.type in _ALPHA:
             layer.alpha = self.alpha
@@ -87,7 +91,7 @@ class Activation(Layer):
         bounded = self.type in ("RELU", "SIGMOID", "HARD_SIGMOID") or (self.type == "CLIP" and self.alpha >= 0)
         return () if bounded else None
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
 
     def supported(self, provider: Features) -> bool:
@@ -95,20 +99,18 @@ class Activation(Layer):
             return provider.activates_integers
         return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
 
-    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """GELU and RELU of whole numbers before TensorRT 10."""
-        from ..functional import math
-        from ..functional.activation import tanh
-
         x = inputs[0]
+        assert isinstance(x, Tensor)
         if self.type == "RELU":
-            return math.maximum(x, 0)
+            return F.maximum(x, 0)
         if self.type == "GELU_ERF":
-            inner = math.erf(math.mul(x, 0.5**0.5))
+            inner = F.erf(F.mul(x, 0.5**0.5))
         else:
-            cube = math.mul(math.mul(math.mul(x, x), x), 0.044715)
-            inner = tanh(math.mul(math.add(x, cube), 0.7978845608028654))
-        return math.mul(math.mul(x, 0.5), math.add(inner, 1.0))
+            cube = F.mul(F.mul(F.mul(x, x), x), 0.044715)
+            inner = F.tanh(F.mul(F.add(x, cube), 0.7978845608028654))
+        return F.mul(F.mul(x, 0.5), F.add(inner, 1.0))
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -141,10 +143,10 @@ class ParametricReLU(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_parametric_relu(lowering[self.inputs[0]], lowering[self.inputs[1]])
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, slope = inputs
         return run.torch.where(x >= 0, x, slope * x)
 

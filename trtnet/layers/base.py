@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +18,14 @@ from ..graph.recorder import emit
 from ..graph.tensor import Operand, Tensor, current_recorder, recorded
 from ..weights.recipes import Literal
 from .bounds import UNKNOWN, Bounds
-from .targets import Features, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 Output = tuple[Size, Dtype]
+Position = SizeLike | Tensor | None
+"""One position of a dimension: a size, or a recorded index; None stands for several positions."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -83,11 +88,11 @@ class Layer:
         """
         raise NotImplementedError
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         """Make the `network.add_*` call and set the attributes; return TensorRT's layer, or None if it gave none."""
         raise NotImplementedError
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The outputs in PyTorch: a tensor, or a tuple where the layer has several outputs."""
         raise NotImplementedError
 
@@ -100,8 +105,9 @@ class Layer:
         """Layers of this kind that this provider gets wrong where a network of all these `layers` is refittable."""
         return ()
 
-    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """Record what this layer is composed of, for a provider that lacks it or fails at it."""
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+        """Record the layers that compute the same, by torch's functions, for a provider that lacks this one or fails
+        at it."""
         raise NotImplementedError
 
     # --- uint8, which TensorRT takes at inputs and outputs alone: int32 in its place inside a network
@@ -118,20 +124,10 @@ class Layer:
         tensors = (*(o for o in self.inputs if isinstance(o, Tensor)), *self.outputs)
         return any(t.dtype is dtypes.uint8 for t in tensors)
 
-    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        """Record this layer with int32 in place of uint8, in its operands and results."""
-        from ..functional.arithmetic import remainder
-        from ..functional.casting import converted
-
-        wide = tuple(
-            # by way of float32, which TensorRT 8.6 casts uint8 to
-            converted(converted(o, dtypes.float32), dtypes.int32)
-            if isinstance(o, Tensor) and o.dtype is dtypes.uint8
-            else o
-            for o in operands
-        )
-        made: Any = emit(type(self)(wide, **{name: getattr(self, name) for name in self.attributes}))
-        return remainder(made, 256) if self.leaves_bytes else made
+    def widened(self, F: Functions, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+        """Record this layer with int32 in place of uint8, in its operands (`in_int32`) and results."""
+        made: Any = emit(type(self)(operands, **{name: getattr(self, name) for name in self.attributes}))
+        return F.remainder(made, 256) if self.leaves_bytes else made
 
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
         """Record this layer again, where weights among its operands have become tensors (live weights)."""
@@ -154,7 +150,7 @@ class Layer:
         """The least and the greatest of the whole numbers that the output holds, where they are known."""
         return None
 
-    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         """What it may give as well as what `compute` gives, in PyTorch, another one for each number; None where all is
         decided but for roundings."""
         return None
@@ -186,7 +182,7 @@ class Layer:
         """Whether several elements of a view share one place in memory."""
         return False
 
-    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
         """Where in the input of a view one position of each output dimension lies: a size, or a recorded index. None
         stands for several positions, and, in place of the tuple, for several outputs that share one place in memory."""
         raise NotImplementedError

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import FAR, Bounds
-from .targets import Network, Run
+from .targets import Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -35,19 +39,19 @@ class Identity(Layer):
         promised = Bounds((0,), (FAR,))
         return promised if wanted is None else promised.both(wanted)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_identity(lowering[self.inputs[0]])
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return () if self.nonnegative else self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         if self.nonnegative:
             within(inputs[0], "a number that was promised not to be negative is")
         return inputs[0]
 
 
-def within(x: Any, problem: str) -> None:
+def within(x: torch.Tensor, problem: str) -> None:
     """Raises IndexError for negative numbers, where PyTorch would count them from the end and TensorRT does not."""
     if x.numel() and (least := int(x.min())) < 0:
         raise IndexError(f"{problem}: {least}")
@@ -66,22 +70,17 @@ class Cast(Layer):
     def passes_bytes(self) -> bool:  # type: ignore[override]
         return self.to_type is not dtypes.uint8
 
-    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+    def widened(self, F: Functions, operands: tuple[Operand, ...]) -> Tensor:
         """To uint8: integers modulo 256, floats (from 0 to 255) cut off. From uint8 to int8: as the same bits."""
-        from ..functional.arithmetic import add, remainder, sub
-        from ..functional.casting import converted
-
         x = operands[0]
         assert isinstance(x, Tensor)
-        if x.dtype is dtypes.uint8:
-            x = converted(converted(x, dtypes.float32), dtypes.int32)
-        elif self.to_type is dtypes.uint8:
+        if self.to_type is dtypes.uint8:
             if x.dtype in (dtypes.int8, dtypes.bool_) or x.dtype.is_floating_point:
                 wide = converted(x, dtypes.int32)
-                return remainder(wide, 256) if x.dtype is dtypes.int8 else wide
-            return converted(remainder(x, 256), dtypes.int32)
+                return F.remainder(wide, 256) if x.dtype is dtypes.int8 else wide
+            return converted(F.remainder(x, 256), dtypes.int32)
         if self.to_type is dtypes.int8:
-            x = sub(remainder(add(x, 128), 256), 128)
+            x = F.sub(F.remainder(F.add(x, 128), 256), 128)
         return converted(x, self.to_type)
 
     @property
@@ -91,7 +90,7 @@ class Cast(Layer):
         assert isinstance(x, Tensor)
         return self.to_type.is_floating_point and x.dtype.is_floating_point and self.to_type.bits < x.dtype.bits
 
-    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         """Floats beside the range of a whole number's type, and NaN, may become any number."""
         x, to = inputs[0], self.to_type
         if not x.is_floating_point() or to.is_floating_point or to.name == "bool":
@@ -107,11 +106,26 @@ class Cast(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return wanted
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.provider.add_cast(lowering.network, lowering[self.inputs[0]], self.to_type)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0].to(run.dtype(self.to_type))
+
+
+def converted(x: Tensor, to: Dtype) -> Tensor:
+    """Record a cast; `x` itself where it has that type. Raises DtypeError for the types that TensorRT has not."""
+    if x.dtype is to:
+        return x
+    made: Tensor = emit(Cast((x,), dtypes.for_network(to, "a recorded tensor")))
+    return made
+
+
+def in_int32(operand: Operand) -> Operand:
+    """A uint8 tensor as int32, by way of float32, which TensorRT 8.6 casts uint8 to; anything else as it is."""
+    if not isinstance(operand, Tensor) or operand.dtype is not dtypes.uint8:
+        return operand
+    return converted(converted(operand, dtypes.float32), dtypes.int32)

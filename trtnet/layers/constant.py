@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
 from .base import Layer, Operand, Output
-from .targets import Features, Network, Run
+from .casting import converted
+from .shaping import reshaped
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -35,11 +40,9 @@ class Constant(Layer):
         return ((Size(self.shape), weight.dtype),)
 
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        from ..functional.shape import reshape
-
         tensor = operands[0]
         assert isinstance(tensor, Tensor)
-        return tensor if tuple(tensor.shape) == self.shape else reshape(tensor, self.shape)
+        return reshaped(tensor, self.shape)
 
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
         weight = self.inputs[0]
@@ -48,21 +51,17 @@ class Constant(Layer):
         array = evaluate(weight, lambda leaf: leaf.value.read())
         return int(array.min()), int(array.max())
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
     def supported(self, provider: Features) -> bool:
         return self.outputs[0].dtype is not dtypes.int8
 
-    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Of int8, which TensorRT takes before a dequantize layer only: int32, and a cast."""
-        from ..functional.casting import converted
+        return converted(self.widened(F, inputs), self.outputs[0].dtype)
 
-        made = self.widened(inputs)
-        assert isinstance(made, Tensor)
-        return converted(made, self.outputs[0].dtype)
-
-    def widened(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
+    def widened(self, F: Functions, operands: tuple[Operand, ...]) -> Tensor:
         weight = operands[0]
         assert isinstance(weight, Weight)
         wide: Weight = (
@@ -74,7 +73,7 @@ class Constant(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0].reshape(self.shape)
 
 
@@ -93,3 +92,17 @@ def constant(value: Array | Weight | np.ndarray, shape: tuple[int, ...] | None =
     if found is None:
         found = current.constants[key] = current.emit(Constant((weight,), target))
     return found
+
+
+def with_rank(value: Tensor | Weight, rank: int) -> Tensor:
+    """`value` as a recorded tensor with dimensions of size 1 in front, up to `rank`."""
+    shape: tuple[Any, ...] = value.shape
+    missing = rank - len(shape)
+    if isinstance(value, (Array, Weight)):
+        return constant(value, (1,) * missing + tuple(shape))
+    return value if missing <= 0 else reshaped(value, (1,) * missing + tuple(shape))
+
+
+def with_shape(value: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
+    """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
+    return constant(value, shape) if isinstance(value, Weight) else reshaped(value, shape)

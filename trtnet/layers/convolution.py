@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output
-from .targets import Features, Network, Run
+from .casting import Cast
+from .shaping import reshaped
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -104,7 +110,7 @@ class Convolution(Layer):
             return False
         return tuple(kernel[:2]) == tuple(self.channels_of_kernel(channels)[:2])
 
-    def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    def operands(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Input, kernel and bias in torch, the kernel with as many dimensions as the input."""
         x, kernel, bias = inputs
         return x, kernel if kernel.dim() == x.dim() else kernel.unsqueeze(2), bias
@@ -130,12 +136,10 @@ class Convolution(Layer):
         """TensorRT takes no kernel with one dimension less, as a 1-D convolution's is, when it is a tensor."""
         x, kernel, bias = operands
         if isinstance(kernel, Tensor) and len(kernel.shape) == len(self.kernel_size) + 1:
-            from ..functional.shape import reshape
-
-            kernel = reshape(kernel, (*kernel.shape[:2], *self.kernel_size))
+            kernel = reshaped(kernel, (*kernel.shape[:2], *self.kernel_size))
         return Layer.with_operands(self, (x, kernel, bias))
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         x, kernel, bias = self.inputs
         add = getattr(lowering.network, self.method)
         kernel_weights, bias_weights = lowering.weights(kernel, like=x), lowering.weights(bias, like=x)
@@ -159,7 +163,7 @@ class Convolution(Layer):
                 layer.set_input(index, lowering[operand])
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, kernel, bias = self.operands(inputs)
         convolution = run.torch.conv2d if len(self.kernel_size) == 2 else run.torch.conv3d
         padding = self.pre_padding
@@ -201,11 +205,8 @@ class Deconvolution(Convolution):
         both = any(s != 1 for s in self.stride) and any(d != 1 for d in self.dilation)
         return not both and x.dtype is not dtypes.bfloat16
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """A kernel with zeros between its elements in place of dilation; float32 in place of bfloat16."""
-        from ..graph.recorder import emit
-        from .casting import Cast
-
         x, kernel, bias = inputs
         assert isinstance(x, Tensor)
         if x.dtype is dtypes.bfloat16:
@@ -229,7 +230,9 @@ class Deconvolution(Convolution):
         size = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
         return emit(self._with((x, kernel, bias), size, (1,) * len(size)))
 
-    def _with(self, inputs: tuple[Any, ...], kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Deconvolution:
+    def _with(
+        self, inputs: tuple[Operand, ...], kernel_size: tuple[int, ...], dilation: tuple[int, ...]
+    ) -> Deconvolution:
         return Deconvolution(
             inputs,
             self.num_output_maps,
@@ -241,7 +244,7 @@ class Deconvolution(Convolution):
             self.num_groups,
         )
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, kernel, bias = self.operands(inputs)
         spatial = len(self.kernel_size)
         deconvolution = run.torch.conv_transpose2d if spatial == 2 else run.torch.conv_transpose3d

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..basics.limits import finfo
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
@@ -20,7 +22,11 @@ from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
 from .casting import Identity
 from .constant import Constant
-from .targets import Features, Network, Run
+from .shaping import expanded
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 UNARY: dict[str, str] = {
     "EXP": "exp", "LOG": "log", "SQRT": "sqrt", "RECIP": "reciprocal", "ABS": "abs", "NEG": "neg",
@@ -30,7 +36,7 @@ UNARY: dict[str, str] = {
 }  # fmt: skip
 """TensorRT's name of each operation, and torch's."""
 
-BINARY: dict[str, Callable[[Any, Any, Any], Any]] = {
+BINARY: dict[str, Callable[[ModuleType, torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "SUM": lambda torch, a, b: a + b,
     "PROD": lambda torch, a, b: a * b,
     "MAX": lambda torch, a, b: torch.maximum(a, b),
@@ -86,13 +92,13 @@ class Unary(Layer):
             raise not_taken(op, x, op in _INTEGER_UNARY)
         return ((x.shape, dtypes.bool_ if op in ("ISINF", "ISNAN") else x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_unary(lowering[self.inputs[0]], lowering.enum("UnaryOperation", self.op))
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return () if self.op in ("ABS", "EXP", "SQRT", "COSH") else self.inputs if self.op in _ROUNDED else None
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return getattr(run.torch, UNARY[self.op])(inputs[0])
 
     def supported(self, provider: Features) -> bool:
@@ -100,19 +106,16 @@ class Unary(Layer):
             return provider.activates_integers
         return self.op not in ("ISNAN", "ISINF") or provider.has("UnaryOperation", self.op)
 
-    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """ISNAN before TensorRT 10.1: what is not equal to itself. ISINF: what is above every number."""
-        from ..basics.limits import finfo
-        from ..functional import comparison, math
-
         x = inputs[0]
         assert isinstance(x, Tensor)
         if self.op in ("ABS", "NEG"):
-            negative = math.sub(0, x)
-            return negative if self.op == "NEG" else math.maximum(x, negative)
+            negative = F.sub(0, x)
+            return negative if self.op == "NEG" else F.maximum(x, negative)
         if self.op == "ISINF":
-            return comparison.gt(math.abs(x), finfo(x.dtype).max)
-        return comparison.ne(x, x)
+            return F.gt(F.abs(x), finfo(x.dtype).max)
+        return F.ne(x, x)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -191,7 +194,7 @@ class ElementWise(Layer):
             return Bounds((-FAR,), (high,)) if _at_most(low, least) else wanted
         return UNKNOWN
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         a, b = self.inputs
         operation = lowering.enum("ElementWiseOperation", self.op)
         return lowering.network.add_elementwise(lowering[a], lowering[b], operation)
@@ -206,18 +209,18 @@ class ElementWise(Layer):
             return provider.activates_integers
         return self._infinity() is None or provider.finds_infinity_equal
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Before TensorRT 9: equality with a constant infinity (infinite, of that sign), powers of whole numbers."""
-        from ..functional.comparison import gt, isinf, logical_and, lt
-
+        a, b = inputs
+        assert isinstance(a, Tensor)
+        assert isinstance(b, Tensor)
         if self.op == "POW":
-            return _whole_power(*inputs)
+            return _whole_power(F, a, b)
         found = self._infinity()
         assert found is not None
         position, sign = found
-        x = inputs[1 - position]
-        result: Tensor = logical_and(isinf(x), (gt if sign > 0 else lt)(x, 0))
-        return result
+        x = a if position else b
+        return F.logical_and(F.isinf(x), F.gt(x, 0) if sign > 0 else F.lt(x, 0))
 
     def _infinity(self) -> tuple[int, float] | None:
         """Which operand of an equality is one constant infinity, and that."""
@@ -230,7 +233,7 @@ class ElementWise(Layer):
                 return position, float(weight.array.item())
         return None
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return BINARY[self.op](run.torch, *inputs)
 
 
@@ -278,44 +281,40 @@ class Select(Layer):
     def supported(self, provider: Features) -> bool:
         return provider.selects_equals or not _is_equal(*self.inputs[1:])
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """A select of two equal values: one of them."""
-        from ..functional.broadcasting import expand
-
         value = inputs[1]
         assert isinstance(value, Tensor)
-        made: Tensor = expand(value, self.outputs[0].shape)
+        made = expanded(value, self.outputs[0].shape)
         return emit(Identity((made,))) if made is value else made  # an input is no output
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[1:]
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.where(*inputs)
 
 
-def _whole_power(base: Operand, exponent: Operand) -> Tensor:
+def _whole_power(F: Functions, base: Tensor, exponent: Tensor) -> Tensor:
     """A power of whole numbers by products, exact wherever 32 bits hold it; 0 where 1 over it is no whole number.
 
     No base but -1, 0 and 1 has a power above the 31st that 32 bits hold, and theirs depend on the exponent's parity.
     """
-    from ..functional import arithmetic, comparison, math
-
-    odd = arithmetic.remainder(exponent, 2)
-    rest, factor, product = math.minimum(exponent, math.add(odd, 30)), base, None
+    odd = F.remainder(exponent, 2)
+    rest, factor, product = F.minimum(exponent, F.add(odd, 30)), base, None
     for _ in range(5):
-        half = arithmetic.floor_divide(rest, 2)
-        taken = comparison.where(comparison.eq(math.sub(rest, math.mul(half, 2)), 0), 1, factor)
-        product = taken if product is None else math.mul(product, taken)
-        rest, factor = half, math.mul(factor, factor)
-    unit = comparison.eq(math.mul(base, base), 1)
-    inverse = comparison.where(unit, comparison.where(comparison.eq(odd, 0), 1, base), 0)
-    made: Tensor = comparison.where(comparison.lt(exponent, 0), inverse, product)
-    return made
+        half = F.floor_divide(rest, 2)
+        taken = F.where(F.eq(F.sub(rest, F.mul(half, 2)), 0), 1, factor)
+        product = taken if product is None else F.mul(product, taken)
+        rest, factor = half, F.mul(factor, factor)
+    assert product is not None
+    unit = F.eq(F.mul(base, base), 1)
+    inverse = F.where(unit, F.where(F.eq(odd, 0), 1, base), 0)
+    return F.where(F.lt(exponent, 0), inverse, product)
 
 
 def _is_equal(a: Operand, b: Operand) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, require_equal
+from .base import Layer, Operand, Output, Position, require_equal
 from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK, check_movable
-from .targets import Network, Run
+from .targets import ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _index(layer: Layer, position: int = 1) -> Tensor:
@@ -119,7 +122,7 @@ class Gather(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         data, index = self.inputs
         layer = lowering.network.add_gather_v2(lowering[data], lowering[index], lowering.enum("GatherMode", self.mode))
         if layer is not None:
@@ -134,7 +137,7 @@ class Gather(Layer):
         indices = at.inputs[0] if at is not None and at.inputs else None
         return isinstance(indices, Literal) and len(np.unique(indices.array)) < indices.array.size
 
-    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
         data, index = self.inputs[:2]
         assert isinstance(data, Tensor)
         assert isinstance(index, Tensor)
@@ -145,7 +148,7 @@ class Gather(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[:1]
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, index = inputs
         torch, count = run.torch, self.num_elementwise_dims
         if not x.numel():  # nothing is read, whatever the indices are
@@ -218,7 +221,7 @@ class Scatter(Layer):
             return _table(self, self.axis)._replace(distinct=True)
         return None if wanted is None else wanted.one()
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         data, index, updates = (lowering[x] for x in self.inputs)
         layer = lowering.network.add_scatter(data, index, updates, lowering.enum("ScatterMode", self.mode))
         if layer is not None and self.mode == "ELEMENT":
@@ -228,14 +231,14 @@ class Scatter(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[::2]
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, index, updates = inputs
         if self.mode == "ELEMENT":
             return x.scatter(self.axis, index.long(), updates)
         within(index, "an index is negative")
         return x.index_put(tuple(index.long().unbind(-1)), updates)
 
-    def either(self, run: Run, number: int, *inputs: Any) -> Any:
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         """With the updates written in another order."""
         x, index, updates = inputs
         generator = run.torch.Generator().manual_seed(number)
@@ -271,14 +274,14 @@ class OneHot(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return Bounds.below(self.depth) if position == 0 else wanted.one() if wanted is not None else None
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         index, values = self.inputs
         return lowering.network.add_one_hot(lowering[index], lowering[values], lowering.scalar(self.depth), self.axis)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[1:]
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         index, values = inputs
         axis = self.axis % (index.ndim + 1)
         numbers = run.torch.arange(self.depth, device=index.device).reshape(-1, *(1,) * (index.ndim - axis))

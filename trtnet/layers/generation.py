@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
@@ -13,7 +13,10 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .pooling import Pooling
-from .targets import Features, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -68,16 +71,13 @@ class Fill(Layer):
     def supported(self, provider: Features) -> bool:
         return self.pooled or not self.draws or provider.draws_anew
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Draws before TensorRT 10: the largest number of each window of one."""
-        from ..functional.shape import reshape
-
         drawn = emit(Fill((), self.shape, self.operation, self.to_type, self.alpha, self.beta, pooled=True))
-        plane = reshape(drawn, (1, 1, -1, self.shape[-1]))
-        made: Tensor = reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
-        return made
+        plane = F.reshape(drawn, (1, 1, -1, self.shape[-1]))
+        return F.reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         static = lowering.is_static(self.shape)
         shape = self.shape if static else (1,) * len(self.shape)
         layer = lowering.provider.add_fill(lowering.network, shape, self.operation, self.to_type)
@@ -97,7 +97,7 @@ class Fill(Layer):
         ends = [v.bounds[0] if isinstance(v, Dim) else v for v in (self.alpha, self.beta)]
         return None if self.operation == "RANDOM_NORMAL" or min(ends) < 0 else ()
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         torch, dtype = run.torch, run.dtype(self.to_type)
         alpha, beta = (v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta))
         if self.draws:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
@@ -13,9 +13,12 @@ from ..graph.tensor import Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal
 from .casting import Cast
-from .constant import constant
+from .constant import with_rank
 from .elementwise import ElementWise
-from .targets import Features, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
@@ -90,10 +93,8 @@ class MatrixMultiply(Layer):
         makers = makers_of(layers)
         return [x for x in products if is_of_weights(x.inputs[1], makers) and _attends(x.inputs[0], makers)]
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """The transpose of the product of the transposed operands in the other order."""
-        from .. import functional as F
-
         a, b = inputs
         assert isinstance(a, Tensor)
         columns = a if self.op0 == "TRANSPOSE" else F.transpose(a, -1, -2)
@@ -114,7 +115,7 @@ class MatrixMultiply(Layer):
             inner, outer = outer, inner
         return shape[:-2], (shape[outer],), shape[inner]
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         a, b = self.inputs
         return lowering.network.add_matrix_multiply(
             lowering[a],
@@ -123,7 +124,7 @@ class MatrixMultiply(Layer):
             lowering.enum("MatrixOperation", self.op1),
         )
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         a, b = inputs
         if self.op0 == "TRANSPOSE":
             a = a.transpose(-1, -2)
@@ -214,26 +215,17 @@ class FullyConnected(Layer):
     def supported(self, provider: Features) -> bool:
         return False
 
-    def compose(self, *inputs: Operand) -> Tensor:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x, weight, bias = inputs
         assert isinstance(x, Tensor)
+        assert weight is not None
         rank, emit = len(x.shape), recorder().emit
         left = "VECTOR" if rank == 1 else "NONE"
-        y = emit(MatrixMultiply((x, _constant(weight, rank if rank > 1 else 2)), left, "TRANSPOSE"))
-        return y if bias is None else emit(ElementWise((y, _constant(bias, rank)), "SUM"))
+        y: Tensor = emit(MatrixMultiply((x, with_rank(weight, rank if rank > 1 else 2)), left, "TRANSPOSE"))
+        return y if bias is None else emit(ElementWise((y, with_rank(bias, rank)), "SUM"))
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.nn.functional.linear(*inputs)
-
-
-def _constant(value: Operand, rank: int) -> Tensor:
-    """Weights, or a tensor, with dimensions of size 1 in front."""
-    if isinstance(value, Weight):
-        return constant(value, (1,) * (rank - len(value.shape)) + tuple(value.shape))
-    from ..functional.dispatch import with_rank
-
-    assert value is not None
-    return with_rank(value, rank)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -265,8 +257,8 @@ class Einsum(Layer):
                     require_equal(known, size, f"the einsum's index {letter!r} has two sizes: {known} and {size}")
         return ((Size(sizes[letter] for letter in right), operands[0].dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_einsum([lowering[o] for o in self.inputs], self.equation)
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.einsum(self.equation, *inputs)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Size, format_shape, product
+from ..basics.dims import Size, SizeLike, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..weights.recipes import Literal
 from .base import Layer, Operand, Output
-from .targets import Features, Network, Run
+from .casting import Identity, converted
+from .constant import constant, with_shape
+from .pooling import Pooling
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _floating(kind: str, x: Operand) -> Tensor:
@@ -53,13 +63,13 @@ class SoftMax(Layer):
             )
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_softmax(lowering[self.inputs[0]])
         if layer is not None:
             layer.axes = 1 << self.axis
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0].softmax(self.axis)
 
 
@@ -78,15 +88,13 @@ class LogSoftMax(Layer):
     def supported(self, provider: Features) -> bool:
         return False
 
-    def compose(self, *inputs: Operand) -> Tensor:
-        from .. import functional as F
-
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x = inputs[0]
         assert isinstance(x, Tensor)
         shifted = F.sub(x, F.amax(x, self.axis, True))
         return F.sub(shifted, F.log(F.sum(F.exp(shifted), self.axis, True)))
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0].log_softmax(self.axis)
 
 
@@ -122,11 +130,7 @@ class LRN(Layer):
             and abs(self.alpha) <= 1e20 and 0.01 <= self.beta <= 1e5 and 1e-5 <= self.k <= 1e10
         )  # fmt: skip
 
-    def compose(self, *inputs: Operand) -> Tensor:
-        from .. import functional as F
-        from ..graph.recorder import emit
-        from .pooling import Pooling
-
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x = inputs[0]
         assert isinstance(x, Tensor)
         batch, channels, *sizes = x.shape
@@ -136,10 +140,10 @@ class LRN(Layer):
         mean = F.reshape(mean, x.shape)
         return F.div(x, F.pow(F.add(F.mul(mean, self.alpha), self.k), self.beta))
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_lrn(lowering[self.inputs[0]], self.window, self.alpha, self.beta, self.k)
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.nn.functional.local_response_norm(inputs[0], self.window, self.alpha, self.beta, self.k)
 
 
@@ -170,7 +174,7 @@ class Scale(Layer):
                 )
         return ((x.shape, x.dtype),)
 
-    def _count(self, x: Tensor) -> Any:
+    def _count(self, x: Tensor) -> SizeLike:
         if self.mode == "UNIFORM":
             return 1
         if not 0 <= self.channel_axis < len(x.shape):
@@ -185,7 +189,7 @@ class Scale(Layer):
             )
         return product(x.shape[self.channel_axis :])
 
-    def _spread(self, rank: int) -> tuple[Any, ...]:
+    def _spread(self, rank: int) -> tuple[SizeLike, ...]:
         """The shape of the weights for broadcasting against the input."""
         x = self.inputs[0]
         assert isinstance(x, Tensor)
@@ -202,26 +206,23 @@ class Scale(Layer):
         assert isinstance(x, Tensor)
         return len(x.shape) >= 4 and power is None and not isinstance(shift, Tensor) and not isinstance(scale, Tensor)
 
-    def compose(self, *inputs: Operand) -> Tensor:
-        from .. import functional as F
-        from ..functional.convolution import reshape_weight
-
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x, shift, scale, power = inputs
         assert isinstance(x, Tensor)
         shape = self._spread(len(x.shape))
         for operand, function in ((scale, F.mul), (shift, F.add), (power, F.pow)):
             if operand is not None:
-                x = function(x, reshape_weight(operand, shape))
-        return x if x is not inputs[0] else F.clone(x)
+                x = function(x, with_shape(operand, shape))
+        return x if x is not inputs[0] else emit(Identity((x,)))
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         x, shift, scale, power = self.inputs
         weights = [lowering.weights(o, like=x) for o in (shift, scale, power)]
         return lowering.network.add_scale_nd(
             lowering[x], lowering.enum("ScaleMode", self.mode), *weights, self.channel_axis
         )
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, shift, scale, power = inputs
         if (
             self.mode == "CHANNEL"
@@ -299,21 +300,19 @@ class Normalization(Layer):
         assert isinstance(scale, Tensor)
         return not (self.axes[0] == 1 < len(self.axes) and scale.shape[1] != 1 and product(scale.shape[2:]) == 1)
 
-    def compose(self, *inputs: Operand) -> Tensor:
-        from .. import functional as F
-        from ..functional.dispatch import tensor as constant
-        from ..graph.recorder import emit
-
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x, scale, bias = inputs
         assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        assert isinstance(bias, Tensor)
         batch, channels, *sizes = x.shape
         groups = self.num_groups
         grouped = F.reshape(x, (batch, groups, channels // groups * product(sizes)))
-        one, none = (F.full((1, groups, 1), value, dtype=x.dtype) for value in (1.0, 0.0))
-        normal = emit(Normalization((grouped, constant(one), constant(none)), (2,), self.epsilon))
+        one, none = (constant(Literal(np.full((1, groups, 1), value, x.dtype.numpy))) for value in (1, 0))
+        normal = emit(Normalization((grouped, one, none), (2,), self.epsilon))
         return F.add(F.mul(F.reshape(normal, x.shape), scale), bias)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         network = lowering.network
         add = network.add_normalization
         if lowering.provider.has_layer("add_normalization_v2"):
@@ -325,7 +324,7 @@ class Normalization(Layer):
                 layer.num_groups = self.num_groups
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, scale, bias = inputs
         rank, first = x.dim(), self.axes[0]
         if self.axes == tuple(range(2, rank)):
@@ -372,23 +371,16 @@ class RMSNormalization(Layer):
     def supported(self, provider: Features) -> bool:
         return False
 
-    def compose(self, *inputs: Operand) -> Tensor:
-        from .. import functional as F
-        from ..functional.convolution import reshape_weight
-        from ..graph.recorder import emit
-        from .casting import Cast
-
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         x, weight = inputs
         assert isinstance(x, Tensor)
-        wide = x if x.dtype is dtypes.float32 else emit(Cast((x,), dtypes.float32))
+        wide = converted(x, dtypes.float32)
         axes = tuple(range(len(x.shape) - len(self.shape), len(x.shape)))
         mean = F.mean(F.mul(wide, wide), axes, True)
-        y = F.div(wide, F.sqrt(F.add(mean, self.epsilon)))
-        if x.dtype is not dtypes.float32:
-            y = emit(Cast((y,), x.dtype))
+        y = converted(F.div(wide, F.sqrt(F.add(mean, self.epsilon))), x.dtype)
         if weight is None:
             return y
-        return F.mul(y, reshape_weight(weight, (1,) * (len(x.shape) - len(self.shape)) + self.shape))
+        return F.mul(y, with_shape(weight, (1,) * (len(x.shape) - len(self.shape)) + self.shape))
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.nn.functional.rms_norm(inputs[0], run.shape(self.shape), inputs[1], self.epsilon)

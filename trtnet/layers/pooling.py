@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Output
-from .targets import Network, Run
+from .targets import ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -62,7 +66,7 @@ class Pooling(Layer):
             shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_pooling_nd(
             lowering[self.inputs[0]], lowering.enum("PoolingType", self.type), self.window_size
         )
@@ -76,7 +80,7 @@ class Pooling(Layer):
             layer.average_count_excludes_padding = self.average_count_excludes_padding
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         functional = run.torch.nn.functional
         window, stride, padding = self.window_size, self.stride, self.pre_padding
@@ -101,7 +105,7 @@ class Pooling(Layer):
         both = zip(reversed(self.pre_padding), reversed(self.post_padding), strict=True)
         return [p for pair in both for p in pair]
 
-    def _as_ceil(self, shape: Any) -> bool | None:
+    def _as_ceil(self, shape: Sequence[int]) -> bool | None:
         """torch's `ceil_mode` that pads in this way, or None where neither does."""
         pre, post, stride, window = self.pre_padding, self.post_padding, self.stride, self.window_size
         if not any(pre) and not any(post):

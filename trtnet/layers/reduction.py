@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..weights.recipes import Literal
 from .base import Layer, Operand, Output, require_at_least
 from .bounds import Bounds
-from .targets import Features, Network, Run
+from .casting import converted
+from .constant import constant
+from .shaping import Slice, expanded
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 _NUMBERS = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8, dtypes.uint8)
 REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
 
 
-def _numbers(kind: str, x: Any) -> Tensor:
+def _numbers(kind: str, x: Operand) -> Tensor:
     assert isinstance(x, Tensor)
     if x.dtype not in _NUMBERS:
         raise DtypeError(
@@ -62,14 +71,14 @@ class Reduce(Layer):
             return ((Size(1 if axis in axes else size for axis, size in enumerate(x.shape)), x.dtype),)
         return ((Size(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         operation = lowering.enum("ReduceOperation", self.op)
         return lowering.network.add_reduce(lowering[self.inputs[0]], operation, _mask(self.axes), self.keep_dims)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         if self.op == "SUM":
             return x.sum(self.axes, self.keep_dims, dtype=x.dtype)
@@ -126,7 +135,7 @@ class TopK(Layer):
     def picks(self, output: int) -> int | None:
         return self.axes[0] if output == 1 else None
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         k = self.k
         number = 1 if isinstance(k, Dim) else k
         layer = lowering.provider.add_topk(
@@ -142,17 +151,15 @@ class TopK(Layer):
     def supported(self, provider: Features) -> bool:
         return provider.activates_integers or self.outputs[0].dtype.is_floating_point
 
-    def compose(self, *inputs: Operand) -> tuple[Tensor, ...]:
+    def compose(self, F: Functions, *inputs: Operand) -> tuple[Tensor, ...]:
         """Of whole numbers, before TensorRT 9: one by reductions; several of those that float32 holds exactly as such.
 
         Raises ProviderError for several of others.
         """
-        from ..functional.casting import converted
-
         x = inputs[0]
         assert isinstance(x, Tensor)
         if self.k == 1:
-            return self._extremum(x)
+            return self._extremum(F, x)
         if not fits_float32(x):
             raise ProviderError(
                 f"this TensorRT finds the {self.k} {'largest' if self.op == 'MAX' else 'smallest'} of floats alone, or "
@@ -166,20 +173,16 @@ class TopK(Layer):
         values, places = emit(TopK((converted(x, dtypes.float32),), self.op, self.k, self.axes))
         return converted(values, x.dtype), places
 
-    def _extremum(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _extremum(self, F: Functions, x: Tensor) -> tuple[Tensor, Tensor]:
         """The first of the largest (smallest) and its place."""
-        from ..functional.comparison import eq, where
-        from ..functional.creation import arange
-        from ..functional.shape import reshape
-
         (axis,) = self.axes
         size = x.shape[axis]
         value = emit(Reduce((x,), self.op, self.axes, True))
-        row = reshape(arange(size, dtype=dtypes.int32), [size if a == axis else 1 for a in range(len(x.shape))])
-        place = emit(Reduce((where(eq(x, value), row, size),), "MIN", self.axes, True))
+        row = F.reshape(F.arange(size, dtype=dtypes.int32), [size if a == axis else 1 for a in range(len(x.shape))])
+        place = emit(Reduce((F.where(F.eq(x, value), row, size),), "MIN", self.axes, True))
         return value, place
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x, k, (axis,), largest = inputs[0], run.size(self.k), self.axes, self.op == "MAX"
         if k == 1:
             # the first of several equal ones, as torch's argmax
@@ -229,7 +232,7 @@ class Cumulative(Layer):
             raise DtypeError("a cumulative layer does not take int8", found=x.dtype, remedy="convert it first: x.int()")
         return ((x.shape, x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_cumulative(
             lowering[self.inputs[0]],
             lowering.scalar(self.axis),
@@ -241,7 +244,7 @@ class Cumulative(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return None if self.exclusive else self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         if self.reverse:
             x = x.flip(self.axis)
@@ -253,29 +256,25 @@ class Cumulative(Layer):
     def supported(self, provider: Features) -> bool:
         return provider.has_layer("add_cumulative")
 
-    def compose(self, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """As many shifted sums as the size has binary digits, so that nothing reaches what is before it, and integers
         stay whole; float16 and bfloat16 in float32."""
-        from ..functional.arithmetic import add, in_float32, in_type
-        from ..functional.broadcasting import expanded
-        from ..functional.dispatch import scalar, tensor
-        from ..functional.indexing import part
-        from ..functional.joining import cat, flip
-
-        given, axis = tensor(inputs[0]), self.axis
-        (x,) = in_float32(given)
-        size = x.shape[axis]
+        given, axis = inputs[0], self.axis
+        assert isinstance(given, Tensor)
+        x = converted(given, dtypes.float32) if given.dtype in (dtypes.float16, dtypes.bfloat16) else given
+        size, rank = x.shape[axis], len(x.shape)
 
         def shifted(x: Tensor, by: int) -> Tensor:
             shape = tuple(by if a == axis else s for a, s in enumerate(x.shape))
-            return part(cat([expanded(scalar(0, x.dtype, x.ndim), shape), x], axis), axis, 0, size)
+            zeros = expanded(constant(Literal(np.zeros((1,) * rank, x.dtype.numpy))), shape)
+            return emit(Slice((F.cat([zeros, x], axis),), (0,) * rank, tuple(x.shape), (1,) * rank))
 
         if self.reverse:
-            x = flip(x, axis)
+            x = F.flip(x, axis)
         if self.exclusive:
             x = shifted(x, 1)
         reach = 1
         while reach < (size if isinstance(size, int) else size.bounds[1]):
-            x = add(x, shifted(x, reach))
+            x = F.add(x, shifted(x, reach))
             reach *= 2
-        return in_type(flip(x, axis) if self.reverse else x, given.dtype)
+        return converted(F.flip(x, axis) if self.reverse else x, given.dtype)

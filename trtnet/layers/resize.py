@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Output, require_equal
-from .targets import Network, Run
+from .targets import ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 # (mode, coordinates, rounding) that torch.nn.functional.interpolate computes: its mode, and whether corners are aligned
 _TORCH = {
@@ -72,7 +75,7 @@ class Resize(Layer):
             )
         return ((shape, x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_resize(lowering[self.inputs[0]])
         if layer is None:
             return None
@@ -94,7 +97,7 @@ class Resize(Layer):
             layer.cubic_coeff = self.cubic_coeff
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         size = run.shape(self.outputs[0].shape[2:])
         key: tuple[str, ...] = (self.resize_mode, self.coordinate_transformation)
@@ -217,7 +220,7 @@ class GridSample(Layer):
         require_equal(x.shape[0], grid.shape[0], f"grid_sample: batch sizes differ: {found}")
         return ((Size((*x.shape[:2], *grid.shape[1:-1])), x.dtype),)
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         x, grid = self.inputs
         assert isinstance(x, Tensor)
         if len(x.shape) == 5 and not lowering.provider.samples_volumes:
@@ -234,7 +237,7 @@ class GridSample(Layer):
             layer.sample_mode = lowering.enum("SampleMode", self.sample_mode)
         return layer
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.nn.functional.grid_sample(
             *inputs,
             mode=_GRID_MODES[self.interpolation_mode],

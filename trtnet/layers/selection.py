@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, format_shape
@@ -11,7 +11,10 @@ from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import Bounds
-from .targets import Network, Run
+from .targets import ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -45,7 +48,7 @@ class NonZero(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_non_zero(lowering[self.inputs[0]])
         if layer is not None:
             lowering.data_decides(self.count, layer.get_output(0), 1)
@@ -54,7 +57,7 @@ class NonZero(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return ()
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         found = inputs[0].nonzero().T
         run.data_decides(self.count, found.shape[1])
         return found.to(run.torch.int32)

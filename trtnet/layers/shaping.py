@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from .base import Layer, Operand, Output, require_equal, same_count
+from .base import Layer, Operand, Output, Position, require_equal, same_count
 from .bounds import Bounds
-from .targets import Network, Run
+from .targets import ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -52,7 +57,7 @@ class Shuffle(Layer):
     def reorders(self) -> bool:
         return self.first_transpose is not None or self.second_transpose is not None
 
-    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
         if self.second_transpose is not None:
             positions = tuple(positions[i] for i in inverse(self.second_transpose))
         between = self._between()
@@ -66,7 +71,7 @@ class Shuffle(Layer):
             positions = tuple(positions[i] for i in inverse(self.first_transpose))
         return positions
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_shuffle(lowering[self.inputs[0]])
         if layer is None:
             return None
@@ -99,7 +104,7 @@ class Shuffle(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[:1]
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         if self.first_transpose is not None:
             x = x.permute(self.first_transpose)
@@ -115,7 +120,7 @@ def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
-def without_ones(shape: Any) -> list[Any]:
+def without_ones(shape: Iterable[SizeLike]) -> list[SizeLike]:
     return [size for size in shape if not _is_one(size)]
 
 
@@ -186,8 +191,8 @@ class Slice(Layer):
     def expands(self) -> bool:
         return any(isinstance(step, int) and step == 0 for step in self.stride)
 
-    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        found: list[Any] = []
+    def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
+        found: list[Position] = []
         for position, start, size, step in zip(positions, self.start, self.shape, self.stride):
             if position is None and _is_one(size):
                 position = 0
@@ -218,7 +223,7 @@ class Slice(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None or position in (1, 2, 3) else wanted.one()
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         rank = len(self.shape)
         given = (self.start, self.shape, self.stride)
         static = [lowering.is_static(sizes) for sizes in given]
@@ -239,7 +244,7 @@ class Slice(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return (self.inputs[0], self.operand(4))
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
         start, shape, stride = run.shape(self.start), run.shape(self.shape), run.shape(self.stride)
         if self.mode == "STRICT_BOUNDS":
@@ -348,7 +353,7 @@ class Concatenation(Layer):
         end = start + sizes[position]
         return wanted._replace(low=wanted.low[start:end], high=wanted.high[start:end])
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
         if layer is not None:
             layer.axis = self.axis
@@ -357,7 +362,7 @@ class Concatenation(Layer):
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.cat(inputs, self.axis)
 
 
@@ -385,13 +390,13 @@ class Padding(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_padding_nd(lowering[self.inputs[0]], self.pre_padding, self.post_padding)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         (top, left), (bottom, right) = self.pre_padding, self.post_padding
         return run.torch.nn.functional.pad(inputs[0], (left, right, top, bottom))
 
@@ -411,11 +416,33 @@ class Shape(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None
 
-    def add_to(self, lowering: Network) -> Any:
+    def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_shape(lowering[self.inputs[0]])
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return ()
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.tensor(inputs[0].shape, dtype=run.torch.int64, device=inputs[0].device)
+
+
+# --- recorded by other layers and by functions
+
+
+def reshaped(x: Tensor, sizes: tuple[SizeLike, ...]) -> Tensor:
+    """Record a reshape to sizes that are worked out; `x` itself where nothing changes."""
+    if sizes == x.shape:
+        return x
+    made: Tensor = emit(Shuffle((x,), reshape_dims=Size(sizes)))
+    return made
+
+
+def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
+    """Record an expansion to sizes that are worked out (a slice of stride 0); `x` itself where nothing changes."""
+    missing = len(target) - len(x.shape)
+    x = reshaped(x, (1,) * missing + tuple(x.shape))
+    strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
+    if all(strides):
+        return x
+    made: Tensor = emit(Slice((x,), start=(0,) * len(target), shape=Size(target), stride=strides))
+    return made

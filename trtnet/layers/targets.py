@@ -1,20 +1,53 @@
-"""What a layer may ask of its surroundings: of a run in PyTorch, of the network it is added to, of the TensorRT there.
+"""What a layer may ask of its surroundings: the network it is added to, the TensorRT there, the
+functions it is composed of, a run in PyTorch.
 
-`Lowering` (tensorrt/build) is a `Network`, `Provider` (tensorrt) are `Features`.
+`Lowering` (tensorrt/build) is a `Network`, `Provider` (tensorrt) has the `Features`, rewriting/functions.py the
+`Functions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..basics import dims
 from ..basics.dims import Dim, SizeLike
 from ..basics.dtypes import dtype as Dtype
-from ..graph.tensor import Tensor, next_seed
-from ..weights.recipes import Weight
+from ..graph.tensor import Operand, Tensor, next_seed
+
+if TYPE_CHECKING:
+    import torch
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ITensor(Protocol):
+    """A tensor of a network, TensorRT's."""
+
+    name: str
+
+    @property
+    def shape(self) -> Iterable[int]: ...
+
+
+class ILayer(Protocol):
+    """A layer of a network, TensorRT's; each kind has attributes besides."""
+
+    name: str
+
+    def get_output(self, index: int, /) -> ITensor: ...
+    def set_input(self, index: int, tensor: ITensor, /) -> None: ...
+
+
+class IFillLayer(ILayer, Protocol):
+    """TensorRT's fill layer."""
+
+    alpha: float
+    beta: float
 
 
 class Features(Protocol):
@@ -39,13 +72,13 @@ class Features(Protocol):
     def shape_dtype(self) -> Dtype:
         """The type of shape tensors."""
 
-    def add_cast(self, network: Any, tensor: Any, dtype: Dtype) -> Any:
+    def add_cast(self, network: Any, tensor: ITensor, dtype: Dtype) -> ILayer | None:
         """`network.add_cast`."""
 
-    def add_fill(self, network: Any, shape: Any, operation: str, dtype: Dtype) -> Any:
+    def add_fill(self, network: Any, shape: Sequence[SizeLike], operation: str, dtype: Dtype) -> IFillLayer | None:
         """`network.add_fill`, with a type where it takes one."""
 
-    def add_topk(self, network: Any, tensor: Any, operation: str, k: int, axes: int) -> Any:
+    def add_topk(self, network: Any, tensor: ITensor, operation: str, k: int, axes: int) -> ILayer | None:
         """`network.add_topk`."""
 
     @property
@@ -87,26 +120,65 @@ class Network(Protocol):
     def enum(self, kind: str, member: str) -> Any:
         """`tensorrt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
 
-    def __getitem__(self, tensor: Tensor | Weight | None) -> Any:
+    def __getitem__(self, tensor: Operand) -> ITensor:
         """The ITensor of a recorded tensor."""
 
-    def weights(self, operand: Tensor | Weight | None, like: Tensor | Weight | None = None) -> Any:
+    def weights(self, operand: Operand, like: Operand = None) -> Any:
         """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
 
     def is_static(self, sizes: Sequence[SizeLike]) -> bool:
         """Whether all sizes are numbers."""
 
-    def shape_tensor(self, sizes: Sequence[SizeLike]) -> Any:
+    def shape_tensor(self, sizes: Sequence[SizeLike]) -> ITensor:
         """A 1-D shape tensor of these sizes, made of layers where they depend on the inputs."""
 
-    def size_tensor(self, size: SizeLike) -> Any:
+    def size_tensor(self, size: SizeLike) -> ITensor:
         """A shape tensor of one element."""
 
-    def scalar(self, size: SizeLike) -> Any:
+    def scalar(self, size: SizeLike) -> ITensor:
         """A shape tensor without dimensions."""
 
-    def data_decides(self, symbol: Dim, tensor: Any, axis: int) -> None:
+    def data_decides(self, symbol: Dim, tensor: ITensor, axis: int) -> None:
         """The size of a Dim is that of this dimension of a layer's output."""
+
+
+TensorLike = Tensor | SizeLike | float
+"""What a function of two operands takes: tensors, and numbers beside them."""
+
+
+class Functions(Protocol):
+    """torch's functions, which record layers, as far as layers are composed of them."""
+
+    def abs(self, input: Tensor, /) -> Tensor: ...
+    def erf(self, input: Tensor, /) -> Tensor: ...
+    def exp(self, input: Tensor, /) -> Tensor: ...
+    def log(self, input: Tensor, /) -> Tensor: ...
+    def sqrt(self, input: Tensor, /) -> Tensor: ...
+    def tanh(self, input: Tensor, /) -> Tensor: ...
+    def isinf(self, input: Tensor, /) -> Tensor: ...
+    def add(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def sub(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def mul(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def div(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def pow(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def remainder(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def floor_divide(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def maximum(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def minimum(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def eq(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def ne(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def lt(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def gt(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def logical_and(self, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def where(self, condition: Tensor, input: TensorLike, other: TensorLike, /) -> Tensor: ...
+    def sum(self, input: Tensor, dim: int, keepdim: bool, /) -> Tensor: ...
+    def mean(self, input: Tensor, dim: tuple[int, ...], keepdim: bool, /) -> Tensor: ...
+    def amax(self, input: Tensor, dim: int, keepdim: bool, /) -> Tensor: ...
+    def reshape(self, input: Tensor, size: Sequence[SizeLike], /) -> Tensor: ...
+    def transpose(self, input: Tensor, dim0: int, dim1: int, /) -> Tensor: ...
+    def flip(self, input: Tensor, dim: int, /) -> Tensor: ...
+    def cat(self, tensors: Sequence[Tensor], dim: int, /) -> Tensor: ...
+    def arange(self, end: SizeLike, /, *, dtype: Dtype) -> Tensor: ...
 
 
 class Run:
@@ -119,13 +191,20 @@ class Run:
         explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
     """
 
+    _generator: torch.Generator | None
     __slots__ = ("_double", "_generator", "_module", "device", "explains", "sizes", "torch")
 
     def __init__(
-        self, torch: Any, device: Any, sizes: dict[str, int], double: bool, explains: bool, module: Any = None
+        self,
+        torch: ModuleType,
+        device: torch.device | str,
+        sizes: dict[str, int],
+        double: bool,
+        explains: bool,
+        module: torch.nn.Module | None = None,
     ) -> None:
         self._module = module
-        self._generator: Any = None
+        self._generator = None
         self.torch = torch
         self.device = device
         self.sizes = sizes
@@ -146,12 +225,13 @@ class Run:
         """Whether the module at this path is in training; never in an engine."""
         return self._module is not None and self._module.get_submodule(path).training
 
-    def state(self, name: str) -> Any:
+    def state(self, name: str) -> torch.Tensor:
         """A buffer of the module that is trained, to be written to."""
+        assert self._module is not None
         path, _, last = name.rpartition(".")
         return getattr(self._module.get_submodule(path), last)
 
-    def generator(self) -> Any:
+    def generator(self) -> torch.Generator | None:
         """What draws come from: one of this run, seeded by `trtnet.manual_seed` and by how much was drawn since.
 
         In a module to train it is None: torch's own, seeded by `torch.manual_seed`.
@@ -161,6 +241,6 @@ class Run:
             self._generator = self.torch.Generator(self.device).manual_seed(seed >> 1)
         return self._generator
 
-    def dtype(self, dtype: Dtype) -> Any:
+    def dtype(self, dtype: Dtype) -> torch.dtype:
         """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
         return self.torch.float64 if self._double and dtype.is_floating_point else dtype.torch

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from ...basics import dims, dtypes
-from .. import provider as providers
 from ...basics.dims import Dim, SizeLike
 from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ...basics.garbage import no_collection
 from ...graph.graph import Graph
-from ...layers.base import Operand
-from ..provider import ErrorRecorder, Provider
 from ...graph.tensor import Producer, Tensor
+from ...layers.base import Operand
+from ...layers.targets import Network
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
+from .. import provider as providers
+from ..provider import ErrorRecorder, Provider
 
 
 class Lowering:
@@ -177,6 +178,7 @@ class Lowering:
     # --- lowering
 
     def run(self) -> Lowering:
+        target: Network = self
         network, provider = self.network, self.provider
         weak = not provider.is_strongly_typed(network)
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
@@ -201,7 +203,7 @@ class Lowering:
         for layer in self.graph.layers:
             self._layer = layer
             try:
-                added = layer.add_to(self)
+                added = layer.add_to(target)
             except TrtnetError as error:
                 error.module, error.where = error.module or layer.path or None, layer.location or error.where
                 raise

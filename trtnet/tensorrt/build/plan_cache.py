@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engine.checked import Checked
 from ...basics.disk import as_path, read_bytes, replacing, sweep, writable_by
 from ...basics.errors import ArgumentError
+from ...engine.checked import Checked
 
 if TYPE_CHECKING:
     from ...graph.graph import Graph
+    from ..provider import Provider
     from .lowering import Lowering
     from .options import BuildOptions
-    from ..provider import Provider
 
 MAGIC = b"trtnet plan 1\n"
 
