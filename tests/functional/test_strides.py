@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+import trtnet
 from trtnet.functional import strides
 from trtnet.functional.strides import Decision
 
@@ -65,8 +68,41 @@ def test_what_is_computed_elementwise(seed: int) -> None:
     if tuple(b.shape) != tuple(a.shape) or random.random() < 0.3:
         b = a[..., :1] if random.random() < 0.5 else torch.zeros(())
     found = strides.elementwise_strides(tuple(a.shape), [(tuple(t.shape), t.stride()) for t in (a, b)])
-    wanted = (a + b).stride()
-    assert [s for s, n in zip(found, a.shape) if n > 1] == [s for s, n in zip(wanted, a.shape) if n > 1]
+    assert found == (a + b).stride()
+    assert strides.copied_strides(tuple(a.shape), a.stride()) == a.clone().stride()
+
+
+def views(random: np.random.Generator, shape: tuple[int, ...]) -> list[str]:
+    """Functions of a tensor `x` of this shape, as text."""
+    rank = len(shape)
+    axis, other = (int(random.integers(rank)) for _ in range(2))
+    ahead = ":, " * axis
+    return [
+        f"x.reshape({split(random, math.prod(shape))})", f"x.flatten({min(axis, other)}, {max(axis, other)})",
+        f"x.unsqueeze({axis})", "x.unsqueeze(-1)", "x.squeeze()", f"x.squeeze({axis})", f"x.movedim({axis}, {other})",
+        f"x.permute({[int(v) for v in random.permutation(rank)]})", f"x.narrow({axis}, 0, 1)", f"x.select({axis}, 0)",
+        f"x.expand({[1, 2, *(-1 for _ in shape)]})", f"x.expand({[2 if n == 1 else n for n in shape]})",
+        f"x.unfold({axis}, {int(random.integers(1, shape[axis] + 1))}, 1)", f"x[{ahead}None, :1]", f"x[{ahead}0, None]",
+        f"x[{ahead}::2]", f"x[{ahead}T.tensor([0])]", "x.diagonal() if x.ndim > 1 else x", f"x.split(1, {axis})[0]",
+        "x.contiguous()", "x.clone()", "x.double()", "T.zeros_like(x)", "T.relu(x)", "T.sigmoid(x)", "x + x", "x * 2",
+        "x * x[0]", "x[:1] - x",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_concrete_tensors_have_the_strides_of_torchs(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    array = np.zeros(random.integers(1, 5, random.integers(1, 5)), np.float32)
+    theirs, mine, done = torch.from_numpy(array), trtnet.tensor(array), []
+    for _ in range(6):
+        if not theirs.ndim or theirs.ndim > 5:
+            break
+        text = str(random.choice(views(random, tuple(theirs.shape))))
+        theirs = eval(text, {"T": torch, "x": theirs})
+        mine = eval(text, {"T": trtnet, "x": mine})
+        done.append(text)
+        found = mine.numpy()
+        assert tuple(step // found.itemsize for step in found.strides) == theirs.stride(), done
 
 
 def test_elements_at_one_place() -> None:

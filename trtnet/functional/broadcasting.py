@@ -75,9 +75,12 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
         return expand(constant(input), sizes)
     shape = _expansion(input.shape, sizes)
     new = len(shape) - input.ndim
-    strides = (0,) * new + tuple(
+    strides = [
         0 if old == 1 and size != 1 else step for old, size, step in zip(input.shape, shape[new:], input.strides)
-    )
+    ]
+    for axis in reversed(range(new)):
+        behind = shape[axis + 1] * strides[0] if strides else input.itemsize
+        strides.insert(0, behind if shape[axis] == 1 else 0)
     return np.lib.stride_tricks.as_strided(input, shape, strides)  # type: ignore[arg-type]
 
 

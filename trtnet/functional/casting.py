@@ -13,7 +13,7 @@ from ..basics.errors import ArgumentTypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
 from ..layers.casting import Cast, Identity
-from .dispatch import laid_out, operation, tensor
+from .dispatch import like_a_copy, operation, tensor
 from .shape import contiguous
 
 __all__ = ["cast", "is_floating_point", "to"]
@@ -76,7 +76,7 @@ def _to_numpy(input: np.ndarray, *args: Any, **kwargs: Any) -> Any:
 def _astype(array: np.ndarray, to: Dtype, copy: bool = False) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         made = array.astype(to.numpy, copy=copy)
-    return made if made is array else laid_out(made, [(array.shape, array.strides)])
+    return made if made is array else like_a_copy(made, array)
 
 
 @operation(_to_numpy, view=True, gives_itself=True)

@@ -22,7 +22,7 @@ from ..weights.recipes import Literal
 from .broadcasting import expanded
 from .casting import converted
 from .concrete import promote
-from .dispatch import is_recorded, laid_out, refusing
+from .dispatch import is_recorded, like_a_copy, refusing
 from .dispatch import tensor as recorded_tensor
 from .memory import another_handle, become_recorded, refuse_hazards
 from .shape import has_dims, reshaped, size_of, sizes_of
@@ -254,7 +254,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
         return filled(input.shape, value, to)
     made = _full(input.shape, value, to)
     if type(made) is Array and type(input) is Array:
-        made = Array(laid_out(made.numpy(), [(input.shape, input.numpy().strides)]))
+        made = Array(like_a_copy(made.numpy(), input.numpy()))
     return made
 
 

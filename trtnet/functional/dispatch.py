@@ -62,8 +62,8 @@ def operation(
             tensor of its memory.
         strided: whether torch's results may lie in memory in another order than the row-major one.
         order: in which order torch's results lie in memory: "rows", "all" (as TensorIterator lays out what is computed
-            of all arguments elementwise; in files that say KEEPS_ORDER), "first" (as the first argument), or "natural"
-            (as NumPy's).
+            of all arguments elementwise; in files that say KEEPS_ORDER), "first" (as a copy of the first argument), or
+            "natural" (as NumPy's).
     """
 
     rule = None if view is True or view is False else view
@@ -71,6 +71,9 @@ def operation(
     def declare(function: C) -> C:
         names = list(inspect.signature(function).parameters)
         place = names.index("inplace") if "inplace" in names else None
+        laid = order or ("all" if function.__globals__.get("KEEPS_ORDER") else "rows")
+        if laid == "all" and "other" in names:
+            laid = "pair"
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -96,7 +99,7 @@ def operation(
                     if strided:
                         memory.forget_strides(result)
                     return result
-                result = _compute(function, numpy, args, kwargs, view, gives_itself, order)
+                result = _compute(function, numpy, args, kwargs, view, gives_itself, laid)
                 if place is not None and (args[place] if len(args) > place else kwargs.get("inplace")):
                     return args[0] if args else kwargs["input"]
                 return result
@@ -146,7 +149,7 @@ def _compute(
     kwargs: Any,
     view: bool | Rule,
     gives_itself: bool,
-    order: str | None,
+    order: str,
 ) -> Any:
     """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
     current = current_recorder.get()
@@ -164,8 +167,6 @@ def _compute(
         return args[0]
     result = wrapped(computed, args)
     if view is False:
-        if order is None:
-            order = "all" if function.__globals__.get("KEEPS_ORDER") else "rows"
         return _owned(result, (*args, *kwargs.values()), order)
     if is_ours:
         if type(result) is Tensor:  # a view of a size that is known at run time only
@@ -224,24 +225,54 @@ def _owned(result: Any, values: tuple[Any, ...], order: str) -> Any:
     shared = array.base is not None or any(array is one for one in given)
     if order == "natural":
         return Array(array.copy(order="K")) if shared else result
-    like = [] if order == "rows" else given[:1] if order == "first" else given
-    laid = laid_out(array, [(one.shape, one.strides) for one in like], shared)
+    if order == "first" and given:
+        laid = like_a_copy(array, given[0], shared)
+    else:
+        if order == "pair" and any(isinstance(value, (int, float)) for value in values[:2]):
+            given.append(_NUMBER)
+        laid = laid_out(array, [] if order == "rows" else given, shared)
     return result if laid is array else Array(laid)
 
 
-def laid_out(array: np.ndarray, like: list[tuple[Any, Any]], copy: bool = False) -> np.ndarray:
-    """An array in the order in memory that torch gives to what is computed elementwise of others, of which `like` has
-    sizes and strides: itself unless it has to be copied."""
+_NUMBER = np.zeros(())  # torch computes with a number as with a tensor without dimensions
+
+
+def steps_of(array: np.ndarray) -> tuple[int, ...]:
+    """Strides as torch counts them: in elements."""
+    return tuple(step // max(array.itemsize, 1) for step in array.strides)
+
+
+def laid_out(array: np.ndarray, like: list[np.ndarray], copy: bool = False) -> np.ndarray:
+    """An array in the order in memory that torch gives to what is computed elementwise of others: itself unless it has
+    to be copied."""
     wanted = strides.contiguous_strides(array.shape)
     if like and array.ndim > 1:
-        wanted = strides.elementwise_strides(array.shape, like)
-    found = tuple(step // max(array.itemsize, 1) for step in array.strides)
-    if not copy and all(a == b or size <= 1 for a, b, size in zip(found, wanted, array.shape)):
+        wanted = strides.elementwise_strides(array.shape, [(one.shape, steps_of(one)) for one in like])
+    return in_order(array, wanted, copy)
+
+
+def like_a_copy(array: np.ndarray, of: np.ndarray, copy: bool = False) -> np.ndarray:
+    """An array in the order in memory of torch's copy of another one: itself unless it has to be copied."""
+    if array.shape != of.shape:
+        return in_order(array, strides.contiguous_strides(array.shape), copy)
+    return in_order(array, strides.copied_strides(of.shape, steps_of(of)), copy)
+
+
+def in_order(array: np.ndarray, wanted: tuple[int, ...], copy: bool = False) -> np.ndarray:
+    """An array with these strides, which leave no gaps: itself, or a view of it, unless it has to be copied."""
+    if copy or any(a != b for a, b, size in zip(steps_of(array), wanted, array.shape) if size > 1):
+        axes = sorted(range(array.ndim), key=lambda axis: -wanted[axis])
+        made = np.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
+        made[...] = array
+        array = made
+    return with_steps(array, wanted)
+
+
+def with_steps(array: np.ndarray, wanted: tuple[int, ...] | None) -> np.ndarray:
+    """An array with other strides of its dimensions of size 1: NumPy's own choice is not torch's."""
+    if wanted is None or 1 not in array.shape or steps_of(array) == wanted:
         return array
-    axes = sorted(range(array.ndim), key=lambda axis: -wanted[axis])
-    made = np.empty([array.shape[axis] for axis in axes], array.dtype).transpose(np.argsort(axes))
-    made[...] = array
-    return made
+    return np.lib.stride_tricks.as_strided(array, array.shape, [step * array.itemsize for step in wanted])
 
 
 def is_recorded(value: Any) -> bool:

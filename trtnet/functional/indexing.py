@@ -26,11 +26,24 @@ from ..layers.constant import constant
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
+from . import strides
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
 from .concrete import category
 from .creation import arange, size_tensor
-from .dispatch import axis_of, is_recorded, is_scalar, laid_out, operation, refusing, scalar, tensor, with_rank
+from .dispatch import (
+    axis_of,
+    in_order,
+    is_recorded,
+    is_scalar,
+    operation,
+    refusing,
+    scalar,
+    steps_of,
+    tensor,
+    with_rank,
+    with_steps,
+)
 from .inplace import rebind, refuse_overlap
 from .joining import cat
 from .memory import become_recorded, refuse_hazards, view_of, writers
@@ -341,10 +354,9 @@ def _picked_numpy(x: np.ndarray, indices: tuple[Any, ...]) -> np.ndarray:
     first = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
     ranks = [*others[:first], *[None] * count, *others[first:]]
     steps = tuple(0 if axis is None else x.strides[axis] for axis in ranks)
-    rows = [0] * made.ndim
-    for place in reversed(range(first, first + count)):
-        rows[place] = max(rows[place + 1], 1) * made.shape[place + 1] if place < first + count - 1 else 1
-    return laid_out(made, [(made.shape, steps), (made.shape, tuple(rows))])
+    sizes = tuple(size if first <= axis < first + count else 1 for axis, size in enumerate(made.shape))
+    rows = strides.contiguous_strides(sizes)
+    return in_order(made, strides.elementwise_strides(made.shape, [(made.shape, steps), (sizes, rows)]))
 
 
 def _basic_numpy(input: np.ndarray, entries: list[_Entry]) -> tuple[np.ndarray, Any]:
@@ -355,8 +367,23 @@ def _basic_numpy(input: np.ndarray, entries: list[_Entry]) -> tuple[np.ndarray, 
         for e in entries
     )  # fmt: skip
     view = input[(*basic, ...)]  # with the ellipsis it is a view, and no number
+    if None in basic:
+        view = with_steps(view, _steps_with_new(input, view, entries))
     indices = tuple(e.index if e.kind == "index" else slice(None) for e in entries if e.kind != "int")
     return view, indices if any(isinstance(i, np.ndarray) for i in indices) else None
+
+
+def _steps_with_new(input: np.ndarray, view: np.ndarray, entries: list[_Entry]) -> tuple[int, ...]:
+    """The strides of a view, of its new dimensions as `unsqueeze` makes them before what follows is sliced."""
+    steps, found, made, axis = steps_of(input), steps_of(view), [], 0
+    for entry in entries:
+        if entry.kind == "new":
+            made.append(input.shape[axis] * steps[axis] if axis < input.ndim else 1)
+            continue
+        axis += 1
+        if entry.kind != "int":
+            made.append(found[len(made)])
+    return tuple(made)
 
 
 @operation(getitem_numpy, method="__getitem__", view=True)

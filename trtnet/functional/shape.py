@@ -13,7 +13,7 @@ from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Identity
 from ..layers.constant import constant
 from ..layers.shaping import Shuffle
-from .dispatch import axes_of, axis_of, operation, tensor
+from .dispatch import axes_of, axis_of, operation, steps_of, tensor, with_steps
 from .memory import another_handle, change_shape, mark_same
 from .strides import (
     Decision,
@@ -23,6 +23,7 @@ from .strides import (
     known_strides,
     lies_channels_last,
     lies_contiguous,
+    view_strides,
 )
 
 __all__ = [
@@ -154,11 +155,18 @@ def transposed(x: Tensor, order: tuple[int, ...]) -> Tensor:
     return emit(Shuffle((x,), first_transpose=order))
 
 
+def _reshaped_numpy(input: np.ndarray, sizes: Any) -> np.ndarray:
+    made = input.reshape(sizes)
+    if 1 not in made.shape or not made.size:
+        return made
+    return with_steps(made, view_strides(input.shape, steps_of(input), made.shape))
+
+
 def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> Any:
     sizes = sizes_of(size, shape)
     if has_dims(sizes):
         return reshape(constant(input), sizes)
-    return input.reshape(resolved(Size(input.shape), sizes))
+    return _reshaped_numpy(input, resolved(Size(input.shape), sizes))
 
 
 @operation(_reshape_numpy, method=True, view=can_be_viewed)
@@ -194,13 +202,13 @@ def view(input: Tensor, *size: Any) -> Tensor:
     return reshape(input, *size)
 
 
-@operation(lambda input, other: input.reshape(other.shape), method=True, view=can_be_viewed)
+@operation(lambda input, other: _reshaped_numpy(input, other.shape), method=True, view=can_be_viewed)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` with the shape of `other`."""
     return reshape(input, tuple(other.shape))
 
 
-@operation(lambda input, other: input.reshape(other.shape), method=True, view=can_be_viewed)
+@operation(lambda input, other: _reshaped_numpy(input, other.shape), method=True, view=can_be_viewed)
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` with the shape of `other`."""
     return reshape(input, tuple(other.shape))
@@ -216,7 +224,7 @@ def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]
 
 def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> Any:
     shape = _flattened(input.shape, start_dim, end_dim)
-    return input if shape == input.shape else input.reshape(shape)
+    return input if shape == input.shape else _reshaped_numpy(input, shape)
 
 
 @operation(_flatten_numpy, method=True, view=can_be_viewed, gives_itself=True)
@@ -390,7 +398,15 @@ def _squeezed(shape: Any, dim: Any) -> tuple[SizeLike, ...]:
     )
 
 
-@operation(lambda input, dim=None: input.reshape(_squeezed(input.shape, dim)), method=True, view=True)
+def _squeeze_numpy(input: np.ndarray, dim: Any = None) -> np.ndarray:
+    left = len(_squeezed(input.shape, dim))
+    if left == input.ndim:
+        return input.view()
+    axes = range(input.ndim) if dim is None else axes_of(dim, input.ndim)
+    return input.squeeze(tuple(axis for axis in axes if input.shape[axis] == 1))
+
+
+@operation(_squeeze_numpy, method=True, view=True)
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1."""
     x = tensor(input)
@@ -402,7 +418,13 @@ def _unsqueezed(shape: Any, dim: int) -> tuple[SizeLike, ...]:
     return (*shape[:axis], 1, *shape[axis:])
 
 
-@operation(lambda input, dim: input.reshape(_unsqueezed(input.shape, dim)), method=True, view=True)
+def _unsqueeze_numpy(input: np.ndarray, dim: int) -> np.ndarray:
+    axis, steps = axis_of(dim, input.ndim + 1), steps_of(input)
+    step = input.shape[axis] * steps[axis] if axis < input.ndim else 1
+    return with_steps(np.expand_dims(input, axis), (*steps[:axis], step, *steps[axis:]))
+
+
+@operation(_unsqueeze_numpy, method=True, view=True)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a dimension of size 1 at `dim`."""
     x = tensor(input)

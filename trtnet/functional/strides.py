@@ -62,6 +62,11 @@ def overlaps(sizes: Sizes, strides: Sizes) -> bool:
     return False
 
 
+def is_dense(sizes: Sizes, strides: Sizes) -> bool:
+    """Whether the elements lie in memory without gaps, none at the place of another."""
+    return is_contiguous(sizes, strides, tuple(sorted(range(len(sizes)), key=lambda axis: -strides[axis])))
+
+
 def view_strides(sizes: Sizes, strides: Sizes, target: Sizes) -> Sizes | None:
     """The strides of the same memory in other sizes; None where there are none, and a reshape copies.
 
@@ -93,13 +98,35 @@ def elementwise_strides(shape: Sizes, operands: list[tuple[Sizes, Sizes]]) -> Si
     """The strides of what an elementwise function of operands with these sizes and strides gives.
 
     The rule is torch's (`TensorIterator`): the dimensions are sorted by the strides of the first operand that tells
-    two of them apart; those of dimensions that are broadcast tell nothing.
+    two of them apart, those of size 1 among them; those of dimensions that are broadcast tell nothing. Operands of one
+    shape need no sorting where all are contiguous, or lie alike and without gaps.
     """
+    if all(tuple(sizes) == tuple(shape) for sizes, _ in operands):
+        if all(is_contiguous(*operand) for operand in operands):
+            return contiguous_strides(shape)
+        if all(lies_channels_last(*operand, shape) for operand in operands) and len(shape) == 4:
+            _, channels, height, width = shape
+            return height * width * channels, 1, width * channels, channels
+        first = tuple(operands[0][1])
+        if all(tuple(strides) == first for _, strides in operands) and is_dense(shape, first):
+            return first
+    return _sorted_strides(shape, operands)
+
+
+def copied_strides(shape: Sizes, strides: Sizes) -> Sizes:
+    """The strides of a copy of a tensor (torch's `preserve_format`): its own where it lies without gaps."""
+    return tuple(strides) if is_dense(shape, strides) else _sorted_strides(shape, [(shape, strides)])
+
+
+def _sorted_strides(shape: Sizes, operands: list[tuple[Sizes, Sizes]]) -> Sizes:
     rank = len(shape)
     known = []
     for sizes, strides in operands:
         missing = rank - len(sizes)
-        known.append((0,) * missing + tuple(0 if size == 1 else step for size, step in zip(sizes, strides)))
+        kept = tuple(
+            0 if size == 1 and whole != 1 else step for size, whole, step in zip(sizes, shape[missing:], strides)
+        )
+        known.append((0,) * missing + kept)
 
     def is_slower(one: int, two: int) -> int:
         for strides in known:
