@@ -121,3 +121,17 @@ def test_what_no_sizes_decide_is_no_decision() -> None:
     assert {d.name for d in Decision} == {"YES", "NO", "MAYBE"}
     assert strides.view_strides((0, 3), (3, 1), (3, 0)) == strides.contiguous_strides((3, 0))
     assert strides.view_strides((), (), (1, 1)) == (1, 1)
+
+
+def test_what_is_recorded_of_a_constant_that_lies_otherwise_is_of_unknown_strides() -> None:
+    class Written(trtnet.nn.Module):
+        def forward(self, x: trtnet.Tensor) -> tuple[trtnet.Tensor, trtnet.Tensor]:
+            windows = trtnet.zeros(3, 2, 3).unfold(0, 3, 1)  # torch's sum with it lies as it does
+            flat = (made := windows + x).flatten(2)
+            flat[0, 0].sigmoid_()
+            return made, flat
+
+    with pytest.raises(trtnet.errors.UnsupportedError, match="may share its memory") as caught:
+        trtnet.record(Written(), x=trtnet.Input((1,)))
+    assert "flat" in str(caught.value)
+    assert "clone()" in str(caught.value)

@@ -73,7 +73,7 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
     sizes = sizes_of(size)
     if has_dims(sizes):
         return expand(constant(input), sizes)
-    shape = _expansion(input.shape, sizes)
+    shape = tuple(int(size) for size in _expansion(input.shape, sizes))
     new = len(shape) - input.ndim
     strides = [
         0 if old == 1 and size != 1 else step for old, size, step in zip(input.shape, shape[new:], input.strides)
@@ -81,7 +81,7 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
     for axis in reversed(range(new)):
         behind = shape[axis + 1] * strides[0] if strides else input.itemsize
         strides.insert(0, behind if shape[axis] == 1 else 0)
-    return np.lib.stride_tricks.as_strided(input, shape, strides)  # type: ignore[arg-type]
+    return np.lib.stride_tricks.as_strided(input, shape, strides)
 
 
 @operation(_expand_numpy, method=True, view=True)

@@ -244,6 +244,8 @@ def _worked_out(tensor: Tensor, sizes: Mapping[str, int], known: dict[int, Sizes
         return contiguous_strides(shape)
     if not layer.is_dense or depth > DEEPEST:
         return None
+    if (known_to_layer := layer.lies()) is not None:
+        return known_to_layer
     for operand in recorder().handles.get(layer, layer.inputs):
         if type(operand) is Tensor:
             strides = strides_of(operand, sizes, known, depth + 1)

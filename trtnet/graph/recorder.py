@@ -251,7 +251,9 @@ class Recorder:
                 "cannot be refitted (record the module that owns it, or register it there)",
                 stacklevel=user_level(),
             )
-        return Literal(as_array(value).copy())  # the user may go on writing to it
+        array = value.numpy()
+        steps = None if array.flags.c_contiguous else tuple(step // array.itemsize for step in array.strides)
+        return Literal(as_array(array).copy(), steps)  # the user may go on writing to it
 
     def freeze(self, parameter: Parameter) -> None:
         """Note that a parameter of the module was read as a number: the graph cannot follow a change of it."""

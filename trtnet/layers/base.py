@@ -88,6 +88,10 @@ class Layer:
         """
         raise NotImplementedError
 
+    def lies(self) -> tuple[int, ...] | None:
+        """The strides of torch's tensor, where the layer itself knows that they are not those of row-major order."""
+        return None
+
     def add_to(self, lowering: Network) -> ILayer | None:
         """Make the `network.add_*` call and set the attributes; return TensorRT's layer, or None if it gave none."""
         raise NotImplementedError

@@ -39,6 +39,10 @@ class Constant(Layer):
         assert isinstance(weight, Weight)
         return ((Size(self.shape), weight.dtype),)
 
+    def lies(self) -> tuple[int, ...] | None:
+        weight = self.inputs[0]
+        return weight.strides if isinstance(weight, Literal) and tuple(weight.shape) == self.shape else None
+
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
         tensor = operands[0]
         assert isinstance(tensor, Tensor)

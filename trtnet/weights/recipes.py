@@ -113,12 +113,16 @@ class Leaf(Weight):
 
 
 class Literal(Weight):
-    """An array that is no parameter: a scalar in the code, a table made in `forward`."""
+    """An array that is no parameter: a scalar in the code, a table made in `forward`.
 
-    __slots__ = ("array",)
+    `strides`: of the tensor that it is a copy of, in elements; None where that lay in row-major order.
+    """
 
-    def __init__(self, array: np.ndarray) -> None:
+    __slots__ = ("array", "strides")
+
+    def __init__(self, array: np.ndarray, strides: tuple[int, ...] | None = None) -> None:
         self.array = array = np.asarray(array)  # a NumPy scalar has no address of its own
+        self.strides = strides
         self.shape = array.shape
         self.dtype = dtypes.for_network(array.dtype, "a constant")
 
