@@ -131,6 +131,7 @@ def test_a_table_is_aligned_whatever_its_cells_hold():
         ]
     )
     assert render(("a", "b"), []) == "  a   b\n ───────"
+    assert render(("a", "b"), [("", ""), ("%s", "1")], right=("b",)) == "  a    b\n ────────\n\n  %s   1"
 
 
 def test_two_thousand_nested_modules():

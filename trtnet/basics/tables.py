@@ -15,13 +15,14 @@ def render(
     width = len if all(map(str.isascii, chain.from_iterable(lines))) else _width
     widest = [max(map(width, column)) for column in zip(*lines)]
     if width is len:
-        form = "   ".join([f"%{size}s" if name in right else f"%-{size}s" for name, size in zip(columns, widest)])
+        cells = [f"%{size}s" if name in right else f"%-{size}s" for name, size in zip(columns, widest)]
+        form = f"  {'   '.join(cells)}"
         texts = [(form % line).rstrip() for line in lines]
     else:
         to_right = [name in right for name in columns]
-        texts = ["   ".join(map(_padded, line, widest, to_right)).rstrip() for line in lines]
+        texts = [f"  {'   '.join(map(_padded, line, widest, to_right))}".rstrip() for line in lines]
     texts[0] += f"\n {'─' * (sum(widest) + 3 * len(widest) - 1)}"
-    return "\n  ".join(("", *texts))[1:] + (f"\n\n{footer}" if footer else "")
+    return "\n".join([*texts, *(("", footer) if footer else ())])
 
 
 def _padded(cell: str, width: int, to_right: bool) -> str:
