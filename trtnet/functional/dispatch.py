@@ -91,11 +91,16 @@ def operation(
                         return _sharing(result, base, rule, gives_itself)
                     if type(result) is not Tensor or result._note is not None or type(result.layer) is Constant:
                         result = _own(result, args, kwargs)
-                    else:
+                    else:  # an argument, perhaps
                         for value in (*args, *kwargs.values()) if kwargs else args:
-                            if value is result or (type(value) in _SEQUENCES and value and type(value[0]) is not int):
-                                result = _own(result, args, kwargs)
-                                break
+                            kind = type(value)
+                            if kind is Tensor:
+                                if value is not result:
+                                    continue
+                            elif kind not in _SEQUENCES or not value or type(value[0]) is int:
+                                continue
+                            result = _own(result, args, kwargs)
+                            break
                     if strided:
                         memory.forget_strides(result)
                     return result
@@ -123,7 +128,7 @@ def _written(call: Callable[..., Any], function: Callable[..., Any], args: Any, 
     return written(call, function, args, kwargs)
 
 
-_SEQUENCES = (tuple, list)
+_SEQUENCES = frozenset((tuple, list))
 
 
 def _own(result: Any, args: Any, kwargs: Any) -> Any:

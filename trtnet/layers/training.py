@@ -119,13 +119,14 @@ def without_dropouts(training: Training, layers: list[Producer], outputs: dict[s
         return layers
     left: list[Producer] = []
     dropped: dict[Tensor, Dropout] = {}
+    takes_none = dropped.keys().isdisjoint
     for layer in layers:
         if type(layer) is Dropout:
             training.drops.append((len(left), layer))
             dropped[layer.outputs[0]] = layer
             continue
         left.append(layer)
-        if dropped.keys().isdisjoint(layer.inputs):
+        if takes_none(layer.inputs):
             continue
         for index, operand in enumerate(layer.inputs):
             if type(operand) is Tensor and operand in dropped:
