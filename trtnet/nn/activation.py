@@ -34,14 +34,34 @@ def _and_inplace(text: str, inplace: bool) -> str:
 
 
 class ReLU(_InPlace):
-    """max(0, x). Takes int8, int32 and int64 too."""
+    """max(0, x), element by element.
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16, bfloat16, int8, int32 or int64.
+    Layers: one `activation` (RELU).
+
+    >>> nn.ReLU()(trtnet.tensor([-1.0, 0.5, 2.0])).numpy()
+    array([0. , 0.5, 2. ], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input, self.inplace)
 
 
 class ReLU6(Module):
-    """min(max(0, x), 6)."""
+    """min(max(0, x), 6), element by element.
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (CLIP).
+
+    >>> nn.ReLU6()(trtnet.tensor([-1.0, 0.5, 8.0])).numpy()
+    array([0. , 0.5, 6. ], dtype=float32)
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -55,7 +75,18 @@ class ReLU6(Module):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x.
+
+    Args:
+        negative_slope: the factor below 0.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (LEAKY_RELU).
+
+    >>> nn.LeakyReLU(0.1)(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.1,  0.5,  2. ], dtype=float32)
+    """
 
     def __init__(self, negative_slope: float = 1e-2, inplace: bool = False) -> None:
         super().__init__()
@@ -69,9 +100,20 @@ class LeakyReLU(Module):
 
 
 class PReLU(Module):
-    """x where x >= 0, else weight * x; `num_parameters` is 1 or the number of channels (dimension 1).
+    """x where x >= 0, else weight * x, with a weight that is trained.
+
+    Args:
+        num_parameters: 1, or the number of channels (dimension 1).
+        init: the weight before training.
+        device: accepted; nothing depends on it.
+        dtype: the weight's.
 
     Parameters: weight (num_parameters,).
+    Shape: in and out alike: any shape with one parameter, (N, C, …) with C of them; float32, float16 or bfloat16.
+    Layers: one `parametric_relu`, and the weight as a `constant`.
+
+    >>> nn.PReLU()(trtnet.tensor([[-1.0, 0.5, 2.0]])).numpy()
+    array([[-0.25,  0.5 ,  2.  ]], dtype=float32)
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
@@ -92,7 +134,19 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """Leaky ReLU with the mean of the slopes `lower` and `upper`, as in evaluation."""
+    """x where x > 0, else x * (lower + upper) / 2, as torch's in evaluation.
+
+    Args:
+        lower, upper: between what the slope is drawn when `to_torch(graph)` is trained.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (LEAKY_RELU).
+    Unlike torch: nothing is drawn when a network runs.
+
+    >>> nn.RReLU()(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.229,  0.5  ,  2.   ], dtype=float32)
+    """
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
         super().__init__()
@@ -106,7 +160,18 @@ class RReLU(Module):
 
 
 class ELU(Module):
-    """x where x > 0, else alpha * (exp(x) - 1)."""
+    """x where x > 0, else alpha * (exp(x) - 1).
+
+    Args:
+        alpha: minus the limit far below 0.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (ELU).
+
+    >>> nn.ELU()(trtnet.tensor([0.0, 2.0])).numpy()
+    array([0., 2.], dtype=float32)
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -120,7 +185,18 @@ class ELU(Module):
 
 
 class CELU(Module):
-    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    """x where x > 0, else alpha * (exp(x / alpha) - 1).
+
+    Args:
+        alpha: minus the limit far below 0; not 0.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (ELU), between two `elementwise` where alpha is not 1.
+
+    >>> nn.CELU()(trtnet.tensor([0.0, 2.0])).numpy()
+    array([0., 2.], dtype=float32)
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -134,14 +210,37 @@ class CELU(Module):
 
 
 class SELU(_InPlace):
-    """The self-normalizing ELU."""
+    """scale * x where x > 0, else scale * alpha * (exp(x) - 1), with alpha = 1.67326 and scale = 1.0507.
+
+    The constants are those with which activations keep mean 0 and variance 1 (Klambauer et al., 2017).
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (SELU).
+
+    >>> nn.SELU()(trtnet.tensor([0.0, 2.0])).numpy().round(3)
+    array([0.   , 2.101], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input, self.inplace)
 
 
 class GELU(Module):
-    """x * Phi(x): with the error function (`approximate="none"`) or with tanh (`"tanh"`)."""
+    """x * Phi(x), with the normal distribution's cumulative function Phi.
+
+    Args:
+        approximate: "none" computes Phi by the error function, "tanh" as (1 + tanh(sqrt(2 / pi) * (x + 0.044715 *
+            x**3))) / 2.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (GELU_ERF or GELU_TANH), lowered as several layers where TensorRT has it not.
+
+    >>> nn.GELU()(trtnet.tensor([-1.0, 0.0, 1.0])).numpy().round(3)
+    array([-0.159,  0.   ,  0.841], dtype=float32)
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -155,21 +254,52 @@ class GELU(Module):
 
 
 class SiLU(_InPlace):
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x), also called swish.
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (SIGMOID) and `elementwise` (PROD).
+
+    >>> nn.SiLU()(trtnet.tensor([-1.0, 0.0, 1.0])).numpy().round(3)
+    array([-0.269,  0.   ,  0.731], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, self.inplace)
 
 
 class Mish(_InPlace):
-    """x * tanh(softplus(x))."""
+    """x * tanh(log(1 + exp(x))).
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: two `activation` (SOFTPLUS, TANH) and `elementwise` (PROD).
+
+    >>> nn.Mish()(trtnet.tensor([-1.0, 0.0, 1.0])).numpy().round(3)
+    array([-0.303,  0.   ,  0.865], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input, self.inplace)
 
 
 class Softplus(Module):
-    """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+    """log(1 + exp(beta * x)) / beta: a smooth ReLU.
+
+    Args:
+        beta: how sharply it bends at 0.
+        threshold: where beta * x is above it, x itself is given.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (SOFTPLUS), and a `select` beside the threshold: `constant`, `elementwise`.
+
+    >>> nn.Softplus()(trtnet.tensor([0.0, 30.0])).numpy().round(3)
+    array([ 0.693, 30.   ], dtype=float32)
+    """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -183,42 +313,89 @@ class Softplus(Module):
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (SOFTSIGN).
+
+    >>> nn.Softsign()(trtnet.tensor([-1.0, 0.0, 3.0])).numpy()
+    array([-0.5 ,  0.  ,  0.75], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (SIGMOID).
+
+    >>> nn.Sigmoid()(trtnet.tensor([0.0, 100.0])).numpy()
+    array([0.5, 1. ], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class LogSigmoid(Module):
-    """log(sigmoid(x))."""
+    """log(1 / (1 + exp(-x))), also where the sigmoid itself would be 0.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (SOFTPLUS) of |x|, with `unary`, `elementwise` and a `constant` around it.
+
+    >>> nn.LogSigmoid()(trtnet.tensor([-100.0, 0.0])).numpy().round(3)
+    array([-100.   ,   -0.693], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.logsigmoid(input)
 
 
 class Tanh(Module):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent, (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (TANH).
+
+    >>> nn.Tanh()(trtnet.tensor([0.0, 100.0])).numpy()
+    array([0., 1.], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class Tanhshrink(Module):
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (TANH) and `elementwise` (SUB).
+
+    >>> nn.Tanhshrink()(trtnet.tensor([0.0, 100.0])).numpy()
+    array([ 0., 99.], dtype=float32)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanhshrink(input)
 
 
 class Hardtanh(Module):
-    """The input held between `min_val` and `max_val`."""
+    """x, held between `min_val` and `max_val`.
+
+    Args:
+        min_val, max_val: the bounds; ArgumentError where min_val is not below max_val.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+        min_value, max_value: torch's old names of the bounds.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (CLIP).
+
+    >>> nn.Hardtanh()(trtnet.tensor([-3.0, 0.5, 2.0])).numpy()
+    array([-1. ,  0.5,  1. ], dtype=float32)
+    """
 
     def __init__(
         self,
@@ -245,7 +422,17 @@ class Hardtanh(Module):
 
 
 class Hardsigmoid(Module):
-    """min(max(0, x / 6 + 1 / 2), 1)."""
+    """min(max(0, x / 6 + 1 / 2), 1).
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (HARD_SIGMOID).
+
+    >>> nn.Hardsigmoid()(trtnet.tensor([-3.0, 0.0, 3.0])).numpy()
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -256,7 +443,17 @@ class Hardsigmoid(Module):
 
 
 class Hardswish(Module):
-    """x * hardsigmoid(x)."""
+    """x * min(max(0, x / 6 + 1 / 2), 1).
+
+    Args:
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (HARD_SIGMOID) and `elementwise` (PROD).
+
+    >>> nn.Hardswish()(trtnet.tensor([-3.0, 0.0, 3.0])).numpy()
+    array([-0.,  0.,  3.], dtype=float32)
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -267,7 +464,17 @@ class Hardswish(Module):
 
 
 class Hardshrink(Module):
-    """x where |x| > lambd, else 0."""
+    """x where |x| > lambd, else 0.
+
+    Args:
+        lambd: half the width of what becomes 0.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: a `select` between x and 0, by comparisons: `unary`, `elementwise`, `constant`.
+
+    >>> nn.Hardshrink()(trtnet.tensor([-1.0, 0.25, 0.75])).numpy()
+    array([-1.  ,  0.  ,  0.75], dtype=float32)
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -281,7 +488,17 @@ class Hardshrink(Module):
 
 
 class Softshrink(Module):
-    """x - lambd above lambd, x + lambd below -lambd, else 0."""
+    """x - lambd where x > lambd, x + lambd where x < -lambd, else 0.
+
+    Args:
+        lambd: by how much values come nearer to 0; not below 0.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: `activation` (CLIP) and `elementwise` (SUB).
+
+    >>> nn.Softshrink()(trtnet.tensor([-1.0, 0.25, 0.75])).numpy()
+    array([-0.5 ,  0.  ,  0.25], dtype=float32)
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -295,7 +512,19 @@ class Softshrink(Module):
 
 
 class Threshold(Module):
-    """x where x > threshold, else value."""
+    """x where x > threshold, else value.
+
+    Args:
+        threshold, value: numbers.
+        inplace: accepted; whether the input's memory is written to, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: one `activation` (THRESHOLDED_RELU) where value is 0; else a `select` by comparisons: `elementwise`,
+        `constant`.
+
+    >>> nn.Threshold(0.5, -1.0)(trtnet.tensor([0.25, 0.75])).numpy()
+    array([-1.  ,  0.75], dtype=float32)
+    """
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
@@ -309,7 +538,17 @@ class Threshold(Module):
 
 
 class GLU(Module):
-    """a * sigmoid(b), of the two halves of dimension `dim`."""
+    """a * sigmoid(b), of the two halves a and b of a dimension.
+
+    Args:
+        dim: the dimension that is halved.
+
+    Shape: (…, 2 M, …) to (…, M, …); float32, float16 or bfloat16.
+    Layers: two `slice`, `activation` (SIGMOID) and `elementwise` (PROD).
+
+    >>> nn.GLU()(trtnet.tensor([[1.0, 2.0, 100.0, 0.0]])).numpy()
+    array([[1., 1.]], dtype=float32)
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()

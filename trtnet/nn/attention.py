@@ -25,10 +25,36 @@ __all__ = ["MultiheadAttention"]
 
 
 class MultiheadAttention(Module):
-    """Attention with several heads. Arguments, parameters and masks as torch.nn.MultiheadAttention.
+    """softmax(q k^T / sqrt(head_dim)) v for each head, with projections of query, key, value and output.
 
-    In masks, True (or minus infinity) hides a position. A row of which everything is hidden has the weights 0 and so
-    gives the bias of out_proj, with `need_weights` and without. torch gives NaN with them, and the same without.
+    In masks, True (or minus infinity) hides a position.
+
+    Args:
+        embed_dim: E, a multiple of num_heads; head_dim is E / num_heads.
+        num_heads: how many heads.
+        dropout: the probability with which weights are dropped where `to_torch(graph)` is trained.
+        bias: whether the projections have one.
+        add_bias_kv: whether there are a learned key and value beside the others.
+        add_zero_attn: whether there are a key and value of zeros beside the others.
+        kdim, vdim: the sizes of keys and values; E unless given.
+        batch_first: whether arrays are (N, L, E) and not (L, N, E).
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: in_proj_weight (3 E, E), or q_proj_weight, k_proj_weight, v_proj_weight; in_proj_bias (3 E,),
+        out_proj.weight, out_proj.bias, bias_k, bias_v.
+    Shape: query (L, N, E), key (S, N, kdim), value (S, N, vdim) to (L, N, E) and the weights (N, L, S), or None; N
+        first with batch_first, or none at all; float32, float16 or bfloat16.
+    Layers: `fully_connected` for each projection, two `matrix_multiply`, one `softmax`; between them `shuffle`,
+        `slice`, `elementwise`, `constant`, for masks `select`, for the mean of the weights `reduce`.
+    Unlike torch: a row of which everything is hidden has the weights 0 and so gives the bias of out_proj, with
+        `need_weights` and without. torch gives NaN with them, and the same without.
+
+    >>> shape = Input((2, 5, 8))
+    >>> attention = nn.MultiheadAttention(8, num_heads=2, batch_first=True)
+    >>> graph = trtnet.record(attention, query=shape, key=shape, value=shape)
+    >>> [output.shape for output in graph.outputs.values()]
+    [Size([2, 5, 8]), Size([2, 5, 5])]
     """
 
     def __init__(

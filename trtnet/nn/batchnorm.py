@@ -119,29 +119,120 @@ class _BatchNorm(_NormBase):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L) by the running statistics, as torch.nn.BatchNorm1d in eval mode.
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel, by the running statistics.
 
-    Weight, bias, running mean and variance are folded into one scale and one shift for each channel. Without running
-    statistics the batch's own are used.
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias.
+        track_running_stats: whether running statistics are kept and used.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,), buffers running_mean, running_var (num_features,), num_batches_tracked
+        ().
+    Shape: (N, C) or (N, C, L), in and out alike; float32, float16 or bfloat16.
+    Layers: one `scale`, with one factor and one shift for each channel, folded of all four; without running
+        statistics the batch's own, by `reduce`, `elementwise`, `unary` and `constant`.
+    Unlike torch: batch statistics are used in `to_torch(graph).train()` alone; a network that runs changes no running
+        statistics.
+
+    >>> graph = trtnet.record(nn.BatchNorm1d(3), input=Input((2, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['scale']
     """
 
     ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalization of (N, C, H, W) by the running statistics; see BatchNorm1d."""
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel, by the running statistics.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias.
+        track_running_stats: whether running statistics are kept and used.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,), buffers running_mean, running_var (num_features,), num_batches_tracked
+        ().
+    Shape: (N, C, H, W), in and out alike; float32, float16 or bfloat16.
+    Layers: one `scale`, with one factor and one shift for each channel, folded of all four; without running
+        statistics the batch's own, by `reduce`, `elementwise`, `unary` and `constant`.
+    Unlike torch: batch statistics are used in `to_torch(graph).train()` alone; a network that runs changes no running
+        statistics.
+
+    >>> graph = trtnet.record(nn.BatchNorm2d(3), input=Input((2, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['scale']
+    """
 
     ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalization of (N, C, D, H, W) by the running statistics; see BatchNorm1d."""
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel, by the running statistics.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias.
+        track_running_stats: whether running statistics are kept and used.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,), buffers running_mean, running_var (num_features,), num_batches_tracked
+        ().
+    Shape: (N, C, D, H, W), in and out alike; float32, float16 or bfloat16.
+    Layers: one `scale`, with one factor and one shift for each channel, folded of all four; without running
+        statistics the batch's own, by `reduce`, `elementwise`, `unary` and `constant`.
+    Unlike torch: batch statistics are used in `to_torch(graph).train()` alone; a network that runs changes no running
+        statistics.
+
+    >>> graph = trtnet.record(nn.BatchNorm3d(3), input=Input((2, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['scale']
+    """
 
     ranks = (5,)
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalization of (N, C, ...) by the running statistics; see BatchNorm1d."""
+    """Batch normalization of (N, C, …) by the running statistics, as BatchNorm1d; a network has no other processes.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias.
+        track_running_stats: whether running statistics are kept and used.
+        process_group: accepted; nothing depends on it.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: as BatchNorm1d's.
+    Shape: (N, C, …), in and out alike; float32, float16 or bfloat16.
+    Layers: one `scale`.
+
+    >>> graph = trtnet.record(nn.SyncBatchNorm(3), input=Input((2, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
+    """
 
     def __init__(
         self,
@@ -195,18 +286,81 @@ class _InstanceNorm(_NormBase):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Normalization of each channel of each sample of (N, C, L) or (C, L), as torch.nn.InstanceNorm1d in eval mode."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, by each sample's and channel's own mean and variance.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias; without, as here unless said, 1 and 0.
+        track_running_stats: whether running statistics are kept, and used in place of a sample's own.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,) where affine.
+    Shape: (N, C, L) or (C, L), in and out alike; float32, float16 or bfloat16.
+    Layers: one `normalization`, and weight and bias as `constant`; by running statistics one `scale`.
+
+    >>> graph = trtnet.record(nn.InstanceNorm1d(3), input=Input((2, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['constant', 'constant', 'normalization']
+    """
 
     ranks = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Normalization of each channel of each sample of (N, C, H, W) or (C, H, W)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, by each sample's and channel's own mean and variance.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias; without, as here unless said, 1 and 0.
+        track_running_stats: whether running statistics are kept, and used in place of a sample's own.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,) where affine.
+    Shape: (N, C, H, W) or (C, H, W), in and out alike; float32, float16 or bfloat16.
+    Layers: one `normalization`, and weight and bias as `constant`; by running statistics one `scale`.
+
+    >>> graph = trtnet.record(nn.InstanceNorm2d(3), input=Input((2, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['constant', 'constant', 'normalization']
+    """
 
     ranks = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Normalization of each channel of each sample of (N, C, D, H, W) or (C, D, H, W)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, by each sample's and channel's own mean and variance.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: what is added to the variance.
+        momentum: how much of a batch's statistics the running ones take in training; None averages over all batches.
+        affine: whether there are weight and bias; without, as here unless said, 1 and 0.
+        track_running_stats: whether running statistics are kept, and used in place of a sample's own.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_features,) where affine.
+    Shape: (N, C, D, H, W) or (C, D, H, W), in and out alike; float32, float16 or bfloat16.
+    Layers: one `normalization`, and weight and bias as `constant`; by running statistics one `scale`.
+
+    >>> graph = trtnet.record(nn.InstanceNorm3d(3), input=Input((2, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['constant', 'constant', 'normalization']
+    """
 
     ranks = (4, 5)

@@ -91,7 +91,20 @@ class _Sequence(Module):
 
 
 class Sequential(_Sequence):
-    """Modules, one after the other: `Sequential(a, b)` or `Sequential(OrderedDict(first=a, second=b))`."""
+    """Modules, one after the other, each called with what the one before gave.
+
+    Args:
+        *args: modules, named "0", "1", …; or one dict of them, with its names.
+
+    Shape: what the first takes, what the last gives.
+    Layers: the modules' own.
+
+    >>> net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> len(net), net[-1]
+    (3, Linear(in_features=16, out_features=3, bias=True))
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
@@ -117,7 +130,18 @@ class Sequential(_Sequence):
 
 
 class ModuleList(_Sequence):
-    """Modules in a list; it is not called itself."""
+    """Modules in a list, named "0", "1", …; `forward` of the module that holds it calls them.
+
+    Args:
+        modules: any iterable of modules.
+
+    Shape: it is not called itself: ArgumentTypeError.
+    Layers: none.
+
+    >>> blocks = nn.ModuleList([nn.Linear(8, 8) for _ in range(2)]).append(nn.ReLU())
+    >>> [name for name, _ in blocks.named_children()]
+    ['0', '1', '2']
+    """
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -155,7 +179,18 @@ class ModuleList(_Sequence):
 
 
 class ModuleDict(Module):
-    """Modules by name; it is not called itself."""
+    """Modules by name; `forward` of the module that holds it calls them.
+
+    Args:
+        modules: a dict, or pairs of names and modules.
+
+    Shape: it is not called itself: ArgumentTypeError.
+    Layers: none.
+
+    >>> heads = nn.ModuleDict({"policy": nn.Linear(8, 4), "value": nn.Linear(8, 1)})
+    >>> list(heads), heads["value"]
+    (['policy', 'value'], Linear(in_features=8, out_features=1, bias=True))
+    """
 
     _modules: dict[str, Any]
 
@@ -222,7 +257,18 @@ def _parameter(value: Any) -> Any:
 
 
 class ParameterList(Module):
-    """Parameters in a list, named "0", "1", ...; arrays become parameters."""
+    """Parameters in a list, named "0", "1", …; arrays become parameters, other values stay as they are.
+
+    Args:
+        values: any iterable of parameters and arrays.
+
+    Shape: it is not called itself: ArgumentTypeError.
+    Layers: none.
+
+    >>> scales = nn.ParameterList([trtnet.ones(3), trtnet.zeros(2)])
+    >>> {name: scale.shape for name, scale in scales.named_parameters()}
+    {'0': Size([3]), '1': Size([2])}
+    """
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
@@ -265,7 +311,18 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """Parameters by name; arrays become parameters."""
+    """Parameters by name; arrays become parameters, other values stay as they are.
+
+    Args:
+        parameters: a dict, or pairs of names and parameters.
+
+    Shape: it is not called itself: ArgumentTypeError.
+    Layers: none.
+
+    >>> tokens = nn.ParameterDict({"class": trtnet.zeros(1, 8)})
+    >>> tokens["class"].shape
+    Size([1, 8])
+    """
 
     def __init__(self, parameters: Any = None) -> None:
         super().__init__()

@@ -151,21 +151,88 @@ class _Conv(_Convolution):
 
 
 class Conv1d(_Conv):
-    """Convolution of (N, C, L) or (C, L). Arguments, parameters and initial values as torch.nn.Conv1d."""
+    """out[o] = bias[o] + sum over input channels c of weight[o, c] (cross-correlated with) in[c], over a line.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number.
+        padding: zeros on both sides, a number; or "valid" (none), or "same" (as many as keep the size; stride 1).
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros", "reflect", "replicate" or "circular": what the padding holds.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (out_channels, in_channels / groups, kernel_size), bias (out_channels,); drawn as torch's,
+        uniformly below 1 / sqrt(fan in).
+    Shape: (N, in_channels, L) to (N, out_channels, L'), or both without N, with L' = floor((L + 2 * padding -
+        dilation * (kernel_size - 1) - 1) / stride) + 1; float32, float16 or bfloat16, as the weight.
+    Layers: one `convolution` over an image of height 1, between two `shuffle`; a padding_mode other than "zeros"
+        records its own `slice` before.
+
+    >>> graph = trtnet.record(nn.Conv1d(3, 8, 3, stride=2, padding=1), input=Input((1, 3, 32)))
+    >>> graph.outputs["output"].shape
+    Size([1, 8, 16])
+    """
 
     spatial = 1
     function = staticmethod(F.conv1d)
 
 
 class Conv2d(_Conv):
-    """Convolution of (N, C, H, W) or (C, H, W). Arguments, parameters and initial values as torch.nn.Conv2d."""
+    """out[o] = bias[o] + sum over input channels c of weight[o, c] (cross-correlated with) in[c], over images.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number, or (height, width).
+        padding: zeros on both sides, a number, or (height, width); or "valid" (none), or "same" (as many as keep the
+            size; stride 1).
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros", "reflect", "replicate" or "circular": what the padding holds.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (out_channels, in_channels / groups, *kernel_size), bias (out_channels,); drawn as torch's,
+        uniformly below 1 / sqrt(fan in).
+    Shape: (N, in_channels, H, W) to (N, out_channels, H, W'), or both without N, with H' = floor((H + 2 * padding -
+        dilation * (kernel_size - 1) - 1) / stride) + 1 and so on; float32, float16 or bfloat16, as the weight.
+    Layers: one `convolution`; a padding_mode other than "zeros" records its own `slice` before.
+
+    >>> graph = trtnet.record(nn.Conv2d(3, 8, 3, stride=2, padding=1), input=Input((1, 3, 32, 32)))
+    >>> graph.outputs["output"].shape
+    Size([1, 8, 16, 16])
+    """
 
     spatial = 2
     function = staticmethod(F.conv2d)
 
 
 class Conv3d(_Conv):
-    """Convolution of (N, C, D, H, W) or (C, D, H, W). Arguments, parameters and initial values as torch.nn.Conv3d."""
+    """out[o] = bias[o] + sum over input channels c of weight[o, c] (cross-correlated with) in[c], over volumes.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number, or (depth, height, width).
+        padding: zeros on both sides, a number, or (depth, height, width); or "valid" (none), or "same" (as many as
+            keep the size; stride 1).
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros", "reflect", "replicate" or "circular": what the padding holds.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (out_channels, in_channels / groups, *kernel_size), bias (out_channels,); drawn as torch's,
+        uniformly below 1 / sqrt(fan in).
+    Shape: (N, in_channels, D, H, W) to (N, out_channels, D, H, W'), or both without N, with D' = floor((D + 2 *
+        padding - dilation * (kernel_size - 1) - 1) / stride) + 1 and so on; float32, float16 or bfloat16, as the
+        weight.
+    Layers: one `convolution`; a padding_mode other than "zeros" records its own `slice` before.
+
+    >>> graph = trtnet.record(nn.Conv3d(3, 8, 3, stride=2, padding=1), input=Input((1, 3, 32, 32, 32)))
+    >>> graph.outputs["output"].shape
+    Size([1, 8, 16, 16, 16])
+    """
 
     spatial = 3
     function = staticmethod(F.conv3d)
@@ -233,21 +300,92 @@ class _ConvTranspose(_Convolution):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """Transposed convolution of (N, C, L) or (C, L). As torch.nn.ConvTranspose1d."""
+    """The transpose of a convolution: each input element adds its multiple of the kernel to the output.
+
+    `module(x, output_size=...)` chooses the output_padding that gives these sizes.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number.
+        padding: what is cut off on both sides, a number.
+        output_padding: how much larger the output is at its end; below stride or dilation.
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros" alone, as in torch.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (in_channels, out_channels / groups, kernel_size), bias (out_channels,).
+    Shape: (N, in_channels, L) to (N, out_channels, L'), or both without N, with L' = (L - 1) * stride - 2 * padding +
+        dilation * (kernel_size - 1) + output_padding + 1; float32, float16 or bfloat16, as the weight.
+    Layers: one `deconvolution` over an image of height 1, between two `shuffle`.
+
+    >>> graph = trtnet.record(nn.ConvTranspose1d(8, 3, 2, stride=2), input=Input((1, 8, 16)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 32])
+    """
 
     spatial = 1
     function = staticmethod(F.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """Transposed convolution of (N, C, H, W) or (C, H, W). As torch.nn.ConvTranspose2d."""
+    """The transpose of a convolution: each input element adds its multiple of the kernel to the output.
+
+    `module(x, output_size=...)` chooses the output_padding that gives these sizes.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number, or (height, width).
+        padding: what is cut off on both sides, a number, or (height, width).
+        output_padding: how much larger the output is at its end; below stride or dilation.
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros" alone, as in torch.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (in_channels, out_channels / groups, *kernel_size), bias (out_channels,).
+    Shape: (N, in_channels, H, W) to (N, out_channels, H, W'), or both without N, with H' = (H - 1) * stride - 2 *
+        padding + dilation * (kernel_size - 1) + output_padding + 1 and so on; float32, float16 or bfloat16, as the
+        weight.
+    Layers: one `deconvolution`.
+
+    >>> graph = trtnet.record(nn.ConvTranspose2d(8, 3, 2, stride=2), input=Input((1, 8, 16, 16)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 32, 32])
+    """
 
     spatial = 2
     function = staticmethod(F.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """Transposed convolution of (N, C, D, H, W) or (C, D, H, W). As torch.nn.ConvTranspose3d."""
+    """The transpose of a convolution: each input element adds its multiple of the kernel to the output.
+
+    `module(x, output_size=...)` chooses the output_padding that gives these sizes.
+
+    Args:
+        in_channels, out_channels: the sizes of the channels, both multiples of groups.
+        kernel_size, stride, dilation: a number, or (depth, height, width).
+        padding: what is cut off on both sides, a number, or (depth, height, width).
+        output_padding: how much larger the output is at its end; below stride or dilation.
+        groups: how many parts the channels are cut into, each with its own kernels.
+        bias: whether there is one.
+        padding_mode: "zeros" alone, as in torch.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (in_channels, out_channels / groups, *kernel_size), bias (out_channels,).
+    Shape: (N, in_channels, D, H, W) to (N, out_channels, D, H, W'), or both without N, with D' = (D - 1) * stride - 2
+        * padding + dilation * (kernel_size - 1) + output_padding + 1 and so on; float32, float16 or bfloat16, as the
+        weight.
+    Layers: one `deconvolution`.
+
+    >>> graph = trtnet.record(nn.ConvTranspose3d(8, 3, 2, stride=2), input=Input((1, 8, 16, 16, 16)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 32, 32, 32])
+    """
 
     spatial = 3
     function = staticmethod(F.conv_transpose3d)

@@ -10,7 +10,18 @@ __all__ = ["CosineSimilarity", "PairwiseDistance"]
 
 
 class CosineSimilarity(Module):
-    """Cosine of the angle between two tensors along `dim`. As torch.nn.CosineSimilarity."""
+    """x1 · x2 / (max(|x1|, eps) * max(|x2|, eps)): the cosine of the angle between them along a dimension.
+
+    Args:
+        dim: the dimension of the vectors.
+        eps: the smallest length that is divided by.
+
+    Shape: two shapes that broadcast; the result is without dim. float32, float16 or bfloat16.
+    Layers: `elementwise`, `reduce`, `unary` and `constant`.
+
+    >>> nn.CosineSimilarity()(trtnet.tensor([[1.0, 0.0]]), trtnet.tensor([[0.0, 2.0]])).numpy()
+    array([0.], dtype=float32)
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -22,7 +33,19 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """Norm of the difference of two tensors over the last dimension. As torch.nn.PairwiseDistance."""
+    """sum(|x1 - x2 + eps| ** p) ** (1 / p) over the last dimension.
+
+    Args:
+        p: the order of the norm.
+        eps: what is added to the differences.
+        keepdim: whether the last dimension stays, with size 1.
+
+    Shape: two shapes that broadcast, (…, D) to (…) or (…, 1); float32, float16 or bfloat16.
+    Layers: `elementwise`, `constant`, `unary`, `reduce` and `shuffle`.
+
+    >>> nn.PairwiseDistance()(trtnet.tensor([[3.0, 0.0]]), trtnet.tensor([[0.0, 4.0]])).numpy()
+    array([5.], dtype=float32)
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()

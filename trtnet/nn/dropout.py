@@ -32,36 +32,102 @@ class _Dropout(Module):
 
 
 class Dropout(_Dropout):
-    """The identity: nothing is dropped when a network runs. In training torch's `dropout`."""
+    """The identity when a network runs; elements are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `dropout` drops in training, from 0 to 1.
+        inplace: accepted; whether the input's memory is written to in training.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.Dropout(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
 
 class Dropout1d(_Dropout):
-    """The identity; in training torch's `dropout1d`."""
+    """The identity when a network runs; channels of (N, C, L) are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `dropout1d` drops in training, from 0 to 1.
+        inplace: accepted; whether the input's memory is written to in training.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.Dropout1d(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
     function = "dropout1d"
 
 
 class Dropout2d(_Dropout):
-    """The identity; in training torch's `dropout2d`."""
+    """The identity when a network runs; channels of (N, C, H, W) are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `dropout2d` drops in training, from 0 to 1.
+        inplace: accepted; whether the input's memory is written to in training.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.Dropout2d(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
     function = "dropout2d"
 
 
 class Dropout3d(_Dropout):
-    """The identity; in training torch's `dropout3d`."""
+    """The identity when a network runs; channels of (N, C, D, H, W) are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `dropout3d` drops in training, from 0 to 1.
+        inplace: accepted; whether the input's memory is written to in training.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.Dropout3d(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
     function = "dropout3d"
 
 
 class AlphaDropout(_Dropout):
-    """The identity; in training torch's `alpha_dropout`."""
+    """The identity when a network runs; elements, in SELU networks, are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `alpha_dropout` drops in training, from 0 to 1.
+        inplace: accepted; left aside, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.AlphaDropout(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
     function = "alpha_dropout"
     takes_inplace = False  # torch's module leaves it aside
 
 
 class FeatureAlphaDropout(_Dropout):
-    """The identity; in training torch's `feature_alpha_dropout`."""
+    """The identity when a network runs; channels, in SELU networks, are dropped where `to_torch(graph)` is trained.
+
+    Args:
+        p: the probability with which torch's `feature_alpha_dropout` drops in training, from 0 to 1.
+        inplace: accepted; left aside, as in torch.
+
+    Shape: in and out alike, of any shape; float32, float16 or bfloat16.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.FeatureAlphaDropout(0.5)(trtnet.tensor([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
+    """
 
     function = "feature_alpha_dropout"
     takes_inplace = False  # torch's module leaves it aside

@@ -15,7 +15,17 @@ __all__ = ["Bilinear", "Identity", "Linear", "NonDynamicallyQuantizableLinear"]
 
 
 class Identity(Module):
-    """The input as it is; arguments are accepted and mean nothing."""
+    """The input as it is.
+
+    Args:
+        *args, **kwargs: accepted and left aside, as in torch.
+
+    Shape: in and out alike, of any shape and dtype.
+    Layers: none; an output that is an input of the network gets an `identity`.
+
+    >>> nn.Identity()(trtnet.tensor([1, 2])).numpy()
+    array([1, 2])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -25,7 +35,23 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """(..., in_features) to (..., out_features): x weight^T + bias. As torch.nn.Linear."""
+    """y = x weight^T + bias, over the last dimension.
+
+    Args:
+        in_features, out_features: the sizes of the last dimension, before and after.
+        bias: whether there is one.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (out_features, in_features), bias (out_features,); drawn as torch's, uniformly below 1 /
+        sqrt(in_features).
+    Shape: (…, in_features) to (…, out_features); float32, float16 or bfloat16, as the weight.
+    Layers: one `fully_connected`, which is lowered as a matrix product with a constant, and a sum.
+
+    >>> graph = trtnet.record(nn.Linear(8, 3), input=Input((Dim("batch", max=64), 8)))
+    >>> graph.outputs["output"].shape
+    Size([batch, 3])
+    """
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
@@ -55,11 +81,25 @@ class Linear(Module):
 
 
 class NonDynamicallyQuantizableLinear(Linear):
-    """Linear; torch's name for the output projection of attention."""
+    """Linear, under the name that torch's MultiheadAttention gives its output projection.
+
+    Shape: as Linear's.
+    Layers: as Linear's: one `fully_connected`.
+
+    >>> nn.NonDynamicallyQuantizableLinear(8, 3)
+    NonDynamicallyQuantizableLinear(in_features=8, out_features=3, bias=True)
+    """
 
 
 class Bilinear(Module):
-    """Not in trtnet: constructing it raises UnsupportedError."""
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+
+    >>> try:
+    ...     nn.Bilinear(4, 4, 2)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    keep the weight as a Parameter and write (trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)
+    """
 
     def __init__(self, in1_features: int, in2_features: int, out_features: int, *args: Any, **kwargs: Any) -> None:
         raise UnsupportedError(

@@ -15,7 +15,17 @@ __all__ = [
 
 
 class _Loss(Module):
-    """May be made, as in model files that compute their own loss; raises UnsupportedError when it is called."""
+    """May be made, as in model files that compute their own loss; raises UnsupportedError when it is called.
+
+    Args:
+        *args, **kwargs: accepted; `weight` and `pos_weight` become buffers, as in torch, so that state_dicts fit.
+
+    Shape: none.
+    Layers: none: train what `trtnet.to_torch(graph)` gives, with torch's loss.
+
+    >>> nn.MSELoss()
+    MSELoss()
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()

@@ -33,8 +33,21 @@ M = TypeVar("M", bound="Module")
 class Module:
     """Parameters, buffers and child modules by attribute; `forward` says what to record.
 
-    Names, `state_dict` keys and behaviour follow torch.nn.Module. Calling a module records it inside
-    `trtnet.record`; `training` is False there.
+    Names, `state_dict` keys and behaviour follow torch.nn.Module. Calling a module records it inside `trtnet.record`;
+    `training` is False there. Called on concrete arrays, elsewhere, it computes them by PyTorch.
+
+    Shape: what `forward` takes and gives.
+    Layers: what `forward` records.
+
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.head = nn.Linear(8, 3)
+    ...     def forward(self, x):
+    ...         return self.head(x).softmax(-1)
+    >>> graph = trtnet.record(Net(), x=Input((Dim("batch", max=64), 8)))
+    >>> [layer.kind for layer in graph.layers], list(graph.parameters)
+    (['fully_connected', 'softmax'], ['head.weight', 'head.bias'])
     """
 
     _parameters: dict[str, Parameter | None]

@@ -18,7 +18,26 @@ def _shape(normalized_shape: Any) -> tuple[int, ...]:
 
 
 class LayerNorm(Module):
-    """Zero mean and unit variance over the last dimensions. As torch.nn.LayerNorm."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, by mean and variance over the last dimensions.
+
+    Args:
+        normalized_shape: the last sizes, over which is normalized: a number or several.
+        eps: what is added to the variance.
+        elementwise_affine: whether there is a weight.
+        bias: whether an affine one has a bias.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight, bias, of normalized_shape.
+    Shape: (…, *normalized_shape), in and out alike; float32, float16 or bfloat16.
+    Layers: one `normalization`, and weight and bias as `constant`.
+
+    >>> graph = trtnet.record(nn.LayerNorm(8), input=Input((2, 5, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['constant', 'constant', 'normalization']
+    """
 
     def __init__(
         self,
@@ -59,7 +78,25 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """x / root mean square over the last dimensions. As torch.nn.RMSNorm."""
+    """x / sqrt(mean(x ** 2) + eps) * weight, by the mean over the last dimensions.
+
+    Args:
+        normalized_shape: the last sizes, over which is normalized: a number or several.
+        eps: what is added to the mean square; the type's own epsilon unless given.
+        elementwise_affine: whether there is a weight.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight, of normalized_shape.
+    Shape: (…, *normalized_shape), in and out alike; float32, float16 or bfloat16.
+    Layers: one `rms_normalization`, which is lowered as several layers.
+
+    >>> graph = trtnet.record(nn.RMSNorm(8), x=Input((2, 5, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['rms_normalization']
+    """
 
     def __init__(
         self,
@@ -91,7 +128,27 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Zero mean and unit variance for each group of channels of (N, C, ...). As torch.nn.GroupNorm."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, by mean and variance of each sample's groups of channels.
+
+    Args:
+        num_groups: how many groups.
+        num_channels: C, a multiple of num_groups.
+        eps: what is added to the variance.
+        affine: whether there are weight and bias.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+        bias: whether an affine one has a bias.
+
+    Parameters: weight, bias (num_channels,).
+    Shape: (N, C, …), in and out alike; float32, float16 or bfloat16.
+    Layers: one `normalization`, and weight and bias as `constant`.
+
+    >>> graph = trtnet.record(nn.GroupNorm(2, 4), input=Input((1, 4, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['constant', 'constant', 'normalization']
+    """
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,
@@ -128,7 +185,21 @@ class GroupNorm(Module):
 
 
 class LocalResponseNorm(Module):
-    """x / (k + alpha / size * sum of squares of neighbouring channels) ** beta. As torch.nn.LocalResponseNorm."""
+    """x / (k + alpha / size * sum of the squares of `size` neighbouring channels) ** beta.
+
+    Args:
+        size: how many channels count.
+        alpha, beta, k: numbers.
+
+    Shape: (N, C, …), in and out alike; float32, float16 or bfloat16.
+    Layers: one `lrn`.
+
+    >>> graph = trtnet.record(nn.LocalResponseNorm(3), input=Input((1, 4, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8, 8])
+    >>> [layer.kind for layer in graph.layers]
+    ['lrn']
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
@@ -145,10 +216,16 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """Not in trtnet: constructing it raises UnsupportedError.
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
 
     torch's keeps each channel that leaves the window for one channel longer (`c > pre_pad` in
     torch/nn/modules/_functions.py, 2.13), which no layer of TensorRT does.
+
+    >>> try:
+    ...     nn.CrossMapLRN2d(3)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    LocalResponseNorm(size, alpha, beta, k) has an even one; its numbers differ from CrossMapLRN2d's
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:

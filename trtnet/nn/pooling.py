@@ -44,19 +44,70 @@ class _MaxPool(Module):
 
 
 class MaxPool1d(_MaxPool):
-    """The largest value of each window of (N, C, L) or (C, L). As torch.nn.MaxPool1d; `return_indices` raises."""
+    """The largest value of each window.
+
+    Args:
+        kernel_size: the window's size: a number.
+        stride: the steps between windows, a number; kernel_size unless given.
+        padding: minus infinity on both sides, at most half a window.
+        dilation: 1, or the steps within a window.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, L) to (N, C, L'), or both without N, with L' = floor((L + 2 * padding - kernel_size) / stride) + 1
+        (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (MAX), between two `shuffle`; a dilation or ceil_mode may add `slice` and `padding`.
+
+    >>> graph = trtnet.record(nn.MaxPool1d(2), input=Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
 
     function = staticmethod(F.max_pool1d)
 
 
 class MaxPool2d(_MaxPool):
-    """The largest value of each window of (N, C, H, W) or (C, H, W). As torch.nn.MaxPool2d; `return_indices` raises."""
+    """The largest value of each window.
+
+    Args:
+        kernel_size: the window's size: a number, or (height, width).
+        stride: the steps between windows, a number, or (height, width); kernel_size unless given.
+        padding: minus infinity on both sides, at most half a window.
+        dilation: 1, or the steps within a window.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, H, W) to (N, C, H', W'), or both without N, with H' = floor((H + 2 * padding - kernel_size) /
+        stride) + 1 and so on (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (MAX); a dilation or ceil_mode may add `slice` and `padding`.
+
+    >>> graph = trtnet.record(nn.MaxPool2d(2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_MaxPool):
-    """The largest value of each window of (N, C, D, H, W) or (C, D, H, W). As torch.nn.MaxPool3d, without indices."""
+    """The largest value of each window.
+
+    Args:
+        kernel_size: the window's size: a number, or (depth, height, width).
+        stride: the steps between windows, a number, or (depth, height, width); kernel_size unless given.
+        padding: minus infinity on both sides, at most half a window.
+        dilation: 1, or the steps within a window.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, D, H, W) to (N, C, D', H', W'), or both without N, with D' = floor((D + 2 * padding - kernel_size) /
+        stride) + 1 and so on (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (MAX); a dilation or ceil_mode may add `slice` and `padding`.
+
+    >>> graph = trtnet.record(nn.MaxPool3d(2), input=Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.max_pool3d)
 
@@ -92,7 +143,24 @@ class _AvgPool(Module):
 
 
 class AvgPool1d(_AvgPool):
-    """The mean of each window of (N, C, L) or (C, L). As torch.nn.AvgPool1d."""
+    """The mean of each window.
+
+    Args:
+        kernel_size: the window's size: a number.
+        stride: the steps between windows, a number; kernel_size unless given.
+        padding: zeros on both sides, at most half a window.
+        ceil_mode: whether windows may go over the end.
+        count_include_pad: whether the padding's zeros count in the mean.
+
+    Shape: (N, C, L) to (N, C, L'), or both without N, with L' = floor((L + 2 * padding - kernel_size) / stride) + 1
+        (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE), between two `shuffle`; the less common arguments add `padding`, `elementwise` and
+        `constant`.
+
+    >>> graph = trtnet.record(nn.AvgPool1d(2), input=Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
 
     def __init__(
         self,
@@ -111,13 +179,47 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """The mean of each window of (N, C, H, W) or (C, H, W). As torch.nn.AvgPool2d."""
+    """The mean of each window.
+
+    Args:
+        kernel_size: the window's size: a number, or (height, width).
+        stride: the steps between windows, a number, or (height, width); kernel_size unless given.
+        padding: zeros on both sides, at most half a window.
+        ceil_mode: whether windows may go over the end.
+        count_include_pad: whether the padding's zeros count in the mean.
+        divisor_override: what the window's sum is divided by, in place of its size.
+
+    Shape: (N, C, H, W) to (N, C, H', W'), or both without N, with H' = floor((H + 2 * padding - kernel_size) /
+        stride) + 1 and so on (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE); the less common arguments add `padding`, `elementwise` and `constant`.
+
+    >>> graph = trtnet.record(nn.AvgPool2d(2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.avg_pool2d)
 
 
 class AvgPool3d(_AvgPool):
-    """The mean of each window of (N, C, D, H, W) or (C, D, H, W). As torch.nn.AvgPool3d."""
+    """The mean of each window.
+
+    Args:
+        kernel_size: the window's size: a number, or (depth, height, width).
+        stride: the steps between windows, a number, or (depth, height, width); kernel_size unless given.
+        padding: zeros on both sides, at most half a window.
+        ceil_mode: whether windows may go over the end.
+        count_include_pad: whether the padding's zeros count in the mean.
+        divisor_override: what the window's sum is divided by, in place of its size.
+
+    Shape: (N, C, D, H, W) to (N, C, D', H', W'), or both without N, with D' = floor((D + 2 * padding - kernel_size) /
+        stride) + 1 and so on (rounded up by ceil_mode); float32, float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE); the less common arguments add `padding`, `elementwise` and `constant`.
+
+    >>> graph = trtnet.record(nn.AvgPool3d(2), input=Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.avg_pool3d)
 
@@ -137,19 +239,58 @@ class _AdaptiveAvgPool(Module):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """Means, so that the output has the given size. As torch.nn.AdaptiveAvgPool1d."""
+    """Means of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number.
+
+    Shape: (N, C, L) to (N, C, output_size), or both without N; static sizes, unless the output's are 1; float32,
+        float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE) where the windows are equal, one `reduce` where the output's sizes are 1; else
+        `slice` and `reduce` for each part, joined by `concatenation`; `shuffle`.
+
+    >>> graph = trtnet.record(nn.AdaptiveAvgPool1d(1), input=Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 1])
+    """
 
     function = staticmethod(F.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """Means, so that the output has the given sizes; None keeps one. As torch.nn.AdaptiveAvgPool2d."""
+    """Means of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number, or (height, width), in which None keeps a size.
+
+    Shape: (N, C, H, W) to (N, C, *output_size), or both without N; static sizes, unless the output's are 1; float32,
+        float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE) where the windows are equal, one `reduce` where the output's sizes are 1; else
+        `slice` and `reduce` for each part, joined by `concatenation`.
+
+    >>> graph = trtnet.record(nn.AdaptiveAvgPool2d(1), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 1, 1])
+    """
 
     function = staticmethod(F.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """Means, so that the output has the given sizes; None keeps one. As torch.nn.AdaptiveAvgPool3d."""
+    """Means of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number, or (depth, height, width), in which None keeps a size.
+
+    Shape: (N, C, D, H, W) to (N, C, *output_size), or both without N; static sizes, unless the output's are 1;
+        float32, float16 or bfloat16.
+    Layers: one `pooling` (AVERAGE) where the windows are equal, one `reduce` where the output's sizes are 1; else
+        `slice` and `reduce` for each part, joined by `concatenation`.
+
+    >>> graph = trtnet.record(nn.AdaptiveAvgPool3d(1), input=Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 1, 1, 1])
+    """
 
     function = staticmethod(F.adaptive_avg_pool3d)
 
@@ -164,19 +305,61 @@ class _AdaptiveMaxPool(_AdaptiveAvgPool):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """Maxima, so that the output has the given size. As torch.nn.AdaptiveMaxPool1d; `return_indices` raises."""
+    """Maxima of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+
+    Shape: (N, C, L) to (N, C, output_size), or both without N; static sizes, unless the output's are 1; float32,
+        float16 or bfloat16.
+    Layers: one `pooling` (MAX) where the windows are equal, one `reduce` where the output's sizes are 1; else `slice`
+        and `reduce` for each part, joined by `concatenation`; `shuffle`.
+
+    >>> graph = trtnet.record(nn.AdaptiveMaxPool1d(2), input=Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool1d)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """Maxima, so that the output has the given sizes; None keeps one. As torch.nn.AdaptiveMaxPool2d."""
+    """Maxima of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number, or (height, width), in which None keeps a size.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+
+    Shape: (N, C, H, W) to (N, C, *output_size), or both without N; static sizes, unless the output's are 1; float32,
+        float16 or bfloat16.
+    Layers: one `pooling` (MAX) where the windows are equal, one `reduce` where the output's sizes are 1; else `slice`
+        and `reduce` for each part, joined by `concatenation`.
+
+    >>> graph = trtnet.record(nn.AdaptiveMaxPool2d(2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool2d)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """Maxima, so that the output has the given sizes; None keeps one. As torch.nn.AdaptiveMaxPool3d."""
+    """Maxima of windows that are chosen so that the output has the given size.
+
+    Args:
+        output_size: a number, or (depth, height, width), in which None keeps a size.
+        return_indices: True raises UnsupportedError: TensorRT's pooling gives none.
+
+    Shape: (N, C, D, H, W) to (N, C, *output_size), or both without N; static sizes, unless the output's are 1;
+        float32, float16 or bfloat16.
+    Layers: one `pooling` (MAX) where the windows are equal, one `reduce` where the output's sizes are 1; else `slice`
+        and `reduce` for each part, joined by `concatenation`.
+
+    >>> graph = trtnet.record(nn.AdaptiveMaxPool3d(2), input=Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2, 2])
+    """
 
     function = staticmethod(F.adaptive_max_pool3d)
 
@@ -202,25 +385,77 @@ class _LPPool(Module):
 
 
 class LPPool1d(_LPPool):
-    """The norm of order `norm_type` of each window of (N, C, L) or (C, L)."""
+    """sum(x ** p) ** (1 / p) of each window, with p = norm_type.
+
+    Args:
+        norm_type: p, the order of the norm.
+        kernel_size: the window's size: a number.
+        stride: the steps between windows, a number; kernel_size unless given.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, L) to (N, C, L'), or both without N, with L' = floor((L - kernel_size) / stride) + 1; float32,
+        float16 or bfloat16.
+    Layers: `pooling` (AVERAGE) of a power: `elementwise`, `constant`, `unary`, `shuffle`.
+
+    >>> graph = trtnet.record(nn.LPPool1d(2, 2), input=Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
 
     function = staticmethod(F.lp_pool1d)
 
 
 class LPPool2d(_LPPool):
-    """The norm of order `norm_type` of each window of (N, C, H, W) or (C, H, W)."""
+    """sum(x ** p) ** (1 / p) of each window, with p = norm_type.
+
+    Args:
+        norm_type: p, the order of the norm.
+        kernel_size: the window's size: a number, or (height, width).
+        stride: the steps between windows, a number, or (height, width); kernel_size unless given.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, H, W) to (N, C, H', W'), or both without N, with H' = floor((H - kernel_size) / stride) + 1 and so
+        on; float32, float16 or bfloat16.
+    Layers: `pooling` (AVERAGE) of a power: `elementwise`, `constant`, `unary`.
+
+    >>> graph = trtnet.record(nn.LPPool2d(2, 2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
 
     function = staticmethod(F.lp_pool2d)
 
 
 class LPPool3d(_LPPool):
-    """The norm of order `norm_type` of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """sum(x ** p) ** (1 / p) of each window, with p = norm_type.
+
+    Args:
+        norm_type: p, the order of the norm.
+        kernel_size: the window's size: a number, or (depth, height, width).
+        stride: the steps between windows, a number, or (depth, height, width); kernel_size unless given.
+        ceil_mode: whether windows may go over the end.
+
+    Shape: (N, C, D, H, W) to (N, C, D', H', W'), or both without N, with D' = floor((D - kernel_size) / stride) + 1
+        and so on; float32, float16 or bfloat16.
+    Layers: `pooling` (AVERAGE) of a power: `elementwise`, `constant`, `unary`.
+
+    >>> graph = trtnet.record(nn.LPPool3d(2, 2), input=Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
 
     function = staticmethod(F.lp_pool3d)
 
 
 class MaxUnpool1d(Module):
-    """Not in trtnet: constructing it raises UnsupportedError."""
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+
+    >>> try:
+    ...     nn.MaxUnpool1d(2)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    resize with Upsample or trtnet.functional.interpolate
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise UnsupportedError(
@@ -230,8 +465,22 @@ class MaxUnpool1d(Module):
 
 
 class MaxUnpool2d(MaxUnpool1d):
-    """Not in trtnet: constructing it raises UnsupportedError."""
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+
+    >>> try:
+    ...     nn.MaxUnpool2d(2)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    resize with Upsample or trtnet.functional.interpolate
+    """
 
 
 class MaxUnpool3d(MaxUnpool1d):
-    """Not in trtnet: constructing it raises UnsupportedError."""
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+
+    >>> try:
+    ...     nn.MaxUnpool3d(2)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    resize with Upsample or trtnet.functional.interpolate
+    """

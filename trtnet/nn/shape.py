@@ -15,7 +15,18 @@ __all__ = ["ChannelShuffle", "Flatten", "Fold", "PixelShuffle", "PixelUnshuffle"
 
 
 class Flatten(Module):
-    """Dimensions start_dim to end_dim as one."""
+    """Several dimensions as one.
+
+    Args:
+        start_dim, end_dim: the first and the last of them.
+
+    Shape: (N, A, B, …) to (N, A * B * …) unless said otherwise; any dtype.
+    Layers: one `shuffle`.
+
+    >>> graph = trtnet.record(nn.Flatten(), input=Input((2, 3, 4, 5)))
+    >>> graph.outputs["output"].shape
+    Size([2, 60])
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -30,7 +41,19 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Dimension `dim` as several; one of them may be -1. Named dimensions raise UnsupportedError."""
+    """One dimension as several.
+
+    Args:
+        dim: its number; torch's named dimensions raise UnsupportedError.
+        unflattened_size: the sizes; one of them may be -1.
+
+    Shape: (…, A * B, …) to (…, A, B, …); any dtype.
+    Layers: one `shuffle`.
+
+    >>> graph = trtnet.record(nn.Unflatten(1, (3, 4)), input=Input((2, 12)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 4])
+    """
 
     def __init__(self, dim: int | str, unflattened_size: Any) -> None:
         super().__init__()
@@ -49,7 +72,18 @@ class Unflatten(Module):
 
 
 class PixelShuffle(Module):
-    """(…, C·r², H, W) to (…, C, H·r, W·r)."""
+    """Channels as pixels: each place's r * r values become a square of r by r pixels.
+
+    Args:
+        upscale_factor: r.
+
+    Shape: (…, C * r * r, H, W) to (…, C, H * r, W * r); any dtype.
+    Layers: two `shuffle`.
+
+    >>> graph = trtnet.record(nn.PixelShuffle(2), input=Input((1, 12, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -63,7 +97,18 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """(…, C, H·r, W·r) to (…, C·r², H, W)."""
+    """Pixels as channels: what PixelShuffle made, back.
+
+    Args:
+        downscale_factor: r.
+
+    Shape: (…, C, H * r, W * r) to (…, C * r * r, H, W); any dtype.
+    Layers: two `shuffle`.
+
+    >>> graph = trtnet.record(nn.PixelUnshuffle(2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 12, 4, 4])
+    """
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
@@ -77,7 +122,18 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """(N, C, …) with the channels of the groups interleaved."""
+    """The channels of several groups interleaved: a0 a1 b0 b1 to a0 b0 a1 b1.
+
+    Args:
+        groups: how many groups; C is a multiple.
+
+    Shape: (N, C, …), in and out alike; any dtype.
+    Layers: two `shuffle`.
+
+    >>> graph = trtnet.record(nn.ChannelShuffle(2), input=Input((1, 4, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8, 8])
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -91,7 +147,19 @@ class ChannelShuffle(Module):
 
 
 class Unfold(Module):
-    """The windows of (N, C, H, W) as columns: (N, C * h * w, windows)."""
+    """The windows of images as columns, so that a matrix product with a kernel is a convolution.
+
+    Args:
+        kernel_size: the window's size, a number or (height, width).
+        dilation, padding, stride: as a convolution's.
+
+    Shape: (N, C, H, W) to (N, C * h * w, number of windows); static H and W; any dtype.
+    Layers: `gather`, `constant` and `shuffle`, and `padding` where there is some.
+
+    >>> graph = trtnet.record(nn.Unfold(2, stride=2), input=Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 12, 16])
+    """
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()
@@ -105,7 +173,20 @@ class Unfold(Module):
 
 
 class Fold(Module):
-    """Columns (N, C * h * w, windows) summed into images (N, C, *output_size)."""
+    """Columns added up as images: the transpose of Unfold.
+
+    Args:
+        output_size: (height, width) of the images.
+        kernel_size: the window's size, a number or (height, width).
+        dilation, padding, stride: as a convolution's.
+
+    Shape: (N, C * h * w, number of windows) to (N, C, *output_size); float32, float16 or bfloat16.
+    Layers: `gather`, `select`, `reduce`, `constant` and `shuffle`.
+
+    >>> graph = trtnet.record(nn.Fold((8, 8), 2, stride=2), input=Input((1, 12, 16)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
 
     def __init__(
         self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1

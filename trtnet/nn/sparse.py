@@ -18,7 +18,25 @@ __all__ = ["Embedding", "EmbeddingBag"]
 
 
 class Embedding(Module):
-    """Rows of a table at int64 or int32 indices of any shape. As torch.nn.Embedding; `max_norm` raises."""
+    """Rows of a table: weight[input].
+
+    Args:
+        num_embeddings, embedding_dim: the table's rows and columns.
+        padding_idx: a row that is zeros at first.
+        max_norm: UnsupportedError unless None: renormalize the weight once.
+        norm_type, scale_grad_by_freq, sparse: accepted; they are for training in torch.
+        device: accepted; nothing depends on it.
+        dtype: the table's.
+
+    Parameters: weight (num_embeddings, embedding_dim), drawn from a normal distribution.
+    Shape: (…) of int64 or int32 to (…, embedding_dim) of the table's dtype; indices are from 0 to num_embeddings - 1.
+    Layers: one `gather`, and the table as a `constant`.
+    Unlike torch: TensorRT does not check that indices are rows; the reference does.
+
+    >>> graph = trtnet.record(nn.Embedding(100, 8), input=Input((2, 5), dtype="int64"))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(
         self,
@@ -124,7 +142,14 @@ class Embedding(Module):
 
 
 class EmbeddingBag(Module):
-    """Not in trtnet: constructing it raises UnsupportedError."""
+    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+
+    >>> try:
+    ...     nn.EmbeddingBag(100, 8)
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    use Embedding, and sum or average its output over a dimension
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise UnsupportedError(

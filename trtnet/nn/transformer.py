@@ -51,7 +51,32 @@ def _causal(mask: Any, is_causal: Any) -> bool:
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention and two linear layers. Arguments and parameters as torch.nn.TransformerEncoderLayer."""
+    """norm(x + attention(x)), then norm(x + linear(activation(linear(x)))).
+
+    Args:
+        d_model: E, the size of the last dimension; a multiple of nhead.
+        nhead: how many heads.
+        dim_feedforward: the size between the two linear layers.
+        dropout: the probability with which is dropped where `to_torch(graph)` is trained.
+        activation: "relu", "gelu" or a function.
+        layer_norm_eps: as LayerNorm's eps.
+        batch_first: whether arrays are (N, L, E) and not (L, N, E).
+        norm_first: whether normalization comes before attention, not after.
+        bias: whether the linear layers and norms have one.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: self_attn, linear1, linear2, norm1, norm2: those of the modules.
+    Shape: (L, N, E), (N, L, E) with batch_first, or (L, E), in and out alike; float32, float16 or bfloat16.
+    Layers: those of MultiheadAttention, Linear and LayerNorm: `fully_connected`, `matrix_multiply`, `softmax`,
+        `normalization`, `activation`, and `shuffle`, `slice`, `elementwise`, `constant` between them.
+    Unlike torch: what a padding mask hides is computed too.
+
+    >>> layer = nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+    >>> graph = trtnet.record(layer, src=Input((2, 5, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(
         self,
@@ -101,7 +126,32 @@ class TransformerEncoderLayer(Module):
 
 
 class TransformerDecoderLayer(Module):
-    """Self-attention, attention to a memory, two linear layers. As torch.nn.TransformerDecoderLayer."""
+    """As TransformerEncoderLayer, with an attention to the encoder's output between its two parts.
+
+    Args:
+        d_model: E, the size of the last dimension; a multiple of nhead.
+        nhead: how many heads.
+        dim_feedforward: the size between the two linear layers.
+        dropout: the probability with which is dropped where `to_torch(graph)` is trained.
+        activation: "relu", "gelu" or a function.
+        layer_norm_eps: as LayerNorm's eps.
+        batch_first: whether arrays are (N, L, E) and not (L, N, E).
+        norm_first: whether normalization comes before attention, not after.
+        bias: whether the linear layers and norms have one.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: self_attn, multihead_attn, linear1, linear2, norm1, norm2, norm3: those of the modules.
+    Shape: target (L, N, E) and memory (S, N, E) to (L, N, E), N first with batch_first, or without N; float32,
+        float16 or bfloat16.
+    Layers: those of MultiheadAttention, Linear and LayerNorm: `fully_connected`, `matrix_multiply`, `softmax`,
+        `normalization`, `activation`, and `shuffle`, `slice`, `elementwise`, `constant` between them.
+
+    >>> layer = nn.TransformerDecoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+    >>> graph = trtnet.record(layer, tgt=Input((2, 5, 8)), memory=Input((2, 7, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(
         self,
@@ -173,7 +223,24 @@ def _layers(layer: Module, count: int) -> ModuleList:
 
 
 class TransformerEncoder(Module):
-    """Copies of an encoder layer, one after the other. As torch.nn.TransformerEncoder without nested tensors."""
+    """Copies of an encoder layer, one after the other, and a normalization.
+
+    Args:
+        encoder_layer: the layer that is copied.
+        num_layers: how many copies.
+        norm: a module for the end, or None.
+        enable_nested_tensor, mask_check: accepted; nothing depends on them.
+
+    Parameters: "layers.0", … and "norm": those of the modules.
+    Shape: as the layer's.
+    Layers: the layer's, as often.
+    Unlike torch: there are no nested tensors.
+
+    >>> layer = nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+    >>> graph = trtnet.record(nn.TransformerEncoder(layer, num_layers=2), src=Input((2, 5, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(
         self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True,
@@ -194,7 +261,23 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """Copies of a decoder layer, one after the other. As torch.nn.TransformerDecoder."""
+    """Copies of a decoder layer, one after the other, and a normalization.
+
+    Args:
+        decoder_layer: the layer that is copied.
+        num_layers: how many copies.
+        norm: a module for the end, or None.
+
+    Parameters: "layers.0", … and "norm": those of the modules.
+    Shape: as the layer's.
+    Layers: the layer's, as often.
+
+    >>> layer = nn.TransformerDecoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+    >>> decoder = nn.TransformerDecoder(layer, num_layers=2)
+    >>> graph = trtnet.record(decoder, tgt=Input((2, 5, 8)), memory=Input((2, 7, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
@@ -229,7 +312,34 @@ class TransformerDecoder(Module):
 
 
 class Transformer(Module):
-    """Encoder and decoder. Arguments and parameters as torch.nn.Transformer."""
+    """An encoder of the source, and a decoder of the target that attends to what it gives.
+
+    Args:
+        d_model: E, the size of the last dimension; a multiple of nhead.
+        nhead: how many heads.
+        num_encoder_layers, num_decoder_layers: how many layers of each.
+        dim_feedforward: the size between the two linear layers.
+        dropout: the probability with which is dropped where `to_torch(graph)` is trained.
+        activation: "relu", "gelu" or a function.
+        custom_encoder, custom_decoder: modules in place of them.
+        layer_norm_eps: as LayerNorm's eps.
+        batch_first: whether arrays are (N, L, E) and not (L, N, E).
+        norm_first: whether normalization comes before attention, not after.
+        bias: whether the linear layers and norms have one.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: encoder, decoder: those of the modules.
+    Shape: source (S, N, E) and target (L, N, E) to (L, N, E), N first with batch_first, or without N; float32,
+        float16 or bfloat16.
+    Layers: those of MultiheadAttention, Linear and LayerNorm: `fully_connected`, `matrix_multiply`, `softmax`,
+        `normalization`, `activation`, and `shuffle`, `slice`, `elementwise`, `constant` between them.
+
+    >>> model = nn.Transformer(8, nhead=2, num_encoder_layers=1, num_decoder_layers=1, batch_first=True)
+    >>> graph = trtnet.record(model, src=Input((2, 7, 8)), tgt=Input((2, 5, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
+    """
 
     def __init__(
         self,

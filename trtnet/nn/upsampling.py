@@ -12,9 +12,21 @@ __all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
 
 
 class Upsample(Module):
-    """(N, C, *spatial) with other spatial sizes: `size`, or the present ones times `scale_factor`, rounded down.
+    """Images of another size, by the nearest pixels or between them.
 
-    mode: "nearest", "linear", "bilinear", "bicubic" or "trilinear".
+    Args:
+        size: the new spatial sizes, or
+        scale_factor: what the present ones are multiplied by, then rounded down.
+        mode: "nearest", "linear" (L), "bilinear" and "bicubic" (H, W), "trilinear" (D, H, W).
+        align_corners: whether the corners' centres keep their places, but for nearest.
+        recompute_scale_factor: as torch's.
+
+    Shape: (N, C, *spatial) to (N, C, *new spatial); float32, float16 or bfloat16.
+    Layers: one `resize`.
+
+    >>> graph = trtnet.record(nn.Upsample(scale_factor=2), input=Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
     """
 
     def __init__(
@@ -46,14 +58,38 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """As `Upsample` with mode "nearest"."""
+    """Images of another size, by the nearest pixels.
+
+    Args:
+        size: (height, width), or
+        scale_factor: what the present ones are multiplied by, then rounded down.
+
+    Shape: (N, C, H, W) to (N, C, H', W'); float32, float16 or bfloat16.
+    Layers: one `resize`.
+
+    >>> graph = trtnet.record(nn.UpsamplingNearest2d(scale_factor=2), input=Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """As `Upsample` with mode "bilinear" and aligned corners."""
+    """Images of another size, between the four nearest pixels, with aligned corners.
+
+    Args:
+        size: (height, width), or
+        scale_factor: what the present ones are multiplied by, then rounded down.
+
+    Shape: (N, C, H, W) to (N, C, H', W'); float32, float16 or bfloat16.
+    Layers: one `resize`.
+
+    >>> graph = trtnet.record(nn.UpsamplingBilinear2d(scale_factor=2), input=Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
