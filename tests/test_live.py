@@ -98,7 +98,7 @@ def test_recipes_become_layers(weight, seed):
         frozenset(), frozenset(), [], "recipe",
     )  # fmt: skip
     made.live = {leaf.name: t for leaf, t in rewriting.tensors.items()}
-    from trtnet.pytorch.engine import Program
+    from trtnet.pytorch.program import Program
 
     program = Program(made)
     given_ = [torch.zeros(2, 3), *(torch.from_numpy(values[name]) for name in made.live)]

@@ -29,8 +29,10 @@ from ..engine.checked import BUILT, PERTURBED, Checked, CheckedOutput
 from ..engine.engine import Engine
 from ..graph.graph import Graph
 from ..graph.tensor import Producer, Tensor
+from ..layers.targets import Run
 from ..weights.recipes import Leaf
-from .engine import ReferenceEngine, Run, Step
+from .engine import ReferenceEngine
+from .program import Step
 from .sampling import FREE, Sampler
 
 logger = logging.getLogger("trtnet.check")

@@ -15,7 +15,7 @@ from ..graph.graph import Graph
 from ..graph.training import Reason, Training
 from ..weights.matching import check_frozen
 from ..weights.recipes import Leaf
-from .engine import Program
+from .program import Program
 from .training import trained_layers
 
 REWRITTEN = Reason("this graph is a form of the recorded one, or was saved without what its modules do", "", None)

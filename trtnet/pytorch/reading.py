@@ -15,7 +15,7 @@ from ..graph.tensor import Producer, Tensor
 from ..graph.training import Trained, cannot_train
 from ..layers.training import Dropout
 from ..weights.recipes import Weight
-from .engine import Program
+from .program import Program
 
 SMALL = 64
 """Elements of a tensor that is kept, for what is computed of it and read later."""
