@@ -14,7 +14,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.basics.tables import render
-from trtnet.engine.weight_table import table
+from trtnet.engine.weight_table import plan_table
 
 
 class Wide(nn.Module):
@@ -112,9 +112,9 @@ def test_the_engines_names_are_searched_by_their_hashes():
     graph = trtnet.record(Wide(3), x=Input((2, 2)))
     needs_rtx()
     plan = trtnet.build_plan(graph, "sm86", refit=True)
-    rows = table(plan, Names(plan.weights))
+    rows = plan_table(plan, Names(plan.weights))
     assert {row.status for row in rows} == {"refittable"}
-    lost = table(plan, Names(name for name in plan.weights if name != "layers.1.bias"))
+    lost = plan_table(plan, Names(name for name in plan.weights if name != "layers.1.bias"))
     assert lost["layers.1.bias"].status == "fixed"
 
 
@@ -175,7 +175,7 @@ def test_names_that_are_too_long_for_tensorrt_are_shortened():
     net.forward = lambda x: [x := layer(F.relu(x)) for layer in net.children()][-1]
     graph = trtnet.record(net, x=Input((2, 2)))
     plan = trtnet.build_plan(graph, "sm86", refit=True)
-    rows = list(table(plan, None))
+    rows = list(plan_table(plan, None))
     for row in rows:
         (name,) = row.engine_weights
         assert len(row.parameter) > 4095 > len(name)

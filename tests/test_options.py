@@ -254,7 +254,7 @@ def test_every_parameter_says_what_it_is_and_why():
     needs_rtx()
     graph = trtnet.record(randomize(Tied()), x=Input((2, 3, 8, 8)))
     plan = trtnet.build_plan(graph, "sm86", refit=["conv.*", "bn.*", "fc.weight"], live="fc.bias", optimization_level=0)
-    table = trtnet.engine.weight_table.table(plan, list(plan.weights))
+    table = trtnet.engine.weight_table.plan_table(plan, list(plan.weights))
     rows = {row.parameter: (row.status, row.reason) for row in table}
     assert set(rows) == set(graph.parameters)
     for name in ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"):

@@ -160,13 +160,3 @@ def _reference(plan: Plan, path: Path, device: Any) -> ReferenceEngine:
 
 def _used(plan: Plan, leaf: Any) -> bool:
     return any(leaf in weight.leaves() for _, _, weight in plan.graph.weights())
-
-
-def save_reference(engine: ReferenceEngine, path: str | os.PathLike[str], weights: bool = True) -> Path:
-    """Write a reference engine: a manifest and the weights; there is no plan, and so no `.engine` file itself."""
-    graph = engine.graph
-    plan = Plan(
-        b"", (), "reference", "", 0.0, False, graph, {}, engine.parameters(), engine.refittable,
-        {graph.parameters[name].name: name for name in engine.live},
-    )  # fmt: skip
-    return plan.save(path, weights=weights)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..weights.table import WeightTable
 from .engine import Engine, Snapshot
 
 if TYPE_CHECKING:
     from .checked import Checked
-    from .weight_table import WeightTable
 
 
 class Borrowed(Engine):

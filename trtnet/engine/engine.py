@@ -23,11 +23,11 @@ from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.tensor import Array, Tensor
 from ..weights.matching import match, nonfinite, warn_of
+from ..weights.table import WeightTable
 from .inputs import one_kind
 
 if TYPE_CHECKING:
     from .checked import Checked
-    from .weight_table import WeightTable
 
 
 class TensorSpec(NamedTuple):

@@ -2,111 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from ..basics.dims import format_shape
 from ..basics.errors import BuildError
-from ..basics.tables import render
+from ..graph.graph import Graph
 from ..weights.recipes import Leaf, Weight
-
-if TYPE_CHECKING:
-    from ..graph.graph import Graph
-    from .plan import Plan
+from ..weights.table import WeightRow, WeightTable
+from .plan import Plan
 
 
-@dataclass(frozen=True)
-class WeightRow:
-    """One parameter.
-
-    Attributes:
-        parameter: its `state_dict` key.
-        shape, dtype: as recorded.
-        engine_weights: the names of the engine weights that are made of it; of a live parameter, the network's input.
-        status: "refittable", "live", "fixed", "frozen" (read as a number while recording) or "unused".
-        reason: why.
-    """
-
-    parameter: str
-    shape: tuple[int, ...]
-    dtype: str
-    engine_weights: tuple[str, ...]
-    status: str
-    reason: str
-
-
-class WeightTable:
-    """The rows of `engine.weights`; prints as a table."""
-
-    def __init__(self, rows: list[WeightRow]) -> None:
-        self.rows = rows
-        self._by_name = {row.parameter: row for row in rows}
-
-    def __iter__(self) -> Iterator[WeightRow]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, parameter: str) -> WeightRow:
-        return self._by_name[parameter]
-
-    def __str__(self) -> str:
-        rows = [
-            (r.parameter, format_shape(r.shape), r.dtype, r.status, ", ".join(r.engine_weights) or "-", r.reason)
-            for r in self.rows
-        ]
-        counts = {status: sum(r.status == status for r in self.rows) for status in ("refittable", "live", "fixed")}
-        footer = f"{len(rows)} parameters: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-        return render(("parameter", "shape", "dtype", "status", "engine weights", "why"), rows, footer=footer)
-
-    __repr__ = __str__
-
-
-def table(plan: Plan, known: Collection[str] | None) -> WeightTable:
-    """The rows of a plan's graph.
+def table(
+    graph: Graph,
+    weights: Mapping[str, Weight],
+    refittable: Collection[str],
+    live: Mapping[str, str],
+    known: Collection[str] | None = None,
+) -> WeightTable:
+    """The rows of a graph's parameters.
 
     Args:
+        weights: the engine's weights by their names there.
+        refittable: the keys that refit was asked for.
+        live: the parameters that are inputs of the network, by their own names, and those inputs' names.
         known: the engine weights that TensorRT's Refitter names; None where no TensorRT built the engine (every weight
             is what was asked for).
     """
     known = None if known is None else frozenset(known)
-    weights: dict[str, list[tuple[str, Weight]]] = {}
-    for name, one in plan.weights.items():
-        for leaf in dict.fromkeys(one.weight.leaves()):
-            weights.setdefault(leaf.name, []).append((name, one.weight))
-    used = _reaching(plan.graph)
-    return WeightTable([_row(key, leaf, plan, weights.get(leaf.name, []), known, used) for key, leaf in
-                        plan.graph.parameters.items()])  # fmt: skip
+    made: dict[str, list[tuple[str, Weight]]] = {}
+    for name, weight in weights.items():
+        for leaf in dict.fromkeys(weight.leaves()):
+            made.setdefault(leaf.name, []).append((name, weight))
+    used = _reaching(graph)
+    rows = []
+    for key, leaf in graph.parameters.items():
+        own = made.get(leaf.name, [])
+        names = tuple(name for name, _ in own)
+        if leaf.name in live and leaf.frozen is None:
+            names, status, reason = (live[leaf.name],), "live", "an input of the network"
+        else:
+            status, reason = _status(key, leaf, own, refittable, known, used)
+        rows.append(WeightRow(key, tuple(leaf.shape), leaf.dtype.name, names, status, reason))
+    return WeightTable(rows)
 
 
-def _row(
+def plan_table(plan: Plan, known: Collection[str] | None) -> WeightTable:
+    """`table` of a plan."""
+    weights = {name: one.weight for name, one in plan.weights.items()}
+    return table(plan.graph, weights, plan.refittable, plan.live, known)
+
+
+def _status(
     key: str,
     leaf: Leaf,
-    plan: Plan,
     weights: list[tuple[str, Weight]],
+    refittable: Collection[str],
     known: Collection[str] | None,
     used: Collection[str],
-) -> WeightRow:
-    names = tuple(name for name, _ in weights)
+) -> tuple[str, str]:
+    """The status of a parameter that is not live, and why."""
     if leaf.frozen is not None:
-        return WeightRow(key, tuple(leaf.shape), leaf.dtype.name, names, "frozen", f"a number at {leaf.frozen.place}")
-    if leaf.name in plan.live:
-        status, reason, names = "live", "an input of the network", (plan.live[leaf.name],)
-    elif leaf.name not in used:
-        status, reason = "unused", "no output depends on it"
-    elif key not in plan.refittable:
-        status, reason = "fixed", "not chosen by refit" if plan.refittable else "built without refit"
-    else:
-        lost = [name for name in names if known is not None and name not in known]
-        if lost:
-            status, reason = "fixed", "TensorRT does not let " + ", ".join(lost) + " be refitted"
-        elif all(isinstance(weight, Leaf) for _, weight in weights):
-            status, reason = "refittable", "as it is"
-        else:
-            status, reason = "refittable", "through a recipe"
-    return WeightRow(key, tuple(leaf.shape), leaf.dtype.name, names, status, reason)
+        return "frozen", f"a number at {leaf.frozen.place}"
+    if leaf.name not in used:
+        return "unused", "no output depends on it"
+    if key not in refittable:
+        return "fixed", "not chosen by refit" if refittable else "built without refit"
+    lost = [name for name, _ in weights if known is not None and name not in known]
+    if lost:
+        return "fixed", "TensorRT does not let " + ", ".join(lost) + " be refitted"
+    if all(isinstance(weight, Leaf) for _, weight in weights):
+        return "refittable", "as it is"
+    return "refittable", "through a recipe"
 
 
 def _reaching(graph: Graph) -> set[str]:
@@ -126,7 +92,7 @@ def _reaching(graph: Graph) -> set[str]:
 
 def require_refittable(plan: Plan, known: Collection[str]) -> None:
     """Raises BuildError where a parameter that was to be refittable is not."""
-    wrong = [r for r in table(plan, known) if r.status == "fixed" and r.parameter in plan.refittable]
+    wrong = [r for r in plan_table(plan, known) if r.status == "fixed" and r.parameter in plan.refittable]
     if wrong:
         raise BuildError(
             "TensorRT did not keep these parameters refittable",

@@ -23,7 +23,9 @@ from ...basics.errors import BuildError, ProviderError, ShapeError, WeightsError
 from ...engine.checked import Checked
 from ...engine.engine import Engine, RefitReport, Snapshot, TensorSpec
 from ...engine.plan import Plan
+from ...engine.weight_table import plan_table
 from ...weights.ledger import kept
+from ...weights.table import WeightTable
 from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .bound_call import BoundCall
@@ -32,7 +34,6 @@ from .layouts import layouts_of
 from .refitting import Refitting
 
 if TYPE_CHECKING:
-    from ...engine.weight_table import WeightTable
     from .live_memory import LiveMemory
 
 
@@ -465,9 +466,7 @@ class TensorRTEngine(Engine):
 
     @property
     def weights(self) -> WeightTable:
-        from ...engine.weight_table import table
-
-        return table(self.plan, frozenset(self.engine_names()))
+        return plan_table(self.plan, frozenset(self.engine_names()))
 
     def engine_names(self) -> list[str]:
         """The names of the engine weights that TensorRT lets be refitted."""
