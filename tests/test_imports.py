@@ -171,12 +171,12 @@ ROOMS = [
 """From the ground up: a file imports from its own room and from those before it."""
 
 UP = {
-    ("functional", "nn"), ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "rewriting"),
+    ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "rewriting"),
     ("graph", "tensorrt"), ("nn", "pytorch"),
 }  # fmt: skip
 """Rooms that still import from one above them; nothing may be added."""
 
-CIRCLES = [4, 82]
+CIRCLES = [2, 4, 4, 69]
 """Files that import each other in a circle: how many in each; the numbers may only become smaller."""
 
 
@@ -271,7 +271,7 @@ def test_few_names_at_the_top():
 
 
 LONG = {  # still to be taken apart; nothing may be added
-    "recording.record", "tensorrt.build.lowering.run", "building.build", "nn.attention.attend",
+    "recording.record", "tensorrt.build.lowering.run", "building.build",
     "functional.resize.__init__", "cli.commands.build",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..basics.errors import NameNotFoundError, instead_of
 from ..graph.tensor import Tensor
+from . import out  # what `out=` does
 from .activation import *
 from .activation import __all__ as _activation
 from .arithmetic import *
@@ -73,6 +74,8 @@ from .statistics import *
 from .statistics import __all__ as _statistics
 from .triangular import *
 from .triangular import __all__ as _triangular
+from .unary import *
+from .unary import __all__ as _unary
 from .windows import *
 from .windows import __all__ as _windows
 from .writing import *
@@ -118,6 +121,7 @@ __all__ = [
     *_sparse,
     *_statistics,
     *_triangular,
+    *_unary,
     *_windows,
     *_writing,
 ]

@@ -16,13 +16,13 @@ from ..graph.training import Mode
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..layers.constant import constant
 from ..layers.training import RandomSlopes
-from .arithmetic import minimum, mul, neg, sub, typed_float
+from .arithmetic import minimum, mul, neg, sub
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet
 from .concrete import sigmoid as _sigmoid
 from .dispatch import is_scalar, operation, scalar, tensor
 from .inplace import in_place, install, rebind
-from .math import abs
+from .unary import abs, typed_float
 
 _IN_PLACE = (
     "celu", "elu", "hardtanh", "leaky_relu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "tanh", "threshold",

@@ -18,31 +18,16 @@ from .concrete import binary, category, floats, promoted, quiet, unary
 from .dispatch import common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
+from .unary import abs as absolute
+from .unary import apply_unary, atan, floor, integers_stay, log, sign, typed_float
 
 __all__ = [
-    "add", "addcdiv", "addcmul", "arctan2", "atan2", "div", "divide", "floor_divide", "fmod", "hypot", "ldexp", "lerp",
-    "logaddexp", "logaddexp2", "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow",
-    "reciprocal", "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "xlogy",
+    "add", "addcdiv", "addcmul", "arctan2", "atan2", "div", "divide", "fix", "floor_divide", "fmod", "hypot", "ldexp",
+    "maximum", "minimum", "mul", "multiply", "neg", "negative", "positive", "pow",
+    "reciprocal", "remainder", "rsqrt", "rsub", "sqrt", "square", "sub", "subtract", "true_divide", "trunc", "xlogy",
 ]  # fmt: skip
 
 KEEPS_ORDER = True
-
-
-_OF_INTEGERS = ("ABS", "NEG", "SIGN", "NOT", "FLOOR", "CEIL", "ROUND", "ISNAN", "ISINF")
-
-
-def apply_unary(op: str, value: Any) -> Tensor:
-    """One Unary layer; what gives fractions takes integers and bools as float32, as torch. A bool is its own sign."""
-    if op == "SIGN" and getattr(value, "dtype", None) is dtypes.bool_:
-        made: Tensor = emit(Identity((tensor(value),)))
-        return made
-    return emit(Unary((tensor(value) if op in _OF_INTEGERS else typed_float(value),), op))
-
-
-def typed_float(value: Any) -> Tensor:
-    """The tensor itself, or float32 of integers and bools."""
-    x = tensor(value)
-    return x if x.dtype.is_floating_point else emit(Cast((x,), dtypes.float32))
 
 
 def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
@@ -169,6 +154,16 @@ def minimum(input: Any, other: Any) -> Tensor:
 # --- division ---------------------------------------------------------------------------------------------------------
 
 
+@operation(integers_stay(np.trunc), method=("trunc", "fix"))
+def trunc(input: Any) -> Tensor:
+    """Rounded towards zero: sign(x) * floor(|x|). Integers stay as they are."""
+    x = tensor(input)
+    return mul(sign(x), floor(absolute(x))) if x.dtype.is_floating_point else x
+
+
+fix = trunc
+
+
 def _div_numpy(input: Any, other: Any, *, rounding_mode: str | None = None) -> np.ndarray:
     if rounding_mode is None:
         a, b = floats(input, other)
@@ -195,8 +190,6 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode != "trunc":
         expected = "None, 'trunc' or 'floor'"
         raise ArgumentError("there is no such rounding mode", expected=expected, found=repr(rounding_mode))
-    from .math import trunc
-
     quotient = apply("div", "DIV", input, other)
     return trunc(quotient) if quotient.dtype.is_floating_point else quotient
 
@@ -318,25 +311,6 @@ def pow(input: Any, exponent: Any) -> Tensor:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
-    a, b = promoted(input, end)
-    w = np.asarray(weight).astype(a.dtype)
-    return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)).astype(a.dtype)
-
-
-@operation(quiet(_lerp_numpy), method=True)
-def lerp(input: Any, end: Any, weight: Any) -> Tensor:
-    """input + weight * (end - input), reckoned from the nearer end as torch does."""
-    from .comparison import lt, where
-
-    difference = sub(end, input)
-    near = add(input, mul(weight, difference))
-    if isinstance(weight, (int, float)) and abs(weight) < 0.5:
-        return near
-    far = sub(end, mul(difference, rsub(weight, 1)))
-    return far if isinstance(weight, (int, float)) else where(lt(apply_unary("ABS", weight), 0.5), near, far)
-
-
 def _scaled(function: Any) -> Any:
     def call(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> np.ndarray:
         x, a, b = promoted(input, tensor1, tensor2)
@@ -371,13 +345,13 @@ def in_type(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     return made
 
 
-def _compared(op: str, x: Tensor, y: Any) -> Tensor:
+def compared(op: str, x: Tensor, y: Any) -> Tensor:
     other = y if isinstance(y, Tensor) else scalar(y, x.dtype, len(x.shape))
     made: Tensor = emit(ElementWise((x, other), op))
     return made
 
 
-def _chosen(condition: Tensor, x: Any, y: Any) -> Tensor:
+def chosen(condition: Tensor, x: Any, y: Any) -> Tensor:
     like = x if isinstance(x, Tensor) else y
     values = (v if isinstance(v, Tensor) else scalar(v, like.dtype, len(condition.shape)) for v in (x, y))
     made: Tensor = emit(Select((condition, *values)))
@@ -389,8 +363,8 @@ def _by_magnitude(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Where one is NaN, one of the two is: TensorRT's minimum and maximum would lose it.
     """
-    swapped = _compared("LESS", apply_unary("ABS", x), apply_unary("ABS", y))
-    return swapped, _chosen(swapped, x, y), _chosen(swapped, y, x)
+    swapped = compared("LESS", apply_unary("ABS", x), apply_unary("ABS", y))
+    return swapped, chosen(swapped, x, y), chosen(swapped, y, x)
 
 
 @operation(binary(np.hypot), method=True)
@@ -402,44 +376,10 @@ def hypot(input: Any, other: Any) -> Tensor:
     _, small, large = _by_magnitude(x, y)
     ratio = div(small, large)
     found = mul(apply_unary("ABS", large), sqrt(add(mul(ratio, ratio), 1.0)))
-    found = _chosen(_compared("EQUAL", large, 0.0), apply_unary("ABS", small), found)
+    found = chosen(compared("EQUAL", large, 0.0), apply_unary("ABS", small), found)
     for v in (x, y):
-        found = _chosen(apply_unary("ISINF", v), apply_unary("ABS", v), found)
+        found = chosen(apply_unary("ISINF", v), apply_unary("ABS", v), found)
     return in_type(found, a.dtype)
-
-
-@operation(binary(np.logaddexp), method=True)
-def logaddexp(input: Any, other: Any) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
-    return _log_of_sum("logaddexp", input, other, 1.0)
-
-
-@operation(binary(np.logaddexp2), method=True)
-def logaddexp2(input: Any, other: Any) -> Tensor:
-    """log2(2^input + 2^other), without overflow; of two equal infinities that infinity.
-
-    >>> trtnet.logaddexp2(trtnet.tensor([200.0]), trtnet.tensor([200.0])).tolist()
-    [201.0]
-    """
-    return _log_of_sum("logaddexp2", input, other, math.log(2))
-
-
-def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
-    """The logarithm, to the base exp(unit), of the sum of its powers."""
-    from .math import exp, log1p
-
-    a, b = pair(name, input, other)
-    floating(name, a)
-    x, y = in_float32(a, b)
-    below = _compared("LESS", x, y)
-    larger, smaller = _chosen(below, y, x), _chosen(below, x, y)
-    apart = emit(ElementWise((below, _compared("GREATER", x, y)), "OR"))
-    infinite = emit(ElementWise((apply_unary("ISINF", x), apply_unary("ISINF", y)), "AND"))
-    same = emit(ElementWise((infinite, apply_unary("NOT", apart)), "AND"))
-    distance = _chosen(same, 0.0, sub(smaller, larger))
-    if unit == 1:
-        return in_type(add(larger, log1p(exp(distance))), a.dtype)
-    return in_type(add(larger, div(log1p(exp(mul(distance, unit))), unit)), a.dtype)
 
 
 @refusing
@@ -458,13 +398,11 @@ Tensor.ldexp = ldexp  # type: ignore[attr-defined]
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), 0 where the input is 0 and the other is no NaN."""
-    from .math import log
-
     a, b = pair("xlogy", input, other, floating=True)
     # 0 times an infinite logarithm, or none, is 0
-    positive = emit(ElementWise((_compared("GREATER", b, 0.0), _compared("LESS", b, math.inf)), "AND"))
+    positive = emit(ElementWise((compared("GREATER", b, 0.0), compared("LESS", b, math.inf)), "AND"))
     unusual = emit(Unary((emit(ElementWise((positive, apply_unary("ISNAN", b)), "OR")),), "NOT"))
-    return mul(a, log(_chosen(emit(ElementWise((_compared("EQUAL", a, 0.0), unusual), "AND")), 1.0, b)))
+    return mul(a, log(chosen(emit(ElementWise((compared("EQUAL", a, 0.0), unusual), "AND")), 1.0, b)))
 
 
 def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -477,27 +415,25 @@ def atan2(input: Any, other: Any) -> Tensor:
 
     Composed: the arctangent of the smaller magnitude over the larger, turned as the signs and magnitudes say.
     """
-    from .math import atan
-
     a, b = pair("atan2", input, other, floating=True)
     y, x = in_float32(a, b)
     left, down = _is_negative(x), _is_negative(y)
     steep, small, large = _by_magnitude(x, y)
     # of two zeros the quotient is none, nor of two infinities
-    ratio = _chosen(_compared("EQUAL", large, 0.0), small, div(small, large))
+    ratio = chosen(compared("EQUAL", large, 0.0), small, div(small, large))
     one = scalar(1.0, x.dtype, len(x.shape))
-    diagonal = _chosen(emit(ElementWise((left, down), "XOR")), -1.0, one)
+    diagonal = chosen(emit(ElementWise((left, down), "XOR")), -1.0, one)
     infinite = tuple(apply_unary("ISINF", v) for v in (small, large))
-    ratio = _chosen(emit(ElementWise(infinite, "AND")), diagonal, ratio)
+    ratio = chosen(emit(ElementWise(infinite, "AND")), diagonal, ratio)
     angle = atan(ratio)
-    up, around = (_chosen(down, -v, scalar(v, x.dtype, len(x.shape))) for v in (math.pi / 2, math.pi))
-    flat = _chosen(left, add(angle, around), angle)
-    return in_type(_chosen(steep, sub(up, angle), flat), a.dtype)
+    up, around = (chosen(down, -v, scalar(v, x.dtype, len(x.shape))) for v in (math.pi / 2, math.pi))
+    flat = chosen(left, add(angle, around), angle)
+    return in_type(chosen(steep, sub(up, angle), flat), a.dtype)
 
 
 def _is_negative(x: Tensor) -> Tensor:
     """Where the sign is minus, that of zero too, which the reciprocal shows."""
-    below = (_compared("LESS", v, 0.0) for v in (x, apply_unary("RECIP", x)))
+    below = (compared("LESS", v, 0.0) for v in (x, apply_unary("RECIP", x)))
     made: Tensor = emit(ElementWise(tuple(below), "OR"))
     return made
 
@@ -521,5 +457,5 @@ for _name, _function in _OPERATORS.items():
 setattr(Tensor, "__neg__", neg)  # noqa: B010
 setattr(Tensor, "__pos__", positive)  # noqa: B010
 install_operators(_OPERATORS)
-_NOT_IN_PLACE = ("logaddexp", "logaddexp2", "maximum", "minimum", "positive", "rsub")
+_NOT_IN_PLACE = ("maximum", "minimum", "positive", "rsub")
 install({name: globals()[name] for name in __all__ if name not in _NOT_IN_PLACE})

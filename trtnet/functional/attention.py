@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.dtypes import bool_, float16
-from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..basics.limits import finfo
 from ..graph.tensor import Array, Tensor
-from .dispatch import floating, operation, tensor
-from .indexing import is_recorded
+from ..weights import recipes
+from ..weights.recipes import Weight
+from .arithmetic import add, mul
+from .broadcasting import expand
+from .comparison import ge, logical_and, logical_not, logical_or, lt, masked_fill, where
+from .creation import arange, as_tensor, zeros
+from .dispatch import floating, is_recorded, operand, operation, tensor
+from .dropout import dropout
+from .joining import cat, chunk
+from .linear import linear, matmul
+from .memory import forget_strides
+from .normalization import softmax
+from .padding import pad
+from .reduction import amax
+from .reduction import any as any_of
+from .reduction import mean as average
+from .shape import reshape, squeeze, transpose, unsqueeze
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
 
 def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
     """The scores with minus infinity where a bool mask is not `allowed`, or with a float mask added."""
-    from .. import functional as F
-
     mask = tensor(mask)
     if mask.dtype.name == "bool":
-        return F.masked_fill(scores, F.logical_not(mask) if allowed else mask, float("-inf"))
+        return masked_fill(scores, logical_not(mask) if allowed else mask, float("-inf"))
     if not mask.dtype.is_floating_point:
         raise DtypeError(
             "an attention mask is bool or floating-point", expected=f"bool or {scores.dtype}", found=mask.dtype
         )
-    return F.add(scores, mask)
+    return add(scores, mask)
 
 
 def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
@@ -38,8 +53,6 @@ def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
     Rows of which nothing is left keep their scores: a softmax of minus infinities alone is NaN, and so are the
     gradients through it.
     """
-    from .. import functional as F
-
     if isinstance(mask, Array) and not is_recorded(mask) and (mask.dtype is bool_ or scores.dtype is not float16):
         array = mask.numpy()
         rows = (array == allowed if array.dtype == np.bool_ else array != -np.inf).any(-1, keepdims=True)
@@ -48,24 +61,20 @@ def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
         return masked(scores, Array(np.where(rows, array, array.dtype.type(allowed))), allowed), Array(rows)
     mask = tensor(mask)
     if mask.dtype is bool_:
-        hidden = F.logical_not(mask) if allowed else mask
-        rows = F.any(F.logical_not(hidden), -1, keepdim=True)
-        return masked(scores, F.logical_and(hidden, rows), False), rows
+        hidden = logical_not(mask) if allowed else mask
+        rows = any_of(logical_not(hidden), -1, keepdim=True)
+        return masked(scores, logical_and(hidden, rows), False), rows
     # of the scores and not of the mask: in float16 the smallest number of a mask and a score become minus infinity
     scores = masked(scores, mask, allowed)
-    rows = F.logical_not(F.lt(F.amax(scores, -1, keepdim=True), finfo(scores.dtype).min))
-    return F.where(rows, scores, 0.0), rows
+    rows = logical_not(lt(amax(scores, -1, keepdim=True), finfo(scores.dtype).min))
+    return where(rows, scores, 0.0), rows
 
 
 def causal(rows: Any, columns: Any) -> Any:
     """A bool mask (rows, columns): whether each row may see each column, those up to its own number."""
-    from .. import functional as F
-
     if isinstance(rows, int) and isinstance(columns, int):
-        import numpy as np
-
         return tensor(np.tri(rows, columns, dtype=bool))
-    return F.ge(F.unsqueeze(F.arange(rows), 1), F.unsqueeze(F.arange(columns), 0))
+    return ge(unsqueeze(arange(rows), 1), unsqueeze(arange(columns), 0))
 
 
 @operation(strided=True)
@@ -89,8 +98,6 @@ def scaled_dot_product_attention(
         scale: 1 / sqrt(E) when left out.
         enable_gqa: key and value have fewer heads (dimension -3) than the query, each used for several of them.
     """
-    from .. import functional as F
-
     if dropout_p:
         raise UnsupportedError(
             "attention drops nothing inside a network",
@@ -117,20 +124,18 @@ def scaled_dot_product_attention(
                 "the last size of the query must be a number", found=format_shape(q.shape), remedy="give scale="
             )
         scale = 1.0 / math.sqrt(size)
-    scores = F.matmul(F.mul(q, scale), F.transpose(k, -1, -2))
+    scores = matmul(mul(q, scale), transpose(k, -1, -2))
     rows = None
     if is_causal:  # each row sees the first column
         scores = masked(scores, causal(scores.shape[-2], scores.shape[-1]), True)
     elif attn_mask is not None:
         scores, rows = masked_rows(scores, attn_mask, True)
-    made = F.matmul(F.softmax(scores, -1), v)
-    return made if rows is None else F.where(rows, made, 0.0)
+    made = matmul(softmax(scores, -1), v)
+    return made if rows is None else where(rows, made, 0.0)
 
 
 def _repeated(x: Tensor, query: Tensor) -> Tensor:
     """(..., heads, S, E) with each head as often as the query's heads need."""
-    from .. import functional as F
-
     heads, wanted = x.shape[-3], query.shape[-3]
     if not isinstance(heads, int) or not isinstance(wanted, int) or wanted % heads:
         raise ShapeError(
@@ -141,8 +146,8 @@ def _repeated(x: Tensor, query: Tensor) -> Tensor:
     if heads == wanted:
         return x
     front, back = x.shape[:-3], x.shape[-2:]
-    spread = F.expand(F.unsqueeze(x, -3), (*front, heads, wanted // heads, *back))
-    return F.reshape(spread, (*front, wanted, *back))
+    spread = expand(unsqueeze(x, -3), (*front, heads, wanted // heads, *back))
+    return reshape(spread, (*front, wanted, *back))
 
 
 def multi_head_attention_forward(
@@ -174,23 +179,170 @@ def multi_head_attention_forward(
 ) -> Any:
     """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and
     static_v."""
-    from ..nn.attention import MultiheadAttention
-    from ..nn.module import Module
-    from .linear import linear
-
     if static_k is not None or static_v is not None:
         raise UnsupportedError(
             "attention takes no keys or values that are projected already", remedy="use scaled_dot_product_attention"
         )
-    module = object.__new__(MultiheadAttention)
-    Module.__init__(module)
-    module.__dict__.update(
-        embed_dim=embed_dim_to_check, num_heads=num_heads, head_dim=embed_dim_to_check // num_heads, batch_first=False,
-        dropout=dropout_p, add_zero_attn=add_zero_attn, in_proj_weight=in_proj_weight, in_proj_bias=in_proj_bias,
-        bias_k=bias_k, bias_v=bias_v,
-        q_proj_weight=q_proj_weight, k_proj_weight=k_proj_weight, v_proj_weight=v_proj_weight,
-        _qkv_same_embed_dim=not use_separate_proj_weight, out_proj=lambda x: linear(x, out_proj_weight, out_proj_bias),
+    weights = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else in_proj_weight
+    heads = Heads(
+        embed_dim_to_check, num_heads, weights, in_proj_bias, bias_k, bias_v, add_zero_attn,
+        lambda x: linear(x, out_proj_weight, out_proj_bias),
     )  # fmt: skip
-    return module.attend(
-        query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal, training
+    check_attention((query, key, value), attn_mask, is_causal, batch_first=False)
+    return heads.attend(
+        query, key, value, attn_mask, key_padding_mask, dropout_p, training, need_weights, average_attn_weights
     )
+
+
+def check_attention(inputs: tuple[Any, Any, Any], attn_mask: Any, is_causal: bool, batch_first: bool) -> None:
+    """Raises ShapeError unless query, key and value all have a batch, or none; ArgumentTypeError for a hint alone."""
+    ranks = [len(x.shape) for x in inputs]
+    if len(set(ranks)) != 1 or ranks[0] not in (2, 3):
+        raise ShapeError(
+            "attention takes a query, key and value of 3 dimensions, or of 2 without a batch",
+            expected="(batch, length, embed_dim)" if batch_first else "(length, batch, embed_dim)",
+            found=", ".join(format_shape(x.shape) for x in inputs),
+        )
+    if is_causal and attn_mask is None:
+        raise ArgumentTypeError(
+            "is_causal needs attn_mask", remedy="give the mask too: Transformer.generate_square_subsequent_mask(L)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Attention with several heads, as nn.MultiheadAttention says it."""
+
+    embed_dim: int
+    num_heads: int
+    in_weights: Any  # one of the three projections, (3 * embed_dim, embed_dim), or a tuple of three
+    in_bias: Any
+    bias_k: Any
+    bias_v: Any
+    add_zero_attn: bool
+    out_proj: Callable[[Tensor], Tensor]
+    batch_first: bool = False
+
+    def attend(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any,
+        key_padding_mask: Any,
+        dropout_p: float,
+        training: Any,
+        need_weights: bool,
+        average_attn_weights: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The output, and the weights where they are asked for."""
+        alone = len(query.shape) == 2
+        q = self._with_batch_first(query, alone)
+        k = q if query is key else self._with_batch_first(key, alone)
+        v = k if key is value else self._with_batch_first(value, alone)
+        q, k, v = self._projected(q, k, v, query is key and key is value)
+        count, length = q.shape[0], q.shape[1]
+        mask = self._merged(attn_mask, key_padding_mask, count)
+        if self.bias_k is not None and self.bias_v is not None:
+            k, v = (cat([x, expand(b, (count, 1, self.embed_dim))], 1) for x, b in ((k, self.bias_k), (v, self.bias_v)))
+            mask = _longer(mask)
+        q, k, v = (transpose(reshape(x, (count, x.shape[1], self.num_heads, self.size)), 1, 2) for x in (q, k, v))
+        if self.add_zero_attn:
+            nothing = zeros((count, self.num_heads, 1, self.size), dtype=q.dtype)
+            k, v = cat([k, nothing], 2), cat([v, nothing], 2)
+            mask = _longer(mask)
+        out, weights = self._weighted(q, k, v, mask, dropout_p, training, need_weights)
+        out = self.out_proj(reshape(transpose(out, 1, 2), (count, length, self.embed_dim)))
+        if alone:
+            out = squeeze(out, 0)
+        elif not self.batch_first:
+            out = transpose(out, 0, 1)
+        forget_strides(out)  # torch's is transposed or not, by which of its kernels ran
+        if not need_weights:
+            return out, None
+        if average_attn_weights:
+            weights = average(weights, 1)
+        return out, squeeze(weights, 0) if alone else weights
+
+    @property
+    def size(self) -> int:
+        """Elements of one head."""
+        return self.embed_dim // self.num_heads
+
+    def _weighted(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Any, dropout_p: float, training: Any, need_weights: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The values (N, heads, L, size) in proportion to the weights (N, heads, L, S), and these."""
+        scores = matmul(mul(q, 1.0 / math.sqrt(self.size)), transpose(k, -1, -2))
+        rows = None
+        if mask is not None:
+            if self.add_zero_attn or self.bias_k is not None:  # one more position, which nothing hides
+                scores = masked(scores, mask, False)
+            else:
+                scores, rows = masked_rows(scores, mask, False)
+        weights = softmax(scores, -1)
+        if rows is not None and need_weights:
+            weights, rows = where(rows, weights, 0.0), None
+        weights = dropout(weights, dropout_p, training)
+        out = matmul(weights, v)
+        return (out if rows is None else where(rows, out, 0.0)), weights
+
+    def _with_batch_first(self, x: Any, alone: bool) -> Tensor:
+        x = tensor(x)
+        if alone:
+            return unsqueeze(x, 0)
+        return x if self.batch_first else transpose(x, 0, 1)
+
+    def _projected(self, q: Tensor, k: Tensor, v: Tensor, same: bool) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.embed_dim
+        bias = operand(self.in_bias)
+        if isinstance(self.in_weights, tuple):
+            weights = [operand(w) for w in self.in_weights]
+        elif same:
+            q, k, v = chunk(linear(q, self.in_weights, bias), 3, -1)
+            return q, k, v
+        else:
+            whole = operand(self.in_weights)
+            weights = [_rows(whole, i * size, (i + 1) * size) for i in range(3)]
+        biases = [None if bias is None else _rows(bias, i * size, (i + 1) * size) for i in range(3)]
+        q, k, v = (linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))
+        return q, k, v
+
+    def _merged(self, mask: Any, padding: Any, count: Any) -> Any:
+        """One mask of four dimensions from attn_mask and key_padding_mask; None where neither is given."""
+        if mask is not None:
+            mask = self._for_heads(mask, count)
+        if padding is None:
+            return mask
+        padding = as_tensor(padding)
+        padding = reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1]))
+        if mask is None:
+            return padding
+        if mask.dtype is bool_ and padding.dtype is bool_:
+            return logical_or(mask, padding)
+        if bool_ in (mask.dtype, padding.dtype):
+            hidden, added = (mask, padding) if mask.dtype is bool_ else (padding, mask)
+            return where(hidden, float("-inf"), added)
+        return add(mask, padding)
+
+    def _for_heads(self, mask: Any, count: Any) -> Any:
+        """The mask (L, S) or (N * heads, L, S) with four dimensions."""
+        mask = as_tensor(mask)
+        if len(mask.shape) == 2:
+            return reshape(mask, (1, 1, *mask.shape))
+        if len(mask.shape) != 3:
+            raise ShapeError(
+                "attn_mask has two or three dimensions",
+                expected="(L, S) or (N * heads, L, S)",
+                found=format_shape(mask.shape),
+            )
+        return reshape(mask, (count, self.num_heads, *mask.shape[1:]))
+
+
+def _rows(weight: Any, start: int, stop: int) -> Any:
+    return recipes.take(weight, 0, start, stop) if isinstance(weight, Weight) else weight[start:stop]
+
+
+def _longer(mask: Any) -> Any:
+    """The mask with one more column, which hides nothing."""
+    return None if mask is None else pad(tensor(mask), (0, 1))

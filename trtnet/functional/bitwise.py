@@ -23,9 +23,11 @@ from ..layers.reduction import Reduce
 from .arithmetic import number
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
+from .comparison import ge, logical_or, lt, where
 from .concrete import category, promoted
 from .dispatch import operation, pair, scalar, tensor
 from .inplace import install, install_operators
+from .joining import stack
 from .shape import reshaped
 
 __all__ = [
@@ -79,8 +81,6 @@ def _bits(x: Tensor, digits: int) -> Tensor:
         x, rest = _floor_mod(x, 1 << _DIGIT)
         parts.append(rest)
     parts.append(_floor_mod(x, 1 << _DIGIT)[1])
-    from .joining import stack
-
     digit = converted(stack(parts, -1), dtypes.int32).unsqueeze(-1)
     powers = tensor(Array((1 << np.arange(_DIGIT, dtype=np.int32)).reshape(1, 1, _DIGIT)))
     return _floor_mod(_elementwise("FLOOR_DIV", digit, powers), 2)[1]
@@ -178,8 +178,6 @@ def _shifted(name: str, input: Any, other: Any, left: bool) -> Tensor:
     dtype, inside = a.dtype, dtypes.int32 if a.dtype.bits == 8 else a.dtype
     x, by = converted(a, inside), converted(b, inside)
     count = number(other)
-    from .comparison import ge, logical_or, lt, where
-
     out = logical_or(lt(by, 0), ge(by, dtype.bits)) if count is None else None
     most = dtype.bits if dtype is dtypes.uint8 else dtype.bits - 1  # what has a sign keeps it
     if count is not None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..basics.dims import Size, SizeLike, format_shape
-from ..basics.errors import ShapeError, UnsupportedError
+from ..basics.errors import ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.constant import constant
 from ..layers.shaping import Slice
-from .dispatch import axis_of, operation, tensor
+from .dispatch import operation, tensor
 from .shape import has_dims, not_negative, reshaped, sizes_of
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "expand",
     "expand_as",
     "repeat",
-    "repeat_interleave",
     "tile",
 ]
 
@@ -173,46 +172,3 @@ def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """As `repeat`, with ones in front where fewer numbers than dimensions are given."""
     return repeat(input, _tiled(input.ndim, dims))
-
-
-def _interleaved(
-    shape: Any, dim: int, times: SizeLike
-) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
-    axis = axis_of(dim, len(shape))
-    before, size, after = tuple(shape[:axis]), shape[axis], tuple(shape[axis + 1 :])
-    return (*before, size, 1, *after), (*before, size, times, *after), (*before, size * times, *after)
-
-
-def _repeat_interleave_numpy(
-    input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None
-) -> Any:
-    if has_dims(repeats):
-        return repeat_interleave(constant(input), repeats, dim)
-    return np.repeat(input, repeats, None if dim is None else axis_of(dim, input.ndim))
-
-
-@operation(_repeat_interleave_numpy, method=True)
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
-    """Each element `repeats` times, one after the other, along `dim`, or of the flattened tensor.
-
-    `repeats` is a number, a Dim, or a concrete tensor with a number for each element.
-    """
-    x = tensor(input)
-    if dim is None:
-        x, dim = reshaped(x, (x.shape.numel(),)), 0
-    if isinstance(repeats, Tensor) and repeats.ndim and not (type(repeats) is not Tensor and repeats.shape == (1,)):
-        if type(repeats) is Tensor:
-            raise UnsupportedError(
-                "repeat_interleave with numbers that are computed in the network has no size that TensorRT knows",
-                found=repr(repeats),
-                remedy="give the numbers as ints or as a concrete tensor",
-            )
-        from .picking import index_select
-
-        counts = repeats.numpy()
-        return index_select(x, dim, np.repeat(np.arange(len(counts)), counts))
-    times = sizes_of((repeats,))[0]
-    unsqueezed, wide, flat = _interleaved(x.shape, dim, times)
-    if times == 1:
-        return x
-    return reshaped(expanded(reshaped(x, unsqueezed), wide), flat)

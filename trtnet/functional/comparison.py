@@ -15,11 +15,14 @@ from ..graph.tensor import Tensor
 from ..layers.activation import Activation
 from ..layers.casting import Identity
 from ..layers.elementwise import ElementWise, Select, Unary
-from .arithmetic import apply_unary, maximum, minimum, number
+from .arithmetic import add, maximum, minimum, mul, number, sub
 from .casting import converted
 from .concrete import binary, category, promoted, quiet
 from .dispatch import is_scalar, operation, pair, scalar, tensor, typed, with_rank
 from .inplace import install
+from .selection import nonzero
+from .unary import abs as absolute
+from .unary import apply_unary
 
 __all__ = [
     "allclose", "clamp", "clamp_max", "clamp_min", "clip",
@@ -142,14 +145,11 @@ def _isclose_numpy(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e
 def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, or both equal; bool."""
     a, b = pair("isclose", input, other)
-    from .arithmetic import add, mul, sub
-    from .math import abs
-
     if a.dtype is dtypes.bool_:
         a, b = converted(a, dtypes.float32), converted(b, dtypes.float32)
 
-    difference = abs(sub(a, b))
-    near = logical_and(isfinite(difference), le(difference, add(mul(abs(b), rtol), atol)))
+    difference = absolute(sub(a, b))
+    near = logical_and(isfinite(difference), le(difference, add(mul(absolute(b), rtol), atol)))
     close = logical_or(near, eq(a, b))
     return logical_or(close, logical_and(isnan(a), isnan(b))) if equal_nan else close
 
@@ -231,8 +231,6 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     `where(condition)` is `nonzero(condition, as_tuple=True)`.
     """
     if input is None and other is None:
-        from .selection import nonzero
-
         return nonzero(condition, as_tuple=True)
     if input is None or other is None:
         raise ArgumentTypeError("where takes the condition alone, or both values", found="one value")

@@ -8,10 +8,13 @@ from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.constant import constant
 from ..layers.convolution import Convolution, Deconvolution
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Weight
+from .arithmetic import add
 from .dispatch import operand, operation, tensor, tuple_of
+from .padding import pad
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -176,19 +179,15 @@ def _transpose(
         )
     )
     if any(beyond):
-        from .. import functional as F
-
-        y = F.pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
+        y = pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
         if shift is not None:
-            y = F.add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
+            y = add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
     return _finish(y, spatial, alone)
 
 
 def reshape_weight(weight: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
     """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
     if isinstance(weight, Weight):
-        from ..layers.constant import constant
-
         return constant(weight, shape)
     return weight if tuple(weight.shape) == shape else reshaped(weight, shape)
 

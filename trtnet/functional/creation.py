@@ -22,8 +22,9 @@ from ..weights.recipes import Literal
 from .broadcasting import expanded
 from .casting import converted
 from .concrete import promote
-from .dispatch import is_recorded, like_a_copy, refusing
+from .dispatch import is_recorded, like_a_copy, refusing, size_tensor
 from .dispatch import tensor as recorded_tensor
+from .joining import stack
 from .memory import another_handle, become_recorded, refuse_hazards
 from .shape import has_dims, reshaped, size_of, sizes_of
 
@@ -71,8 +72,6 @@ def _common(value: Any) -> np.dtype:
 
 def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
     """Nested lists with Dims or recorded tensors among them, as one recorded tensor."""
-    from .joining import stack
-
     if isinstance(value, (list, tuple)):
         return stack([_recorded_values(v, dtype) for v in value])
     if is_recorded(value):
@@ -143,14 +142,6 @@ def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
 
 
 # --- of one value -----------------------------------------------------------------------------------------------------
-
-
-def size_tensor(size: SizeLike, dtype: Dtype = dtypes.int64) -> Tensor:
-    """A size as a recorded tensor without dimensions."""
-    if isinstance(size, int):
-        return constant(Literal(np.asarray(size, dtype.numpy)))
-    made = emit(Fill((), (1,), "LINSPACE", dtypes.int64, size, 0))
-    return converted(reshaped(made, ()), dtype)
 
 
 def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:

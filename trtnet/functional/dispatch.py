@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Dim, Size, format_shape
+from ..basics.arrays import as_array
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import (
     ArgumentError,
@@ -24,10 +25,11 @@ from ..basics.errors import (
     too_large,
     wrong_arguments,
 )
-from ..graph.recorder import recorder
+from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
 from ..layers.constant import Constant, constant
+from ..layers.generation import Fill
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Literal, Weight
 from . import memory, strides
@@ -123,9 +125,17 @@ def operation(
 
 
 def _written(call: Callable[..., Any], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    from .out import written
+    return _write_out(call, function, args, kwargs)
 
-    return written(call, function, args, kwargs)
+
+_write_out: Callable[..., Any]
+
+
+def writes_out(function: C) -> C:
+    """Have this function write the results of all others into the tensors that `out=` names (out.py)."""
+    global _write_out
+    _write_out = function
+    return function
 
 
 _SEQUENCES = frozenset((tuple, list))
@@ -356,9 +366,7 @@ def tensor(value: Any) -> Tensor:
     if isinstance(value, (Array, Weight)):
         return constant(value)
     if isinstance(value, (bool, int, float, np.ndarray, np.generic)):
-        from .creation import as_tensor
-
-        return constant(as_tensor(value))
+        return constant(Array(as_array(value)))
     raise ArgumentTypeError("this is no tensor", expected="a tensor or a number", found=shown(value))
 
 
@@ -469,11 +477,18 @@ def _wider(name: str, a: Dtype, b: Dtype, values: tuple[Any, ...]) -> Dtype:
     return wide
 
 
+def size_tensor(size: SizeLike, dtype: Dtype = dtypes.int64) -> Tensor:
+    """A size as a recorded tensor without dimensions."""
+    if isinstance(size, int):
+        return constant(Literal(np.asarray(size, dtype.numpy)))
+    made = emit(Fill((), (1,), "LINSPACE", dtypes.int64, size, 0))
+    made = emit(Shuffle((made,), reshape_dims=Size(())))
+    return made if dtype is dtypes.int64 else emit(Cast((made,), dtypes.for_network(dtype, "a recorded tensor")))
+
+
 def typed(value: Any, dtype: Dtype, rank: int) -> Tensor:
     """`value` as a recorded tensor of the dtype that it is promoted to, with dimensions of size 1 in front."""
     if isinstance(value, Dim):
-        from .creation import size_tensor
-
         return with_rank(size_tensor(value, dtype), rank)
     if is_scalar(value):
         return scalar(value, dtype, rank)

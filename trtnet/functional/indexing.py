@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum, minimum
+from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
@@ -27,10 +27,13 @@ from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice
 from . import strides
+from .arithmetic import add, floor_divide, mul, remainder, sub
+from .arithmetic import minimum as least
 from .broadcasting import broadcast_shapes, expanded
 from .casting import converted
+from .comparison import clamp, eq, ge, logical_and, lt, where
 from .concrete import category
-from .creation import arange, size_tensor
+from .creation import arange, as_tensor
 from .dispatch import (
     axis_of,
     in_order,
@@ -39,6 +42,7 @@ from .dispatch import (
     operation,
     refusing,
     scalar,
+    size_tensor,
     steps_of,
     tensor,
     with_rank,
@@ -49,6 +53,7 @@ from .joining import cat
 from .memory import become_recorded, refuse_hazards, view_of, writers
 from .selection import check_mask, columns, selected, spread
 from .shape import has_dims, reshaped, transposed, unsqueeze
+from .slicing import clamped, part, sliced
 
 __all__ = ["assume_nonnegative", "getitem", "select"]
 
@@ -93,8 +98,6 @@ def _parts(key: Any) -> list[Any]:
             item = item.numpy()
         elif isinstance(item, (list, range)):
             if any(type(i) is Tensor or isinstance(i, Dim) for i in item):
-                from .creation import as_tensor
-
                 made.append(as_tensor(list(item)))
                 continue
             item = np.asarray([i.numpy() if isinstance(i, Array) else i for i in item])
@@ -221,8 +224,6 @@ def from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
         return index
     if isinstance(size, int):
         return np.where(index < 0, index + size, index)
-    from .arithmetic import add, mul
-
     return add(constant(index), mul(constant((index < 0).astype(np.int64)), size_tensor(size)))
 
 
@@ -296,37 +297,7 @@ def _bound(value: Any) -> SizeLike:
     return _whole(known)
 
 
-def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
-    """A bound of a slice from 0, within the dimension, as Python's slices have it."""
-    low, high = (bound, bound) if isinstance(bound, int) else bound.bounds
-    if low >= 0:
-        return minimum(bound, size)
-    if high <= 0:
-        return maximum(size + bound, 0) if high < 0 else minimum(maximum(size + bound, 0), size)
-    raise ArgumentError(
-        "the bound of a slice must be positive or negative at all sizes", found=f"{bound} in {low}..{high}"
-    )
-
-
 # --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def sliced(x: Tensor, start: Any, size: Any, step: Any) -> Tensor:
-    """Record a slice; `x` itself where it is whole."""
-    if Size(size) == x.shape and all(s == 1 for s in step):
-        return x
-    return emit(Slice((x,), start=tuple(start), shape=Size(size), stride=tuple(step)))
-
-
-def part(x: Tensor, axis: int, start: SizeLike, size: SizeLike, step: int = 1) -> Tensor:
-    """Record a slice of one dimension."""
-    rank = x.ndim
-    return sliced(
-        x,
-        (0,) * axis + (start,) + (0,) * (rank - axis - 1),
-        (*x.shape[:axis], size, *x.shape[axis + 1 :]),
-        (1,) * axis + (step,) + (1,) * (rank - axis - 1),
-    )
 
 
 def _basic(x: Tensor, entries: list[_Entry]) -> Tensor:
@@ -426,24 +397,24 @@ def _selected_by_tensors(x: Tensor, key: Any) -> tuple[Tensor, Any] | None:
     axis = behind = 0
     front: list[Any] = []
     back: list[Any] = []
-    for part in parts[:at]:
-        if _selects(part):
-            x = select(x, axis, part)
+    for item in parts[:at]:
+        if _selects(item):
+            x = select(x, axis, item)
         else:
-            front.append(part)
-            axis += _width(part)
-    for part in reversed(parts[at + 1 :]):
-        if _selects(part):
-            x = select(x, x.ndim - 1 - behind, part)
+            front.append(item)
+            axis += _width(item)
+    for item in reversed(parts[at + 1 :]):
+        if _selects(item):
+            x = select(x, x.ndim - 1 - behind, item)
         else:
-            back.insert(0, part)
-            behind += _width(part)
+            back.insert(0, item)
+            behind += _width(item)
     return x, (*front, *parts[at : at + 1], *back)
 
 
 def _record_where_selected(x: Any, parts: tuple[Any, ...]) -> None:
     """A concrete tensor that was made in this recording becomes a recorded one where a recorded index gives a view."""
-    if type(x) is Array and x.recorder is recorder().token and any(_selects(part) for part in parts):
+    if type(x) is Array and x.recorder is recorder().token and any(_selects(item) for item in parts):
         become_recorded(x)
 
 
@@ -473,8 +444,6 @@ def write_gathered(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> T
     assert isinstance(index, Tensor)
     length = x.shape[axis]
     at: Any = arange(length) if isinstance(length, Dim) else Array(np.arange(length))
-    from .comparison import eq, where
-
     here = eq(reshaped(converted(tensor(at), index.dtype), (length, *(1,) * (rank - axis - 1))), index)
     return where(here, unsqueeze(value, axis), x)
 
@@ -557,11 +526,11 @@ def _viewed(x: Tensor, key: Any) -> tuple[Tensor, tuple[Any, ...]] | None:
         return None
     basic: list[Any] = []
     left: list[Any] = []
-    for part, is_index in zip(parts, indexed):
-        basic += [slice(None)] * _width(part) if is_index else [part]
-        if is_index or part is Ellipsis:
-            left.append(part)
-        elif part is None or isinstance(part, slice):
+    for item, is_index in zip(parts, indexed):
+        basic += [slice(None)] * _width(item) if is_index else [item]
+        if is_index or item is Ellipsis:
+            left.append(item)
+        elif item is None or isinstance(item, slice):
             left.append(slice(None))
     return getitem(x, tuple(basic)), tuple(left)
 
@@ -573,8 +542,6 @@ def _is_whole(part: Any) -> bool:
 def _set_at_one_bool(self: Tensor, mask: Any, value: Any) -> None:
     """`x[mask] = value` of a mask without dimensions: all of `x` is written, or nothing."""
     if is_recorded(mask):
-        from .comparison import where
-
         written = _fitting(written_value(self, value), (1, *self.shape))
         if written.ndim > self.ndim:
             written = reshaped(written, tuple(written.shape[1:]))
@@ -740,8 +707,6 @@ def _chosen(x: Tensor, parts: list[Any], written: Tensor) -> Tensor | None:
             written = whole
         else:
             return None
-    from .comparison import where
-
     return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
 
 
@@ -774,8 +739,6 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
         if end != x.shape[axis]:
             pieces.append(part(x, axis, end, x.shape[axis] - end))
         return cat(pieces, axis)
-    from .comparison import where
-
     length = x.shape[axis]
     if has_dims(length, start, size):
         taken, places = _every(step, length, start, size)
@@ -801,11 +764,6 @@ def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tupl
             found=f"{length} elements",
             remedy="give the Dim a larger min",
         )
-    from .arithmetic import floor_divide, remainder, sub
-    from .arithmetic import minimum as least
-    from .comparison import clamp, eq, ge, logical_and, lt
-    from .creation import arange
-
     at = sub(tensor(arange(length)), size_tensor(start))
     place = floor_divide(at, step)
     taken = logical_and(logical_and(ge(at, 0), eq(remainder(at, step), 0)), lt(place, size_tensor(size)))

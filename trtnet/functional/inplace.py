@@ -19,7 +19,9 @@ from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor, current_recorder
 from ..layers.shaping import Shuffle, inverse
 from . import memory
+from .casting import converted
 from .concrete import category
+from .creation import full_like
 from .dispatch import is_scalar, tensor
 from .strides import overlaps
 
@@ -39,8 +41,6 @@ def rebind(x: Any, new: Tensor, positions: Any = None) -> Any:
     if isinstance(x, Array):
         memory.become_recorded(x)
     if new.dtype is not x.dtype and category(new.dtype.numpy) <= category(x.dtype.numpy):
-        from .casting import converted
-
         new = converted(new, x.dtype)
     _same(x, new)
     memory.write(x, new, positions)
@@ -166,14 +166,10 @@ def install_operators(functions: dict[str, Callable[..., Any]]) -> None:
 
 
 def _filled(self: Tensor, value: Any) -> Any:
-    from .creation import full_like
-
     return full_like(self, value)
 
 
 def _copied(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
-    from .casting import converted
-
     return converted(tensor(src), self.dtype).expand(self.shape)
 
 

@@ -18,10 +18,20 @@ from ..layers.constant import constant
 from ..layers.shaping import Concatenation, Slice
 from .concrete import promoted
 from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
-from .shape import has_dims, reshaped, size_of, sizes_of, transposed, unsqueeze
+from .shape import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    has_dims,
+    reshaped,
+    size_of,
+    sizes_of,
+    transposed,
+    unsqueeze,
+)
+from .slicing import clamped, part
 
 __all__ = [
-    "block_diag",
     "cat",
     "chunk",
     "column_stack",
@@ -42,7 +52,6 @@ __all__ = [
     "split_with_sizes",
     "stack",
     "tensor_split",
-    "unbind",
     "vsplit",
     "vstack",
 ]
@@ -116,8 +125,6 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 @refusing
 def hstack(tensors: Any) -> Any:
     """Concatenation along the second dimension, of vectors along the first."""
-    from .shape import atleast_1d
-
     parts = [atleast_1d(x) for x in _checked(tensors, "hstack")]
     return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
@@ -125,8 +132,6 @@ def hstack(tensors: Any) -> Any:
 @refusing
 def vstack(tensors: Any) -> Any:
     """Concatenation along the first dimension; vectors are rows."""
-    from .shape import atleast_2d
-
     return cat([atleast_2d(x) for x in _checked(tensors, "vstack")], 0)
 
 
@@ -136,8 +141,6 @@ row_stack = vstack
 @refusing
 def dstack(tensors: Any) -> Any:
     """Concatenation along the third dimension."""
-    from .shape import atleast_3d
-
     return cat([atleast_3d(x) for x in _checked(tensors, "dstack")], 2)
 
 
@@ -145,28 +148,6 @@ def dstack(tensors: Any) -> Any:
 def column_stack(tensors: Any) -> Any:
     """Vectors as columns, matrices side by side."""
     return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in _checked(tensors, "column_stack")])
-
-
-def block_diag(*tensors: Any) -> Any:
-    """Matrices one after the other on the diagonal of a larger one, zeros beside them; promoted to one dtype.
-
-    Vectors are matrices of one row, numbers of one element.
-
-    >>> trtnet.block_diag(trtnet.ones(1, 2), trtnet.full((1,), 5.0)).tolist()
-    [[1.0, 1.0, 0.0], [0.0, 0.0, 5.0]]
-    """
-    from .creation import zeros
-    from .shape import atleast_2d
-
-    if any(x.ndim > 2 for x in tensors):
-        raise ShapeError("block_diag takes matrices", found=" and ".join(format_shape(x.shape) for x in tensors))
-    blocks = [atleast_2d(x) for x in tensors]
-    widths = [x.shape[1] for x in blocks]
-    rows = []
-    for at, block in enumerate(blocks):
-        beside = [zeros(block.shape[0], width, dtype=block.dtype) for width in widths]
-        rows.append(cat([*beside[:at], block, *beside[at + 1 :]], 1))
-    return cat(rows, 0)
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
@@ -201,8 +182,6 @@ def _pieces(x: Any, axis: int, sizes: Sequence[SizeLike]) -> tuple[Any, ...]:
         if isinstance(x, np.ndarray):
             made.append(x[(slice(None),) * axis + (slice(start, start + size),)])
         else:
-            from .indexing import part
-
             made.append(part(x, axis, start, size))
         start = start + size
     return tuple(made)
@@ -226,11 +205,11 @@ def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
     if isinstance(whole, int):
         return list(itertools.repeat(each, whole))
     if isinstance(size, Dim) or isinstance(each, Dim):
-        raise _unknown_parts("split", size)
+        raise unknown_parts("split", size)
     return [*itertools.repeat(each, size // each), size % each]
 
 
-def _unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
+def unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
     return UnsupportedError(
         f"{name}: the number of parts or their sizes depend on the dynamic size {size}",
         found=f"{size!r}",
@@ -272,7 +251,7 @@ def _chunk_sizes(size: SizeLike, chunks: int) -> list[SizeLike]:
     if isinstance(size, Dim):
         each = divide_exactly(size, int(chunks))
         if each is None:
-            raise _unknown_parts("chunk", size)
+            raise unknown_parts("chunk", size)
         return [each] * chunks
     each = max(1, -(-size // int(chunks)))
     return _split_sizes(size, each) if size else [0] * chunks
@@ -298,8 +277,6 @@ def _tensor_split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
         if isinstance(size, Dim):
             return _chunk_sizes(size, count)
         return [size // count + (1 if i < size % count else 0) for i in range(count)]
-    from .indexing import clamped
-
     ends = [clamped(size_of(i), size) for i in (given.tolist() if isinstance(given, (Array, np.ndarray)) else given)]
     starts = [0, *ends]
     sizes = []
@@ -350,23 +327,6 @@ def dsplit(input: Any, indices_or_sections: Any) -> Any:
 
 
 Tensor.hsplit, Tensor.vsplit, Tensor.dsplit = hsplit, vsplit, dsplit  # type: ignore[attr-defined]
-
-
-def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:
-    moved = np.moveaxis(input, axis_of(dim, input.ndim), 0)
-    return tuple(moved[i, ...] for i in range(len(moved)))
-
-
-@operation(_unbind_numpy, method=True, view=True)
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The elements of one dimension of fixed size, which falls away."""
-    x, axis = tensor(input), axis_of(dim, input.ndim)
-    size = x.shape[axis]
-    if isinstance(size, Dim):
-        raise _unknown_parts("unbind", size)
-    from .indexing import select
-
-    return tuple(select(x, axis, i) for i in range(size))
 
 
 # --- turned -----------------------------------------------------------------------------------------------------------

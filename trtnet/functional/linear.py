@@ -17,10 +17,14 @@ from ..layers.elementwise import ElementWise
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..layers.reduction import Reduce
 from ..layers.shaping import Shuffle
+from .arithmetic import add, mul
 from .concrete import promote
+from .creation import eye
 from .dispatch import axis_of, operand, operation, refusing, tensor, with_rank
 from .inplace import install
-from .shape import clone, permute, reshape
+from .reduction import sum as summed
+from .shape import clone, permute, reshape, unsqueeze
+from .triangular import diagonal
 
 __all__ = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum", "ger", "inner",
@@ -50,10 +54,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """
     x, weights, shift = tensor(input), operand(weight), operand(bias)
     if weights is not None and len(weights.shape) == 1:  # one output, without a dimension of its own
-        from .. import functional as F
-
         product = matmul(x, tensor(weights))
-        return product if shift is None else F.add(product, tensor(shift))
+        return product if shift is None else add(product, tensor(shift))
     return emit(FullyConnected((x, weights, shift)))
 
 
@@ -177,34 +179,28 @@ def dot(input: Any, tensor: Any) -> Tensor:
 @operation(_typed(np.inner), method=True)
 def inner(input: Any, other: Any) -> Tensor:
     """Products over the last dimension of both: (..., k) by (..., k)."""
-    from .. import functional as F
-
     a, b = tensor(input), tensor(other)
     if not a.shape or not b.shape:
-        return F.mul(a, b)
+        return mul(a, b)
     if len(b.shape) == 1 or len(a.shape) == 1:
         return matmul(a, b) if len(b.shape) == 1 else matmul(b, a)
-    columns = F.reshape(b, (-1, b.shape[-1]))
-    product = emit(MatrixMultiply((F.reshape(a, (-1, a.shape[-1])), columns), "NONE", "TRANSPOSE"))
-    return F.reshape(product, (*a.shape[:-1], *b.shape[:-1]))
+    columns = reshape(b, (-1, b.shape[-1]))
+    product = emit(MatrixMultiply((reshape(a, (-1, a.shape[-1])), columns), "NONE", "TRANSPOSE"))
+    return reshape(product, (*a.shape[:-1], *b.shape[:-1]))
 
 
 @operation(_typed(np.outer), method=("outer", "ger"))
 def outer(input: Any, vec2: Any) -> Tensor:
     """(n,) by (m,): (n, m)."""
-    from .. import functional as F
-
     a, b = _of_rank("outer", (input, 1), (vec2, 1))
-    return F.mul(F.unsqueeze(a, 1), F.unsqueeze(b, 0))
+    return mul(unsqueeze(a, 1), unsqueeze(b, 0))
 
 
 ger = outer
 
 
 def _scaled(x: Any, factor: Any) -> Any:
-    from .. import functional as F
-
-    return x if factor == 1 else F.mul(x, factor)
+    return x if factor == 1 else mul(x, factor)
 
 
 def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> np.ndarray:
@@ -212,10 +208,8 @@ def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -
 
 
 def _sum(name: str, rank: int, input: Any, a: Any, b: Any, beta: Any, alpha: Any) -> Tensor:
-    from .. import functional as F
-
     product = _scaled(_multiply(*_of_rank(name, (a, rank), (b, rank))), alpha)
-    return product if beta == 0 else F.add(_scaled(tensor(input), beta), product)
+    return product if beta == 0 else add(_scaled(tensor(input), beta), product)
 
 
 @operation(_addmm, method=True)
@@ -231,10 +225,8 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
 
 
 def _weighted(input: Any, beta: Any, product: Any, alpha: Any) -> Any:
-    from .. import functional as F
-
     product = _scaled(product, alpha)
-    made = product if beta == 0 else F.add(_scaled(input, beta), product)
+    made = product if beta == 0 else add(_scaled(input, beta), product)
     return made if made.dtype is input.dtype else made.to(input.dtype)
 
 
@@ -255,8 +247,6 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
     >>> trtnet.addbmm(trtnet.zeros(1, 1), trtnet.ones(3, 1, 2), trtnet.ones(3, 2, 1)).item()
     6.0
     """
-    from .reduction import sum as summed
-
     return _weighted(input, beta, summed(bmm(batch1, batch2), 0), alpha).contiguous()
 
 
@@ -304,8 +294,6 @@ def matrix_power(input: Any, n: int) -> Any:
     >>> trtnet.matrix_power(trtnet.tensor([[1.0, 1.0], [0.0, 1.0]]), 5).tolist()
     [[1.0, 5.0], [0.0, 1.0]]
     """
-    from .creation import eye
-
     if n < 0:
         raise UnsupportedError("TensorRT inverts no matrices", found=f"matrix_power(x, {n})")
     if input.ndim < 2 or (isinstance(input.shape[-1], int) and input.shape[-2] != input.shape[-1]):
@@ -329,8 +317,6 @@ def kron(input: Any, other: Any) -> Any:
     >>> trtnet.kron(trtnet.tensor([1, 10]), trtnet.tensor([1, 2])).tolist()
     [1, 2, 10, 20]
     """
-    from .arithmetic import mul
-
     rank = max(input.ndim, other.ndim)
     a, b = ((1,) * (rank - x.ndim) + tuple(x.shape) for x in (input, other))
     left, right = (tuple(s for pair in pairs for s in pair) for pairs in (zip(a, (1,) * rank), zip((1,) * rank, b)))
@@ -460,8 +446,6 @@ def einsum(equation: str, *operands: Any) -> Any:
 
 def _without_diagonals(x: Tensor, equation: str) -> tuple[Tensor, str]:
     """An operand and its equation with each index once in the term."""
-    from .triangular import diagonal
-
     left, arrow, right = equation.partition("->")
     if "..." in left or len(left) != x.ndim:
         return x, equation

@@ -1,4 +1,4 @@
-"""Pointwise functions of one tensor, and (from `arithmetic`) of two."""
+"""Pointwise functions that are composed of several layers."""
 
 from __future__ import annotations
 
@@ -10,92 +10,24 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.errors import UnsupportedError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from . import arithmetic
-from .arithmetic import *  # noqa: F403
-from .arithmetic import add, apply_unary, div, mul, sub
-from .concrete import category, each, quiet, unary
-from .concrete import erf as _erf
+from ..layers.elementwise import ElementWise
+from .arithmetic import add, chosen, compared, div, in_float32, in_type, mul, pow, reciprocal, rsub, sub, trunc
+from .comparison import clamp, gt, lt, where
+from .concrete import binary, each, promoted, quiet, unary
 from .concrete import erfc as _erfc
 from .concrete import erfinv as _erfinv
-from .dispatch import operation, tensor
+from .dispatch import floating, operation, pair, tensor
 from .inplace import install
+from .unary import abs, apply_unary, erf, exp, log, sin, typed_float
 
 __all__ = [
-    *arithmetic.__all__,
-    "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh",
-    "atan", "atanh", "ceil", "cos", "cosh", "deg2rad", "digamma", "erf", "erfc", "erfinv", "exp", "exp2", "expm1",
-    "fix", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "logit", "rad2deg", "round", "sgn", "sign",
-    "sin", "sinc", "sinh", "tan", "trunc",
+    "deg2rad", "digamma", "erfc", "erfinv", "exp2", "expm1", "frac", "lerp", "lgamma", "log10", "log1p", "log2",
+    "logaddexp", "logaddexp2", "logit", "rad2deg", "round", "sinc",
 ]  # fmt: skip
 
 KEEPS_ORDER = True
-
-
-def _declare(name: str, op: str, numpy: Callable[..., Any], text: str, alias: str | None = None) -> Any:
-    """A function that is one Unary layer."""
-
-    def function(input: Any) -> Tensor:
-        return apply_unary(op, input)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = text
-    return operation(numpy, method=(name, alias) if alias else name)(function)
-
-
-abs = _declare("abs", "ABS", np.abs, "|input|.", "absolute")
-
-
-def _sign_numpy(input: np.ndarray) -> np.ndarray:
-    above, below = ((input > 0).astype(np.int8), (input < 0).astype(np.int8))  # of NaN 0, as in torch
-    return (above - below).astype(input.dtype)
-
-
-sign = _declare("sign", "SIGN", quiet(_sign_numpy), "-1, 0 or 1.", "sgn")
-exp = _declare("exp", "EXP", unary(np.exp), "e to the power of the input.")
-log = _declare("log", "LOG", unary(np.log), "The natural logarithm; NaN of negative numbers.")
-sin = _declare("sin", "SIN", unary(np.sin), "The sine.")
-cos = _declare("cos", "COS", unary(np.cos), "The cosine.")
-tan = _declare("tan", "TAN", unary(np.tan), "The tangent.")
-sinh = _declare("sinh", "SINH", unary(np.sinh), "The hyperbolic sine.")
-cosh = _declare("cosh", "COSH", unary(np.cosh), "The hyperbolic cosine.")
-asin = _declare("asin", "ASIN", unary(np.arcsin), "The inverse sine.", "arcsin")
-acos = _declare("acos", "ACOS", unary(np.arccos), "The inverse cosine.", "arccos")
-atan = _declare("atan", "ATAN", unary(np.arctan), "The inverse tangent.", "arctan")
-asinh = _declare("asinh", "ASINH", unary(np.arcsinh), "The inverse hyperbolic sine.", "arcsinh")
-acosh = _declare("acosh", "ACOSH", unary(np.arccosh), "The inverse hyperbolic cosine.", "arccosh")
-atanh = _declare("atanh", "ATANH", unary(np.arctanh), "The inverse hyperbolic tangent.", "arctanh")
-erf = _declare("erf", "ERF", unary(_erf), "The error function.")
-absolute, sgn = abs, sign
-arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
-
-
-def _integers_stay(function: Callable[..., Any]) -> Callable[..., Any]:
-    return quiet(lambda input: function(input) if category(input.dtype) == 2 else input)
-
-
-@operation(_integers_stay(np.floor), method=True)
-def floor(input: Any) -> Tensor:
-    """Rounded down; integers stay as they are."""
-    x = tensor(input)
-    return apply_unary("FLOOR", x) if x.dtype.is_floating_point else x
-
-
-@operation(_integers_stay(np.ceil), method=True)
-def ceil(input: Any) -> Tensor:
-    """Rounded up; integers stay as they are."""
-    x = tensor(input)
-    return apply_unary("CEIL", x) if x.dtype.is_floating_point else x
-
-
-@operation(_integers_stay(np.trunc), method=("trunc", "fix"))
-def trunc(input: Any) -> Tensor:
-    """Rounded towards zero: sign(x) * floor(|x|). Integers stay as they are."""
-    x = tensor(input)
-    return mul(sign(x), floor(abs(x))) if x.dtype.is_floating_point else x
-
-
-fix = trunc
 
 
 @operation(quiet(lambda input: input - np.trunc(input)), method=True)
@@ -121,34 +53,30 @@ def round(input: Any, *, decimals: int = 0) -> Tensor:
 @operation(unary(np.exp2), method=True)
 def exp2(input: Any) -> Tensor:
     """2 to the power of the input."""
-    return arithmetic.pow(2.0, input)
+    return pow(2.0, input)
 
 
 @operation(unary(np.expm1), method=True)
 def expm1(input: Any) -> Tensor:
     """exp(input) - 1; near 0, where that loses its digits, by Taylor's series."""
-    from .comparison import lt, where
-
-    given = arithmetic.typed_float(input)
-    (x,) = arithmetic.in_float32(given)
+    given = typed_float(input)
+    (x,) = in_float32(given)
     near = lt(abs(x), 0.35)
     z = where(near, x, 0.0)
     series = mul(z, _polynomial(z, [1 / _math.factorial(k) for k in range(1, 10)]))
-    return arithmetic.in_type(where(near, series, sub(exp(x), 1.0)), given.dtype)
+    return in_type(where(near, series, sub(exp(x), 1.0)), given.dtype)
 
 
 @operation(unary(np.log1p), method=True)
 def log1p(input: Any) -> Tensor:
     """log(1 + input); near 0, where that loses its digits, twice the series of atanh(x / (2 + x))."""
-    from .comparison import lt, where
-
-    given = arithmetic.typed_float(input)
-    (x,) = arithmetic.in_float32(given)
+    given = typed_float(input)
+    (x,) = in_float32(given)
     near = lt(abs(x), 0.25)
     z = where(near, x, 0.0)
     ratio = div(z, add(z, 2.0))
     series = mul(ratio, _polynomial(mul(ratio, ratio), [2 / (2 * k + 1) for k in range(6)]))
-    return arithmetic.in_type(where(near, series, log(add(x, 1.0))), given.dtype)
+    return in_type(where(near, series, log(add(x, 1.0))), given.dtype)
 
 
 def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
@@ -178,17 +106,15 @@ def erfc(input: Any) -> Tensor:
     From 0.5 on it is t * exp(-x² + polynomial of t), t = 1 / (1 + x / 2) (Numerical Recipes in C, section 6.2), with x²
     in two parts so that the exponent keeps its digits.
     """
-    from .comparison import gt, lt, where
-
-    given = arithmetic.typed_float(input)
-    (x,) = arithmetic.in_float32(given)
+    given = typed_float(input)
+    (x,) = in_float32(given)
     near = lt(x, 0.5)
     z = where(near, 0.5, where(gt(x, 12.0), 12.0, x))
-    t = arithmetic.reciprocal(add(mul(z, 0.5), 1.0))
+    t = reciprocal(add(mul(z, 0.5), 1.0))
     coarse = mul(round(mul(z, 16.0)), 1 / 16)
     rest = mul(sub(z, coarse), add(z, coarse))
     far = mul(mul(t, exp(sub(_polynomial(t, _ERFC), rest))), exp(mul(mul(coarse, coarse), -1.0)))
-    return arithmetic.in_type(where(near, sub(1.0, erf(x)), far), given.dtype)
+    return in_type(where(near, sub(1.0, erf(x)), far), given.dtype)
 
 
 _ERFC = [
@@ -212,10 +138,8 @@ def rad2deg(input: Any) -> Tensor:
 @operation(unary(np.sinc), method=True)
 def sinc(input: Any) -> Tensor:
     """sin(pi x) / (pi x), 1 at zero."""
-    from .comparison import lt, where
-
-    given = arithmetic.typed_float(input)
-    (x,) = arithmetic.in_float32(given)
+    given = typed_float(input)
+    (x,) = in_float32(given)
     small = lt(abs(x), 0.25)  # there by the series: TensorRT 8.6's sine has an error of 1e-7 however small it is
     near = where(small, mul(x, _math.pi), 0.0)
     far = where(small, 1.0, mul(x, _math.pi))
@@ -223,7 +147,7 @@ def sinc(input: Any) -> Tensor:
     series: Any = 1 / _math.factorial(9)
     for power in (7, 5, 3, 1):
         series = sub(1 / _math.factorial(power), mul(square, series))
-    return arithmetic.in_type(where(small, series, div(sin(far), far)), given.dtype)
+    return in_type(where(small, series, div(sin(far), far)), given.dtype)
 
 
 def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:
@@ -235,10 +159,60 @@ def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:
 @operation(lambda input, eps=None: unary(lambda x: _logit_numpy(x, eps))(input), method=True)
 def logit(input: Any, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), of the input held between eps and 1 - eps."""
-    from .comparison import clamp
-
     x = tensor(input) if eps is None else clamp(input, eps, 1 - eps)
     return log(div(x, sub(1.0, x)))
+
+
+# --- of two tensors ---------------------------------------------------------------------------------------------------
+
+
+def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
+    a, b = promoted(input, end)
+    w = np.asarray(weight).astype(a.dtype)
+    return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)).astype(a.dtype)
+
+
+@operation(quiet(_lerp_numpy), method=True)
+def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+    """input + weight * (end - input), reckoned from the nearer end as torch does."""
+    difference = sub(end, input)
+    near = add(input, mul(weight, difference))
+    if isinstance(weight, (int, float)) and _math.fabs(weight) < 0.5:
+        return near
+    far = sub(end, mul(difference, rsub(weight, 1)))
+    return far if isinstance(weight, (int, float)) else where(lt(apply_unary("ABS", weight), 0.5), near, far)
+
+
+@operation(binary(np.logaddexp), method=True)
+def logaddexp(input: Any, other: Any) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
+    return _log_of_sum("logaddexp", input, other, 1.0)
+
+
+@operation(binary(np.logaddexp2), method=True)
+def logaddexp2(input: Any, other: Any) -> Tensor:
+    """log2(2^input + 2^other), without overflow; of two equal infinities that infinity.
+
+    >>> trtnet.logaddexp2(trtnet.tensor([200.0]), trtnet.tensor([200.0])).tolist()
+    [201.0]
+    """
+    return _log_of_sum("logaddexp2", input, other, _math.log(2))
+
+
+def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
+    """The logarithm, to the base exp(unit), of the sum of its powers."""
+    a, b = pair(name, input, other)
+    floating(name, a)
+    x, y = in_float32(a, b)
+    below = compared("LESS", x, y)
+    larger, smaller = chosen(below, y, x), chosen(below, x, y)
+    apart = emit(ElementWise((below, compared("GREATER", x, y)), "OR"))
+    infinite = emit(ElementWise((apply_unary("ISINF", x), apply_unary("ISINF", y)), "AND"))
+    same = emit(ElementWise((infinite, apply_unary("NOT", apart)), "AND"))
+    distance = chosen(same, 0.0, sub(smaller, larger))
+    if unit == 1:
+        return in_type(add(larger, log1p(exp(distance))), a.dtype)
+    return in_type(add(larger, div(log1p(exp(mul(distance, unit))), unit)), a.dtype)
 
 
 # --- what TensorRT has not --------------------------------------------------------------------------------------------
@@ -262,5 +236,4 @@ lgamma = _missing("lgamma", "logarithm of the gamma function", unary(each(_math.
 digamma = _missing("digamma", "digamma function")
 
 
-setattr(Tensor, "__abs__", abs)  # noqa: B010
-install({name: globals()[name] for name in __all__ if name not in arithmetic.__all__})
+install({name: globals()[name] for name in __all__ if name not in ("logaddexp", "logaddexp2")})

@@ -20,8 +20,15 @@ from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalizat
 from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
+from .arithmetic import add, div, maximum, mul, neg, sqrt, sub
+from .arithmetic import pow as power
 from .convolution import reshape_weight, reshaped
 from .dispatch import axis_of, floating, operand, operation, tensor
+from .reduction import amax, amin
+from .reduction import mean as average
+from .reduction import sum as summed
+from .shape import squeeze
+from .unary import abs as absolute
 
 __all__ = [
     "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
@@ -87,9 +94,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype:
 @operation(lambda input, dim=None, _stacklevel=3, dtype=None: _softmax(-input, dim, 3, dtype))
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax of -x along `dim`."""
-    from .. import functional as F
-
-    return softmax(F.neg(tensor(input)), dim, 3, dtype)
+    return softmax(neg(tensor(input)), dim, 3, dtype)
 
 
 # --- by running statistics --------------------------------------------------------------------------------------------
@@ -229,23 +234,19 @@ def by_running_statistics(
 
 
 def _standardized(x: Tensor, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Tensor:
-    from .. import functional as F
-
-    y = F.div(F.sub(x, mean), F.sqrt(F.add(variance, eps)))
+    y = div(sub(x, mean), sqrt(add(variance, eps)))
     if weight is not None:
-        y = F.mul(y, weight)
-    return y if bias is None else F.add(y, bias)
+        y = mul(y, weight)
+    return y if bias is None else add(y, bias)
 
 
 def batch_statistics(x: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
     """Batch normalization by the statistics of the batch itself, for modules that keep none."""
-    from .. import functional as F
-
     given = _per_channel("batch_norm", _channels("batch_norm", x), x.dtype, weight=weight, bias=bias)
     axes = (0, *range(2, len(x.shape)))
-    mean = F.mean(x, axes, True)
-    distance = F.sub(x, mean)
-    variance = F.mean(F.mul(distance, distance), axes, True)
+    mean = average(x, axes, True)
+    distance = sub(x, mean)
+    variance = average(mul(distance, distance), axes, True)
     scale, shift = (_spread(v, len(x.shape)) for v in given.values())
     return _standardized(x, mean, variance, scale, shift, eps)
 
@@ -362,15 +363,13 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
 
 
 def _norm(x: Any, p: float, dim: Any) -> Any:
-    from .. import functional as F
-
     if p == 2:
-        return F.sqrt(F.sum(F.mul(x, x), dim, True))
+        return sqrt(summed(mul(x, x), dim, True))
     if p == 1:
-        return F.sum(F.abs(x), dim, True)
+        return summed(absolute(x), dim, True)
     if math.isinf(p):
-        return F.amax(F.abs(x), dim, True) if p > 0 else F.amin(F.abs(x), dim, True)
-    return F.pow(F.sum(F.pow(F.abs(x), p), dim, True), 1.0 / p)
+        return amax(absolute(x), dim, True) if p > 0 else amin(absolute(x), dim, True)
+    return power(summed(power(absolute(x), p), dim, True), 1.0 / p)
 
 
 def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> np.ndarray:
@@ -381,26 +380,22 @@ def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-
 @operation(_normalize, order="first")
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """x / max(norm of order p along `dim`, eps)."""
-    from .. import functional as F
-
     if out is not None:
         raise UnsupportedError("normalize takes out by its name", remedy="normalize(x, out=y)")
     if isinstance(p, bool) or not isinstance(p, (int, float)) or p == 0:
         raise ArgumentTypeError("the order p of normalize is a number other than 0", found=repr(p))
     x = tensor(input)
     floating("normalize", x)
-    return F.div(x, F.maximum(_norm(x, p, dim), eps))
+    return div(x, maximum(_norm(x, p, dim), eps))
 
 
 @operation()
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Products of both, each divided by max(its norm, eps), summed along `dim`."""
-    from .. import functional as F
-
     a, b = tensor(x1), tensor(x2)
     floating("cosine_similarity", a, b)
-    one, other = (F.div(x, F.maximum(_norm(x, 2, _axis_of_both(a, b, dim, x)), eps)) for x in (a, b))
-    return F.sum(F.mul(one, other), dim)
+    one, other = (div(x, maximum(_norm(x, 2, _axis_of_both(a, b, dim, x)), eps)) for x in (a, b))
+    return summed(mul(one, other), dim)
 
 
 def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
@@ -419,7 +414,5 @@ def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
 @operation()
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The norm of order p of x1 - x2 + eps over the last dimension."""
-    from .. import functional as F
-
-    found = _norm(F.add(F.sub(tensor(x1), tensor(x2)), eps), p, -1)
-    return found if keepdim else F.squeeze(found, -1)
+    found = _norm(add(sub(tensor(x1), tensor(x2)), eps), p, -1)
+    return found if keepdim else squeeze(found, -1)

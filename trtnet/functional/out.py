@@ -14,7 +14,7 @@ from ..graph.tensor import Array, Parameter, Tensor
 from ..layers.base import require_equal
 from . import memory
 from .concrete import category
-from .dispatch import tensor
+from .dispatch import tensor, writes_out
 from .inplace import is_elementwise, reads_what_it_writes, rebind, write_concrete
 from .shape import reshaped
 from .strides import Decision, decide, lies_contiguous
@@ -22,6 +22,7 @@ from .strides import Decision, decide, lies_contiguous
 __all__ = ["written"]
 
 
+@writes_out
 def written(call: Callable[..., Any], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """What `call(*args, **kwargs)` gives without `out`, written into that tensor, or tuple of tensors, which is given
     back. A result type that follows from `dtype` follows from the tensor's where no dtype is given.

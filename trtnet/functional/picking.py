@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
@@ -18,12 +18,15 @@ from ..weights.recipes import Literal
 from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import where
-from .creation import arange, size_tensor
-from .dispatch import axis_of, is_recorded, operation, owner_of, tensor
-from .indexing import from_end, from_start, part, recorded_index, sliced, write_gathered, written_value
+from .creation import arange
+from .dispatch import axis_of, is_recorded, operation, owner_of, size_tensor, tensor
+from .indexing import from_end, from_start, recorded_index, select, write_gathered, written_value
 from .inplace import install
+from .joining import unknown_parts
 from .memory import view_of, writers
+from .scattering import scatter_reduced, scatter_reduced_numpy
 from .shape import has_dims, reshape, reshaped, size_of, sizes_of, transposed
+from .slicing import part, sliced
 from .strides import Decision, decide, lies_contiguous
 
 __all__ = [
@@ -32,9 +35,11 @@ __all__ = [
     "index_select",
     "narrow",
     "one_hot",
+    "repeat_interleave",
     "scatter",
     "take",
     "take_along_dim",
+    "unbind",
 ]
 
 
@@ -164,8 +169,6 @@ def _scatter_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None
 ) -> Any:
     if reduce is not None:
-        from .scattering import scatter_reduced_numpy
-
         return scatter_reduced_numpy(input, dim, index, value if src is None else src, reduce)
     result, axis = input.copy(), axis_of(dim, input.ndim)
     written = value if src is None else src
@@ -184,8 +187,6 @@ def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any 
     `reduce`, "add" or "multiply": as `scatter_reduce`, with the input's own elements.
     """
     if reduce is not None:
-        from .scattering import scatter_reduced
-
         return scatter_reduced(tensor(input), dim, index, value if src is None else src, reduce)
     x, axis = tensor(input), axis_of(dim, input.ndim)
     i = _element_index("scatter", index, x.shape[axis])
@@ -352,6 +353,62 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
         )
     values = constant(Literal(np.array([0, 1], np.int64)))
     return emit(OneHot((recorded_index(tensor), values), size_of(num_classes)))  # type: ignore[arg-type]
+
+
+def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:
+    moved = np.moveaxis(input, axis_of(dim, input.ndim), 0)
+    return tuple(moved[i, ...] for i in range(len(moved)))
+
+
+@operation(_unbind_numpy, method=True, view=True)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The elements of one dimension of fixed size, which falls away."""
+    x, axis = tensor(input), axis_of(dim, input.ndim)
+    size = x.shape[axis]
+    if isinstance(size, Dim):
+        raise unknown_parts("unbind", size)
+    return tuple(select(x, axis, i) for i in range(size))
+
+
+def _interleaved(
+    shape: Any, dim: int, times: SizeLike
+) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+    axis = axis_of(dim, len(shape))
+    before, size, after = tuple(shape[:axis]), shape[axis], tuple(shape[axis + 1 :])
+    return (*before, size, 1, *after), (*before, size, times, *after), (*before, size * times, *after)
+
+
+def _repeat_interleave_numpy(
+    input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None
+) -> Any:
+    if has_dims(repeats):
+        return repeat_interleave(constant(input), repeats, dim)
+    return np.repeat(input, repeats, None if dim is None else axis_of(dim, input.ndim))
+
+
+@operation(_repeat_interleave_numpy, method=True)
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
+    """Each element `repeats` times, one after the other, along `dim`, or of the flattened tensor.
+
+    `repeats` is a number, a Dim, or a concrete tensor with a number for each element.
+    """
+    x = tensor(input)
+    if dim is None:
+        x, dim = reshaped(x, (x.shape.numel(),)), 0
+    if isinstance(repeats, Tensor) and repeats.ndim and not (type(repeats) is not Tensor and repeats.shape == (1,)):
+        if type(repeats) is Tensor:
+            raise UnsupportedError(
+                "repeat_interleave with numbers that are computed in the network has no size that TensorRT knows",
+                found=repr(repeats),
+                remedy="give the numbers as ints or as a concrete tensor",
+            )
+        counts = repeats.numpy()
+        return index_select(x, dim, np.repeat(np.arange(len(counts)), counts))
+    times = sizes_of((repeats,))[0]
+    unsqueezed, wide, flat = _interleaved(x.shape, dim, times)
+    if times == 1:
+        return x
+    return reshaped(expanded(reshaped(x, unsqueezed), wide), flat)
 
 
 install({"scatter": scatter})

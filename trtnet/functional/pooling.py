@@ -11,8 +11,13 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.pooling import Pooling
 from ..layers.reduction import Reduce
+from .arithmetic import maximum, mul
+from .arithmetic import pow as power
 from .convolution import batched, narrow, reshaped, widen
 from .dispatch import operation, tuple_of
+from .joining import cat
+from .padding import pad
+from .shape import clone
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
@@ -125,11 +130,9 @@ def _dilated(
     dilations: Sequence[int],
 ) -> Tensor:
     """The largest of strided slices, one axis after the other: TensorRT's pooling has no dilation."""
-    from .. import functional as F
-
     if any(before) or any(after):
         both = [p for side in zip(reversed(before), reversed(after), strict=True) for p in side]
-        x = F.pad(x, both, value=float("-inf"))
+        x = pad(x, both, value=float("-inf"))
     for axis, (count, s, d) in enumerate(zip(window, step, dilations, strict=True), 2):
         size = x.shape[axis] - d * (count - 1) - 1
         if (size if isinstance(size, int) else size.min) < 0:
@@ -143,7 +146,7 @@ def _dilated(
         parts = [x[(*everything, slice(i * d, i * d + last + 1, s))] for i in range(count)]
         x = parts[0]
         for part in parts[1:]:
-            x = F.maximum(x, part)
+            x = maximum(x, part)
     return x
 
 
@@ -202,8 +205,6 @@ def _average(
     count_include_pad: bool,
     divisor: Any,
 ) -> Tensor:
-    from .. import functional as F
-
     name = f"avg_pool{spatial}d"
     window, step, before = _windows(name, spatial, kernel_size, stride, padding)
     if divisor is not None and (isinstance(divisor, bool) or not isinstance(divisor, int) or divisor == 0):
@@ -220,11 +221,11 @@ def _average(
         count = 1
         for size in window:
             count *= size
-        return _finish(y if count == divisor else F.mul(y, count / divisor), spatial, alone)
+        return _finish(y if count == divisor else mul(y, count / divisor), spatial, alone)
     if count_include_pad and any(beyond) and any(before):
         # torch counts the padding, but not what ceil_mode adds beyond it: the padding becomes part of the input
         both = [p for side in zip(reversed(before), reversed(before), strict=True) for p in side]
-        x, before, after, count_include_pad = F.pad(x, both), (0,) * len(window), beyond, False
+        x, before, after, count_include_pad = pad(x, both), (0,) * len(window), beyond, False
     excludes = not count_include_pad or (any(beyond) and not any(before))
     return _finish(emit(Pooling((x,), "AVERAGE", window, step, before, after, excludes)), spatial, alone)
 
@@ -274,13 +275,11 @@ def avg_pool3d(
 
 
 def _power(spatial: int, input: Any, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
-    from .. import functional as F
-
     count = 1
     for size in tuple_of(kernel_size, spatial, "kernel_size"):
         count *= size
-    mean = _average(spatial, F.pow(input, norm_type), kernel_size, stride, 0, ceil_mode, True, None)
-    return F.pow(F.mul(mean, float(count)), 1.0 / norm_type)
+    mean = _average(spatial, power(input, norm_type), kernel_size, stride, 0, ceil_mode, True, None)
+    return power(mul(mean, float(count)), 1.0 / norm_type)
 
 
 @operation()
@@ -338,15 +337,11 @@ def _adaptive(operation: str, spatial: int, input: Any, output_size: Any) -> Ten
         if size is not None and y.shape[axis] != size:
             y = _uneven(name, operation, y, axis, size)
     if y is x and not alone:
-        from .. import functional as F
-
-        return F.clone(x)
+        return clone(x)
     return reshaped(y, y.shape[1:]) if alone else y
 
 
 def _uneven(name: str, operation: str, x: Any, axis: int, size: int) -> Tensor:
-    from .. import functional as F
-
     present = x.shape[axis]
     if isinstance(present, Dim):
         each = divide_exactly(present, size)
@@ -356,7 +351,7 @@ def _uneven(name: str, operation: str, x: Any, axis: int, size: int) -> Tensor:
         return emit(Reduce((split,), operation, (axis + 1,), False))
     before = (slice(None),) * axis
     windows = [x[(*before, slice(i * present // size, -(-(i + 1) * present // size)))] for i in range(size)]
-    return F.cat([emit(Reduce((w,), operation, (axis,), True)) for w in windows], axis)
+    return cat([emit(Reduce((w,), operation, (axis,), True)) for w in windows], axis)
 
 
 def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:

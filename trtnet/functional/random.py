@@ -27,13 +27,14 @@ from ..layers.generation import Fill
 from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
 from .casting import converted
-from .comparison import lt
-from .creation import _default, _ignore, filling, generator
+from .comparison import eq, lt
+from .creation import _default, _ignore, arange, filling, generator
 from .dispatch import refusing
 from .inplace import in_place
-from .math import ceil, exp, floor, log, tan
+from .normalization import softmax
 from .shape import has_dims, not_negative, reshaped, size_of, sizes_of, unsqueeze
 from .sorting import argmax, argsort, topk
+from .unary import ceil, exp, floor, log, tan
 
 __all__ = [
     "bernoulli", "binomial", "gumbel_softmax", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
@@ -273,10 +274,6 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     >>> trtnet.functional.gumbel_softmax(trtnet.zeros(2, 3), hard=True).sum(-1).tolist()
     [1.0, 1.0]
     """
-    from .comparison import eq
-    from .creation import arange
-    from .normalization import softmax
-
     noise = neg(log(neg(log(add(rand_like(logits.float()), TINY)))))
     noisy = div(add(logits, noise.to(logits.dtype)), tau)
     if not hard:

@@ -15,19 +15,20 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, ceil_divide, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
-from .arithmetic import add, lerp, maximum, mul, neg, sub
+from .arithmetic import add, maximum, mul, neg, sub
 from .broadcasting import expanded
 from .casting import converted
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
-from .creation import arange, filled, size_tensor
-from .dispatch import axis_of, floating, operation, refusing, scalar, tensor
-from .indexing import part
+from .creation import arange, filled
+from .dispatch import axis_of, floating, operation, refusing, scalar, size_tensor, tensor
 from .joining import cat
-from .math import abs, ceil, exp, floor, log, round
+from .math import lerp, round
 from .picking import gather, index_select
 from .reduction import any as any_of
 from .shape import reshaped
-from .sorting import ranked
+from .slicing import part
+from .sorting import argmax, ranked, sort
+from .unary import abs, ceil, exp, floor, log
 
 __all__ = ["cummax", "cummin", "kthvalue", "logcumsumexp", "median", "nanquantile", "quantile"]
 
@@ -115,8 +116,6 @@ def _median_along(input: Tensor, dim: int, keepdim: bool) -> Ranked:
     values, indices = _kth(x, ceil_divide(x.shape[axis], 2), axis, keepdim)
     if not x.dtype.is_floating_point:
         return Ranked(values, indices)
-    from .sorting import argmax
-
     bad = isnan(x)
     spoilt = any_of(bad, axis, keepdim)
     first = argmax(converted(bad, dtypes.int32), axis, keepdim)
@@ -183,8 +182,6 @@ def _restored(made: Any, input: Any, dim: int, before: int = 0) -> Any:
 
 def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Any:
     """What lies at these shares of the last dimension: a last dimension of as many elements as `q` has."""
-    from .sorting import sort
-
     bad = isnan(x)
     values = sort(where(bad, math.inf, x) if is_among_numbers else x, -1).values
     last: Any = x.shape[-1] - 1

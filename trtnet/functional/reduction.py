@@ -21,12 +21,13 @@ from . import arithmetic, comparison
 from .broadcasting import expanded
 from .casting import converted
 from .concrete import floats
-from .creation import size_tensor
-from .dispatch import axes_of, axis_of, floating, operation, refusing, scalar, tensor
+from .dispatch import axes_of, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
 from .inplace import install
-from .math import abs as absolute
-from .math import exp, log
+from .joining import cat
 from .shape import reshaped
+from .slicing import part
+from .unary import abs as absolute
+from .unary import exp, log, typed_float
 
 __all__ = [
     "all",
@@ -363,7 +364,7 @@ def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
 @operation(_logsumexp_numpy, method=True)
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over some dimensions, without overflow; float32 of integers."""
-    x = arithmetic.typed_float(input)
+    x = typed_float(input)
     axes = _axes(x, dim)
     if not axes:
         return x
@@ -403,9 +404,6 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
     TensorRT has no running product: it is made of as many shifted products as the size has binary digits.
     """
-    from .indexing import part
-    from .joining import cat
-
     x = _integers_to_int64(tensor(input), dtype)
     if not x.ndim:
         return x

@@ -33,8 +33,8 @@ from ..layers.resize import GridSample, Resize, taps
 from ..layers.shaping import Shuffle
 from .arithmetic import in_float32, in_type, mul
 from .concrete import floats
-from .creation import arange, full, size_tensor
-from .dispatch import floating, operation, tensor
+from .creation import arange, full
+from .dispatch import floating, operation, size_tensor, tensor
 from .joining import meshgrid, stack
 from .shape import reshaped, size_of, sizes_of, transposed
 

@@ -31,6 +31,7 @@ from .indexing import recorded_index
 from .inplace import install
 from .joining import cat
 from .shape import reshaped, transposed
+from .slicing import sliced
 
 __all__ = [
     "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "scatter_add", "scatter_reduce",
@@ -160,8 +161,6 @@ def _elements(name: str, x: Tensor, dim: int, index: Any, src: Any) -> tuple[int
             found=f"{format_shape(i.shape)} and {format_shape(source.shape)}",
         )
     if source.shape != i.shape:
-        from .indexing import sliced
-
         source = sliced(source, (0,) * i.ndim, tuple(i.shape), (1,) * i.ndim)
     return axis, i, source
 

@@ -20,7 +20,7 @@ from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Producer, Tensor
 from ..layers.base import Operand, require_equal
 from ..layers.constant import Constant, constant
-from ..layers.elementwise import Select
+from ..layers.elementwise import ElementWise, Select, Unary
 from ..layers.gather import Gather
 from ..layers.selection import NonZero
 from ..layers.shaping import Shuffle, Slice
@@ -48,14 +48,17 @@ def _positions(x: Tensor) -> Tensor:
     key = _signature(current.settle(x))
     found = known.get(key)
     if found is None:
-        from .comparison import ne
-
-        mask = x if x.dtype is dtypes.bool_ else ne(x, 0)
+        mask = x if x.dtype is dtypes.bool_ else _is_not_zero(x)
         elements = x.shape.numel()
         most = elements.bounds[1] if isinstance(elements, Dim) else elements
         count = current.data_dim("nonzero", most)
         found = known[key] = emit(NonZero((mask,), count))
     return found
+
+
+def _is_not_zero(x: Tensor) -> Tensor:
+    made: Tensor = emit(Unary((emit(ElementWise((x, scalar(0, x.dtype, x.ndim)), "EQUAL")),), "NOT"))
+    return made
 
 
 DEEPEST = 4

@@ -12,11 +12,11 @@ from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.tensor import Array, Tensor
 from .arithmetic import add, floor_divide, mul, remainder, sub
-from .comparison import eq, logical_not, ne
+from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne
 from .creation import ones_like
 from .dispatch import axis_of, operation, refusing, tensor
-from .joining import cat, roll, stack, unbind
-from .picking import index_select, narrow
+from .joining import cat, meshgrid, roll, stack
+from .picking import index_select, narrow, unbind
 from .reduction import any as any_of
 from .reduction import cumsum, vector_norm
 from .reduction import sum as summed
@@ -182,8 +182,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 def cartesian_prod(*tensors: Any) -> Any:
     """Every combination of the elements of vectors, one in a row; of one vector itself."""
-    from .joining import meshgrid
-
     if len(tensors) == 1:
         return tensors[0]
     return stack([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], -1)
@@ -218,9 +216,6 @@ def searchsorted(
 
     NaN goes behind everything, as in torch; the vector holds none.
     """
-    from ..basics import dtypes
-    from .comparison import ge, gt, isnan, logical_or
-
     if sorter is not None or sorted_sequence.ndim != 1:
         raise UnsupportedError(
             "searchsorted of a recorded tensor takes one sorted vector and no sorter", remedy="sort it before"

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
+from ..basics.dtypes import dtype
 from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
@@ -181,8 +183,6 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
 
 
 def _view_numpy(input: np.ndarray, *size: Any) -> Any:
-    from ..basics import dtypes
-
     if len(size) == 1 and not isinstance(size[0], (tuple, list, int, Dim, np.ndarray, np.integer)):
         return input.view(dtypes.get(size[0]).numpy)
     return _reshape_numpy(input, *size)
@@ -191,8 +191,6 @@ def _view_numpy(input: np.ndarray, *size: Any) -> Any:
 @operation(_view_numpy, method=True, view=can_be_viewed)
 def view(input: Tensor, *size: Any) -> Tensor:
     """As `reshape`. Raises UnsupportedError for a dtype in place of sizes."""
-    from ..basics.dtypes import dtype
-
     if len(size) == 1 and (isinstance(size[0], dtype) or type(size[0]).__module__ == "torch"):
         raise UnsupportedError(
             "TensorRT cannot see the bytes of a tensor as another dtype",

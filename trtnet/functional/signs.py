@@ -9,6 +9,7 @@ import numpy as np
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.elementwise import ElementWise, Select, Unary
+from .comparison import lt, ne
 from .concrete import category, floats, quiet
 from .dispatch import operation, pair, scalar, tensor
 from .inplace import install
@@ -40,8 +41,6 @@ def signbit(input: Tensor) -> Tensor:
     x = tensor(input)
     if x.dtype.is_floating_point:
         return _negative(x)
-    from .comparison import lt, ne
-
     return ne(x, x) if not x.dtype.is_signed else lt(x, 0)
 
 

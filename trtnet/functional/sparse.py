@@ -12,7 +12,10 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedEr
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.gather import Gather
+from .comparison import clamp, ne, where
 from .dispatch import operation, tensor
+from .reduction import amax
+from .reduction import sum as summed
 
 __all__ = ["embedding", "embedding_bag"]
 
@@ -91,9 +94,6 @@ def embedding_bag(
     >>> trtnet.functional.embedding_bag(trtnet.tensor([[0, 2]]), table, mode="sum").tolist()
     [[5.0]]
     """
-    from .comparison import clamp, ne, where
-    from .reduction import amax, sum
-
     if offsets is not None or input.ndim != 2:
         raise UnsupportedError(
             "embedding_bag takes bags of one size",
@@ -109,11 +109,11 @@ def embedding_bag(
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
     if padding_idx is None:
-        return amax(rows, 1) if mode == "max" else sum(rows, 1) if mode == "sum" else rows.mean(1)
+        return amax(rows, 1) if mode == "max" else summed(rows, 1) if mode == "sum" else rows.mean(1)
     if padding_idx < 0:
         padding_idx += weight.shape[0]
     counts = ne(input, padding_idx).unsqueeze(-1)
     if mode == "max":
         return where(counts.any(1), amax(where(counts, rows, -math.inf), 1), 0.0)
-    total = sum(where(counts, rows, 0.0), 1)
-    return total if mode == "sum" else total / clamp(sum(counts, 1), min=1).to(total.dtype)
+    total = summed(where(counts, rows, 0.0), 1)
+    return total if mode == "sum" else total / clamp(summed(counts, 1), min=1).to(total.dtype)

@@ -10,8 +10,7 @@ from ..basics.errors import ShapeError, UnsupportedError
 from ..graph.tensor import Tensor
 from .arithmetic import div, sqrt, sub
 from .comparison import clamp, eq, isnan, logical_or
-from .creation import size_tensor
-from .dispatch import refusing
+from .dispatch import refusing, size_tensor
 from .linear import matmul
 from .ranking import Ranked, median, nanquantile
 from .reduction import mean

@@ -12,13 +12,16 @@ from ..graph.tensor import Tensor
 from .arithmetic import sub
 from .broadcasting import expanded
 from .comparison import ge, le, where
-from .creation import arange
+from .creation import arange, zeros
 from .dispatch import axis_of, operation, refusing, tensor
-from .indexing import sliced
 from .inplace import install
-from .shape import reshaped, transposed, unsqueeze
+from .joining import cat
+from .padding import pad
+from .reduction import sum as summed
+from .shape import atleast_2d, movedim, reshaped, transposed, unsqueeze
+from .slicing import sliced
 
-__all__ = ["diag", "diag_embed", "diagflat", "diagonal", "trace", "tril", "triu"]
+__all__ = ["block_diag", "diag", "diag_embed", "diagflat", "diagonal", "trace", "tril", "triu"]
 
 
 def _difference(x: Tensor) -> Any:
@@ -84,9 +87,6 @@ def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: 
 @operation(_diag_embed_numpy, method=True)
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The last dimension as a diagonal of two, zeros elsewhere."""
-    from .padding import pad
-    from .shape import movedim
-
     x = tensor(input)
     size = x.shape[-1]
     square = (*x.shape, size)
@@ -113,6 +113,25 @@ def diagflat(input: Any, offset: int = 0) -> Any:
     return diag(input.reshape(-1), offset)
 
 
+def block_diag(*tensors: Any) -> Any:
+    """Matrices one after the other on the diagonal of a larger one, zeros beside them; promoted to one dtype.
+
+    Vectors are matrices of one row, numbers of one element.
+
+    >>> trtnet.block_diag(trtnet.ones(1, 2), trtnet.full((1,), 5.0)).tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 5.0]]
+    """
+    if any(x.ndim > 2 for x in tensors):
+        raise ShapeError("block_diag takes matrices", found=" and ".join(format_shape(x.shape) for x in tensors))
+    blocks = [atleast_2d(x) for x in tensors]
+    widths = [x.shape[1] for x in blocks]
+    rows = []
+    for at, block in enumerate(blocks):
+        beside = [zeros(block.shape[0], width, dtype=block.dtype) for width in widths]
+        rows.append(cat([*beside[:at], block, *beside[at + 1 :]], 1))
+    return cat(rows, 0)
+
+
 @refusing
 def trace(input: Any) -> Any:
     """The sum of the diagonal of a matrix.
@@ -120,8 +139,6 @@ def trace(input: Any) -> Any:
     >>> trtnet.trace(trtnet.eye(3)).item()
     3.0
     """
-    from .reduction import sum as summed
-
     if input.ndim != 2:
         raise ShapeError("trace takes a matrix", found=format_shape(input.shape))
     return summed(diagonal(input))

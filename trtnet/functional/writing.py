@@ -15,8 +15,8 @@ from ..layers.base import require_equal
 from .arithmetic import remainder, sub
 from .broadcasting import broadcast_shapes, expanded
 from .comparison import eq, logical_and, masked_fill, where
-from .creation import arange, size_tensor
-from .dispatch import axis_of, is_recorded, operation, refusing, tensor
+from .creation import arange
+from .dispatch import axis_of, is_recorded, operation, refusing, size_tensor, tensor
 from .indexing import select
 from .inplace import in_place, install
 from .picking import index_select

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import enum
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..basics.dims import format_shape
-from ..basics.dtypes import bool_
-from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..functional.attention import masked, masked_rows
-from ..functional.creation import as_tensor
-from ..functional.dispatch import operand, tensor
-from ..functional.memory import forget_strides
+from ..basics.errors import ArgumentError
+from ..functional.attention import Heads, check_attention
 from ..graph.tensor import Parameter, Tensor
-from ..weights import recipes
-from ..weights.recipes import Weight
 from . import init
 from .linear import NonDynamicallyQuantizableLinear
 from .module import Module
@@ -130,152 +122,23 @@ class MultiheadAttention(Module):
             attn_mask: (L, S) or (N * heads, L, S).
             is_causal: says that attn_mask is causal; the mask itself must be given.
         """
+        check_attention((query, key, value), attn_mask, is_causal, self.batch_first)
+        separate = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        heads = Heads(
+            self.embed_dim,
+            self.num_heads,
+            self.in_proj_weight if self._qkv_same_embed_dim else separate,
+            self.in_proj_bias,
+            self.bias_k,
+            self.bias_v,
+            self.add_zero_attn,
+            self.out_proj,
+            self.batch_first,
+        )
         mode = self.training
-        return self.attend(
-            query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal, mode
+        return heads.attend(
+            query, key, value, attn_mask, key_padding_mask, self.dropout, mode, need_weights, average_attn_weights
         )
-
-    def attend(
-        self,
-        query: Any,
-        key: Any,
-        value: Any,
-        key_padding_mask: Any,
-        need_weights: bool,
-        attn_mask: Any,
-        average_attn_weights: bool,
-        is_causal: bool,
-        training: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        """`forward`, with weights dropped by this mode."""
-        from .. import functional as F
-
-        ranks = [len(x.shape) for x in (query, key, value)]
-        if len(set(ranks)) != 1 or ranks[0] not in (2, 3):
-            raise ShapeError(
-                "attention takes a query, key and value of 3 dimensions, or of 2 without a batch",
-                expected="(batch, length, embed_dim)" if self.batch_first else "(length, batch, embed_dim)",
-                found=", ".join(format_shape(x.shape) for x in (query, key, value)),
-            )
-        if is_causal and attn_mask is None:
-            raise ArgumentTypeError(
-                "is_causal needs attn_mask", remedy="give the mask too: Transformer.generate_square_subsequent_mask(L)"
-            )
-        alone, same_key, same = ranks[0] == 2, key is value, query is key and key is value
-        q = self._batch_first(query, alone)
-        k = q if query is key else self._batch_first(key, alone)
-        v = k if same_key else self._batch_first(value, alone)
-        q, k, v = self._projected(q, k, v, same)
-        count, length = q.shape[0], q.shape[1]
-        mask = self._merged(attn_mask, key_padding_mask, count)
-        if self.bias_k is not None and self.bias_v is not None:
-            k, v = (
-                F.cat([x, F.expand(b, (count, 1, self.embed_dim))], 1) for x, b in ((k, self.bias_k), (v, self.bias_v))
-            )
-            mask = _longer(mask)
-        q, k, v = (
-            F.transpose(F.reshape(x, (count, x.shape[1], self.num_heads, self.head_dim)), 1, 2) for x in (q, k, v)
-        )
-        if self.add_zero_attn:
-            zeros = F.zeros((count, self.num_heads, 1, self.head_dim), dtype=q.dtype)
-            k, v = F.cat([k, zeros], 2), F.cat([v, zeros], 2)
-            mask = _longer(mask)
-        scores = F.matmul(F.mul(q, 1.0 / math.sqrt(self.head_dim)), F.transpose(k, -1, -2))
-        rows = None
-        if mask is not None:
-            if self.add_zero_attn or self.bias_k is not None:  # one more position, which nothing hides
-                scores = masked(scores, mask, False)
-            else:
-                scores, rows = masked_rows(scores, mask, False)
-        weights = F.softmax(scores, -1)
-        if rows is not None and need_weights:
-            weights, rows = F.where(rows, weights, 0.0), None
-        weights = F.dropout(weights, self.dropout, training)
-        out = F.matmul(weights, v)
-        if rows is not None:
-            out = F.where(rows, out, 0.0)
-        out = F.reshape(F.transpose(out, 1, 2), (count, length, self.embed_dim))
-        out = self.out_proj(out)
-        if alone:
-            out = F.squeeze(out, 0)
-        elif not self.batch_first:
-            out = F.transpose(out, 0, 1)
-        forget_strides(out)  # torch's is transposed or not, by which of its kernels ran
-        if not need_weights:
-            return out, None
-        if average_attn_weights:
-            weights = F.mean(weights, 1)
-        return out, F.squeeze(weights, 0) if alone else weights
-
-    def _batch_first(self, x: Any, alone: bool) -> Tensor:
-        from .. import functional as F
-
-        x = tensor(x)
-        if alone:
-            return F.unsqueeze(x, 0)
-        return x if self.batch_first else F.transpose(x, 0, 1)
-
-    def _projected(self, q: Tensor, k: Tensor, v: Tensor, same: bool) -> tuple[Tensor, Tensor, Tensor]:
-        from .. import functional as F
-
-        size = self.embed_dim
-        bias = operand(self.in_proj_bias)
-        if self._qkv_same_embed_dim and same:
-            q, k, v = F.chunk(F.linear(q, self.in_proj_weight, bias), 3, -1)
-            return q, k, v
-        if self._qkv_same_embed_dim:
-            whole = operand(self.in_proj_weight)
-            weights = [_rows(whole, i * size, (i + 1) * size) for i in range(3)]
-        else:
-            weights = [operand(w) for w in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)]
-        biases = [None if bias is None else _rows(bias, i * size, (i + 1) * size) for i in range(3)]
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))
-        return q, k, v
-
-    def _merged(self, mask: Any, padding: Any, count: Any) -> Any:
-        """One mask of four dimensions from attn_mask and key_padding_mask; None where neither is given."""
-        from .. import functional as F
-
-        if mask is not None:
-            mask = self._heads(mask, count)
-        if padding is None:
-            return mask
-        padding = as_tensor(padding)
-        padding = F.reshape(padding, (padding.shape[0] if len(padding.shape) == 2 else 1, 1, 1, padding.shape[-1]))
-        if mask is None:
-            return padding
-        if mask.dtype is bool_ and padding.dtype is bool_:
-            return F.logical_or(mask, padding)
-        if bool_ in (mask.dtype, padding.dtype):
-            hidden, added = (mask, padding) if mask.dtype is bool_ else (padding, mask)
-            return F.where(hidden, float("-inf"), added)
-        return F.add(mask, padding)
-
-    def _heads(self, mask: Any, count: Any) -> Any:
-        """The mask (L, S) or (N * heads, L, S) with four dimensions."""
-        from .. import functional as F
-
-        mask = as_tensor(mask)
-        if len(mask.shape) == 2:
-            return F.reshape(mask, (1, 1, *mask.shape))
-        if len(mask.shape) != 3:
-            raise ShapeError(
-                "attn_mask has two or three dimensions",
-                expected="(L, S) or (N * heads, L, S)",
-                found=format_shape(mask.shape),
-            )
-        return F.reshape(mask, (count, self.num_heads, *mask.shape[1:]))
-
-
-def _rows(weight: Any, start: int, stop: int) -> Any:
-    return recipes.take(weight, 0, start, stop) if isinstance(weight, Weight) else weight[start:stop]
-
-
-def _longer(mask: Any) -> Any:
-    """The mask with one more column, which hides nothing."""
-    from .. import functional as F
-
-    return None if mask is None else F.pad(tensor(mask), (0, 1))
 
 
 class SDPBackend(enum.Enum):

@@ -8,6 +8,7 @@ from typing import Any
 from ..basics.errors import ArgumentError
 from ..functional import convolution as F
 from ..functional.dispatch import tuple_of
+from ..functional.padding import pad
 from ..graph.tensor import Parameter, Tensor
 from . import init
 from .module import Module
@@ -90,8 +91,6 @@ class _Convolution(Module):
         """The input padded where torch pads by another mode, and the padding that is left to do."""
         if self.padding_mode == "zeros":
             return input, self.padding
-        from ..functional import pad
-
         if self.padding == "same":
             total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             sides = [(t // 2, t - t // 2) for t in total]

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..basics import dtypes
 from ..basics.dims import Dim
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..functional.activation import gelu, relu
+from ..functional.comparison import where
+from ..functional.creation import arange
 from ..functional.dispatch import tensor
 from ..graph.tensor import Array, Tensor
 from . import init
@@ -32,12 +36,10 @@ Activation = Callable[[Any], Any]
 
 
 def _activation(activation: Any) -> Activation:
-    from .. import functional as F
-
     if activation is None or activation == "relu":
-        return F.relu
+        return relu
     if activation == "gelu":
-        return F.gelu
+        return gelu
     if isinstance(activation, str) or not callable(activation):
         raise ArgumentError(
             "there is no such activation", expected="'relu', 'gelu' or a function", found=repr(activation)
@@ -425,9 +427,6 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: Any = None) -> Tensor:
         """(sz, sz): 0 up to the diagonal, minus infinity above it; recorded where the size is a Dim."""
-        from ..basics import dtypes
-        from ..functional import arange, where
-
         if isinstance(sz, Dim):
             one = dtypes.get(dtype or dtypes.float32)
             below = arange(sz).unsqueeze(1) >= arange(sz)

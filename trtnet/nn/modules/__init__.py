@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys as _sys
 from typing import Any
 
+from ... import nn as _nn
 from .. import (
     activation,
     batchnorm,
@@ -41,6 +42,4 @@ for _name, _file in _FILES.items():
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    from ... import nn
-
-    return getattr(nn, name)
+    return getattr(_nn, name)
