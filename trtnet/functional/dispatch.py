@@ -73,14 +73,12 @@ def operation(
     def declare(function: C) -> C:
         names = list(inspect.signature(function).parameters)
         place = names.index("inplace") if "inplace" in names else None
-        laid = order or ("all" if function.__globals__.get("KEEPS_ORDER") else "rows")
-        if laid == "all" and "other" in names:
-            laid = "pair"
+        laid = _order(function, names, order)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             if kwargs and "out" in kwargs:
-                return _written(call, function, args, kwargs)
+                return _write_out(call, function, args, kwargs)
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
                     result = function(*args, **kwargs)
@@ -124,8 +122,10 @@ def operation(
     return declare
 
 
-def _written(call: Callable[..., Any], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    return _write_out(call, function, args, kwargs)
+def _order(function: Callable[..., Any], names: list[str], order: str | None) -> str:
+    """In which order the results of a function with these parameters lie in memory."""
+    laid = order or ("all" if function.__globals__.get("KEEPS_ORDER") else "rows")
+    return "pair" if laid == "all" and "other" in names else laid
 
 
 _write_out: Callable[..., Any]
@@ -341,7 +341,7 @@ def refusing(function: C) -> C:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs and "out" in kwargs:
-            return _written(call, function, args, kwargs)
+            return _write_out(call, function, args, kwargs)
         try:
             return function(*args, **kwargs)
         except TrtnetError:
