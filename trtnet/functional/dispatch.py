@@ -67,7 +67,6 @@ def operation(
             of all arguments elementwise; in files that say KEEPS_ORDER), "first" (as a copy of the first argument), or
             "natural" (as NumPy's).
     """
-
     rule = None if view is True or view is False else view
 
     def declare(function: C) -> C:
@@ -115,11 +114,15 @@ def operation(
             except (ValueError, IndexError, OverflowError) as error:
                 raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
 
-        for name in (function.__name__,) if method is True else (method,) if isinstance(method, str) else method or ():
-            setattr(Tensor, name, call)
+        _install(call, function.__name__, method)
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _install(call: Callable[..., Any], name: str, method: bool | str | tuple[str, ...]) -> None:
+    for own in (name,) if method is True else (method,) if isinstance(method, str) else method or ():
+        setattr(Tensor, own, call)
 
 
 def _order(function: Callable[..., Any], names: list[str], order: str | None) -> str:
