@@ -14,8 +14,8 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ShapeError
 from ..basics.location import Location
-from ..graph.recorder import emit
-from ..graph.tensor import Operand, Tensor, current_recorder, recorded
+from ..graph.recorder import Recorder, emit, recorder
+from ..graph.tensor import Operand, Tensor, recorded
 from ..weights.recipes import Literal
 from .bounds import UNKNOWN, Bounds
 from .targets import Features, Functions, ILayer, Network, Run
@@ -37,7 +37,7 @@ class Layer:
 
     Attributes:
         inputs: tensors and weights, by TensorRT's own input index (a convolution: input, kernel, bias).
-        outputs: the tensors that it gives.
+        outputs: the tensors that it produces.
         name: unique in its graph; becomes the TensorRT layer's name.
         path: path of the module whose `forward` recorded it.
         location: the user's source line.
@@ -62,17 +62,17 @@ class Layer:
     """Those of them that are strings."""
 
     is_view: ClassVar[bool] = False
-    """Whether it only moves elements about, so that the output can share the memory of the first input in torch."""
+    """Whether it only moves elements (transpose, reshape, slice), and in torch shares its first input's memory."""
 
     is_dense: ClassVar[bool] = True
-    """Whether in torch inputs that lie in memory in row-major order give outputs that do."""
+    """Whether, in torch, contiguous inputs give contiguous outputs."""
 
     rounds: ClassVar[bool] = True
-    """Whether floats are computed, and so rounded; not where values are picked, moved and copied alone."""
+    """Whether it computes floats, and so rounds them; False where it only selects, moves or copies values."""
 
     is_elementwise: ClassVar[bool] = False
-    """Whether each element of the output is computed from the elements at its place alone (broadcast), and finite ones
-    there do no harm: no error, and a finite derivative."""
+    """Whether each output element depends on the input elements at the same (broadcast) position alone, and any finite
+    input is safe: no error, a finite derivative."""
 
     def __init_subclass__(cls) -> None:
         own = inspect.get_annotations(cls)
@@ -82,7 +82,7 @@ class Layer:
         cls.texts = (*cls.texts, *(n for n in names if "str" in str(own[n]) and n not in cls.texts))
 
     def infer(self) -> tuple[Output, ...]:
-        """Shape and dtype of each output, from the operands.
+        """The shape and dtype of each output.
 
         Raises ShapeError and DtypeError where TensorRT would refuse the layer.
         """
@@ -93,52 +93,58 @@ class Layer:
         return None
 
     def add_to(self, lowering: Network) -> ILayer | None:
-        """Make the `network.add_*` call and set the attributes; return TensorRT's layer, or None if it gave none."""
+        """Add this layer to a network (`network.add_*`) and set its attributes.
+
+        Returns TensorRT's layer, or None where TensorRT refuses it.
+        """
         raise NotImplementedError
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """The outputs in PyTorch: a tensor, or a tuple where the layer has several outputs."""
+        """The outputs, computed by PyTorch: a tensor, or a tuple where the layer has several outputs.
+
+        `inputs` are the operands' values; None for an operand that is None.
+        """
         raise NotImplementedError
 
     def supported(self, provider: Features) -> bool:
-        """Whether this provider has the layer as it stands; else `compose` is recorded in its place."""
+        """Whether this TensorRT has the layer with these attributes and dtypes; if not, its decomposition (`compose`)
+        is recorded in its place."""
         return True
 
     @classmethod
     def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
-        """Layers of this kind that this provider gets wrong where a network of all these `layers` is refittable."""
+        """The layers of this kind that this TensorRT computes wrongly in a refittable network of all these `layers`."""
         return ()
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:
-        """Record the layers that compute the same, by torch's functions, for a provider that lacks this one or fails
-        at it."""
+        """Record the decomposition: other layers, by torch's functions `F`, that compute the same, for a TensorRT that
+        lacks this layer or computes it wrongly."""
         raise NotImplementedError
 
-    # --- uint8, which TensorRT takes at inputs and outputs alone: int32 in its place inside a network
+    # --- uint8: TensorRT takes it at network inputs and outputs alone; inside a network int32 takes its place
 
     passes_bytes: ClassVar[bool] = False
-    """Whether the layer takes a uint8 input of the network, and gives an output of it, as they are."""
+    """Whether the layer takes uint8 network inputs, and produces uint8 network outputs, without conversion."""
 
     leaves_bytes: ClassVar[bool] = False
-    """Whether the result of numbers from 0 to 255 may lie outside of them, and is taken modulo 256."""
+    """Whether the result of bytes may overflow a byte, and is reduced modulo 256."""
 
     @property
     def has_bytes(self) -> bool:
-        """Whether a tensor that it takes or gives is of uint8."""
-        tensors = (*(o for o in self.inputs if isinstance(o, Tensor)), *self.outputs)
-        return any(t.dtype is dtypes.uint8 for t in tensors)
+        """Whether an input or an output is uint8."""
+        return any(t.dtype is dtypes.uint8 for t in (*self.tensors, *self.outputs))
 
     def widened(self, F: Functions, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        """Record this layer with int32 in place of uint8, in its operands (`in_int32`) and results."""
+        """Record this layer with an int32 result in place of uint8; the operands are converted already (`in_int32`)."""
         made: Any = emit(type(self)(operands, **{name: getattr(self, name) for name in self.attributes}))
         return F.remainder(made, 256) if self.leaves_bytes else made
 
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
-        """Record this layer again, where weights among its operands have become tensors (live weights)."""
-        return self.again(operands, current_recorder.get())
+        """Record this layer again with live weights: tensors in place of weights among its operands."""
+        return self.again(operands, recorder())
 
-    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]:
-        """Record this layer with other operands of the same shapes and dtypes, under its own name."""
+    def again(self, operands: tuple[Operand, ...], recorder: Recorder) -> Tensor | tuple[Tensor, ...]:
+        """Record a copy of this layer with other operands of the same shapes and dtypes, under its own name."""
         copy = type(self)(operands, **{name: getattr(self, name) for name in self.attributes})
         copy.path, copy.location, copy.name = self.path, self.location, recorder.unique(self.name)
         copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in self.outputs)
@@ -146,57 +152,63 @@ class Layer:
         return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        """What whole numbers input `position` may hold, so that `output` holds what is wanted of it and no index of
-        this layer's lies beside its table. None: any; `UNKNOWN`: that cannot be said."""
+        """The range of whole numbers for input `position` that keeps `output` in the range `wanted` and this layer's
+        own indices inside the table. None: any numbers; `UNKNOWN`: cannot be determined."""
         return None if wanted is None else UNKNOWN
 
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
-        """The least and the greatest of the whole numbers that the output holds, where they are known."""
+        """The least and the greatest whole number of the output, where they are known."""
         return None
 
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
-        """What it may give as well as what `compute` gives, in PyTorch, another one for each number; None where all is
-        decided but for roundings."""
+        """Another valid result, computed by PyTorch, a different one for each `number`: of layers whose result is not
+        determined, as with duplicate indices of a scatter. None where only rounding is left open."""
         return None
 
     def picks(self, output: int) -> int | None:
-        """The dimension of the first input in which `output` holds indices of values that were found there."""
+        """The dimension of the first input that `output` holds indices into, as top-k's second one does; else None."""
         return None
 
     def is_apart_from(self, other: Layer) -> bool:
-        """Whether this view and another of the same tensor are sure to have no element in common."""
+        """Whether this view and another view of the same tensor certainly do not overlap."""
         return False
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        """What must hold no negative number for output `index` to hold none; None where nothing makes sure of that."""
+        """The operands that must be nonnegative for output `index` to be so; None where no operands guarantee it."""
         return None
 
     @property
     def decides(self) -> Dim | None:
-        """The size that its values decide, if any."""
+        """The data-dependent size of its output, if any."""
         return None
 
     @property
     def draws(self) -> bool:
-        """Whether the outputs are drawn anew at each call."""
+        """Whether the outputs are random numbers, drawn anew at each call."""
         return False
 
     @property
     def expands(self) -> bool:
-        """Whether several elements of a view share one place in memory."""
+        """Whether several elements of this view share one memory location, as after `expand`."""
         return False
 
     def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
-        """Where in the input of a view one position of each output dimension lies: a size, or a recorded index. None
-        stands for several positions, and, in place of the tuple, for several outputs that share one place in memory."""
+        """The input positions of a view that output positions map to, one for each dimension; None where several
+        output elements share one memory location."""
         raise NotImplementedError
 
     def operand(self, index: int) -> Operand:
+        """The operand at one of TensorRT's input indices; None where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors among the operands."""
+        return [o for o in self.inputs if isinstance(o, Tensor)]
+
+    @property
     def has_tensor_weights(self) -> bool:
-        """Whether a tensor takes the place of weights, as live ones do."""
+        """Whether a weight operand is a tensor, as live weights are."""
         return any(isinstance(self.operand(index), Tensor) for index in self.weight_attributes)
 
     def headline(self) -> str:
@@ -236,8 +248,9 @@ def is_nonnegative(value: Operand) -> bool:
             if one.array.size and not np.asarray(one.array >= 0).all():
                 return False
         elif one.dtype not in _NO_SIGN:
-            layer = one.layer if isinstance(one, Tensor) else None
-            needed = None if layer is None else layer.nonnegative_if(one.index)  # type: ignore[union-attr]
+            if not isinstance(one, Tensor) or one.layer is None:
+                return False
+            needed = one.layer.nonnegative_if(one.index)
             if needed is None:
                 return False
             pending += needed
@@ -247,7 +260,7 @@ def is_nonnegative(value: Operand) -> bool:
 def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:
     """Check at min, opt and max that two sizes are equal, and keep the check for the sizes of each call."""
     if left is not right and left != right:
-        current_recorder.get().require_equal(left, right, problem)  # type: ignore[union-attr]
+        recorder().require_equal(left, right, problem)
 
 
 def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:

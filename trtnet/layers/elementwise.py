@@ -353,10 +353,11 @@ def _at_most(size: SizeLike, other: SizeLike) -> bool:
 
 def _held(operand: Operand) -> tuple[SizeLike, SizeLike] | None:
     """The least and the greatest of the whole numbers that an operand holds, where they are known."""
-    layer = operand.layer if isinstance(operand, Tensor) else None
-    while layer is not None and not layer.rounds and [type(o) for o in layer.inputs] == [Tensor]:
-        layer = layer.inputs[0].layer  # type: ignore[union-attr]
-    return None if layer is None else layer.holds()
+    while isinstance(operand, Tensor) and (layer := operand.layer) is not None:
+        if layer.rounds or [type(o) for o in layer.inputs] != [Tensor]:
+            return layer.holds()
+        operand = layer.inputs[0]
+    return None
 
 
 def _added_below_zero(condition: Operand, a: Operand, b: Operand) -> SizeLike | None:

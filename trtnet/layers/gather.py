@@ -133,7 +133,9 @@ class Gather(Layer):
 
     @property
     def expands(self) -> bool:
-        at = self.inputs[1].layer  # type: ignore[union-attr]
+        index = self.inputs[1]
+        assert isinstance(index, Tensor)
+        at = index.layer
         indices = at.inputs[0] if at is not None and at.inputs else None
         return isinstance(indices, Literal) and len(np.unique(indices.array)) < indices.array.size
 

@@ -47,7 +47,7 @@ class Shuffle(Layer):
         return ((shape, x.dtype),)
 
     def _between(self) -> Size:
-        shape: Size = self.inputs[0].shape  # type: ignore[union-attr,assignment]
+        shape = self.tensors[0].shape
         return shape if self.first_transpose is None else Size([shape[i] for i in self.first_transpose])
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
@@ -321,7 +321,7 @@ class Concatenation(Layer):
                 raise DtypeError(
                     "only tensors of one dtype can be concatenated",
                     expected="one dtype; TensorRT casts nothing by itself",
-                    found=", ".join(str(t.dtype) for t in self.inputs),  # type: ignore[union-attr]
+                    found=", ".join(str(t.dtype) for t in self.tensors),
                     remedy="convert them first: .to(dtype)",
                 )
             if len(x.shape) != len(first.shape):
@@ -335,7 +335,7 @@ class Concatenation(Layer):
         return ((Size((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :])), first.dtype),)
 
     def _mismatch(self) -> ShapeError:
-        shapes = " and ".join(format_shape(t.shape) for t in self.inputs)  # type: ignore[union-attr]
+        shapes = " and ".join(format_shape(t.shape) for t in self.tensors)
         return ShapeError(
             f"concatenated tensors differ in a dimension other than {self.axis}: {shapes}",
             expected=f"the same sizes in every dimension but {self.axis}",
@@ -345,9 +345,9 @@ class Concatenation(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if wanted is None:
             return None
-        sizes = [x.shape[-1] for x in self.inputs]  # type: ignore[union-attr]
+        sizes = [size for x in self.tensors if isinstance(size := x.shape[-1], int)]
         last = self.axis == len(self.outputs[0].shape) - 1
-        if not last or len(wanted.low) < 2 or not all(isinstance(size, int) for size in sizes):
+        if not last or len(wanted.low) < 2 or len(sizes) < len(self.inputs):
             return wanted.one()
         start = sum(sizes[:position])
         end = start + sizes[position]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from ..graph.recorder import Recorder
 from ..graph.tensor import Producer, Tensor
 from ..graph.training import Training, cannot_train
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, Position
 from .targets import Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -23,7 +27,7 @@ class Dropout(Layer):
     changes: ClassVar[tuple[str, ...]] = ()
     is_view: ClassVar[bool] = True
 
-    def origin(self, positions: tuple[Any, ...]) -> tuple[Any, ...]:
+    def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...]:
         return positions
 
     @property
@@ -35,11 +39,11 @@ class Dropout(Layer):
         assert isinstance(x, Tensor)
         return ((x.shape, x.dtype),)
 
-    def again(self, operands: tuple[Operand, ...], recorder: Any) -> Tensor | tuple[Tensor, ...]:
+    def again(self, operands: tuple[Operand, ...], recorder: Recorder) -> Tensor | tuple[Tensor, ...]:
         cannot_train("what dropout was given was changed in place, and what it gave was used again", self.owner)
         return Layer.again(self, operands, recorder)
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return getattr(run.torch.nn.functional, self.function)(x, self.p, True) if run.trains(self.owner) else x
 
@@ -70,7 +74,7 @@ class BatchStatistics(Layer):
         """The buffers that training changes."""
         return tuple(name for name in (self.mean, self.variance, self.count) if self.tracked and name is not None)
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, weight, bias = inputs
         momentum = 0.0 if self.momentum is None else self.momentum
         count = run.state(self.count) if self.count is not None and self.tracked else None
@@ -100,7 +104,7 @@ class RandomSlopes(Layer):
     kind: ClassVar[str] = "random_slopes"
     changes: ClassVar[tuple[str, ...]] = ()
 
-    def compute(self, run: Run, *inputs: Any) -> Any:
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.nn.functional.rrelu(inputs[0], self.lower, self.upper, True)
 
 
@@ -131,7 +135,7 @@ def without_dropouts(training: Training, layers: list[Producer], outputs: dict[s
         for index, operand in enumerate(layer.inputs):
             if type(operand) is Tensor and operand in dropped:
                 training.uses.append((layer, index, dropped[operand]))
-        layer.inputs = tuple(undropped(o) for o in layer.inputs)
+        layer.inputs = tuple(undropped(o) if isinstance(o, Tensor) else o for o in layer.inputs)
     for name, tensor in outputs.items():
         if tensor in dropped:
             training.outputs[name] = dropped[tensor]
@@ -139,8 +143,8 @@ def without_dropouts(training: Training, layers: list[Producer], outputs: dict[s
     return left
 
 
-def undropped(operand: Any) -> Any:
-    """What a dropout was given, in place of what it gives."""
-    while type(operand) is Tensor and type(operand.layer) is Dropout:
-        operand = operand.layer.inputs[0]
-    return operand
+def undropped(tensor: Tensor) -> Tensor:
+    """The input of a dropout in place of its output; another tensor as it is."""
+    while type(tensor.layer) is Dropout:
+        (tensor,) = tensor.layer.tensors
+    return tensor
