@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from trtnet.errors import EngineError, ProviderError
-from trtnet.tensorrt.run.contexts import DEFAULT_STREAM, Lane
-from trtnet.tensorrt.run.engine import TensorRTEngine
+from trtnet.tensorrt.run.loaded import Loaded
+from trtnet.tensorrt.run.stream_lock import DEFAULT_STREAM, Lane
 
 
 class Device:
@@ -68,6 +68,6 @@ def test_a_new_context_keeps_the_order_of_a_shared_lane(last, refit, then):
         _admin=threading.RLock(), _contexts=SimpleNamespace(add=known.append), _refitted_on=refit
     )  # fmt: skip
     context = SimpleNamespace(lanes=[lane])
-    TensorRTEngine.register(engine, context)
+    Loaded.register(engine, context)
     assert known == [context]
     assert lane.stream == then

@@ -12,7 +12,7 @@ from trtnet import Dim, Input, dtypes, nn
 from trtnet import functional as F
 from trtnet.errors import ArgumentTypeError, DtypeError, ShapeError
 from trtnet.tensorrt.device import Device, checked
-from trtnet.tensorrt.run import device_array
+from trtnet.tensorrt.run import contexts
 from trtnet.tensorrt.run.device_array import DeviceArray
 
 B = Dim("b", min=1, opt=2, max=8)
@@ -59,7 +59,7 @@ class Described:
 @pytest.fixture(params=["with torch", "without torch"])
 def path(request, monkeypatch):
     if request.param == "without torch":
-        monkeypatch.setattr(device_array, "torch_here", lambda: None)
+        monkeypatch.setattr(contexts, "torch_here", lambda: None)
     else:
         torch = pytest.importorskip("torch")
         if not torch.cuda.is_available():

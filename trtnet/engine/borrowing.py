@@ -22,7 +22,7 @@ class Borrowed(Engine):
         engine: that other.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         # no own graph, sizes and names: what Engine.__init__ makes is the engine's
         self.engine = engine
         self.graph = engine.graph
@@ -46,8 +46,7 @@ class Borrowed(Engine):
         return self.engine._give(*args, **kwargs)
 
     def inspect(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.engine.inspect()
-        return found
+        return self.engine.inspect()
 
     def context(self, shared_memory: bool = False) -> Any:
         return self.engine.context(shared_memory)

@@ -388,6 +388,8 @@ class ReferenceBound:
 class ReferenceContext(Borrowed):
     """Called as the engine is, over the same weights; closed by itself, or with the engine."""
 
+    engine: ReferenceEngine
+
     def __init__(self, engine: ReferenceEngine) -> None:
         super().__init__(engine)
         self._closed: str | None = None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...basics.arrays import is_torch, lasting
 from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
 from ...engine.engine import TensorSpec
 from ...engine.inputs import one_kind
-from .contexts import DEFAULT_STREAM, Lane, Native, Route
-
-if TYPE_CHECKING:
-    from .engine import TensorRTEngine
-    from .layouts import Layout
+from .execution import Native, Route
+from .layouts import Layout
+from .loaded import Loaded
+from .stream_lock import DEFAULT_STREAM, Lane
 
 
 class BoundCall:
@@ -29,7 +28,7 @@ class BoundCall:
         generation: how many times the weights had been changed at the last call.
     """
 
-    def __init__(self, engine: TensorRTEngine, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
+    def __init__(self, engine: Loaded, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
         for spec, value in zip(engine.inputs, values):
             if not is_torch(value) or not value.is_cuda:
                 found = f"a tensor on {value.device}" if is_torch(value) else type(value).__name__

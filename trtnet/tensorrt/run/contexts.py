@@ -1,159 +1,29 @@
 """Execution contexts of a TensorRT engine: shapes and addresses set, work enqueued, outputs given.
 
-One context runs one call at a time. Each has a lane: a lock, and the stream that its last work is on. Work that comes
-on another stream waits for that, on the GPU; nothing waits on the host, and no call pays for it while the stream stays
-the same.
+One context runs one call at a time.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...basics import dims
 from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
-from ...basics.dims import format_shape
-from ...basics.errors import EngineError, ProviderError, ShapeError
+from ...basics.errors import ProviderError
 from ...engine.borrowing import Borrowed
 from ...engine.engine import TensorSpec
 from ...engine.inputs import one_kind
 from ...graph.tensor import Array
-from ..device import Device, Owned
+from ..device import Device, checked
+from .bound_call import BoundCall
+from .device_array import CUDA, DeviceArray, Foreign, check_place, described, capsule, foreign
+from .execution import Native, Route
 from .host_buffers import HostBuffers
-
-if TYPE_CHECKING:
-    from .engine import TensorRTEngine
-
-DEFAULT_STREAM = 0
-
-
-class Lane:
-    """A lock, and the stream that the last work under it went to."""
-
-    def __init__(self, device: Device) -> None:
-        self.lock = threading.Lock()
-        self.device = device
-        self.stream: int | None = None
-        self.event = device.event()
-        self._side: Owned | None = None
-
-    def side(self) -> int:
-        """A stream of the lane's own: for calls from the CPU, and in place of the default stream, on which TensorRT
-        may synchronise the device (its warning in `enqueueV3`)."""
-        if self._side is None:
-            self._side = self.device.stream()
-        return self._side.handle
-
-    def enter(self, stream: int) -> None:
-        """Work is about to be enqueued on this stream."""
-        if stream == self.stream:
-            return
-        if self.stream is not None and not self.device.is_capturing(stream):
-            try:
-                if self.device.is_capturing(self.stream):
-                    raise EngineError(
-                        "this call would become part of a CUDA graph that is being captured on another stream",
-                        expected="calls in one context on the stream of the capture alone",
-                        found=f"a call on stream {stream:#x} during a capture on stream {self.stream:#x}",
-                        remedy="call engine.context() for the other stream, or wait for the end of the capture",
-                    )
-                self.device.order(self.event, self.stream, stream)
-            except ProviderError:  # that stream is gone
-                self.device.synchronize()
-        self.stream = stream
-
-
-class Native:
-    """One IExecutionContext, on one optimization profile.
-
-    Attributes:
-        shapes: the input shapes that it is set to.
-        live: which version of the live weights' addresses it is set to.
-    """
-
-    def __init__(self, engine: TensorRTEngine, profile: int, memory: int | None, lane: Lane) -> None:
-        engine.about_to_draw(self)
-        self.context = engine.make_context(memory)
-        self.memory = memory
-        self.shapes: Any = None
-        self.live = -1
-        self.addresses: list[int] = []
-        self.engine = engine
-        if engine.profiles > 1 or self.context.active_optimization_profile != profile:
-            side = lane.side()
-            if not self.context.set_optimization_profile_async(profile, side):
-                raise ProviderError(
-                    f"{engine.provider} gives no second context on optimization profile {profile}",
-                    expected="a plan that lets contexts share a profile",
-                    remedy="build the plan with trtnet, which asks for that (PROFILE_SHARING_0806), or close the other "
-                    "context first",
-                )
-            engine.device.synchronize(side)
-
-    def set_shapes(self, route: Route) -> None:
-        context = self.context
-        self.shapes = None  # until all are set
-        for name, shape in route.dynamic:
-            if not context.set_input_shape(name, shape):
-                raise ShapeError(f"TensorRT refused the shape of {name!r}", found=format_shape(shape))
-        self.shapes = route
-
-    def set_addresses(self, names: tuple[str, ...], addresses: list[int]) -> None:
-        self.addresses = []  # until all are set
-        for name, address in zip(names, addresses):
-            self.context.set_tensor_address(name, address)
-        self.addresses = addresses
-
-    def set_live(self) -> None:
-        live = self.engine.live_weights
-        assert live is not None
-        for name, address in live.addresses():
-            self.context.set_tensor_address(name, address)
-        self.live = live.version
-
-
-class Route:
-    """What calls with the same shapes, dtypes and devices have in common.
-
-    Attributes:
-        profile: the optimization profile that they run on.
-        dynamic: (input, shape) of the inputs that have Dims.
-        shapes: the outputs' shapes; None for one that the data decides.
-    """
-
-    __slots__ = ("dynamic", "inputs", "makers", "names", "open", "outputs", "profile", "shapes", "sizes")
-
-    def __init__(self, engine: TensorRTEngine, values: list[Any]) -> None:
-        sizes = self.sizes = engine._check(values)
-        self.profile = engine.profile_for(sizes)
-        given = [tuple(v.shape) for v in values]
-        self.inputs = given
-        self.dynamic = [
-            (spec.name, shape)
-            for spec, shape in zip(engine.inputs, given)
-            if any(not isinstance(s, int) for s in spec.shape)
-        ]
-        open_dims = engine.graph.data_dims
-        self.shapes: list[tuple[int, ...] | None] = [
-            None
-            if any(not isinstance(s, int) and not open_dims.isdisjoint(map(str, s.symbols)) for s in spec.shape)
-            else tuple([dims.evaluate(s, sizes) for s in spec.shape])
-            for spec in engine.outputs
-        ]
-        self.open = any(shape is None for shape in self.shapes)
-        self.names = (*(spec.name for spec in engine.inputs), *(spec.name for spec in engine.outputs))
-        self.outputs: list[tuple[str, Any, Any]] = []
-        """Name, shape and torch dtype, for calls with CUDA tensors."""
-        self.makers: list[tuple[Any, tuple[int, ...]]] = []
-        """What makes each output's memory, and the shape of that, for calls with CUDA tensors."""
-        if self.open and engine.layouts:
-            raise ProviderError(
-                "outputs whose shapes the data decides are row-major only",
-                found="io_formats for " + ", ".join(engine.layouts),
-                remedy="build without io_formats",
-            )
+from .loaded import Loaded
+from .stream_lock import DEFAULT_STREAM, Lane
 
 
 class Context(Borrowed):
@@ -162,7 +32,9 @@ class Context(Borrowed):
     Made by `engine.context()`. Use each from one thread at a time (calls take turns); contexts run beside each other.
     """
 
-    def __init__(self, engine: TensorRTEngine, shared_memory: bool = False) -> None:
+    engine: Loaded
+
+    def __init__(self, engine: Loaded, shared_memory: bool = False) -> None:
         super().__init__(engine)
         self.closed = None
         self._shared = shared_memory
@@ -218,8 +90,6 @@ class Context(Borrowed):
             return self._on_device(values, stream)
         kind = one_kind(self.inputs, values)
         if kind == "device":
-            from .device_array import run_foreign
-
             return run_foreign(self, values, stream, graph)
         if graph:
             raise ProviderError(
@@ -416,8 +286,6 @@ class Context(Borrowed):
     # --- CUDA graphs
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
-        from .bound_call import BoundCall
-
         self.closed = self.closed or self.engine.closed
         if self.closed:
             raise self._is_closed()
@@ -427,8 +295,6 @@ class Context(Borrowed):
 
     def _replayed(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
-        from .bound_call import BoundCall
-
         engine = self.engine
         key = tuple([(v.shape, v.dtype, v.device) for v in values])
         with self._replaying, engine.torch.no_grad():
@@ -454,3 +320,129 @@ class Context(Borrowed):
             self.engine.device.synchronize()
             self.release()
             self.closed = self.closed or "its context was closed"
+
+
+# --- other libraries' arrays on the GPU
+
+
+class _Like(NamedTuple):
+    """What checks of inputs look at."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def torch_here() -> Any:
+    """torch, where somebody imported it already and it can use CUDA; else None."""
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    return torch if cuda is not None and cuda.is_available() else None
+
+
+def run_foreign(context: Context, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    """A call with other libraries' arrays: outputs that offer DLPack and `__cuda_array_interface__`; the generation.
+
+    Where torch is imported already the outputs are torch tensors, which offer both; else DeviceArrays. The work is on
+    `stream`; without one, on torch's current stream, or the default one.
+    """
+    engine = context.engine
+    torch = torch_here()
+    handle = 0 if torch is None and stream is None else engine.stream_of(stream)
+    if torch is not None:
+        tensors = [_as_torch(torch, v, engine.device, handle) for v in values]
+        with engine._on_stream(handle):  # copies that torch makes for the call belong there, too
+            return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
+    if graph or engine.layouts:
+        raise ProviderError(
+            "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",
+            expected="row-major inputs and outputs, graph=False",
+            found="graph=True" if graph else "io_formats for " + ", ".join(engine.layouts),
+            remedy="import torch before the call",
+        )
+    return _without_torch(context, values, handle)
+
+
+def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
+    """A torch tensor over another library's memory."""
+    if hasattr(value, "__dlpack_device__"):
+        check_place(value, device, CUDA)
+        return torch.from_dlpack(value.__dlpack__(stream=stream or 1))
+    found = described(value, device, stream)
+    return torch.from_dlpack(capsule(found.address, found.shape, found.dtype, found.owner, (CUDA, device.ordinal)))
+
+
+def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[list[Any], int]:
+    engine, device = context.engine, context.engine.device
+    read = [foreign(value, device, handle) for value in values]
+    route = _route(context, read)
+    memory: dict[str, Any] = {
+        spec.name: device.allocate(engine.stored[spec.name].nbytes(int(np.prod(shape))))
+        for spec, shape in zip(context.outputs, route.shapes)
+        if shape is not None
+    }
+    allocators: dict[str, Any] = {}
+    with context._lane.lock:
+        if engine.closed:
+            raise engine._is_closed()
+        ready = context._ready(route)
+        native, ready.addresses = ready.context, []
+        for name, one in zip(context._input_names, read):
+            native.set_tensor_address(name, one.address or _anywhere(device, memory))
+        for spec, shape in zip(context.outputs, route.shapes):
+            if shape is None:
+                allocators[spec.name] = engine.provider.output_allocator(device.allocate)
+                native.set_output_allocator(spec.name, allocators[spec.name].native)
+            else:
+                native.set_tensor_address(spec.name, memory[spec.name].handle)
+        context._enqueue(native, handle)
+        generation = engine.generation
+        if allocators:
+            device.synchronize(handle)
+    event = device.event()
+    checked(device.runtime.cudaEventRecord(event.handle, handle))
+    results = []
+    for spec, shape in zip(context.outputs, route.shapes):
+        if shape is None:
+            found = allocators[spec.name]
+            memory[spec.name], shape = found.memory, found.shape
+        stored = engine.stored[spec.name]
+        result = DeviceArray(memory[spec.name], shape, stored, device, handle, event)
+        results.append(result if stored is spec.dtype else _converted(result, spec))
+    return results, generation
+
+
+def _route(context: Context, read: list[Foreign]) -> Route:
+    engine = context.engine
+    key = ("foreign", *[(one.shape, one.dtype) for one in read])
+    route = context._routes.get(key)
+    if route is None:
+        route = Route(engine, [_Like(one.shape, one.dtype.numpy) for one in read])
+        for spec in context.inputs:
+            if engine.stored[spec.name] is not spec.dtype:
+                raise ProviderError(
+                    f"{engine.provider} has no {spec.dtype}, and input {spec.name!r} is on the GPU",
+                    expected=f"an array of {engine.stored[spec.name]}, or host data",
+                    found=f"{spec.dtype} on {engine.device}",
+                    remedy="record the input as int32: Input(shape, 'int32')",
+                )
+        if len(context._routes) > 1024:
+            context._routes.clear()
+        context._routes[key] = route
+    return route
+
+
+def _anywhere(device: Device, memory: dict[str, Any]) -> int:
+    """An address for an empty input, which TensorRT does not read but wants."""
+    if "" not in memory:
+        memory[""] = device.allocate(1)
+    return int(memory[""].handle)
+
+
+def _converted(array: DeviceArray, spec: TensorSpec) -> DeviceArray:
+    """int32, which TensorRT had in place of int64, as int64: by the host, for want of a kernel."""
+    assert array.device is not None
+    device, host = array.device, array.numpy().astype(spec.dtype.numpy)
+    memory = device.allocate(host.nbytes)
+    device.copy(memory.handle, host.ctypes.data, host.nbytes, array.stream)
+    device.synchronize(array.stream)
+    return DeviceArray(memory, array.shape, spec.dtype, device, array.stream)

@@ -8,9 +8,8 @@ CUDA Array Interface, version 3 (https://nvidia.github.io/numba-cuda/user/cuda_a
 from __future__ import annotations
 
 import ctypes
-import sys
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +18,6 @@ from ...basics.dims import format_shape
 from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentTypeError, DtypeError, NameNotFoundError, ProviderError, ShapeError
 from ..device import Device, Owned, checked
-
-if TYPE_CHECKING:
-    from ...engine.engine import TensorSpec
-    from .contexts import Context, Route
 
 CPU, CUDA = 1, 2  # kDLCPU, kDLCUDA of dlpack.h
 _DEVICES = {1: "the CPU", 2: "a CUDA device", 3: "page-locked host memory", 10: "ROCm", 13: "CUDA managed memory"}
@@ -246,7 +241,7 @@ def foreign(value: Any, device: Device | None, stream: int, _kind: int = CUDA) -
         DtypeError: a type that trtnet has not.
     """
     if hasattr(value, "__dlpack_device__"):
-        _check_place(value, device, _kind)
+        check_place(value, device, _kind)
         try:
             made = value.__dlpack__(stream=stream or 1) if _kind == CUDA else value.__dlpack__()
         except (BufferError, TypeError):
@@ -254,10 +249,10 @@ def foreign(value: Any, device: Device | None, stream: int, _kind: int = CUDA) -
                 raise
         else:
             return _consumed(made, value)
-    return _described(value, device, stream)
+    return described(value, device, stream)
 
 
-def _check_place(value: Any, device: Device | None, wanted: int) -> None:
+def check_place(value: Any, device: Device | None, wanted: int) -> None:
     kind, number = (int(v) for v in value.__dlpack_device__())
     if kind != wanted:
         raise ArgumentTypeError(
@@ -305,7 +300,7 @@ def _consumed(made: Any, value: Any) -> Foreign:
     return Foreign((tensor.data or 0) + tensor.byte_offset, shape, dtype, owner)
 
 
-def _described(value: Any, device: Device | None, stream: int) -> Foreign:
+def described(value: Any, device: Device | None, stream: int) -> Foreign:
     """What `__cuda_array_interface__` says."""
     interface = value.__cuda_array_interface__
     shape, typestr = tuple(int(s) for s in interface["shape"]), interface["typestr"]
@@ -356,131 +351,3 @@ def _check_strides(shape: tuple[int, ...], strides: tuple[int, ...], unit: int, 
                 remedy="make a contiguous copy by its own library: cupy.ascontiguousarray(array)",
             )
         expected *= size
-
-
-# --- calls -------------------------------------------------------------------------------------------------------
-
-
-class _Like(NamedTuple):
-    """What checks of inputs look at."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
-def torch_here() -> Any:
-    """torch, where somebody imported it already and it can use CUDA; else None."""
-    torch = sys.modules.get("torch")
-    cuda = getattr(torch, "cuda", None)
-    return torch if cuda is not None and cuda.is_available() else None
-
-
-def run_foreign(context: Context, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
-    """A call with other libraries' arrays: outputs that offer DLPack and `__cuda_array_interface__`; the generation.
-
-    Where torch is imported already the outputs are torch tensors, which offer both; else DeviceArrays. The work is on
-    `stream`; without one, on torch's current stream, or the default one.
-    """
-    engine = context.engine
-    torch = torch_here()
-    handle = 0 if torch is None and stream is None else engine.stream_of(stream)
-    if torch is not None:
-        tensors = [_as_torch(torch, v, engine.device, handle) for v in values]
-        with engine._on_stream(handle):  # copies that torch makes for the call belong there, too
-            return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
-    if graph or engine.layouts:
-        raise ProviderError(
-            "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",
-            expected="row-major inputs and outputs, graph=False",
-            found="graph=True" if graph else "io_formats for " + ", ".join(engine.layouts),
-            remedy="import torch before the call",
-        )
-    return _without_torch(context, values, handle)
-
-
-def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
-    """A torch tensor over another library's memory."""
-    if hasattr(value, "__dlpack_device__"):
-        _check_place(value, device, CUDA)
-        return torch.from_dlpack(value.__dlpack__(stream=stream or 1))
-    found = _described(value, device, stream)
-    return torch.from_dlpack(capsule(found.address, found.shape, found.dtype, found.owner, (CUDA, device.ordinal)))
-
-
-def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[list[Any], int]:
-    engine, device = context.engine, context.engine.device
-    read = [foreign(value, device, handle) for value in values]
-    route = _route(context, read)
-    memory: dict[str, Any] = {
-        spec.name: device.allocate(engine.stored[spec.name].nbytes(int(np.prod(shape))))
-        for spec, shape in zip(context.outputs, route.shapes)
-        if shape is not None
-    }
-    allocators: dict[str, Any] = {}
-    with context._lane.lock:
-        if engine.closed:
-            raise engine._is_closed()
-        ready = context._ready(route)
-        native, ready.addresses = ready.context, []
-        for name, one in zip(context._input_names, read):
-            native.set_tensor_address(name, one.address or _anywhere(device, memory))
-        for spec, shape in zip(context.outputs, route.shapes):
-            if shape is None:
-                allocators[spec.name] = engine.provider.output_allocator(device.allocate)
-                native.set_output_allocator(spec.name, allocators[spec.name].native)
-            else:
-                native.set_tensor_address(spec.name, memory[spec.name].handle)
-        context._enqueue(native, handle)
-        generation = engine.generation
-        if allocators:
-            device.synchronize(handle)
-    event = device.event()
-    checked(device.runtime.cudaEventRecord(event.handle, handle))
-    results = []
-    for spec, shape in zip(context.outputs, route.shapes):
-        if shape is None:
-            found = allocators[spec.name]
-            memory[spec.name], shape = found.memory, found.shape
-        stored = engine.stored[spec.name]
-        result = DeviceArray(memory[spec.name], shape, stored, device, handle, event)
-        results.append(result if stored is spec.dtype else _converted(result, spec))
-    return results, generation
-
-
-def _route(context: Context, read: list[Foreign]) -> Route:
-    from .contexts import Route
-
-    engine = context.engine
-    key = ("foreign", *[(one.shape, one.dtype) for one in read])
-    route = context._routes.get(key)
-    if route is None:
-        route = Route(engine, [_Like(one.shape, one.dtype.numpy) for one in read])
-        for spec in context.inputs:
-            if engine.stored[spec.name] is not spec.dtype:
-                raise ProviderError(
-                    f"{engine.provider} has no {spec.dtype}, and input {spec.name!r} is on the GPU",
-                    expected=f"an array of {engine.stored[spec.name]}, or host data",
-                    found=f"{spec.dtype} on {engine.device}",
-                    remedy="record the input as int32: Input(shape, 'int32')",
-                )
-        if len(context._routes) > 1024:
-            context._routes.clear()
-        context._routes[key] = route
-    return route
-
-
-def _anywhere(device: Device, memory: dict[str, Any]) -> int:
-    """An address for an empty input, which TensorRT does not read but wants."""
-    if "" not in memory:
-        memory[""] = device.allocate(1)
-    return int(memory[""].handle)
-
-
-def _converted(array: DeviceArray, spec: TensorSpec) -> DeviceArray:
-    """int32, which TensorRT had in place of int64, as int64: by the host, for want of a kernel."""
-    assert array.device is not None
-    device, host = array.device, array.numpy().astype(spec.dtype.numpy)
-    memory = device.allocate(host.nbytes)
-    device.copy(memory.handle, host.ctypes.data, host.nbytes, array.stream)
-    device.synchronize(array.stream)
-    return DeviceArray(memory, array.shape, spec.dtype, device, array.stream)
