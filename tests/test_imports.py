@@ -171,12 +171,12 @@ ROOMS = [
 """From the ground up: a file imports from its own room and from those before it."""
 
 UP = {
-    ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "rewriting"),
-    ("graph", "tensorrt"), ("nn", "pytorch"),
+    ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "rewriting"), ("graph", "tensorrt"),
+    ("nn", "pytorch"),
 }  # fmt: skip
 """Rooms that still import from one above them; nothing may be added."""
 
-CIRCLES = [2, 4, 4, 69]
+CIRCLES = [4, 69]
 """Files that import each other in a circle: how many in each; the numbers may only become smaller."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,25 +21,13 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from ..graph import forms
 from ..graph.graph import Graph
-from ..graph.tensor import Array, Tensor
+from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
-from .inputs import one_kind
+from .inputs import TensorSpec, one_kind
 
 if TYPE_CHECKING:
     from .checked import Checked
-
-
-class TensorSpec(NamedTuple):
-    """Name, shape (ints and Dims) and dtype of an input or output."""
-
-    name: str
-    shape: tuple[Any, ...]
-    dtype: Dtype
-
-    @classmethod
-    def of(cls, name: str, tensor: Tensor) -> TensorSpec:
-        return cls(name, tensor.shape, tensor.dtype)
 
 
 @dataclass

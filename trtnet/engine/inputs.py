@@ -1,18 +1,28 @@
-"""Which library the arrays of a call are of."""
+"""Inputs and outputs of an engine: what they are, and which library the arrays of a call are of."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..basics.arrays import check_memory, is_torch
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.tensor import Array, Tensor
 
-if TYPE_CHECKING:
-    from .engine import TensorSpec
+
+class TensorSpec(NamedTuple):
+    """Name, shape (ints and Dims) and dtype of an input or output."""
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: Dtype
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> TensorSpec:
+        return cls(name, tensor.shape, tensor.dtype)
 
 
 def kind_of(spec: TensorSpec, value: Any) -> str:

@@ -15,8 +15,8 @@ from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
 from ..engine.borrowing import Borrowed
-from ..engine.engine import Engine, RefitReport, Snapshot, TensorSpec
-from ..engine.inputs import one_kind
+from ..engine.engine import Engine, RefitReport, Snapshot
+from ..engine.inputs import TensorSpec, one_kind
 from ..engine.plan import Plan
 from ..engine.weight_table import table
 from ..graph.graph import Graph

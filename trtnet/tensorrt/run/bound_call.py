@@ -8,8 +8,7 @@ from typing import Any
 
 from ...basics.arrays import is_torch, lasting
 from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
-from ...engine.engine import TensorSpec
-from ...engine.inputs import one_kind
+from ...engine.inputs import TensorSpec, one_kind
 from .execution import Native, Route
 from .layouts import Layout
 from .loaded import Loaded

@@ -14,12 +14,11 @@ import numpy as np
 from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
 from ...basics.errors import ProviderError
 from ...engine.borrowing import Borrowed
-from ...engine.engine import TensorSpec
-from ...engine.inputs import one_kind
+from ...engine.inputs import TensorSpec, one_kind
 from ...graph.tensor import Array
 from ..device import Device, checked
 from .bound_call import BoundCall
-from .device_array import CUDA, DeviceArray, Foreign, check_place, described, capsule, foreign
+from .device_array import CUDA, DeviceArray, Foreign, capsule, check_place, described, foreign
 from .execution import Native, Route
 from .host_buffers import HostBuffers
 from .loaded import Loaded

@@ -14,7 +14,8 @@ from ...basics import dtypes
 from ...basics.arrays import import_torch, is_torch
 from ...basics.errors import BuildError, ProviderError, ShapeError
 from ...engine.checked import Checked
-from ...engine.engine import Engine, TensorSpec
+from ...engine.engine import Engine
+from ...engine.inputs import TensorSpec
 from ...engine.plan import Plan
 from ..device import Device, Owned, ordinal
 from ..provider import Provider
