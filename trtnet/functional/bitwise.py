@@ -17,18 +17,18 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
+from ..layers.casting import converted
 from ..layers.elementwise import ElementWise, Unary
 from ..layers.gather import Gather
 from ..layers.reduction import Reduce
+from ..layers.shaping import expanded, reshaped
 from .arithmetic import number
-from .broadcasting import broadcast_shapes, expanded
-from .casting import converted
+from .broadcasting import broadcast_shapes
 from .comparison import ge, logical_or, lt, where
 from .concrete import category, promoted
 from .dispatch import operation, pair, scalar, tensor
 from .inplace import install, install_operators
 from .joining import stack
-from .shape import reshaped
 
 __all__ = [
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",

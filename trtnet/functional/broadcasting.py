@@ -12,9 +12,9 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.constant import constant
-from ..layers.shaping import Slice
+from ..layers.shaping import Slice, expanded, reshaped
 from .dispatch import operation, tensor
-from .shape import has_dims, not_negative, reshaped, sizes_of
+from .shape import has_dims, not_negative, sizes_of
 
 __all__ = [
     "broadcast_shapes",
@@ -25,16 +25,6 @@ __all__ = [
     "repeat",
     "tile",
 ]
-
-
-def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
-    """Record an expansion to sizes that are worked out (a slice of stride 0)."""
-    missing = len(target) - x.ndim
-    x = reshaped(x, (1,) * missing + tuple(x.shape))
-    strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
-    if all(strides):
-        return x
-    return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=strides))
 
 
 def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:

@@ -12,7 +12,7 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
-from ..layers.casting import Cast, Identity
+from ..layers.casting import Identity, converted
 from .dispatch import like_a_copy, operation, tensor
 from .shape import contiguous
 
@@ -53,13 +53,6 @@ def _wanted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Dtype | None:
         else:
             found = dtype_of(value) or found
     return found
-
-
-def converted(x: Tensor, to: Dtype) -> Tensor:
-    """Record a cast; `x` itself where it has that type. Raises DtypeError for the types that TensorRT has not."""
-    if x.dtype is to:
-        return x
-    return emit(Cast((x,), dtypes.for_network(to, "a recorded tensor")))
 
 
 def _is_copy(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -13,12 +13,12 @@ from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, Unsupport
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.activation import Activation
-from ..layers.casting import Identity
+from ..layers.casting import Identity, converted
+from ..layers.constant import with_rank
 from ..layers.elementwise import ElementWise, Select, Unary
 from .arithmetic import add, maximum, minimum, mul, number, sub
-from .casting import converted
 from .concrete import binary, category, promoted, quiet
-from .dispatch import is_scalar, operation, pair, scalar, tensor, typed, with_rank
+from .dispatch import is_scalar, operation, pair, scalar, tensor, typed
 from .inplace import install
 from .selection import nonzero
 from .unary import abs as absolute

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..basics.dims import Size, format_shape
+from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from ..layers.constant import constant
+from ..layers.constant import with_shape
 from ..layers.convolution import Convolution, Deconvolution
-from ..layers.shaping import Shuffle
+from ..layers.shaping import reshaped
 from ..weights.recipes import Weight
 from .arithmetic import add
 from .dispatch import operand, operation, tensor, tuple_of
 from .padding import pad
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
-
-
-def reshaped(x: Tensor, shape: Any) -> Tensor:
-    return emit(Shuffle((x,), reshape_dims=Size(shape)))
 
 
 def batched(name: str, input: Any, spatial: int) -> tuple[Tensor, bool]:
@@ -181,15 +177,8 @@ def _transpose(
     if any(beyond):
         y = pad(y, tuple(p for b in reversed(beyond) for p in (0, b)))
         if shift is not None:
-            y = add(y, reshape_weight(shift, (1, maps, *(1,) * len(size))))
+            y = add(y, with_shape(shift, (1, maps, *(1,) * len(size))))
     return _finish(y, spatial, alone)
-
-
-def reshape_weight(weight: Tensor | Weight, shape: tuple[Any, ...]) -> Tensor:
-    """Weights, or a recorded tensor of fixed sizes, as a tensor of another shape."""
-    if isinstance(weight, Weight):
-        return constant(weight, shape)
-    return weight if tuple(weight.shape) == shape else reshaped(weight, shape)
 
 
 @operation()

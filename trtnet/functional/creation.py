@@ -16,17 +16,17 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, next_seed, refuse_in_forward
+from ..layers.casting import converted
 from ..layers.constant import constant
 from ..layers.generation import Fill
+from ..layers.shaping import expanded, reshaped
 from ..weights.recipes import Literal
-from .broadcasting import expanded
-from .casting import converted
 from .concrete import promote
 from .dispatch import is_recorded, like_a_copy, refusing, size_tensor
 from .dispatch import tensor as recorded_tensor
 from .joining import stack
 from .memory import another_handle, become_recorded, refuse_hazards
-from .shape import has_dims, reshaped, size_of, sizes_of
+from .shape import has_dims, size_of, sizes_of
 
 __all__ = [
     "arange",

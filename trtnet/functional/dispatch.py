@@ -28,7 +28,7 @@ from ..basics.errors import (
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
-from ..layers.constant import Constant, constant
+from ..layers.constant import Constant, constant, with_rank
 from ..layers.generation import Fill
 from ..layers.shaping import Shuffle
 from ..weights.recipes import Literal, Weight
@@ -410,17 +410,6 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
             "a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=number
         )
     return constant(Literal(array), (1,) * rank)
-
-
-def with_rank(value: Tensor, rank: int) -> Tensor:
-    """`value` as a recorded tensor with dimensions of size 1 in front, up to `rank`."""
-    missing = rank - len(value.shape)
-    if isinstance(value, Array):
-        shape: tuple[Any, ...] = value.shape
-        return constant(value, (1,) * missing + tuple(shape))
-    if missing <= 0:
-        return value
-    return recorder().emit(Shuffle((value,), reshape_dims=Size((1,) * missing + tuple(value.shape))))
 
 
 def common_type(name: str, *values: Any) -> Dtype:

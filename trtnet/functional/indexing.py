@@ -21,16 +21,15 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeE
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
 from ..layers.base import is_nonnegative, require_at_least, require_equal
-from ..layers.casting import Identity
-from ..layers.constant import constant
+from ..layers.casting import Identity, converted
+from ..layers.constant import constant, with_rank
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
-from ..layers.shaping import Slice
+from ..layers.shaping import Slice, expanded, reshaped
 from . import strides
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .arithmetic import minimum as least
-from .broadcasting import broadcast_shapes, expanded
-from .casting import converted
+from .broadcasting import broadcast_shapes
 from .comparison import clamp, eq, ge, logical_and, lt, where
 from .concrete import category
 from .creation import arange, as_tensor
@@ -45,14 +44,13 @@ from .dispatch import (
     size_tensor,
     steps_of,
     tensor,
-    with_rank,
     with_steps,
 )
 from .inplace import rebind, refuse_overlap
 from .joining import cat
 from .memory import become_recorded, refuse_hazards, view_of, writers
 from .selection import check_mask, columns, selected, spread
-from .shape import has_dims, reshaped, transposed, unsqueeze
+from .shape import has_dims, transposed, unsqueeze
 from .slicing import clamped, part, sliced
 
 __all__ = ["assume_nonnegative", "getitem", "select"]

@@ -17,9 +17,9 @@ from ..basics.dims import format_shape
 from ..basics.errors import DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor, current_recorder
+from ..layers.casting import converted
 from ..layers.shaping import Shuffle, inverse
 from . import memory
-from .casting import converted
 from .concrete import category
 from .creation import full_like
 from .dispatch import is_scalar, tensor

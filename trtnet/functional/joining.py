@@ -15,20 +15,10 @@ from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Identity
 from ..layers.constant import constant
-from ..layers.shaping import Concatenation, Slice
+from ..layers.shaping import Concatenation, Slice, reshaped
 from .concrete import promoted
 from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
-from .shape import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    has_dims,
-    reshaped,
-    size_of,
-    sizes_of,
-    transposed,
-    unsqueeze,
-)
+from .shape import atleast_1d, atleast_2d, atleast_3d, has_dims, size_of, sizes_of, transposed, unsqueeze
 from .slicing import clamped, part
 
 __all__ = [

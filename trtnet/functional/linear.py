@@ -13,6 +13,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.casting import Cast
+from ..layers.constant import with_rank
 from ..layers.elementwise import ElementWise
 from ..layers.matrix import Einsum, FullyConnected, MatrixMultiply
 from ..layers.reduction import Reduce
@@ -20,7 +21,7 @@ from ..layers.shaping import Shuffle
 from .arithmetic import add, mul
 from .concrete import promote
 from .creation import eye
-from .dispatch import axis_of, operand, operation, refusing, tensor, with_rank
+from .dispatch import axis_of, operand, operation, refusing, tensor
 from .inplace import install
 from .reduction import sum as summed
 from .shape import clone, permute, reshape, unsqueeze

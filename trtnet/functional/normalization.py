@@ -15,14 +15,14 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeE
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
 from ..graph.training import Mode, cannot_train
-from ..layers.constant import constant
+from ..layers.constant import constant, with_shape
 from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
+from ..layers.shaping import reshaped
 from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .arithmetic import add, div, maximum, mul, neg, sqrt, sub
 from .arithmetic import pow as power
-from .convolution import reshape_weight, reshaped
 from .dispatch import axis_of, floating, operand, operation, tensor
 from .reduction import amax, amin
 from .reduction import mean as average
@@ -135,7 +135,7 @@ def _per_channel(name: str, channels: int, dtype: Dtype, **given: Any) -> dict[s
 
 def _spread(value: Any, rank: int) -> Any:
     """(C,) as (1, C, 1, ...)."""
-    return None if value is None else reshape_weight(value, (1, value.shape[0], *(1,) * (rank - 2)))
+    return None if value is None else with_shape(value, (1, value.shape[0], *(1,) * (rank - 2)))
 
 
 @operation()
@@ -257,7 +257,7 @@ def batch_statistics(x: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
 def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -> Tensor:
     """Weights (or a tensor) of that shape; a constant of one number where there are none."""
     if value is not None:
-        return reshape_weight(value, shape)
+        return with_shape(value, shape)
     return constant(Array(np.full(shape, number, dtype.numpy)))
 
 

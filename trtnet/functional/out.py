@@ -12,11 +12,11 @@ from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, shown
 from ..graph.tensor import Array, Parameter, Tensor
 from ..layers.base import require_equal
+from ..layers.shaping import reshaped
 from . import memory
 from .concrete import category
 from .dispatch import tensor, writes_out
 from .inplace import is_elementwise, reads_what_it_writes, rebind, write_concrete
-from .shape import reshaped
 from .strides import Decision, decide, lies_contiguous
 
 __all__ = ["written"]

@@ -13,10 +13,10 @@ from ..graph.tensor import Array, Tensor
 from ..layers.base import require_at_least
 from ..layers.constant import Constant, constant
 from ..layers.gather import Gather, OneHot, Scatter
-from ..layers.shaping import Shuffle
+from ..layers.shaping import Shuffle, expanded, reshaped
 from ..weights.recipes import Literal
 from .arithmetic import add, mul
-from .broadcasting import broadcast_shapes, expanded
+from .broadcasting import broadcast_shapes
 from .comparison import where
 from .creation import arange
 from .dispatch import axis_of, is_recorded, operation, owner_of, size_tensor, tensor
@@ -25,7 +25,7 @@ from .inplace import install
 from .joining import unknown_parts
 from .memory import view_of, writers
 from .scattering import scatter_reduced, scatter_reduced_numpy
-from .shape import has_dims, reshape, reshaped, size_of, sizes_of, transposed
+from .shape import has_dims, reshape, size_of, sizes_of, transposed
 from .slicing import part, sliced
 from .strides import Decision, decide, lies_contiguous
 

@@ -11,9 +11,10 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.pooling import Pooling
 from ..layers.reduction import Reduce
+from ..layers.shaping import reshaped
 from .arithmetic import maximum, mul
 from .arithmetic import pow as power
-from .convolution import batched, narrow, reshaped, widen
+from .convolution import batched, narrow, widen
 from .dispatch import operation, tuple_of
 from .joining import cat
 from .padding import pad

@@ -23,16 +23,17 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import Recorder, recorder
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder, recorded
+from ..layers.casting import converted
 from ..layers.generation import Fill
+from ..layers.shaping import reshaped
 from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
-from .casting import converted
 from .comparison import eq, lt
 from .creation import _default, _ignore, arange, filling, generator
 from .dispatch import refusing
 from .inplace import in_place
 from .normalization import softmax
-from .shape import has_dims, not_negative, reshaped, size_of, sizes_of, unsqueeze
+from .shape import has_dims, not_negative, size_of, sizes_of, unsqueeze
 from .sorting import argmax, argsort, topk
 from .unary import ceil, exp, floor, log, tan
 

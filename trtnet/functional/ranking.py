@@ -15,9 +15,9 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, ceil_divide, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
+from ..layers.casting import converted
+from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, maximum, mul, neg, sub
-from .broadcasting import expanded
-from .casting import converted
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
 from .creation import arange, filled
 from .dispatch import axis_of, floating, operation, refusing, scalar, size_tensor, tensor
@@ -25,7 +25,6 @@ from .joining import cat
 from .math import lerp, round
 from .picking import gather, index_select
 from .reduction import any as any_of
-from .shape import reshaped
 from .slicing import part
 from .sorting import argmax, ranked, sort
 from .unary import abs, ceil, exp, floor, log

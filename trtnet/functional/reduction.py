@@ -16,15 +16,14 @@ from ..basics.dims import format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.casting import converted
 from ..layers.reduction import Cumulative, Reduce
+from ..layers.shaping import expanded, reshaped
 from . import arithmetic, comparison
-from .broadcasting import expanded
-from .casting import converted
 from .concrete import floats
 from .dispatch import axes_of, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
 from .inplace import install
 from .joining import cat
-from .shape import reshaped
 from .slicing import part
 from .unary import abs as absolute
 from .unary import exp, log, typed_float

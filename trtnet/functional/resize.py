@@ -30,13 +30,13 @@ from ..layers.gather import Gather
 from ..layers.matrix import MatrixMultiply
 from ..layers.reduction import Reduce
 from ..layers.resize import GridSample, Resize, taps
-from ..layers.shaping import Shuffle
+from ..layers.shaping import Shuffle, reshaped
 from .arithmetic import in_float32, in_type, mul
 from .concrete import floats
 from .creation import arange, full
 from .dispatch import floating, operation, size_tensor, tensor
 from .joining import meshgrid, stack
-from .shape import reshaped, size_of, sizes_of, transposed
+from .shape import size_of, sizes_of, transposed
 
 __all__ = [
     "affine_grid",

@@ -18,19 +18,19 @@ from ..basics.dims import Size, SizeLike, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from ..layers.casting import Identity
+from ..layers.casting import Identity, converted
 from ..layers.gather import Scatter
 from ..layers.reduction import Reduce
+from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, div, floor_divide, maximum, minimum, mul
-from .broadcasting import broadcast_shapes, expanded
-from .casting import converted
+from .broadcasting import broadcast_shapes
 from .comparison import eq, logical_or, lt, masked_fill, where
 from .creation import arange, filled
 from .dispatch import axis_of, operation, scalar, tensor
 from .indexing import recorded_index
 from .inplace import install
 from .joining import cat
-from .shape import reshaped, transposed
+from .shape import transposed
 from .slicing import sliced
 
 __all__ = [

@@ -19,16 +19,16 @@ from ..basics.errors import DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Producer, Tensor
 from ..layers.base import Operand, require_equal
+from ..layers.casting import converted
 from ..layers.constant import Constant, constant
 from ..layers.elementwise import ElementWise, Select, Unary
 from ..layers.gather import Gather
 from ..layers.selection import NonZero
-from ..layers.shaping import Shuffle, Slice
+from ..layers.shaping import Shuffle, Slice, expanded, reshaped
 from ..weights.recipes import Literal, Weight
-from .broadcasting import broadcast_shapes, expanded
-from .casting import converted
+from .broadcasting import broadcast_shapes
 from .dispatch import operation, scalar, tensor
-from .shape import reshaped, transposed
+from .shape import transposed
 
 __all__ = ["argwhere", "masked_select", "nonzero"]
 

@@ -14,7 +14,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Identity
 from ..layers.constant import constant
-from ..layers.shaping import Shuffle
+from ..layers.shaping import Shuffle, reshaped
 from .dispatch import axes_of, axis_of, operation, steps_of, tensor, with_steps
 from .memory import another_handle, change_shape, mark_same
 from .strides import (
@@ -141,13 +141,6 @@ def resolved(shape: Size, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
             )
         size = total // known
     return (*sizes[:at], size, *sizes[at + 1 :])
-
-
-def reshaped(x: Tensor, sizes: tuple[SizeLike, ...]) -> Tensor:
-    """Record a reshape to sizes that are worked out; `x` itself where nothing changes."""
-    if sizes == x.shape:
-        return x
-    return emit(Shuffle((x,), reshape_dims=Size(sizes)))
 
 
 def transposed(x: Tensor, order: tuple[int, ...]) -> Tensor:

@@ -15,12 +15,13 @@ from ..basics.dims import SizeLike
 from ..basics.errors import ArgumentError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.casting import converted
 from ..layers.reduction import TopK
+from ..layers.shaping import reshaped
 from . import arithmetic
-from .casting import converted
 from .dispatch import axes_of, axis_of, operation, refusing, tensor
 from .reduction import amax, amin
-from .shape import reshaped, size_of, transposed
+from .shape import size_of, transposed
 
 __all__ = ["aminmax", "argmax", "argmin", "argsort", "max", "min", "msort", "sort", "topk"]
 

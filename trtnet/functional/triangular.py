@@ -9,8 +9,8 @@ import numpy as np
 from ..basics.dims import Dim, format_shape, minimum
 from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
+from ..layers.shaping import expanded, reshaped
 from .arithmetic import sub
-from .broadcasting import expanded
 from .comparison import ge, le, where
 from .creation import arange, zeros
 from .dispatch import axis_of, operation, refusing, tensor
@@ -18,7 +18,7 @@ from .inplace import install
 from .joining import cat
 from .padding import pad
 from .reduction import sum as summed
-from .shape import atleast_2d, movedim, reshaped, transposed, unsqueeze
+from .shape import atleast_2d, movedim, transposed, unsqueeze
 from .slicing import sliced
 
 __all__ = ["block_diag", "diag", "diag_embed", "diagflat", "diagonal", "trace", "tril", "triu"]

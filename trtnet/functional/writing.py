@@ -12,8 +12,9 @@ from ..basics.dims import format_shape
 from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
+from ..layers.shaping import expanded, reshaped
 from .arithmetic import remainder, sub
-from .broadcasting import broadcast_shapes, expanded
+from .broadcasting import broadcast_shapes
 from .comparison import eq, logical_and, masked_fill, where
 from .creation import arange
 from .dispatch import axis_of, is_recorded, operation, refusing, size_tensor, tensor
@@ -22,7 +23,7 @@ from .inplace import in_place, install
 from .picking import index_select
 from .reduction import cumsum
 from .scattering import index_put
-from .shape import clone, reshaped
+from .shape import clone
 from .triangular import diagonal
 
 __all__ = ["diagonal_scatter", "masked_scatter", "put", "select_scatter", "slice_scatter"]
