@@ -70,74 +70,83 @@ class _Plan:
         recompute_scale_factor: bool | None,
         antialias: bool,
     ) -> None:
-        spatial = len(shape) - 2
-        if mode not in _MODES:
-            raise ArgumentError("there is no such interpolation", expected=", ".join(_MODES), found=repr(mode))
-        self.mode, ranks = _MODES[mode]
-        if spatial not in ranks:
-            raise ShapeError(
-                f'mode "{mode}" does not fit a tensor of {len(shape)} dimensions',
-                expected=" or ".join(f"{r + 2} dimensions" for r in ranks),
-                found=format_shape(shape),
-            )
-        if align_corners is not None and self.mode in ("NEAREST", "AREA"):
-            raise ArgumentError(
-                "align_corners goes with linear, bilinear, trilinear and bicubic", found=f'mode="{mode}"'
-            )
-        if antialias and mode not in ("bilinear", "bicubic"):
-            raise ArgumentError("antialias goes with bilinear and bicubic", found=f'mode="{mode}"')
-        if (size is None) == (scale_factor is None):
-            raise ArgumentError(
-                "interpolate takes either size or scale_factor", found=f"size={size}, scale_factor={scale_factor}"
-            )
+        self.mode = _checked_mode(shape, size, scale_factor, mode, align_corners, antialias)
         self.antialias = antialias
         self.rounding = "HALF_UP" if mode == "nearest-exact" else "FLOOR"
         self.coordinates = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
         self.exact = True
         self.scales: tuple[float, ...] | None = None
-        self.steps: list[float | None] = [None] * spatial
-        before = tuple(shape[2:])
-        if size is not None:
-            if recompute_scale_factor:
-                raise ArgumentError("recompute_scale_factor goes with scale_factor", found="size")
-            given = sizes_of(tuple(size) if isinstance(size, (tuple, list)) else (size,) * spatial)
-            if len(given) != spatial:
-                raise ShapeError(f"size takes {spatial} numbers", found=format_shape(given))
-            self.after = given
+        self.before: tuple[SizeLike, ...] = tuple(shape[2:])
+        self.steps: list[float | None] = [None] * len(self.before)
+        if size is None:
+            numbers = [float(factor) for factor in self._for_each(scale_factor, "scale_factor")]
+            self.after = tuple(_scaled(s, f) for s, f in zip(self.before, numbers))
+            self._sample_by(numbers, mode, keeps_steps=not recompute_scale_factor and mode != "area")
+        elif recompute_scale_factor:
+            raise ArgumentError("recompute_scale_factor goes with scale_factor", found="size")
         else:
-            factors = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * spatial
-            if len(factors) != spatial:
-                raise ShapeError(f"scale_factor takes {spatial} numbers", found=scale_factor)
-            numbers = [float(f) for f in factors]
-            self.after = tuple(_scaled(s, f) for s, f in zip(before, numbers))
-            if not recompute_scale_factor and self.coordinates != "ALIGN_CORNERS" and mode != "area":
-                # ATen copies an axis of unchanged size in the linear modes, and in "nearest" of images, where it also
-                # repeats the elements of one that doubles (UpSampleKernel.cpp: nearest_idx)
-                linear = self.mode == "LINEAR" and not antialias
-                image = mode == "nearest" and spatial == 2
-                self.steps = [
-                    None if ((linear or image) and s == a) or (image and a == 2 * s) else 1 / f
-                    for s, a, f in zip(before, self.after, numbers)
-                ]
-                fractions = [Fraction(f) for f in numbers]
-                self.exact = all(
-                    step is None or s * f.numerator == a * f.denominator
-                    for step, s, a, f in zip(self.steps, before, self.after, fractions)
-                )
-            if (
-                self.exact
-                and all(_is_binary(f) for f in numbers)
-                and all(
-                    divide_exactly(s * Fraction(f).numerator, Fraction(f).denominator) is not None
-                    for s, f in zip(before, numbers)
-                )
-            ):
-                self.scales = (1.0, 1.0, *numbers)
+            self.after = sizes_of(tuple(self._for_each(size, "size")))
         for s in self.after:
             if isinstance(s, int) and s < 1:
                 raise ShapeError("interpolate gives nothing", found=format_shape(self.after))
-        self.before = before
-        self.same = self.after == before and (self.exact or antialias)  # torch copies then
+        self.same = self.after == self.before and (self.exact or antialias)  # torch copies then
+
+    def _for_each(self, given: Any, name: str) -> list[Any]:
+        """What was given for all dimensions at once, or for each."""
+        spatial = len(self.before)
+        values = list(given) if isinstance(given, (tuple, list)) else [given] * spatial
+        if len(values) != spatial:
+            raise ShapeError(f"{name} takes {spatial} numbers", found=format_shape(values))
+        return values
+
+    def _sample_by(self, factors: list[float], mode: str, keeps_steps: bool) -> None:
+        """torch's sampling distances by scale factors, and whether TensorRT's, by the sizes or by `scales`, are these.
+
+        ATen copies an axis of unchanged size in the linear modes, and in "nearest" of images, where it also repeats the
+        elements of one that doubles (UpSampleKernel.cpp: nearest_idx).
+        """
+        fractions = [Fraction(factor) for factor in factors]
+        if keeps_steps and self.coordinates != "ALIGN_CORNERS":
+            linear = self.mode == "LINEAR" and not self.antialias
+            image = mode == "nearest" and len(factors) == 2
+            self.steps = [
+                None if ((linear or image) and s == a) or (image and a == 2 * s) else 1 / f
+                for s, a, f in zip(self.before, self.after, factors)
+            ]
+            self.exact = all(
+                step is None or s * f.numerator == a * f.denominator
+                for step, s, a, f in zip(self.steps, self.before, self.after, fractions)
+            )
+        if (
+            self.exact
+            and all(_is_binary(f) for f in factors)
+            and all(divide_exactly(s * f.numerator, f.denominator) is not None for s, f in zip(self.before, fractions))
+        ):
+            self.scales = (1.0, 1.0, *factors)
+
+
+def _checked_mode(
+    shape: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None, antialias: bool
+) -> str:
+    """TensorRT's mode. Raises ArgumentError or ShapeError for arguments that do not go together."""
+    if mode not in _MODES:
+        raise ArgumentError("there is no such interpolation", expected=", ".join(_MODES), found=repr(mode))
+    found, ranks = _MODES[mode]
+    if len(shape) - 2 not in ranks:
+        raise ShapeError(
+            f'mode "{mode}" does not fit a tensor of {len(shape)} dimensions',
+            expected=" or ".join(f"{r + 2} dimensions" for r in ranks),
+            found=format_shape(shape),
+        )
+    if align_corners is not None and found in ("NEAREST", "AREA"):
+        raise ArgumentError("align_corners goes with linear, bilinear, trilinear and bicubic", found=f'mode="{mode}"')
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ArgumentError("antialias goes with bilinear and bicubic", found=f'mode="{mode}"')
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError(
+            "interpolate takes either size or scale_factor", found=f"size={size}, scale_factor={scale_factor}"
+        )
+    return found
 
 
 def _is_binary(factor: float) -> bool:
@@ -231,6 +240,7 @@ def _interpolate_numpy(
     if any(isinstance(s, Dim) for s in plan.after):
         return interpolate(constant(input), size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     result = input
+    before: Any
     after: Any
     for axis, (before, after, step) in enumerate(zip(plan.before, plan.after, plan.steps), 2):
         if plan.mode == "NEAREST":

@@ -98,7 +98,7 @@ class Module:
         if recorder is None:
             if "_modules" not in self.__dict__:
                 raise _not_initialized(self)
-            from ..pytorch.eager import call, has_arrays
+            from ..pytorch.eager import call, has_arrays  # the one door up (tests/test_imports.py)
 
             if has_arrays((*args, *kwargs.values())):
                 return call(self, args, kwargs)
