@@ -172,7 +172,7 @@ ROOMS = [
 
 UP = {
     ("graph", "engine"), ("graph", "layers"), ("graph", "pytorch"), ("graph", "rewriting"), ("graph", "tensorrt"),
-    
+
 }  # fmt: skip
 """Rooms that still import from one above them; nothing may be added."""
 
