@@ -830,6 +830,104 @@ def test_a_fork_while_another_thread_holds_the_locks():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+def test_a_hotswap_has_everything_that_an_engine_has(tmp_path):
+    engine = engine_of()
+    swap = HotSwap(engine)
+    assert isinstance(swap, Engine)
+    assert (swap.graph, swap.inputs, swap.outputs) == (engine.graph, engine.inputs, engine.outputs)
+    assert swap.serial not in (engine.serial, swap._idle.serial)
+    swap.warmup()
+    swap.refit(weights(3, engine.graph))
+    assert swap.active is not engine
+    wanted, single = swap(x()), engine_of()
+    single.refit(weights(3, engine.graph))
+    np.testing.assert_array_equal(wanted, single(x()))
+    for name, value in swap.parameters().items():
+        np.testing.assert_array_equal(value, single.parameters()[name])
+    assert str(swap.weights) == str(single.weights)
+    assert swap.inspect() == single.inspect()
+    np.testing.assert_array_equal(swap.clone()(x()), wanted)
+    assert type(swap.clone()) is type(engine)
+    np.testing.assert_array_equal(trtnet.load(swap.save(tmp_path / "net.engine"))(x()), wanted)
+    assert repr(swap) == f"HotSwap of {swap.active!r}"
+    for one in (swap, swap.context()):
+        with pytest.raises(ArgumentTypeError, match="a HotSwap keeps two engines"):
+            HotSwap(one)
+
+
+def test_snapshots_of_a_hotswap():
+    """They outlive swaps: neither engine need be the one that was active."""
+    engine = engine_of()
+    swap = HotSwap(engine)
+    swap.refit(weights(1, engine.graph))
+    snapshot, before = swap.snapshot(), swap(x())
+    for seed in (2, 3):
+        swap.refit({"fc1.bias": weights(seed, engine.graph)["fc1.bias"]})
+        assert (swap(x()) != before).any()
+        swap.restore(snapshot)
+        np.testing.assert_array_equal(swap(x()), before)
+    assert swap.generation == 5
+    with swap.undone():
+        swap.refit(weights(4, engine.graph))
+        assert (swap(x()) != before).any()
+    np.testing.assert_array_equal(swap(x()), before)
+    assert swap.generation == 5
+    for other in (engine.snapshot(), HotSwap(engine_of()).snapshot()):
+        with pytest.raises(ArgumentTypeError, match="no snapshot of this engine"):
+            swap.restore(other)
+
+
+def test_bound_calls_and_contexts_of_a_hotswap():
+    engine = engine_of()
+    swap = HotSwap(engine)
+    context, tensor = swap.context(), torch.from_numpy(x())
+    bound, other = swap.bind(tensor), context.bind(tensor)
+    result = bound.result
+    for number in range(1, 5):
+        swap.refit(weights(number, engine.graph))
+        wanted = swap(x())
+        assert bound() is result
+        assert bound.generation == number
+        np.testing.assert_array_equal(result, wanted)
+        np.testing.assert_array_equal(other(), wanted)
+        found, generation = context(x(), with_generation=True)
+        np.testing.assert_array_equal(found, wanted)
+        assert (generation, context.generation) == (number, number)
+    tensor.resize_(0)
+    with pytest.raises(EngineError, match="moved or resized"):
+        bound()
+    context.refit(weights(9, engine.graph))
+    assert swap.generation == 5
+    context.close()
+    with pytest.raises(EngineError, match="its context was closed"):
+        context(x())
+    np.testing.assert_array_equal(swap(x()), swap.context()(x()))
+    again = swap.context()
+    swap.close()
+    for use in (lambda: again(x()), swap.context, swap.snapshot, lambda: swap.bind(torch.from_numpy(x()))):
+        with pytest.raises(EngineError, match="it was closed"):
+            use()
+
+
+def test_live_weights_of_a_hotswap():
+    swap = HotSwap(engine_of(live=["fc1.weight", "fc1.bias"]))
+    graph = swap.graph
+    swap.refit(weights(1, graph))  # the idle engine is behind with these
+    learner = {name: torch.from_numpy(a) for name, a in weights(2, graph).items() if name.startswith("fc1")}
+    swap.bind_weights(learner)
+    assert swap.generation == 2
+    others = {name: value for name, value in weights(3, graph).items() if not name.startswith("fc1")}
+    for number in range(3):
+        learner["fc1.bias"].add_(1)
+        snapshot = swap.snapshot()
+        swap.refit(others)
+        single = engine_of()
+        single.refit(others | {name: tensor.numpy() for name, tensor in learner.items()})
+        np.testing.assert_array_equal(swap(x()), single(x()))
+        swap.restore(snapshot)
+        assert swap.generation == 2 * number + 4
+
+
 def test_hotswap_of_a_context():
     engine = engine_of()
     swap = HotSwap(engine.context())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Snapshot:
     weights: Any
 
 
-_serials = itertools.count()
+next_serial = itertools.count().__next__
 
 
 class Engine:
@@ -108,7 +108,7 @@ class Engine:
         self.inputs = [TensorSpec.of(name, tensor) for name, tensor in graph.inputs.items()]
         self.outputs = [TensorSpec.of(name, tensor) for name, tensor in graph.outputs.items()]
         self.generation = 0
-        self.serial = next(_serials)
+        self.serial = next_serial()
         self._identity = secrets.token_hex(16)
         self._structure: str | None = None
         self.refittable: frozenset[str] = frozenset(graph.parameters)
@@ -254,7 +254,7 @@ class Engine:
         """
         self.closed = self.closed or "it was closed"
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -342,9 +342,9 @@ class Engine:
         Raises:
             WeightsError, DtypeError: before anything is changed, or with the old weights back in place.
         """
-        return self._give(state_dict, prefix, finite, fresh_contexts)
+        return self._refit_with(state_dict, prefix, finite, fresh_contexts)
 
-    def _give(
+    def _refit_with(
         self,
         state_dict: Mapping[str, Any],
         prefix: str,

@@ -2,42 +2,97 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..basics import forking, interrupts
-from .engine import Engine, RefitReport
+from ..basics.arrays import import_torch
+from ..basics.errors import ArgumentTypeError
+from .context import BorrowingEngine
+from .engine import Engine, RefitReport, Snapshot, next_serial
 
 
-class HotSwap:
+class HotSwap(BorrowingEngine):
     """Keeps two engines of one plan, refits the idle one, and swaps them between calls: a call does not wait
     for a refit, unless it began before two of them and its thread did not run meanwhile.
 
-    Called as the engine is. Takes twice the engine's memory.
+    An Engine in all else. Takes twice the engine's memory.
 
     Args:
         engine: the engine to start with; the second is made from it.
+
+    Attributes:
+        engine, active: the engine that serves now.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.active = engine
+        if isinstance(engine, _Swapping):
+            raise ArgumentTypeError(
+                "a HotSwap keeps two engines, and this is another's",
+                expected="an engine of trtnet.build, trtnet.load or trtnet.reference, or its context",
+                found=repr(engine),
+                remedy="use it as it is",
+            )
+        super().__init__(engine)
+        self.serial = next_serial()
+        self._identity = secrets.token_hex(16)
+        self._structure = None
         self._idle = engine.clone()
         self._idle.generation = engine.generation
         self._behind: set[str] = set()
+        self._bound = False
         self._lock = threading.Lock()
         forking.tell(self)
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run the engine that is active now."""
-        return self.active(*args, **kwargs)
+    @property
+    def active(self) -> Engine:
+        return self.engine
 
     @property
-    def generation(self) -> int:
-        return self.active.generation
+    def closed(self) -> str | None:
+        return self.engine.closed
+
+    @closed.setter
+    def closed(self, reason: str | None) -> None:
+        self.engine.closed = reason
+
+    # --- calls
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the engine that is active now."""
+        return self.engine(*args, **kwargs)
+
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        return self.engine._results(values, stream, graph)
+
+    def _both(self, make: Callable[[Engine], Any]) -> dict[int, Any]:
+        """What `make` makes of each engine, by the engine's number."""
+        with self._lock:
+            return {engine.serial: make(engine) for engine in (self.engine, self._idle)}
+
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingCall:
+        """As `Engine.bind`: each call runs the engine that is active then, and gives the same arrays."""
+        return SwappingCall(self, self._both(lambda engine: engine.bind(*args, graph=graph, **kwargs)))
+
+    def context(self, shared_memory: bool = False) -> SwappingContext:
+        """As `Engine.context`: a context of each engine; a call runs that of the engine that is active then."""
+        return SwappingContext(self, self._both(lambda engine: engine.context(shared_memory)))
+
+    def warmup(self) -> None:
+        for engine in (self.engine, self._idle):
+            engine.warmup()
+
+    # --- weights
 
     def refit(
         self,
@@ -52,7 +107,7 @@ class HotSwap:
         The idle engine also gets what only the active one was given; the report counts that as changed.
         """
         with self._lock, interrupts.later():
-            idle, active = self._idle, self.active
+            idle, active = self._idle, self.engine
             changed: set[str] = set()
 
             def lacking(given: set[str]) -> dict[str, Any]:
@@ -62,17 +117,137 @@ class HotSwap:
                 return {name: present[name] for name in names & present.keys()}
 
             # at once: a call that was held up may run on it even now
-            report = idle._give(state_dict, prefix, finite, fresh_contexts, lacking, active.generation + 1)
-            self._idle, self.active, self._behind = active, idle, changed
+            report = idle._refit_with(state_dict, prefix, finite, fresh_contexts, lacking, active.generation + 1)
+            self._idle, self.engine, self._behind = active, idle, changed
             return report
 
-    def close(self) -> None:
+    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+        """As `Engine.bind_weights`, of both engines."""
+        with self._lock, interrupts.later():
+            for engine in (self._idle, self.engine):  # what does not fit is refused by the first
+                engine.bind_weights(weights, prefix=prefix)
+            self._bound = True
+            self._behind -= {self.graph.parameters[name].name for name in self.live}
+
+    def snapshot(self) -> Snapshot:
         with self._lock:
-            self.active.close()
+            changeable = self.refittable - self.live if self._bound else self.refittable | self.live
+            present = self.engine.parameters()
+            return self._snapshot({name: value for name, value in present.items() if name in changeable})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """As `Engine.restore`: a refit of the idle engine, which then becomes the active one."""
+        self._check_snapshot(snapshot)
+        self.refit(snapshot.weights, finite=None)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        with Engine.undone(self):  # by the snapshots above
+            yield
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        with self._lock:
+            return self.engine.parameters()
+
+    # --- both engines
+
+    def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
+        with self._lock:
+            return self.engine.save(path, weights)
+
+    def clone(self) -> Engine:
+        """Another engine, a single one, with the present weights."""
+        with self._lock:
+            return self.engine.clone()
+
+    def close(self) -> None:
+        """Close both engines."""
+        with self._lock:
+            self.engine.close()
             self._idle.close()
 
-    def __enter__(self) -> HotSwap:
-        return self
+    def __repr__(self) -> str:
+        return f"HotSwap of {self.engine!r}"
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+
+class SwappingCall:
+    """What `HotSwap.bind` gives: a bound call of each engine.
+
+    Attributes:
+        tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
+        results, result: the outputs, also in the form that `forward` returned. Each call overwrites them.
+        generation: how many times the weights had been changed at the last call.
+    """
+
+    def __init__(self, engine: HotSwap, calls: dict[int, Any]) -> None:
+        self.engine = engine
+        self._calls = calls
+        self._first = first = next(iter(calls.values()))
+        self.tensors, self.results, self.result = first.tensors, first.results, first.result
+        self.generation: int = first.generation
+
+    def __call__(self, stream: Any = None) -> Any:
+        """Run on what the bound tensors hold now, with the engine that is active."""
+        engine = self.engine.engine
+        call = self._calls[engine.serial]
+        call(stream)
+        if call is not self._first:
+            cuda = stream is not None and self.results[0].is_cuda
+            with import_torch().no_grad(), engine._on_stream(stream) if cuda else nullcontext():
+                for target, result in zip(self.results, call.results):
+                    target.copy_(result)
+        self.generation = call.generation
+        return self.result
+
+    def close(self) -> None:
+        """Close the bound calls of both engines."""
+        for call in self._calls.values():
+            call.close()
+
+    def __reduce__(self) -> Any:
+        return self.engine.__reduce__()
+
+
+class SwappingContext(BorrowingEngine):
+    """What `HotSwap.context` gives: a context of each engine; what changes weights changes the HotSwap's."""
+
+    engine: HotSwap
+
+    def __init__(self, engine: HotSwap, contexts: dict[int, Engine]) -> None:
+        super().__init__(engine)
+        self._contexts = contexts
+
+    @property
+    def _active(self) -> Engine:
+        return self._contexts[self.engine.engine.serial]
+
+    @property
+    def closed(self) -> str | None:
+        return self._active.closed
+
+    @closed.setter
+    def closed(self, reason: str | None) -> None:
+        self._active.closed = reason
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the context of the engine that is active now."""
+        return self._active(*args, **kwargs)
+
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        return self._active._results(values, stream, graph)
+
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingCall:
+        calls = {serial: one.bind(*args, graph=graph, **kwargs) for serial, one in self._contexts.items()}
+        return SwappingCall(self.engine, calls)
+
+    def warmup(self) -> None:
+        for context in self._contexts.values():
+            context.warmup()
+
+    def close(self) -> None:
+        """Close the contexts; the HotSwap goes on."""
+        for context in self._contexts.values():
+            context.close()
+
+
+_Swapping = (HotSwap, SwappingContext)

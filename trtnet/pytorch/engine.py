@@ -14,7 +14,7 @@ import numpy as np
 from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
-from ..engine.borrowing import Borrowed
+from ..engine.context import BorrowingEngine
 from ..engine.engine import Engine, RefitReport, Snapshot
 from ..engine.inputs import TensorSpec, one_kind
 from ..engine.plan import Plan
@@ -385,7 +385,7 @@ class ReferenceBound:
         """There is nothing to free; the call can be made again, as on a GPU."""
 
 
-class ReferenceContext(Borrowed):
+class ReferenceContext(BorrowingEngine):
     """Called as the engine is, over the same weights; closed by itself, or with the engine."""
 
     engine: ReferenceEngine
@@ -395,8 +395,12 @@ class ReferenceContext(Borrowed):
         self._closed: str | None = None
 
     @property
-    def closed(self) -> str | None:  # type: ignore[override]
+    def closed(self) -> str | None:
         return self._closed or self.engine.closed
+
+    @closed.setter
+    def closed(self, reason: str | None) -> None:
+        self._closed = reason
 
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self.engine._results(values, stream, graph)

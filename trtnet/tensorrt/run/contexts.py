@@ -13,7 +13,7 @@ import numpy as np
 
 from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
 from ...basics.errors import ProviderError
-from ...engine.borrowing import Borrowed
+from ...engine.context import BorrowingEngine
 from ...engine.inputs import TensorSpec, one_kind
 from ...graph.tensor import Array
 from ..device import Device, checked
@@ -25,7 +25,7 @@ from .loaded import Loaded
 from .stream_lock import DEFAULT_STREAM, Lane
 
 
-class Context(Borrowed):
+class Context(BorrowingEngine):
     """An execution context of a TensorRT engine: called as the engine is, over the same weights.
 
     Made by `engine.context()`. Use each from one thread at a time (calls take turns); contexts run beside each other.

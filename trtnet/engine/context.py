@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .checked import Checked
 
 
-class Borrowed(Engine):
+class BorrowingEngine(Engine):
     """An engine whose graph, inputs, outputs and weights are another's; what changes weights changes them there.
 
     Attributes:
@@ -32,18 +32,26 @@ class Borrowed(Engine):
         self._input_names, self._sizes = engine._input_names, engine._sizes
 
     @property
-    def checked(self) -> Checked | None:  # type: ignore[override]
+    def checked(self) -> Checked | None:
         return self.engine.checked
 
+    @checked.setter
+    def checked(self, figures: Checked | None) -> None:
+        self.engine.checked = figures
+
     @property
-    def generation(self) -> int:  # type: ignore[override]
+    def generation(self) -> int:
         return self.engine.generation
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self.engine.generation = value
 
     def refit(self, *args: Any, **kwargs: Any) -> Any:
         return self.engine.refit(*args, **kwargs)
 
-    def _give(self, *args: Any, **kwargs: Any) -> Any:
-        return self.engine._give(*args, **kwargs)
+    def _refit_with(self, *args: Any, **kwargs: Any) -> Any:
+        return self.engine._refit_with(*args, **kwargs)
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
@@ -75,6 +83,9 @@ class Borrowed(Engine):
 
     def clone(self) -> Engine:
         return self.engine.clone()
+
+    def keep_checked(self, figures: Checked) -> None:
+        self.engine.keep_checked(figures)
 
     def __repr__(self) -> str:
         return f"Context of {self.engine!r}"
