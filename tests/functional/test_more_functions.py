@@ -233,3 +233,87 @@ def test_refusals(text: str) -> None:
 def test_a_dynamic_number_of_rows_has_no_pairs() -> None:
     with pytest.raises(UnsupportedError, match="pdist needs a dimension of fixed size"):
         trtnet.record(lambda x: F.pdist(x), x=Input((BATCH, 4)))
+
+
+@pytest.mark.parametrize("values", [[254], [254, 254], [3, 200, 100]])
+def test_the_ends_of_trapezoids_of_bytes_wrap_as_torchs(values: list[int]) -> None:
+    for text in ("T.trapezoid(x)", "T.trapezoid(x, dx=2)", "T.cumulative_trapezoid(x)", "T.trapezoid(x, x)"):
+        wanted = eval(text, {"T": torch, "x": torch.tensor(values, dtype=torch.uint8)})
+        made = eval(text, {"T": trtnet, "x": trtnet.tensor(values, dtype=trtnet.uint8)})
+        graph = trtnet.record(lambda x, t=text: eval(t, {"T": trtnet, "x": x}), x=trtnet.Input((len(values),), "uint8"))
+        found = trtnet.reference(graph)(x=np.array(values, np.uint8))
+        assert made.dtype == trtnet.float32
+        assert made.tolist() == found.tolist() == wanted.tolist(), text
+
+
+def test_trapezoids_of_what_is_not_finite_and_of_nothing() -> None:
+    array = np.array([[np.inf, 1, 2], [3, np.nan, 4], [5, 6, -np.inf]], np.float32)
+    for text in ("T.trapezoid(x)", "T.trapezoid(x[:, :1])", "T.trapezoid(x, dim=0)", "T.cumulative_trapezoid(x)"):
+        wanted = eval(text, {"T": torch, "x": torch.from_numpy(array)})
+        np.testing.assert_array_equal(eval(text, {"T": trtnet, "x": trtnet.tensor(array)}).numpy(), wanted.numpy())
+        graph = trtnet.record(lambda x, t=text: eval(t, {"T": trtnet, "x": x}), x=trtnet.Input((BATCH, 3)))
+        found = trtnet.reference(graph)(x=array)
+        np.testing.assert_array_equal(found, wanted.numpy())
+    nothing = trtnet.trapezoid(trtnet.zeros(0, 3, dtype=trtnet.int64), dim=0)
+    assert (nothing.tolist(), nothing.dtype) == ([0, 0, 0], trtnet.int64)
+    with pytest.raises(trtnet.errors.DtypeError, match="trapezoid takes numbers"):
+        trtnet.trapezoid(trtnet.tensor([True]))
+
+
+@pytest.mark.parametrize("name", ["bartlett", "blackman", "hamming", "hann"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_the_ends_of_windows_are_what_torchs_roundings_leave(name: str, dtype: str) -> None:
+    for length in (2, 3, 5, 17):
+        options = [{"periodic": False, "dtype": getattr(T, dtype)} for T in (torch, trtnet)]
+        wanted = getattr(torch, f"{name}_window")(length, **options[0])
+        made = getattr(trtnet, f"{name}_window")(length, **options[1])
+        assert (made[0].item(), made[-1].item()) == (wanted[0].item(), wanted[-1].item())
+
+
+def test_lgamma_at_its_poles_and_at_infinity() -> None:
+    values = [0.0, -1.0, -2.0, -0.5, 0.5, 1e30, 3.4e38, math.inf, -math.inf, math.nan]
+    wanted = torch.lgamma(torch.tensor(values))
+    np.testing.assert_allclose(trtnet.lgamma(trtnet.tensor(values)).numpy(), wanted.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["T.ldexp(x, T.tensor([1]))", "T.ldexp(x[0], T.tensor(17))", "T.ldexp(x, T.tensor([-3, 1]))"]
+)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_floats_scaled_by_whole_numbers_keep_their_dtype(text: str, dtype: str) -> None:
+    array = np.array([1.5, -3e-5], dtype)
+    wanted = eval(text, {"T": torch, "x": torch.from_numpy(array)})
+    made = eval(text, {"T": trtnet, "x": trtnet.tensor(array)})
+    graph = trtnet.record(lambda x: eval(text, {"T": trtnet, "x": x}), x=trtnet.Input((2,), dtype))
+    found = trtnet.reference(graph)(x=array)
+    assert made.numpy().dtype == found.dtype == wanted.numpy().dtype
+    assert made.tolist() == found.tolist() == wanted.tolist()
+
+
+def test_scaling_does_not_overflow_on_its_way() -> None:
+    array = np.array([1e-30, 1e30], np.float32)
+    wanted = torch.ldexp(torch.from_numpy(array), torch.tensor([140, -140]))
+    graph = trtnet.record(lambda x: trtnet.ldexp(x, trtnet.tensor([140, -140])), x=trtnet.Input((2,)))
+    np.testing.assert_allclose(trtnet.reference(graph)(x=array), wanted.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, 3.0])
+def test_norms_of_half_precision_do_not_underflow(order: float) -> None:
+    array = np.array([[1e-3, 2e-4], [6e-5, 6e-8]], np.float16)
+    graph = trtnet.record(
+        lambda x: (x.norm(order, 1), F.pairwise_distance(x, x, order), trtnet.linalg.vector_norm(x, order)),
+        x=trtnet.Input((2, 2), "float16"),
+    )
+    x = torch.from_numpy(array)
+    wanted = (x.norm(order, 1), torch.pairwise_distance(x, x, order), torch.linalg.vector_norm(x, order))
+    for found, theirs in zip(trtnet.reference(graph)(x=array), wanted):
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, theirs.numpy(), rtol=2e-3, atol=1e-7)
+    np.testing.assert_allclose(trtnet.tensor(array).norm(order, 1).numpy(), wanted[0].numpy(), rtol=2e-3, atol=1e-7)
+
+
+def test_bilinear_of_concrete_tensors() -> None:
+    a, b, weight = (np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((4, 3), (4, 2), (5, 3, 2)))
+    wanted = torch.nn.functional.bilinear(*map(torch.from_numpy, (a, b, weight)))
+    made = F.bilinear(*map(trtnet.tensor, (a, b, weight)))
+    np.testing.assert_allclose(made.numpy(), wanted.numpy(), rtol=1e-5)

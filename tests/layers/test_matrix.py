@@ -278,7 +278,8 @@ def test_half_types(dtype):
         (lambda x: F.einsum("ij->ik", x), ArgumentError, "only such as the operands have"),
         (lambda x: F.einsum("i?->i", x), ArgumentError, "letters"),
         (lambda x: F.einsum("ij,ik->jk", x, x[:1, :].reshape(3, 1)), ShapeError, "index 'i' has two sizes"),
-        (lambda x: F.bilinear(x, x, x), UnsupportedError, "einsum"),
+        (lambda x: F.bilinear(x, x, x), ShapeError, r"a weight \(out, in1, in2\)"),
+        (lambda x: F.bilinear(x, x[:1], trtnet.zeros(4, 3, 3)), ShapeError, "alike but for the last size"),
     ],
 )
 def test_errors(call, kind, message):

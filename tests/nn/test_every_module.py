@@ -75,6 +75,7 @@ TABLE |= {
     "Softmin": ((1,), {}, [(3, 7)]),
     "Softmax2d": ((), {}, [image(2)]),
     "Linear": ((7, 5), {}, [(3, 2, 7)]),
+    "Bilinear": ((7, 4, 5), {}, [(3, 2, 7), (3, 2, 4)]),
     "LayerNorm": (((4, 7),), {}, [(3, 4, 7)]),
     "RMSNorm": ((7,), {"eps": 1e-5}, [(3, 4, 7)]),
     "GroupNorm": ((2, 4), {}, [image(2)]),
@@ -100,7 +101,6 @@ TABLE |= {
 }  # fmt: skip
 
 REFUSED = {
-    "Bilinear",
     "CrossMapLRN2d",
     "EmbeddingBag",
     "GRU",
@@ -167,7 +167,7 @@ def test_module(name):
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_refused(name):
     with pytest.raises(UnsupportedError, match=name):
-        getattr(nn, name)(3, 4, 5) if name == "Bilinear" else getattr(nn, name)(3, 4)
+        getattr(nn, name)(3, 4)
 
 
 def test_losses_are_torchs():

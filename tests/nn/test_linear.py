@@ -9,7 +9,7 @@ from modules import both, check_module, values
 
 import trtnet
 from trtnet import Dim, Input, nn
-from trtnet.errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from trtnet.errors import ArgumentTypeError, DtypeError, ShapeError
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.booleans(), st.lists(st.integers(1, 3), max_size=3))
@@ -61,8 +61,9 @@ def test_drawing_depends_on_the_seed_and_not_on_the_order_of_reading():
 
 
 def test_errors():
-    with pytest.raises(UnsupportedError, match="einsum"):
-        nn.Bilinear(2, 3, 4)
+    with pytest.raises(ShapeError, match="alike but for the last size") as caught:
+        trtnet.record(nn.Bilinear(2, 3, 4), input1=Input((5, 2)), input2=Input((5, 2)))
+    assert caught.value.module == "Bilinear"
     with pytest.raises(ArgumentTypeError, match="biased"):
         nn.Linear(2, 3, biased=True)
     with pytest.raises(ShapeError, match="make in_features equal") as caught:

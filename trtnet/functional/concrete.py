@@ -112,6 +112,16 @@ def _erfinv(value: float) -> float:
     return math.copysign(-_NORMAL.inv_cdf((1 - abs(value)) / 2) / math.sqrt(2), value)
 
 
+def lgamma(value: float) -> float:
+    """The logarithm of the absolute value of the gamma function: infinite at its poles, 0, -1, -2 and so on."""
+    if math.isinf(value) or (value <= 0 and value == math.floor(value)):
+        return math.inf
+    try:
+        return math.lgamma(value)
+    except OverflowError:
+        return math.inf
+
+
 erf = each(math.erf)
 erfc = each(math.erfc)
 erfinv = each(_erfinv)

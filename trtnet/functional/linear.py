@@ -24,7 +24,7 @@ from .creation import eye
 from .dispatch import axis_of, operand, operation, refusing, tensor
 from .inplace import install
 from .reduction import sum as summed
-from .shape import clone, permute, reshape, unsqueeze
+from .shape import clone, permute, reshape, squeeze, unsqueeze
 from .triangular import diagonal
 
 __all__ = [
@@ -60,12 +60,43 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     return emit(FullyConnected((x, weights, shift)))
 
 
+def _bilinear(input1: np.ndarray, input2: np.ndarray, weight: np.ndarray, bias: Any = None) -> np.ndarray:
+    _check_bilinear(input1.shape, input2.shape, weight.shape)
+    wide = [value if value.dtype == np.float64 else value.astype(np.float32) for value in (input1, weight, input2)]
+    product = np.einsum("...i,oij,...j->...o", *wide)
+    return np.asarray(product if bias is None else product + bias).astype(input1.dtype)
+
+
+def _check_bilinear(first: Any, second: Any, weight: Any) -> None:
+    problem = "bilinear takes (..., in1), (..., in2), alike but for the last size, and a weight (out, in1, in2)"
+    found = ", ".join(format_shape(shape) for shape in (first, second, weight))
+    if len(weight) != 3 or not first or len(first) != len(second):
+        raise ShapeError(problem, found=found)
+    for one, other in zip((*first, second[-1]), (*second[:-1], *weight[1:])):
+        if isinstance(one, int) and isinstance(other, int) and one != other:
+            raise ShapeError(problem, found=found)
+        if one != other:
+            require_equal(one, other, problem)
+
+
+@operation(_bilinear)
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
-    """Not in trtnet: raises UnsupportedError."""
-    raise UnsupportedError(
-        "bilinear is not in trtnet",
-        remedy="write it with einsum: (trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
-    )
+    """(..., in1) and (..., in2) by a weight (out, in1, in2) and a bias (out,): input1 weight[o] input2 + bias[o] for
+    each o, (..., out). All of one floating-point dtype.
+
+    Raises ShapeError where sizes do not fit, DtypeError where dtypes differ.
+
+    >>> x, weight = trtnet.tensor([2.0, 3.0]), trtnet.tensor([[[1.0, 0.0], [0.0, 10.0]]])
+    >>> trtnet.functional.bilinear(x, x, weight).tolist()
+    [94.0]
+    """
+    x, y, weights = tensor(input1), tensor(input2), tensor(weight)
+    _check_bilinear(x.shape, y.shape, weights.shape)
+    out, first, second = weights.shape
+    rows = matmul(x, reshape(permute(weights, (1, 0, 2)), (first, out * second)))
+    products = matmul(reshape(rows, (*x.shape[:-1], out, second)), unsqueeze(y, -1))
+    made = squeeze(products, -1)
+    return made if bias is None else add(made, tensor(bias))
 
 
 # --- matrices ---------------------------------------------------------------------------------------------------------

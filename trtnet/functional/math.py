@@ -18,6 +18,7 @@ from .comparison import clamp, gt, lt, where
 from .concrete import binary, each, promoted, quiet, unary
 from .concrete import erfc as _erfc
 from .concrete import erfinv as _erfinv
+from .concrete import lgamma as _lgamma
 from .dispatch import floating, operation, pair, tensor
 from .inplace import install
 from .unary import abs, apply_unary, erf, exp, log, sin, typed_float
@@ -232,7 +233,7 @@ def _missing(name: str, what: str, numpy: Callable[..., Any] | None = None) -> A
 
 
 erfinv = _missing("erfinv", "inverse error function", unary(_erfinv))
-lgamma = _missing("lgamma", "logarithm of the gamma function", unary(each(_math.lgamma)))
+lgamma = _missing("lgamma", "logarithm of the gamma function", unary(each(_lgamma)))
 digamma = _missing("digamma", "digamma function")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +21,11 @@ from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .arithmetic import add, div, maximum, mul, neg, sqrt, sub
-from .arithmetic import pow as power
 from .dispatch import axis_of, floating, operand, operation, tensor
-from .reduction import amax, amin
 from .reduction import mean as average
 from .reduction import sum as summed
+from .reduction import vector_norm
 from .shape import squeeze
-from .unary import abs as absolute
 
 __all__ = [
     "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
@@ -363,13 +360,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
 
 
 def _norm(x: Any, p: float, dim: Any) -> Any:
-    if p == 2:
-        return sqrt(summed(mul(x, x), dim, True))
-    if p == 1:
-        return summed(absolute(x), dim, True)
-    if math.isinf(p):
-        return amax(absolute(x), dim, True) if p > 0 else amin(absolute(x), dim, True)
-    return power(summed(power(absolute(x), p), dim, True), 1.0 / p)
+    return vector_norm(x, p, dim, True)
 
 
 def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> np.ndarray:

@@ -308,13 +308,14 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
 
 def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Any, keepdim: bool) -> Any:
     (values,) = floats(input)
-    values, axes = np.abs(values), _axes(values, dim)
+    values, axes, dtype = np.abs(values), _axes(values, dim), values.dtype
     if math.isinf(ord):
         return (values.max if ord > 0 else values.min)(axes, keepdims=keepdim)
     if ord == 0:
-        return (values != 0).sum(axes, keepdims=keepdim).astype(values.dtype)
-    power = np.asarray(ord, values.dtype)
-    return (values**power).sum(axes, keepdims=keepdim) ** (1 / power)
+        return (values != 0).sum(axes, keepdims=keepdim).astype(dtype)
+    wide = values if dtype == np.float64 else values.astype(np.float32, copy=False)
+    power = np.asarray(ord, wide.dtype)
+    return np.asarray((wide**power).sum(axes, keepdims=keepdim) ** (1 / power)).astype(dtype)
 
 
 @operation(_vector_norm_numpy)
@@ -325,11 +326,14 @@ def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
         return reduced(absolute(x), "MAX" if ord > 0 else "MIN", dim, keepdim)
     if ord == 0:
         return reduced(converted(comparison.ne(x, 0), x.dtype), "SUM", dim, keepdim)
+    (wide,) = arithmetic.in_float32(x)  # squares of half precision underflow
     if ord == 1:
-        return reduced(absolute(x), "SUM", dim, keepdim)
-    if ord == 2:
-        return arithmetic.sqrt(reduced(arithmetic.mul(x, x), "SUM", dim, keepdim))
-    return arithmetic.pow(reduced(arithmetic.pow(absolute(x), ord), "SUM", dim, keepdim), 1 / ord)
+        found = reduced(absolute(wide), "SUM", dim, keepdim)
+    elif ord == 2:
+        found = arithmetic.sqrt(reduced(arithmetic.mul(wide, wide), "SUM", dim, keepdim))
+    else:
+        found = arithmetic.pow(reduced(arithmetic.pow(absolute(wide), ord), "SUM", dim, keepdim), 1 / ord)
+    return arithmetic.in_type(found, x.dtype)
 
 
 @refusing

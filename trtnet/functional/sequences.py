@@ -9,12 +9,13 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
-from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..graph.tensor import Array, Tensor
-from .arithmetic import add, floor_divide, mul, remainder, sub
+from .arithmetic import add, div, floor_divide, mul, remainder, sub
 from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne
-from .creation import ones_like
+from .creation import ones_like, zeros_like
 from .dispatch import axis_of, operation, refusing, tensor
+from .indexing import select
 from .joining import cat, meshgrid, roll, stack
 from .picking import index_select, narrow, unbind
 from .reduction import any as any_of
@@ -90,18 +91,26 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
     return vector_norm(sub(input, other), p)
 
 
-def _areas(y: Any, x: Any, dx: Any, dim: int) -> Any:
-    if not y.dtype.is_floating_point:
-        y = y.float()
-    count = y.shape[axis_of(dim, y.ndim)] - 1
-    height = add(narrow(y, dim, 1, count), narrow(y, dim, 0, count))
+def _widths(name: str, y: Any, x: Any, dim: int) -> Any:
+    """The distances between the points of `y` along `dim`: of a vector, or of what broadcasts with `y`; else None."""
+    if dtypes.bool_ in (y.dtype, None if x is None else x.dtype):
+        raise DtypeError(f"{name} takes numbers", expected="integers or floats", found="bool", remedy="y.int()")
     if x is None:
-        return mul(height, dx / 2)
-    width = diff(x, 1, 0 if x.ndim == 1 else dim)
-    if x.ndim == 1 and y.ndim > 1:
-        axis = axis_of(dim, y.ndim)
-        width = reshape(width, (1,) * axis + (count,) + (1,) * (y.ndim - axis - 1))
-    return mul(mul(height, width), 0.5)
+        return None
+    axis = axis_of(dim, y.ndim)
+    if x.ndim == 1:
+        if isinstance(x.shape[0], int) and isinstance(y.shape[axis], int) and x.shape[0] != y.shape[axis]:
+            raise ShapeError(f"{name} takes one x for each point", expected=y.shape[axis], found=x.shape[0])
+        x = reshape(x, (*(1,) * axis, x.shape[0], *(1,) * (y.ndim - axis - 1)))
+    elif x.ndim < y.ndim:
+        x = reshape(x, (*(1,) * (y.ndim - x.ndim), *x.shape))
+    return diff(x, 1, dim)
+
+
+def _neighbours(y: Any, dim: int) -> Any:
+    """The sum of each two points that are next to each other."""
+    count = y.shape[axis_of(dim, y.ndim)] - 1
+    return add(narrow(y, dim, 0, count), narrow(y, dim, 1, count))
 
 
 @refusing
@@ -111,7 +120,13 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
     >>> trtnet.trapezoid(trtnet.tensor([1.0, 3.0, 5.0]), dx=2).item()
     12.0
     """
-    return summed(_areas(y, x, dx, dim), dim)
+    widths, size = _widths("trapezoid", y, x, dim), y.shape[axis_of(dim, y.ndim)]
+    if isinstance(size, int) and size == 0:
+        return zeros_like(summed(y, dim), dtype=y.dtype)
+    if widths is not None:
+        return div(summed(mul(_neighbours(y, dim), widths), dim), 2.0)
+    ends = add(select(y, dim, 0), select(y, dim, -1))
+    return mul(sub(summed(y, dim), mul(ends, 0.5)), float(dx))
 
 
 trapz = trapezoid
@@ -124,7 +139,10 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1)
     >>> trtnet.cumulative_trapezoid(trtnet.tensor([1.0, 3.0, 5.0])).tolist()
     [2.0, 6.0]
     """
-    return cumsum(_areas(y, x, dx, dim), dim)
+    widths = _widths("cumulative_trapezoid", y, x, dim)
+    if widths is not None:
+        return div(cumsum(mul(_neighbours(y, dim), widths), dim), 2.0)
+    return cumsum(mul(_neighbours(y, dim), dx / 2.0), dim)
 
 
 @refusing

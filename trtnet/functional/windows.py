@@ -17,8 +17,34 @@ from .dispatch import refusing
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
 
 
-def _window(name: str, length: int, periodic: bool, dtype: Any, options: Any, value: Callable[..., Any]) -> Array:
-    """`value` of the positions, of which the last one is 1; a periodic window leaves that one out."""
+class _Rounded:
+    """An array whose every step is rounded to its type, as torch's is: what cancels leaves the same rest."""
+
+    def __init__(self, array: np.ndarray, dtype: dtypes.dtype) -> None:
+        self.dtype = dtype
+        self.array = array.astype(dtype.numpy)
+
+    def _step(self, function: Callable[..., Any], *numbers: float) -> _Rounded:
+        wide = np.float64 if self.dtype is dtypes.float64 else np.float32
+        return _Rounded(np.asarray(function(self.array.astype(wide), *map(wide, numbers))), self.dtype)
+
+    def __mul__(self, number: float) -> _Rounded:
+        return self._step(np.multiply, number)
+
+    def __add__(self, number: float) -> _Rounded:
+        return self._step(np.add, self.array.dtype.type(number))
+
+    def __sub__(self, other: _Rounded) -> _Rounded:
+        return self._step(lambda array: array - other.array.astype(array.dtype))
+
+    def cos(self) -> _Rounded:
+        return self._step(np.cos)
+
+
+def _window(
+    name: str, length: int, periodic: bool, dtype: Any, options: Any, value: Callable[[_Rounded, int], _Rounded]
+) -> Array:
+    """`value` of the positions and the last one; a periodic window leaves that one out."""
     _ignore(name, options)
     to = dtypes.get(dtype) if dtype is not None else dtypes.float32
     if length < 0 or not to.is_floating_point:
@@ -27,8 +53,8 @@ def _window(name: str, length: int, periodic: bool, dtype: Any, options: Any, va
         )
     if length == 1:
         return Array(np.ones(1, to.numpy))
-    last = length if periodic else length - 1
-    return Array(np.asarray(value(np.arange(length) / max(last, 1))).astype(to.numpy))
+    last = max(length if periodic else length - 1, 1)
+    return Array(value(_Rounded(np.arange(last + 1), to), last).array[:length])
 
 
 @refusing
@@ -47,7 +73,12 @@ def hamming_window(
     [0.0, 0.75, 0.75, 0.0]
     """
     return _window(
-        "hamming_window", window_length, periodic, dtype, options, lambda x: alpha - beta * np.cos(2 * math.pi * x)
+        "hamming_window",
+        window_length,
+        periodic,
+        dtype,
+        options,
+        lambda n, last: (n * (2 * math.pi / last)).cos() * -beta + alpha,
     )
 
 
@@ -59,7 +90,12 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: Any = None,
     [0.0, 0.5, 1.0, 0.5]
     """
     return _window(
-        "hann_window", window_length, periodic, dtype, options, lambda x: 0.5 - 0.5 * np.cos(2 * math.pi * x)
+        "hann_window",
+        window_length,
+        periodic,
+        dtype,
+        options,
+        lambda n, last: (n * (2 * math.pi / last)).cos() * -0.5 + 0.5,
     )
 
 
@@ -71,8 +107,9 @@ def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = N
     0.34
     """
 
-    def value(x: np.ndarray) -> Any:
-        return 0.42 - 0.5 * np.cos(2 * math.pi * x) + 0.08 * np.cos(4 * math.pi * x)
+    def value(n: _Rounded, last: int) -> _Rounded:
+        half = n * (math.pi / last)
+        return (half * 4).cos() * 0.08 - (half * 2).cos() * 0.5 + 0.42
 
     return _window("blackman_window", window_length, periodic, dtype, options, value)
 
@@ -84,7 +121,14 @@ def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Any = N
     >>> trtnet.bartlett_window(4).tolist()
     [0.0, 0.5, 1.0, 0.5]
     """
-    return _window("bartlett_window", window_length, periodic, dtype, options, lambda x: 1 - np.abs(2 * x - 1))
+
+    def value(n: _Rounded, last: int) -> _Rounded:
+        rising = n * (2 / last)
+        falling = rising * -1 + 2
+        middle = (last >> 1) + 1
+        return _Rounded(np.concatenate([rising.array[:middle], falling.array[middle:]]), n.dtype)
+
+    return _window("bartlett_window", window_length, periodic, dtype, options, value)
 
 
 @refusing
@@ -97,7 +141,8 @@ def kaiser_window(
     1.0
     """
 
-    def value(x: np.ndarray) -> Any:
-        return np.i0(beta * np.sqrt(np.maximum(1 - (2 * x - 1) ** 2, 0))) / np.i0(beta)
+    def value(n: _Rounded, last: int) -> _Rounded:
+        place = 2 * n.array.astype(np.float64) / last - 1
+        return _Rounded(np.i0(beta * np.sqrt(np.maximum(1 - place**2, 0))) / np.i0(beta), n.dtype)
 
     return _window("kaiser_window", window_length, periodic, dtype, options, value)

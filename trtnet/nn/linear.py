@@ -1,12 +1,11 @@
-"""Linear layers, Identity, and Bilinear's absence."""
+"""Linear and bilinear layers, and Identity."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..basics.errors import UnsupportedError
-from ..functional.linear import linear
+from ..functional.linear import bilinear, linear
 from ..graph.tensor import Parameter, Tensor
 from . import init
 from .module import Module
@@ -92,19 +91,57 @@ class NonDynamicallyQuantizableLinear(Linear):
 
 
 class Bilinear(Module):
-    """Not in trtnet: constructing it raises UnsupportedError, which says what to write.
+    """y[o] = x1 weight[o] x2 + bias[o], over the last dimensions.
 
-    >>> try:
-    ...     nn.Bilinear(4, 4, 2)
-    ... except trtnet.TrtnetError as error:
-    ...     print(error.remedy)
-    keep the weight as a Parameter and write (trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)
+    Args:
+        in1_features, in2_features: the last sizes of the two inputs.
+        out_features: the last size of the output.
+        bias: whether there is one.
+        device: accepted; nothing depends on it.
+        dtype: the parameters'.
+
+    Parameters: weight (out_features, in1_features, in2_features), bias (out_features,); drawn as torch's, uniformly
+        below 1 / sqrt(in1_features).
+    Shape: (…, in1_features) and (…, in2_features) to (…, out_features); float32, float16 or bfloat16, as the weight.
+    Layers: `matrix_multiply`, `shuffle`, and an `elementwise` sum with the bias.
+
+    >>> graph = trtnet.record(nn.Bilinear(8, 5, 3), input1=Input((2, 8)), input2=Input((2, 5)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3])
     """
 
-    def __init__(self, in1_features: int, in2_features: int, out_features: int, *args: Any, **kwargs: Any) -> None:
-        raise UnsupportedError(
-            "Bilinear is not in trtnet",
-            found=f"Bilinear({in1_features}, {in2_features}, {out_features})",
-            remedy="keep the weight as a Parameter and write "
-            "(trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        self.weight = Parameter(shape=(out_features, in1_features, in2_features), dtype=dtype)
+        if bias:
+            self.bias = Parameter(shape=(out_features,), dtype=dtype)
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """torch's default: uniform, bounded by 1 / sqrt(in1_features)."""
+        bound = 1 / math.sqrt(self.in1_features) if self.in1_features > 0 else 0
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        return bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
         )
