@@ -391,20 +391,20 @@ def ldexp(input: Any, other: Any) -> Any:
     """
     exponent = other if isinstance(other, Tensor) else tensor(other)
     if input.dtype.is_floating_point and not (exponent.dtype.is_floating_point or exponent.dtype is dtypes.bool_):
-        return _scaled(input, exponent)
+        return _shifted(input, exponent)
     return mul(input, pow(2.0, other))
 
 
 Tensor.ldexp = ldexp  # type: ignore[attr-defined]
 
 
-def _scaled_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _shifted_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     wide = input if input.dtype == np.float64 else input.astype(np.float32)
     return np.asarray(np.ldexp(wide, np.clip(other, -3000, 3000).astype(np.int32))).astype(input.dtype)
 
 
-@operation(quiet(_scaled_numpy))
-def _scaled(input: Any, other: Any) -> Tensor:
+@operation(quiet(_shifted_numpy))
+def _shifted(input: Any, other: Any) -> Tensor:
     (wide,) = in_float32(tensor(input))
     half = floor_divide(other, 2)  # 2^other alone may be out of range
     made = mul(mul(wide, pow(2.0, half)), pow(2.0, sub(other, half)))
