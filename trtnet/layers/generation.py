@@ -65,8 +65,10 @@ class Fill(Layer):
         return ((Size(self.shape), self.to_type),)
 
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
-        one = self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(self.alpha, float)
-        return (self.alpha, self.alpha) if one else None  # type: ignore[return-value]
+        alpha = self.alpha
+        if self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(alpha, float):
+            return alpha, alpha
+        return None
 
     def supported(self, provider: Features) -> bool:
         return self.pooled or not self.draws or provider.draws_anew
@@ -89,8 +91,8 @@ class Fill(Layer):
             layer.alpha, layer.beta = float(self.alpha), float(self.beta)
             return layer
         # of integers, and on TensorRT 8.6, the type comes from the tensors
-        layer.set_input(1, lowering.scalar(self.alpha))  # type: ignore[arg-type]
-        layer.set_input(2, lowering.shape_tensor((self.beta,)))  # type: ignore[arg-type]
+        layer.set_input(1, lowering.scalar(_whole(self.alpha)))
+        layer.set_input(2, lowering.shape_tensor((_whole(self.beta),)))
         return layer
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
@@ -106,3 +108,8 @@ class Fill(Layer):
             drawn = draw(run.shape(self.shape), generator=run.generator(), device=run.device, dtype=torch.float32)
             return (drawn * scale + alpha).to(dtype)
         return torch.arange(run.size(self.shape[0]), device=run.device).to(dtype) * beta + alpha
+
+
+def _whole(number: SizeLike | float) -> SizeLike:
+    """A number of an integer fill as a size."""
+    return number if isinstance(number, Dim) else int(number)
