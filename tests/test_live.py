@@ -11,7 +11,7 @@ from networks import close, convolutions, policy
 import trtnet
 from trtnet import Input, dtypes, nn
 from trtnet.errors import ProviderError, WeightsError
-from trtnet.rewriting.live_inputs import _Rewriting, with_live
+from trtnet.rewriting.live_inputs import _Live, with_live
 from trtnet.tensorrt.build.job import check_level
 from trtnet.tensorrt.build.lowering import lower
 from trtnet.weights import recipes
@@ -89,12 +89,12 @@ def test_recipes_become_layers(weight, seed):
     for leaf in leaves:
         leaf.value.array = values[leaf.name]
     graph = trtnet.record(lambda x: x + 0.0, x=Input((2, 3)))
-    rewriting = _Rewriting(graph, set(leaves))
-    with rewriting.recorder as recorder:
-        recorder._origin = graph.layers[0]
+    rewriting = _Live(graph, set(leaves))
+    with rewriting:
+        rewriting.in_place_of(graph.layers[0])
         tensor = rewriting.tensor(weight)
     made = trtnet.Graph(
-        recorder.layers, {"x": graph.inputs["x"]}, {"y": tensor}, "one", {leaf.name: leaf for leaf in leaves},
+        rewriting.recorder.layers, {"x": graph.inputs["x"]}, {"y": tensor}, "one", {leaf.name: leaf for leaf in leaves},
         frozenset(), frozenset(), [], "recipe",
     )  # fmt: skip
     made.live = {leaf.name: t for leaf, t in rewriting.tensors.items()}

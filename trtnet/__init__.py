@@ -97,6 +97,8 @@ _HOMES = {
     "loading": ("load",),
     "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
+_GIVEN = dict.fromkeys(_HOMES["graph.tensor"], "functional") | dict.fromkeys(("Graph", "Plan"), "recording")
+"""What gives tensors and graphs their methods."""
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {
     "basics": ("dtypes", "errors"),
@@ -125,8 +127,8 @@ def __getattr__(name: str) -> Any:
     if name in _ALIASES:
         found = getattr(_import_module(f"{__name__}.basics.dtypes"), _ALIASES[name])
     elif name in _HOME:
-        if _HOME[name] == "graph.tensor":
-            _import_module(f"{__name__}.functional")  # gives tensors their methods
+        if name in _GIVEN:
+            _import_module(f"{__name__}.{_GIVEN[name]}")
         found = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
     elif name == "device":
         found = __getattr__("Device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
 import inspect
@@ -13,13 +14,15 @@ from typing import Any
 from .basics import dims, dtypes
 from .basics.errors import ArgumentError, ArgumentTypeError, shown
 from .basics.garbage import no_collection
+from .engine.graph_json import from_json, to_json
 from .graph import forms
 from .graph.graph import Graph, Input
 from .graph.recorder import Recorder
 from .graph.tensor import Array, Buffer, Tensor
 from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
-from .weights.recipes import Leaf
+from .tensorrt.build import lowering, summary  # noqa: F401  # they give graphs their methods
+from .weights.recipes import Leaf, Value
 
 RESERVED = ("graph", "stream", "out", "with_generation")
 """What a call of an engine takes beside inputs."""
@@ -130,13 +133,25 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         frozenset(buffers),
         recorder.equalities,
         title,
+        data_dims=frozenset(recorder.data_dims),
+        ranges=recorder.ranges,
+        training=recorder.training,
     )
-    graph.data_dims = frozenset(recorder.data_dims)
-    graph.ranges = recorder.ranges
-    graph.training = recorder.training
     for name, tensor in outputs.items():
         tensor.name = name
     return graph
+
+
+def restored(data: dict[str, Any], values: dict[str, Value]) -> Graph:
+    """A graph that was pickled: its JSON, and the values of its parameters by their names."""
+    return from_json(data, values)
+
+
+def _reduced(graph: Graph) -> tuple[Any, ...]:
+    return restored, (to_json(graph), {leaf.name: leaf.value for leaf in graph.parameters.values()})
+
+
+copyreg.pickle(Graph, _reduced)  # who unpickles it has what `record` gives, the methods too
 
 
 def _are_inputs(draws: Any) -> bool:

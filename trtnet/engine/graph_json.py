@@ -392,15 +392,20 @@ class _Reading:
             Equality(self.value(a), self.value(b), _text(problem), _text(path), _located(at))
             for a, b, problem, path, at in data["equalities"]
         ]
-        graph = Graph(
-            layers, inputs, outputs, _form(data["form"], outputs), self.parameters, frozenset(data["trainable"]),
-            frozenset(data["buffers"]), equalities, _text(data["title"]),
-        )  # fmt: skip
-        graph.data_dims = frozenset(data["data_dims"])
-        graph.ranges = {name: (low, high) for name, (low, high) in data.get("ranges", {}).items()}
-        if data.get("training") is not None:
-            graph.training = self.training(data["training"], layers, tensors)
-        return graph
+        return Graph(
+            layers,
+            inputs,
+            outputs,
+            _form(data["form"], outputs),
+            self.parameters,
+            frozenset(data["trainable"]),
+            frozenset(data["buffers"]),
+            equalities,
+            _text(data["title"]),
+            data_dims=frozenset(data["data_dims"]),
+            ranges={name: (low, high) for name, (low, high) in data.get("ranges", {}).items()},
+            training=None if data.get("training") is None else self.training(data["training"], layers, tensors),
+        )
 
     def training(self, data: Mapping[str, Any], layers: list[Producer], tensors: list[Tensor]) -> Training:
         training = Training()

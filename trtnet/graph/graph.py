@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..basics import dims, dtypes
 from ..basics.dims import Dim, Size, format_shape
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ShapeError
-from ..basics.garbage import no_collection
-from ..layers.constant import Constant
-from ..layers.targets import Functions
-from ..weights.recipes import Leaf, Weight
+from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Weight
 from .forms import Form
-from .recorder import Equality, Recorder, check_count
-from .tensor import Array, Operand, Producer, Tensor
+from .recorder import Equality, check_count
+from .tensor import Array, Producer, Tensor
 from .training import Training
-
-if TYPE_CHECKING:
-    from ..tensorrt.provider import Provider
 
 
 class Input:
@@ -84,6 +81,7 @@ def _checked_range(given: Any) -> tuple[float, float]:
     )
 
 
+@dataclass(eq=False, repr=False)
 class Graph:
     """A recorded network: layer records in the order in which they will be added.
 
@@ -95,42 +93,31 @@ class Graph:
         trainable, buffers: which of them training changes, and which are buffers.
         equalities: sizes that must be equal at run time.
         title: the recorded module's class.
+        data_dims: Dims that the data decides: known when the network has run.
+        ranges: the least and the greatest value of inputs that were recorded with a range, by name.
+        live: parameters that are inputs of the network, by name.
+        training: what the layers do otherwise in training; None where that is not known.
+        dims: the Dims of the inputs, by name.
     """
 
-    def __init__(
-        self,
-        layers: list[Producer],
-        inputs: dict[str, Tensor],
-        outputs: dict[str, Tensor],
-        form: Form,
-        parameters: dict[str, Leaf],
-        trainable: frozenset[str],
-        buffers: frozenset[str],
-        equalities: list[Equality],
-        title: str,
-    ) -> None:
-        self.layers = layers
-        self.inputs = inputs
-        self.outputs = outputs
-        self.form = form
-        self.parameters = parameters
-        self.trainable = trainable
-        self.buffers = buffers
-        self.equalities = equalities
-        self.title = title
-        self.data_dims: frozenset[str] = frozenset()
-        """Dims that the data decides: known when the network has run."""
-        self.training: Training | None = None
-        """What the layers do otherwise in training; None where that is not known."""
-        self.live: dict[str, Tensor] = {}
-        """Parameters that are inputs of the network, by name."""
-        self.ranges: dict[str, tuple[float, float]] = {}
-        """The least and the greatest value of inputs that were recorded with a range, by name."""
-        self.dims: dict[str, Dim] = {
-            symbol.name: symbol
-            for symbol in dims.symbols_of(s for t in inputs.values() for s in t.shape)
-            if symbol.name
-        }
+    layers: list[Producer]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    form: Form
+    parameters: dict[str, Leaf] = field(default_factory=dict)
+    trainable: frozenset[str] = frozenset()
+    buffers: frozenset[str] = frozenset()
+    equalities: list[Equality] = field(default_factory=list)
+    title: str = ""
+    data_dims: frozenset[str] = frozenset()
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    live: dict[str, Tensor] = field(default_factory=dict)
+    training: Training | None = None
+    dims: dict[str, Dim] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = dims.symbols_of(size for tensor in self.inputs.values() for size in tensor.shape)
+        self.dims = {size.name: size for size in sizes if size.name}
 
     # --- weights
 
@@ -235,118 +222,41 @@ class Graph:
             equality.check(found)
         return found
 
-    # --- forms of itself
+    # --- what rooms above give it: see `method`
 
-    def for_provider(self, provider: Provider, refit: bool = True) -> Graph:
+    def for_provider(self, provider: Any, refit: bool = True) -> Graph:
         """The graph that is lowered 1:1: layers that this provider lacks are composed of others.
 
         So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
         """
-        with no_collection():
-            graph = self._composed(methodcaller("supported", provider), self._used_by_layers())
-        if not refit:
-            return graph
-        kinds = dict.fromkeys(type(layer) for layer in graph.layers)
-        failing = {id(layer) for kind in kinds for layer in kind.failing(graph.layers, provider)}
-        return graph._composed(lambda layer: id(layer) not in failing) if failing else graph
+        raise NotImplementedError("rewriting/composing.py gives it")
 
-    def _used_by_layers(self) -> Collection[Tensor]:
-        """What layers take, where there is uint8 in the graph; else nothing."""
-        found = {t.dtype for t in self.inputs.values()}
-        found.update([t.dtype for layer in self.layers for t in layer.outputs])
-        if dtypes.uint8 not in found:
-            return ()
-        return {o for layer in self.layers for o in layer.inputs if type(o) is Tensor}
-
-    def _composed(self, takes: Callable[[Producer], bool], used: Collection[Tensor] = ()) -> Graph:
-        """The graph in which every layer that is not taken is composed of others, and uint8 is int32.
-
-        `used` is what layers take, where there is uint8 at all.
-        """
-        from ..layers.casting import in_int32
-        from ..rewriting import functions
-
-        F: Functions = functions
-        layers = self.layers
-        widened = {layer for layer in layers if _is_widened(layer, used)} if used else set()
-        first = next((i for i, layer in enumerate(layers) if not takes(layer) or layer in widened), None)
-        if first is None:
-            return self
-        new = Recorder(takes_values=True)
-        new.layers = layers[:first]
-        new._names = {layer.name: 1 for layer in new.layers}
-        replaced: dict[Any, Tensor] = {}
-        names = new._names
-        with new:
-            for layer in layers[first:]:
-                is_taken, is_wide = takes(layer), layer in widened
-                # what does not change is shared
-                if is_taken and not is_wide and layer.name not in names and replaced.keys().isdisjoint(layer.inputs):
-                    new.layers.append(layer)
-                    names[layer.name] = 1
-                    continue
-                new._origin = layer
-                operands = tuple([replaced.get(o, o) for o in layer.inputs]) if replaced else layer.inputs
-                before = len(new.layers)
-                if is_wide:
-                    wide = tuple([in_int32(o) for o in operands])
-                    result = _all_taken(new, before, layer.widened(F, wide), takes)
-                elif is_taken:
-                    result = layer.again(operands, new)
-                else:
-                    result = _all_taken(new, before, layer.compose(F, *operands), takes)
-                if len(new.layers) == before or not _gives(new.layers[-1], result, layer.outputs):
-                    replaced.update(zip(layer.outputs, result if isinstance(result, tuple) else (result,)))
-            outputs = {name: _narrowed(new, t, replaced.get(t, t)) for name, t in self.outputs.items()}
-        for name, tensor in outputs.items():
-            tensor.name = name
-        graph = Graph(
-            new.layers,
-            self.inputs,
-            outputs,
-            self.form,
-            self.parameters,
-            self.trainable,
-            self.buffers,
-            self.equalities,
-            self.title,
-        )
-        graph.live, graph.data_dims = self.live, self.data_dims
-        return graph
-
-    def lower(self, network: Any, refit: bool = True) -> Any:
+    def lower(self, network: Any, refit: bool = True, left_out: Collection[str] = ()) -> Any:
         """Add the layers to an INetworkDefinition that you own; return the Lowering, which holds the arrays.
 
-        `refit=False` says that the engine will not be built with a REFIT flag (see `for_provider`).
+        `refit=False` says that the engine will not be built with a REFIT flag (see `for_provider`). Weights that depend
+        on the parameters named in `left_out` become named placeholders.
 
         The arrays stay alive as long as the network does. A weakly typed network (TensorRT 8.6, and 10 without the
         STRONGLY_TYPED flag) is told the recorded types layer by layer; set OBEY_PRECISION_CONSTRAINTS, and FP16 or BF16
         where they are used, in its builder config. Raises BuildError with TensorRT's own text, the module path
         and the source line.
         """
-        from ..tensorrt.build.lowering import lower
+        raise NotImplementedError("tensorrt/build/lowering.py gives it")
 
-        return lower(self, network, refit=refit)
-
-    def summary(self, provider: Provider | None = None) -> str:
+    def summary(self, provider: Any = None) -> str:
         """A table: layer, module path, output shape, dtype, parameters, bytes.
 
         It shows the layers as they are lowered: `for_provider(provider)`, or for a TensorRT that has every layer.
         """
-        from ..tensorrt.build.summary import summary
-
-        return summary(self, provider)
+        raise NotImplementedError("tensorrt/build/summary.py gives it")
 
     def structure_hash(self) -> str:
         """A hash of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; not of weights' values."""
-        from .structure import structure_hash
-
         return structure_hash(self)
 
-    def __reduce__(self) -> Any:
-        from ..engine.graph_json import from_json, to_json
-
-        return from_json, (to_json(self), {leaf.name: leaf.value for leaf in self.parameters.values()})
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise NotImplementedError("recording.py gives it")
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.inputs.items())
@@ -354,71 +264,69 @@ class Graph:
         return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
 
 
-def _is_widened(layer: Producer, used: Collection[Tensor]) -> bool:
-    """Whether uint8 is int32 in this layer; `used` is what layers take."""
-    if not layer.has_bytes:
-        return False
-    if not layer.passes_bytes:
-        return True
-    inside = [o for o in layer.inputs if type(o) is Tensor and o.layer is not None]
-    return any(t.dtype is dtypes.uint8 for t in (*inside, *(o for o in layer.outputs if o in used)))
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _narrowed(recorder: Recorder, recorded: Tensor, tensor: Tensor) -> Tensor:
-    """An output of the network: uint8 again, where it was made int32."""
-    if tensor.dtype is recorded.dtype:
-        return tensor
-    from ..layers.casting import Cast
-
-    recorder._origin = recorded.layer
-    made: Tensor = recorder.emit(Cast((recorder.emit(Cast((tensor,), dtypes.float32)),), dtypes.uint8))
-    return made
+def method(function: F) -> F:
+    """Make this the method of Graph that is declared there under its name, of what rooms above know."""
+    declared = getattr(Graph, function.__name__)
+    function.__doc__, function.__qualname__ = declared.__doc__, declared.__qualname__
+    setattr(Graph, function.__name__, function)
+    return function
 
 
-def _all_taken(recorder: Recorder, before: int, result: Any, takes: Callable[[Producer], bool]) -> Any:
-    """What was recorded since `before`, composed in its turn where a layer of it is not taken."""
-    added = recorder.layers[before:]
-    if all(map(takes, added)):
-        return result
-    del recorder.layers[before:]
-    replaced: dict[Tensor, Tensor] = {}
-    for inner in added:
-        inner_operands = tuple(replaced.get(o, o) if type(o) is Tensor else o for o in inner.inputs)
-        again = _again(recorder, inner, inner_operands, takes)
-        for old, tensor in zip(inner.outputs, again if isinstance(again, tuple) else (again,)):
-            replaced[old] = tensor
-    for key, tensor in recorder.constants.items():
-        recorder.constants[key] = replaced.get(tensor, tensor)
-    single = result if isinstance(result, tuple) else (result,)
-    final = tuple(replaced.get(t, t) for t in single)
-    return final if isinstance(result, tuple) else final[0]
+# --- structure --------------------------------------------------------------------------------------------------------
 
 
-def _gives(last: Producer, result: Any, outputs: tuple[Tensor, ...]) -> bool:
-    """Let the last layer that was recorded for others give the recorded tensors, if what it gives is the result and is
-    like them: then nothing that takes them has to change.
+def structure_hash(graph: Graph) -> str:
+    """SHA-256 of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; no paths, no source lines."""
+    numbers: dict[Tensor, int] = {}
+    for tensor in graph.inputs.values():
+        numbers[tensor] = len(numbers)
+    for tensor in graph.live.values():
+        numbers[tensor] = len(numbers)
+    layers = []
+    for layer in graph.layers:
+        operands = [numbers[o] if type(o) is Tensor else _weight(o) for o in layer.inputs]
+        layers.append([layer.kind, operands, {name: _plain(getattr(layer, name)) for name in layer.attributes}])
+        for tensor in layer.outputs:
+            numbers[tensor] = len(numbers)
+    text = {
+        "recipes": VERSION,
+        "dims": {name: [d.min, d.opt, d.max, d.multiple_of] for name, d in sorted(graph.dims.items())},
+        "inputs": {name: [_plain(tuple(t.shape)), t.dtype.name] for name, t in graph.inputs.items()},
+        "outputs": {name: numbers[t] for name, t in graph.outputs.items()},
+        "form": graph.form,
+        "live": list(graph.live),
+        "layers": layers,
+    }
+    return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
-    Their `layer` stays the recorded one.
-    """
-    if isinstance(last, Constant):  # which others may share
-        return False
-    made = result if isinstance(result, tuple) else (result,)
-    if len(made) != len(last.outputs):
-        return False
-    for one, two, old in zip(made, last.outputs, outputs):
-        if one is not two or one.dtype is not old.dtype or (one.shape is not old.shape and one.shape != old.shape):
-            return False
-    last.outputs = outputs
-    return True
+
+def _weight(weight: Any) -> Any:
+    if isinstance(weight, Leaf):
+        return ["parameter", weight.name, list(weight.shape), weight.dtype.name]
+    if isinstance(weight, Recipe):
+        arguments = [_weight(a) for a in weight.arguments]
+        return [
+            "recipe",
+            weight.operation,
+            arguments,
+            {k: _plain(v) for k, v in weight.attributes.items()},
+            weight.dtype.name,
+        ]
+    if isinstance(weight, Literal):
+        digest = hashlib.sha256(weight.array.tobytes()).hexdigest()
+        return ["constant", digest, list(weight.shape), weight.dtype.name]
+    assert not isinstance(weight, Weight)
+    return None
 
 
-def _again(
-    recorder: Recorder, layer: Producer, operands: tuple[Operand, ...], takes: Callable[[Producer], bool]
-) -> Any:
-    """Record `layer`, or what it is composed of where it is not taken."""
-    if not takes(layer):
-        before = len(recorder.layers)
-        from ..rewriting import functions
-
-        return _all_taken(recorder, before, layer.compose(functions, *operands), takes)
-    return layer.again(operands, recorder)
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Dim):
+        return {"size": str(value)}
+    if isinstance(value, Dtype):
+        return value.name
+    return value

@@ -121,7 +121,7 @@ class Recorder:
         self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self._names: dict[str, int] = {}
-        self._origin: Producer | None = None
+        self.origin: Producer | None = None  # in whose place layers are recorded, by whose name and source line
         self._warned = False
         self._counted: set[Size] = set()  # shapes that have not too many elements
 
@@ -139,7 +139,7 @@ class Recorder:
             if shape not in self._counted:
                 check_count(shape, "a tensor", self.data_dims)
                 self._counted.add(shape)
-        origin = self._origin
+        origin = self.origin
         if origin is None:
             layer.path = stem = self.path
             layer.location = self.where or here()
@@ -169,6 +169,16 @@ class Recorder:
         if not isinstance(pending, Pending) or pending.recorder is not self:
             raise foreign_tensor(tensor)
         return pending.resolve(tensor)
+
+    def share(self, *layers: Producer) -> None:
+        """Take layers of another graph as they are."""
+        self.layers += layers
+        for layer in layers:
+            self._names[layer.name] = 1
+
+    def has(self, name: str) -> bool:
+        """Whether a layer has this name already."""
+        return name in self._names
 
     @contextmanager
     def values(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -38,11 +39,7 @@ class _Followed:
         graph, training = self.graph, self.training
         layers = trained_layers(training, graph.layers)
         outputs = graph.outputs | {name: drop.outputs[0] for name, drop in training.outputs.items()}
-        other = Graph(
-            layers, graph.inputs, outputs, graph.form, graph.parameters, graph.trainable, graph.buffers,
-            graph.equalities, graph.title,
-        )  # fmt: skip
-        other.live = graph.live
+        other = dataclasses.replace(graph, layers=layers, outputs=outputs, training=None)
         return {double: Program(other, double, explains=False) for double in (False, True)}
 
     @classmethod

@@ -87,7 +87,7 @@ def _compute(current: Recorder, value: Tensor, layers: list[Producer]) -> None:
     given = [t for layer in layers for t in layer.inputs if isinstance(t, Tensor) and t in current.read]
     inputs = {str(number): tensor for number, tensor in enumerate(dict.fromkeys(given))}
     outputs = {str(number): tensor for number, tensor in enumerate(wanted)}
-    graph = Graph(layers, inputs, outputs, "tuple", {}, frozenset(), frozenset(), [], "numbers")
+    graph = Graph(layers, inputs, outputs, "tuple")
     device = import_torch().device("cpu")
     with lasting():
         program = Program(graph)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from ..basics.errors import ArgumentError
 from ..graph.graph import Graph
 from ..graph.tensor import Tensor
+from ..layers.casting import Identity
+from .rewriting import Rewriting
 
 
 def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
@@ -44,29 +46,13 @@ def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:
         return graph
     outputs = dict(graph.outputs)
     taken = set(graph.outputs.values()) | set(graph.inputs.values())
-    for path, tensor in chosen.items():
-        outputs[path] = tensor
-    result = Graph(
-        list(graph.layers), graph.inputs, outputs, "dict", graph.parameters, graph.trainable, graph.buffers,
-        graph.equalities, graph.title,
-    )  # fmt: skip
-    result.data_dims, result.live, result.ranges = graph.data_dims, graph.live, graph.ranges
-    for path, tensor in chosen.items():
-        if tensor in taken:  # TensorRT names a tensor once
-            result.outputs[path] = _copy(result, tensor)
-            result.outputs[path].name = path
-        taken.add(tensor)
-    return result
-
-
-def _copy(graph: Graph, tensor: Tensor) -> Tensor:
-    from ..graph.recorder import Recorder
-    from ..layers.casting import Identity
-
-    recorder = Recorder(takes_values=True)
-    recorder._names = {layer.name: 1 for layer in graph.layers}
-    recorder._origin = tensor.layer
-    with recorder:
-        made: Tensor = recorder.emit(Identity((tensor,)))
-    graph.layers += recorder.layers
-    return made
+    rewriting = Rewriting(graph)
+    rewriting.share(*graph.layers)
+    with rewriting:
+        for path, tensor in chosen.items():
+            outputs[path] = tensor
+            if tensor in taken:  # TensorRT names a tensor once
+                rewriting.in_place_of(tensor.layer)
+                outputs[path] = rewriting.recorder.emit(Identity((tensor,)))
+            taken.add(tensor)
+    return rewriting.graph(outputs, form="dict")

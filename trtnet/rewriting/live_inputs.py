@@ -9,12 +9,11 @@ from ..basics.arrays import check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentTypeError, TrtnetError, WeightsError
 from ..graph.graph import Graph
-from ..graph.recorder import Recorder
 from ..graph.tensor import Tensor, recorded
-from ..layers.base import Operand
 from ..layers.constant import constant
 from ..weights.matching import match
 from ..weights.recipes import ARITHMETIC, Leaf, Recipe, Weight
+from .rewriting import Rewriting
 
 
 def with_live(graph: Graph, names: Collection[str]) -> Graph:
@@ -28,55 +27,40 @@ def with_live(graph: Graph, names: Collection[str]) -> Graph:
     leaves = {graph.parameters[name] for name in names}
     if not leaves:
         return graph
-    rewriting = _Rewriting(graph, leaves)
-    layers = graph.layers
-    new, replaced = rewriting.recorder, rewriting.replaced
-    with new:
-        for layer in layers:
-            live = any(isinstance(o, Weight) and rewriting.is_live(o) for o in layer.inputs)
-            if not live and replaced.keys().isdisjoint(layer.inputs):
-                new.layers.append(layer)  # what does not change is shared
-                new._names[layer.name] = 1
+    live = _Live(graph, leaves)
+    with live:
+        for layer in graph.layers:
+            is_live = any(isinstance(o, Weight) and live.depends(o) for o in layer.inputs)
+            if not is_live and live.may_share(layer):
+                live.share(layer)
                 continue
-            new._origin = layer
+            operands = live.in_place_of(layer)
             try:
-                operands = tuple([rewriting.operand(o) for o in layer.inputs])
-                result = layer.with_operands(operands) if live else layer.again(operands, new)
+                if is_live:
+                    tensors = [live.tensor(o) if isinstance(o, Weight) and live.depends(o) else o for o in operands]
+                    result = layer.with_operands(tuple(tensors))
+                else:
+                    result = layer.again(operands, live.recorder)
             except TrtnetError as error:
                 error.module, error.where = error.module or layer.path or None, layer.location or error.where
                 raise
-            for old, tensor in zip(layer.outputs, result if isinstance(result, tuple) else (result,)):
-                replaced[old] = tensor
-    outputs = {name: replaced.get(tensor, tensor) for name, tensor in graph.outputs.items()}
-    for name, tensor in outputs.items():
-        tensor.name = name
-    result_graph = Graph(
-        new.layers, graph.inputs, outputs, graph.form, graph.parameters, graph.trainable, graph.buffers,
-        graph.equalities, graph.title,
-    )  # fmt: skip
-    result_graph.data_dims = graph.data_dims
-    result_graph.live = {leaf.name: tensor for leaf, tensor in rewriting.tensors.items()}
-    return result_graph
+            live.replace(layer, result)
+    outputs = {name: live.replaced.get(tensor, tensor) for name, tensor in graph.outputs.items()}
+    return live.graph(outputs, live={leaf.name: tensor for leaf, tensor in live.tensors.items()})
 
 
-class _Rewriting:
+class _Live(Rewriting):
     """One `with_live`: what live parameters, and recipes over them, are now."""
 
-    def __init__(self, graph: Graph, leaves: set[Leaf]) -> None:
+    def __init__(self, of: Graph, leaves: set[Leaf]) -> None:
+        super().__init__(of)
         self.leaves = leaves
-        self.recorder = Recorder(takes_values=True)
-        self.replaced: dict[Any, Tensor] = {}
         self.tensors: dict[Leaf, Tensor] = {}
         self._made: dict[int, Tensor] = {}
-        self._inputs = graph.inputs
 
-    def is_live(self, weight: Weight) -> bool:
+    def depends(self, weight: Weight) -> bool:
+        """Whether a weight is made of live parameters."""
         return any(leaf in self.leaves for leaf in weight.leaves())
-
-    def operand(self, operand: Operand) -> Operand:
-        if isinstance(operand, Weight):
-            return self.tensor(operand) if self.is_live(operand) else operand
-        return self.replaced.get(operand, operand) if operand is not None else None
 
     def tensor(self, weight: Weight) -> Tensor:
         """A weight that depends on a live parameter, as a tensor; each one once."""
@@ -84,7 +68,7 @@ class _Rewriting:
             found = self.tensors.get(weight)
             if found is None:
                 found = recorded(weight.shape, weight.dtype, self.recorder, None)
-                found.name = f"{weight.name}@live" if weight.name in self._inputs else weight.name
+                found.name = f"{weight.name}@live" if weight.name in self.of.inputs else weight.name
                 self.tensors[weight] = found
             return found
         made = self._made.get(id(weight))
@@ -96,7 +80,7 @@ class _Rewriting:
     def _layers(self, recipe: Recipe) -> Tensor:
         from .. import functional as F
 
-        given = [self.tensor(a) if self.is_live(a) else constant(a) for a in recipe.arguments]
+        given = [self.tensor(a) if self.depends(a) else constant(a) for a in recipe.arguments]
         operation, attributes = recipe.operation, recipe.attributes
         if operation == "cast":
             return given[0].to(recipe.dtype)

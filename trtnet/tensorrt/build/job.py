@@ -67,7 +67,7 @@ class Job:
         builder = provider.builder()
         network = provider.create_network(builder)
         network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
-        lowering = lower(rewritten, network, self.left_out, refit=bool(self.refittable))
+        lowering = lower(rewritten, network, bool(self.refittable), self.left_out)
         inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
         changeable = {graph.parameters[name].name for name in self.refittable}
         data, cached, digest, checked = None, False, "", None

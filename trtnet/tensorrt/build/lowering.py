@@ -14,10 +14,11 @@ from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
 from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ...basics.garbage import no_collection
-from ...graph.graph import Graph
+from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
 from ...layers.targets import Network
+from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
 from .. import provider as providers
@@ -339,12 +340,8 @@ def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
 _alive: dict[int, list[Any]] = {}
 
 
-def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: bool = True) -> Lowering:
-    """Add `graph` to `network`. The arrays live at least as long as the network.
-
-    Weights that depend on the parameters named in `left_out` become named placeholders. `refit` is whether the engine
-    may be refittable.
-    """
+@method
+def lower(graph: Graph, network: Any, refit: bool = True, left_out: Collection[str] = ()) -> Lowering:
     provider = providers.of(network)
     if provider.has_implicit_batch(network):
         raise ProviderError(
@@ -352,7 +349,7 @@ def lower(graph: Graph, network: Any, left_out: Collection[str] = (), refit: boo
             expected="an explicit-batch network",
             remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
         )
-    lowering = Lowering(graph.for_provider(provider, refit), network, provider, left_out)
+    lowering = Lowering(for_provider(graph, provider, refit), network, provider, left_out)
     # a pybind object takes a finalizer but no attributes
     weakref.finalize(network, _forget, id(network))
     _alive.setdefault(id(network), []).append(lowering.ledger)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...basics.dims import Size, format_shape
 from ...basics.garbage import no_collection
 from ...basics.tables import render
+from ...graph.graph import Graph, method
 from ...graph.tensor import Tensor
+from ...rewriting.composing import for_provider
 from ...weights.recipes import Weight
-from ..provider import Newest
-
-if TYPE_CHECKING:
-    from ...graph.graph import Graph
-    from ..provider import Provider
+from ..provider import Newest, Provider
 
 
+@method
 def summary(graph: Graph, provider: Provider | None = None) -> str:
-    """Layer, module path, output shape, dtype, parameters and bytes of each layer, as it is lowered on `provider`."""
     with no_collection():
-        return _summary(graph.for_provider(provider or Newest()))
+        return _summary(for_provider(graph, provider or Newest()))
 
 
 def _summary(graph: Graph) -> str:

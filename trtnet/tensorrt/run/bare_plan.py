@@ -58,8 +58,8 @@ def described(data: bytes, provider: Provider, device: Device) -> Plan:
         tensor = recorded(tuple(shape), dtypes.get(dtype), recorder, None)
         tensor.name = name
         (inputs if is_input else outputs)[name] = tensor
-    graph = Graph([], inputs, outputs, "one" if len(outputs) == 1 else "dict", {}, frozenset(), frozenset(), [], "plan")
-    graph.data_dims = frozenset(free)
+    form = "one" if len(outputs) == 1 else "dict"
+    graph = Graph([], inputs, outputs, form, title="plan", data_dims=frozenset(free))
     return Plan(
         data=data, targets=(), provider=provider.name, version=provider.version, seconds=0.0, stripped=False,
         graph=graph, weights={}, parameters={}, refittable=frozenset(), live={}, gpu=None, options={},
