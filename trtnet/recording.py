@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+import numpy as np
+
 from .basics import dims, dtypes
 from .basics.errors import ArgumentError, ArgumentTypeError, shown
 from .basics.garbage import no_collection
@@ -152,6 +154,16 @@ def _reduced(graph: Graph) -> tuple[Any, ...]:
 
 
 copyreg.pickle(Graph, _reduced)  # who unpickles it has what `record` gives, the methods too
+
+
+def _read_value(current: Recorder, tensor: Tensor) -> np.ndarray | None:
+    """What a tensor holds now, if that is known: computed by the reference, which is asked where it is first needed."""
+    from .pytorch.reading import known
+
+    return known(current, tensor)
+
+
+Recorder.read_value = _read_value
 
 
 def _are_inputs(draws: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +96,9 @@ class Recorder:
         takes_values: whether operands are the values that they were made as, whatever became of the user's tensors:
             when a graph is written anew.
     """
+
+    read_value: Callable[[Recorder, Tensor], np.ndarray | None]
+    """Computes what `known` gives; recording.py sets it."""
 
     def __init__(self, takes_values: bool = False) -> None:
         self.layers: list[Producer] = []
@@ -297,9 +300,7 @@ class Recorder:
     def known(self, tensor: Tensor) -> np.ndarray | None:
         """The value of a tensor that depends on parameters, which are frozen by it, and on constants alone; else
         None."""
-        from ..pytorch.reading import known
-
-        return known(self, tensor)
+        return Recorder.read_value(self, tensor)
 
     def cannot_train(self, text: str, owner: str) -> None:
         """Note that what is being recorded is another network in training."""
