@@ -87,6 +87,9 @@ def _parts(key: Any) -> list[Any]:
     """The key as a list; arrays for lists, ranges and concrete tensors, numbers for those without dimensions."""
     made: list[Any] = []
     for item in key if isinstance(key, tuple) else (key,):
+        if type(item) is slice or type(item) is int:  # by far the most frequent
+            made.append(item)
+            continue
         if is_recorded(item):
             if item.dtype is dtypes.bool_ and not item.ndim:
                 raise _one_bool(item)
@@ -177,6 +180,8 @@ def _parse(shape: Any, key: Any) -> list[_Entry]:
 
 def _width(item: Any) -> int:
     """How many dimensions a part of a key takes."""
+    if type(item) is slice or type(item) is int:
+        return 1
     if item is None or item is Ellipsis:
         return 0
     return item.ndim if isinstance(item, (np.ndarray, Tensor)) and _is_mask(item) else 1
@@ -266,7 +271,13 @@ def _checked_nonnegative(array: np.ndarray) -> np.ndarray:
     return array
 
 
+_PLAIN = frozenset((int, type(None)))
+
+
 def _slice(size: SizeLike, key: slice) -> _Entry:
+    if key.step is None and type(size) is int and type(key.start) in _PLAIN and type(key.stop) in _PLAIN:
+        first, last, _ = key.indices(size)
+        return _Entry("slice", first, max(last - first, 0), 1)
     step = 1 if key.step is None else _bound(key.step)
     if isinstance(step, Dim) or step < 1:
         raise ArgumentError(
@@ -374,9 +385,9 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         return getitem(*selecting)
     entries = _parse(x.shape, key)
     x = _basic(x, entries)
-    indices = {i: e.index for i, e in enumerate(e for e in entries if e.kind != "int") if e.kind == "index"}
-    if not indices:
+    if "index" not in [e.kind for e in entries]:
         return x
+    indices = {i: e.index for i, e in enumerate(e for e in entries if e.kind != "int") if e.kind == "index"}
     if len(indices) == 1:
         ((axis, index),) = indices.items()
         return emit(Gather((x, recorded_index(index)), axis=axis))

@@ -25,9 +25,10 @@ def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
 
 def sliced(x: Tensor, start: Any, size: Any, step: Any) -> Tensor:
     """Record a slice; `x` itself where it is whole."""
-    if Size(size) == x.shape and all(s == 1 for s in step):
+    shape, stride = Size(size), tuple(step)
+    if shape == x.shape and stride.count(1) == len(stride):
         return x
-    return emit(Slice((x,), start=tuple(start), shape=Size(size), stride=tuple(step)))
+    return emit(Slice((x,), tuple(start), shape, stride))
 
 
 def part(x: Tensor, axis: int, start: SizeLike, size: SizeLike, step: int = 1) -> Tensor:

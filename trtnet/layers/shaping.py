@@ -218,7 +218,8 @@ class Slice(Layer):
         check_movable("slice", x)
         if fill is not None and fill.dtype is not x.dtype:
             raise DtypeError("what a slice fills with has its input's dtype", expected=x.dtype, found=fill.dtype)
-        return ((Size(self.shape), x.dtype),)
+        shape = self.shape
+        return ((shape if type(shape) is Size else Size(shape), x.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None or position in (1, 2, 3) else wanted.one()
