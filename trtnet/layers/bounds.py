@@ -1,4 +1,4 @@
-"""Which whole numbers a tensor may hold, so that every index that is made of it lies in its table."""
+"""The range of whole numbers that a tensor may hold, so that every index computed from it lies inside its table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from ..basics.dims import SizeLike, maximum, minimum
 
 FAR = 2**31 - 1
-"""Farther than any index."""
+"""Beyond any index."""
 
 
 class Bounds(NamedTuple):
-    """From `low` to `high`, both included: one pair, or one for each place along the last dimension; `distinct` where
-    two of one number leave open what becomes of them.
+    """A closed range, from `low` to `high`: one pair for the whole tensor, or one for each position along the last
+    dimension. `distinct`: duplicate numbers leave the result undetermined, as in a scatter.
 
-    Not to be known (`UNKNOWN`) is to have no pair: what holds then cannot be said.
+    `UNKNOWN` has no pair: the range cannot be determined.
     """
 
     low: tuple[SizeLike, ...]
@@ -23,11 +23,11 @@ class Bounds(NamedTuple):
 
     @classmethod
     def below(cls, *sizes: SizeLike) -> Bounds:
-        """The indices of dimensions of these sizes."""
+        """The valid indices of dimensions of these sizes."""
         return cls((0,) * len(sizes), tuple(size - 1 for size in sizes))
 
     def one(self) -> Bounds:
-        """One pair for all places."""
+        """One pair for all positions: the intersection of their ranges."""
         if len(self.low) < 2:
             return self
         low, high = self.low[0], self.high[0]
@@ -36,7 +36,7 @@ class Bounds(NamedTuple):
         return Bounds((low,), (high,), self.distinct)
 
     def both(self, other: Bounds) -> Bounds:
-        """What lies in both."""
+        """The intersection of two ranges."""
         if not self.low or not other.low:
             return UNKNOWN
         if len(self.low) != len(other.low):

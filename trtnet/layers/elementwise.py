@@ -318,7 +318,7 @@ def _whole_power(F: Functions, base: Tensor, exponent: Tensor) -> Tensor:
 
 
 def _is_equal(a: Operand, b: Operand) -> bool:
-    """Whether two operands are one tensor, or are computed alike of constants, no parameters, of the same values."""
+    """Whether two operands are the same tensor, or the same computation of equal constants (not parameters)."""
     if a is b:
         return True
     if isinstance(a, Literal) and isinstance(b, Literal):
@@ -339,20 +339,20 @@ def _is_equal(a: Operand, b: Operand) -> bool:
 
 
 def _is_never_zero(operand: Operand) -> bool:
-    """Whether this is a constant, no parameter, without zeros."""
+    """Whether this is a constant (not a parameter) without zeros."""
     layer = operand.layer if isinstance(operand, Tensor) else None
     weight = layer.inputs[0] if isinstance(layer, Constant) else None
     return isinstance(weight, Literal) and bool(np.all(weight.array != 0))
 
 
 def _at_most(size: SizeLike, other: SizeLike) -> bool:
-    """Whether a size is no larger than another at all values of the Dims."""
+    """Whether a size is at most another, for all values of the Dims."""
     apart = other - size
     return apart >= 0 if isinstance(apart, int) else apart.bounds[0] >= 0
 
 
 def _held(operand: Operand) -> tuple[SizeLike, SizeLike] | None:
-    """The least and the greatest of the whole numbers that an operand holds, where they are known."""
+    """The least and the greatest whole number of an operand, where they are known."""
     while isinstance(operand, Tensor) and (layer := operand.layer) is not None:
         if layer.rounds or [type(o) for o in layer.inputs] != [Tensor]:
             return layer.holds()
@@ -361,7 +361,7 @@ def _held(operand: Operand) -> tuple[SizeLike, SizeLike] | None:
 
 
 def _added_below_zero(condition: Operand, a: Operand, b: Operand) -> SizeLike | None:
-    """The number of where(b < 0, b + number, b)."""
+    """The number of `where(b < 0, b + number, b)`, which counts negative indices from the end; else None."""
     less, total = (o.layer if isinstance(o, Tensor) else None for o in (condition, a))
     if (
         not isinstance(less, ElementWise)

@@ -36,7 +36,7 @@ def _index(layer: Layer, position: int = 1) -> Tensor:
 
 
 def _table(layer: Gather | Scatter, axis: int) -> Bounds:
-    """What the indices of a layer may be."""
+    """The valid range of a layer's indices."""
     data, index = layer.inputs[:2]
     assert isinstance(data, Tensor)
     assert isinstance(index, Tensor)
@@ -47,7 +47,7 @@ def _table(layer: Gather | Scatter, axis: int) -> Bounds:
 
 
 def _check_table(layer: Gather | Scatter, axis: int) -> None:
-    """Raises ShapeError where there is an index, and nothing that it could name."""
+    """Raises ShapeError for indices into an empty dimension."""
     data, index = layer.inputs[:2]
     assert isinstance(data, Tensor)
     assert isinstance(index, Tensor)

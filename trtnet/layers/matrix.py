@@ -86,7 +86,7 @@ class MatrixMultiply(Layer):
 
     @classmethod
     def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
-        """The products of an attention with weights, where `Provider.refits_attention` is not: see there."""
+        """Products of an attention's result and weights, where `Provider.refits_attention` is False: see there."""
         if provider.refits_attention:
             return ()
         products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
@@ -140,7 +140,7 @@ class MatrixMultiply(Layer):
 
 
 Makers = Mapping[Operand, Layer]
-"""The layer of a graph that gives a tensor. The tensor's own `layer` is another one where it was composed of others."""
+"""The layer of a graph that produces a tensor; the tensor's own `layer` is the recorded one, before decomposition."""
 
 
 def makers_of(layers: Sequence[Layer]) -> Makers:
@@ -148,7 +148,7 @@ def makers_of(layers: Sequence[Layer]) -> Makers:
 
 
 def _attends(operand: Operand, makers: Makers) -> bool:
-    """Whether a tensor holds a product of two tensors, neither of them weights, moved alone since."""
+    """Whether a tensor is a product of two activations (neither of them weights), at most moved or cast since."""
     pending, seen = [operand], set()
     while pending:
         layer = makers.get(pending.pop())
@@ -164,7 +164,7 @@ def _attends(operand: Operand, makers: Makers) -> bool:
 
 
 def is_of_weights(operand: Operand, makers: Makers) -> bool:
-    """Whether a tensor is made of constants alone, one after the other."""
+    """Whether a tensor is computed from one constant, by layers of one tensor input each."""
     layer = makers.get(operand)
     while layer is not None:
         tensors = [o for o in layer.inputs if isinstance(o, Tensor)]

@@ -431,7 +431,7 @@ class Shape(Layer):
 
 
 def reshaped(x: Tensor, sizes: tuple[SizeLike, ...]) -> Tensor:
-    """Record a reshape to sizes that are worked out; `x` itself where nothing changes."""
+    """Record a reshape to these sizes (no -1); `x` itself where it has them."""
     if sizes == x.shape:
         return x
     made: Tensor = emit(Shuffle((x,), reshape_dims=Size(sizes)))
@@ -439,7 +439,7 @@ def reshaped(x: Tensor, sizes: tuple[SizeLike, ...]) -> Tensor:
 
 
 def expanded(x: Tensor, target: tuple[SizeLike, ...]) -> Tensor:
-    """Record an expansion to sizes that are worked out (a slice of stride 0); `x` itself where nothing changes."""
+    """Record an expansion to these sizes (no -1), a slice of stride 0; `x` itself where it has them."""
     missing = len(target) - len(x.shape)
     x = reshaped(x, (1,) * missing + tuple(x.shape))
     strides = tuple(1 if size == wanted else 0 for size, wanted in zip(x.shape, target))
