@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint docs bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -34,14 +34,18 @@ lint: $(VENV)/.installed-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs  ## the pages of docs/ and the reference of every folder, in site/; a warning is an error
+	$(BIN)/python docs/pages.py
+	$(BIN)/zensical build --config-file mkdocs.yml --strict --clean
+
 bench: $(VENV)/.installed-test  ## every benchmark: a table each, and benchmarks/results/*.json
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:  ## remove .venv, .venv-3.N and everything that the other targets made
-	rm -rf $(VENV) .venv-3.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# .installed-demo and .installed-test: trtnet, editable, with that extra.
+# .installed-demo, .installed-test and .installed-docs: trtnet, editable, with that extra.
 $(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py | $(BIN)/python
 	@echo "Installing trtnet[$*] into $(VENV) (the first time downloads PyTorch and TensorRT-RTX, up to 3 GB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'

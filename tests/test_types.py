@@ -71,6 +71,13 @@ def test_pyright(installed: Path) -> None:
     run(sys.executable, "-m", wanted("pyright"), "--pythonpath", python(installed), "programs", cwd=installed)
 
 
+def test_the_wheel_has_every_file(installed: Path) -> None:
+    site = next((installed / "env").rglob("trtnet/__init__.py")).parent
+    here = {path.relative_to(ROOT / "trtnet") for path in (ROOT / "trtnet").rglob("*.py")}
+    there = {path.relative_to(site) for path in site.rglob("*.py")}
+    assert here <= there, sorted(here - there)
+
+
 def test_a_wrong_program_is_found(installed: Path, tmp_path: Path) -> None:
     """The checkers do see trtnet's types: a name that is missing, and arguments of the wrong type."""
     wrong = tmp_path / "wrong.py"

@@ -1,4 +1,10 @@
-"""Functions named as torch's: inside a recording they record layers, outside they compute with NumPy."""
+"""Functions named as torch's: inside a recording they record layers, outside they compute with NumPy.
+
+`dispatch.py` has `operation`, which makes one function of both; each further file has one trade's functions, and
+names those that users see in `__all__`. Tensors' methods are the same functions.
+
+Where to add: a function in the file of its trade, decorated with `operation`, and in that file's `__all__`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""The pages of the site: those of docs/, README and its neighbours, and one for each folder of trtnet/.
+
+`make docs` runs this and then zensical, by mkdocs.yml; it also has `Examples`, by which docstrings become Markdown.
+"""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+ROOT = Path(__file__).parents[1]
+PACKAGE, PAGES = ROOT / "trtnet", ROOT / "build" / "pages"
+OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "weights/README.md")
+VERBS = ("recording", "building", "loading")
+
+
+def main() -> None:
+    """Write every page into build/pages, from which the site is made."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    order = rooms()
+    pages = {"index.md": ROOT / "README.md"} | {path: ROOT / path for path in OUTSIDE}
+    pages |= {path.name: path for path in (ROOT / "docs").glob("*.md")}
+    made = {"house/index.md": overview(order), "house/verbs.md": verbs()}
+    made |= {f"house/{room}.md": page(room, order) for level in order for room in level if (PACKAGE / room).is_dir()}
+    for name, path in pages.items():
+        made[name] = linked(path, name, pages)
+    for name, text in made.items():
+        (PAGES / name).parent.mkdir(parents=True, exist_ok=True)
+        (PAGES / name).write_text(text)
+
+
+def linked(path: Path, name: str, pages: dict[str, Path]) -> str:
+    """A page's text, with links to the other pages' places in the site; of links to other files the words alone."""
+    places = {source: place for place, source in pages.items()}
+
+    def link(found: re.Match[str]) -> str:
+        words, target = found.groups()
+        file, hash, anchor = target.partition("#")
+        if not file or ":" in file:
+            return found.group()
+        place = places.get((path.parent / file).resolve())
+        if place is None:
+            return words
+        return f"[{words}]({posixpath.relpath(place, posixpath.dirname(name))}{hash}{anchor})"
+
+    return re.sub(r"\[([^\[\]]+)\]\(([^()\s]+)\)", link, path.read_text())
+
+
+def rooms() -> list[list[str]]:
+    """From the ground up, as the import test has them."""
+    for node in ast.parse((ROOT / "tests" / "test_imports.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROOMS":
+            return [sorted(level) for level in ast.literal_eval(node.value)]
+    raise LookupError("tests/test_imports.py has no ROOMS")
+
+
+def said(file: Path) -> str:
+    return ast.get_docstring(ast.parse(file.read_text())) or ""
+
+
+def overview(order: list[list[str]]) -> str:
+    lines = ["# Which room holds what", "", "From the ground up; imports go to the same room or up this list.", ""]
+    for level in order:
+        for name in level:
+            folder = PACKAGE / name
+            if folder.is_dir():
+                lines.append(f"- [`{name}/`]({name}.md): {said(folder / '__init__.py').splitlines()[0]}")
+            elif name in VERBS:
+                lines.append(f"- [`{name}.py`](verbs.md): {said(folder.with_suffix('.py')).splitlines()[0]}")
+    return "\n".join(lines) + "\n"
+
+
+def verbs() -> str:
+    lines = ["# The three verbs", "", "What users call first; each is one file at the top of `trtnet/`.", ""]
+    return "\n".join([*lines, *(f"::: trtnet.{name}\n" for name in VERBS)])
+
+
+def page(name: str, order: list[list[str]]) -> str:
+    """What lives here, what it may import, where to add a thing, and the reference of every file."""
+    level = next(i for i, names in enumerate(order) if name in names)
+    below = [room for names in order[:level] for room in names]
+    links = (f"[{room}]({room}.md)" if (PACKAGE / room).is_dir() else room for room in below)
+    may = ", ".join(links) or "nothing of trtnet"
+    lines = [f"# {name}/", "", said(PACKAGE / name / "__init__.py"), "", "## What it may import", ""]
+    lines += [f"Files of its own room, and: {may}.", "", "## Its files", ""]
+    files = sorted(p for p in (PACKAGE / name).rglob("*.py") if not p.name.startswith("_"))
+    for file in files:
+        lines += [f"::: trtnet.{'.'.join(file.relative_to(PACKAGE).with_suffix('').parts)}", ""]
+    return "\n".join(lines)
+
+
+class Examples(griffe.Extension):
+    """`>>>` as code, and `Shape: ...` as a point of a list."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = markdown_of(obj.docstring.value)
+
+
+def markdown_of(text: str) -> str:
+    text = re.sub(r"\[/?bold\]", "**", text)  # the command's help
+    text = re.sub(r"^(Parameters|Shape|Layers|Unlike torch): ", r"\n- **\1:** ", text, flags=re.M)
+    blocks = re.sub(r"(?:^|\n)\n?(>>> (?:.|\n(?!\n))*)", r"\n\n```pycon\n\1\n```\n", text)
+    return blocks.strip("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What CONTRIBUTING and the rooms say of themselves is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = sorted(path for path in (ROOT / "trtnet").iterdir() if path.is_dir() and not path.name.startswith("_"))
+
+
+def test_each_room_says_what_lives_there_and_where_to_add() -> None:
+    for room in ROOMS:
+        said = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        assert "\nWhere to add: " in said, room
+        for name in re.findall(r"`(\w+\.py)`", said):
+            assert (room / name).exists(), f"{room / '__init__.py'} speaks of {name}"
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = [ROOT, ROOT / "tests", ROOT / "docs", *(ROOT / "trtnet", *ROOMS), ROOT / "tests" / "gpu"]
+    for name in set(re.findall(r"`([\w/]+\.(?:py|txt|md))`", text)):
+        assert any((place / name).exists() for place in places), name
+    order = re.search(r"\n    (basics <- .*?)\n\n", text, re.S).group(1)
+    assert {room.name for room in ROOMS} <= set(re.findall(r"\w+", order))
+
+
+def test_contributing_has_the_words_of_the_house() -> None:
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    assert len(words) == len(set(words)) >= 10
+
+
+def test_the_site_has_every_page() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    for room in ROOMS:
+        assert f"house/{room.name}.md" in text
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name in text

@@ -1,0 +1,1 @@
+"""Engines made by TensorRT: options, lowering, the cache of plans, the summary."""
