@@ -103,7 +103,7 @@ class Bilinear(Module):
     Parameters: weight (out_features, in1_features, in2_features), bias (out_features,); drawn as torch's, uniformly
         below 1 / sqrt(in1_features).
     Shape: (…, in1_features) and (…, in2_features) to (…, out_features); float32, float16 or bfloat16, as the weight.
-    Layers: `matrix_multiply`, `shuffle`, and an `elementwise` sum with the bias.
+    Layers: `matrix_multiply` with the weight as a `constant`, `shuffle`, and an `elementwise` sum with the bias.
 
     >>> graph = trtnet.record(nn.Bilinear(8, 5, 3), input1=Input((2, 8)), input2=Input((2, 5)))
     >>> graph.outputs["output"].shape
