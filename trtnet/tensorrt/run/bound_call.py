@@ -12,7 +12,7 @@ from ...engine.inputs import TensorSpec, one_kind
 from .execution import Native, Route
 from .layouts import Layout
 from .loaded import Loaded
-from .stream_lock import DEFAULT_STREAM, Lane
+from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
 class BoundCall:
@@ -50,8 +50,8 @@ class BoundCall:
                 remedy="call the engine itself",
             )
         self._shared = shared_memory
-        self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
-        self._lock = self._lane.lock
+        self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
+        self._lock = self._stream_lock.lock
         self._alone = engine.device.alone
         self._current, self._ordinal = engine.current_streams(), engine.device.ordinal
         self._graph = graph
@@ -85,11 +85,11 @@ class BoundCall:
             self._again()
 
     @property
-    def lanes(self) -> list[Lane]:
-        return [self._lane]
+    def stream_locks(self) -> list[StreamLock]:
+        return [self._stream_lock]
 
     def renew(self) -> None:
-        """Drop the execution context and graph; the next call makes new ones. The lane's lock is held."""
+        """Drop the execution context and graph; the next call makes new ones. The stream lock is held."""
         self._execute = self._native = self._captured = None
 
     release = renew
@@ -97,12 +97,14 @@ class BoundCall:
     def abandon(self) -> None:
         """In a forked child: nothing is freed, and no thread is left that could release the lock."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._native, self._captured)))
-        self._lock = self._lane.lock = threading.Lock()
+        self._lock = self._stream_lock.lock = threading.Lock()
         self._execute = None
 
     def _prepare(self) -> None:
         engine, device = self.engine, self.engine.device
-        native = Native(engine, self._route.profile, engine.shared_memory() if self._shared else None, self._lane)
+        native = Native(
+            engine, self._route.profile, engine.shared_memory() if self._shared else None, self._stream_lock
+        )
         native.set_shapes(self._route)
         context = native.context
         for spec, address in zip(engine.inputs, self._addresses):
@@ -116,10 +118,10 @@ class BoundCall:
         if not self._graph:
             self._execute, self._native = context.execute_async_v3, native
             return
-        side = self._lane.side()
+        side = self._stream_lock.side()
         current = engine.stream_of(None)
-        device.order(self._lane.event, current, side)
-        self._lane.enter(side)
+        device.order(self._stream_lock.event, current, side)
+        self._stream_lock.enter(side)
 
         def enqueue(stream: int) -> None:
             if not context.execute_async_v3(stream):
@@ -150,7 +152,7 @@ class BoundCall:
                 raise self._moved()
         elif [v.data_ptr() for v in self.tensors] != self._addresses or self._resized():
             raise self._moved()
-        lane = self._lane
+        stream_lock = self._stream_lock
         with self._lock:
             if self._live is not None:
                 self._live.check()
@@ -158,14 +160,14 @@ class BoundCall:
                     self._execute = None
             execute = self._execute or self._again()
             if self._side and handle == DEFAULT_STREAM:
-                side, device = lane.side(), lane.device
-                lane.enter(side)
-                device.order(lane.event, handle, side)
+                side, device = stream_lock.side(), stream_lock.device
+                stream_lock.enter(side)
+                device.order(stream_lock.event, handle, side)
                 done = execute(side)
-                device.order(lane.event, side, handle)
+                device.order(stream_lock.event, side, handle)
             else:
-                if handle != lane.stream:
-                    lane.enter(handle)
+                if handle != stream_lock.stream:
+                    stream_lock.enter(handle)
                 done = execute(handle)
             self.generation = self.engine.generation
         if not done:
@@ -179,10 +181,10 @@ class BoundCall:
     def enter(self, stream: int) -> None:
         """What follows on this stream waits for the last call."""
         with self._lock:
-            self._lane.enter(stream)
+            self._stream_lock.enter(stream)
 
     def _again(self) -> Any:
-        """The first call, or the first after everything was dropped. The lane's lock is held."""
+        """The first call, or the first after everything was dropped. The stream lock is held."""
         if self.engine.closed:
             raise self.engine._is_closed()
         if self._native is not None and self.engine.draws:

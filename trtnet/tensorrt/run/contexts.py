@@ -22,7 +22,7 @@ from .device_array import CUDA, DeviceArray, Foreign, capsule, check_place, desc
 from .execution import Native, Route
 from .host_buffers import HostBuffers
 from .loaded import Loaded
-from .stream_lock import DEFAULT_STREAM, Lane
+from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
 class Context(BorrowingEngine):
@@ -37,7 +37,7 @@ class Context(BorrowingEngine):
         super().__init__(engine)
         self.closed = None
         self._shared = shared_memory
-        self._lane = engine.shared_lane if shared_memory else Lane(engine.device)
+        self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._natives: dict[int, Native] = {}
         self._routes: dict[Any, Route] = {}
         self._host: Any = None
@@ -48,30 +48,30 @@ class Context(BorrowingEngine):
         engine.register(self)
 
     @property
-    def lanes(self) -> list[Lane]:
-        return [self._lane]
+    def stream_locks(self) -> list[StreamLock]:
+        return [self._stream_lock]
 
     def native(self, profile: int) -> Native:
         found = self._natives.get(profile)
         if found is None:
             memory = self.engine.shared_memory() if self._shared else None
-            found = self._natives[profile] = Native(self.engine, profile, memory, self._lane)
+            found = self._natives[profile] = Native(self.engine, profile, memory, self._stream_lock)
         return found
 
     def renew(self) -> None:
-        """Drop the execution contexts and graphs; the next call makes new ones. The lane's lock is held."""
+        """Drop the execution contexts and graphs; the next call makes new ones. The stream lock is held."""
         self._natives.clear()
         self._routes.clear()
         self._bound.clear()
 
     def release(self) -> None:
-        """Drop all that it has on the device. The lane's lock is held."""
+        """Drop all that it has on the device. The stream lock is held."""
         self.renew()
         self._host = None
 
     def abandon(self) -> None:
         """In a forked child: nothing is freed, and no thread is left that could release the lock."""
-        self._lane.lock = threading.Lock()
+        self._stream_lock.lock = threading.Lock()
 
     # --- calls
 
@@ -129,7 +129,7 @@ class Context(BorrowingEngine):
             one_kind(self.inputs, values)
             raise
         addresses += [r.data_ptr() for r in results]
-        with self._lane.lock:
+        with self._stream_lock.lock:
             if engine.closed:
                 raise engine._is_closed()
             native = self._ready(route)
@@ -170,7 +170,7 @@ class Context(BorrowingEngine):
         return route
 
     def _ready(self, route: Route) -> Native:
-        """The execution context of the route's profile, set to its shapes. The lane's lock is held."""
+        """The execution context of the route's profile, set to its shapes. The stream lock is held."""
         native = self._natives.get(route.profile) or self.native(route.profile)
         if native.shapes is not route:
             native.set_shapes(route)
@@ -182,16 +182,16 @@ class Context(BorrowingEngine):
         return native
 
     def _enqueue(self, context: Any, handle: int) -> None:
-        lane = self._lane
+        stream_lock = self._stream_lock
         if handle == DEFAULT_STREAM and self.engine.provider.waits_on_default_stream:
-            side, device = lane.side(), lane.device
-            lane.enter(side)
-            device.order(lane.event, handle, side)
+            side, device = stream_lock.side(), stream_lock.device
+            stream_lock.enter(side)
+            device.order(stream_lock.event, handle, side)
             done = context.execute_async_v3(side)
-            device.order(lane.event, side, handle)
+            device.order(stream_lock.event, side, handle)
         else:
-            if handle != lane.stream:
-                lane.enter(handle)
+            if handle != stream_lock.stream:
+                stream_lock.enter(handle)
             done = context.execute_async_v3(handle)
         if not done:
             raise self.engine.failed()
@@ -200,7 +200,7 @@ class Context(BorrowingEngine):
         """Outputs whose shapes the data decides: TensorRT asks for their memory, and the host waits for the shapes."""
         engine, torch = self.engine, self.engine.torch
         allocators = {}
-        with self._lane.lock:
+        with self._stream_lock.lock:
             if engine.closed:
                 raise engine._is_closed()
             native = self._ready(route)
@@ -238,7 +238,7 @@ class Context(BorrowingEngine):
         if route is None:
             route = self._keep(key, Route(engine, arrays))
         arrays = [engine.to_stored(spec, a) for spec, a in zip(self.inputs, arrays)]
-        with self._lane.lock:
+        with self._stream_lock.lock:
             if engine.closed:
                 raise engine._is_closed()
             if self._host is None:
@@ -246,8 +246,8 @@ class Context(BorrowingEngine):
             native = self._ready(route)
             native.addresses = []
             context = native.context
-            stream = self._lane.side()
-            self._lane.enter(stream)
+            stream = self._stream_lock.side()
+            self._stream_lock.enter(stream)
             host = self._host
             host.take(self._input_names, arrays)
             for name, array in zip(self._input_names, arrays):
@@ -315,7 +315,7 @@ class Context(BorrowingEngine):
 
     def close(self) -> None:
         """Wait for what is running in this context, and free it."""
-        with self._lane.lock, self.engine.device.current():
+        with self._stream_lock.lock, self.engine.device.current():
             self.engine.device.synchronize()
             self.release()
             self.closed = self.closed or "its context was closed"
@@ -380,7 +380,7 @@ def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[li
         if shape is not None
     }
     allocators: dict[str, Any] = {}
-    with context._lane.lock:
+    with context._stream_lock.lock:
         if engine.closed:
             raise engine._is_closed()
         ready = context._ready(route)

@@ -99,9 +99,11 @@ class TensorRTEngine(Loaded):
         """Held; and no call enqueues anything, and nothing that was enqueued is still running."""
         with self._held(), contextlib.ExitStack() as stack:
             contexts = list(self._contexts)
-            lanes = {id(lane): lane for context in contexts for lane in context.lanes}
-            for key in sorted(lanes):
-                stack.enter_context(lanes[key].lock)
+            stream_locks = {
+                id(stream_lock): stream_lock for context in contexts for stream_lock in context.stream_locks
+            }
+            for key in sorted(stream_locks):
+                stack.enter_context(stream_locks[key].lock)
             # all of the device: contexts may have been dropped, and captured graphs replayed on any stream
             self.device.synchronize()
             yield contexts
@@ -164,8 +166,8 @@ class TensorRTEngine(Loaded):
                 if fresh_contexts:
                     context.renew()
                 if stream is not None:  # the next work waits for what was enqueued here
-                    for lane in context.lanes:
-                        lane.stream = stream
+                    for stream_lock in context.stream_locks:
+                        stream_lock.stream = stream
             self.generation = self.generation + 1 if generation is None else generation
             self._written_to = True
         return report

@@ -8,7 +8,7 @@ from ...basics import dims
 from ...basics.dims import format_shape
 from ...basics.errors import ProviderError, ShapeError
 from .loaded import Loaded
-from .stream_lock import Lane
+from .stream_lock import StreamLock
 
 
 class Native:
@@ -19,7 +19,7 @@ class Native:
         live: which version of the live weights' addresses it is set to.
     """
 
-    def __init__(self, engine: Loaded, profile: int, memory: int | None, lane: Lane) -> None:
+    def __init__(self, engine: Loaded, profile: int, memory: int | None, stream_lock: StreamLock) -> None:
         engine.about_to_draw(self)
         self.context = engine.make_context(memory)
         self.memory = memory
@@ -28,7 +28,7 @@ class Native:
         self.addresses: list[int] = []
         self.engine = engine
         if engine.profiles > 1 or self.context.active_optimization_profile != profile:
-            side = lane.side()
+            side = stream_lock.side()
             if not self.context.set_optimization_profile_async(profile, side):
                 raise ProviderError(
                     f"{engine.provider} gives no second context on optimization profile {profile}",

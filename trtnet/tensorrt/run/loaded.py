@@ -21,7 +21,7 @@ from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .layouts import layouts_of
 from .live_memory import LiveMemory
-from .stream_lock import Lane
+from .stream_lock import StreamLock
 
 
 class Loaded(Engine):
@@ -74,7 +74,7 @@ class Loaded(Engine):
         self._torch_device: Any = None
         self.draws = self.graph.drawn_outputs()
         self._drawing: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.shared_lane = Lane(self.device)
+        self.shared_stream_lock = StreamLock(self.device)
         self.live_weights: LiveMemory | None = None
         if plan.live:
             self.live_weights = LiveMemory(plan, provider, self.device)
@@ -153,7 +153,7 @@ class Loaded(Engine):
 
     def shared_memory(self) -> int:
         """The address of the scratch memory that contexts share."""
-        with self._scratch:  # not _admin: the caller holds its lane's lock, for which a refit waits that holds _admin
+        with self._scratch:  # not _admin: the caller holds its stream lock, for which a refit waits that holds _admin
             if self._shared is None:
                 self._shared = self.device.allocate(self.provider.scratch_bytes(self._engine))
             return self._shared.handle
@@ -245,9 +245,9 @@ class Loaded(Engine):
     def register(self, context: Any) -> None:
         with self._admin:
             self._contexts.add(context)
-            for lane in context.lanes:
-                if lane.stream is None:  # its first work waits for a refit that goes on on the device
-                    lane.stream = self._refitted_on
+            for stream_lock in context.stream_locks:
+                if stream_lock.stream is None:  # its first work waits for a refit that goes on on the device
+                    stream_lock.stream = self._refitted_on
 
 
 def _current_streams(torch: Any) -> Callable[[int], int]:

@@ -14,7 +14,7 @@ from ..device import Device, Owned
 DEFAULT_STREAM = 0
 
 
-class Lane:
+class StreamLock:
     """A lock, and the stream that the last work under it went to."""
 
     def __init__(self, device: Device) -> None:
@@ -25,7 +25,7 @@ class Lane:
         self._side: Owned | None = None
 
     def side(self) -> int:
-        """A stream of the lane's own: for calls from the CPU, and in place of the default stream, on which TensorRT
+        """A stream of its own: for calls from the CPU, and in place of the default stream, on which TensorRT
         may synchronise the device (its warning in `enqueueV3`)."""
         if self._side is None:
             self._side = self.device.stream()

@@ -9,7 +9,7 @@ import pytest
 
 from trtnet.errors import EngineError, ProviderError
 from trtnet.tensorrt.run.loaded import Loaded
-from trtnet.tensorrt.run.stream_lock import DEFAULT_STREAM, Lane
+from trtnet.tensorrt.run.stream_lock import DEFAULT_STREAM, StreamLock
 
 
 class Device:
@@ -33,41 +33,41 @@ class Device:
 
 def test_work_on_another_stream_waits():
     device = Device()
-    lane = Lane(device)
+    stream_lock = StreamLock(device)
     for stream in (DEFAULT_STREAM, DEFAULT_STREAM, 7, 7, 9):
-        lane.enter(stream)
+        stream_lock.enter(stream)
     assert device.told == [(DEFAULT_STREAM, 7), (7, 9)]
     device.gone.add(9)
-    lane.enter(8)
+    stream_lock.enter(8)
     assert device.told[2:] == ["all"]
 
 
 def test_captures():
     device = Device()
-    lane = Lane(device)
-    lane.enter(1)
+    stream_lock = StreamLock(device)
+    stream_lock.enter(1)
     device.capturing.add(2)
-    lane.enter(2)
+    stream_lock.enter(2)
     assert device.told == [], "a capture waits for nothing outside of it"
     with pytest.raises(EngineError, match=r"(?s)captured on another stream.*0x3 during.*0x2.*engine\.context\(\)"):
-        lane.enter(3)
-    assert (lane.stream, device.told) == (2, [])
+        stream_lock.enter(3)
+    assert (stream_lock.stream, device.told) == (2, [])
     device.capturing.clear()
-    lane.enter(3)
+    stream_lock.enter(3)
     assert device.told == [(2, 3)]
 
 
 @pytest.mark.parametrize(
     ("last", "refit", "then"), [(None, None, None), (None, 5, 5), (0, None, 0), (0, 5, 0), (3, 5, 3)]
 )
-def test_a_new_context_keeps_the_order_of_a_shared_lane(last, refit, then):
+def test_a_new_context_keeps_the_order_of_a_shared_stream_lock(last, refit, then):
     """0 is the default stream: there is work on it to wait for."""
-    lane, known = Lane(Device()), []
-    lane.stream = last
+    stream_lock, known = StreamLock(Device()), []
+    stream_lock.stream = last
     engine = SimpleNamespace(
         _admin=threading.RLock(), _contexts=SimpleNamespace(add=known.append), _refitted_on=refit
     )  # fmt: skip
-    context = SimpleNamespace(lanes=[lane])
+    context = SimpleNamespace(stream_locks=[stream_lock])
     Loaded.register(engine, context)
     assert known == [context]
-    assert lane.stream == then
+    assert stream_lock.stream == then
