@@ -141,7 +141,7 @@ class Engine:
             with_generation: return (result, generation), the number of weight changes that this call ran with.
         """
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         values = self._ordered(args, kwargs)
         if stream is not None and is_torch(values[0]) and values[0].is_cuda:
             with self._on_stream(stream):  # copies that torch makes for the call belong there, too
@@ -260,7 +260,8 @@ class Engine:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _is_closed(self) -> EngineError:
+    def closed_error(self) -> EngineError:
+        """The error of a use after `close`."""
         return EngineError(
             f"this engine cannot be used any more: {self.closed}",
             expected="an open engine",
@@ -356,7 +357,7 @@ class Engine:
         """A refit, in which `beside` gives further values, by the parameters' own names, to those that are given."""
         started = time.perf_counter()
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         if finite not in ("warn", "raise", None):
             raise ArgumentTypeError(
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)

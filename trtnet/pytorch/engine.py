@@ -143,7 +143,7 @@ class ReferenceEngine(Engine):
         """No other thread changes weights, and Ctrl-C waits. Raises EngineError once closed."""
         with self._lock, interrupts.later():
             if self.closed:
-                raise self._is_closed()
+                raise self.closed_error()
             yield
 
     def _read(self, leaf: Leaf) -> Any:
@@ -217,7 +217,7 @@ class ReferenceEngine(Engine):
     @property
     def weights(self) -> WeightTable:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         graph = self.graph
         made = {weight.name: weight for _, _, weight in graph.weights() if weight.name is not None}
         live = {leaf.name: f"{leaf.name}@live" if leaf.name in graph.inputs else leaf.name for leaf in self._live}
@@ -245,7 +245,7 @@ class ReferenceEngine(Engine):
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         return _plan_of(self).save(path, weights=weights)
 
     # --- calls
@@ -258,12 +258,12 @@ class ReferenceEngine(Engine):
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         return ReferenceBound(self, self._ordered(args, kwargs))
 
     def context(self, shared_memory: bool = False) -> ReferenceContext:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         return ReferenceContext(self)
 
     def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
@@ -365,7 +365,7 @@ class ReferenceBound:
         """Run on what the bound tensors hold now."""
         engine = self.engine
         if engine.closed:
-            raise engine._is_closed()
+            raise engine.closed_error()
         found = self._found()
         if found != self._places:
             names = [spec.name for spec, a, b in zip(engine.inputs, found, self._places) if a != b]
@@ -407,7 +407,7 @@ class ReferenceContext(BorrowingEngine):
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         return self.engine.bind(*args, graph=graph, **kwargs)
 
     def close(self) -> None:

@@ -140,7 +140,7 @@ class BoundCall:
         if self._alone:
             return self._run(stream)
         if self.engine.closed:  # after a fork, too, where CUDA cannot be asked for the current device
-            raise self.engine._is_closed()
+            raise self.engine.closed_error()
         with self.engine.device.current():
             return self._run(stream)
 
@@ -186,7 +186,7 @@ class BoundCall:
     def _again(self) -> Any:
         """The first call, or the first after everything was dropped. The stream lock is held."""
         if self.engine.closed:
-            raise self.engine._is_closed()
+            raise self.engine.closed_error()
         if self._native is not None and self.engine.draws:
             self.engine.device.synchronize()
             self.renew()  # there is one context at a time

@@ -131,7 +131,7 @@ class Context(BorrowingEngine):
         addresses += [r.data_ptr() for r in results]
         with self._stream_lock.lock:
             if engine.closed:
-                raise engine._is_closed()
+                raise engine.closed_error()
             native = self._ready(route)
             if addresses != native.addresses:
                 native.set_addresses(route.names, addresses)
@@ -202,7 +202,7 @@ class Context(BorrowingEngine):
         allocators = {}
         with self._stream_lock.lock:
             if engine.closed:
-                raise engine._is_closed()
+                raise engine.closed_error()
             native = self._ready(route)
             native.addresses = []
             context = native.context
@@ -240,7 +240,7 @@ class Context(BorrowingEngine):
         arrays = [engine.to_stored(spec, a) for spec, a in zip(self.inputs, arrays)]
         with self._stream_lock.lock:
             if engine.closed:
-                raise engine._is_closed()
+                raise engine.closed_error()
             if self._host is None:
                 self._host = HostBuffers(device)
             native = self._ready(route)
@@ -287,7 +287,7 @@ class Context(BorrowingEngine):
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         self.closed = self.closed or self.engine.closed
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         values = self._ordered(args, kwargs)
         with self.engine.device.current():
             return BoundCall(self.engine, values, graph, self._shared)
@@ -382,7 +382,7 @@ def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[li
     allocators: dict[str, Any] = {}
     with context._stream_lock.lock:
         if engine.closed:
-            raise engine._is_closed()
+            raise engine.closed_error()
         ready = context._ready(route)
         native, ready.addresses = ready.context, []
         for name, one in zip(context._input_names, read):

@@ -74,14 +74,14 @@ class TensorRTEngine(Loaded):
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         values = self._ordered(args, kwargs)
         with self.device.current():
             return BoundCall(self, values, graph)
 
     def context(self, shared_memory: bool = False) -> Context:
         if self.closed:
-            raise self._is_closed()
+            raise self.closed_error()
         self.about_to_draw()
         return Context(self, shared_memory)
 
@@ -90,7 +90,7 @@ class TensorRTEngine(Loaded):
         """Nothing refits or closes the engine, and Ctrl-C waits. Raises EngineError once closed."""
         with self._admin, interrupts.later():
             if self.closed:  # in a forked child CUDA cannot even be asked for the current device
-                raise self._is_closed()
+                raise self.closed_error()
             with self.device.current():
                 yield
 
