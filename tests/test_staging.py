@@ -77,23 +77,23 @@ class Model:
         assert changed == [n for n, v in on_host.items() if v.tobytes() != self.present[n].tobytes()]
         different = []
         if on_device:
-            staging.gather({name: from_numpy(value) for name, value in on_device.items()}, torch, WHERE, 0)
+            staging.into_device({name: from_numpy(value) for name, value in on_device.items()}, torch, WHERE, 0)
             different = staging.differing(list(on_device), torch, 0)
             assert different == [n for n, v in on_device.items() if v.tobytes() != self.present[n].tobytes()]
             if not direct:
                 straight = len(on_device) % 2 == 1  # as Refitting does with few tensors, and with large ones
                 if straight:
-                    staging.bring({name: from_numpy(value) for name, value in on_device.items()}, 0)
+                    staging.into_host({name: from_numpy(value) for name, value in on_device.items()}, 0)
                     assert different == [name for name in on_device if not staging.has(name, staging.new(name))]
                 else:
-                    staging.fetch(different, 0)
+                    staging.device_to_host(different, 0)
                 for name in on_device if straight else different:
                     assert staging.new(name).tobytes() == on_device[name].tobytes()
         self.check()  # until it is turned, the old values are there
         if fails:
             return
-        staging.turn(changed)
-        staging.turn(different, host=not direct, device=True)
+        staging.flip(changed)
+        staging.flip(different, host=not direct, device=True)
         for name in (*changed, *different):
             self.present[name] = {**on_host, **on_device}[name]
         self.check()
@@ -104,7 +104,7 @@ class Model:
             if segment.on_host:
                 assert self.staging.host(name).tobytes() == value.tobytes(), name
             if segment.on_device:
-                found = self.staging.device(name, segment.half, torch, WHERE)
+                found = self.staging.device(name, segment.buffer, torch, WHERE)
                 assert found.reshape(-1).view(torch.uint8).numpy().tobytes() == value.tobytes(), name
             assert segment.on_host or segment.on_device
 
@@ -153,12 +153,12 @@ def test_memory_is_allocated_once():
     for _ in range(20):
         model.refit({"a": model.value("a")}, {"b": model.value("b")}, fails=False)
     assert sorted(model.memory.allocated) == [nbytes // CHUNK, nbytes, nbytes]
-    halves = [half.data_ptr() for half in model.staging._device]
-    assert halves[0] != halves[1]
+    buffers = [buffer.data_ptr() for buffer in model.staging._device]
+    assert buffers[0] != buffers[1]
     views = dict(model.staging._views)
     for _ in range(20):
         model.refit({}, {"a": model.value("a"), "b": model.value("b")}, fails=False)
-    assert [half.data_ptr() for half in model.staging._device] == halves
+    assert [buffer.data_ptr() for buffer in model.staging._device] == buffers
     assert {key: model.staging._views[key] is view for key, view in views.items()} == dict.fromkeys(views, True)
     assert len(model.memory.allocated) == 3
 
@@ -168,7 +168,7 @@ def test_a_value_is_written_beside_the_one_that_is_in_use():
     before = model.staging.host("a").copy()
     np.copyto(model.staging.new("a"), 7)
     np.testing.assert_array_equal(model.staging.host("a"), before)
-    model.staging.turn(["a"])
+    model.staging.flip(["a"])
     np.testing.assert_array_equal(model.staging.host("a"), np.full(5, 7, np.float32))
 
 
@@ -185,7 +185,7 @@ FOUR = [
 def staged(model, names):
     """New values of these, on the device."""
     given = {name: model.value(name) for name in names}
-    model.staging.gather({name: from_numpy(value) for name, value in given.items()}, torch, WHERE, 0)
+    model.staging.into_device({name: from_numpy(value) for name, value in given.items()}, torch, WHERE, 0)
     model.memory.copies.clear()
     model.memory.waits = 0
     return given
@@ -198,18 +198,18 @@ def staged(model, names):
 def test_neighbours_are_fetched_by_one_copy(names, runs):
     model = Model(FOUR)
     given = staged(model, list("abcd"))
-    model.staging.fetch(list(names), 0)
+    model.staging.device_to_host(list(names), 0)
     assert [nbytes // CHUNK for nbytes in model.memory.copies] == runs
     assert model.memory.waits == 1
     for name in names:
         assert model.staging.new(name).tobytes() == given[name].tobytes()
 
 
-def test_neighbours_in_other_halves_are_fetched_apart():
+def test_neighbours_in_other_buffers_are_copied_apart():
     model = Model(FOUR)
     model.refit({}, {"b": model.value("b")}, fails=False)
     given = staged(model, list("abcd"))
-    model.staging.fetch(list("abcd"), 0)
+    model.staging.device_to_host(list("abcd"), 0)
     assert [nbytes // CHUNK for nbytes in model.memory.copies] == [2, 1, 2]
     for name, value in given.items():
         assert model.staging.new(name).tobytes() == value.tobytes()
@@ -219,11 +219,11 @@ def test_what_the_device_has_is_not_uploaded_again():
     model = Model(FOUR)
     staged(model, list("abcd"))
     staged(model, list("abcd"))
-    model.staging.upload(list("abcd"), torch, WHERE, 0)
+    model.staging.host_to_device(list("abcd"), torch, WHERE, 0)
     assert model.memory.copies == []
     np.copyto(model.staging.new("b"), 1)
-    model.staging.turn(["b"])
-    model.staging.upload(list("abcd"), torch, WHERE, 0)
+    model.staging.flip(["b"])
+    model.staging.host_to_device(list("abcd"), torch, WHERE, 0)
     assert model.memory.copies == [3]
 
 
@@ -255,7 +255,7 @@ def both(before, after):
     np.copyto(model.staging.host("one"), before)
     on_host = not model.staging.has("one", after)
     other = model.present["other"]
-    model.staging.gather({"one": from_numpy(after), "other": from_numpy(other)}, torch, WHERE, 0)
+    model.staging.into_device({"one": from_numpy(after), "other": from_numpy(other)}, torch, WHERE, 0)
     return on_host, model.staging.differing(["one", "other"], torch, 0) == ["one"]
 
 
@@ -314,7 +314,7 @@ def test_exactly_the_changed_ones_are_found(data):
             given[name].reshape(-1).view(np.uint8)[place] ^= 1 << data.draw(st.integers(0, 7), label="bit")
             changed.append(name)
     names = data.draw(st.permutations(list(given)))[: data.draw(st.integers(1, len(given)))]
-    model.staging.gather({name: from_numpy(given[name]) for name in names}, torch, WHERE, 0)
+    model.staging.into_device({name: from_numpy(given[name]) for name in names}, torch, WHERE, 0)
     assert model.staging.differing(names, torch, 0) == [name for name in names if name in changed]
     assert [name for name in names if not model.staging.has(name, given[name])] == [n for n in names if n in changed]
 
@@ -323,9 +323,9 @@ def test_tensors_with_gaps_are_gathered():
     model = Model([("a", dtypes.float32, (3, 4)), ("b", dtypes.float32, (2, 2))])
     base = torch.arange(24.0).reshape(4, 6)
     given = {"a": base[:, :3].t(), "b": base[:2, ::3]}
-    model.staging.gather(given, torch, WHERE, 0)
+    model.staging.into_device(given, torch, WHERE, 0)
     assert model.staging.differing(["a", "b"], torch, 0) == ["a", "b"]
-    model.staging.fetch(["a", "b"], 0)
+    model.staging.device_to_host(["a", "b"], 0)
     for name, value in given.items():
         np.testing.assert_array_equal(model.staging.new(name), value.numpy())
 
@@ -333,7 +333,7 @@ def test_tensors_with_gaps_are_gathered():
 def test_tensors_with_gaps_are_brought():
     model = Model([("a", dtypes.float32, (3, 5)), ("b", dtypes.float16, (700, 3))])
     a, b = torch.arange(15.0).reshape(5, 3).t(), torch.arange(4200.0).half().reshape(700, 6)[:, ::2]
-    model.staging.bring({"b": b, "a": a}, 0)
+    model.staging.into_host({"b": b, "a": a}, 0)
     assert model.memory.copies == [4200, 60]
     assert model.memory.waits == 0
     for name, value in (("a", a), ("b", b)):
@@ -355,8 +355,8 @@ def test_what_was_made_in_inference_mode_is_written_to_outside_of_it():
     for number in range(4):
         new = {name: from_numpy(np.ascontiguousarray(model.value(name))) for name in model.items}
         with torch.inference_mode(number % 2 == 0):
-            staging.gather(new, torch, WHERE, 0)
+            staging.into_device(new, torch, WHERE, 0)
             assert set(staging.differing(list(new), torch, 0)) <= set(new)
-        staging.turn(new, host=False, device=True)
+        staging.flip(new, host=False, device=True)
         for name, value in new.items():
             assert staging.present(name).tobytes() == value.numpy().tobytes()

@@ -1,4 +1,4 @@
-"""New weights for a live engine, by parameter name: recipes evaluated, TensorRT's Refitter told, all or nothing."""
+"""New weights for a live engine, by parameter name: recipes evaluated, TensorRT's Refitter called, all or nothing."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ..provider import Provider
 from .staging import Staging
 
 State = dict[str, np.ndarray]
-KEPT = 32  # Refitters
-TOLD, EACH = 1 << 11, 16  # values that one is told of, or for each weight; the bindings keep a reference to each
-SMALL, FEW = 1 << 22, 24  # bytes, and tensors, that are on the host sooner than a comparison on the GPU is done
-LARGE = 1 << 20  # bytes of a tensor, beside which what a copy of its own costs does not count
-LIGHT = 1 << 16  # bytes that NumPy is done with sooner than the GPU is told what to do
+REFITTERS = 32  # that are kept
+VALUES, VALUES_EACH = 1 << 11, 16  # that one is given, in all or for each weight; the bindings keep a reference to each
+HOST_BYTES, HOST_TENSORS = 1 << 22, 24  # what is on the host sooner than a comparison on the GPU is done
+OWN_COPY_BYTES = 1 << 20  # of a tensor, beside which what a copy of its own costs does not count
+NUMPY_BYTES = 1 << 16  # that NumPy is done with sooner than the GPU is told what to do
 
 
 @dataclass(slots=True)
-class Told:
-    """A Refitter that was told of some weights, which it refits again, and of the companions that TensorRT asked for.
+class KeptRefitter:
+    """A Refitter that was given some weights, which it refits again, and the companions that TensorRT asked for.
 
     Attributes:
-        companions: None until it was told of the weights.
-        values: what it was told: arrays, which are held, and addresses on the device.
+        companions: None until it was given the weights.
+        values: what it was given: arrays, which are held, and addresses on the device.
         times: how many values it was given so far.
     """
 
@@ -46,7 +46,7 @@ class Told:
 
 
 class New(NamedTuple):
-    """The segments whose new halves on the host, and on the device, hold the values of a refit."""
+    """The segments whose new buffers on the host, and on the device, hold the values of a refit."""
 
     host: set[str]
     device: set[str]
@@ -57,9 +57,9 @@ class Refitting:
 
     TensorRT cannot give weights back, so what it asks for beside the given weights comes from this copy.
 
-    A Refitter refits every weight that it was ever told of, from what is in that memory by then ("the weights memory
+    A Refitter refits every weight that it was ever given, from what is in that memory by then ("the weights memory
     can be updated directly", documentation of IRefitter; 8.6 was seen to do so). So there is one for each set of
-    weights, the last few of which are kept; it is told only of what lies elsewhere than before.
+    weights, the last few of which are kept; it is given only what lies elsewhere than before.
     """
 
     def __init__(self, provider: Provider, engine: Any, plan: Plan, device: Device) -> None:
@@ -83,7 +83,7 @@ class Refitting:
         self._segments |= {name: f"{name}\0made" for name in self._made}
         nbytes = {name: leaf.dtype.nbytes(leaf.count) for name, leaf in leaves.items()}
         self._needs = {name: frozenset(leaf.name for leaf in one.weight.leaves()) for name, one in self._made.items()}
-        self._light = {name for name, needs in self._needs.items() if sum(nbytes[n] for n in needs) <= LIGHT}
+        self._light = {name for name, needs in self._needs.items() if sum(nbytes[n] for n in needs) <= NUMPY_BYTES}
         self._heavy = {leaf for name in self._made.keys() - self._light for leaf in self._needs[name]}
         items = [(name, leaf.dtype, leaf.shape) for name, leaf in leaves.items()]
         items += [(self._segments[name], e.dtype, e.weight.shape) for name, e in self._made.items()]
@@ -99,7 +99,7 @@ class Refitting:
                 np.copyto(self.staging.host(self._segments[name]), array.reshape(one.weight.shape))
         self._operations: Any = None
         self._literals: dict[str, np.ndarray] = {}
-        self._told: dict[frozenset[str], Told] = {}
+        self._refitters: dict[frozenset[str], KeptRefitter] = {}
         self._natives: dict[tuple[str, int], Any] = {}  # of arrays over fixed memory
         self._training: tuple[frozenset[str], int] = frozenset(), 0
         self._side: Owned | None = None
@@ -137,13 +137,13 @@ class Refitting:
             )
         started = time.perf_counter()
         changed, new = self._receive({name: value for name, value in given.items() if name in self._users}, stream)
-        turned = set(changed)
-        report.unchanged = [name for name in given if name in self._users and name not in turned]
+        flipped = set(changed)
+        report.unchanged = [name for name in given if name in self._users and name not in flipped]
         report.times["gather"] = time.perf_counter() - started
         started = time.perf_counter()
         weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
         made = [name for name in weights if name in self._made]
-        self._make(made, turned, new, stream)
+        self._make(made, flipped, new, stream)
         report.times["recipes"] = time.perf_counter() - started
         started = time.perf_counter()
         staging = self.staging
@@ -155,12 +155,12 @@ class Refitting:
         report.times["refit"] = time.perf_counter() - started
         report.changed = weights
         for segment in (*changed, *(self._segments[name] for name in made)):
-            staging.turn([segment], host=segment in new.host, device=segment in new.device)
+            staging.flip([segment], host=segment in new.host, device=segment in new.device)
         self.missing.clear()
         return report
 
     def _receive(self, given: Mapping[str, Any], stream: int) -> tuple[list[str], New]:
-        """Copy given values to the new halves; which of them differ from the present ones, and where they are."""
+        """Copy given values to the new buffers; which of them differ from the present ones, and where they are."""
         staging, new = self.staging, New(set(), set())
         cuda = {name: value for name, value in given.items() if is_torch(value) and value.is_cuda}
         torch = where = None
@@ -168,7 +168,7 @@ class Refitting:
             torch, where = import_torch(), next(iter(cuda.values())).device
         brought: Mapping[str, Any] = {}
         if cuda and self._is_little(cuda):
-            staging.bring(cuda, stream)
+            staging.into_host(cuda, stream)
             staging.synchronize(stream)
             brought, cuda = cuda, {}
         changed = []
@@ -195,12 +195,12 @@ class Refitting:
 
     def _is_little(self, cuda: Mapping[str, Any]) -> bool:
         """Whether these are on the host sooner than the GPU has compared them, and nothing on the GPU needs them."""
-        if self.provider.refits_on_device or len(cuda) > FEW or not self._heavy.isdisjoint(cuda):
+        if self.provider.refits_on_device or len(cuda) > HOST_TENSORS or not self._heavy.isdisjoint(cuda):
             return False
-        return sum(self.staging.segments[name].nbytes for name in cuda) <= SMALL
+        return sum(self.staging.segments[name].nbytes for name in cuda) <= HOST_BYTES
 
     def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
-        """Copy CUDA tensors to the new halves on the device; which of them differ, and whether all of them are on the
+        """Copy CUDA tensors to the new buffers on the device; which of them differ, and whether all of them are on the
         host as well, where TensorRT reads them: those of a training loop, which changes them all each time. Their copy
         to the host goes on while the GPU compares."""
         staging, device = self.staging, self.device
@@ -211,27 +211,27 @@ class Refitting:
             if self._side is None or self._event is None:
                 self._side, self._event = device.stream(), device.event()
             side = self._side.handle
-            large = sum(staging.segments[name].nbytes for name in names) >= LARGE * len(names)
+            large = sum(staging.segments[name].nbytes for name in names) >= OWN_COPY_BYTES * len(names)
             cuda = {name: value.contiguous() for name, value in cuda.items()}  # until they are copied
             try:
                 if large:  # a copy of each takes less time than to pack them first
                     device.order(self._event, stream, side)
-                    staging.bring(cuda, side)
-                staging.gather(cuda, torch, where, stream)
+                    staging.into_host(cuda, side)
+                staging.into_device(cuda, torch, where, stream)
                 if not large:
                     device.order(self._event, stream, side)
-                    staging.fetch(cuda, side, wait=False)
+                    staging.device_to_host(cuda, side, wait=False)
                 different = set(staging.differing(list(cuda), torch, stream))
             finally:
                 device.synchronize(side)
         else:
-            staging.gather(cuda, torch, where, stream)
+            staging.into_device(cuda, torch, where, stream)
             different = set(staging.differing(list(cuda), torch, stream))
         self._training = names, (streak + 1 if names == before else 1) if different == names else 0
         return different, training
 
     def _make(self, names: Iterable[str], changed: set[str], new: New, stream: int) -> None:
-        """Evaluate engine weights into their new halves, and have on the host what TensorRT reads there.
+        """Evaluate engine weights into their new buffers, and have on the host what TensorRT reads there.
 
         In torch where the changed parameters are on the GPU, else in NumPy; also the few numbers of a normalization,
         where they must be on the host anyhow, and the GPU would take longer to be told than to compute.
@@ -244,8 +244,8 @@ class Refitting:
             where = torch.device("cuda", self.device.ordinal)
 
         def on_device(leaf: Leaf) -> Any:
-            half = staging.segments[leaf.name].half
-            return staging.device(leaf.name, 1 - half if leaf.name in changed else half, torch, where)
+            buffer = staging.segments[leaf.name].buffer
+            return staging.device(leaf.name, 1 - buffer if leaf.name in changed else buffer, torch, where)
 
         def on_host(leaf: Leaf) -> np.ndarray:
             return staging.new(leaf.name) if leaf.name in changed else staging.present(leaf.name, stream)
@@ -257,19 +257,19 @@ class Refitting:
                 on_the_host.append(name)
                 continue
             for leaf in (leaves & changed) - new.device:  # given on the host beside others on the GPU
-                target = staging.device(leaf, 1 - staging.segments[leaf].half, torch, where)
+                target = staging.device(leaf, 1 - staging.segments[leaf].buffer, torch, where)
                 self.device.copy(target.data_ptr(), staging.new(leaf).ctypes.data, target.nbytes, stream)
-            staging.upload(leaves - changed, torch, where, stream)
+            staging.host_to_device(leaves - changed, torch, where, stream)
             if self._operations is None:
                 self._operations = CachingOperations(where)
             with torch.no_grad():
                 value = evaluate(one.weight, on_device, self._operations)
-                target = staging.device(segment, 1 - staging.segments[segment].half, torch, where)
+                target = staging.device(segment, 1 - staging.segments[segment].buffer, torch, where)
                 target.copy_(value.reshape(target.shape))
             new.device.add(segment)
         lacking = set() if direct else new.device - new.host
         if lacking:
-            staging.fetch(lacking, stream)
+            staging.device_to_host(lacking, stream)
             new.host.update(lacking)
         for name in on_the_host:
             one, segment = self.weights[name], self._segments[name]
@@ -307,24 +307,24 @@ class Refitting:
 
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:
         provider, names = self.provider, frozenset(new)
-        told = self._told.pop(names, None)  # one that fails is not kept
-        if told is None or told.times >= max(TOLD, EACH * len(names)):
+        kept = self._refitters.pop(names, None)  # one that fails is not kept
+        if kept is None or kept.times >= max(VALUES, VALUES_EACH * len(names)):
             refitter = self._refitter()
-            told = Told(refitter, provider.error_recorder(refitter))
-        told.errors.clear()
-        self._tell(told, new)
-        if told.companions is None:
-            told.companions = self._asked_for(told.refitter)
-        self._tell(told, {name: self._present(name) for name in told.companions})
-        if not provider.refit(told.refitter, stream, any(isinstance(v, int) for v in new.values())):
-            raise self._refused(new, told.errors.text())
-        if len(self._told) >= KEPT:
-            del self._told[next(iter(self._told))]
-        self._told[names] = told  # the last to be dropped
-        return list(told.companions)
+            kept = KeptRefitter(refitter, provider.error_recorder(refitter))
+        kept.errors.clear()
+        self._set(kept, new)
+        if kept.companions is None:
+            kept.companions = self._asked_for(kept.refitter)
+        self._set(kept, {name: self._present(name) for name in kept.companions})
+        if not provider.refit(kept.refitter, stream, any(isinstance(v, int) for v in new.values())):
+            raise self._refused(new, kept.errors.text())
+        if len(self._refitters) >= REFITTERS:
+            del self._refitters[next(iter(self._refitters))]
+        self._refitters[names] = kept  # the last to be dropped
+        return list(kept.companions)
 
     def _asked_for(self, refitter: Any) -> list[str]:
-        """What TensorRT wants beside the weights that it was told of."""
+        """What TensorRT wants beside the weights that it was given."""
         names = list(refitter.get_missing_weights())
         unknown = [name for name in names if name not in self.weights]
         if unknown:
@@ -335,20 +335,20 @@ class Refitting:
             )
         return names
 
-    def _tell(self, told: Told, values: Mapping[str, np.ndarray | int]) -> None:
+    def _set(self, kept: KeptRefitter, values: Mapping[str, np.ndarray | int]) -> None:
         provider = self.provider
         for name, value in values.items():
-            before = told.values.get(name)
+            before = kept.values.get(name)
             if before is value or (isinstance(value, int) and isinstance(before, int) and before == value):
                 continue
             one = self.weights[name]
             if isinstance(value, int):
-                taken = provider.set_device_weights(told.refitter, name, one.dtype, value, one.weight.count)
+                taken = provider.set_device_weights(kept.refitter, name, one.dtype, value, one.weight.count)
             else:
                 native = self._natives.get((name, id(value)))
                 if native is None:
                     native = self._natives[name, id(value)] = provider.weights(value, one.dtype)
-                taken = told.refitter.set_named_weights(name, native)
+                taken = kept.refitter.set_named_weights(name, native)
             if not taken:
                 raise WeightsError(
                     f"TensorRT refused new values for {name!r}",
@@ -356,8 +356,8 @@ class Refitting:
                     found="another number or type in the plan",
                     remedy="this plan is of another network: build it again",
                 )
-            told.values[name] = value
-            told.times += 1
+            kept.values[name] = value
+            kept.times += 1
 
     @staticmethod
     def _refused(new: Iterable[str], reason: str) -> WeightsError:
@@ -407,7 +407,7 @@ class Refitting:
         changed = set(different)
         weights = [w for w, segment in self._segments.items() if segment in changed]
         self._write({name: self.staging.new(self._segments[name]) for name in weights})
-        self.staging.turn(different)
+        self.staging.flip(different)
 
 
 class CachingOperations(TorchOperations):

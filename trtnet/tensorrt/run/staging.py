@@ -1,9 +1,9 @@
 """Where an engine keeps its weights between refits: fixed memory, allocated once.
 
-Every parameter, and every engine weight that is computed from parameters, has one segment in a packed layout. There are
-two halves of that layout on the host (page-locked where there is CUDA) and, once CUDA tensors were given, two on the
-device. A segment's present value is in one half; a refit writes the new value to the other, and turns the segment over
-when TensorRT has taken it, so that the old value is there until then.
+Every parameter, and every engine weight that is computed from parameters, has one segment in a packed layout, which is
+double-buffered: there are two buffers on the host (page-locked where there is CUDA) and, once CUDA tensors were given,
+two on the device. A segment's present value is in one of the two; a refit writes the new value to the other, and flips
+the segment when TensorRT has taken it, so that the old value is there until then.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Segment:
     """Place and form of one value.
 
     Attributes:
-        half: which half holds the present value.
-        on_host, on_device: whether that half does so there.
+        buffer: which buffer holds the present value.
+        on_host, on_device: whether that buffer does so there.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Segment:
     nbytes: int
     dtype: Dtype
     shape: tuple[int, ...]
-    half: int = 0
+    buffer: int = 0
     on_host: bool = True
     on_device: bool = False
 
@@ -79,36 +79,36 @@ class Staging:
 
     # --- the host
 
-    def host(self, name: str, half: int | None = None) -> np.ndarray:
-        """A segment as an array over its fixed memory; of the half that holds its present value unless told."""
+    def host(self, name: str, buffer: int | None = None) -> np.ndarray:
+        """A segment as an array over its fixed memory; of the buffer that holds its present value unless told."""
         segment = self.segments[name]
-        half = segment.half if half is None else half
-        found = self._arrays.get((name, half))
+        buffer = segment.buffer if buffer is None else buffer
+        found = self._arrays.get((name, buffer))
         if found is None:
-            memory = self._memory(half)[segment.start : segment.start + segment.nbytes]
-            found = self._arrays[name, half] = memory.view(segment.dtype.numpy).reshape(segment.shape)
+            memory = self._memory(buffer)[segment.start : segment.start + segment.nbytes]
+            found = self._arrays[name, buffer] = memory.view(segment.dtype.numpy).reshape(segment.shape)
         return found
 
-    def _memory(self, half: int) -> np.ndarray:
-        found = self._host[half]
+    def _memory(self, buffer: int) -> np.ndarray:
+        found = self._host[buffer]
         if found is None:
-            found = self._host[half] = self._pinned(self.nbytes)
+            found = self._host[buffer] = self._pinned(self.nbytes)
         return found
 
-    def _address(self, half: int) -> int:
-        if half not in self._addresses:
-            self._addresses[half] = self._memory(half).ctypes.data
-        return self._addresses[half]
+    def _address(self, buffer: int) -> int:
+        if buffer not in self._addresses:
+            self._addresses[buffer] = self._memory(buffer).ctypes.data
+        return self._addresses[buffer]
 
     def new(self, name: str) -> np.ndarray:
-        """The half that the next value goes to."""
-        return self.host(name, 1 - self.segments[name].half)
+        """The buffer that the next value goes to."""
+        return self.host(name, 1 - self.segments[name].buffer)
 
     def present(self, name: str, stream: int = 0) -> np.ndarray:
         """The present value on the host, brought from the device where only that has it."""
         segment = self.segments[name]
         if not segment.on_host:
-            self.fetch([name], stream, present=True)
+            self.device_to_host([name], stream, present=True)
             segment.on_host = True
         return self.host(name)
 
@@ -116,63 +116,63 @@ class Staging:
         """Whether the present value has these very bytes. Looks at the beginning first: training changes it all."""
         return _equal(self.present(name), np.ascontiguousarray(value))
 
-    def turn(self, names: Iterable[str], *, host: bool = True, device: bool = False) -> None:
+    def flip(self, names: Iterable[str], *, host: bool = True, device: bool = False) -> None:
         """The new values are the present ones now."""
         for name in names:
             segment = self.segments[name]
-            segment.half = 1 - segment.half
+            segment.buffer = 1 - segment.buffer
             segment.on_host, segment.on_device = host, device
 
     # --- the device, through torch
 
-    def device(self, name: str, half: int, torch: Any, where: Any) -> Any:
+    def device(self, name: str, buffer: int, torch: Any, where: Any) -> Any:
         """A segment as a torch tensor over its fixed device memory."""
-        found = self._views.get((name, half))
+        found = self._views.get((name, buffer))
         if found is None:
             with lasting():
-                if self._device[half] is None:
-                    self._device[half] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
+                if self._device[buffer] is None:
+                    self._device[buffer] = torch.zeros(self.nbytes, dtype=torch.uint8, device=where)
                 segment = self.segments[name]
-                memory = self._device[half][segment.start : segment.start + segment.nbytes]
-                found = self._views[name, half] = memory.view(segment.dtype.torch).reshape(segment.shape)
+                memory = self._device[buffer][segment.start : segment.start + segment.nbytes]
+                found = self._views[name, buffer] = memory.view(segment.dtype.torch).reshape(segment.shape)
         return found
 
     def new_address(self, name: str) -> int:
         """Where the next value is on the device."""
-        return int(self._views[name, 1 - self.segments[name].half].data_ptr())
+        return int(self._views[name, 1 - self.segments[name].buffer].data_ptr())
 
-    def upload(self, names: Iterable[str], torch: Any, where: Any, stream: int) -> None:
+    def host_to_device(self, names: Iterable[str], torch: Any, where: Any, stream: int) -> None:
         """Have present values on the device, too."""
         for name in names:
             segment = self.segments[name]
             if not segment.on_device:
-                target = self.device(name, segment.half, torch, where)
+                target = self.device(name, segment.buffer, torch, where)
                 self._copy(target.data_ptr(), self.host(name).ctypes.data, segment.nbytes, stream)
                 segment.on_device = True
 
-    def gather(self, values: Mapping[str, Any], torch: Any, where: Any, stream: int) -> None:
-        """Copy CUDA tensors into the new halves on the device, by a few kernels for all of them."""
-        self.upload(values, torch, where, stream)  # what they are compared with
+    def into_device(self, values: Mapping[str, Any], torch: Any, where: Any, stream: int) -> None:
+        """Copy CUDA tensors into the new buffers on the device, by a few kernels for all of them."""
+        self.host_to_device(values, torch, where, stream)  # what they are compared with
         by_type: dict[Any, tuple[list[Any], list[Any]]] = {}
         for name, value in values.items():
             targets, sources = by_type.setdefault(value.dtype, ([], []))
-            targets.append(self.device(name, 1 - self.segments[name].half, torch, where))
+            targets.append(self.device(name, 1 - self.segments[name].buffer, torch, where))
             sources.append(value)
         for targets, sources in by_type.values():
             torch._foreach_copy_(targets, sources)
 
-    def bring(self, values: Mapping[str, Any], stream: int) -> None:
-        """Copy CUDA tensors straight to the new halves on the host, each by itself; nothing waits.
+    def into_host(self, values: Mapping[str, Any], stream: int) -> None:
+        """Copy CUDA tensors straight to the new buffers on the host, each by itself; nothing waits.
 
         Those that are not contiguous are to be on their own stream, or the caller's until it has waited.
         """
         for name, value in values.items():
             segment, source = self.segments[name], value.contiguous()
-            to = self._address(1 - segment.half) + segment.start
+            to = self._address(1 - segment.buffer) + segment.start
             self._copy(to, source.data_ptr(), segment.nbytes, stream)
 
     def differing(self, names: list[str], torch: Any, stream: int) -> list[str]:
-        """Those whose two halves on the device differ: one comparison over all of them, and one wait for its result."""
+        """Those whose buffers on the device differ: one comparison over all of them, and one wait for its result."""
         if self._compared is None or self._compared[0] != names:
             segments = [self.segments[name] for name in names]
             start, stop = min(s.start for s in segments), max(s.stop for s in segments)
@@ -185,7 +185,7 @@ class Staging:
         _, start, stop, places = self._compared
         if start == stop:
             return []
-        first, second = (half[start:stop].view(torch.int64) for half in self._device)
+        first, second = (buffer[start:stop].view(torch.int64) for buffer in self._device)
         flags = (first != second).view(-1, CHUNK // 8).any(1)
         if self._flags is None:
             self._flags = self._pinned(self.nbytes // CHUNK)
@@ -195,17 +195,17 @@ class Staging:
         found = before[places[:, 1]] > before[places[:, 0]]
         return [name for name, differs in zip(names, found.tolist()) if differs]
 
-    def fetch(self, names: Iterable[str], stream: int, present: bool = False, wait: bool = True) -> None:
-        """Copy new (or present) halves from the device to the host, neighbours together."""
+    def device_to_host(self, names: Iterable[str], stream: int, present: bool = False, wait: bool = True) -> None:
+        """Copy new (or present) buffers from the device to the host, neighbours together."""
         runs: list[list[int]] = []
         for segment in sorted((self.segments[name] for name in names), key=lambda s: s.start):
-            half = segment.half if present else 1 - segment.half
-            if runs and runs[-1][0] == half and runs[-1][2] == segment.start:
+            buffer = segment.buffer if present else 1 - segment.buffer
+            if runs and runs[-1][0] == buffer and runs[-1][2] == segment.start:
                 runs[-1][2] = segment.stop
             else:
-                runs.append([half, segment.start, segment.stop])
-        for half, start, stop in runs:
-            self._copy(self._address(half) + start, self._device[half].data_ptr() + start, stop - start, stream)
+                runs.append([buffer, segment.start, segment.stop])
+        for buffer, start, stop in runs:
+            self._copy(self._address(buffer) + start, self._device[buffer].data_ptr() + start, stop - start, stream)
         if wait:
             self.synchronize(stream)
 
