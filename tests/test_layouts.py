@@ -44,7 +44,7 @@ def test_elements_lie_where_the_documentation_says(name, data, as_torch):
     wanted = np.zeros(place(name, (0,) * len(shape), shape)[1], np.float32)
     for index in itertools.product(*map(range, shape)):
         wanted[place(name, index, shape)[0]] = x[index]
-    assert memory.shape == layout.room(shape) == wanted.shape
+    assert memory.shape == layout.buffer_shape(shape) == wanted.shape
     assert memory.tobytes() == wanted.tobytes(), "the channels that were added are 0"
 
 
@@ -54,7 +54,7 @@ def test_channels_last_tensors_are_not_copied(name):
     x = torch.randn(shape).to(memory_format=form)
     assert LAYOUTS[name].pack(x).data_ptr() == x.data_ptr()
     assert LAYOUTS[name].pack(x.contiguous()).data_ptr() != x.data_ptr()
-    memory = torch.randn(LAYOUTS[name].room(shape))
+    memory = torch.randn(LAYOUTS[name].buffer_shape(shape))
     assert LAYOUTS[name].unpack(memory, shape).data_ptr() == memory.data_ptr()
     assert LAYOUTS[name].unpack(memory, shape).is_contiguous(memory_format=form)
 

@@ -63,8 +63,8 @@ class BoundCall:
         with lasting():
             for spec, shape in zip(engine.outputs, self._route.shapes):
                 assert shape is not None
-                room, dtype = engine.room(spec.name, shape), engine.stored[spec.name].torch
-                raw = torch.empty(room, dtype=dtype, device=engine.torch_device)
+                buffer, dtype = engine.buffer_shape(spec.name, shape), engine.stored[spec.name].torch
+                raw = torch.empty(buffer, dtype=dtype, device=engine.torch_device)
                 result = engine.read(spec.name, raw, shape)
                 if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
                     result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)

@@ -16,7 +16,7 @@ class HostBuffers:
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, tuple[int, Owned]] = {}
 
-    def take(self, names: tuple[str, ...], arrays: list[np.ndarray]) -> None:
+    def into_host(self, names: tuple[str, ...], arrays: list[np.ndarray]) -> None:
         """Copy the arrays into page-locked memory."""
         for name, array in zip(names, arrays):
             target = self._pinned(name, array.nbytes)[: array.nbytes]
@@ -28,7 +28,7 @@ class HostBuffers:
             found = self._host[name] = self.device.pinned(max(nbytes, 1))
         return found
 
-    def room(self, name: str, nbytes: int) -> int:
+    def on_device(self, name: str, nbytes: int) -> int:
         """The address of device memory of at least so many bytes."""
         size, memory = self._device.get(name, (-1, None))
         if memory is None or size < nbytes:
@@ -36,16 +36,16 @@ class HostBuffers:
             self._device[name] = (nbytes, memory)
         return memory.handle
 
-    def put(self, name: str, array: np.ndarray, stream: int) -> int:
+    def host_to_device(self, name: str, array: np.ndarray, stream: int) -> int:
         """Copy an input to the device; its address there."""
-        address = self.room(name, array.nbytes)
+        address = self.on_device(name, array.nbytes)
         self.device.copy(address, self._host[name].ctypes.data, array.nbytes, stream)
         return address
 
     def address(self, name: str) -> int:
         return self._device[name][1].handle
 
-    def fetch(self, name: str, memory: int, dtype: Dtype, shape: tuple[int, ...], stream: int) -> np.ndarray:
+    def device_to_host(self, name: str, memory: int, dtype: Dtype, shape: tuple[int, ...], stream: int) -> np.ndarray:
         """A view of the page-locked memory that an output is being copied to."""
         nbytes = dtype.nbytes(int(np.prod(shape)))
         target = self._pinned(name, nbytes)[:nbytes]

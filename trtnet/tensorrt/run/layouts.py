@@ -32,7 +32,7 @@ class Layout:
     vector: int
     split: bool
 
-    def room(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def buffer_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the memory of an array of this shape."""
         axis, full = self._channels(shape)
         if self.split:

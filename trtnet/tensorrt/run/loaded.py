@@ -225,10 +225,10 @@ class Loaded(Engine):
             return value.clone(memory_format=self.torch.contiguous_format)
         return layout.unpack(layout.pack(value).clone(), tuple(value.shape))
 
-    def room(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def buffer_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an output's memory."""
         layout = self.layouts.get(name)
-        return shape if layout is None else layout.room(shape)
+        return shape if layout is None else layout.buffer_shape(shape)
 
     def read(self, name: str, memory: Any, shape: tuple[int, ...]) -> Any:
         """An output of this shape from its memory."""
