@@ -14,7 +14,7 @@ help:  ## show this list
 demo: $(VENV)/.installed-demo  ## LeNet on real handwritten digits, from module to TensorRT plan
 	@$(BIN)/trtnet demo
 
-test: lint  ## ruff, mypy and the whole test suite
+test: lint  ## ruff, mypy, vulture and the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .venv-3.N of its own
@@ -30,9 +30,10 @@ test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .
 	[ -n "$$passed" ] || { echo "there is no Python from 3.11 to 3.14 here"; exit 1; }; \
 	echo "The suite passed on Python$$passed."
 
-lint: $(VENV)/.installed-test  ## ruff and mypy
+lint: $(VENV)/.installed-test  ## ruff, mypy, and vulture for what nothing reaches
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/vulture
 
 docs: $(VENV)/.installed-docs  ## the pages of docs/ and the reference of every folder, in site/; a warning is an error
 	$(BIN)/python docs/pages.py

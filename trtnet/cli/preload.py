@@ -3,6 +3,10 @@
 At each refit TensorRT 8.6 asks the driver for them, eight times or more. On an H100 with driver 580.159 an answer took
 0.35 to 0.7 ms, which was most of a small network's refit (benchmarks/README.md). The library answers the second
 question and all later ones itself. The machine's C compiler makes it of `preload.c`.
+
+It serves refits of TensorRT 8.6 on slow drivers alone, with `trtnet preload` and one line of `trtnet doctor`. It can
+go, with preload.c and these, in the version that takes no TensorRT before 10 (the extra `tensorrt` in pyproject.toml),
+if 10 and later do not ask at each refit: they have not been run.
 """
 
 from __future__ import annotations

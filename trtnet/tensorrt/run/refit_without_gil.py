@@ -3,6 +3,9 @@
 Its Python bindings keep the lock until a refit is done (those of 10 release it), so every Python thread would wait.
 TensorRT's own function is therefore called through ctypes, at the place of apiv::VRefitter's table (NvInferImpl.h)
 where 8.6.1's bindings call it; and only where two others of the table agree with what the bindings say.
+
+It serves TensorRT 8.6 alone, and can go in the version that takes none before 10 (the extra `tensorrt` in
+pyproject.toml).
 """
 
 from __future__ import annotations
