@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fuzzing import functions
 from fuzzing.compare import Verdict, check, compare, differing
-from fuzzing.generate import programs
+from fuzzing.generate import Generator, programs
 from fuzzing.packed import Pack, agreeing, build_all
 from fuzzing.program import Array, Program, Step
 from fuzzing.report import Report
@@ -263,3 +263,15 @@ def test_most_programs_record_and_nearly_every_function_is_called():
     assert len(called & offered) >= 0.9 * len(offered), total.summary()
     cells, recorded = total.cells()
     assert len(recorded) >= 0.85 * len(cells), total.summary()
+
+
+def test_numbers_of_what_a_parameter_wrote_freeze_it() -> None:
+    for writes, frozen in ((True, True), (False, False)):
+        generator = Generator(3)
+        whole = generator.expression("T.tensor([1.0, 2.0])")[0]
+        part = generator.expression(f"{whole}[:1]")[0]
+        value = generator.weight((1,), "float") if writes else "2.0"
+        generator.statement(f"{part}.mul_({value})", part)
+        generator.origins[whole] = "made"
+        generator.read("item", whole, ("item", "made", "float"))
+        assert generator.program().frozen is frozen

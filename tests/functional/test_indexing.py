@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from families import check, check_concrete, shapes, values
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -477,3 +478,36 @@ def test_an_index_that_a_smaller_size_lacks_is_found_on_call() -> None:
         trtnet.record(lambda x: x[:, 3], x=Input((2, n)))
     with pytest.raises(ShapeError, match="index 3 is out of range in dimension 1 of size n"):
         trtnet.record(lambda x, y: x[:, 3] + y[:, 0], x=Input((2, Dim("n", 3, 6, 9))), y=Input((2, 4)))
+
+
+MOVES = ("x[:, 1:] = x[:, :2]", "x[1:] = x[:2]", "x[:] = x.t()")
+STAYS = ("x[0] = x[1]", "x[:] = x", "x[1:] = x[:1]", "x[:, 0] = x[:, 1]", "x[0, :2] = x[0, :2]", "x[1:] += x[:1]")
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("text", [*MOVES, *STAYS])
+def test_what_is_assigned_from_the_memory_that_is_written(text: str, made: bool) -> None:
+    array = np.arange(9, dtype=np.float32).reshape(3, 3)
+
+    def function(x: trtnet.Tensor) -> trtnet.Tensor:
+        y = trtnet.tensor(array) if made else x * 1
+        exec(text, {"x": y})
+        return y + x
+
+    if text in MOVES:
+        with pytest.raises(UnsupportedError, match="reads memory that it writes to, and moves it") as caught:
+            trtnet.record(function, x=Input((3, 3)))
+        assert "clone()" in str(caught.value)
+        return
+    wanted = torch.from_numpy(array.copy())
+    exec(text, {"x": wanted})
+    found = trtnet.reference(trtnet.record(function, x=Input((3, 3))))(x=array)
+    np.testing.assert_array_equal(found, wanted.numpy() + array)
+
+
+@pytest.mark.parametrize("text", [*STAYS, "x[0] = x[:, 0]", "x[0] = x[0, 0]", "x[:] = x[:1]"])
+def test_concrete_tensors_are_assigned_what_stays_in_place(text: str) -> None:
+    wanted, mine = torch.arange(9.0).reshape(3, 3), trtnet.arange(9.0).reshape(3, 3)
+    exec(text, {"x": wanted})
+    exec(text, {"x": mine})
+    assert mine.tolist() == wanted.tolist()

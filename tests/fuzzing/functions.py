@@ -364,7 +364,8 @@ WRITES = {
     "copy_": fn(args=lambda g, x: [g.other(x, numbers=False, mixed=True)], guard="apart({x}, {0})"),
     "fill_": fn(args=lambda g, x: [g.number(x)]),
     "zero_": fn(),
-    "fill_diagonal_": fn("2+", lambda g, x: [g.number(x), *g.maybe("wrap=True")]),
+    # wrapped, torch counts in the memory of a contiguous matrix: of a view with gaps it writes beside it
+    "fill_diagonal_": fn("2+", lambda g, x: [g.number(x), *g.maybe("wrap=True")], guard="{x}.is_contiguous()"),
     "masked_fill_": INDEXING["masked_fill"],
     "squeeze_": fn(args=lambda g, x: g.maybe(g.dim(x))),
     "unsqueeze_": VIEWS["unsqueeze"],

@@ -547,6 +547,7 @@ class Generator(Operands):
         self.steps: list[Step] = []
         self.frozen = False
         self.wild: set[str] = set()
+        self.weighted: set[str] = set()
         self.origins: dict[str, str] = {}
         self.count = 0
         self.current = ""
@@ -640,6 +641,8 @@ class Generator(Operands):
             self.origins[target] = origin
             if wild or reads & self.wild:
                 self.wild.add(target)
+            if self.has_weights(reads):
+                self.weighted.add(target)
         return targets
 
     def origin(self, reads: Iterable[str]) -> str:
@@ -705,8 +708,19 @@ class Generator(Operands):
                 self.rebuild()
             raise Skip from error
         self.steps.append(step)
+        if self.has_weights(step.reads):
+            self.weighted |= {x for x in self.origins if self.shares(changes, x)}
         if self.origins[changes] == "made" and self.origin(step.reads - {changes}) == "recorded":
             self.origins[changes] = "recorded"
+
+    def has_weights(self, reads: Iterable[str]) -> bool:
+        """Whether a line that reads these gives what depends on a parameter or buffer."""
+        return any(name.startswith("s.") or name in self.weighted for name in reads)
+
+    def shares(self, one: str, other: str) -> bool:
+        """Whether two tensors are of one memory."""
+        a, b = self.value(one), self.value(other)
+        return bool(a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr())
 
     def meets(self, changes: str, name: str) -> bool:
         """Whether an operand lies in the memory that is written, and is not the same tensor: the order is open then."""
@@ -864,7 +878,7 @@ class Generator(Operands):
         computed = x if not is_frozen or self.chance(0.5) else self.pick(*functions.COMPUTED).format(x=x)
         number = functions.NUMBERS[name].format(x=computed)
         self.expression(f"{y} * ({number})", [card], True, f"integral({x})")
-        self.frozen = self.frozen or is_frozen
+        self.frozen = self.frozen or is_frozen or x in self.weighted
 
     def indexed(self, name: str, x: str, card: Card) -> None:
         """x[key], and x[key] = value."""

@@ -48,7 +48,7 @@ from .dispatch import (
 )
 from .inplace import rebind, refuse_overlap
 from .joining import cat
-from .memory import become_recorded, refuse_hazards, view_of, writers
+from .memory import become_recorded, refuse_hazards, refuse_moves, view_of, writers
 from .selection import check_mask, columns, selected, spread
 from .shape import has_dims, transposed, unsqueeze
 from .slicing import clamped, part, sliced
@@ -513,11 +513,14 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 
 
 def _refuse_hazards(x: Tensor, key: Any, value: Any) -> None:
-    """Raises where integer indices pick what is written, and they or the value are of its memory."""
+    """Raises where the value is of the memory that is written, at other places, or where integer indices pick what is
+    written, and they or the value are of its memory."""
     parts = key if isinstance(key, tuple) else (key,)
     indices = [part for part in parts if isinstance(part, (Tensor, np.ndarray, list)) and not _is_mask(part)]
     if any(isinstance(index, list) or index.shape for index in indices):
         refuse_hazards(x, (*indices, value), is_elementwise=False)
+    elif not any(_is_mask(part) for part in parts):
+        refuse_moves(x, lambda: getitem(x, key), value)
 
 
 def _is_empty(shape: Any) -> bool:

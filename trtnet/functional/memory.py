@@ -535,6 +535,41 @@ def refuse_hazards(target: Tensor, operands: Iterable[Any], is_elementwise: bool
             )
 
 
+def refuse_moves(target: Tensor, part: Callable[[], Tensor], value: Any) -> None:
+    """Raises UnsupportedError where `value` is of the memory of `target` and would be moved into a part of it: torch
+    reads what it has written by then, or raises."""
+    if value is not target and _meets(target, value, False) and _moves(part(), value):
+        raise UnsupportedError(
+            "this assignment reads memory that it writes to, and moves it",
+            expected="a value that shares no memory with what is assigned to",
+            found=repr(value),
+            remedy="copy the value first: x[1:] = x[:-1].clone()",
+        )
+
+
+def _moves(part: Tensor, value: Tensor) -> bool:
+    """Whether an element is written that is read for another place, with a value other than its own."""
+    if type(part) is not Array or type(value) is not Array:
+        return _meets(part, value, True)
+    to, read = part.numpy(), value.numpy()
+    if to.size > 100_000:
+        return overlap(to, read)
+    try:
+        sources = np.broadcast_to(_places(read), to.shape)
+    except ValueError:  # sizes that do not fit are refused later
+        return False
+    written = _places(to)
+    return bool(np.isin(sources, written[written != sources]).any())
+
+
+def _places(array: np.ndarray) -> np.ndarray:
+    """The address of each element."""
+    found = np.full(array.shape, array.ctypes.data)
+    for axis, (size, step) in enumerate(zip(array.shape, array.strides)):
+        found += (np.arange(size) * step).reshape((-1, *(1,) * (array.ndim - axis - 1)))
+    return found
+
+
 def _meets(target: Tensor, operand: Any, same_is_fine: bool) -> bool:
     if type(target) is Tensor and type(operand) is Tensor:
         if operand is target:
