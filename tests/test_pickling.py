@@ -228,3 +228,21 @@ def test_engines_say_what_to_do_instead(dumps, tmp_path):
     code = f"import trtnet, numpy; print(trtnet.load({str(path)!r})(numpy.ones((1, 1, 8, 8), 'float32'))['y'].tolist())"
     wanted = engine(np.ones((1, 1, 8, 8), np.float32))["y"]
     assert np.array_equal(eval(elsewhere(pickle.dumps(None), code)), wanted)
+
+
+@BY_BOTH
+def test_a_graph_has_its_methods_in_another_process(dumps):
+    given = graph()
+    assert elsewhere(dumps(given), "print(value.summary())").strip() == given.summary().strip()
+
+
+@BY_BOTH
+def test_the_graph_of_a_plan_has_its_methods_in_another_process(dumps, tmp_path):
+    needs_rtx()
+    plan = trtnet.build_plan(graph(), "sm86", refit=True)
+    plan.save(tmp_path / "a.engine")
+    wanted = plan.graph.summary().strip()
+    assert elsewhere(dumps(plan), "print(value.graph.summary())").strip() == wanted
+    path = pickle.dumps(tmp_path / "a.engine")
+    for made in ("Plan.load(value)", "load(value, provider='reference')"):
+        assert elsewhere(path, f"import trtnet\nprint(trtnet.{made}.graph.summary())").strip() == wanted

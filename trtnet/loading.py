@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import recording  # noqa: F401  # gives graphs their methods
 from .basics.disk import as_path
 from .basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
 from .engine.engine import Engine

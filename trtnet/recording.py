@@ -17,6 +17,7 @@ from .basics import dims, dtypes
 from .basics.errors import ArgumentError, ArgumentTypeError, shown
 from .basics.garbage import no_collection
 from .engine.graph_json import from_json, to_json
+from .engine.plan import Plan
 from .graph import forms
 from .graph.graph import Graph, Input
 from .graph.recorder import Recorder
@@ -24,7 +25,7 @@ from .graph.tensor import Array, Buffer, Tensor
 from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
 from .tensorrt.build import lowering, summary  # noqa: F401  # they give graphs their methods
-from .weights.recipes import Leaf, Value
+from .weights.recipes import Leaf
 
 RESERVED = ("graph", "stream", "out", "with_generation")
 """What a call of an engine takes beside inputs."""
@@ -144,16 +145,23 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     return graph
 
 
-def restored(data: dict[str, Any], values: dict[str, Value]) -> Graph:
-    """A graph that was pickled: its JSON, and the values of its parameters by their names."""
-    return from_json(data, values)
+def restored(make: Callable[..., Any], *parts: Any) -> Any:
+    """A graph or a plan that was pickled. Who unpickles it has loaded what gives graphs their methods."""
+    return make(*parts)
 
 
-def _reduced(graph: Graph) -> tuple[Any, ...]:
-    return restored, (to_json(graph), {leaf.name: leaf.value for leaf in graph.parameters.values()})
+def _reduced_graph(graph: Graph) -> tuple[Any, ...]:
+    values = {leaf.name: leaf.value for leaf in graph.parameters.values()}
+    return restored, (from_json, to_json(graph), values)
 
 
-copyreg.pickle(Graph, _reduced)  # who unpickles it has what `record` gives, the methods too
+def _reduced_plan(plan: Plan) -> tuple[Any, ...]:
+    make, parts = plan.__reduce__()
+    return restored, (make, *parts)
+
+
+copyreg.pickle(Graph, _reduced_graph)
+copyreg.pickle(Plan, _reduced_plan)
 
 
 def _read_value(current: Recorder, tensor: Tensor) -> np.ndarray | None:
