@@ -105,7 +105,7 @@ class Examples(griffe.Extension):
 
 def markdown_of(text: str) -> str:
     text = re.sub(r"\[/?bold\]", "**", text)  # the command's help
-    text = re.sub(r"^(Parameters|Shape|Layers|Unlike torch): ", r"\n- **\1:** ", text, flags=re.M)
+    text = re.sub(r"^(Parameters|Shape|Layers|Layers of the example|Unlike torch): ", r"\n- **\1:** ", text, flags=re.M)
     blocks = re.sub(r"(?:^|\n)\n?(>>> (?:.|\n(?!\n))*)", r"\n\n```pycon\n\1\n```\n", text)
     return blocks.strip("\n")
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
+import inspect
+import math
+import re
 
 import pytest
 
@@ -21,7 +25,34 @@ def test_example(name: str) -> None:
     function = getattr(trtnet.functional, name)
     runner = doctest.DocTestRunner(verbose=False)
     said: list[str] = []
-    for test in doctest.DocTestFinder(recurse=False).find(function, name, globs={"trtnet": trtnet}):
+    for test in doctest.DocTestFinder(recurse=False).find(function, name, globs={"trtnet": trtnet, "math": math}):
         runner.run(test, out=said.append)
     assert runner.tries > 0
     assert runner.failures == 0, "".join(said)
+
+
+SAID = "\nLayers of the example: "
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if SAID in inspect.cleandoc(getattr(trtnet.functional, n).__doc__)])
+def test_the_layers_of_an_example_are_those_that_it_records(name: str) -> None:
+    """The example once more, with its arrays as inputs of a network."""
+    text = inspect.cleandoc(getattr(trtnet.functional, name).__doc__)
+    said = text.split(SAID)[1].split("\n\n")[0]
+    line = re.search(r"^>>> (.*?)(?:\.numpy\(\)\.round\(3\)|\.tolist\(\)|\.item\(\))?$", text, re.M).group(1)
+    if listed := re.fullmatch(r"\[x\.\w+\(\)(?:\.round\(3\))? for x in (.*)\]", line):
+        line = listed.group(1)
+    arrays: dict[str, trtnet.Array] = {}
+
+    class Inputs(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            if ast.unparse(node.func) != "trtnet.tensor":
+                return self.generic_visit(node)
+            arrays[f"x{len(arrays)}"] = eval(ast.unparse(node))
+            return ast.Name(f"x{len(arrays) - 1}", ast.Load())
+
+    code = ast.unparse(Inputs().visit(ast.parse(line, mode="eval")))
+    function = eval(f"lambda {', '.join(arrays)}: {code}")
+    inputs = {key: trtnet.Input(array.shape, dtype=str(array.dtype)) for key, array in arrays.items()}
+    graph = trtnet.record(function, **inputs)
+    assert set(re.findall(r"`(\w+)`", said)) | {"identity"} == {layer.kind for layer in graph.layers} | {"identity"}

@@ -63,7 +63,13 @@ def _done(input: Any, result: Tensor, inplace: bool) -> Tensor:
 
 @operation(quiet(lambda input, inplace=False: np.maximum(input, 0, out=input if inplace else None)), method=True)
 def relu(input: Any, inplace: bool = False) -> Tensor:
-    """max(0, x)."""
+    """max(0, x).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.relu(trtnet.tensor([-1.0, 0.5, 2.0])).tolist()
+    [0.0, 0.5, 2.0]
+    """
     result = emit(Activation((tensor(input),), "RELU"))
     return rebind(input, result) if inplace else result
 
@@ -96,14 +102,26 @@ def _kept_type(function: Any) -> Any:
 
 @operation(_kept_type(lambda x: np.clip(x, 0, 6)))
 def relu6(input: Any, inplace: bool = False) -> Tensor:
-    """min(max(0, x), 6); of integers integers."""
+    """min(max(0, x), 6); of integers integers.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.relu6(trtnet.tensor([-1.0, 0.5, 2.0])).tolist()
+    [0.0, 0.5, 2.0]
+    """
     made: Tensor = hardtanh(input, 0.0, 6.0, inplace)
     return made
 
 
 @operation(_kept_type(lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val)))
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """The input held between `min_val` and `max_val`; of integers integers, by the bounds' whole parts."""
+    """The input held between `min_val` and `max_val`; of integers integers, by the bounds' whole parts.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.hardtanh(trtnet.tensor([-1.0, 0.5, 2.0])).tolist()
+    [-1.0, 0.5, 1.0]
+    """
     if min_val > max_val:
         raise ArgumentError(
             "min_val must not be above max_val", expected="min_val <= max_val", found=f"{min_val} and {max_val}"
@@ -113,19 +131,37 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
 
 @operation(_numpy(_sigmoid), method=True)
 def sigmoid(input: Any) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.sigmoid(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([0.269, 0.622, 0.881], dtype=float32)
+    """
     return emit(Activation((typed_float(input),), "SIGMOID"))
 
 
 @operation(_numpy(lambda x: np.tanh(x)), method=True)
 def tanh(input: Any) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.tanh(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.762,  0.462,  0.964], dtype=float32)
+    """
     return emit(Activation((typed_float(input),), "TANH"))
 
 
 @operation(_numpy(lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope)))
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.leaky_relu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.01,  0.5 ,  2.  ], dtype=float32)
+    """
     return _layer(input, "LEAKY_RELU", float(negative_slope), 0.0, inplace)
 
 
@@ -136,7 +172,13 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
 def rrelu(
     input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
 ) -> Tensor:
-    """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises."""
+    """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.rrelu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.229,  0.5  ,  2.   ], dtype=float32)
+    """
     if type(training) is Mode:
         result = emit(Activation((tensor(input),), "LEAKY_RELU", (lower + upper) / 2, 0.0))
         recorder().training.instead[result.layer] = RandomSlopes((None,), lower, upper, training.owner)
@@ -152,19 +194,37 @@ def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
 
 @operation(_numpy(_elu))
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha * (exp(x) - 1)."""
+    """x where x > 0, else alpha * (exp(x) - 1).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.elu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.632,  0.5  ,  2.   ], dtype=float32)
+    """
     return _layer(input, "ELU", float(alpha), 0.0, inplace)
 
 
 @operation(_numpy(lambda x: SELU_BETA * _elu(x, SELU_ALPHA)))
 def selu(input: Any, inplace: bool = False) -> Tensor:
-    """1.0507 * x where x > 0, else 1.0507 * 1.6733 * (exp(x) - 1)."""
+    """1.0507 * x where x > 0, else 1.0507 * 1.6733 * (exp(x) - 1).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.selu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-1.111,  0.525,  2.101], dtype=float32)
+    """
     return _layer(input, "SELU", SELU_ALPHA, SELU_BETA, inplace)
 
 
 @operation(_numpy(lambda x, alpha=1.0: alpha * _elu(x / alpha)))
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    """x where x > 0, else alpha * (exp(x / alpha) - 1).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.celu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.632,  0.5  ,  2.   ], dtype=float32)
+    """
     if alpha == 1:
         return _layer(input, "ELU", 1.0, 0.0, inplace)
     return _done(input, mul(_layer(mul(input, 1 / alpha), "ELU", 1.0), alpha), inplace)
@@ -178,7 +238,13 @@ def _gelu_numpy(x: np.ndarray, approximate: str = "none") -> np.ndarray:
 
 @operation(lambda input, *, approximate="none": _numpy(_gelu_numpy)(input, approximate))
 def gelu(input: Any, *, approximate: str = "none") -> Tensor:
-    """x * Phi(x) with the error function, or `approximate="tanh"`."""
+    """x * Phi(x) with the error function, or `approximate="tanh"`.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.gelu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.159,  0.346,  1.954], dtype=float32)
+    """
     if approximate not in ("none", "tanh"):
         raise ArgumentError("there is no such approximation", expected="'none' or 'tanh'", found=repr(approximate))
     return _layer(input, "GELU_TANH" if approximate == "tanh" else "GELU_ERF")
@@ -186,14 +252,26 @@ def gelu(input: Any, *, approximate: str = "none") -> Tensor:
 
 @operation(_numpy(lambda x: x * _sigmoid(x)))
 def silu(input: Any, inplace: bool = False) -> Tensor:
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x), also called swish.
+
+    Layers of the example: `activation`, `elementwise`.
+
+    >>> trtnet.silu(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.269,  0.311,  1.762], dtype=float32)
+    """
     x = tensor(input)
     return _done(input, mul(x, _layer(x, "SIGMOID")), inplace)
 
 
 @operation(_numpy(lambda x: x * np.tanh(np.logaddexp(x, np.asarray(0, x.dtype)))))
 def mish(input: Any, inplace: bool = False) -> Tensor:
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)).
+
+    Layers of the example: `activation`, `elementwise`.
+
+    >>> trtnet.mish(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.303,  0.375,  1.944], dtype=float32)
+    """
     x = tensor(input)
     return _done(input, mul(x, _layer(_layer(x, "SOFTPLUS", 1.0, 1.0), "TANH")), inplace)
 
@@ -204,7 +282,13 @@ def _softplus_numpy(x: np.ndarray, beta: float = 1.0, threshold: float = 20.0) -
 
 @operation(_numpy(_softplus_numpy))
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+    """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold.
+
+    Layers of the example: `activation`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.softplus(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([0.313, 0.974, 2.127], dtype=float32)
+    """
     x = tensor(input)
     smooth = _layer(x, "SOFTPLUS", 1 / beta, float(beta))
     return where(gt(x, threshold / beta) if beta > 0 else gt(mul(x, beta), threshold), x, smooth)
@@ -212,47 +296,89 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 @operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))), order="rows")
 def logsigmoid(input: Any) -> Tensor:
-    """log(sigmoid(x)): min(x, 0) - log(1 + exp(-|x|)), which cannot overflow."""
+    """log(sigmoid(x)): min(x, 0) - log(1 + exp(-|x|)), which cannot overflow.
+
+    Layers of the example: `constant`, `elementwise`, `unary`, `activation`.
+
+    >>> trtnet.logsigmoid(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-1.313, -0.474, -0.127], dtype=float32)
+    """
     x = tensor(input)
     return sub(minimum(x, 0.0), _layer(neg(abs(x)), "SOFTPLUS", 1.0, 1.0))
 
 
 @operation(_numpy(lambda x: x / (1 + np.abs(x))))
 def softsign(input: Any) -> Tensor:
-    """x / (1 + |x|); float32 of integers."""
+    """x / (1 + |x|); float32 of integers.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.softsign(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.5  ,  0.333,  0.667], dtype=float32)
+    """
     return _layer(typed_float(input), "SOFTSIGN")
 
 
 @operation(_numpy(lambda x: x - np.tanh(x)))
 def tanhshrink(input: Any) -> Tensor:
-    """x - tanh(x); float32 of integers."""
+    """x - tanh(x); float32 of integers.
+
+    Layers of the example: `activation`, `elementwise`.
+
+    >>> trtnet.tanhshrink(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.238,  0.038,  1.036], dtype=float32)
+    """
     x = typed_float(input)
     return sub(x, _layer(x, "TANH"))
 
 
 @operation(_numpy(lambda x: np.clip(x + 3, 0, 6) / 6))
 def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
-    """min(max(0, x / 6 + 1 / 2), 1)."""
+    """min(max(0, x / 6 + 1 / 2), 1).
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.hardsigmoid(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([0.333, 0.583, 0.833], dtype=float32)
+    """
     return _layer(input, "HARD_SIGMOID", 1 / 6, 0.5, inplace)
 
 
 @operation(_numpy(lambda x: x * np.clip(x + 3, 0, 6) / 6))
 def hardswish(input: Any, inplace: bool = False) -> Tensor:
-    """x * hardsigmoid(x)."""
+    """x * hardsigmoid(x).
+
+    Layers of the example: `activation`, `elementwise`.
+
+    >>> trtnet.hardswish(trtnet.tensor([-1.0, 0.5, 2.0])).numpy().round(3)
+    array([-0.333,  0.292,  1.667], dtype=float32)
+    """
     x = tensor(input)
     return _done(input, mul(x, _layer(x, "HARD_SIGMOID", 1 / 6, 0.5)), inplace)
 
 
 @operation(_numpy(lambda x, lambd=0.5: np.where(np.abs(x) <= lambd, 0, x)), method=True)
 def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
-    """x where |x| > lambd, else 0."""
+    """x where |x| > lambd, else 0.
+
+    Layers of the example: `unary`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.hardshrink(trtnet.tensor([-1.0, 0.5, 2.0])).tolist()
+    [-1.0, 0.0, 2.0]
+    """
     x = tensor(input)
     return where(le(abs(x), lambd), 0.0, x)
 
 
 @operation(_numpy(lambda x, lambd=0.5: x - np.clip(x, -lambd, lambd)))
 def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
-    """x - lambd above lambd, x + lambd below -lambd, else 0."""
+    """x - lambd above lambd, x + lambd below -lambd, else 0.
+
+    Layers of the example: `activation`, `elementwise`.
+
+    >>> trtnet.softshrink(trtnet.tensor([-1.0, 0.5, 2.0])).tolist()
+    [-0.5, 0.0, 1.5]
+    """
     if lambd < 0:
         raise ArgumentError("lambd must not be negative", expected=">= 0", found=lambd)
     x = tensor(input)
@@ -261,7 +387,13 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
 
 @operation(_kept_type(lambda x, threshold, value: np.where(x <= threshold, value, x)))
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value; of integers integers, by the numbers' whole parts."""
+    """x where x > threshold, else value; of integers integers, by the numbers' whole parts.
+
+    Layers of the example: `constant`, `elementwise`, `select`.
+
+    >>> trtnet.threshold(trtnet.tensor([-1.0, 0.5, 2.0]), 0.75, -1.0).tolist()
+    [-1.0, -1.0, 2.0]
+    """
     threshold, value = _whole(input.dtype, threshold, value)
     if value == 0 and input.dtype.is_floating_point and math.isfinite(threshold):
         return _layer(input, "THRESHOLDED_RELU", float(threshold), 0.0, inplace)
@@ -271,7 +403,13 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 @operation(quiet(lambda input, weight: _prelu_numpy(input, weight)), method=True)
 def prelu(input: Any, weight: Any) -> Tensor:
-    """x where x >= 0, else weight * x. The weight has one element, or one for each channel (dimension 1)."""
+    """x where x >= 0, else weight * x. The weight has one element, or one for each channel (dimension 1).
+
+    Layers of the example: `shuffle`, `parametric_relu`.
+
+    >>> trtnet.prelu(trtnet.tensor([[-1.0, 0.5, 2.0]]), trtnet.tensor([0.25])).tolist()
+    [[-0.25, 0.5, 2.0]]
+    """
     x, rank = tensor(input), len(input.shape)
     return emit(ParametricReLU((x, _slopes(x, weight, rank))))
 
@@ -303,7 +441,13 @@ def _prelu_numpy(x: np.ndarray, weight: Any) -> np.ndarray:
 
 @operation(quiet(lambda input, dim=-1: _glu_numpy(*np.split(input, 2, dim))))
 def glu(input: Any, dim: int = -1) -> Tensor:
-    """a * sigmoid(b), of the two halves of dimension `dim`."""
+    """a * sigmoid(b), of the two halves of dimension `dim`.
+
+    Layers of the example: `slice`, `activation`, `elementwise`.
+
+    >>> trtnet.glu(trtnet.tensor([[1.0, 2.0, 0.0, 100.0]])).tolist()
+    [[0.5, 2.0]]
+    """
     x = tensor(input)
     size = x.shape[dim]
     if isinstance(size, int) and size % 2:

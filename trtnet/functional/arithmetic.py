@@ -69,7 +69,13 @@ def _add_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
 
 @operation(quiet(_add_numpy), method=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """input + alpha * other, broadcast. Of two bools: their OR."""
+    """input + alpha * other, broadcast. Of two bools: their OR.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.add(trtnet.tensor([1.0, 2.0]), trtnet.tensor([10.0, 20.0]), alpha=2).tolist()
+    [21.0, 42.0]
+    """
     input, other = _scaled_by("add", input, other, alpha)
     return apply("add", "SUM", input, other, "OR")
 
@@ -98,7 +104,13 @@ def _sub_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
 
 @operation(quiet(_sub_numpy), method=("sub", "subtract"))
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """input - alpha * other, broadcast. Raises DtypeError for bools, as torch."""
+    """input - alpha * other, broadcast. Raises DtypeError for bools, as torch.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.sub(trtnet.tensor([1.0, 2.0]), trtnet.tensor([10.0, 20.0])).tolist()
+    [-9.0, -18.0]
+    """
     for value in (input, other):
         if isinstance(value, (bool, np.bool_)) or (isinstance(value, Tensor) and value.dtype is dtypes.bool_):
             raise _of_bools("sub", tensor(value))
@@ -110,13 +122,25 @@ subtract = sub
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """other - alpha * input."""
+    """other - alpha * input.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.rsub(trtnet.tensor([1.0, 2.0]), 10.0).tolist()
+    [9.0, 8.0]
+    """
     return sub(other, input, alpha=alpha)
 
 
 @operation(binary(np.multiply), method=("mul", "multiply"))
 def mul(input: Any, other: Any) -> Tensor:
-    """input * other, broadcast. Of two bools: their AND."""
+    """input * other, broadcast. Of two bools: their AND.
+
+    Layers of the example: `shuffle`, `elementwise`.
+
+    >>> trtnet.mul(trtnet.tensor([1.0, 2.0]), trtnet.tensor([[2.0], [3.0]])).tolist()
+    [[2.0, 4.0], [3.0, 6.0]]
+    """
     return apply("mul", "PROD", input, other, "AND")
 
 
@@ -125,7 +149,13 @@ multiply = mul
 
 @operation(quiet(np.negative), method=("neg", "negative"))
 def neg(input: Any) -> Tensor:
-    """-input; of uint8 modulo 256."""
+    """-input; of uint8 modulo 256.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.neg(trtnet.tensor([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
     x = tensor(input)
     return sub(0, x) if x.dtype is dtypes.uint8 else apply_unary("NEG", x)
 
@@ -135,19 +165,37 @@ negative = neg
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
 def positive(input: Any) -> Tensor:
-    """The input itself."""
+    """The input itself.
+
+    Layers of the example: none.
+
+    >>> trtnet.positive(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 @operation(binary(np.maximum), method=True)
 def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758)."""
+    """The larger of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758).
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.maximum(trtnet.tensor([1.0, 5.0]), trtnet.tensor([3.0, 2.0])).tolist()
+    [3.0, 5.0]
+    """
     return apply("maximum", "MAX", input, other, "OR")
 
 
 @operation(binary(np.minimum), method=True)
 def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758)."""
+    """The smaller of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758).
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.minimum(trtnet.tensor([1.0, 5.0]), trtnet.tensor([3.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
     return apply("minimum", "MIN", input, other, "AND")
 
 
@@ -156,7 +204,13 @@ def minimum(input: Any, other: Any) -> Tensor:
 
 @operation(integers_stay(np.trunc), method=("trunc", "fix"))
 def trunc(input: Any) -> Tensor:
-    """Rounded towards zero: sign(x) * floor(|x|). Integers stay as they are."""
+    """Rounded towards zero: sign(x) * floor(|x|). Integers stay as they are.
+
+    Layers of the example: `unary`, `elementwise`.
+
+    >>> trtnet.trunc(trtnet.tensor([-1.5, 2.75])).tolist()
+    [-1.0, 2.0]
+    """
     x = tensor(input)
     return mul(sign(x), floor(absolute(x))) if x.dtype.is_floating_point else x
 
@@ -180,6 +234,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
     Args:
         rounding_mode: None, "trunc" (towards zero) or "floor".
+
+    Layers of the example: `constant`, `elementwise`, `unary`, `select`.
+
+    >>> trtnet.div(trtnet.tensor([7.0, -7.0]), 2.0, rounding_mode="floor").tolist()
+    [3.0, -4.0]
     """
     if rounding_mode is None:
         if number(input) == 1 and not isinstance(input, Array):
@@ -208,6 +267,11 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     """input // other, rounded down.
 
     Of floats the quotient is exact below 2^24 (`1 // 0.1` is 9, as in torch, which rounds from 2^22 on).
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.floor_divide(trtnet.tensor([7, -7]), 2).tolist()
+    [3, -4]
     """
     a, b = pair("floor_divide", input, other)
     if a.dtype.is_floating_point:
@@ -228,6 +292,11 @@ def remainder(input: Any, other: Any) -> Tensor:
     Of floats the result is exact, and so torch's to the bit, where the quotient is below 2^33, and for infinite
     divisors; beyond that it is NaN. By a power of two it is exact for all quotients below 2^104. Subnormal numbers
     count as zero.
+
+    Layers of the example: `constant`, `elementwise`, `unary`.
+
+    >>> trtnet.remainder(trtnet.tensor([7.0, -7.0]), 4.0).tolist()
+    [3.0, 1.0]
     """
     a, b = pair("remainder", input, other)
     if a.dtype.is_floating_point:
@@ -237,7 +306,13 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 @operation(binary(np.fmod), method=True)
 def fmod(input: Any, other: Any) -> Tensor:
-    """The remainder with the sign of the dividend: input - other * trunc(input / other); exact as `remainder` is."""
+    """The remainder with the sign of the dividend: input - other * trunc(input / other); exact as `remainder` is.
+
+    Layers of the example: `constant`, `unary`, `elementwise`, `select`.
+
+    >>> trtnet.fmod(trtnet.tensor([7.0, -7.0]), 4.0).tolist()
+    [3.0, -3.0]
+    """
     a, b = pair("fmod", input, other)
     if a.dtype.is_floating_point:
         return truncated_remainder(a, b, _divisor(other, a.dtype))
@@ -246,7 +321,13 @@ def fmod(input: Any, other: Any) -> Tensor:
 
 @operation(unary(np.reciprocal), method=True)
 def reciprocal(input: Any) -> Tensor:
-    """1 / input; integers give float32."""
+    """1 / input; integers give float32.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.reciprocal(trtnet.tensor([2.0, 4.0])).tolist()
+    [0.5, 0.25]
+    """
     return apply_unary("RECIP", input)
 
 
@@ -255,19 +336,37 @@ def reciprocal(input: Any) -> Tensor:
 
 @operation(unary(np.sqrt), method=True)
 def sqrt(input: Any) -> Tensor:
-    """The square root; NaN of negative numbers."""
+    """The square root; NaN of negative numbers.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.sqrt(trtnet.tensor([4.0, 9.0])).tolist()
+    [2.0, 3.0]
+    """
     return apply_unary("SQRT", input)
 
 
 @operation(unary(lambda x: 1 / np.sqrt(x)), method=True)
 def rsqrt(input: Any) -> Tensor:
-    """1 / sqrt(input)."""
+    """1 / sqrt(input).
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.rsqrt(trtnet.tensor([4.0, 16.0])).tolist()
+    [0.5, 0.25]
+    """
     return apply_unary("RECIP", sqrt(input))
 
 
 @operation(quiet(lambda input: np.square(input.astype(np.int64) if input.dtype == bool else input)), method=True)
 def square(input: Any) -> Tensor:
-    """input * input."""
+    """input * input.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.square(trtnet.tensor([2.0, -3.0])).tolist()
+    [4.0, 9.0]
+    """
     x = tensor(input)
     if x.dtype is dtypes.bool_:
         x = emit(Cast((x,), dtypes.int64))
@@ -276,7 +375,13 @@ def square(input: Any) -> Tensor:
 
 @operation(binary(lambda a, b: np.power(a, b).astype(a.dtype)), method=True)
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent, broadcast. 1, 2, 3, 4, 0.5, -0.5, -1 and -2 become products, roots and reciprocals."""
+    """input ** exponent, broadcast. 1, 2, 3, 4, 0.5, -0.5, -1 and -2 become products, roots and reciprocals.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.pow(trtnet.tensor([2.0, 3.0]), 2).tolist()
+    [4.0, 9.0]
+    """
     power = number(exponent)
     if power is None or isinstance(power, bool) or number(input) is not None:
         return apply("pow", "POW", input, exponent)
@@ -321,7 +426,13 @@ def _scaled(function: Any) -> Any:
 
 @operation(_scaled(np.multiply), method=True)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 * tensor2."""
+    """input + value * tensor1 * tensor2.
+
+    Layers of the example: `elementwise`, `constant`.
+
+    >>> trtnet.addcmul(trtnet.tensor([1.0]), trtnet.tensor([6.0]), trtnet.tensor([2.0]), value=0.5).tolist()
+    [7.0]
+    """
     if common_type("addcmul", input, tensor1, tensor2) is dtypes.bool_:
         raise _of_bools("addcmul", tensor(input))
     return add(input, mul(tensor1, tensor2), alpha=value)
@@ -329,7 +440,13 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor
 
 @operation(_scaled(np.divide), method=True)
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
+    """input + value * tensor1 / tensor2.
+
+    Layers of the example: `elementwise`, `constant`.
+
+    >>> trtnet.addcdiv(trtnet.tensor([1.0]), trtnet.tensor([6.0]), trtnet.tensor([2.0]), value=0.5).tolist()
+    [2.5]
+    """
     return add(input, div(tensor1, tensor2), alpha=value)
 
 
@@ -369,7 +486,13 @@ def _by_magnitude(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @operation(binary(np.hypot), method=True)
 def hypot(input: Any, other: Any) -> Tensor:
-    """sqrt(input² + other²), without overflow; infinite beside NaN too, as in C."""
+    """sqrt(input² + other²), without overflow; infinite beside NaN too, as in C.
+
+    Layers of the example: `unary`, `elementwise`, `select`, `constant`.
+
+    >>> trtnet.hypot(trtnet.tensor([3.0]), trtnet.tensor([4.0])).tolist()
+    [5.0]
+    """
     a, b = pair("hypot", input, other)
     floating("hypot", a)
     x, y = in_float32(a, b)
@@ -413,7 +536,13 @@ def _shifted(input: Any, other: Any) -> Tensor:
 
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
 def xlogy(input: Any, other: Any) -> Tensor:
-    """input * log(other), 0 where the input is 0 and the other is no NaN."""
+    """input * log(other), 0 where the input is 0 and the other is no NaN.
+
+    Layers of the example: `constant`, `elementwise`, `unary`, `select`.
+
+    >>> trtnet.xlogy(trtnet.tensor([0.0, 2.0]), trtnet.tensor([0.0, 1.0])).tolist()
+    [0.0, 0.0]
+    """
     a, b = pair("xlogy", input, other, floating=True)
     # 0 times an infinite logarithm, or none, is 0
     positive = emit(ElementWise((compared("GREATER", b, 0.0), compared("LESS", b, math.inf)), "AND"))
@@ -430,6 +559,11 @@ def atan2(input: Any, other: Any) -> Tensor:
     """The angle of (other, input), from -pi to pi, with C's rules for infinities and signed zeros.
 
     Composed: the arctangent of the smaller magnitude over the larger, turned as the signs and magnitudes say.
+
+    Layers of the example: `unary`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.atan2(trtnet.tensor([1.0, -1.0]), trtnet.tensor([1.0, 0.0])).numpy().round(3)
+    array([ 0.785, -1.571], dtype=float32)
     """
     a, b = pair("atan2", input, other, floating=True)
     y, x = in_float32(a, b)

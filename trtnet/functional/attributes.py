@@ -64,7 +64,11 @@ def is_neg(input: Tensor) -> bool:
 
 
 def is_floating_point(input: Tensor) -> bool:
-    """Whether the type is a floating-point one."""
+    """Whether the type is a floating-point one.
+
+    >>> trtnet.is_floating_point(trtnet.tensor([1.0]))
+    True
+    """
     return input.is_floating_point()
 
 

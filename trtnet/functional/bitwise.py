@@ -136,25 +136,43 @@ def _numpy(function: Any) -> Any:
 
 @operation(_numpy(np.bitwise_and), method=True)
 def bitwise_and(input: Any, other: Any) -> Tensor:
-    """input & other, of bools and integers."""
+    """input & other, of bools and integers.
+
+    >>> trtnet.bitwise_and(trtnet.tensor([12, 5]), 6).tolist()
+    [4, 4]
+    """
     return _bitwise("AND", input, other)
 
 
 @operation(_numpy(np.bitwise_or), method=True)
 def bitwise_or(input: Any, other: Any) -> Tensor:
-    """input | other, of bools and integers."""
+    """input | other, of bools and integers.
+
+    >>> trtnet.bitwise_or(trtnet.tensor([12, 5]), 6).tolist()
+    [14, 7]
+    """
     return _bitwise("OR", input, other)
 
 
 @operation(_numpy(np.bitwise_xor), method=True)
 def bitwise_xor(input: Any, other: Any) -> Tensor:
-    """input ^ other, of bools and integers."""
+    """input ^ other, of bools and integers.
+
+    >>> trtnet.bitwise_xor(trtnet.tensor([12, 5]), 6).tolist()
+    [10, 3]
+    """
     return _bitwise("XOR", input, other)
 
 
 @operation(np.invert, method=True)
 def bitwise_not(input: Any) -> Tensor:
-    """~input: of bools their NOT, of integers -1 - input."""
+    """~input: of bools their NOT, of integers -1 - input.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.bitwise_not(trtnet.tensor([0, 5])).tolist()
+    [-1, -6]
+    """
     x = tensor(input)
     _whole_numbers("bitwise_not", x)
     if x.dtype is dtypes.bool_:
@@ -218,13 +236,25 @@ def _shifts_numpy(left: bool) -> Any:
 
 @operation(_shifts_numpy(True), method=True)
 def bitwise_left_shift(input: Any, other: Any) -> Tensor:
-    """input << other of integers; what leaves the type falls away. By less than 0 or more than the type has bits: 0."""
+    """input << other of integers; what leaves the type falls away. By less than 0 or more than the type has bits: 0.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.bitwise_left_shift(trtnet.tensor([1, 5]), 2).tolist()
+    [4, 20]
+    """
     return _shifted("bitwise_left_shift", input, other, True)
 
 
 @operation(_shifts_numpy(False), method=True)
 def bitwise_right_shift(input: Any, other: Any) -> Tensor:
-    """input >> other of integers: divided by a power of two, rounded down. Past the type's bits: 0, or -1."""
+    """input >> other of integers: divided by a power of two, rounded down. Past the type's bits: 0, or -1.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.bitwise_right_shift(trtnet.tensor([4, -5]), 1).tolist()
+    [2, -3]
+    """
     return _shifted("bitwise_right_shift", input, other, False)
 
 

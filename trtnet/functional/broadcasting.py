@@ -96,7 +96,13 @@ def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
 
 @operation(_broadcast_to_numpy, method=True, view=True)
 def broadcast_to(input: Tensor, size: Any) -> Tensor:
-    """As `expand`."""
+    """As `expand`.
+
+    Layers of the example: `shuffle`, `slice`.
+
+    >>> trtnet.broadcast_to(trtnet.tensor([1.0, 2.0]), (2, 2)).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
+    """
     return expand(input, size)
 
 
@@ -160,5 +166,11 @@ def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
 
 @operation(lambda input, *dims: _repeat_numpy(input, _tiled(input.ndim, dims)), method=True)
 def tile(input: Tensor, *dims: Any) -> Tensor:
-    """As `repeat`, with ones in front where fewer numbers than dimensions are given."""
+    """As `repeat`, with ones in front where fewer numbers than dimensions are given.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.tile(trtnet.tensor([1.0, 2.0]), (2,)).tolist()
+    [1.0, 2.0, 1.0, 2.0]
+    """
     return repeat(input, _tiled(input.ndim, dims))

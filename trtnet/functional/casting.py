@@ -143,7 +143,11 @@ def _same(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def is_floating_point(input: Tensor) -> bool:
-    """Whether the dtype is a floating-point one."""
+    """Whether the dtype is a floating-point one.
+
+    >>> trtnet.is_floating_point(trtnet.tensor([1.0]))
+    True
+    """
     return input.dtype.is_floating_point
 
 

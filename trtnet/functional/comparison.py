@@ -53,13 +53,25 @@ def _not(value: Tensor) -> Tensor:
 
 @operation(binary(np.equal), method=True)
 def eq(input: Any, other: Any) -> Tensor:
-    """input == other, broadcast; bool."""
+    """input == other, broadcast; bool.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.eq(trtnet.tensor([1.0, 2.0]), trtnet.tensor([1.0, 3.0])).tolist()
+    [True, False]
+    """
     return _same(*pair("eq", input, other))
 
 
 @operation(binary(np.not_equal), method=("ne", "not_equal"))
 def ne(input: Any, other: Any) -> Tensor:
-    """input != other, broadcast; bool. NaN differs from everything."""
+    """input != other, broadcast; bool. NaN differs from everything.
+
+    Layers of the example: `elementwise`, `unary`.
+
+    >>> trtnet.ne(trtnet.tensor([1.0, 2.0]), trtnet.tensor([1.0, 3.0])).tolist()
+    [False, True]
+    """
     a, b = pair("ne", input, other)
     return _binary("XOR", a, b) if a.dtype is dtypes.bool_ else _not(_same(a, b))
 
@@ -78,25 +90,49 @@ def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor
 
 @operation(binary(np.less), method=("lt", "less"))
 def lt(input: Any, other: Any) -> Tensor:
-    """input < other, broadcast; bool."""
+    """input < other, broadcast; bool.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.lt(trtnet.tensor([1.0, 2.0]), 2.0).tolist()
+    [True, False]
+    """
     return _order("LESS", "lt", input, other, False)
 
 
 @operation(binary(np.less_equal), method=("le", "less_equal"))
 def le(input: Any, other: Any) -> Tensor:
-    """input <= other, broadcast; bool. False for NaN."""
+    """input <= other, broadcast; bool. False for NaN.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.le(trtnet.tensor([1.0, 2.0]), 1.0).tolist()
+    [True, False]
+    """
     return _order("LESS", "le", input, other, True)
 
 
 @operation(binary(np.greater), method=("gt", "greater"))
 def gt(input: Any, other: Any) -> Tensor:
-    """input > other, broadcast; bool."""
+    """input > other, broadcast; bool.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.gt(trtnet.tensor([1.0, 2.0]), 1.0).tolist()
+    [False, True]
+    """
     return _order("GREATER", "gt", input, other, False)
 
 
 @operation(binary(np.greater_equal), method=("ge", "greater_equal"))
 def ge(input: Any, other: Any) -> Tensor:
-    """input >= other, broadcast; bool. False for NaN."""
+    """input >= other, broadcast; bool. False for NaN.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.ge(trtnet.tensor([1.0, 2.0]), 2.0).tolist()
+    [False, True]
+    """
     return _order("GREATER", "ge", input, other, True)
 
 
@@ -105,34 +141,64 @@ not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 
 @operation(np.isnan, method=True)
 def isnan(input: Any) -> Tensor:
-    """Where the input is NaN; bool."""
+    """Where the input is NaN; bool.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.isnan(trtnet.tensor([1.0, math.nan])).tolist()
+    [False, True]
+    """
     x = tensor(input)
     return apply_unary("ISNAN", x) if x.dtype.is_floating_point else ne(x, x)
 
 
 @operation(np.isinf, method=True)
 def isinf(input: Any) -> Tensor:
-    """Where the input is infinite; bool."""
+    """Where the input is infinite; bool.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.isinf(trtnet.tensor([1.0, -math.inf])).tolist()
+    [False, True]
+    """
     x = tensor(input)
     return apply_unary("ISINF", x) if x.dtype.is_floating_point else ne(x, x)
 
 
 @operation(np.isfinite, method=True)
 def isfinite(input: Any) -> Tensor:
-    """Where the input is neither infinite nor NaN; bool."""
+    """Where the input is neither infinite nor NaN; bool.
+
+    Layers of the example: `unary`, `constant`, `elementwise`.
+
+    >>> trtnet.isfinite(trtnet.tensor([1.0, math.inf])).tolist()
+    [True, False]
+    """
     x = tensor(input)
     return lt(apply_unary("ABS", x), float("inf")) if x.dtype.is_floating_point else eq(x, x)
 
 
 @operation(lambda input: np.asarray(input) == np.inf, method=True)
 def isposinf(input: Any) -> Tensor:
-    """Where the input is +infinity; bool."""
+    """Where the input is +infinity; bool.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.isposinf(trtnet.tensor([1.0, -math.inf])).tolist()
+    [False, False]
+    """
     return eq(input, float("inf"))
 
 
 @operation(lambda input: np.asarray(input) == -np.inf, method=True)
 def isneginf(input: Any) -> Tensor:
-    """Where the input is -infinity; bool."""
+    """Where the input is -infinity; bool.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.isneginf(trtnet.tensor([1.0, -math.inf])).tolist()
+    [False, True]
+    """
     return eq(input, float("-inf"))
 
 
@@ -143,7 +209,13 @@ def _isclose_numpy(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e
 
 @operation(quiet(_isclose_numpy), method=True)
 def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """|input - other| <= atol + rtol * |other|, or both equal; bool."""
+    """|input - other| <= atol + rtol * |other|, or both equal; bool.
+
+    Layers of the example: `elementwise`, `unary`, `constant`.
+
+    >>> trtnet.isclose(trtnet.tensor([1.0, 2.0]), trtnet.tensor([1.0, 2.1])).tolist()
+    [True, False]
+    """
     a, b = pair("isclose", input, other)
     if a.dtype is dtypes.bool_:
         a, b = converted(a, dtypes.float32), converted(b, dtypes.float32)
@@ -156,7 +228,11 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
 
 @operation(quiet(lambda *a, **k: bool(_isclose_numpy(*a, **k).all())), method=True)
 def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether two tensors are close that depend on no input; a Python bool, which freezes their parameters."""
+    """Whether two tensors are close that depend on no input; a Python bool, which freezes their parameters.
+
+    >>> trtnet.allclose(trtnet.tensor([1.0]), trtnet.tensor([1.0 + 1e-7]))
+    True
+    """
     found = isclose(input, other, rtol, atol, equal_nan).all()._known_value()
     if found is None:
         raise UnsupportedError("allclose gives a Python bool", remedy="trtnet.isclose(a, b).all() gives a tensor")
@@ -166,7 +242,11 @@ def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, e
 @operation(lambda input, other: bool(np.array_equal(input, other)), method=True)
 def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and elements that depend on no input; a Python bool, which freezes their
-    parameters."""
+    parameters.
+
+    >>> trtnet.equal(trtnet.tensor([1.0, 2.0]), trtnet.tensor([1.0, 2.0]))
+    True
+    """
     a, b = (value if isinstance(value, Tensor) else tensor(value) for value in (input, other))
     if all(isinstance(size, int) for size in (*a.shape, *b.shape)) and a.shape != b.shape:
         return False
@@ -188,7 +268,13 @@ def _as_bool(value: Any) -> Any:
 
 @operation(np.logical_not, method=True)
 def logical_not(input: Any) -> Tensor:
-    """Where the input is False or zero; bool."""
+    """Where the input is False or zero; bool.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.logical_not(trtnet.tensor([True, False])).tolist()
+    [False, True]
+    """
     x = tensor(input)
     return _not(x) if x.dtype is dtypes.bool_ else eq(x, 0)
 
@@ -199,19 +285,37 @@ def _logical(op: str, a: Any, b: Any) -> Tensor:
 
 @operation(np.logical_and, method=True)
 def logical_and(input: Any, other: Any) -> Tensor:
-    """Where both are True or not zero; bool."""
+    """Where both are True or not zero; bool.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.logical_and(trtnet.tensor([True, False]), trtnet.tensor([True, True])).tolist()
+    [True, False]
+    """
     return _logical("AND", input, other)
 
 
 @operation(np.logical_or, method=True)
 def logical_or(input: Any, other: Any) -> Tensor:
-    """Where one is True or not zero; bool."""
+    """Where one is True or not zero; bool.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.logical_or(trtnet.tensor([True, False]), trtnet.tensor([False, False])).tolist()
+    [True, False]
+    """
     return _logical("OR", input, other)
 
 
 @operation(np.logical_xor, method=True)
 def logical_xor(input: Any, other: Any) -> Tensor:
-    """Where just one is True or not zero; bool."""
+    """Where just one is True or not zero; bool.
+
+    Layers of the example: `elementwise`.
+
+    >>> trtnet.logical_xor(trtnet.tensor([True, False]), trtnet.tensor([True, True])).tolist()
+    [False, True]
+    """
     return _logical("XOR", input, other)
 
 
@@ -229,6 +333,11 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition (bool) holds, else `other`; broadcast, promoted to one dtype.
 
     `where(condition)` is `nonzero(condition, as_tuple=True)`.
+
+    Layers of the example: `constant`, `select`.
+
+    >>> trtnet.where(trtnet.tensor([True, False]), trtnet.tensor([1.0, 2.0]), 0.0).tolist()
+    [1.0, 0.0]
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
@@ -267,6 +376,11 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
 
     The value is converted to the input's dtype: of a float number an integer tensor takes the whole part, as in torch.
+
+    Layers of the example: `constant`, `select`.
+
+    >>> trtnet.masked_fill(trtnet.tensor([1.0, 2.0]), trtnet.tensor([True, False]), 0.0).tolist()
+    [0.0, 2.0]
     """
     x = tensor(input)
     if isinstance(value, Tensor) and value.ndim:
@@ -297,6 +411,11 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     """The input held between `min` and `max`: numbers or tensors, either may be None. Where min > max, max.
 
     Of NaN TensorRT makes a bound (NVIDIA/TensorRT issue 4773), torch NaN.
+
+    Layers of the example: `activation`.
+
+    >>> trtnet.clamp(trtnet.tensor([-3.0, 0.5, 2.0]), min=-1.0, max=1.0).tolist()
+    [-1.0, 0.5, 1.0]
     """
     if min is None and max is None:
         raise UnsupportedError("clamp needs a bound", expected="min, max or both", remedy="x.clamp(min=0)")
@@ -325,13 +444,25 @@ clip = clamp
 
 @operation(lambda input, min: _clamp_numpy(input, min), method=True)
 def clamp_min(input: Any, min: Any) -> Tensor:
-    """max(input, min)."""
+    """max(input, min).
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.clamp_min(trtnet.tensor([-3.0, 0.5]), 0.0).tolist()
+    [0.0, 0.5]
+    """
     return maximum(input, min)
 
 
 @operation(lambda input, max: _clamp_numpy(input, None, max), method=True)
 def clamp_max(input: Any, max: Any) -> Tensor:
-    """min(input, max)."""
+    """min(input, max).
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.clamp_max(trtnet.tensor([3.0, 0.5]), 1.0).tolist()
+    [1.0, 0.5]
+    """
     return minimum(input, max)
 
 
@@ -344,19 +475,37 @@ def _other_than_nan(name: str, input: Any, other: Any, choose: Any) -> Tensor:
 
 @operation(binary(np.fmax), method=True)
 def fmax(input: Any, other: Any) -> Tensor:
-    """The larger of each pair; beside NaN the number."""
+    """The larger of each pair; beside NaN the number.
+
+    Layers of the example: `unary`, `elementwise`, `select`.
+
+    >>> trtnet.fmax(trtnet.tensor([1.0, 5.0]), trtnet.tensor([3.0, 2.0])).tolist()
+    [3.0, 5.0]
+    """
     return _other_than_nan("fmax", input, other, maximum)
 
 
 @operation(binary(np.fmin), method=True)
 def fmin(input: Any, other: Any) -> Tensor:
-    """The smaller of each pair; beside NaN the number."""
+    """The smaller of each pair; beside NaN the number.
+
+    Layers of the example: `unary`, `elementwise`, `select`.
+
+    >>> trtnet.fmin(trtnet.tensor([1.0, 5.0]), trtnet.tensor([3.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
     return _other_than_nan("fmin", input, other, minimum)
 
 
 @operation(binary(lambda a, b: np.where(a == 0, b, (a > 0).astype(a.dtype))), method=True)
 def heaviside(input: Any, values: Any) -> Tensor:
-    """0 below zero and of NaN, 1 above, `values` at zero."""
+    """0 below zero and of NaN, 1 above, `values` at zero.
+
+    Layers of the example: `constant`, `elementwise`, `select`.
+
+    >>> trtnet.heaviside(trtnet.tensor([-1.5, 0.0, 2.0]), trtnet.tensor([0.5])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     x, at_zero = pair("heaviside", input, values)
     return where(eq(x, 0), at_zero, where(gt(x, 0), scalar(1, x.dtype, len(x.shape)), scalar(0, x.dtype, len(x.shape))))
 
@@ -372,7 +521,13 @@ def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: An
 
 @operation(_nan_to_num_numpy, method=True)
 def nan_to_num(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
-    """NaN replaced by `nan`, infinities by `posinf` and `neginf`; where None, by the dtype's largest finite numbers."""
+    """NaN replaced by `nan`, infinities by `posinf` and `neginf`; where None, by the dtype's largest finite numbers.
+
+    Layers of the example: `unary`, `constant`, `select`, `activation`.
+
+    >>> trtnet.nan_to_num(trtnet.tensor([1.0, math.nan]), nan=0.0).tolist()
+    [1.0, 0.0]
+    """
     x = tensor(input)
     if not x.dtype.is_floating_point:
         return x

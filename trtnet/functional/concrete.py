@@ -113,7 +113,11 @@ def _erfinv(value: float) -> float:
 
 
 def lgamma(value: float) -> float:
-    """The logarithm of the absolute value of the gamma function: infinite at its poles, 0, -1, -2 and so on."""
+    """The logarithm of the absolute value of the gamma function: infinite at its poles, 0, -1, -2 and so on.
+
+    >>> trtnet.lgamma(trtnet.tensor([1.0, 5.0])).numpy().round(3)
+    array([0.   , 3.178], dtype=float32)
+    """
     if math.isinf(value) or (value <= 0 and value == math.floor(value)):
         return math.inf
     try:

@@ -41,7 +41,13 @@ def widen(x: Tensor) -> Tensor:
 
 
 def narrow(x: Tensor) -> Tensor:
-    """(N, C, 1, L) to (N, C, L)."""
+    """(N, C, 1, L) to (N, C, L).
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.narrow(trtnet.tensor([1.0, 2.0, 3.0]), 0, 1, 2).tolist()
+    [2.0, 3.0]
+    """
     return reshaped(x, (x.shape[0], x.shape[1], x.shape[3]))
 
 

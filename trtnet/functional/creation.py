@@ -85,6 +85,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """A tensor of nested lists, numbers, a NumPy array (not copied), a torch tensor or a tensor.
 
     Python ints are int64, floats float32. With a Dim among the values it is recorded.
+
+    >>> trtnet.as_tensor([1, 2]).tolist()
+    [1, 2]
     """
     to = None if dtype is None else dtypes.get(dtype)
     if isinstance(data, Tensor):
@@ -97,7 +100,11 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Any:
-    """As `as_tensor`, always of its own memory."""
+    """As `as_tensor`, always of its own memory.
+
+    >>> trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     made = as_tensor(data, dtype, device)
     if is_recorded(made):
         return another_handle(recorded_tensor(made)) if isinstance(data, Tensor) else made
@@ -137,7 +144,11 @@ def from_numpy(ndarray: np.ndarray) -> Array:
 
 
 def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
-    """A tensor without dimensions."""
+    """A tensor without dimensions.
+
+    >>> trtnet.scalar_tensor(2.0).item()
+    2.0
+    """
     return as_tensor(s, dtype or (dtypes.float32 if not isinstance(s, Dim) else None))
 
 
@@ -184,7 +195,11 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
 
 @refusing
 def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
-    """Zeros, float32 unless said otherwise; recorded where a size is a Dim."""
+    """Zeros, float32 unless said otherwise; recorded where a size is a Dim.
+
+    >>> trtnet.zeros(2, 2).tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+    """
     sizes = sizes_of(size, options.pop("size", None))
     _ignore("zeros", options)
     return _full(sizes, 0, _default(dtype))
@@ -192,7 +207,11 @@ def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 @refusing
 def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
-    """Ones, float32 unless said otherwise; recorded where a size is a Dim."""
+    """Ones, float32 unless said otherwise; recorded where a size is a Dim.
+
+    >>> trtnet.ones(2, 2).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
     sizes = sizes_of(size, options.pop("size", None))
     _ignore("ones", options)
     return _full(sizes, 1, _default(dtype))
@@ -211,6 +230,9 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> An
     """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
 
     Recorded where a size or the value is a Dim, or the value a recorded tensor of one element.
+
+    >>> trtnet.full((2, 2), 0.5).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
     """
     _ignore("full", options)
     sizes = sizes_of((size,))
@@ -235,7 +257,13 @@ def _dtype_of_number(value: Any) -> Dtype:
 
 @refusing
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
-    """One value in the shape and dtype of `input`; recorded where that is."""
+    """One value in the shape and dtype of `input`; recorded where that is.
+
+    Layers of the example: `constant`, `slice`.
+
+    >>> trtnet.full_like(trtnet.tensor([1.0, 2.0]), 3).tolist()
+    [3.0, 3.0]
+    """
     _ignore("full_like", options)
     to = _default(dtype, input.dtype)
     if is_recorded(fill_value):
@@ -261,13 +289,25 @@ def fill(input: Any, value: Any) -> Any:
 
 @refusing
 def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
-    """Zeros in the shape and dtype of `input`; recorded where that is."""
+    """Zeros in the shape and dtype of `input`; recorded where that is.
+
+    Layers of the example: `constant`, `slice`.
+
+    >>> trtnet.zeros_like(trtnet.tensor([1.0, 2.0])).tolist()
+    [0.0, 0.0]
+    """
     return full_like(input, 0, dtype=dtype, **options)
 
 
 @refusing
 def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
-    """Ones in the shape and dtype of `input`; recorded where that is."""
+    """Ones in the shape and dtype of `input`; recorded where that is.
+
+    Layers of the example: `constant`, `slice`.
+
+    >>> trtnet.ones_like(trtnet.tensor([1, 2])).tolist()
+    [1, 1]
+    """
     return full_like(input, 1, dtype=dtype, **options)
 
 
@@ -285,6 +325,9 @@ def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Any:
     """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`, without the end.
 
     int64 where all three are whole numbers, else float32. With a Dim among them it is recorded.
+
+    >>> trtnet.arange(1, 7, 2).tolist()
+    [1, 3, 5]
     """
     named = {name: options.pop(name) for name in ("start", "end", "step") if name in options}
     _ignore("arange", options)
@@ -324,7 +367,11 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) 
 
 @refusing
 def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Any:
-    """`steps` numbers from start to end, both included."""
+    """`steps` numbers from start to end, both included.
+
+    >>> trtnet.linspace(0, 1, 5).tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
     _ignore("linspace", options)
     to = _default(dtype)
     if is_recorded(start) or is_recorded(end):
@@ -344,7 +391,11 @@ def _recorded_linspace(start: Any, end: Any, count: int) -> Any:
 
 @refusing
 def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Any:
-    """`steps` powers of `base`, from base**start to base**end."""
+    """`steps` powers of `base`, from base**start to base**end.
+
+    >>> trtnet.logspace(0, 2, 3).tolist()
+    [1.0, 10.0, 100.0]
+    """
     _ignore("logspace", options)
     to = _default(dtype)
     if is_recorded(start) or is_recorded(end):
@@ -365,7 +416,11 @@ def _count(value: Any, name: str) -> int:
 
 @refusing
 def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
-    """The identity matrix of n rows and m columns; recorded where one of them is a Dim."""
+    """The identity matrix of n rows and m columns; recorded where one of them is a Dim.
+
+    >>> trtnet.eye(2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
     _ignore("eye", options)
     rows = size_of(n)
     columns = rows if m is None else size_of(m)
@@ -377,14 +432,22 @@ def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
 
 @refusing
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
-    """Rows and columns of the lower triangle, (2, n)."""
+    """Rows and columns of the lower triangle, (2, n).
+
+    >>> trtnet.tril_indices(2, 2).tolist()
+    [[0, 1, 1], [0, 0, 1]]
+    """
     _ignore("tril_indices", options)
     return Array(np.stack(np.tril_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
 
 
 @refusing
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
-    """Rows and columns of the upper triangle, (2, n)."""
+    """Rows and columns of the upper triangle, (2, n).
+
+    >>> trtnet.triu_indices(2, 2).tolist()
+    [[0, 0, 1], [0, 1, 1]]
+    """
     _ignore("triu_indices", options)
     return Array(np.stack(np.triu_indices(row, offset, col)).astype(_default(dtype, dtypes.int64).numpy))
 

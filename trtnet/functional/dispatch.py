@@ -363,7 +363,11 @@ def refusing(function: C) -> C:
 
 
 def tensor(value: Any) -> Tensor:
-    """A recorded tensor of a Tensor, a Parameter, an Array or a number."""
+    """A recorded tensor of a Tensor, a Parameter, an Array or a number.
+
+    >>> trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     if type(value) is Tensor:
         return value
     if isinstance(value, (Array, Weight)):

@@ -64,17 +64,35 @@ def dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = Fa
 
 
 def dropout1d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
-    """As dropout."""
+    """As dropout.
+
+    Layers of the example: none.
+
+    >>> trtnet.dropout1d(trtnet.tensor([[1.0, 2.0]]), training=False).tolist()
+    [[1.0, 2.0]]
+    """
     return _identity("dropout1d", input, p, training, inplace)
 
 
 def dropout2d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
-    """As dropout."""
+    """As dropout.
+
+    Layers of the example: none.
+
+    >>> trtnet.dropout2d(trtnet.tensor([[1.0, 2.0]]), training=False).tolist()
+    [[1.0, 2.0]]
+    """
     return _identity("dropout2d", input, p, training, inplace)
 
 
 def dropout3d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
-    """As dropout."""
+    """As dropout.
+
+    Layers of the example: none.
+
+    >>> trtnet.dropout3d(trtnet.tensor([[1.0, 2.0]]), training=False).tolist()
+    [[1.0, 2.0]]
+    """
     return _identity("dropout3d", input, p, training, inplace)
 
 

@@ -438,7 +438,13 @@ def _select_numpy(input: np.ndarray, dim: int, index: Any) -> Any:
 
 @operation(_select_numpy, method=True, view=True)
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Element `index` of one dimension, which falls away."""
+    """Element `index` of one dimension, which falls away.
+
+    Layers of the example: `slice`, `shuffle`.
+
+    >>> trtnet.select(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, 0).tolist()
+    [1.0, 3.0]
+    """
     _record_where_selected(input, (index,))
     x, axis = tensor(input), axis_of(dim, input.ndim)
     if not is_recorded(index):

@@ -66,7 +66,13 @@ def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
 
 @operation(_cat_numpy)
 def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of the same sizes but for `dim`, one after the other, promoted to one dtype."""
+    """Tensors of the same sizes but for `dim`, one after the other, promoted to one dtype.
+
+    Layers of the example: `concatenation`.
+
+    >>> trtnet.cat([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0])]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     parts = _checked(tensors, "cat")
     if any(p.dtype is not parts[0].dtype for p in parts):
         dtype = common_type("cat", *parts)
@@ -101,7 +107,13 @@ def _stack_numpy(tensors: Any, dim: int = 0) -> Any:
 
 @operation(_stack_numpy)
 def stack(tensors: Any, dim: int = 0) -> Tensor:
-    """Tensors of one shape side by side in a new dimension."""
+    """Tensors of one shape side by side in a new dimension.
+
+    Layers of the example: `shuffle`, `concatenation`.
+
+    >>> trtnet.stack([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])], dim=1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     parts = _checked(tensors, "stack")
     axis = axis_of(dim, parts[0].ndim + 1)
     for p in parts:
@@ -114,14 +126,26 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 
 @refusing
 def hstack(tensors: Any) -> Any:
-    """Concatenation along the second dimension, of vectors along the first."""
+    """Concatenation along the second dimension, of vectors along the first.
+
+    Layers of the example: `concatenation`.
+
+    >>> trtnet.hstack([trtnet.tensor([1.0]), trtnet.tensor([2.0, 3.0])]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     parts = [atleast_1d(x) for x in _checked(tensors, "hstack")]
     return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
 @refusing
 def vstack(tensors: Any) -> Any:
-    """Concatenation along the first dimension; vectors are rows."""
+    """Concatenation along the first dimension; vectors are rows.
+
+    Layers of the example: `shuffle`, `concatenation`.
+
+    >>> trtnet.vstack([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     return cat([atleast_2d(x) for x in _checked(tensors, "vstack")], 0)
 
 
@@ -130,18 +154,36 @@ row_stack = vstack
 
 @refusing
 def dstack(tensors: Any) -> Any:
-    """Concatenation along the third dimension."""
+    """Concatenation along the third dimension.
+
+    Layers of the example: `shuffle`, `concatenation`.
+
+    >>> trtnet.dstack([trtnet.tensor([1.0]), trtnet.tensor([2.0])]).tolist()
+    [[[1.0, 2.0]]]
+    """
     return cat([atleast_3d(x) for x in _checked(tensors, "dstack")], 2)
 
 
 @refusing
 def column_stack(tensors: Any) -> Any:
-    """Vectors as columns, matrices side by side."""
+    """Vectors as columns, matrices side by side.
+
+    Layers of the example: `shuffle`, `concatenation`.
+
+    >>> trtnet.column_stack([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])]).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in _checked(tensors, "column_stack")])
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
-    """For each vector a tensor of the sizes of all, in which it runs along its own dimension; indexing "ij" or "xy"."""
+    """For each vector a tensor of the sizes of all, in which it runs along its own dimension; indexing "ij" or "xy".
+
+    Layers of the example: `shuffle`, `slice`.
+
+    >>> [x.tolist() for x in trtnet.meshgrid(trtnet.tensor([1, 2]), trtnet.tensor([3, 4]), indexing="ij")]
+    [[[1, 1], [2, 2]], [[3, 4], [3, 4]]]
+    """
     vectors = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if indexing not in (None, "ij", "xy"):
         raise ArgumentError("meshgrid: there is no such indexing", expected='"ij" or "xy"', found=indexing)
@@ -214,7 +256,13 @@ def _split_numpy(input: np.ndarray, split_size_or_sections: Any, dim: int = 0) -
 
 @operation(_split_numpy, method=True, view=True)
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Parts of one size (the last may be smaller), or of the given sizes, along `dim`."""
+    """Parts of one size (the last may be smaller), or of the given sizes, along `dim`.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.split(trtnet.tensor([1.0, 2.0, 3.0]), 2)]
+    [[1.0, 2.0], [3.0]]
+    """
     x, axis = tensor(input), axis_of(dim, input.ndim)
     return _pieces(x, axis, _split_sizes(x.shape[axis], split_size_or_sections))
 
@@ -228,7 +276,13 @@ Tensor.split = _split_method  # type: ignore[attr-defined]
 
 
 def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> Any:
-    """Parts of the given sizes along `dim`."""
+    """Parts of the given sizes along `dim`.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.split_with_sizes(trtnet.tensor([1.0, 2.0, 3.0]), [1, 2])]
+    [[1.0], [2.0, 3.0]]
+    """
     return split(input, tuple(split_sizes), dim)
 
 
@@ -254,7 +308,13 @@ def _chunk_numpy(input: np.ndarray, chunks: int, dim: int = 0) -> Any:
 
 @operation(_chunk_numpy, method=True, view=True)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` parts of one size along `dim`; the last may be smaller. A Dim must be divisible."""
+    """At most `chunks` parts of one size along `dim`; the last may be smaller. A Dim must be divisible.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.chunk(trtnet.tensor([1.0, 2.0, 3.0]), 2)]
+    [[1.0, 2.0], [3.0]]
+    """
     x, axis = tensor(input), axis_of(dim, input.ndim)
     return _pieces(x, axis, _chunk_sizes(x.shape[axis], chunks))
 
@@ -291,7 +351,13 @@ def _tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tupl
 def tensor_split(
     input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
 ) -> Any:
-    """That many parts of nearly one size, or parts that end at the given positions (in ascending order)."""
+    """That many parts of nearly one size, or parts that end at the given positions (in ascending order).
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.tensor_split(trtnet.tensor([1.0, 2.0, 3.0]), 2)]
+    [[1.0, 2.0], [3.0]]
+    """
     given = [v for v in (indices_or_sections, indices, sections) if v is not None]
     if len(given) != 1:
         raise ArgumentTypeError("tensor_split takes a number of parts, or positions", found=given)
@@ -302,17 +368,35 @@ Tensor.tensor_split = tensor_split  # type: ignore[attr-defined]
 
 
 def hsplit(input: Any, indices_or_sections: Any) -> Any:
-    """`tensor_split` along the second dimension, of vectors along the first."""
+    """`tensor_split` along the second dimension, of vectors along the first.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.hsplit(trtnet.tensor([[1.0, 2.0]]), 2)]
+    [[[1.0]], [[2.0]]]
+    """
     return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
 
 
 def vsplit(input: Any, indices_or_sections: Any) -> Any:
-    """`tensor_split` along the first dimension."""
+    """`tensor_split` along the first dimension.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.vsplit(trtnet.tensor([[1.0], [2.0]]), 2)]
+    [[[1.0]], [[2.0]]]
+    """
     return tensor_split(input, indices_or_sections, 0)
 
 
 def dsplit(input: Any, indices_or_sections: Any) -> Any:
-    """`tensor_split` along the third dimension."""
+    """`tensor_split` along the third dimension.
+
+    Layers of the example: `slice`.
+
+    >>> [x.tolist() for x in trtnet.dsplit(trtnet.tensor([[[1.0, 2.0]]]), 2)]
+    [[[[1.0]]], [[[2.0]]]]
+    """
     return tensor_split(input, indices_or_sections, 2)
 
 
@@ -329,7 +413,13 @@ def _axes(rank: int, dims: tuple[Any, ...]) -> tuple[int, ...]:
 
 @operation(lambda input, *dims: np.flip(input, _axes(input.ndim, dims)), method=True, order="first")
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """The order of the elements reversed in some dimensions."""
+    """The order of the elements reversed in some dimensions.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.flip(trtnet.tensor([1.0, 2.0, 3.0]), (0,)).tolist()
+    [3.0, 2.0, 1.0]
+    """
     x = tensor(input)
     axes = _axes(x.ndim, dims)
     if not axes:
@@ -355,7 +445,13 @@ def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> Any:
 
 @operation(_rot90_numpy, method=True, strided=True, order="natural")
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
-    """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy."""
+    """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy.
+
+    Layers of the example: `slice`, `shuffle`.
+
+    >>> trtnet.rot90(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[2.0, 4.0], [1.0, 3.0]]
+    """
     x = tensor(input)
     turns, first, second = _quarter(x.ndim, k, dims)
     if turns == 0:
@@ -367,12 +463,24 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 
 def fliplr(input: Any) -> Any:
-    """The second dimension reversed."""
+    """The second dimension reversed.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.fliplr(trtnet.tensor([[1.0, 2.0]])).tolist()
+    [[2.0, 1.0]]
+    """
     return flip(input, 1)
 
 
 def flipud(input: Any) -> Any:
-    """The first dimension reversed."""
+    """The first dimension reversed.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.flipud(trtnet.tensor([[1.0], [2.0]])).tolist()
+    [[2.0], [1.0]]
+    """
     return flip(input, 0)
 
 
@@ -401,7 +509,13 @@ def _roll_numpy(input: np.ndarray, shifts: Any, dims: Any = None) -> Any:
 
 @operation(_roll_numpy, method=True)
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """The elements moved by `shifts` along `dims`; those that fall off come in at the other end."""
+    """The elements moved by `shifts` along `dims`; those that fall off come in at the other end.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.roll(trtnet.tensor([1.0, 2.0, 3.0]), 1).tolist()
+    [3.0, 1.0, 2.0]
+    """
     x = tensor(input)
     if dims is None or (isinstance(dims, (tuple, list)) and not dims):
         return reshaped(roll(reshaped(x, (x.shape.numel(),)), shifts, 0), tuple(x.shape))

@@ -136,7 +136,13 @@ def _of_integers(a: Tensor, b: Tensor) -> Tensor:
 
 @operation(_typed(np.matmul), method=("matmul", "__matmul__"))
 def matmul(input: Any, other: Any) -> Tensor:
-    """Matrix product of tensors of any rank from 1; dimensions in front broadcast. As torch.matmul."""
+    """Matrix product of tensors of any rank from 1; dimensions in front broadcast. As torch.matmul.
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.matmul(trtnet.tensor([[1.0, 2.0]]), trtnet.tensor([[3.0], [4.0]])).tolist()
+    [[11.0]]
+    """
     a, b = tensor(input), tensor(other)
     left, right = len(a.shape), len(b.shape)
     if not left or not right:
@@ -181,13 +187,25 @@ def _of_rank(name: str, *given: tuple[Any, int]) -> list[Tensor]:
 
 @operation(_typed(np.matmul), method=True)
 def mm(input: Any, mat2: Any) -> Tensor:
-    """(n, k) by (k, m): (n, m)."""
+    """(n, k) by (k, m): (n, m).
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.mm(trtnet.tensor([[1.0, 2.0]]), trtnet.tensor([[3.0], [4.0]])).tolist()
+    [[11.0]]
+    """
     return _multiply(*_of_rank("mm", (input, 2), (mat2, 2)))
 
 
 @operation(_typed(np.matmul), method=True)
 def bmm(input: Any, mat2: Any) -> Tensor:
-    """(b, n, k) by (b, k, m): (b, n, m)."""
+    """(b, n, k) by (b, k, m): (b, n, m).
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.bmm(trtnet.tensor([[[1.0, 2.0]]]), trtnet.tensor([[[3.0], [4.0]]])).tolist()
+    [[[11.0]]]
+    """
     a, b = _of_rank("bmm", (input, 3), (mat2, 3))
     if (a.shape[0] == 1) != (b.shape[0] == 1):
         raise ShapeError("the batch sizes of bmm differ", found=f"{format_shape(a.shape)} and {format_shape(b.shape)}")
@@ -196,21 +214,39 @@ def bmm(input: Any, mat2: Any) -> Tensor:
 
 @operation(_typed(np.matmul), method=True)
 def mv(input: Any, vec: Any) -> Tensor:
-    """(n, k) by (k,): (n,)."""
+    """(n, k) by (k,): (n,).
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.mv(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), trtnet.tensor([1.0, 10.0])).tolist()
+    [21.0, 43.0]
+    """
     a, b = _of_rank("mv", (input, 2), (vec, 1))
     return matmul(a, b)
 
 
 @operation(_typed(np.dot), method=True)
 def dot(input: Any, tensor: Any) -> Tensor:
-    """(k,) by (k,): a tensor without dimensions."""
+    """(k,) by (k,): a tensor without dimensions.
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.dot(trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])).item()
+    11.0
+    """
     a, b = _of_rank("dot", (input, 1), (tensor, 1))
     return matmul(a, b)
 
 
 @operation(_typed(np.inner), method=True)
 def inner(input: Any, other: Any) -> Tensor:
-    """Products over the last dimension of both: (..., k) by (..., k)."""
+    """Products over the last dimension of both: (..., k) by (..., k).
+
+    Layers of the example: `matrix_multiply`.
+
+    >>> trtnet.inner(trtnet.tensor([1.0, 2.0]), trtnet.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
+    [11.0, 2.0]
+    """
     a, b = tensor(input), tensor(other)
     if not a.shape or not b.shape:
         return mul(a, b)
@@ -223,7 +259,13 @@ def inner(input: Any, other: Any) -> Tensor:
 
 @operation(_typed(np.outer), method=("outer", "ger"))
 def outer(input: Any, vec2: Any) -> Tensor:
-    """(n,) by (m,): (n, m)."""
+    """(n,) by (m,): (n, m).
+
+    Layers of the example: `shuffle`, `elementwise`.
+
+    >>> trtnet.outer(trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
     a, b = _of_rank("outer", (input, 1), (vec2, 1))
     return mul(unsqueeze(a, 1), unsqueeze(b, 0))
 
@@ -362,7 +404,13 @@ def _tensordot(a: np.ndarray, b: np.ndarray, dims: Any = 2, out: Any = None) -> 
 
 @operation(_tensordot)
 def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Tensor:
-    """Products summed over `dims`: a number of the last of `a` and first of `b`, or a pair of lists of dimensions."""
+    """Products summed over `dims`: a number of the last of `a` and first of `b`, or a pair of lists of dimensions.
+
+    Layers of the example: `einsum`.
+
+    >>> trtnet.tensordot(trtnet.tensor([[1.0, 2.0]]), trtnet.tensor([[3.0], [4.0]]), dims=1).tolist()
+    [[11.0]]
+    """
     left, right = tensor(a), tensor(b)
     ranks = len(left.shape), len(right.shape)
     if out is not None:
@@ -461,6 +509,11 @@ def einsum(equation: str, *operands: Any) -> Any:
 
     One operand whose indices are only put into another order, or taken from a diagonal, is a view of it.
     Raises UnsupportedError for an index twice in one of several terms (a diagonal).
+
+    Layers of the example: `einsum`.
+
+    >>> trtnet.einsum("ij,j->i", trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), trtnet.tensor([1.0, 10.0])).tolist()
+    [21.0, 43.0]
     """
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
     if not isinstance(equation, str):

@@ -33,13 +33,25 @@ KEEPS_ORDER = True
 
 @operation(quiet(lambda input: input - np.trunc(input)), method=True)
 def frac(input: Any) -> Tensor:
-    """What trunc cuts off, with the input's sign."""
+    """What trunc cuts off, with the input's sign.
+
+    Layers of the example: `unary`, `elementwise`.
+
+    >>> trtnet.frac(trtnet.tensor([1.5, -2.25])).tolist()
+    [0.5, -0.25]
+    """
     return sub(input, trunc(input))
 
 
 @operation(lambda input, *, decimals=0: np.round(input, decimals), method=True)
 def round(input: Any, *, decimals: int = 0) -> Tensor:
-    """Rounded to the nearest, halves to even; integers stay as they are."""
+    """Rounded to the nearest, halves to even; integers stay as they are.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.round(trtnet.tensor([0.5, 1.5, 2.75])).tolist()
+    [0.0, 2.0, 3.0]
+    """
     x = tensor(input)
     if not x.dtype.is_floating_point:
         return x
@@ -53,13 +65,25 @@ def round(input: Any, *, decimals: int = 0) -> Tensor:
 
 @operation(unary(np.exp2), method=True)
 def exp2(input: Any) -> Tensor:
-    """2 to the power of the input."""
+    """2 to the power of the input.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.exp2(trtnet.tensor([3.0, -1.0])).tolist()
+    [8.0, 0.5]
+    """
     return pow(2.0, input)
 
 
 @operation(unary(np.expm1), method=True)
 def expm1(input: Any) -> Tensor:
-    """exp(input) - 1; near 0, where that loses its digits, by Taylor's series."""
+    """exp(input) - 1; near 0, where that loses its digits, by Taylor's series.
+
+    Layers of the example: `unary`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.expm1(trtnet.tensor([0.0, 1.0])).numpy().round(3)
+    array([0.   , 1.718], dtype=float32)
+    """
     given = typed_float(input)
     (x,) = in_float32(given)
     near = lt(abs(x), 0.35)
@@ -70,7 +94,13 @@ def expm1(input: Any) -> Tensor:
 
 @operation(unary(np.log1p), method=True)
 def log1p(input: Any) -> Tensor:
-    """log(1 + input); near 0, where that loses its digits, twice the series of atanh(x / (2 + x))."""
+    """log(1 + input); near 0, where that loses its digits, twice the series of atanh(x / (2 + x)).
+
+    Layers of the example: `unary`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.log1p(trtnet.tensor([0.0, 1.0])).numpy().round(3)
+    array([0.   , 0.693], dtype=float32)
+    """
     given = typed_float(input)
     (x,) = in_float32(given)
     near = lt(abs(x), 0.25)
@@ -90,13 +120,25 @@ def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
 
 @operation(unary(np.log2), method=True)
 def log2(input: Any) -> Tensor:
-    """The logarithm to base 2."""
+    """The logarithm to base 2.
+
+    Layers of the example: `unary`, `constant`, `elementwise`.
+
+    >>> trtnet.log2(trtnet.tensor([1.0, 8.0])).tolist()
+    [0.0, 3.0]
+    """
     return mul(log(input), 1 / _math.log(2))
 
 
 @operation(unary(np.log10), method=True)
 def log10(input: Any) -> Tensor:
-    """The logarithm to base 10."""
+    """The logarithm to base 10.
+
+    Layers of the example: `unary`, `constant`, `elementwise`.
+
+    >>> trtnet.log10(trtnet.tensor([1.0, 100.0])).tolist()
+    [0.0, 2.0]
+    """
     return mul(log(input), 1 / _math.log(10))
 
 
@@ -106,6 +148,11 @@ def erfc(input: Any) -> Tensor:
 
     From 0.5 on it is t * exp(-x² + polynomial of t), t = 1 / (1 + x / 2) (Numerical Recipes in C, section 6.2), with x²
     in two parts so that the exponent keeps its digits.
+
+    Layers of the example: `constant`, `elementwise`, `select`, `unary`.
+
+    >>> trtnet.erfc(trtnet.tensor([0.0, 1.0])).numpy().round(3)
+    array([1.   , 0.157], dtype=float32)
     """
     given = typed_float(input)
     (x,) = in_float32(given)
@@ -126,19 +173,37 @@ _ERFC = [
 
 @operation(unary(np.deg2rad), method=True)
 def deg2rad(input: Any) -> Tensor:
-    """Degrees to radians."""
+    """Degrees to radians.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.deg2rad(trtnet.tensor([180.0])).numpy().round(3)
+    array([3.142], dtype=float32)
+    """
     return mul(input, _math.pi / 180)
 
 
 @operation(unary(np.rad2deg), method=True)
 def rad2deg(input: Any) -> Tensor:
-    """Radians to degrees."""
+    """Radians to degrees.
+
+    Layers of the example: `constant`, `elementwise`.
+
+    >>> trtnet.rad2deg(trtnet.tensor([3.0])).numpy().round(3)
+    array([171.887], dtype=float32)
+    """
     return mul(input, 180 / _math.pi)
 
 
 @operation(unary(np.sinc), method=True)
 def sinc(input: Any) -> Tensor:
-    """sin(pi x) / (pi x), 1 at zero."""
+    """sin(pi x) / (pi x), 1 at zero.
+
+    Layers of the example: `unary`, `constant`, `elementwise`, `select`.
+
+    >>> trtnet.sinc(trtnet.tensor([0.0, 0.5])).numpy().round(3)
+    array([1.   , 0.637], dtype=float32)
+    """
     given = typed_float(input)
     (x,) = in_float32(given)
     small = lt(abs(x), 0.25)  # there by the series: TensorRT 8.6's sine has an error of 1e-7 however small it is
@@ -159,7 +224,13 @@ def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:
 
 @operation(lambda input, eps=None: unary(lambda x: _logit_numpy(x, eps))(input), method=True)
 def logit(input: Any, eps: float | None = None) -> Tensor:
-    """log(x / (1 - x)), of the input held between eps and 1 - eps."""
+    """log(x / (1 - x)), of the input held between eps and 1 - eps.
+
+    Layers of the example: `constant`, `elementwise`, `unary`.
+
+    >>> trtnet.logit(trtnet.tensor([0.5, 0.75])).numpy().round(3)
+    array([0.   , 1.099], dtype=float32)
+    """
     x = tensor(input) if eps is None else clamp(input, eps, 1 - eps)
     return log(div(x, sub(1.0, x)))
 
@@ -175,7 +246,13 @@ def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
 
 @operation(quiet(_lerp_numpy), method=True)
 def lerp(input: Any, end: Any, weight: Any) -> Tensor:
-    """input + weight * (end - input), reckoned from the nearer end as torch does."""
+    """input + weight * (end - input), reckoned from the nearer end as torch does.
+
+    Layers of the example: `elementwise`, `constant`.
+
+    >>> trtnet.lerp(trtnet.tensor([0.0]), trtnet.tensor([10.0]), 0.25).tolist()
+    [2.5]
+    """
     difference = sub(end, input)
     near = add(input, mul(weight, difference))
     if isinstance(weight, (int, float)) and _math.fabs(weight) < 0.5:
@@ -186,7 +263,13 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
 
 @operation(binary(np.logaddexp), method=True)
 def logaddexp(input: Any, other: Any) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity."""
+    """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity.
+
+    Layers of the example: `elementwise`, `select`, `unary`, `constant`.
+
+    >>> trtnet.logaddexp(trtnet.tensor([0.0]), trtnet.tensor([1.0])).numpy().round(3)
+    array([1.313], dtype=float32)
+    """
     return _log_of_sum("logaddexp", input, other, 1.0)
 
 

@@ -71,7 +71,13 @@ def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tenso
 
 @operation(_softmax, method=True)
 def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first."""
+    """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first.
+
+    Layers of the example: `shuffle`, `softmax`.
+
+    >>> trtnet.softmax(trtnet.tensor([0.0, 0.0]), 0).tolist()
+    [0.5, 0.5]
+    """
     x, axis = _prepared("softmax", input, dim, _dtype(_stacklevel, dtype))
     if len(x.shape) >= 2:
         return emit(SoftMax((x,), axis))
@@ -81,7 +87,13 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any
 
 @operation(_log_softmax, method=True)
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
-    """The logarithm of softmax along `dim`."""
+    """The logarithm of softmax along `dim`.
+
+    Layers of the example: `log_softmax`.
+
+    >>> trtnet.log_softmax(trtnet.tensor([0.0, 0.0]), 0).numpy().round(3)
+    array([-0.693, -0.693], dtype=float32)
+    """
     x, axis = _prepared("log_softmax", input, dim, _dtype(_stacklevel, dtype))
     if x.shape:
         return emit(LogSoftMax((x,), axis))
@@ -90,7 +102,13 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype:
 
 @operation(lambda input, dim=None, _stacklevel=3, dtype=None: _softmax(-input, dim, 3, dtype))
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """softmax of -x along `dim`."""
+    """softmax of -x along `dim`.
+
+    Layers of the example: `unary`, `shuffle`, `softmax`.
+
+    >>> trtnet.softmin(trtnet.tensor([0.0, 0.0]), 0).tolist()
+    [0.5, 0.5]
+    """
     return softmax(neg(tensor(input)), dim, 3, dtype)
 
 
@@ -370,7 +388,13 @@ def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-
 
 @operation(_normalize, order="first")
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
-    """x / max(norm of order p along `dim`, eps)."""
+    """x / max(norm of order p along `dim`, eps).
+
+    Layers of the example: `elementwise`, `reduce`, `unary`, `constant`.
+
+    >>> trtnet.normalize(trtnet.tensor([[3.0, 4.0]])).numpy().round(3)
+    array([[0.6, 0.8]], dtype=float32)
+    """
     if out is not None:
         raise UnsupportedError("normalize takes out by its name", remedy="normalize(x, out=y)")
     if isinstance(p, bool) or not isinstance(p, (int, float)) or p == 0:

@@ -89,6 +89,11 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
 
     mode: "constant" (`value`, 0), "reflect", "replicate" or "circular". A padding layer where that is enough (zeros
     around the last two of four or more dimensions), else a slice that reaches outside its input.
+
+    Layers of the example: `constant`, `slice`.
+
+    >>> trtnet.pad(trtnet.tensor([[1.0, 2.0]]), (1, 2), value=9.0).tolist()
+    [[9.0, 1.0, 2.0, 9.0, 9.0]]
     """
     x = tensor(input)
     amounts = _amounts(x.shape, pad, mode)

@@ -65,7 +65,13 @@ def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
 
 @operation(_narrow_numpy, method=True, view=True)
 def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
-    """`length` elements of one dimension from `start` on."""
+    """`length` elements of one dimension from `start` on.
+
+    Layers of the example: `slice`.
+
+    >>> trtnet.narrow(trtnet.tensor([1.0, 2.0, 3.0]), 0, 1, 2).tolist()
+    [2.0, 3.0]
+    """
     x = tensor(input)
     axis, first, count = _narrowed(x.shape, dim, start, length)
     return part(x, axis, first, count)
@@ -77,7 +83,13 @@ def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
 
 @operation(_index_select_numpy, method=True)
 def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """The elements at a 1-D index of one dimension."""
+    """The elements at a 1-D index of one dimension.
+
+    Layers of the example: `gather`.
+
+    >>> trtnet.index_select(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, trtnet.tensor([1, 1])).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
     x, axis = tensor(input), axis_of(dim, input.ndim)
     known = index.numpy() if isinstance(index, Array) and not is_recorded(index) else index
     if isinstance(known, (np.ndarray, list)):
@@ -118,7 +130,13 @@ def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad
 
 @operation(_gather_numpy, method=True)
 def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
-    """One element of `input` for each element of `index`, along `dim`; its sizes are at most those of `input`."""
+    """One element of `input` for each element of `index`, along `dim`; its sizes are at most those of `input`.
+
+    Layers of the example: `gather`.
+
+    >>> trtnet.gather(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, trtnet.tensor([[1], [0]])).tolist()
+    [[2.0], [3.0]]
+    """
     x, axis = tensor(input), axis_of(dim, input.ndim)
     i = _element_index("gather", index, x.shape[axis])
     if i.ndim != x.ndim:
@@ -146,7 +164,13 @@ def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | Non
 
 @operation(_take_along_dim_numpy, method=True)
 def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
-    """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`."""
+    """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`.
+
+    Layers of the example: `constant`, `elementwise`, `select`, `gather`.
+
+    >>> trtnet.take_along_dim(trtnet.tensor([[1.0, 2.0]]), trtnet.tensor([[1, 0]]), 1).tolist()
+    [[2.0, 1.0]]
+    """
     x = tensor(input)
     if dim is None:
         i = _element_index("take_along_dim without dim", indices, x.shape.numel())
@@ -160,7 +184,13 @@ def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tenso
 
 @operation(lambda input, index: input.reshape(-1)[index], method=True)
 def take(input: Tensor, index: Any) -> Tensor:
-    """The elements at `index` of the flattened tensor, in the shape of `index`."""
+    """The elements at `index` of the flattened tensor, in the shape of `index`.
+
+    Layers of the example: `shuffle`, `constant`, `elementwise`, `select`, `gather`.
+
+    >>> trtnet.take(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), trtnet.tensor([0, 3])).tolist()
+    [1.0, 4.0]
+    """
     x = reshaped(tensor(input), (tensor(input).shape.numel(),))
     return emit(Gather((x, _index_from_end(index, x.shape[0]))))
 
@@ -185,6 +215,11 @@ def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any 
     """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`.
 
     `reduce`, "add" or "multiply": as `scatter_reduce`, with the input's own elements.
+
+    Layers of the example: `scatter`.
+
+    >>> trtnet.scatter(trtnet.tensor([1.0, 2.0, 3.0]), 0, trtnet.tensor([2]), trtnet.tensor([9.0])).tolist()
+    [1.0, 2.0, 9.0]
     """
     if reduce is not None:
         return scatter_reduced(tensor(input), dim, index, value if src is None else src, reduce)
@@ -346,7 +381,13 @@ def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:
 
 @operation(_one_hot_numpy)
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
-    """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`."""
+    """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`.
+
+    Layers of the example: `constant`, `one_hot`.
+
+    >>> trtnet.one_hot(trtnet.tensor([0, 2]), 3).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
     if num_classes == -1:
         raise UnsupportedError(
             "one_hot of a recorded tensor needs the number of classes", remedy="one_hot(x, num_classes=10)"
@@ -362,7 +403,13 @@ def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:
 
 @operation(_unbind_numpy, method=True, view=True)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The elements of one dimension of fixed size, which falls away."""
+    """The elements of one dimension of fixed size, which falls away.
+
+    Layers of the example: `slice`, `shuffle`.
+
+    >>> [x.tolist() for x in trtnet.unbind(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]))]
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     x, axis = tensor(input), axis_of(dim, input.ndim)
     size = x.shape[axis]
     if isinstance(size, Dim):
@@ -391,6 +438,11 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     """Each element `repeats` times, one after the other, along `dim`, or of the flattened tensor.
 
     `repeats` is a number, a Dim, or a concrete tensor with a number for each element.
+
+    Layers of the example: `shuffle`, `slice`.
+
+    >>> trtnet.repeat_interleave(trtnet.tensor([1.0, 2.0]), 2).tolist()
+    [1.0, 1.0, 2.0, 2.0]
     """
     x = tensor(input)
     if dim is None:

@@ -81,6 +81,11 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Ran
 
     Which of several equal elements it is is TensorRT's choice. Of the k smallest and the k largest the fewer are
     found: at most 3840.
+
+    Layers of the example: `shuffle`, `topk`, `cast`, `slice`.
+
+    >>> [x.tolist() for x in trtnet.kthvalue(trtnet.tensor([3.0, 1.0, 2.0]), 2)]
+    [2.0, 2]
     """
     x = tensor(input)
     _numbers("kthvalue", x.dtype)
@@ -127,6 +132,9 @@ def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
     Without `dim` of all elements; with it values along the dimension, and where they are (int64). At most 3840
     elements are put in order.
+
+    >>> trtnet.median(trtnet.tensor([3.0, 1.0, 2.0])).item()
+    2.0
     """
     x = input
     _numbers("median", x.dtype)
@@ -303,13 +311,21 @@ def _extremes(x: Tensor, dim: int, largest: bool) -> Ranked:
 
 @operation(_extremes_numpy(True), method=True)
 def cummax(input: Tensor, dim: int) -> Ranked:
-    """The largest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays."""
+    """The largest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays.
+
+    >>> [x.tolist() for x in trtnet.cummax(trtnet.tensor([1.0, 3.0, 2.0]), 0)]
+    [[1.0, 3.0, 3.0], [0, 1, 1]]
+    """
     return _extremes(tensor(input), dim, True)
 
 
 @operation(_extremes_numpy(False), method=True)
 def cummin(input: Tensor, dim: int) -> Ranked:
-    """The smallest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays."""
+    """The smallest element up to each one along `dim`, and where it is (int64): of equal ones the last; NaN stays.
+
+    >>> [x.tolist() for x in trtnet.cummin(trtnet.tensor([3.0, 1.0, 2.0]), 0)]
+    [[3.0, 1.0, 1.0], [0, 1, 1]]
+    """
     return _extremes(tensor(input), dim, False)
 
 
@@ -322,7 +338,11 @@ def _logcumsumexp_numpy(input: np.ndarray, dim: int) -> Any:
 
 @operation(_logcumsumexp_numpy, method=True)
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    """log of the sum of exp(x) up to each element along `dim`, without overflow."""
+    """log of the sum of exp(x) up to each element along `dim`, without overflow.
+
+    >>> trtnet.logcumsumexp(trtnet.tensor([0.0, 0.0]), 0).numpy().round(3)
+    array([0.   , 0.693], dtype=float32)
+    """
     x = tensor(input)
     floating("logcumsumexp", x)
     if not x.ndim:

@@ -84,7 +84,13 @@ def _sum_numpy(
 
 @operation(_sum_numpy, method=True)
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
-    """The sum over some dimensions, or all. Bools and integers sum up to int64."""
+    """The sum over some dimensions, or all. Bools and integers sum up to int64.
+
+    Layers of the example: `reduce`.
+
+    >>> trtnet.sum(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 0).tolist()
+    [4.0, 6.0]
+    """
     return reduced(_integers_to_int64(tensor(input), dtype), "SUM", axis if dim is None else dim, keepdim)
 
 
@@ -94,7 +100,13 @@ def _nansum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, 
 
 @operation(_nansum_numpy, method=True)
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum, with NaNs counting as 0."""
+    """The sum, with NaNs counting as 0.
+
+    Layers of the example: `unary`, `constant`, `select`, `reduce`.
+
+    >>> trtnet.nansum(trtnet.tensor([1.0, math.nan, 3.0])).item()
+    4.0
+    """
     x = tensor(input)
     return sum(comparison.masked_fill(x, comparison.isnan(x), 0.0), dim, keepdim, dtype=dtype)
 
@@ -105,7 +117,11 @@ def _nanmean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *,
 
 @operation(_nanmean_numpy, method=True)
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean of what is not NaN."""
+    """The mean of what is not NaN.
+
+    >>> trtnet.nanmean(trtnet.tensor([1.0, math.nan, 3.0])).item()
+    2.0
+    """
     x = tensor(input)
     count = sum(converted(comparison.logical_not(comparison.isnan(x)), x.dtype), dim, keepdim)
     return arithmetic.div(nansum(x, dim, keepdim, dtype=dtype), count)
@@ -118,7 +134,13 @@ def _prod_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dt
 
 @operation(_prod_numpy, method=True)
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The product over one dimension, or all. Bools and integers multiply to int64."""
+    """The product over one dimension, or all. Bools and integers multiply to int64.
+
+    Layers of the example: `reduce`.
+
+    >>> trtnet.prod(trtnet.tensor([2.0, 3.0])).item()
+    6.0
+    """
     return reduced(_integers_to_int64(tensor(input), dtype), "PROD", dim, keepdim)
 
 
@@ -143,7 +165,13 @@ def _mean_numpy(
 
 @operation(_mean_numpy, method=True)
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
-    """The mean over some dimensions, or all. Raises DtypeError for integers, as torch."""
+    """The mean over some dimensions, or all. Raises DtypeError for integers, as torch.
+
+    Layers of the example: `reduce`.
+
+    >>> trtnet.mean(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, keepdim=True).tolist()
+    [[1.5], [3.5]]
+    """
     x = tensor(input)
     if dtype is not None:
         x = converted(x, dtypes.get(dtype))
@@ -158,7 +186,13 @@ def _amax_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
 
 @operation(_amax_numpy, method=True)
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The largest element over some dimensions, or all."""
+    """The largest element over some dimensions, or all.
+
+    Layers of the example: `reduce`.
+
+    >>> trtnet.amax(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1).tolist()
+    [2.0, 4.0]
+    """
     return _extreme(tensor(input), "MAX", dim, keepdim)
 
 
@@ -168,7 +202,13 @@ def _amin_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
 
 @operation(_amin_numpy, method=True)
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The smallest element over some dimensions, or all."""
+    """The smallest element over some dimensions, or all.
+
+    Layers of the example: `reduce`.
+
+    >>> trtnet.amin(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1).tolist()
+    [1.0, 3.0]
+    """
     return _extreme(tensor(input), "MIN", dim, keepdim)
 
 
@@ -201,19 +241,37 @@ def _truth(op: str, input: Any, dim: Any, keepdim: bool) -> Tensor:
 
 @operation(_truth_numpy(np.all), method=True)
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are True (or not 0), as bool; of uint8, as torch does, as uint8."""
+    """Whether all elements are True (or not 0), as bool; of uint8, as torch does, as uint8.
+
+    Layers of the example: `cast`, `reduce`.
+
+    >>> trtnet.all(trtnet.tensor([True, False])).item()
+    False
+    """
     return _truth("MIN", input, dim, keepdim)
 
 
 @operation(_truth_numpy(np.any), method=True)
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether any element is True (or not 0), as bool; of uint8, as torch does, as uint8."""
+    """Whether any element is True (or not 0), as bool; of uint8, as torch does, as uint8.
+
+    Layers of the example: `cast`, `reduce`.
+
+    >>> trtnet.any(trtnet.tensor([True, False])).item()
+    True
+    """
     return _truth("MAX", input, dim, keepdim)
 
 
 @operation(lambda input, dim=None: np.asarray((input != 0).sum(_axes(input, dim)), np.int64), method=True)
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
-    """How many elements are not 0, as int64."""
+    """How many elements are not 0, as int64.
+
+    Layers of the example: `constant`, `elementwise`, `unary`, `cast`, `reduce`.
+
+    >>> trtnet.count_nonzero(trtnet.tensor([0.0, 2.0, 3.0])).item()
+    2
+    """
     return reduced(converted(_as_bool(tensor(input)), dtypes.int64), "SUM", dim, False)
 
 
@@ -244,7 +302,13 @@ def _var_numpy(
 def var(
     input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Tensor:
-    """The variance over some dimensions, or all, with `correction` (1) taken off the count."""
+    """The variance over some dimensions, or all, with `correction` (1) taken off the count.
+
+    Layers of the example: `reduce`, `elementwise`, `constant`.
+
+    >>> trtnet.var(trtnet.tensor([1.0, 3.0])).item()
+    2.0
+    """
     return _spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0]
 
 
@@ -259,7 +323,13 @@ def _std_numpy(
 def std(
     input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Tensor:
-    """The standard deviation over some dimensions, or all, with `correction` (1) taken off the count."""
+    """The standard deviation over some dimensions, or all, with `correction` (1) taken off the count.
+
+    Layers of the example: `reduce`, `elementwise`, `constant`, `unary`.
+
+    >>> trtnet.std(trtnet.tensor([1.0, 3.0])).numpy().round(3)
+    np.float32(1.414)
+    """
     return arithmetic.sqrt(_spread(tensor(input), *_correction(dim, unbiased, correction), keepdim)[0])
 
 
@@ -267,14 +337,26 @@ def var_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
     """The variance and the mean. With an infinity among the values the mean is that infinity; torch's is NaN or
-    infinite by its place."""
+    infinite by its place.
+
+    Layers of the example: `reduce`, `elementwise`, `constant`.
+
+    >>> [x.tolist() for x in trtnet.var_mean(trtnet.tensor([1.0, 3.0]))]
+    [2.0, 2.0]
+    """
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
 def std_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
-    """The standard deviation and the mean, as `var_mean`."""
+    """The standard deviation and the mean, as `var_mean`.
+
+    Layers of the example: `reduce`, `elementwise`, `constant`, `unary`.
+
+    >>> [x.numpy().round(3) for x in trtnet.std_mean(trtnet.tensor([1.0, 3.0]))]
+    [np.float32(1.414), np.float32(2.0)]
+    """
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
@@ -302,7 +384,13 @@ def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tens
 
 @refusing
 def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    """The vector norm of order `ord` over some dimensions, or all."""
+    """The vector norm of order `ord` over some dimensions, or all.
+
+    Layers of the example: `elementwise`, `reduce`, `unary`.
+
+    >>> trtnet.linalg.vector_norm(trtnet.tensor([3.0, 4.0])).item()
+    5.0
+    """
     return _vector_norm(x if dtype is None else x.to(dtype), float(ord), dim, keepdim)
 
 
@@ -338,7 +426,13 @@ def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
 
 @refusing
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
-    """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError."""
+    """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError.
+
+    Layers of the example: `elementwise`, `reduce`, `unary`.
+
+    >>> trtnet.norm(trtnet.tensor([3.0, 4.0])).item()
+    5.0
+    """
     if out is not None:
         raise UnsupportedError("norm takes out by its name", remedy="norm(x, out=y)")
     if p == "nuc":
@@ -366,7 +460,13 @@ def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
 
 @operation(_logsumexp_numpy, method=True)
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) over some dimensions, without overflow; float32 of integers."""
+    """log(sum(exp(x))) over some dimensions, without overflow; float32 of integers.
+
+    Layers of the example: `reduce`, `activation`, `elementwise`, `unary`, `shuffle`.
+
+    >>> trtnet.logsumexp(trtnet.tensor([0.0, 0.0]), 0).numpy().round(3)
+    np.float32(0.693)
+    """
     x = typed_float(input)
     axes = _axes(x, dim)
     if not axes:
@@ -390,7 +490,13 @@ def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
 
 @operation(_cumsum_numpy, method=True)
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The sums of the elements up to each one along `dim`. Bools and integers sum up to int64."""
+    """The sums of the elements up to each one along `dim`. Bools and integers sum up to int64.
+
+    Layers of the example: `cumulative`.
+
+    >>> trtnet.cumsum(trtnet.tensor([1.0, 2.0, 3.0]), 0).tolist()
+    [1.0, 3.0, 6.0]
+    """
     x = _integers_to_int64(tensor(input), dtype)
     axis = axis_of(dim, x.ndim)
     return emit(Cumulative((x,), axis)) if x.ndim else x
@@ -406,6 +512,11 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The products of the elements up to each one along `dim`. Bools and integers multiply up to int64.
 
     TensorRT has no running product: it is made of as many shifted products as the size has binary digits.
+
+    Layers of the example: `constant`, `concatenation`, `slice`, `elementwise`.
+
+    >>> trtnet.cumprod(trtnet.tensor([1.0, 2.0, 3.0]), 0).tolist()
+    [1.0, 2.0, 6.0]
     """
     x = _integers_to_int64(tensor(input), dtype)
     if not x.ndim:

@@ -268,6 +268,11 @@ def interpolate(
 
     Sizes may be Dims. Raises UnsupportedError where the sizes are dynamic and TensorRT's resize layer does not sample
     as torch does (the module's docstring says when).
+
+    Layers of the example: `resize`.
+
+    >>> trtnet.interpolate(trtnet.tensor([[[1.0, 2.0]]]), scale_factor=2).tolist()
+    [[[1.0, 1.0, 2.0, 2.0]]]
     """
     x = tensor(input)
     floating("interpolate", x)
@@ -361,7 +366,13 @@ def _pixel_shuffled(x: Any, upscale_factor: int) -> Any:
 
 @operation(_pixel_shuffled)
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(…, C·r², H, W) to (…, C, H·r, W·r)."""
+    """(…, C·r², H, W) to (…, C, H·r, W·r).
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.pixel_shuffle(trtnet.tensor([[[1.0]], [[2.0]], [[3.0]], [[4.0]]]), 2).tolist()
+    [[[1.0, 2.0], [3.0, 4.0]]]
+    """
     return _pixel_shuffled(tensor(input), upscale_factor)
 
 
@@ -374,7 +385,13 @@ def _pixel_unshuffled(x: Any, downscale_factor: int) -> Any:
 
 @operation(_pixel_unshuffled)
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(…, C, H·r, W·r) to (…, C·r², H, W)."""
+    """(…, C, H·r, W·r) to (…, C·r², H, W).
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.pixel_unshuffle(trtnet.tensor([[[1.0, 2.0], [3.0, 4.0]]]), 2).tolist()
+    [[[1.0]], [[2.0]], [[3.0]], [[4.0]]]
+    """
     return _pixel_unshuffled(tensor(input), downscale_factor)
 
 
@@ -390,7 +407,13 @@ def _channel_shuffled(x: Any, groups: int) -> Any:
 
 @operation(_channel_shuffled)
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """(N, C, …) with the channels of the groups interleaved."""
+    """(N, C, …) with the channels of the groups interleaved.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.channel_shuffle(trtnet.tensor([[[1.0], [2.0], [3.0], [4.0]]]), 2).tolist()
+    [[[1.0], [3.0], [2.0], [4.0]]]
+    """
     return _channel_shuffled(tensor(input), groups)
 
 

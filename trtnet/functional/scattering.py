@@ -175,7 +175,11 @@ def _scatter_add_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.n
 
 @operation(_scatter_add_numpy, method=True)
 def scatter_add(input: Tensor, dim: int, index: Any, src: Any) -> Tensor:
-    """`input` with each element of `src` added along `dim` at the element of `index` in its place."""
+    """`input` with each element of `src` added along `dim` at the element of `index` in its place.
+
+    >>> trtnet.scatter_add(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1, 1]), trtnet.tensor([10.0, 20.0])).tolist()
+    [1.0, 32.0]
+    """
     x = tensor(input)
     axis, i, source = _elements("scatter_add", x, dim, index, src)
     return _apply(x, axis, i, source, "sum", True)
@@ -265,7 +269,11 @@ def _index_add_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarray
 
 @operation(_index_add_numpy, method=True)
 def index_add(input: Tensor, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
-    """`input` with the slices of `source` times `alpha` added to those of `dim` that a 1-D index names."""
+    """`input` with the slices of `source` times `alpha` added to those of `dim` that a 1-D index names.
+
+    >>> trtnet.index_add(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1, 1]), trtnet.tensor([10.0, 20.0])).tolist()
+    [1.0, 32.0]
+    """
     x = tensor(input)
     if isinstance(alpha, float) and not x.dtype.is_floating_point:
         raise DtypeError("alpha is a float number, and the tensor is of integers", expected=x.dtype, found=alpha)
@@ -322,6 +330,11 @@ def index_copy(input: Tensor, dim: int, index: Any, source: Any) -> Tensor:
     """`input` with the slices of `source` in the place of those of `dim` that a 1-D index names.
 
     Where an index is there twice, either slice may stay.
+
+    Layers of the example: `shuffle`, `scatter`.
+
+    >>> trtnet.index_copy(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1]), trtnet.tensor([10.0])).tolist()
+    [1.0, 10.0]
     """
     x = tensor(input)
     axis, i, updates = _slices("index_copy", x, dim, index, source)
@@ -344,6 +357,9 @@ def index_fill(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
     """`input` with `value` (a number, or a tensor without dimensions) in the slices of `dim` that a 1-D index names.
 
     Negative indices count from the end. The value is converted to the input's dtype.
+
+    >>> trtnet.index_fill(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1]), 9.0).tolist()
+    [1.0, 9.0]
     """
     x = tensor(input)
     axis = axis_of(dim, x.ndim)
@@ -377,6 +393,9 @@ def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False
     """`input` with `values` at `input[indices]`, or added there; what is named twice is then added twice.
 
     Without `accumulate` either of two values may stay.
+
+    >>> trtnet.index_put(trtnet.tensor([1.0, 2.0]), (trtnet.tensor([1]),), trtnet.tensor([9.0])).tolist()
+    [1.0, 9.0]
     """
     x = tensor(input)
     keys = tuple(indices)

@@ -214,7 +214,13 @@ def _masked_select_numpy(input: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @operation(_masked_select_numpy, method=True)
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask (bool) is True, broadcast against each other: one dimension, sized by the data."""
+    """The elements where the mask (bool) is True, broadcast against each other: one dimension, sized by the data.
+
+    Layers of the example: `non_zero`, `shuffle`, `gather`.
+
+    >>> trtnet.masked_select(trtnet.tensor([1.0, 2.0]), trtnet.tensor([True, False])).tolist()
+    [1.0]
+    """
     x, chosen = tensor(input), tensor(mask)
     if chosen.dtype is not dtypes.bool_:
         raise DtypeError("a mask is of bools", expected="bool", found=chosen.dtype, remedy="compare first: mask != 0")
@@ -233,6 +239,9 @@ def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
     """The indices (int64) of the elements that are not zero, in row-major order: (count, rank).
 
     With `as_tuple` one index of shape (count,) for each dimension. The count is sized by the data.
+
+    >>> trtnet.nonzero(trtnet.tensor([0.0, 2.0, 3.0])).tolist()
+    [[1], [2]]
     """
     x = tensor(input)
     if as_tuple:
@@ -242,6 +251,10 @@ def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
 
 @operation(np.argwhere, method=True, strided=True)
 def argwhere(input: Tensor) -> Tensor:
-    """The indices (int64) of the elements that are not zero: (count, rank)."""
+    """The indices (int64) of the elements that are not zero: (count, rank).
+
+    >>> trtnet.argwhere(trtnet.tensor([0.0, 2.0, 3.0])).tolist()
+    [[1], [2]]
+    """
     made: Tensor = nonzero(input)
     return made

@@ -32,7 +32,13 @@ __all__ = [
 
 @refusing
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """The n-th difference of neighbours along one dimension; of bools, whether they differ."""
+    """The n-th difference of neighbours along one dimension; of bools, whether they differ.
+
+    Layers of the example: `slice`, `elementwise`.
+
+    >>> trtnet.diff(trtnet.tensor([1.0, 3.0, 6.0])).tolist()
+    [2.0, 3.0]
+    """
     parts = [p for p in (prepend, input, append) if p is not None]
     x = cat(parts, dim) if len(parts) > 1 else input
     difference = ne if x.dtype is dtypes.bool_ else sub
@@ -43,7 +49,13 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
 
 
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
-    """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M)."""
+    """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M).
+
+    Layers of the example: `shuffle`, `elementwise`, `reduce`, `unary`.
+
+    >>> trtnet.cdist(trtnet.tensor([[0.0, 0.0]]), trtnet.tensor([[3.0, 4.0]])).tolist()
+    [[5.0]]
+    """
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
@@ -181,7 +193,13 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
 
 @refusing
 def cross(input: Any, other: Any, *, dim: int = -1) -> Any:
-    """The cross product of vectors of 3 along `dim`."""
+    """The cross product of vectors of 3 along `dim`.
+
+    Layers of the example: `slice`, `elementwise`.
+
+    >>> trtnet.cross(trtnet.tensor([1.0, 0.0, 0.0]), trtnet.tensor([0.0, 1.0, 0.0]), dim=0).tolist()
+    [0.0, 0.0, 1.0]
+    """
     if input.shape[axis_of(dim, input.ndim)] != 3:
         raise ShapeError("cross takes vectors of 3", found=tuple(input.shape))
     return sub(mul(roll(input, -1, dim), roll(other, -2, dim)), mul(roll(input, -2, dim), roll(other, -1, dim)))
@@ -193,13 +211,25 @@ def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = Fals
 
 @operation(_isin_numpy)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
-    """Whether each element is among `test_elements`; one of the two may be a number."""
+    """Whether each element is among `test_elements`; one of the two may be a number.
+
+    Layers of the example: `shuffle`, `elementwise`, `cast`, `reduce`.
+
+    >>> trtnet.isin(trtnet.tensor([1, 2, 3]), trtnet.tensor([2, 3])).tolist()
+    [False, True, True]
+    """
     found = any_of(eq(unsqueeze(tensor(elements), -1), reshape(tensor(test_elements), -1)), -1)
     return logical_not(found) if invert else found
 
 
 def cartesian_prod(*tensors: Any) -> Any:
-    """Every combination of the elements of vectors, one in a row; of one vector itself."""
+    """Every combination of the elements of vectors, one in a row; of one vector itself.
+
+    Layers of the example: `shuffle`, `slice`, `concatenation`.
+
+    >>> trtnet.cartesian_prod(trtnet.tensor([1, 2]), trtnet.tensor([3, 4])).tolist()
+    [[1, 3], [1, 4], [2, 3], [2, 4]]
+    """
     if len(tensors) == 1:
         return tensors[0]
     return stack([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], -1)
@@ -233,6 +263,11 @@ def searchsorted(
     """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal).
 
     NaN goes behind everything, as in torch; the vector holds none.
+
+    Layers of the example: `shuffle`, `elementwise`, `unary`, `cast`, `reduce`.
+
+    >>> trtnet.searchsorted(trtnet.tensor([1.0, 2.0, 3.0]), trtnet.tensor([0.5, 2.0])).tolist()
+    [0, 1]
     """
     if sorter is not None or sorted_sequence.ndim != 1:
         raise UnsupportedError(
@@ -249,7 +284,13 @@ def searchsorted(
 
 @refusing
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
-    """The index of the bucket that each value falls in, by sorted boundaries."""
+    """The index of the bucket that each value falls in, by sorted boundaries.
+
+    Layers of the example: `shuffle`, `elementwise`, `unary`, `cast`, `reduce`.
+
+    >>> trtnet.bucketize(trtnet.tensor([0.5, 2.0]), trtnet.tensor([1.0, 2.0, 3.0])).tolist()
+    [0, 1]
+    """
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
@@ -297,7 +338,11 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
 
 @operation(lambda input, weights=None, minlength=0: np.bincount(input, weights, minlength), method=True)
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each whole number comes. Of concrete arrays only."""
+    """How often each whole number comes. Of concrete arrays only.
+
+    >>> trtnet.bincount(trtnet.tensor([0, 2, 2]), minlength=4).tolist()
+    [1, 0, 2, 0]
+    """
     _refused(
         "bincount", "the size of its result depends on values", "one_hot(x, num_classes=n).sum(0), where n is known"
     )

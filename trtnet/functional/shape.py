@@ -170,6 +170,11 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
 
     Raises ShapeError where the number of elements differs, at min, opt or max of a Dim while recording, and at the
     actual sizes on each call.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.reshape(trtnet.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     x = tensor(input)
     return reshaped(x, resolved(x.shape, sizes_of(size, shape)))
@@ -220,14 +225,26 @@ def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> 
 
 @operation(_flatten_numpy, method=True, view=can_be_viewed, gives_itself=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim to end_dim as one."""
+    """Dimensions start_dim to end_dim as one.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.flatten(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
     x = tensor(input)
     return reshaped(x, _flattened(x.shape, start_dim, end_dim))
 
 
 @operation(lambda input: np.ascontiguousarray(input).reshape(-1), method=True, view=lies_contiguous)
 def ravel(input: Tensor) -> Tensor:
-    """All dimensions as one."""
+    """All dimensions as one.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.ravel(trtnet.tensor([[1.0, 2.0]])).tolist()
+    [1.0, 2.0]
+    """
     x = tensor(input)
     return reshaped(x, (x.shape.numel(),))
 
@@ -246,7 +263,13 @@ def _unflatten_numpy(input: np.ndarray, dim: int, sizes: Any) -> Any:
 
 @operation(_unflatten_numpy, method=True, view=can_be_viewed)
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
-    """Dimension `dim` as several; one of `sizes` may be -1."""
+    """Dimension `dim` as several; one of `sizes` may be -1.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.unflatten(trtnet.tensor([1.0, 2.0, 3.0, 4.0]), 0, (2, 2)).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     x = tensor(input)
     return reshaped(x, _unflattened(x.shape, dim, sizes))
 
@@ -274,7 +297,13 @@ def _permute_numpy(input: np.ndarray, *order: Any, dims: Any = None) -> Any:
 
 @operation(_permute_numpy, method=True, view=True)
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
-    """The dimensions in another order."""
+    """The dimensions in another order.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.permute(trtnet.tensor([[1.0, 2.0]]), (1, 0)).tolist()
+    [[1.0], [2.0]]
+    """
     x = tensor(input)
     return transposed(x, _order(x.ndim, order, dims))
 
@@ -295,7 +324,13 @@ def _transpose_numpy(input: np.ndarray, dim0: int, dim1: int) -> Any:
 
 @operation(_transpose_numpy, method=("transpose", "swapaxes", "swapdims"), view=True)
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions exchanged."""
+    """Two dimensions exchanged.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.transpose(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     x = tensor(input)
     return transposed(x, _swapped(x.ndim, dim0, dim1))
 
@@ -304,7 +339,13 @@ swapdims = transpose
 
 
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """Two dimensions exchanged."""
+    """Two dimensions exchanged.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.swapaxes(trtnet.tensor([[1.0, 2.0]]), 0, 1).tolist()
+    [[1.0], [2.0]]
+    """
     return transpose(input, axis0, axis1)
 
 
@@ -318,7 +359,13 @@ def _matrix(rank: int) -> tuple[int, ...]:
 
 @operation(lambda input: input.transpose(_matrix(input.ndim)), method=True, view=True)
 def t(input: Tensor) -> Tensor:
-    """A matrix transposed; vectors and scalars as they are."""
+    """A matrix transposed; vectors and scalars as they are.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.t(trtnet.tensor([[1.0, 2.0]])).tolist()
+    [[1.0], [2.0]]
+    """
     x = tensor(input)
     return transposed(x, _matrix(x.ndim))
 
@@ -372,7 +419,13 @@ def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> Any:
 
 @operation(_movedim_numpy, method=("movedim", "moveaxis"), view=True)
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
-    """Dimensions at `source` moved to `destination`, the others in their order."""
+    """Dimensions at `source` moved to `destination`, the others in their order.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.movedim(trtnet.tensor([[1.0, 2.0]]), 0, 1).tolist()
+    [[1.0], [2.0]]
+    """
     x = tensor(input)
     return transposed(x, _moved(x.ndim, source, destination))
 
@@ -399,7 +452,13 @@ def _squeeze_numpy(input: np.ndarray, dim: Any = None) -> np.ndarray:
 
 @operation(_squeeze_numpy, method=True, view=True)
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
-    """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1."""
+    """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.squeeze(trtnet.tensor([[1.0, 2.0]])).tolist()
+    [1.0, 2.0]
+    """
     x = tensor(input)
     return reshaped(x, _squeezed(x.shape, dim))
 
@@ -417,7 +476,13 @@ def _unsqueeze_numpy(input: np.ndarray, dim: int) -> np.ndarray:
 
 @operation(_unsqueeze_numpy, method=True, view=True)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a dimension of size 1 at `dim`."""
+    """With a dimension of size 1 at `dim`.
+
+    Layers of the example: `shuffle`.
+
+    >>> trtnet.unsqueeze(trtnet.tensor([1.0, 2.0]), 1).tolist()
+    [[1.0], [2.0]]
+    """
     x = tensor(input)
     return reshaped(x, _unsqueezed(x.shape, dim))
 
@@ -461,7 +526,13 @@ Tensor.contiguous = contiguous  # type: ignore[attr-defined]
 
 @operation(lambda input, *, memory_format=None: input.copy(), method=True, order="first")
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy: an identity layer, so that an input may be an output."""
+    """A copy: an identity layer, so that an input may be an output.
+
+    Layers of the example: none.
+
+    >>> trtnet.clone(trtnet.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
     return emit(Identity((tensor(input),)))
 
 
@@ -480,7 +551,11 @@ setattr(Tensor, "detach_", _detach_)  # noqa: B010
 
 
 def numel(input: Tensor) -> SizeLike:
-    """The number of elements: an int, or an expression over Dims."""
+    """The number of elements: an int, or an expression over Dims.
+
+    >>> trtnet.numel(trtnet.tensor([[1.0, 2.0]]))
+    2
+    """
     return input.numel()
 
 

@@ -37,7 +37,13 @@ def _signbit_numpy(input: np.ndarray) -> Any:
 
 @operation(_signbit_numpy, method=True)
 def signbit(input: Tensor) -> Tensor:
-    """Where the sign bit is set: negative numbers, -0 among them. Of NaN, whose sign TensorRT does not show: False."""
+    """Where the sign bit is set: negative numbers, -0 among them. Of NaN, whose sign TensorRT does not show: False.
+
+    Layers of the example: `constant`, `elementwise`, `unary`.
+
+    >>> trtnet.signbit(trtnet.tensor([1.0, -2.0])).tolist()
+    [False, True]
+    """
     x = tensor(input)
     if x.dtype.is_floating_point:
         return _negative(x)
@@ -51,7 +57,13 @@ def _copysign_numpy(input: Any, other: Any) -> Any:
 
 @operation(quiet(_copysign_numpy), method=True)
 def copysign(input: Any, other: Any) -> Tensor:
-    """|input| with the sign of `other`, -0 among the negative ones; integers give float32. A NaN counts as positive."""
+    """|input| with the sign of `other`, -0 among the negative ones; integers give float32. A NaN counts as positive.
+
+    Layers of the example: `constant`, `unary`, `elementwise`, `select`.
+
+    >>> trtnet.copysign(trtnet.tensor([1.0, 2.0]), -1.0).tolist()
+    [-1.0, -2.0]
+    """
     a, b = pair("copysign", input, other, floating=True)
     size = emit(Unary((a,), "ABS"))
     made: Tensor = emit(Select((_negative(b), emit(Unary((size,), "NEG")), size)))

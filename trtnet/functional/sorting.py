@@ -139,6 +139,11 @@ def topk(input: Tensor, k: Any, dim: int = -1, largest: bool = True, sorted: boo
     """The k largest (or smallest) elements along `dim` in order, and their indices (int64); k may be a Dim.
 
     Which of several equal elements come first is TensorRT's choice.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> [x.tolist() for x in trtnet.topk(trtnet.tensor([3.0, 1.0, 2.0]), 2)]
+    [[3.0, 2.0], [0, 2]]
     """
     x = tensor(input)
     return Sorted(*ranked(x, "MAX" if largest else "MIN", size_of(k), axis_of(dim, x.ndim)))
@@ -157,6 +162,11 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     """The elements in order along `dim`, and where they were (int64): a top-k layer over the whole dimension.
 
     Raises UnsupportedError for more than 3840 elements, and for `stable`: TensorRT orders equal elements its own way.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> [x.tolist() for x in trtnet.sort(trtnet.tensor([3.0, 1.0, 2.0]))]
+    [[1.0, 2.0, 3.0], [1, 2, 0]]
     """
     if stable:
         raise UnsupportedError(
@@ -169,7 +179,13 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 
 @refusing
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """The indices that sort the elements along `dim`."""
+    """The indices that sort the elements along `dim`.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> trtnet.argsort(trtnet.tensor([3.0, 1.0, 2.0])).tolist()
+    [1, 2, 0]
+    """
     return sort(input, dim, descending, stable).indices
 
 
@@ -178,7 +194,13 @@ Tensor.argsort = argsort  # type: ignore[attr-defined]
 
 @refusing
 def msort(input: Any) -> Any:
-    """The values sorted along the first dimension."""
+    """The values sorted along the first dimension.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> trtnet.msort(trtnet.tensor([3.0, 1.0, 2.0])).tolist()
+    [1.0, 2.0, 3.0]
+    """
     return sort(input, 0).values
 
 
@@ -211,13 +233,25 @@ def _arg(x: Tensor, op: str, dim: int | None, keepdim: bool) -> Tensor:
 
 @operation(_arg_numpy(np.argmax), method=True)
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest element is (int64), along `dim` or in the flattened tensor."""
+    """Where the largest element is (int64), along `dim` or in the flattened tensor.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> trtnet.argmax(trtnet.tensor([3.0, 1.0, 2.0])).item()
+    0
+    """
     return _arg(tensor(input), "MAX", dim, keepdim)
 
 
 @operation(_arg_numpy(np.argmin), method=True)
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the smallest element is (int64), along `dim` or in the flattened tensor."""
+    """Where the smallest element is (int64), along `dim` or in the flattened tensor.
+
+    Layers of the example: `shuffle`, `topk`, `cast`.
+
+    >>> trtnet.argmin(trtnet.tensor([3.0, 1.0, 2.0])).item()
+    1
+    """
     return _arg(tensor(input), "MIN", dim, keepdim)
 
 
@@ -249,7 +283,13 @@ def _min_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
 
 @refusing
 def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise."""
+    """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise.
+
+    Layers of the example: `topk`, `cast`, `shuffle`.
+
+    >>> [x.tolist() for x in trtnet.max(trtnet.tensor([[1.0, 2.0], [4.0, 3.0]]), 1)]
+    [[2.0, 4.0], [1, 0]]
+    """
     if other is not None or isinstance(dim, Tensor):
         return arithmetic.maximum(input, dim if other is None else other)
     return amax(input) if dim is None else _max_along(input, dim, keepdim)
@@ -257,7 +297,13 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 
 @refusing
 def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise."""
+    """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise.
+
+    Layers of the example: `topk`, `cast`, `shuffle`.
+
+    >>> [x.tolist() for x in trtnet.min(trtnet.tensor([[1.0, 2.0], [4.0, 3.0]]), 1)]
+    [[1.0, 3.0], [0, 1]]
+    """
     if other is not None or isinstance(dim, Tensor):
         return arithmetic.minimum(input, dim if other is None else other)
     return amin(input) if dim is None else _min_along(input, dim, keepdim)
@@ -275,7 +321,13 @@ class Range(NamedTuple):
 
 @refusing
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Range:
-    """The smallest and the largest elements along `dim`, or of all."""
+    """The smallest and the largest elements along `dim`, or of all.
+
+    Layers of the example: `reduce`.
+
+    >>> [x.tolist() for x in trtnet.aminmax(trtnet.tensor([3.0, 1.0, 2.0]))]
+    [1.0, 3.0]
+    """
     given = () if dim is None else dim
     return Range(amin(input, given, keepdim), amax(input, given, keepdim))
 

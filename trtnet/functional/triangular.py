@@ -34,14 +34,26 @@ def _difference(x: Tensor) -> Any:
 
 @operation(lambda input, diagonal=0: np.tril(input, diagonal), method=True)
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The elements at or below a diagonal of the last two dimensions; zeros above."""
+    """The elements at or below a diagonal of the last two dimensions; zeros above.
+
+    Layers of the example: `constant`, `select`.
+
+    >>> trtnet.tril(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[1.0, 0.0], [3.0, 4.0]]
+    """
     x = tensor(input)
     return where(le(_difference(x), diagonal), x, _zero(x))
 
 
 @operation(lambda input, diagonal=0: np.triu(input, diagonal), method=True)
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The elements at or above a diagonal of the last two dimensions; zeros below."""
+    """The elements at or above a diagonal of the last two dimensions; zeros below.
+
+    Layers of the example: `constant`, `select`.
+
+    >>> trtnet.triu(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[1.0, 2.0], [0.0, 4.0]]
+    """
     x = tensor(input)
     return where(ge(_difference(x), diagonal), x, _zero(x))
 
@@ -59,7 +71,13 @@ def _diagonal_numpy(input: np.ndarray, offset: int = 0, dim1: int = 0, dim2: int
 
 @operation(_diagonal_numpy, method=True, view=True)
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements on a diagonal of two dimensions, as a new last dimension."""
+    """The elements on a diagonal of two dimensions, as a new last dimension.
+
+    Layers of the example: `shuffle`, `slice`.
+
+    >>> trtnet.diagonal(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [1.0, 4.0]
+    """
     x = tensor(input)
     a, b = axis_of(dim1, x.ndim), axis_of(dim2, x.ndim)
     if a == b:
@@ -86,7 +104,13 @@ def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: 
 
 @operation(_diag_embed_numpy, method=True)
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The last dimension as a diagonal of two, zeros elsewhere."""
+    """The last dimension as a diagonal of two, zeros elsewhere.
+
+    Layers of the example: `shuffle`, `slice`, `constant`, `select`.
+
+    >>> trtnet.diag_embed(trtnet.tensor([1.0, 2.0])).tolist()
+    [[1.0, 0.0], [0.0, 2.0]]
+    """
     x = tensor(input)
     size = x.shape[-1]
     square = (*x.shape, size)
@@ -99,7 +123,13 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 @operation(lambda input, diagonal=0: np.diag(input, diagonal), method=True)
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """A vector as the diagonal of a matrix, or the diagonal of a matrix."""
+    """A vector as the diagonal of a matrix, or the diagonal of a matrix.
+
+    Layers of the example: `shuffle`, `slice`, `constant`, `select`.
+
+    >>> trtnet.diag(trtnet.tensor([1.0, 2.0])).tolist()
+    [[1.0, 0.0], [0.0, 2.0]]
+    """
     return diag_embed(input, diagonal) if input.ndim == 1 else globals()["diagonal"](input, diagonal)
 
 

@@ -86,14 +86,26 @@ def integers_stay(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @operation(integers_stay(np.floor), method=True)
 def floor(input: Any) -> Tensor:
-    """Rounded down; integers stay as they are."""
+    """Rounded down; integers stay as they are.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.floor(trtnet.tensor([-1.5, 0.25])).tolist()
+    [-2.0, 0.0]
+    """
     x = tensor(input)
     return apply_unary("FLOOR", x) if x.dtype.is_floating_point else x
 
 
 @operation(integers_stay(np.ceil), method=True)
 def ceil(input: Any) -> Tensor:
-    """Rounded up; integers stay as they are."""
+    """Rounded up; integers stay as they are.
+
+    Layers of the example: `unary`.
+
+    >>> trtnet.ceil(trtnet.tensor([-1.5, 0.25])).tolist()
+    [-1.0, 1.0]
+    """
     x = tensor(input)
     return apply_unary("CEIL", x) if x.dtype.is_floating_point else x
 

@@ -69,8 +69,8 @@ def hamming_window(
 ) -> Array:
     """alpha - beta * cos(2 pi n / N), with N = window_length, or one less where it is not periodic.
 
-    >>> trtnet.hamming_window(4, periodic=False, alpha=0.5, beta=0.5).tolist()
-    [0.0, 0.75, 0.75, 0.0]
+    >>> trtnet.hamming_window(4, periodic=False, alpha=0.5, beta=0.5).numpy().round(3)
+    array([0.  , 0.75, 0.75, 0.  ], dtype=float32)
     """
     return _window(
         "hamming_window",
