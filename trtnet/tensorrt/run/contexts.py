@@ -16,12 +16,14 @@ from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
 from ...engine.inputs import TensorSpec, one_kind
 from ...graph.tensor import Array
-from ..device import Device, checked
+from ..build.callbacks import OutputAllocator
+from ..device import Device
 from .bound_call import BoundCall
 from .device_array import CUDA, DeviceArray, Foreign, capsule, check_place, described, foreign
 from .execution import Native, Route
 from .host_buffers import HostBuffers
 from .loaded import Loaded
+from .sources import ForeignSource, HostSource, Source, TorchSource
 from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
@@ -40,7 +42,7 @@ class Context(BorrowingEngine):
         self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._natives: dict[int, Native] = {}
         self._routes: dict[Any, Route] = {}
-        self._host: Any = None
+        self._host = HostBuffers(engine.device)
         self._bound: dict[Any, Any] = {}
         self._replaying = threading.Lock()
         self._current: Any = None
@@ -67,7 +69,7 @@ class Context(BorrowingEngine):
     def release(self) -> None:
         """Drop all that it has on the device. The stream lock is held."""
         self.renew()
-        self._host = None
+        self._host.clear()
 
     def abandon(self) -> None:
         """In a forked child: nothing is freed, and no thread is left that could release the lock."""
@@ -89,7 +91,7 @@ class Context(BorrowingEngine):
             return self._on_device(values, stream)
         kind = one_kind(self.inputs, values)
         if kind == "device":
-            return run_foreign(self, values, stream, graph)
+            return self._foreign(values, stream, graph)
         if graph:
             raise ProviderError(
                 "a CUDA graph reads its inputs on the GPU",
@@ -121,7 +123,7 @@ class Context(BorrowingEngine):
                 values[index] = engine.placed(self._input_names[index], value)
         handle = self._current(engine.device.ordinal) if stream is None else engine.stream_of(stream)
         if route.open:
-            return self._open(route, values, handle)
+            return self._call(route, TorchSource(engine, values), handle)
         results = [make(shape) for make, shape in route.makers]
         try:
             addresses = [v.data_ptr() for v in values]
@@ -196,93 +198,98 @@ class Context(BorrowingEngine):
         if not done:
             raise self.engine.failed()
 
-    def _open(self, route: Route, values: list[Any], handle: int) -> tuple[list[Any], int]:
-        """Outputs whose shapes the data decides: TensorRT asks for their memory, and the host waits for the shapes."""
-        engine, torch = self.engine, self.engine.torch
-        allocators = {}
+    def _call(self, route: Route, source: Source, handle: int | None) -> tuple[list[Any], int]:
+        """The outputs of a call with memory of `source`, on a stream; on one of the stream lock's own unless given."""
+        engine = self.engine
+        allocators: dict[str, OutputAllocator] = {}
         with self._stream_lock.lock:
             if engine.closed:
                 raise engine.closed_error()
             native = self._ready(route)
             native.addresses = []
             context = native.context
-            for name, value in zip(self._input_names, values):
-                context.set_tensor_address(name, value.data_ptr())
-            for name, _, _ in route.outputs:
-                allocators[name] = engine.provider.output_allocator(
-                    lambda size: torch.empty(max(size, 1), dtype=torch.uint8, device=engine.torch_device)
-                )
-                context.set_output_allocator(name, allocators[name].native)
+            if handle is None:
+                handle = self._stream_lock.side()
+                self._stream_lock.enter(handle)
+            for name, address in zip(self._input_names, source.inputs(handle)):
+                context.set_tensor_address(name, address)
+            for spec, shape in zip(self.outputs, route.shapes):
+                if shape is None:
+                    allocator = allocators[spec.name] = engine.provider.output_allocator(source.allocate)
+                    context.set_output_allocator(spec.name, allocator.native)
+                else:
+                    context.set_tensor_address(spec.name, source.output(spec, shape))
             self._enqueue(context, handle)
             generation = engine.generation
-            engine.device.synchronize(handle)
-        for allocated in allocators.values():
-            if allocated.failure is not None:
-                raise allocated.failure
-        results = []
-        for spec, (name, _, dtype) in zip(self.outputs, route.outputs):
-            allocated = allocators[name]
-            size = int(np.prod(allocated.shape)) * dtype.itemsize
-            result = allocated.memory[:size].view(dtype).reshape(allocated.shape)
-            results.append(result.to(spec.dtype.torch))
-        return results, generation
+            if allocators:
+                engine.device.synchronize(handle)
+            for allocator in allocators.values():
+                if allocator.failure is not None:
+                    raise allocator.failure
+            shapes = [
+                allocators[spec.name].shape if shape is None else shape
+                for spec, shape in zip(self.outputs, route.shapes)
+            ]
+            allocated = {name: allocator.memory for name, allocator in allocators.items()}
+            return source.results(shapes, allocated, handle), generation
 
     # --- NumPy arrays and CPU tensors
 
     def _from_host(self, values: list[Any]) -> tuple[list[np.ndarray], int]:
         """Host arrays copied in and out through page-locked memory; returns when the outputs are there."""
-        engine, device = self.engine, self.engine.device
+        engine = self.engine
         arrays = [to_numpy(v) if is_torch(v) else np.asarray(v) for v in values]
         key = tuple([(a.shape, a.dtype) for a in arrays])
         route = self._routes.get(key)
         if route is None:
             route = self._keep(key, Route(engine, arrays))
         arrays = [engine.to_stored(spec, a) for spec, a in zip(self.inputs, arrays)]
-        with self._stream_lock.lock:
-            if engine.closed:
-                raise engine.closed_error()
-            if self._host is None:
-                self._host = HostBuffers(device)
-            native = self._ready(route)
-            native.addresses = []
-            context = native.context
-            stream = self._stream_lock.side()
-            self._stream_lock.enter(stream)
-            host = self._host
-            host.into_host(self._input_names, arrays)
-            for name, array in zip(self._input_names, arrays):
-                context.set_tensor_address(name, host.host_to_device(name, array, stream))
-            wanted: list[tuple[TensorSpec, Any]] = []
-            allocators = {}
-            for spec, shape in zip(self.outputs, route.shapes):
-                if shape is None:
-                    allocators[spec.name] = engine.provider.output_allocator(device.allocate)
-                    context.set_output_allocator(spec.name, allocators[spec.name].native)
-                else:
-                    nbytes = engine.stored[spec.name].nbytes(int(np.prod(engine.buffer_shape(spec.name, shape))))
-                    context.set_tensor_address(spec.name, host.on_device(spec.name, nbytes))
-                wanted.append((spec, shape))
-            if not context.execute_async_v3(stream):
-                raise engine.failed()
-            generation = engine.generation
-            if allocators:
-                device.synchronize(stream)
-            results = []
-            for spec, shape in wanted:
-                if shape is None:
-                    shape, memory = allocators[spec.name].shape, allocators[spec.name].memory.handle
-                else:
-                    memory = host.address(spec.name)
-                buffer = engine.buffer_shape(spec.name, shape)
-                results.append(
-                    (spec, shape, host.device_to_host(spec.name, memory, engine.stored[spec.name], buffer, stream))
+        return self._call(route, HostSource(engine, self._host, arrays), None)
+
+    # --- other libraries' arrays on the GPU
+
+    def _foreign(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        """Outputs that offer DLPack and `__cuda_array_interface__`.
+
+        Where torch is imported already they are torch tensors, which offer both; else DeviceArrays. The work is on
+        `stream`; without one, on torch's current stream, or the default one.
+        """
+        engine, device = self.engine, self.engine.device
+        torch = torch_here()
+        handle = 0 if torch is None and stream is None else engine.stream_of(stream)
+        if torch is not None:
+            tensors = [_as_torch(torch, v, device, handle) for v in values]
+            with engine._on_stream(handle):  # copies that torch makes for the call belong there, too
+                return self._replayed(tensors, handle) if graph else self._on_device(tensors, handle)
+        if graph or engine.layouts:
+            raise ProviderError(
+                "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",
+                expected="row-major inputs and outputs, graph=False",
+                found="graph=True" if graph else "io_formats for " + ", ".join(engine.layouts),
+                remedy="import torch before the call",
+            )
+        read = [foreign(value, device, handle) for value in values]
+        results, generation = self._call(self._foreign_route(read), ForeignSource(engine, read), handle)
+        return [
+            r if r.dtype is spec.dtype else _converted(r, spec, device) for r, spec in zip(results, self.outputs)
+        ], generation
+
+    def _foreign_route(self, read: list[Foreign]) -> Route:
+        engine = self.engine
+        key = ("foreign", *[(one.shape, one.dtype) for one in read])
+        route = self._routes.get(key)
+        if route is not None:
+            return route
+        route = Route(engine, [_Like(one.shape, one.dtype.numpy) for one in read])
+        for spec in self.inputs:
+            if engine.stored[spec.name] is not spec.dtype:
+                raise ProviderError(
+                    f"{engine.provider} has no {spec.dtype}, and input {spec.name!r} is on the GPU",
+                    expected=f"an array of {engine.stored[spec.name]}, or host data",
+                    found=f"{spec.dtype} on {engine.device}",
+                    remedy="record the input as int32: Input(shape, 'int32')",
                 )
-            device.synchronize(stream)
-            # copies: the page-locked memory is used again by the next call
-            return [
-                np.array(engine.read(spec.name, a, shape), order="C").astype(spec.dtype.numpy, copy=False)
-                for spec, shape, a in results
-            ], generation
+        return self._keep(key, route)
 
     # --- CUDA graphs
 
@@ -323,9 +330,6 @@ class Context(BorrowingEngine):
             self.closed = self.closed or "its context was closed"
 
 
-# --- other libraries' arrays on the GPU
-
-
 class _Like(NamedTuple):
     """What checks of inputs look at."""
 
@@ -340,29 +344,6 @@ def torch_here() -> Any:
     return torch if cuda is not None and cuda.is_available() else None
 
 
-def run_foreign(context: Context, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
-    """A call with other libraries' arrays: outputs that offer DLPack and `__cuda_array_interface__`; the generation.
-
-    Where torch is imported already the outputs are torch tensors, which offer both; else DeviceArrays. The work is on
-    `stream`; without one, on torch's current stream, or the default one.
-    """
-    engine = context.engine
-    torch = torch_here()
-    handle = 0 if torch is None and stream is None else engine.stream_of(stream)
-    if torch is not None:
-        tensors = [_as_torch(torch, v, engine.device, handle) for v in values]
-        with engine._on_stream(handle):  # copies that torch makes for the call belong there, too
-            return context._replayed(tensors, handle) if graph else context._on_device(tensors, handle)
-    if graph or engine.layouts:
-        raise ProviderError(
-            "CUDA graphs and memory formats need PyTorch" if graph else "memory formats need PyTorch",
-            expected="row-major inputs and outputs, graph=False",
-            found="graph=True" if graph else "io_formats for " + ", ".join(engine.layouts),
-            remedy="import torch before the call",
-        )
-    return _without_torch(context, values, handle)
-
-
 def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
     """A torch tensor over another library's memory."""
     if hasattr(value, "__dlpack_device__"):
@@ -372,77 +353,9 @@ def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
     return torch.from_dlpack(capsule(found.address, found.shape, found.dtype, found.owner, (CUDA, device.ordinal)))
 
 
-def _without_torch(context: Context, values: list[Any], handle: int) -> tuple[list[Any], int]:
-    engine, device = context.engine, context.engine.device
-    read = [foreign(value, device, handle) for value in values]
-    route = _route(context, read)
-    memory: dict[str, Any] = {
-        spec.name: device.allocate(engine.stored[spec.name].nbytes(int(np.prod(shape))))
-        for spec, shape in zip(context.outputs, route.shapes)
-        if shape is not None
-    }
-    allocators: dict[str, Any] = {}
-    with context._stream_lock.lock:
-        if engine.closed:
-            raise engine.closed_error()
-        ready = context._ready(route)
-        native, ready.addresses = ready.context, []
-        for name, one in zip(context._input_names, read):
-            native.set_tensor_address(name, one.address or _anywhere(device, memory))
-        for spec, shape in zip(context.outputs, route.shapes):
-            if shape is None:
-                allocators[spec.name] = engine.provider.output_allocator(device.allocate)
-                native.set_output_allocator(spec.name, allocators[spec.name].native)
-            else:
-                native.set_tensor_address(spec.name, memory[spec.name].handle)
-        context._enqueue(native, handle)
-        generation = engine.generation
-        if allocators:
-            device.synchronize(handle)
-    event = device.event()
-    checked(device.runtime.cudaEventRecord(event.handle, handle))
-    results = []
-    for spec, shape in zip(context.outputs, route.shapes):
-        if shape is None:
-            found = allocators[spec.name]
-            memory[spec.name], shape = found.memory, found.shape
-        stored = engine.stored[spec.name]
-        result = DeviceArray(memory[spec.name], shape, stored, device, handle, event)
-        results.append(result if stored is spec.dtype else _converted(result, spec))
-    return results, generation
-
-
-def _route(context: Context, read: list[Foreign]) -> Route:
-    engine = context.engine
-    key = ("foreign", *[(one.shape, one.dtype) for one in read])
-    route = context._routes.get(key)
-    if route is None:
-        route = Route(engine, [_Like(one.shape, one.dtype.numpy) for one in read])
-        for spec in context.inputs:
-            if engine.stored[spec.name] is not spec.dtype:
-                raise ProviderError(
-                    f"{engine.provider} has no {spec.dtype}, and input {spec.name!r} is on the GPU",
-                    expected=f"an array of {engine.stored[spec.name]}, or host data",
-                    found=f"{spec.dtype} on {engine.device}",
-                    remedy="record the input as int32: Input(shape, 'int32')",
-                )
-        if len(context._routes) > 1024:
-            context._routes.clear()
-        context._routes[key] = route
-    return route
-
-
-def _anywhere(device: Device, memory: dict[str, Any]) -> int:
-    """An address for an empty input, which TensorRT does not read but wants."""
-    if "" not in memory:
-        memory[""] = device.allocate(1)
-    return int(memory[""].handle)
-
-
-def _converted(array: DeviceArray, spec: TensorSpec) -> DeviceArray:
+def _converted(array: DeviceArray, spec: TensorSpec, device: Device) -> DeviceArray:
     """int32, which TensorRT had in place of int64, as int64: by the host, for want of a kernel."""
-    assert array.device is not None
-    device, host = array.device, array.numpy().astype(spec.dtype.numpy)
+    host = array.numpy().astype(spec.dtype.numpy)
     memory = device.allocate(host.nbytes)
     device.copy(memory.handle, host.ctypes.data, host.nbytes, array.stream)
     device.synchronize(array.stream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ...basics.dtypes import dtype as Dtype
@@ -16,7 +18,7 @@ class HostBuffers:
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, tuple[int, Owned]] = {}
 
-    def into_host(self, names: tuple[str, ...], arrays: list[np.ndarray]) -> None:
+    def into_host(self, names: Iterable[str], arrays: list[np.ndarray]) -> None:
         """Copy the arrays into page-locked memory."""
         for name, array in zip(names, arrays):
             target = self._pinned(name, array.nbytes)[: array.nbytes]
@@ -51,3 +53,8 @@ class HostBuffers:
         target = self._pinned(name, nbytes)[:nbytes]
         self.device.copy(target.ctypes.data, memory, nbytes, stream)
         return target.view(dtype.numpy).reshape(shape)
+
+    def clear(self) -> None:
+        """Free all of it."""
+        self._host.clear()
+        self._device.clear()
