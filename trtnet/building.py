@@ -8,12 +8,16 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .engine.engine import Engine
 from .engine.plan import Plan
+from .engine.weight_table import require_refittable
 from .graph.graph import Graph
+from .pytorch.checking import Divergence, devices, failed, first_wrong
+from .pytorch.checking import check as compared
+from .pytorch.engine import ReferenceEngine
 from .pytorch.sampling import Sampler
 from .rewriting.extra_outputs import with_outputs
 from .tensorrt import provider as providers
@@ -22,9 +26,7 @@ from .tensorrt.build.options import BuildOptions
 from .tensorrt.build.plan_cache import check_folder
 from .tensorrt.device import Device, ordinal
 from .tensorrt.provider import Provider
-
-if TYPE_CHECKING:
-    from .pytorch.checking import Divergence
+from .tensorrt.run.engine import TensorRTEngine
 
 Refit = bool | str | Iterable[str]
 
@@ -129,8 +131,6 @@ def build(
         BuildError: TensorRT refused the network, or the engine differs from the reference: then with the errors, the
             first module that is wrong (`diverges`), and what was tried and is right. It takes some further builds.
     """
-    from .pytorch.engine import ReferenceEngine
-
     _check_sample(graph, check)
     chosen = BuildOptions.of(options)
     graph = with_outputs(graph, extra_outputs)
@@ -161,9 +161,6 @@ def build(
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
         engine.refittable = names
         return engine
-    from .engine.weight_table import require_refittable
-    from .tensorrt.run.engine import TensorRTEngine
-
     folder, place = check_folder(cache), Device(ordinal(device))
     job = Job(
         graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
@@ -193,8 +190,6 @@ def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:
     Returns:
         A Divergence, which is false, and says so, where this build comes out right.
     """
-    from .pytorch.checking import devices, first_wrong
-
     sampler = Sampler(graph)
     inputs = sampler.draw({n: d.opt for n, d in graph.dims.items()}) if x is None else sampler.given(x)
     device = options.get("device")
@@ -218,9 +213,6 @@ def _compare(
         made: the engine of `plan`, which `job` built.
         again: builds a graph as this one was; fixed: without refit and live.
     """
-    from .pytorch.checking import check as compared
-    from .pytorch.checking import failed
-
     options = job.options
     try:
         figures, inputs = compared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import recording  # noqa: F401  # gives graphs their methods
 from .basics.disk import as_path
@@ -12,12 +12,11 @@ from .basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNo
 from .engine.engine import Engine
 from .engine.files import Files
 from .engine.plan import Plan
+from .pytorch.engine import ReferenceEngine
 from .tensorrt import provider as providers
 from .tensorrt.device import Device, ordinal
-
-if TYPE_CHECKING:
-    from .pytorch.engine import ReferenceEngine
-    from .tensorrt.provider import Provider
+from .tensorrt.provider import Provider
+from .tensorrt.run.engine import TensorRTEngine
 
 
 def load(path: str | os.PathLike[str], *, provider: str | None = None, device: Any = None) -> Engine:
@@ -55,8 +54,6 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
     found = _provider_of(plan, provider)
     _check_version(plan, found)
     _check_gpu(plan, found, device)
-    from .tensorrt.run.engine import TensorRTEngine
-
     engine = TensorRTEngine(plan, found, device)
     if plan.stripped:
         engine.refit_all()
@@ -73,8 +70,6 @@ def _bare(path: Path, provider: str | None, device: Any) -> Engine:
         )
     found = providers.load(provider) if provider is not None else providers.executing() or providers.find()
     _check_executes(found)
-    from .tensorrt.run.engine import TensorRTEngine
-
     return TensorRTEngine.bare(path.read_bytes(), found, device)
 
 
@@ -142,8 +137,6 @@ def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
 
 
 def _reference(plan: Plan, path: Path, device: Any) -> ReferenceEngine:
-    from .pytorch.engine import ReferenceEngine
-
     lacking = [name for name, leaf in plan.graph.parameters.items() if leaf.value.array is None and _used(plan, leaf)]
     if lacking:
         raise WeightsError(

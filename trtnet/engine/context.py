@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..weights.table import WeightTable
+from .checked import Checked
 from .engine import Engine, Snapshot
-
-if TYPE_CHECKING:
-    from .checked import Checked
 
 
 class BorrowingEngine(Engine):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,10 +24,8 @@ from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
+from .checked import Checked
 from .inputs import TensorSpec, one_kind
-
-if TYPE_CHECKING:
-    from .checked import Checked
 
 
 @dataclass

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from ..basics.disk import lock_file, one_writer, read_bytes, remove_left, sync
 from ..basics.errors import WeightsError, WeightsNotFoundError
-from ..weights import safetensors
+from ..weights import files, safetensors
 
 MANIFEST, WEIGHTS = ".json", ".safetensors"
 
@@ -61,9 +61,7 @@ class Files:
                 if weights is None:
                     written["weights_sha256"] = None
                 else:
-                    from ..weights.files import write
-
-                    write(self.next(WEIGHTS), weights)
+                    files.write(self.next(WEIGHTS), weights)
                     with self.next(WEIGHTS).open("rb") as file:
                         written["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
                 if data or manifest["provider"] != "reference":

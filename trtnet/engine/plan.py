@@ -19,6 +19,7 @@ from ..basics.errors import ArgumentError, TrtnetError, WeightsError, WeightsNot
 from ..graph.graph import Graph
 from ..weights.ledger import kept
 from ..weights.recipes import Weight
+from .files import Files
 from .graph_json import DAMAGE, from_json, to_json, weights_from_json, weights_to_json
 
 
@@ -117,8 +118,6 @@ class Plan:
             ArgumentError: another suffix, or a stripped plan without weights. WeightsNotFoundError: no such folder.
             WeightsError: the disk refuses.
         """
-        from .files import Files
-
         path = as_path(path)
         if path.suffix != ".engine":
             raise ArgumentError(
@@ -158,8 +157,6 @@ class Plan:
         Raises:
             WeightsNotFoundError: a file is missing. WeightsError: one is cut off, changed or of another plan.
         """
-        from .files import Files
-
         manifest, data, parameters = Files(as_path(path)).read()
         return restored(manifest, data, parameters)
 

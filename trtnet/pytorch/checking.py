@@ -30,6 +30,7 @@ from ..engine.engine import Engine
 from ..graph.graph import Graph
 from ..graph.tensor import Producer, Tensor
 from ..layers.targets import Run
+from ..rewriting.extra_outputs import with_tensors
 from ..weights.recipes import Leaf
 from .engine import ReferenceEngine
 from .program import Step
@@ -596,7 +597,6 @@ def first_wrong(
         build: gives an engine of a graph; it is closed here.
         state: weights that the engines are refitted to before they are compared.
     """
-    from ..rewriting.extra_outputs import with_tensors
 
     def judged(name: str | None, tensor: Tensor | None) -> dict[str, CheckedOutput]:
         wider = graph if tensor is None or name is None else with_tensors(graph, {name: tensor})

@@ -14,6 +14,7 @@ from ..graph.graph import Input
 from ..graph.tensor import Array, Tensor
 from ..nn.module import Module
 from ..recording import record
+from .engine import reference
 
 
 class Computed(Array):
@@ -96,8 +97,6 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     def make(name: str) -> np.ndarray:
         if not found:
-            from .engine import reference
-
             results = reference(graph)(*(np.ascontiguousarray(a.numpy()) for a in once.arrays))
             found.update(zip(graph.outputs, forms.flat(graph.form, list(graph.outputs), results) or ()))
         return found[name]

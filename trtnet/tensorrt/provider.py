@@ -12,7 +12,7 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +21,8 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ProviderError
 from . import device as gpu
 from .build.callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
+from .build.options import BuildOptions
 from .run import refit_without_gil as unlocked
-
-if TYPE_CHECKING:
-    from .build.options import BuildOptions
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 

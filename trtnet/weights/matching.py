@@ -17,6 +17,7 @@ from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError
 from ..basics.location import user_level
+from .files import read
 from .parametrizations import computed
 from .recipes import Leaf, Value, digest
 
@@ -166,8 +167,6 @@ def load_file(
     leaves: Mapping[str, Leaf], path: str | PathLike[str], *, strict: bool = True, mmap: bool = True, prefix: str = ""
 ) -> LoadReport:
     """Load a weights file by its suffix."""
-    from .files import read
-
     given = read(path, mmap=mmap)
     flat = str(path).lower().endswith(".wts")
     return load_into(leaves, given, assign=True, strict=strict, prefix=prefix, flat=flat, source=str(path))

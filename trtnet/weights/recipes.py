@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..basics import dtypes
+from ..basics.arrays import from_numpy
 from ..basics.dtypes import dtype
 from ..basics.errors import WeightsError
 
@@ -294,8 +295,6 @@ class TorchOperations:
         return a.narrow(axis, start, stop - start).contiguous()
 
     def constant(self, array: np.ndarray) -> Any:
-        from ..basics.arrays import from_numpy
-
         return from_numpy(array).to(self.device)
 
 

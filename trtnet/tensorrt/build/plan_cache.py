@@ -15,19 +15,17 @@ import stat
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...basics.disk import as_path, read_bytes, replacing, sweep, writable_by
 from ...basics.errors import ArgumentError
 from ...engine.checked import Checked
-
-if TYPE_CHECKING:
-    from ...graph.graph import Graph
-    from ..provider import Provider
-    from .lowering import Lowering
-    from .options import BuildOptions
+from ...graph.graph import Graph
+from ..provider import Provider
+from .lowering import Lowering
+from .options import BuildOptions
 
 MAGIC = b"trtnet plan 1\n"
 

@@ -27,6 +27,7 @@ from ...weights.ledger import kept
 from ...weights.table import WeightTable
 from ..device import Device, ordinal
 from ..provider import Provider
+from .bare_plan import described
 from .bound_call import BoundCall
 from .contexts import Context
 from .loaded import Loaded
@@ -60,8 +61,6 @@ class TensorRTEngine(Loaded):
     @classmethod
     def bare(cls, data: bytes, provider: Provider, device: Any = None) -> TensorRTEngine:
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
-        from .bare_plan import described
-
         found = Device(ordinal(device))
         with found.current():
             plan = described(data, provider, found)
