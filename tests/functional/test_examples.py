@@ -7,6 +7,7 @@ import doctest
 import inspect
 import math
 import re
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_the_layers_of_an_example_are_those_that_it_records(name: str) -> None:
     """The example once more, with its arrays as inputs of a network."""
     text = inspect.cleandoc(getattr(trtnet.functional, name).__doc__)
     said = text.split(SAID)[1].split("\n\n")[0]
+    if ">>> graph = " in text:
+        shown: dict[str, Any] = {"trtnet": trtnet}
+        exec("\n".join(re.findall(r"^(?:>>>|\.\.\.) (.*)", text, re.M)), shown)
+        assert set(re.findall(r"`(\w+)`", said)) == {layer.kind for layer in shown["graph"].layers}
+        return
     line = re.search(r"^>>> (.*?)(?:\.numpy\(\)\.round\(3\)|\.tolist\(\)|\.item\(\))?$", text, re.M).group(1)
     if listed := re.fullmatch(r"\[x\.\w+\(\)(?:\.round\(3\))? for x in (.*)\]", line):
         line = listed.group(1)

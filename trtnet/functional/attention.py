@@ -97,6 +97,14 @@ def scaled_dot_product_attention(
         is_causal: each row sees the columns up to its own number.
         scale: 1 / sqrt(E) when left out.
         enable_gqa: key and value have fewer heads (dimension -3) than the query, each used for several of them.
+
+    Layers of the example: `constant`, `elementwise`, `shuffle`, `matrix_multiply`, `softmax`.
+
+    >>> q, k = trtnet.Input((1, 2, 5, 8)), trtnet.Input((1, 2, 7, 8))
+    >>> attend = lambda q, k, v: trtnet.functional.scaled_dot_product_attention(q, k, v)
+    >>> graph = trtnet.record(attend, q=q, k=k, v=k)
+    >>> graph.outputs["output"].shape
+    Size([1, 2, 5, 8])
     """
     if dropout_p:
         raise UnsupportedError(

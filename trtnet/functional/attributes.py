@@ -20,46 +20,78 @@ __all__ = [
 
 @operation(lambda input: input, view=True, gives_itself=True)
 def real(input: Tensor) -> Tensor:
-    """The real part: the input itself, for there are no complex numbers."""
+    """The real part: the input itself, for there are no complex numbers.
+
+    >>> trtnet.real(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
 def conj(input: Tensor) -> Tensor:
-    """The conjugate: the input itself, for there are no complex numbers."""
+    """The conjugate: the input itself, for there are no complex numbers.
+
+    >>> trtnet.conj(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
 def conj_physical(input: Tensor) -> Tensor:
-    """As `conj`."""
+    """As `conj`.
+
+    >>> trtnet.conj_physical(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
 def resolve_conj(input: Tensor) -> Tensor:
-    """The input itself."""
+    """The input itself.
+
+    >>> trtnet.resolve_conj(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
 def resolve_neg(input: Tensor) -> Tensor:
-    """The input itself."""
+    """The input itself.
+
+    >>> trtnet.resolve_neg(trtnet.tensor([1.0, -2.0])).tolist()
+    [1.0, -2.0]
+    """
     return tensor(input)
 
 
 def isreal(input: Tensor) -> Any:
-    """True everywhere."""
+    """True everywhere.
+
+    >>> trtnet.isreal(trtnet.tensor([1.0, -2.0])).tolist()
+    [True, True]
+    """
     return ones_like(input, dtype=bool)
 
 
 def is_conj(input: Tensor) -> bool:
-    """False."""
+    """False.
+
+    >>> trtnet.is_conj(trtnet.tensor([1.0, -2.0]))
+    False
+    """
     return False
 
 
 def is_neg(input: Tensor) -> bool:
-    """False."""
+    """False.
+
+    >>> trtnet.is_neg(trtnet.tensor([1.0, -2.0]))
+    False
+    """
     return False
 
 
@@ -73,7 +105,11 @@ def is_floating_point(input: Tensor) -> bool:
 
 
 def is_nonzero(input: Tensor) -> bool:
-    """bool(input), of a tensor of one element that depends on no input."""
+    """bool(input), of a tensor of one element that depends on no input.
+
+    >>> trtnet.is_nonzero(trtnet.tensor([2.0]))
+    True
+    """
     return bool(input)
 
 

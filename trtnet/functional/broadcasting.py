@@ -75,7 +75,11 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
 
 @operation(_expand_numpy, method=True, view=True)
 def expand(input: Tensor, *size: Any) -> Tensor:
-    """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first."""
+    """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first.
+
+    >>> trtnet.tensor([[1.0], [2.0]]).expand(2, 3).tolist()
+    [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
     x = tensor(input)
     return expanded(x, _expansion(x.shape, sizes_of(size)))
 
@@ -86,7 +90,11 @@ def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
 
 @operation(_expand_as_numpy, method=True, view=True)
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """`input` expanded to the shape of `other`."""
+    """`input` expanded to the shape of `other`.
+
+    >>> trtnet.tensor([[1.0], [2.0]]).expand_as(trtnet.zeros(2, 3)).tolist()
+    [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
     return expand(input, tuple(other.shape))
 
 
@@ -107,7 +115,11 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 
 
 def broadcast_shapes(*shapes: Any) -> Size:
-    """The shape that shapes have in common when broadcast."""
+    """The shape that shapes have in common when broadcast.
+
+    >>> trtnet.broadcast_shapes((2, 1), (3,))
+    Size([2, 3])
+    """
     rank = max((len(s) for s in shapes), default=0)
     result: list[SizeLike] = [1] * rank
     for shape in shapes:
@@ -124,7 +136,11 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
-    """All tensors expanded to the shape that they have in common."""
+    """All tensors expanded to the shape that they have in common.
+
+    >>> [x.tolist() for x in trtnet.broadcast_tensors(trtnet.tensor([1.0, 2.0]), trtnet.tensor([[3.0]]))]
+    [[[1.0, 2.0]], [[3.0, 3.0]]]
+    """
     shape = broadcast_shapes(*(x.shape for x in tensors))
     return tuple(x if x.shape == shape else expand(x, tuple(shape)) for x in tensors)
 
@@ -150,7 +166,11 @@ def _repeat_numpy(input: np.ndarray, *repeats: Any) -> Any:
 
 @operation(_repeat_numpy, method=True)
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first."""
+    """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first.
+
+    >>> trtnet.tensor([1.0, 2.0]).repeat(2, 2).tolist()
+    [[1.0, 2.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0]]
+    """
     x = tensor(input)
     before, target = _repetition(x.shape, sizes_of(repeats))
     x = reshaped(x, before)

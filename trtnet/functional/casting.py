@@ -78,6 +78,9 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
     Takes what torch takes: a dtype, a device (which changes nothing), another tensor, `dtype=`, `device=`, `other=`,
     `non_blocking=`, `copy=`, `memory_format=`.
+
+    >>> trtnet.tensor([1, 2]).to(trtnet.float16).dtype
+    trtnet.float16
     """
     if not isinstance(input, Tensor):
         raise ArgumentTypeError("to() is a method of tensors", found=repr(input))
@@ -119,7 +122,11 @@ for _name, _dtype in (
 
 
 def cast(input: Tensor, dtype: Any) -> Tensor:
-    """`input` in another dtype."""
+    """`input` in another dtype.
+
+    >>> trtnet.functional.cast(trtnet.tensor([1.5, -2.5]), trtnet.int32).tolist()
+    [1, -2]
+    """
     return _method(input, dtypes.get(dtype))
 
 

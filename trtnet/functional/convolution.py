@@ -191,7 +191,15 @@ def _transpose(
 def conv1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    """(N, C, L), or (C, L), by a kernel (K, C/groups, k): (N, K, L'). `padding` is a number, "same" or "valid"."""
+    """(N, C, L), or (C, L), by a kernel (K, C/groups, k): (N, K, L'). `padding` is a number, "same" or "valid".
+
+    Layers of the example: `shuffle`, `convolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv1d(x, w, padding=1)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8)), w=trtnet.Input((4, 3, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8])
+    """
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -199,7 +207,15 @@ def conv1d(
 def conv2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w), a weight or a tensor of the same dtype."""
+    """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w), a weight or a tensor of the same dtype.
+
+    Layers of the example: `convolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv2d(x, w, padding=1)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8, 8)), w=trtnet.Input((4, 3, 3, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8, 8])
+    """
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -207,7 +223,15 @@ def conv2d(
 def conv3d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    """(N, C, D, H, W), or (C, D, H, W), by a kernel (K, C/groups, d, h, w)."""
+    """(N, C, D, H, W), or (C, D, H, W), by a kernel (K, C/groups, d, h, w).
+
+    Layers of the example: `convolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv3d(x, w, padding=1)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8, 8, 8)), w=trtnet.Input((4, 3, 3, 3, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 8, 8, 8])
+    """
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -222,7 +246,15 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """(N, C, L), or (C, L), by a kernel (C, K/groups, k)."""
+    """(N, C, L), or (C, L), by a kernel (C, K/groups, k).
+
+    Layers of the example: `shuffle`, `deconvolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv_transpose1d(x, w, stride=2)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8)), w=trtnet.Input((3, 4, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 17])
+    """
     return _transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -237,7 +269,15 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """(N, C, H, W), or (C, H, W), by a kernel (C, K/groups, h, w)."""
+    """(N, C, H, W), or (C, H, W), by a kernel (C, K/groups, h, w).
+
+    Layers of the example: `deconvolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv_transpose2d(x, w, stride=2)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8, 8)), w=trtnet.Input((3, 4, 3, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 17, 17])
+    """
     return _transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -252,5 +292,13 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """(N, C, D, H, W), or (C, D, H, W), by a kernel (C, K/groups, d, h, w)."""
+    """(N, C, D, H, W), or (C, D, H, W), by a kernel (C, K/groups, d, h, w).
+
+    Layers of the example: `deconvolution`.
+
+    >>> function = lambda x, w: trtnet.functional.conv_transpose3d(x, w, stride=2)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8, 8, 8)), w=trtnet.Input((3, 4, 3, 3, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 17, 17, 17])
+    """
     return _transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

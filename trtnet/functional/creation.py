@@ -131,12 +131,21 @@ Tensor.from_data = staticmethod(from_data)
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
 ) -> Any:
-    """As `as_tensor`, copied if `copy`."""
+    """As `as_tensor`, copied if `copy`.
+
+    >>> trtnet.asarray([1.0, 2.0]).dtype
+    trtnet.float32
+    """
     return tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype)
 
 
 def from_numpy(ndarray: np.ndarray) -> Array:
-    """A tensor over the same memory."""
+    """A tensor over the same memory.
+
+    >>> import numpy
+    >>> trtnet.from_numpy(numpy.arange(3)).tolist()
+    [0, 1, 2]
+    """
     if not isinstance(ndarray, np.ndarray):
         raise ArgumentTypeError("from_numpy takes a NumPy array", found=type(ndarray).__name__)
     dtypes.get(ndarray.dtype)
@@ -219,7 +228,11 @@ def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 @refusing
 def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
-    """As `zeros`: what is not written yet is 0."""
+    """As `zeros`: what is not written yet is 0.
+
+    >>> trtnet.empty(2, 3).shape
+    Size([2, 3])
+    """
     sizes = sizes_of(size, options.pop("size", None))
     _ignore("empty", options)
     return _full(sizes, 0, _default(dtype))
@@ -313,7 +326,11 @@ def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
 
 @refusing
 def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
-    """As `zeros_like`."""
+    """As `zeros_like`.
+
+    >>> trtnet.empty_like(trtnet.tensor([1, 2])).dtype
+    trtnet.int64
+    """
     return full_like(input, 0, dtype=dtype, **options)
 
 
@@ -359,7 +376,11 @@ def _sized(value: Any) -> Any:
 
 @refusing
 def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
-    """As torch's deprecated `range`: floats, the end included."""
+    """As torch's deprecated `range`: floats, the end included.
+
+    >>> trtnet.range(1, 3).tolist()
+    [1.0, 2.0, 3.0]
+    """
     if end is None:
         start, end = 0, start
     return arange(start, end + step * 0.5, step, dtype=_default(dtype))

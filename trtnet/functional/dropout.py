@@ -59,6 +59,9 @@ def dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = Fa
     """The input as it is; with `training=self.training`, `to_torch` drops in training.
 
     Raises UnsupportedError for `training=True` (torch's default) unless p is 0.
+
+    >>> trtnet.functional.dropout(trtnet.tensor([1.0, 2.0]), training=False).tolist()
+    [1.0, 2.0]
     """
     return _identity("dropout", input, p, training, inplace)
 
@@ -97,10 +100,18 @@ def dropout3d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = 
 
 
 def alpha_dropout(input: Any, p: float = 0.5, training: Any = False, inplace: bool = False) -> Any:
-    """The input as it is. Raises UnsupportedError for `training=True` unless p is 0."""
+    """The input as it is. Raises UnsupportedError for `training=True` unless p is 0.
+
+    >>> trtnet.functional.alpha_dropout(trtnet.tensor([1.0, 2.0]), training=False).tolist()
+    [1.0, 2.0]
+    """
     return _identity("alpha_dropout", input, p, training, inplace)
 
 
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: Any = False, inplace: bool = False) -> Any:
-    """As alpha_dropout."""
+    """As alpha_dropout.
+
+    >>> trtnet.functional.feature_alpha_dropout(trtnet.tensor([[1.0, 2.0]]), training=False).tolist()
+    [[1.0, 2.0]]
+    """
     return _identity("feature_alpha_dropout", input, p, training, inplace)

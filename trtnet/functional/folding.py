@@ -51,7 +51,14 @@ def _count(size: SizeLike, kernel: int, dilation: int, stride: int) -> SizeLike:
 
 @operation()
 def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
-    """The windows of (N, C, H, W) or (C, H, W) as columns: (N, C * h * w, windows)."""
+    """The windows of (N, C, H, W) or (C, H, W) as columns: (N, C * h * w, windows).
+
+    Layers of the example: `constant`, `gather`, `shuffle`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.unfold(x, 2, stride=2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 12, 16])
+    """
     x = tensor(input)
     floating("unfold", x)
     if len(x.shape) not in (3, 4):
@@ -74,7 +81,14 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
 def fold(
     input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
-    """Columns (N, C * h * w, windows) summed into images (N, C, *output_size): unfold's transpose."""
+    """Columns (N, C * h * w, windows) summed into images (N, C, *output_size): unfold's transpose.
+
+    Layers of the example: `shuffle`, `constant`, `gather`, `select`, `reduce`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.fold(x, (8, 8), 2, stride=2), x=trtnet.Input((1, 12, 16)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
     x = tensor(input)
     floating("fold", x)
     kernel, d, p, s = _windows(kernel_size, dilation, padding, stride)

@@ -261,6 +261,9 @@ def assume_nonnegative(input: Tensor) -> Tensor:
     sums and products of these.
 
     Raises ArgumentError for a concrete array that holds one.
+
+    >>> trtnet.assume_nonnegative(trtnet.tensor([0, 2])).tolist()
+    [0, 2]
     """
     return emit(Identity((tensor(input),), nonnegative=True))
 
@@ -372,6 +375,9 @@ def getitem(input: Tensor, key: Any) -> Tensor:
 
     A mask that is computed in the network gives a dimension whose size the data decides. Raises UnsupportedError for
     bounds of slices that are computed in the network.
+
+    >>> trtnet.functional.getitem(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), (slice(None), 0)).tolist()
+    [1.0, 3.0]
     """
     key = as_key(key)
     _record_where_selected(input, key if isinstance(key, tuple) else (key,))

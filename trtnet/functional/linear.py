@@ -52,6 +52,13 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """(..., in) by a weight (out, in) and a bias (out,): (..., out). All of one floating-point dtype.
 
     Raises ShapeError where the last size is not `in`, DtypeError where dtypes differ.
+
+    Layers of the example: `fully_connected`.
+
+    >>> function = lambda x, w: trtnet.functional.linear(x, w)
+    >>> graph = trtnet.record(function, x=trtnet.Input((2, 8)), w=trtnet.Input((3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3])
     """
     x, weights, shift = tensor(input), operand(weight), operand(bias)
     if weights is not None and len(weights.shape) == 1:  # one output, without a dimension of its own
@@ -288,13 +295,29 @@ def _sum(name: str, rank: int, input: Any, a: Any, b: Any, beta: Any, alpha: Any
 
 @operation(_addmm, method=True)
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * (mat1 @ mat2), with two-dimensional matrices."""
+    """beta * input + alpha * (mat1 @ mat2), with two-dimensional matrices.
+
+    Layers of the example: `matrix_multiply`, `elementwise`.
+
+    >>> function = lambda x, y, z: trtnet.functional.addmm(x, y, z)
+    >>> graph = trtnet.record(function, x=trtnet.Input((2, 3)), y=trtnet.Input((2, 4)), z=trtnet.Input((4, 3)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3])
+    """
     return _sum("addmm", 2, input, mat1, mat2, beta, alpha)
 
 
 @operation(_addmm, method=True)
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * (batch1 @ batch2), with batches of matrices."""
+    """beta * input + alpha * (batch1 @ batch2), with batches of matrices.
+
+    Layers of the example: `matrix_multiply`, `elementwise`.
+
+    >>> function = lambda x, y, z: trtnet.functional.baddbmm(x, y, z)
+    >>> graph = trtnet.record(function, x=trtnet.Input((5, 2, 3)), y=trtnet.Input((5, 2, 4)), z=trtnet.Input((5, 4, 3)))
+    >>> graph.outputs["output"].shape
+    Size([5, 2, 3])
+    """
     return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
 
 

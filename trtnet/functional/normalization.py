@@ -170,6 +170,13 @@ def batch_norm(
     bias - mean * scale, in float32. `training=True` without running statistics takes those of the input itself; with
     them it raises UnsupportedError. With `training=self.training`, `to_torch` uses the batch's statistics in training,
     and updates the running ones with `momentum`.
+
+    Layers of the example: `shuffle`, `elementwise`, `constant`, `unary`.
+
+    >>> function = lambda x, mean, var: trtnet.functional.batch_norm(x, mean, var)
+    >>> graph = trtnet.record(function, x=trtnet.Input((2, 3, 8)), mean=trtnet.Input((3,)), var=trtnet.Input((3,)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
     """
     if type(training) is Mode:
         how = Statistics(False, training, momentum)
@@ -297,7 +304,14 @@ def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any)
 
 @operation()
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """Zero mean and unit variance over the last dimensions, which are `normalized_shape`; then weight and bias."""
+    """Zero mean and unit variance over the last dimensions, which are `normalized_shape`; then weight and bias.
+
+    Layers of the example: `constant`, `normalization`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.layer_norm(x, (8,)), x=trtnet.Input((2, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
+    """
     x = tensor(input)
     shape, (scale, shift) = _normalized_shape("layer_norm", x, normalized_shape, weight=weight, bias=bias)
     start = len(x.shape) - len(shape)
@@ -308,7 +322,14 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
 
 @operation()
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
-    """x / sqrt(mean of squares + eps) over the last dimensions, which are `normalized_shape`; then the weight."""
+    """x / sqrt(mean of squares + eps) over the last dimensions, which are `normalized_shape`; then the weight.
+
+    Layers of the example: `rms_normalization`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.rms_norm(x, (8,)), x=trtnet.Input((2, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 3, 8])
+    """
     x = tensor(input)
     shape, (scale,) = _normalized_shape("rms_norm", x, normalized_shape, weight=weight)
     if eps is None:
@@ -318,7 +339,14 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
 @operation()
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """Zero mean and unit variance for each group of channels of (N, C, ...); then weight and bias for each channel."""
+    """Zero mean and unit variance for each group of channels of (N, C, ...); then weight and bias for each channel.
+
+    Layers of the example: `constant`, `normalization`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.group_norm(x, 2), x=trtnet.Input((2, 4, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 4, 8])
+    """
     x = tensor(input)
     channels = _channels("group_norm", x)
     if num_groups < 1 or channels % num_groups:
@@ -352,6 +380,12 @@ def instance_norm(
     """Zero mean and unit variance for each channel of each sample of (N, C, ...); then weight and bias.
 
     With `use_input_stats=False` by the running statistics, as batch_norm.
+
+    Layers of the example: `constant`, `normalization`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.instance_norm(x), x=trtnet.Input((2, 4, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 4, 8])
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -365,7 +399,14 @@ def instance_norm(
 
 @operation()
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """x / (k + alpha / size * sum of squares of `size` neighbouring channels) ** beta, for (N, C, L, ...)."""
+    """x / (k + alpha / size * sum of squares of `size` neighbouring channels) ** beta, for (N, C, L, ...).
+
+    Layers of the example: `lrn`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.local_response_norm(x, 3), x=trtnet.Input((2, 4, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 4, 8])
+    """
     x = tensor(input)
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ArgumentError("the size of local_response_norm is a whole number, at least 1", found=repr(size))
@@ -406,7 +447,15 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
 
 @operation()
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """Products of both, each divided by max(its norm, eps), summed along `dim`."""
+    """Products of both, each divided by max(its norm, eps), summed along `dim`.
+
+    Layers of the example: `elementwise`, `reduce`, `unary`, `constant`.
+
+    >>> function = lambda x, y: trtnet.functional.cosine_similarity(x, y)
+    >>> graph = trtnet.record(function, x=trtnet.Input((2, 8)), y=trtnet.Input((2, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2])
+    """
     a, b = tensor(x1), tensor(x2)
     floating("cosine_similarity", a, b)
     one, other = (div(x, maximum(_norm(x, 2, _axis_of_both(a, b, dim, x)), eps)) for x in (a, b))
@@ -428,6 +477,14 @@ def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
 
 @operation()
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    """The norm of order p of x1 - x2 + eps over the last dimension."""
+    """The norm of order p of x1 - x2 + eps over the last dimension.
+
+    Layers of the example: `elementwise`, `constant`, `reduce`, `unary`, `shuffle`.
+
+    >>> function = lambda x, y: trtnet.functional.pairwise_distance(x, y)
+    >>> graph = trtnet.record(function, x=trtnet.Input((2, 8)), y=trtnet.Input((2, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2])
+    """
     found = _norm(add(sub(tensor(x1), tensor(x2)), eps), p, -1)
     return found if keepdim else squeeze(found, -1)

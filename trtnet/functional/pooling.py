@@ -161,7 +161,14 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """The largest value of each window of (N, C, L) or (C, L)."""
+    """The largest value of each window of (N, C, L) or (C, L).
+
+    Layers of the example: `shuffle`, `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.max_pool1d(x, 2), x=trtnet.Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
     return _max(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -175,7 +182,14 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """The largest value of each window of (N, C, H, W) or (C, H, W)."""
+    """The largest value of each window of (N, C, H, W) or (C, H, W).
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.max_pool2d(x, 2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
     return _max(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -189,7 +203,14 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """The largest value of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """The largest value of each window of (N, C, D, H, W) or (C, D, H, W).
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.max_pool3d(x, 2), x=trtnet.Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
     return _max(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -240,7 +261,14 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """The mean of each window of (N, C, L) or (C, L)."""
+    """The mean of each window of (N, C, L) or (C, L).
+
+    Layers of the example: `shuffle`, `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.avg_pool1d(x, 2), x=trtnet.Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
     return _average(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -254,7 +282,14 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window of (N, C, H, W) or (C, H, W)."""
+    """The mean of each window of (N, C, H, W) or (C, H, W).
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.avg_pool2d(x, 2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
     return _average(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -268,7 +303,14 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """The mean of each window of (N, C, D, H, W) or (C, D, H, W).
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.avg_pool3d(x, 2), x=trtnet.Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
     return _average(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -285,19 +327,40 @@ def _power(spatial: int, input: Any, norm_type: float, kernel_size: Any, stride:
 
 @operation()
 def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The norm of order `norm_type` of each window of (N, C, L) or (C, L)."""
+    """The norm of order `norm_type` of each window of (N, C, L) or (C, L).
+
+    Layers of the example: `elementwise`, `shuffle`, `pooling`, `constant`, `unary`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.lp_pool1d(x, 2, 2), x=trtnet.Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4])
+    """
     return _power(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @operation()
 def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The norm of order `norm_type` of each window of (N, C, H, W) or (C, H, W)."""
+    """The norm of order `norm_type` of each window of (N, C, H, W) or (C, H, W).
+
+    Layers of the example: `elementwise`, `pooling`, `constant`, `unary`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.lp_pool2d(x, 2, 2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4])
+    """
     return _power(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @operation()
 def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The norm of order `norm_type` of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """The norm of order `norm_type` of each window of (N, C, D, H, W) or (C, D, H, W).
+
+    Layers of the example: `elementwise`, `pooling`, `constant`, `unary`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.lp_pool3d(x, 2, 2), x=trtnet.Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 4, 4])
+    """
     return _power(3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -366,38 +429,80 @@ def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:
 
 @operation()
 def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
-    """(N, C, L), or (C, L), to (N, C, output_size) by means."""
+    """(N, C, L), or (C, L), to (N, C, output_size) by means.
+
+    Layers of the example: `shuffle`, `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_avg_pool1d(x, 2), x=trtnet.Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2])
+    """
     return _adaptive("AVG", 1, input, output_size)
 
 
 @operation()
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
-    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means; None keeps a size, a dynamic one must divide."""
+    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means; None keeps a size, a dynamic one must divide.
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_avg_pool2d(x, 2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2])
+    """
     return _adaptive("AVG", 2, input, output_size)
 
 
 @operation()
 def adaptive_avg_pool3d(input: Any, output_size: Any) -> Tensor:
-    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by means."""
+    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by means.
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_avg_pool3d(x, 2), x=trtnet.Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2, 2])
+    """
     return _adaptive("AVG", 3, input, output_size)
 
 
 @operation()
 def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
-    """(N, C, L), or (C, L), to (N, C, output_size) by maxima."""
+    """(N, C, L), or (C, L), to (N, C, output_size) by maxima.
+
+    Layers of the example: `shuffle`, `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_max_pool1d(x, 2), x=trtnet.Input((1, 3, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2])
+    """
     _without_indices("adaptive_max_pool1d", return_indices)
     return _adaptive("MAX", 1, input, output_size)
 
 
 @operation()
 def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
-    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by maxima."""
+    """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by maxima.
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_max_pool2d(x, 2), x=trtnet.Input((1, 3, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2])
+    """
     _without_indices("adaptive_max_pool2d", return_indices)
     return _adaptive("MAX", 2, input, output_size)
 
 
 @operation()
 def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
-    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by maxima."""
+    """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by maxima.
+
+    Layers of the example: `pooling`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.adaptive_max_pool3d(x, 2), x=trtnet.Input((1, 3, 8, 8, 8)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 2, 2, 2])
+    """
     _without_indices("adaptive_max_pool3d", return_indices)
     return _adaptive("MAX", 3, input, output_size)

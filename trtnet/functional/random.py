@@ -125,7 +125,12 @@ def _floating(name: str, dtype: Dtype) -> Dtype:
 
 @refusing
 def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
-    """Uniform in [0, 1)."""
+    """Uniform in [0, 1).
+
+    >>> x = trtnet.rand(2, 3)
+    >>> x.shape, bool((x >= 0).all()), bool((x < 1).all())
+    (Size([2, 3]), True, True)
+    """
     sizes = sizes_of(size, options.pop("size", None))
     _ignore("rand", options)
     to = _floating("rand", _default(dtype))
@@ -137,7 +142,11 @@ def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 @refusing
 def randn(*size: Any, dtype: Any = None, **options: Any) -> Any:
-    """Of the standard normal distribution."""
+    """Of the standard normal distribution.
+
+    >>> trtnet.randn(2, 3).shape
+    Size([2, 3])
+    """
     sizes = sizes_of(size, options.pop("size", None))
     _ignore("randn", options)
     to = _floating("randn", _default(dtype))
@@ -152,6 +161,10 @@ def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -
 
     Recorded, they are made of float32 in [0, 1), so that there are at most 2**24 different ones, and of n one is up to
     n / 2**24 more likely than another. `high` may be a Dim then.
+
+    >>> x = trtnet.randint(3, 5, (100,))
+    >>> sorted(set(x.tolist()))
+    [3, 4]
     """
     low, high = options.pop("low", 0), options.pop("high", None)
     given = list(bounds)
@@ -202,7 +215,11 @@ def _whole(name: str, sizes: tuple[SizeLike, ...], low: SizeLike, high: SizeLike
 
 @refusing
 def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Any:
-    """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`."""
+    """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`.
+
+    >>> sorted(trtnet.randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
     _ignore("randperm", options)
     count, to = size_of(n), _default(dtype, dtypes.int64)
     if _records(options, count):
@@ -217,17 +234,29 @@ def _like(input: Any) -> tuple[SizeLike, ...]:
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
-    """As `rand`, in the shape and dtype of `input`."""
+    """As `rand`, in the shape and dtype of `input`.
+
+    >>> trtnet.rand_like(trtnet.zeros(2, 3)).shape
+    Size([2, 3])
+    """
     return rand(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
-    """As `randn`, in the shape and dtype of `input`."""
+    """As `randn`, in the shape and dtype of `input`.
+
+    >>> trtnet.randn_like(trtnet.zeros(2, 3)).shape
+    Size([2, 3])
+    """
     return randn(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
 def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any) -> Any:
-    """`randint_like(input, high)` or `(input, low, high)`: as `randint`, in the shape and dtype of `input`."""
+    """`randint_like(input, high)` or `(input, low, high)`: as `randint`, in the shape and dtype of `input`.
+
+    >>> trtnet.randint_like(trtnet.zeros(2, 3), 5).dtype
+    trtnet.float32
+    """
     return randint(*bounds, size=_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
@@ -236,6 +265,9 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **
     """Normally distributed: of tensors (broadcast) or numbers as mean and standard deviation, or of a `size`.
 
     With a tensor the result has its dtype.
+
+    >>> trtnet.normal(0.0, 1.0, (2, 3)).shape
+    Size([2, 3])
     """
     _ignore("normal", options)
     like = next((v for v in (mean, std) if isinstance(v, Tensor)), None)
@@ -252,7 +284,11 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **
 
 
 def bernoulli(input: Any, p: Any = None, **options: Any) -> Any:
-    """1 with the probability that `input` (or the number p) says for each element, else 0, in the dtype of `input`."""
+    """1 with the probability that `input` (or the number p) says for each element, else 0, in the dtype of `input`.
+
+    >>> trtnet.bernoulli(trtnet.tensor([0.0, 1.0])).tolist()
+    [0.0, 1.0]
+    """
     _ignore("bernoulli", options)
     _records(options)
     return _chosen(tuple(input.shape), input if p is None else p).to(input.dtype)
@@ -292,6 +328,9 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, **optio
     the largest are taken (https://arxiv.org/abs/1903.06059), which is drawing without replacement in the order of
     drawing. A row of zeros, and fewer positive weights than samples without replacement, raise in torch and outside of
     a recording; inside, where no value is known, they give indices without meaning.
+
+    >>> trtnet.multinomial(trtnet.tensor([0.0, 1.0, 0.0]), 1).tolist()
+    [1]
     """
     _ignore("multinomial", options)
     _records(options)

@@ -321,17 +321,40 @@ def _by_constants(x: Tensor, plan: _Plan, mode: str) -> Tensor:
 def upsample(
     input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
 ) -> Any:
-    """As `interpolate`."""
+    """As `interpolate`.
+
+    Layers of the example: `resize`.
+
+    >>> graph = trtnet.record(lambda x: trtnet.functional.upsample(x, scale_factor=2), x=trtnet.Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_nearest(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
-    """As `interpolate` with mode "nearest"."""
+    """As `interpolate` with mode "nearest".
+
+    Layers of the example: `resize`.
+
+    >>> function = lambda x: trtnet.functional.upsample_nearest(x, scale_factor=2)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
     return interpolate(input, size, scale_factor, "nearest")
 
 
 def upsample_bilinear(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
-    """As `interpolate` with mode "bilinear" and aligned corners."""
+    """As `interpolate` with mode "bilinear" and aligned corners.
+
+    Layers of the example: `resize`.
+
+    >>> function = lambda x: trtnet.functional.upsample_bilinear(x, scale_factor=2)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 4, 4)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 8, 8])
+    """
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
@@ -427,7 +450,15 @@ _OUTSIDE = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
 def grid_sample(
     input: Tensor, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
-    """(N, C, H, W) at the positions (x, y) of a grid (N, H', W', 2), from -1 to 1; or the same with depth."""
+    """(N, C, H, W) at the positions (x, y) of a grid (N, H', W', 2), from -1 to 1; or the same with depth.
+
+    Layers of the example: `grid_sample`.
+
+    >>> function = lambda x, grid: trtnet.functional.grid_sample(x, grid)
+    >>> graph = trtnet.record(function, x=trtnet.Input((1, 3, 8, 8)), grid=trtnet.Input((1, 4, 5, 2)))
+    >>> graph.outputs["output"].shape
+    Size([1, 3, 4, 5])
+    """
     if mode not in _GRID or padding_mode not in _OUTSIDE:
         raise ArgumentError(
             "grid_sample: there is no such mode",
@@ -439,7 +470,15 @@ def grid_sample(
 
 @operation()
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
-    """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of size (N, C, H, W); in 3-D likewise."""
+    """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of size (N, C, H, W); in 3-D likewise.
+
+    Layers of the example: `constant`, `shuffle`, `matrix_multiply`.
+
+    >>> function = lambda theta: trtnet.functional.affine_grid(theta, (1, 3, 4, 5))
+    >>> graph = trtnet.record(function, theta=trtnet.Input((1, 2, 3)))
+    >>> graph.outputs["output"].shape
+    Size([1, 4, 5, 2])
+    """
     x, sizes = tensor(theta), sizes_of((tuple(size),))
     spatial = sizes[2:]
     if x.ndim != 3 or len(spatial) not in (2, 3) or tuple(x.shape[1:]) != (len(spatial), len(spatial) + 1):

@@ -204,6 +204,10 @@ def scatter_reduce(input: Tensor, dim: int, index: Any, src: Any, reduce: str, *
     Args:
         reduce: "sum", "prod", "mean" (of integers rounded down), "amax" or "amin".
         include_self: whether the input's own element takes part where updates come.
+
+    >>> index, values = trtnet.tensor([1, 1]), trtnet.tensor([10.0, 20.0])
+    >>> trtnet.scatter_reduce(trtnet.tensor([1.0, 2.0]), 0, index, values, "amax").tolist()
+    [1.0, 20.0]
     """
     _known(reduce)
     x = tensor(input)

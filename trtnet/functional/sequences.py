@@ -315,7 +315,14 @@ def _unique_numpy(
 def unique(
     input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
 ) -> Any:
-    """The different values, sorted. Of concrete arrays only: TensorRT has no sizes that depend on values here."""
+    """The different values, sorted. Of concrete arrays only: TensorRT has no sizes that depend on values here.
+
+    >>> try:
+    ...     trtnet.unique(trtnet.tensor([1, 1]))
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    Array([1], int64)
+    """
     _refused("unique", "the size of its result depends on values", "compute it outside the network")
 
 
@@ -332,7 +339,14 @@ def _consecutive(input: Any, return_inverse: bool = False, return_counts: bool =
 
 @operation(_consecutive, method=True)
 def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
-    """The values without repetitions of neighbours. Of concrete arrays only."""
+    """The values without repetitions of neighbours. Of concrete arrays only.
+
+    >>> try:
+    ...     trtnet.unique_consecutive(trtnet.tensor([1, 1]))
+    ... except trtnet.TrtnetError as error:
+    ...     print(error.remedy)
+    Array([1], int64)
+    """
     _refused("unique_consecutive", "the size of its result depends on values", "compute it outside the network")
 
 

@@ -188,7 +188,11 @@ def _view_numpy(input: np.ndarray, *size: Any) -> Any:
 
 @operation(_view_numpy, method=True, view=can_be_viewed)
 def view(input: Tensor, *size: Any) -> Tensor:
-    """As `reshape`. Raises UnsupportedError for a dtype in place of sizes."""
+    """As `reshape`. Raises UnsupportedError for a dtype in place of sizes.
+
+    >>> trtnet.tensor([1.0, 2.0, 3.0, 4.0]).view(2, -1).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     if len(size) == 1 and (isinstance(size[0], dtype) or type(size[0]).__module__ == "torch"):
         raise UnsupportedError(
             "TensorRT cannot see the bytes of a tensor as another dtype",
@@ -200,13 +204,21 @@ def view(input: Tensor, *size: Any) -> Tensor:
 
 @operation(lambda input, other: _reshaped_numpy(input, other.shape), method=True, view=can_be_viewed)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
-    """`input` with the shape of `other`."""
+    """`input` with the shape of `other`.
+
+    >>> trtnet.tensor([1.0, 2.0]).reshape_as(trtnet.zeros(2, 1)).tolist()
+    [[1.0], [2.0]]
+    """
     return reshape(input, tuple(other.shape))
 
 
 @operation(lambda input, other: _reshaped_numpy(input, other.shape), method=True, view=can_be_viewed)
 def view_as(input: Tensor, other: Tensor) -> Tensor:
-    """`input` with the shape of `other`."""
+    """`input` with the shape of `other`.
+
+    >>> trtnet.tensor([1.0, 2.0]).view_as(trtnet.zeros(2, 1)).tolist()
+    [[1.0], [2.0]]
+    """
     return reshape(input, tuple(other.shape))
 
 
@@ -512,7 +524,11 @@ atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
 
 def contiguous(input: Tensor, memory_format: Any = None) -> Any:
     """`input` in row-major order: itself where torch's tensor would lie so, else a copy. TensorRT chooses the memory
-    formats of the network, so that no layer is recorded."""
+    formats of the network, so that no layer is recorded.
+
+    >>> trtnet.tensor([[1.0, 2.0]]).t().contiguous().is_contiguous()
+    True
+    """
     last = str(memory_format).rpartition(".")[2].startswith("channels_last")
     if isinstance(input, Array) and not (isinstance(input, Parameter) and current_recorder.get() is not None):
         array = input.numpy()
@@ -538,7 +554,11 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 
 @operation(lambda input: input[...], method=True, view=True)
 def detach(input: Tensor) -> Tensor:
-    """`input`, in a second tensor of its memory: trtnet computes no gradients."""
+    """`input`, in a second tensor of its memory: trtnet computes no gradients.
+
+    >>> trtnet.tensor([1.0, 2.0]).detach().tolist()
+    [1.0, 2.0]
+    """
     return tensor(input)
 
 
@@ -610,17 +630,29 @@ def _itemsize(self: Any) -> int:
 
 
 def is_complex(input: Any) -> bool:
-    """False: there are no complex numbers."""
+    """False: there are no complex numbers.
+
+    >>> trtnet.is_complex(trtnet.tensor([1.0, -2.0]))
+    False
+    """
     return False
 
 
 def is_signed(input: Any) -> bool:
-    """Whether the dtype has negative numbers."""
+    """Whether the dtype has negative numbers.
+
+    >>> trtnet.is_signed(trtnet.tensor([1.0, -2.0]))
+    True
+    """
     return bool(input.dtype.is_signed)
 
 
 def is_same_size(input: Any, other: Any) -> bool:
-    """Whether two tensors have the same sizes; two Dims are the same only if their expressions are."""
+    """Whether two tensors have the same sizes; two Dims are the same only if their expressions are.
+
+    >>> trtnet.is_same_size(trtnet.zeros(2), trtnet.ones(2))
+    True
+    """
     return bool(input.shape == other.shape)
 
 

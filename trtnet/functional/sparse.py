@@ -46,6 +46,13 @@ def embedding(
 
     Indices are not checked. `padding_idx`, `scale_grad_by_freq` and `sparse` concern training alone. Raises
     UnsupportedError for `max_norm`.
+
+    Layers of the example: `gather`.
+
+    >>> function = lambda i, w: trtnet.functional.embedding(i, w)
+    >>> graph = trtnet.record(function, i=trtnet.Input((2, 5), dtype="int64"), w=trtnet.Input((100, 8)))
+    >>> graph.outputs["output"].shape
+    Size([2, 5, 8])
     """
     if max_norm is not None:
         raise UnsupportedError(
