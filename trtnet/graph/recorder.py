@@ -123,7 +123,7 @@ class Recorder:
         self.has_read = False
         self.training = Training()
         self.draws_inputs = False  # whether a draw becomes an input of the network
-        self._names: dict[str, int] = {}
+        self.names: dict[str, int] = {}  # of layers, and the number that the next one of that name has
         self.origin: Producer | None = None  # in whose place layers are recorded, by whose name and source line
         self._warned = False
         self._counted: set[Size] = set()  # shapes that have not too many elements
@@ -149,10 +149,10 @@ class Recorder:
         else:
             layer.path, layer.location, stem = origin.path, origin.location, origin.name
         name = f"{stem}/{layer.kind}" if stem else layer.kind
-        if name in self._names:
+        if name in self.names:
             name = self.unique(name)
         else:
-            self._names[name] = 1
+            self.names[name] = 1
         layer.name = name
         self.layers.append(layer)
         if len(outputs) > 1:
@@ -173,16 +173,6 @@ class Recorder:
             raise foreign_tensor(tensor)
         return pending.resolve(tensor)
 
-    def share(self, *layers: Producer) -> None:
-        """Take layers of another graph as they are."""
-        self.layers += layers
-        for layer in layers:
-            self._names[layer.name] = 1
-
-    def has(self, name: str) -> bool:
-        """Whether a layer has this name already."""
-        return name in self._names
-
     @contextmanager
     def values(self) -> Iterator[None]:
         """Take the tensors that are given to layers as the values that they were made as."""
@@ -194,7 +184,7 @@ class Recorder:
 
     def unique(self, stem: str) -> str:
         """`stem`, with a number behind it if a layer has that name already."""
-        names = self._names
+        names = self.names
         count = names.get(stem)
         if count is None:
             names[stem] = 1

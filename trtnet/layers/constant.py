@@ -84,9 +84,10 @@ class Constant(Layer):
 def constant(value: Array | Weight | np.ndarray, shape: tuple[int, ...] | None = None) -> Tensor:
     """`value` as a recorded tensor: a constant layer, one for each parameter and shape."""
     current = recorder()
-    if isinstance(value, np.ndarray):
-        value = Array(value)
-    weight = value if isinstance(value, Weight) else current.weight(value)
+    if isinstance(value, Weight):
+        weight = value
+    else:
+        weight = current.weight(Array(value) if isinstance(value, np.ndarray) else value)
     target = tuple(weight.shape) if shape is None else shape
     if isinstance(weight, Literal):
         made: Tensor = current.emit(Constant((weight,), target))
@@ -102,7 +103,7 @@ def with_rank(value: Tensor | Weight, rank: int) -> Tensor:
     """`value` as a recorded tensor with dimensions of size 1 in front, up to `rank`."""
     shape: tuple[Any, ...] = value.shape
     missing = rank - len(shape)
-    if isinstance(value, (Array, Weight)):
+    if isinstance(value, (Weight, Array)):
         return constant(value, (1,) * missing + tuple(shape))
     return value if missing <= 0 else reshaped(value, (1,) * missing + tuple(shape))
 

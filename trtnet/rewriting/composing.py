@@ -51,13 +51,13 @@ def _composed(graph: Graph, takes: Callable[[Producer], bool], used: Collection[
     if first is None:
         return graph
     rewriting = Rewriting(graph)
-    rewriting.share(*layers[:first])
+    for layer in layers[:first]:
+        rewriting.share(layer)
     new, replaced = rewriting.recorder, rewriting.replaced
     with rewriting:
         for layer in layers[first:]:
             is_taken, is_wide = takes(layer), layer in widened
-            if is_taken and not is_wide and rewriting.may_share(layer):
-                rewriting.share(layer)
+            if is_taken and not is_wide and rewriting.share(layer):
                 continue
             operands = rewriting.in_place_of(layer)
             before = len(new.layers)

@@ -47,7 +47,8 @@ def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:
     outputs = dict(graph.outputs)
     taken = set(graph.outputs.values()) | set(graph.inputs.values())
     rewriting = Rewriting(graph)
-    rewriting.share(*graph.layers)
+    for layer in graph.layers:
+        rewriting.share(layer)
     with rewriting:
         for path, tensor in chosen.items():
             outputs[path] = tensor

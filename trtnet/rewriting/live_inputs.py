@@ -31,8 +31,7 @@ def with_live(graph: Graph, names: Collection[str]) -> Graph:
     with live:
         for layer in graph.layers:
             is_live = any(isinstance(o, Weight) and live.depends(o) for o in layer.inputs)
-            if not is_live and live.may_share(layer):
-                live.share(layer)
+            if not is_live and live.share(layer):
                 continue
             operands = live.in_place_of(layer)
             try:

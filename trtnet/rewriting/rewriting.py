@@ -17,13 +17,14 @@ class Rewriting:
 
     Attributes:
         of: the graph that is written anew.
-        recorder: takes the layers.
+        recorder, layers, names: what takes the layers; those that it has, and their names.
         replaced: what takes the place of tensors of the graph.
     """
 
     def __init__(self, of: Graph) -> None:
         self.of = of
         self.recorder = Recorder(takes_values=True)
+        self.layers, self.names = self.recorder.layers, self.recorder.names
         self.replaced: dict[Operand, Tensor] = {}
 
     def __enter__(self) -> Rewriting:
@@ -33,13 +34,14 @@ class Rewriting:
     def __exit__(self, *exc: object) -> None:
         self.recorder.__exit__(*exc)
 
-    def share(self, *layers: Producer) -> None:
-        """Have these layers as they are."""
-        self.recorder.share(*layers)
-
-    def may_share(self, layer: Producer) -> bool:
-        """Whether nothing that the layer takes was replaced, and its name is free."""
-        return not self.recorder.has(layer.name) and self.replaced.keys().isdisjoint(layer.inputs)
+    def share(self, layer: Producer) -> bool:
+        """Have a layer as it is, if nothing that it takes was replaced and its name is free; whether that was done."""
+        names, name = self.names, layer.name
+        if name in names or not self.replaced.keys().isdisjoint(layer.inputs):
+            return False
+        names[name] = 1
+        self.layers.append(layer)
+        return True
 
     def in_place_of(self, layer: Producer | None) -> tuple[Operand, ...]:
         """Record what comes now in the place of this layer: with its path and source line, under names of its own.
@@ -61,5 +63,4 @@ class Rewriting:
         for name, tensor in outputs.items():
             if tensor.recorder is self.recorder:
                 tensor.name = name
-        layers = self.recorder.layers
-        return dataclasses.replace(self.of, layers=layers, outputs=dict(outputs), training=None, **changes)
+        return dataclasses.replace(self.of, layers=self.layers, outputs=dict(outputs), training=None, **changes)
