@@ -16,6 +16,7 @@ from ..graph.training import Mode
 from ..layers.activation import SELU_ALPHA, SELU_BETA, Activation, ParametricReLU
 from ..layers.constant import constant
 from ..layers.training import RandomSlopes
+from ..weights.recipes import Weight
 from .arithmetic import minimum, mul, neg, sub
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet
@@ -39,7 +40,7 @@ KEEPS_ORDER = True
 def _numpy(function: Any) -> Any:
     """On NumPy arrays: floats in, and `inplace` at the end of the arguments writes into the input."""
 
-    def call(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+    def call(input: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
         count = function.__code__.co_argcount - 1
         if len(args) > count:
             inplace, args = args[count], args[:count]
@@ -57,12 +58,12 @@ def _layer(input: Any, type: str, alpha: float = 0.0, beta: float = 0.0, inplace
     return rebind(input, result) if inplace else result
 
 
-def _done(input: Any, result: Tensor, inplace: bool) -> Tensor:
+def _done(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return rebind(input, result) if inplace else result
 
 
 @operation(quiet(lambda input, inplace=False: np.maximum(input, 0, out=input if inplace else None)), method=True)
-def relu(input: Any, inplace: bool = False) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x).
 
     Layers of the example: `activation`.
@@ -402,7 +403,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 
 @operation(quiet(lambda input, weight: _prelu_numpy(input, weight)), method=True)
-def prelu(input: Any, weight: Any) -> Tensor:
+def prelu(input: Tensor, weight: Tensor | Weight) -> Tensor:
     """x where x >= 0, else weight * x. The weight has one element, or one for each channel (dimension 1).
 
     Layers of the example: `shuffle`, `parametric_relu`.
@@ -440,7 +441,7 @@ def _prelu_numpy(x: np.ndarray, weight: Any) -> np.ndarray:
 
 
 @operation(quiet(lambda input, dim=-1: _glu_numpy(*np.split(input, 2, dim))))
-def glu(input: Any, dim: int = -1) -> Tensor:
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b), of the two halves of dimension `dim`.
 
     Layers of the example: `slice`, `activation`, `elementwise`.

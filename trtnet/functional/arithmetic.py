@@ -15,7 +15,7 @@ from ..graph.tensor import Array, Tensor
 from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
+from .dispatch import Value, common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 from .unary import abs as absolute
@@ -62,13 +62,13 @@ def number(value: Any) -> Any:
 # --- sums and products ------------------------------------------------------------------------------------------------
 
 
-def _add_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
+def _add_numpy(input: np.ndarray | float, other: np.ndarray | float, *, alpha: float = 1) -> np.ndarray:
     a, b = promoted(input, other)
     return a + b if isinstance(alpha, int) and alpha == 1 else a + b * np.asarray(alpha, b.dtype)
 
 
 @operation(quiet(_add_numpy), method=True)
-def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def add(input: Value, other: Value, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast. Of two bools: their OR.
 
     Layers of the example: `constant`, `elementwise`.
@@ -80,7 +80,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return apply("add", "SUM", input, other, "OR")
 
 
-def _scaled_by(name: str, input: Any, other: Any, alpha: Any) -> tuple[Any, Any]:
+def _scaled_by(name: str, input: Value, other: Value, alpha: Any) -> tuple[Any, Any]:
     """The operands of a sum, the second one times `alpha`, in the type of the result."""
     if isinstance(alpha, (int, float)) and alpha == 1:
         return input, other
@@ -97,13 +97,13 @@ def _scaled_by(name: str, input: Any, other: Any, alpha: Any) -> tuple[Any, Any]
     return a, mul(b, alpha)
 
 
-def _sub_numpy(input: Any, other: Any, *, alpha: Any = 1) -> np.ndarray:
+def _sub_numpy(input: np.ndarray | float, other: np.ndarray | float, *, alpha: float = 1) -> np.ndarray:
     a, b = promoted(input, other)
     return a - b if isinstance(alpha, int) and alpha == 1 else a - b * np.asarray(alpha, b.dtype)
 
 
 @operation(quiet(_sub_numpy), method=("sub", "subtract"))
-def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def sub(input: Value, other: Value, *, alpha: float = 1) -> Tensor:
     """input - alpha * other, broadcast. Raises DtypeError for bools, as torch.
 
     Layers of the example: `elementwise`.
@@ -121,7 +121,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 subtract = sub
 
 
-def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def rsub(input: Value, other: Value, *, alpha: float = 1) -> Tensor:
     """other - alpha * input.
 
     Layers of the example: `constant`, `elementwise`.
@@ -133,7 +133,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 @operation(binary(np.multiply), method=("mul", "multiply"))
-def mul(input: Any, other: Any) -> Tensor:
+def mul(input: Value, other: Value) -> Tensor:
     """input * other, broadcast. Of two bools: their AND.
 
     Layers of the example: `shuffle`, `elementwise`.
@@ -148,7 +148,7 @@ multiply = mul
 
 
 @operation(quiet(np.negative), method=("neg", "negative"))
-def neg(input: Any) -> Tensor:
+def neg(input: Value) -> Tensor:
     """-input; of uint8 modulo 256.
 
     Layers of the example: `unary`.
@@ -164,7 +164,7 @@ negative = neg
 
 
 @operation(lambda input: input, method=True, view=True, gives_itself=True)
-def positive(input: Any) -> Tensor:
+def positive(input: Value) -> Tensor:
     """The input itself.
 
     Layers of the example: none.
@@ -176,7 +176,7 @@ def positive(input: Any) -> Tensor:
 
 
 @operation(binary(np.maximum), method=True)
-def maximum(input: Any, other: Any) -> Tensor:
+def maximum(input: Value, other: Value) -> Tensor:
     """The larger of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758).
 
     Layers of the example: `elementwise`.
@@ -188,7 +188,7 @@ def maximum(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.minimum), method=True)
-def minimum(input: Any, other: Any) -> Tensor:
+def minimum(input: Value, other: Value) -> Tensor:
     """The smaller of each pair, broadcast. Beside NaN torch gives NaN, TensorRT the number (NVIDIA/TensorRT#4758).
 
     Layers of the example: `elementwise`.
@@ -203,7 +203,7 @@ def minimum(input: Any, other: Any) -> Tensor:
 
 
 @operation(integers_stay(np.trunc), method=("trunc", "fix"))
-def trunc(input: Any) -> Tensor:
+def trunc(input: Value) -> Tensor:
     """Rounded towards zero: sign(x) * floor(|x|). Integers stay as they are.
 
     Layers of the example: `unary`, `elementwise`.
@@ -218,7 +218,7 @@ def trunc(input: Any) -> Tensor:
 fix = trunc
 
 
-def _div_numpy(input: Any, other: Any, *, rounding_mode: str | None = None) -> np.ndarray:
+def _div_numpy(input: np.ndarray | float, other: np.ndarray | float, *, rounding_mode: str | None = None) -> np.ndarray:
     if rounding_mode is None:
         a, b = floats(input, other)
         return a / b
@@ -229,7 +229,7 @@ def _div_numpy(input: Any, other: Any, *, rounding_mode: str | None = None) -> n
 
 
 @operation(quiet(_div_numpy), method=("div", "divide"))
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div(input: Value, other: Value, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, broadcast. Integers and bools give float32 (a cast is recorded), unless rounded.
 
     Args:
@@ -257,13 +257,13 @@ divide = div
 
 
 @operation(quiet(_div_numpy), method=True)
-def true_divide(input: Any, other: Any) -> Tensor:
+def true_divide(input: Value, other: Value) -> Tensor:
     """input / other; integers give float32."""
     return div(input, other)
 
 
 @operation(binary(np.floor_divide), method=True)
-def floor_divide(input: Any, other: Any) -> Tensor:
+def floor_divide(input: Value, other: Value) -> Tensor:
     """input // other, rounded down.
 
     Of floats the quotient is exact below 2^24 (`1 // 0.1` is 9, as in torch, which rounds from 2^22 on).
@@ -286,7 +286,7 @@ def _divisor(value: Any, dtype: dtypes.dtype) -> float | None:
 
 
 @operation(binary(np.remainder), method=True)
-def remainder(input: Any, other: Any) -> Tensor:
+def remainder(input: Value, other: Value) -> Tensor:
     """input % other, with the sign of the divisor: input - other * (input // other).
 
     Of floats the result is exact, and so torch's to the bit, where the quotient is below 2^33, and for infinite
@@ -305,7 +305,7 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.fmod), method=True)
-def fmod(input: Any, other: Any) -> Tensor:
+def fmod(input: Value, other: Value) -> Tensor:
     """The remainder with the sign of the dividend: input - other * trunc(input / other); exact as `remainder` is.
 
     Layers of the example: `constant`, `unary`, `elementwise`, `select`.
@@ -320,7 +320,7 @@ def fmod(input: Any, other: Any) -> Tensor:
 
 
 @operation(unary(np.reciprocal), method=True)
-def reciprocal(input: Any) -> Tensor:
+def reciprocal(input: Value) -> Tensor:
     """1 / input; integers give float32.
 
     Layers of the example: `unary`.
@@ -335,7 +335,7 @@ def reciprocal(input: Any) -> Tensor:
 
 
 @operation(unary(np.sqrt), method=True)
-def sqrt(input: Any) -> Tensor:
+def sqrt(input: Value) -> Tensor:
     """The square root; NaN of negative numbers.
 
     Layers of the example: `unary`.
@@ -347,7 +347,7 @@ def sqrt(input: Any) -> Tensor:
 
 
 @operation(unary(lambda x: 1 / np.sqrt(x)), method=True)
-def rsqrt(input: Any) -> Tensor:
+def rsqrt(input: Value) -> Tensor:
     """1 / sqrt(input).
 
     Layers of the example: `unary`.
@@ -359,7 +359,7 @@ def rsqrt(input: Any) -> Tensor:
 
 
 @operation(quiet(lambda input: np.square(input.astype(np.int64) if input.dtype == bool else input)), method=True)
-def square(input: Any) -> Tensor:
+def square(input: Value) -> Tensor:
     """input * input.
 
     Layers of the example: `elementwise`.
@@ -374,7 +374,7 @@ def square(input: Any) -> Tensor:
 
 
 @operation(binary(lambda a, b: np.power(a, b).astype(a.dtype)), method=True)
-def pow(input: Any, exponent: Any) -> Tensor:
+def pow(input: Value, exponent: Value) -> Tensor:
     """input ** exponent, broadcast. 1, 2, 3, 4, 0.5, -0.5, -1 and -2 become products, roots and reciprocals.
 
     Layers of the example: `elementwise`.
@@ -417,7 +417,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 def _scaled(function: Any) -> Any:
-    def call(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> np.ndarray:
+    def call(
+        input: np.ndarray | float, tensor1: np.ndarray | float, tensor2: np.ndarray | float, *, value: float = 1
+    ) -> np.ndarray:
         x, a, b = promoted(input, tensor1, tensor2)
         return x + np.asarray(value, x.dtype) * function(a, b)
 
@@ -425,7 +427,7 @@ def _scaled(function: Any) -> Any:
 
 
 @operation(_scaled(np.multiply), method=True)
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+def addcmul(input: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -> Tensor:
     """input + value * tensor1 * tensor2.
 
     Layers of the example: `elementwise`, `constant`.
@@ -439,7 +441,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor
 
 
 @operation(_scaled(np.divide), method=True)
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+def addcdiv(input: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -> Tensor:
     """input + value * tensor1 / tensor2.
 
     Layers of the example: `elementwise`, `constant`.
@@ -485,7 +487,7 @@ def _by_magnitude(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @operation(binary(np.hypot), method=True)
-def hypot(input: Any, other: Any) -> Tensor:
+def hypot(input: Value, other: Value) -> Tensor:
     """sqrt(input² + other²), without overflow; infinite beside NaN too, as in C.
 
     Layers of the example: `unary`, `elementwise`, `select`, `constant`.
@@ -506,7 +508,7 @@ def hypot(input: Any, other: Any) -> Tensor:
 
 
 @refusing
-def ldexp(input: Any, other: Any) -> Any:
+def ldexp(input: Tensor, other: Value) -> Any:
     """input * 2^other: floats by whole numbers keep their dtype, whole numbers become float32.
 
     >>> trtnet.ldexp(trtnet.tensor([1.5]), trtnet.tensor([3])).tolist()
@@ -527,7 +529,7 @@ def _shifted_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @operation(quiet(_shifted_numpy))
-def _shifted(input: Any, other: Any) -> Tensor:
+def _shifted(input: Tensor, other: Value) -> Tensor:
     (wide,) = in_float32(tensor(input))
     half = floor_divide(other, 2)  # 2^other alone may be out of range
     made = mul(mul(wide, pow(2.0, half)), pow(2.0, sub(other, half)))
@@ -535,7 +537,7 @@ def _shifted(input: Any, other: Any) -> Tensor:
 
 
 @operation(quiet(lambda input, other: _xlogy_numpy(*floats(input, other))), method=True)
-def xlogy(input: Any, other: Any) -> Tensor:
+def xlogy(input: Value, other: Value) -> Tensor:
     """input * log(other), 0 where the input is 0 and the other is no NaN.
 
     Layers of the example: `constant`, `elementwise`, `unary`, `select`.
@@ -555,7 +557,7 @@ def _xlogy_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @operation(quiet(lambda input, other: np.arctan2(*floats(input, other))), method=("atan2", "arctan2"))
-def atan2(input: Any, other: Any) -> Tensor:
+def atan2(input: Value, other: Value) -> Tensor:
     """The angle of (other, input), from -pi to pi, with C's rules for infinities and signed zeros.
 
     Composed: the arctangent of the smaller magnitude over the larger, turned as the signs and magnitudes say.

@@ -70,7 +70,7 @@ def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
     return where(rows, scores, 0.0), rows
 
 
-def causal(rows: Any, columns: Any) -> Any:
+def causal(rows: Any, columns: Any) -> Tensor:
     """A bool mask (rows, columns): whether each row may see each column, those up to its own number."""
     if isinstance(rows, int) and isinstance(columns, int):
         return tensor(np.tri(rows, columns, dtype=bool))
@@ -82,7 +82,7 @@ def scaled_dot_product_attention(
     query: Any,
     key: Any,
     value: Any,
-    attn_mask: Any = None,
+    attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,

@@ -68,7 +68,7 @@ def resolve_neg(input: Tensor) -> Tensor:
     return tensor(input)
 
 
-def isreal(input: Tensor) -> Any:
+def isreal(input: Tensor) -> Tensor:
     """True everywhere.
 
     >>> trtnet.isreal(trtnet.tensor([1.0, -2.0])).tolist()
@@ -120,7 +120,7 @@ Tensor.real = property(real)  # type: ignore[attr-defined]
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _detached(self: Tensor) -> Any:
+def _detached(self: Tensor) -> Tensor:
     """A second tensor of the same memory."""
     return detach(self)
 

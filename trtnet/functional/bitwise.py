@@ -26,7 +26,7 @@ from .arithmetic import number
 from .broadcasting import broadcast_shapes
 from .comparison import ge, logical_or, lt, where
 from .concrete import category, promoted
-from .dispatch import operation, pair, scalar, tensor
+from .dispatch import Value, operation, pair, scalar, tensor
 from .inplace import install, install_operators
 from .joining import stack
 
@@ -99,7 +99,7 @@ def _together(bits: Tensor, digits: int, dtype: Dtype) -> Tensor:
     return made
 
 
-def _bitwise(op: str, input: Any, other: Any) -> Tensor:
+def _bitwise(op: str, input: Value, other: Value) -> Tensor:
     name = "bitwise_" + op.lower()
     a, b = pair(name, input, other)
     _whole_numbers(name, a)
@@ -135,7 +135,7 @@ def _numpy(function: Any) -> Any:
 
 
 @operation(_numpy(np.bitwise_and), method=True)
-def bitwise_and(input: Any, other: Any) -> Tensor:
+def bitwise_and(input: Value, other: Value) -> Tensor:
     """input & other, of bools and integers.
 
     >>> trtnet.bitwise_and(trtnet.tensor([12, 5]), 6).tolist()
@@ -145,7 +145,7 @@ def bitwise_and(input: Any, other: Any) -> Tensor:
 
 
 @operation(_numpy(np.bitwise_or), method=True)
-def bitwise_or(input: Any, other: Any) -> Tensor:
+def bitwise_or(input: Value, other: Value) -> Tensor:
     """input | other, of bools and integers.
 
     >>> trtnet.bitwise_or(trtnet.tensor([12, 5]), 6).tolist()
@@ -155,7 +155,7 @@ def bitwise_or(input: Any, other: Any) -> Tensor:
 
 
 @operation(_numpy(np.bitwise_xor), method=True)
-def bitwise_xor(input: Any, other: Any) -> Tensor:
+def bitwise_xor(input: Value, other: Value) -> Tensor:
     """input ^ other, of bools and integers.
 
     >>> trtnet.bitwise_xor(trtnet.tensor([12, 5]), 6).tolist()
@@ -165,7 +165,7 @@ def bitwise_xor(input: Any, other: Any) -> Tensor:
 
 
 @operation(np.invert, method=True)
-def bitwise_not(input: Any) -> Tensor:
+def bitwise_not(input: Value) -> Tensor:
     """~input: of bools their NOT, of integers -1 - input.
 
     Layers of the example: `constant`, `elementwise`.
@@ -190,7 +190,7 @@ _STEP = 30
 """Bits that are shifted at once, by a power of two that int32 holds."""
 
 
-def _shifted(name: str, input: Any, other: Any, left: bool) -> Tensor:
+def _shifted(name: str, input: Value, other: Value, left: bool) -> Tensor:
     a, b = pair(name, input, other)
     _whole_numbers(name, a, bools=False)
     dtype, inside = a.dtype, dtypes.int32 if a.dtype.bits == 8 else a.dtype
@@ -221,7 +221,7 @@ def _shifted(name: str, input: Any, other: Any, left: bool) -> Tensor:
 
 
 def _shifts_numpy(left: bool) -> Any:
-    def compute(input: Any, other: Any) -> Any:
+    def compute(input: Value, other: Value) -> Any:
         a, b = promoted(input, other)
         if category(a.dtype) != 1:
             raise TypeError("shifts take integers")
@@ -235,7 +235,7 @@ def _shifts_numpy(left: bool) -> Any:
 
 
 @operation(_shifts_numpy(True), method=True)
-def bitwise_left_shift(input: Any, other: Any) -> Tensor:
+def bitwise_left_shift(input: Value, other: Value) -> Tensor:
     """input << other of integers; what leaves the type falls away. By less than 0 or more than the type has bits: 0.
 
     Layers of the example: `constant`, `elementwise`.
@@ -247,7 +247,7 @@ def bitwise_left_shift(input: Any, other: Any) -> Tensor:
 
 
 @operation(_shifts_numpy(False), method=True)
-def bitwise_right_shift(input: Any, other: Any) -> Tensor:
+def bitwise_right_shift(input: Value, other: Value) -> Tensor:
     """input >> other of integers: divided by a power of two, rounded down. Past the type's bits: 0, or -1.
 
     Layers of the example: `constant`, `elementwise`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-def _expansion(shape: Any, sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
+def _expansion(shape: tuple[SizeLike, ...], sizes: tuple[SizeLike, ...]) -> tuple[SizeLike, ...]:
     missing = len(sizes) - len(shape)
     if missing < 0:
         raise ShapeError(
@@ -84,7 +85,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     return expanded(x, _expansion(x.shape, sizes_of(size)))
 
 
-def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> Any:
+def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     return _expand_numpy(input, tuple(other.shape))
 
 
@@ -98,12 +99,12 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand(input, tuple(other.shape))
 
 
-def _broadcast_to_numpy(input: np.ndarray, size: Any) -> Any:
+def _broadcast_to_numpy(input: np.ndarray, size: SizeLike | Sequence[SizeLike]) -> np.ndarray:
     return _expand_numpy(input, size)
 
 
 @operation(_broadcast_to_numpy, method=True, view=True)
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
+def broadcast_to(input: Tensor, size: SizeLike | Sequence[SizeLike]) -> Tensor:
     """As `expand`.
 
     Layers of the example: `shuffle`, `slice`.
@@ -145,7 +146,9 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     return tuple(x if x.shape == shape else expand(x, tuple(shape)) for x in tensors)
 
 
-def _repetition(shape: Any, repeats: tuple[SizeLike, ...]) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+def _repetition(
+    shape: tuple[SizeLike, ...], repeats: tuple[SizeLike, ...]
+) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
     missing = len(repeats) - len(shape)
     if missing < 0:
         raise ShapeError(

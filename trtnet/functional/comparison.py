@@ -18,7 +18,7 @@ from ..layers.constant import with_rank
 from ..layers.elementwise import ElementWise, Select, Unary
 from .arithmetic import add, maximum, minimum, mul, number, sub
 from .concrete import binary, category, promoted, quiet
-from .dispatch import is_scalar, operation, pair, scalar, tensor, typed
+from .dispatch import Value, is_scalar, operation, pair, scalar, tensor, typed
 from .inplace import install
 from .selection import nonzero
 from .unary import abs as absolute
@@ -52,7 +52,7 @@ def _not(value: Tensor) -> Tensor:
 
 
 @operation(binary(np.equal), method=True)
-def eq(input: Any, other: Any) -> Tensor:
+def eq(input: Value, other: Value) -> Tensor:
     """input == other, broadcast; bool.
 
     Layers of the example: `elementwise`.
@@ -64,7 +64,7 @@ def eq(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.not_equal), method=("ne", "not_equal"))
-def ne(input: Any, other: Any) -> Tensor:
+def ne(input: Value, other: Value) -> Tensor:
     """input != other, broadcast; bool. NaN differs from everything.
 
     Layers of the example: `elementwise`, `unary`.
@@ -76,7 +76,7 @@ def ne(input: Any, other: Any) -> Tensor:
     return _binary("XOR", a, b) if a.dtype is dtypes.bool_ else _not(_same(a, b))
 
 
-def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor:
+def _order(op: str, name: str, input: Value, other: Value, or_equal: bool) -> Tensor:
     a, b = pair(name, input, other)
     if a.dtype is dtypes.bool_:
         small, large = (a, b) if op == "LESS" else (b, a)
@@ -89,7 +89,7 @@ def _order(op: str, name: str, input: Any, other: Any, or_equal: bool) -> Tensor
 
 
 @operation(binary(np.less), method=("lt", "less"))
-def lt(input: Any, other: Any) -> Tensor:
+def lt(input: Value, other: Value) -> Tensor:
     """input < other, broadcast; bool.
 
     Layers of the example: `constant`, `elementwise`.
@@ -101,7 +101,7 @@ def lt(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.less_equal), method=("le", "less_equal"))
-def le(input: Any, other: Any) -> Tensor:
+def le(input: Value, other: Value) -> Tensor:
     """input <= other, broadcast; bool. False for NaN.
 
     Layers of the example: `constant`, `elementwise`.
@@ -113,7 +113,7 @@ def le(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.greater), method=("gt", "greater"))
-def gt(input: Any, other: Any) -> Tensor:
+def gt(input: Value, other: Value) -> Tensor:
     """input > other, broadcast; bool.
 
     Layers of the example: `constant`, `elementwise`.
@@ -125,7 +125,7 @@ def gt(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.greater_equal), method=("ge", "greater_equal"))
-def ge(input: Any, other: Any) -> Tensor:
+def ge(input: Value, other: Value) -> Tensor:
     """input >= other, broadcast; bool. False for NaN.
 
     Layers of the example: `constant`, `elementwise`.
@@ -140,7 +140,7 @@ not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 
 
 @operation(np.isnan, method=True)
-def isnan(input: Any) -> Tensor:
+def isnan(input: Value) -> Tensor:
     """Where the input is NaN; bool.
 
     Layers of the example: `unary`.
@@ -153,7 +153,7 @@ def isnan(input: Any) -> Tensor:
 
 
 @operation(np.isinf, method=True)
-def isinf(input: Any) -> Tensor:
+def isinf(input: Value) -> Tensor:
     """Where the input is infinite; bool.
 
     Layers of the example: `unary`.
@@ -166,7 +166,7 @@ def isinf(input: Any) -> Tensor:
 
 
 @operation(np.isfinite, method=True)
-def isfinite(input: Any) -> Tensor:
+def isfinite(input: Value) -> Tensor:
     """Where the input is neither infinite nor NaN; bool.
 
     Layers of the example: `unary`, `constant`, `elementwise`.
@@ -179,7 +179,7 @@ def isfinite(input: Any) -> Tensor:
 
 
 @operation(lambda input: np.asarray(input) == np.inf, method=True)
-def isposinf(input: Any) -> Tensor:
+def isposinf(input: Value) -> Tensor:
     """Where the input is +infinity; bool.
 
     Layers of the example: `constant`, `elementwise`.
@@ -191,7 +191,7 @@ def isposinf(input: Any) -> Tensor:
 
 
 @operation(lambda input: np.asarray(input) == -np.inf, method=True)
-def isneginf(input: Any) -> Tensor:
+def isneginf(input: Value) -> Tensor:
     """Where the input is -infinity; bool.
 
     Layers of the example: `constant`, `elementwise`.
@@ -202,13 +202,19 @@ def isneginf(input: Any) -> Tensor:
     return eq(input, float("-inf"))
 
 
-def _isclose_numpy(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
+def _isclose_numpy(
+    input: np.ndarray | float,
+    other: np.ndarray | float,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,
+) -> np.ndarray:
     a, b = promoted(input, other)
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
 @operation(quiet(_isclose_numpy), method=True)
-def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+def isclose(input: Value, other: Value, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, or both equal; bool.
 
     Layers of the example: `elementwise`, `unary`, `constant`.
@@ -227,7 +233,7 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
 
 
 @operation(quiet(lambda *a, **k: bool(_isclose_numpy(*a, **k).all())), method=True)
-def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+def allclose(input: Value, other: Value, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether two tensors are close that depend on no input; a Python bool, which freezes their parameters.
 
     >>> trtnet.allclose(trtnet.tensor([1.0]), trtnet.tensor([1.0 + 1e-7]))
@@ -240,7 +246,7 @@ def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, e
 
 
 @operation(lambda input, other: bool(np.array_equal(input, other)), method=True)
-def equal(input: Any, other: Any) -> bool:
+def equal(input: Value, other: Value) -> bool:
     """Whether two tensors have the same shape and elements that depend on no input; a Python bool, which freezes their
     parameters.
 
@@ -267,7 +273,7 @@ def _as_bool(value: Any) -> Any:
 
 
 @operation(np.logical_not, method=True)
-def logical_not(input: Any) -> Tensor:
+def logical_not(input: Value) -> Tensor:
     """Where the input is False or zero; bool.
 
     Layers of the example: `unary`.
@@ -284,7 +290,7 @@ def _logical(op: str, a: Any, b: Any) -> Tensor:
 
 
 @operation(np.logical_and, method=True)
-def logical_and(input: Any, other: Any) -> Tensor:
+def logical_and(input: Value, other: Value) -> Tensor:
     """Where both are True or not zero; bool.
 
     Layers of the example: `elementwise`.
@@ -296,7 +302,7 @@ def logical_and(input: Any, other: Any) -> Tensor:
 
 
 @operation(np.logical_or, method=True)
-def logical_or(input: Any, other: Any) -> Tensor:
+def logical_or(input: Value, other: Value) -> Tensor:
     """Where one is True or not zero; bool.
 
     Layers of the example: `elementwise`.
@@ -308,7 +314,7 @@ def logical_or(input: Any, other: Any) -> Tensor:
 
 
 @operation(np.logical_xor, method=True)
-def logical_xor(input: Any, other: Any) -> Tensor:
+def logical_xor(input: Value, other: Value) -> Tensor:
     """Where just one is True or not zero; bool.
 
     Layers of the example: `elementwise`.
@@ -359,7 +365,7 @@ def _select(condition: Any, a: Tensor, b: Tensor) -> Tensor:
     return emit(Select((with_rank(condition, rank), with_rank(a, rank), with_rank(b, rank))))
 
 
-def _where_method(self: Any, condition: Any, other: Any) -> Tensor:
+def _where_method(self: Any, condition: Any, other: Value) -> Tensor:
     """`self` where the condition holds, else `other`."""
     return where(condition, self, other)
 
@@ -367,12 +373,12 @@ def _where_method(self: Any, condition: Any, other: Any) -> Tensor:
 setattr(Tensor, "where", _where_method)  # noqa: B010
 
 
-def _masked_fill_numpy(input: Any, mask: Any, value: Any) -> np.ndarray:
+def _masked_fill_numpy(input: np.ndarray, mask: Any, value: Any) -> np.ndarray:
     return np.where(mask, np.asarray(value).astype(input.dtype), input)
 
 
 @operation(quiet(_masked_fill_numpy), method=True, order="rows")
-def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
+def masked_fill(input: Value, mask: Any, value: Any) -> Tensor:
     """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
 
     The value is converted to the input's dtype: of a float number an integer tensor takes the whole part, as in torch.
@@ -397,7 +403,9 @@ def _whole(value: Any, dtype: Any) -> Any:
     return bool(value) if dtype is dtypes.bool_ else int(value)
 
 
-def _clamp_numpy(input: Any, min: Any = None, max: Any = None) -> np.ndarray:
+def _clamp_numpy(
+    input: np.ndarray | float, min: np.ndarray | float | None = None, max: np.ndarray | float | None = None
+) -> np.ndarray:
     low, high = (None if v is None else np.asarray(v) for v in (min, max))
     arrays = promoted(input, *(v if v.ndim else v.item() for v in (low, high) if v is not None))
     result = arrays[0]
@@ -407,7 +415,7 @@ def _clamp_numpy(input: Any, min: Any = None, max: Any = None) -> np.ndarray:
 
 
 @operation(_clamp_numpy, method=("clamp", "clip"))
-def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
+def clamp(input: Value, min: Value | None = None, max: Value | None = None) -> Tensor:
     """The input held between `min` and `max`: numbers or tensors, either may be None. Where min > max, max.
 
     Of NaN TensorRT makes a bound (NVIDIA/TensorRT issue 4773), torch NaN.
@@ -443,7 +451,7 @@ clip = clamp
 
 
 @operation(lambda input, min: _clamp_numpy(input, min), method=True)
-def clamp_min(input: Any, min: Any) -> Tensor:
+def clamp_min(input: Value, min: Value) -> Tensor:
     """max(input, min).
 
     Layers of the example: `constant`, `elementwise`.
@@ -455,7 +463,7 @@ def clamp_min(input: Any, min: Any) -> Tensor:
 
 
 @operation(lambda input, max: _clamp_numpy(input, None, max), method=True)
-def clamp_max(input: Any, max: Any) -> Tensor:
+def clamp_max(input: Value, max: Value) -> Tensor:
     """min(input, max).
 
     Layers of the example: `constant`, `elementwise`.
@@ -466,7 +474,7 @@ def clamp_max(input: Any, max: Any) -> Tensor:
     return minimum(input, max)
 
 
-def _other_than_nan(name: str, input: Any, other: Any, choose: Any) -> Tensor:
+def _other_than_nan(name: str, input: Value, other: Value, choose: Any) -> Tensor:
     a, b = pair(name, input, other)
     if not a.dtype.is_floating_point:
         return choose(a, b)
@@ -474,7 +482,7 @@ def _other_than_nan(name: str, input: Any, other: Any, choose: Any) -> Tensor:
 
 
 @operation(binary(np.fmax), method=True)
-def fmax(input: Any, other: Any) -> Tensor:
+def fmax(input: Value, other: Value) -> Tensor:
     """The larger of each pair; beside NaN the number.
 
     Layers of the example: `unary`, `elementwise`, `select`.
@@ -486,7 +494,7 @@ def fmax(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.fmin), method=True)
-def fmin(input: Any, other: Any) -> Tensor:
+def fmin(input: Value, other: Value) -> Tensor:
     """The smaller of each pair; beside NaN the number.
 
     Layers of the example: `unary`, `elementwise`, `select`.
@@ -498,7 +506,7 @@ def fmin(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(lambda a, b: np.where(a == 0, b, (a > 0).astype(a.dtype))), method=True)
-def heaviside(input: Any, values: Any) -> Tensor:
+def heaviside(input: Value, values: Value) -> Tensor:
     """0 below zero and of NaN, 1 above, `values` at zero.
 
     Layers of the example: `constant`, `elementwise`, `select`.
@@ -510,7 +518,7 @@ def heaviside(input: Any, values: Any) -> Tensor:
     return where(eq(x, 0), at_zero, where(gt(x, 0), scalar(1, x.dtype, len(x.shape)), scalar(0, x.dtype, len(x.shape))))
 
 
-def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> np.ndarray:
+def _nan_to_num_numpy(input: np.ndarray, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> np.ndarray:
     if category(input.dtype) < 2:
         return input
     limits = dtypes_limits(input.dtype)
@@ -520,7 +528,7 @@ def _nan_to_num_numpy(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: An
 
 
 @operation(_nan_to_num_numpy, method=True)
-def nan_to_num(input: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
+def nan_to_num(input: Value, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
     """NaN replaced by `nan`, infinities by `posinf` and `neginf`; where None, by the dtype's largest finite numbers.
 
     Layers of the example: `unary`, `constant`, `select`, `activation`.
@@ -554,11 +562,11 @@ def _operand(value: Any) -> bool:
     return isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray))
 
 
-def _equal(self: Any, other: Any) -> Any:
+def _equal(self: Any, other: Value) -> Any:
     return eq(self, other) if _operand(other) else NotImplemented
 
 
-def _unequal(self: Any, other: Any) -> Any:
+def _unequal(self: Any, other: Value) -> Any:
     return ne(self, other) if _operand(other) else NotImplemented
 
 

@@ -13,13 +13,13 @@ from ..layers.convolution import Convolution, Deconvolution
 from ..layers.shaping import reshaped
 from ..weights.recipes import Weight
 from .arithmetic import add
-from .dispatch import operand, operation, tensor, tuple_of
+from .dispatch import Ints, operand, operation, tensor, tuple_of
 from .padding import pad
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
-def batched(name: str, input: Any, spatial: int) -> tuple[Tensor, bool]:
+def batched(name: str, input: Tensor, spatial: int) -> tuple[Tensor, bool]:
     """The input with a batch dimension, and whether it lacked one."""
     x = tensor(input)
     if len(x.shape) == spatial + 1:
@@ -51,7 +51,7 @@ def narrow(x: Tensor) -> Tensor:
     return reshaped(x, (x.shape[0], x.shape[1], x.shape[3]))
 
 
-def kernel_of(name: str, weight: Any, spatial: int) -> Any:
+def kernel_of(name: str, weight: Tensor | Weight, spatial: int) -> Any:
     """The kernel as weights or as a tensor of fixed sizes."""
     kernel = operand(weight)
     if kernel is None or len(kernel.shape) != spatial + 2:
@@ -74,7 +74,14 @@ def _number(groups: Any) -> int:
 
 
 def _convolve(
-    spatial: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+    spatial: int,
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: Any,
 ) -> Tensor:
     name = f"conv{spatial}d"
     x, alone = batched(name, input, spatial)
@@ -130,14 +137,14 @@ def _finish(y: Tensor, spatial: int, alone: bool) -> Tensor:
 
 def _transpose(
     spatial: int,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None,
+    stride: Ints,
+    padding: Ints | str,
+    output_padding: Ints,
     groups: Any,
-    dilation: Any,
+    dilation: Ints,
 ) -> Tensor:
     name = f"conv_transpose{spatial}d"
     if isinstance(padding, str):
@@ -189,7 +196,13 @@ def _transpose(
 
 @operation()
 def conv1d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
 ) -> Tensor:
     """(N, C, L), or (C, L), by a kernel (K, C/groups, k): (N, K, L'). `padding` is a number, "same" or "valid".
 
@@ -205,7 +218,13 @@ def conv1d(
 
 @operation()
 def conv2d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
 ) -> Tensor:
     """(N, C, H, W), or (C, H, W), by a kernel (K, C/groups, h, w), a weight or a tensor of the same dtype.
 
@@ -221,7 +240,13 @@ def conv2d(
 
 @operation()
 def conv3d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
 ) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), by a kernel (K, C/groups, d, h, w).
 
@@ -237,14 +262,14 @@ def conv3d(
 
 @operation()
 def conv_transpose1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Ints = 1,
 ) -> Tensor:
     """(N, C, L), or (C, L), by a kernel (C, K/groups, k).
 
@@ -260,14 +285,14 @@ def conv_transpose1d(
 
 @operation()
 def conv_transpose2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Ints = 1,
 ) -> Tensor:
     """(N, C, H, W), or (C, H, W), by a kernel (C, K/groups, h, w).
 
@@ -283,14 +308,14 @@ def conv_transpose2d(
 
 @operation()
 def conv_transpose3d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    input: Tensor,
+    weight: Tensor | Weight,
+    bias: Tensor | Weight | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Ints = 1,
 ) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), by a kernel (C, K/groups, d, h, w).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..layers.generation import Fill
 from ..layers.shaping import expanded, reshaped
 from ..weights.recipes import Literal
 from .concrete import promote
-from .dispatch import is_recorded, like_a_copy, refusing, size_tensor
+from .dispatch import Value, is_recorded, like_a_copy, refusing, size_tensor
 from .dispatch import tensor as recorded_tensor
 from .joining import stack
 from .memory import another_handle, become_recorded, refuse_hazards
@@ -81,7 +82,7 @@ def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
     return constant(Array(as_array(value, dtype)))
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, a NumPy array (not copied), a torch tensor or a tensor.
 
     Python ints are int64, floats float32. With a Dim among the values it is recorded.
@@ -99,7 +100,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
-) -> Any:
+) -> Tensor:
     """As `as_tensor`, always of its own memory.
 
     >>> trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]).tolist()
@@ -113,7 +114,7 @@ def tensor(
     return Array(array.copy() if shares else array)
 
 
-def from_data(data: tuple[Any, ...], dtype: Dtype) -> Any:
+def from_data(data: tuple[Any, ...], dtype: Dtype) -> Tensor:
     """torch's old constructor: of sizes (zeros, where torch leaves what is in memory), of a sequence, or of an
     array."""
     if len(data) == 1 and (isinstance(data[0], np.ndarray) or not hasattr(data[0], "__index__")):
@@ -130,7 +131,7 @@ Tensor.from_data = staticmethod(from_data)
 
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
-) -> Any:
+) -> Tensor:
     """As `as_tensor`, copied if `copy`.
 
     >>> trtnet.asarray([1.0, 2.0]).dtype
@@ -152,7 +153,7 @@ def from_numpy(ndarray: np.ndarray) -> Array:
     return Array(ndarray)
 
 
-def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
+def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Tensor:
     """A tensor without dimensions.
 
     >>> trtnet.scalar_tensor(2.0).item()
@@ -173,7 +174,7 @@ def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
     return expanded(constant(Literal(one)), shape)
 
 
-def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Any:
+def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
     if has_dims(shape, value):
         return filled(shape, value, dtype)
     for size in shape:
@@ -203,7 +204,7 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
 
 
 @refusing
-def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
+def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Zeros, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.zeros(2, 2).tolist()
@@ -215,7 +216,7 @@ def zeros(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
+def ones(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Ones, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.ones(2, 2).tolist()
@@ -227,7 +228,7 @@ def ones(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
+def empty(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """As `zeros`: what is not written yet is 0.
 
     >>> trtnet.empty(2, 3).shape
@@ -239,7 +240,7 @@ def empty(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+def full(size: SizeLike | Sequence[SizeLike], fill_value: Value, *, dtype: Any = None, **options: Any) -> Tensor:
     """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
 
     Recorded where a size or the value is a Dim, or the value a recorded tensor of one element.
@@ -269,7 +270,7 @@ def _dtype_of_number(value: Any) -> Dtype:
 
 
 @refusing
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+def full_like(input: Tensor, fill_value: Value, *, dtype: Any = None, **options: Any) -> Tensor:
     """One value in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -291,7 +292,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, **options: A
 
 
 @refusing
-def fill(input: Any, value: Any) -> Any:
+def fill(input: Tensor, value: Any) -> Tensor:
     """One value (a number, or a tensor without dimensions) in the shape and dtype of `input`.
 
     >>> trtnet.fill(trtnet.zeros(2), 3).tolist()
@@ -301,7 +302,7 @@ def fill(input: Any, value: Any) -> Any:
 
 
 @refusing
-def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     """Zeros in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -313,7 +314,7 @@ def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     """Ones in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -325,7 +326,7 @@ def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     """As `zeros_like`.
 
     >>> trtnet.empty_like(trtnet.tensor([1, 2])).dtype
@@ -338,7 +339,7 @@ def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Any:
+def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Tensor:
     """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`, without the end.
 
     int64 where all three are whole numbers, else float32. With a Dim among them it is recorded.
@@ -375,7 +376,7 @@ def _sized(value: Any) -> Any:
 
 
 @refusing
-def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
+def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Tensor:
     """As torch's deprecated `range`: floats, the end included.
 
     >>> trtnet.range(1, 3).tolist()
@@ -387,7 +388,7 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) 
 
 
 @refusing
-def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Any:
+def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """`steps` numbers from start to end, both included.
 
     >>> trtnet.linspace(0, 1, 5).tolist()
@@ -400,7 +401,7 @@ def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: 
     return Array(np.linspace(_number(start), _number(end), _count(steps, "linspace")).astype(to.numpy))
 
 
-def _recorded_linspace(start: Any, end: Any, count: int) -> Any:
+def _recorded_linspace(start: Any, end: Any, count: int) -> Tensor:
     """From both ends to the middle, as torch does."""
     first, last = (as_tensor(v, dtypes.float32).reshape(()) for v in (start, end))
     step = (last - first) / max(count - 1, 1)
@@ -411,7 +412,7 @@ def _recorded_linspace(start: Any, end: Any, count: int) -> Any:
 
 
 @refusing
-def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Any:
+def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Tensor:
     """`steps` powers of `base`, from base**start to base**end.
 
     >>> trtnet.logspace(0, 2, 3).tolist()
@@ -436,7 +437,7 @@ def _count(value: Any, name: str) -> int:
 
 
 @refusing
-def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Any:
+def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Tensor:
     """The identity matrix of n rows and m columns; recorded where one of them is a Dim.
 
     >>> trtnet.eye(2).tolist()
@@ -490,7 +491,7 @@ def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **
     return full(size, fill_value, dtype=_default(dtype, self.dtype), **options)
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Any:
+def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """As `tensor`, in the dtype of `self` unless said otherwise."""
     return tensor(data, dtype=_default(dtype, self.dtype))
 

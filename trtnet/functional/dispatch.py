@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +37,15 @@ from .concrete import category
 from .strides import Rule
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+Value = Tensor | float | np.ndarray | np.generic | Dim
+"""What stands where torch takes a tensor or a number."""
+
+Ints = int | Sequence[int]
+"""A number for all spatial dimensions, or one for each."""
+
+Axes = int | Sequence[int] | None
+"""One dimension, several, or all."""
 
 
 def operation(
@@ -527,7 +536,7 @@ def axis_of(dim: Any, rank: int, what: str = "dim") -> int:
     return dim % rank if rank else 0
 
 
-def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
+def axes_of(dim: Axes, rank: int) -> tuple[int, ...]:
     """Dimensions from 0, in order; all of them for None and for an empty tuple."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(rank))
@@ -540,7 +549,7 @@ def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
 _INT = frozenset((int,))
 
 
-def tuple_of(value: Any, count: int, what: str) -> tuple[int, ...]:
+def tuple_of(value: Ints, count: int, what: str) -> tuple[int, ...]:
     """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
     if type(value) is int:
         return (value,) * count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 from ..basics.dims import Dim, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ShapeError
@@ -15,7 +15,7 @@ from ..layers.reduction import Reduce
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import clamp, eq, ge, logical_and, lt, where
 from .creation import arange
-from .dispatch import floating, operation, tensor, tuple_of
+from .dispatch import Ints, floating, operation, tensor, tuple_of
 from .padding import pad
 from .shape import reshape, size_of, transposed, unsqueeze
 
@@ -24,7 +24,7 @@ __all__ = ["fold", "unfold"]
 _Pair = tuple[int, ...]
 
 
-def _windows(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[_Pair, _Pair, _Pair, _Pair]:
+def _windows(kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints) -> tuple[_Pair, _Pair, _Pair, _Pair]:
     kernel, d, p, s = (
         tuple_of(v, 2, n)
         for v, n in (
@@ -50,7 +50,7 @@ def _count(size: SizeLike, kernel: int, dilation: int, stride: int) -> SizeLike:
 
 
 @operation()
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """The windows of (N, C, H, W) or (C, H, W) as columns: (N, C * h * w, windows).
 
     Layers of the example: `constant`, `gather`, `shuffle`.
@@ -79,7 +79,12 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
 
 @operation()
 def fold(
-    input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    input: Tensor,
+    output_size: SizeLike | Sequence[SizeLike],
+    kernel_size: Ints,
+    dilation: Ints = 1,
+    padding: Ints = 0,
+    stride: Ints = 1,
 ) -> Tensor:
     """Columns (N, C * h * w, windows) summed into images (N, C, *output_size): unfold's transpose.
 

@@ -437,7 +437,7 @@ def _selects(part: Any) -> bool:
     return is_recorded(part) and not part.ndim and part.dtype is not dtypes.bool_
 
 
-def _select_numpy(input: np.ndarray, dim: int, index: Any) -> Any:
+def _select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> np.ndarray:
     axis = axis_of(dim, input.ndim)
     return getitem_numpy(input, (*(slice(None),) * axis, index))
 
@@ -535,7 +535,7 @@ def _refuse_hazards(x: Tensor, key: Any, value: Any) -> None:
         refuse_moves(x, lambda: getitem(x, key), value)
 
 
-def _is_empty(shape: Any) -> bool:
+def _is_empty(shape: tuple[SizeLike, ...]) -> bool:
     return any(isinstance(size, int) and size == 0 for size in shape)
 
 

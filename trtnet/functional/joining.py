@@ -17,7 +17,7 @@ from ..layers.casting import Identity
 from ..layers.constant import constant
 from ..layers.shaping import Concatenation, Slice, reshaped
 from .concrete import promoted
-from .dispatch import axes_of, axis_of, common_type, operation, refusing, tensor, typed
+from .dispatch import Axes, axes_of, axis_of, common_type, operation, refusing, tensor, typed
 from .shape import atleast_1d, atleast_2d, atleast_3d, has_dims, size_of, sizes_of, transposed, unsqueeze
 from .slicing import clamped, part
 
@@ -57,7 +57,7 @@ def _checked(tensors: Any, name: str) -> list[Any]:
     return list(tensors)
 
 
-def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> np.ndarray:
     arrays = promoted(*_checked(tensors, "cat"))
     # torch's old rule: an empty vector joins anything
     kept = [a for a in arrays if a.shape != (0,)] or arrays
@@ -65,7 +65,7 @@ def _cat_numpy(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
 
 
 @operation(_cat_numpy)
-def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Tensors of the same sizes but for `dim`, one after the other, promoted to one dtype.
 
     Layers of the example: `concatenation`.
@@ -89,24 +89,24 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
 
 
 @refusing
-def concat(tensors: Any, dim: int = 0) -> Any:
+def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """As `cat`."""
     return cat(tensors, dim)
 
 
 @refusing
-def concatenate(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+def concatenate(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """As `cat`."""
     return cat(tensors, dim, axis=axis)
 
 
-def _stack_numpy(tensors: Any, dim: int = 0) -> Any:
+def _stack_numpy(tensors: Any, dim: int = 0) -> np.ndarray:
     arrays = promoted(*_checked(tensors, "stack"))
     return np.stack(arrays, axis_of(dim, arrays[0].ndim + 1))
 
 
 @operation(_stack_numpy)
-def stack(tensors: Any, dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape side by side in a new dimension.
 
     Layers of the example: `shuffle`, `concatenation`.
@@ -165,7 +165,7 @@ def dstack(tensors: Any) -> Any:
 
 
 @refusing
-def column_stack(tensors: Any) -> Any:
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Vectors as columns, matrices side by side.
 
     Layers of the example: `shuffle`, `concatenation`.
@@ -255,7 +255,7 @@ def _split_numpy(input: np.ndarray, split_size_or_sections: Any, dim: int = 0) -
 
 
 @operation(_split_numpy, method=True, view=True)
-def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(input: Tensor, split_size_or_sections: SizeLike | Sequence[SizeLike], dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of one size (the last may be smaller), or of the given sizes, along `dim`.
 
     Layers of the example: `slice`.
@@ -343,14 +343,16 @@ def _tensor_split_numpy(input: np.ndarray, indices_or_sections: Any, dim: int = 
 
 
 @operation(_tensor_split_numpy, view=True)
-def _tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def _tensor_split(
+    input: Tensor, indices_or_sections: int | Sequence[SizeLike] | Tensor, dim: int = 0
+) -> tuple[Tensor, ...]:
     x, axis = tensor(input), axis_of(dim, input.ndim)
     return _pieces(x, axis, _tensor_split_sizes(x.shape[axis], indices_or_sections))
 
 
 def tensor_split(
     input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
-) -> Any:
+) -> tuple[Tensor, ...]:
     """That many parts of nearly one size, or parts that end at the given positions (in ascending order).
 
     Layers of the example: `slice`.
@@ -367,7 +369,7 @@ def tensor_split(
 Tensor.tensor_split = tensor_split  # type: ignore[attr-defined]
 
 
-def hsplit(input: Any, indices_or_sections: Any) -> Any:
+def hsplit(input: Tensor, indices_or_sections: int | Sequence[SizeLike] | Tensor) -> tuple[Tensor, ...]:
     """`tensor_split` along the second dimension, of vectors along the first.
 
     Layers of the example: `slice`.
@@ -378,7 +380,7 @@ def hsplit(input: Any, indices_or_sections: Any) -> Any:
     return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
 
 
-def vsplit(input: Any, indices_or_sections: Any) -> Any:
+def vsplit(input: Tensor, indices_or_sections: int | Sequence[SizeLike] | Tensor) -> tuple[Tensor, ...]:
     """`tensor_split` along the first dimension.
 
     Layers of the example: `slice`.
@@ -389,7 +391,7 @@ def vsplit(input: Any, indices_or_sections: Any) -> Any:
     return tensor_split(input, indices_or_sections, 0)
 
 
-def dsplit(input: Any, indices_or_sections: Any) -> Any:
+def dsplit(input: Tensor, indices_or_sections: int | Sequence[SizeLike] | Tensor) -> tuple[Tensor, ...]:
     """`tensor_split` along the third dimension.
 
     Layers of the example: `slice`.
@@ -438,7 +440,7 @@ def _quarter(rank: int, k: Any, dims: Any) -> tuple[int, int, int]:
     return int(k) % 4, first, second
 
 
-def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> Any:
+def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> np.ndarray:
     turns, first, second = _quarter(input.ndim, k, dims)
     return np.rot90(input, turns, (first, second)) if turns else input.copy()
 
@@ -462,7 +464,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     return transposed(flip(x, second), swapped) if turns == 1 else flip(transposed(x, swapped), second)
 
 
-def fliplr(input: Any) -> Any:
+def fliplr(input: Tensor) -> Tensor:
     """The second dimension reversed.
 
     Layers of the example: `slice`.
@@ -473,7 +475,7 @@ def fliplr(input: Any) -> Any:
     return flip(input, 1)
 
 
-def flipud(input: Any) -> Any:
+def flipud(input: Tensor) -> Tensor:
     """The first dimension reversed.
 
     Layers of the example: `slice`.
@@ -487,7 +489,7 @@ def flipud(input: Any) -> Any:
 Tensor.fliplr, Tensor.flipud = fliplr, flipud  # type: ignore[attr-defined]
 
 
-def _shifts(rank: int, shifts: Any, dims: Any) -> dict[int, SizeLike]:
+def _shifts(rank: int, shifts: SizeLike | Sequence[SizeLike], dims: Axes) -> dict[int, SizeLike]:
     given = sizes_of((tuple(shifts) if isinstance(shifts, (tuple, list)) else shifts,))
     axes = [axis_of(d, rank) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))]
     if len(given) != len(axes):
@@ -508,7 +510,7 @@ def _roll_numpy(input: np.ndarray, shifts: Any, dims: Any = None) -> Any:
 
 
 @operation(_roll_numpy, method=True)
-def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+def roll(input: Tensor, shifts: SizeLike | Sequence[SizeLike], dims: Axes = None) -> Tensor:
     """The elements moved by `shifts` along `dims`; those that fall off come in at the other end.
 
     Layers of the example: `slice`.

@@ -280,7 +280,7 @@ def outer(input: Any, vec2: Any) -> Tensor:
 ger = outer
 
 
-def _scaled(x: Any, factor: Any) -> Any:
+def _scaled(x: Any, factor: Any) -> Tensor:
     return x if factor == 1 else mul(x, factor)
 
 
@@ -288,13 +288,13 @@ def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -
     return beta * input + alpha * np.matmul(mat1, mat2)
 
 
-def _sum(name: str, rank: int, input: Any, a: Any, b: Any, beta: Any, alpha: Any) -> Tensor:
+def _sum(name: str, rank: int, input: Tensor, a: Any, b: Any, beta: Any, alpha: Any) -> Tensor:
     product = _scaled(_multiply(*_of_rank(name, (a, rank), (b, rank))), alpha)
     return product if beta == 0 else add(_scaled(tensor(input), beta), product)
 
 
 @operation(_addmm, method=True)
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Any, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2), with two-dimensional matrices.
 
     Layers of the example: `matrix_multiply`, `elementwise`.
@@ -308,7 +308,7 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
 
 
 @operation(_addmm, method=True)
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2), with batches of matrices.
 
     Layers of the example: `matrix_multiply`, `elementwise`.
@@ -321,14 +321,14 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
     return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
 
 
-def _weighted(input: Any, beta: Any, product: Any, alpha: Any) -> Any:
+def _weighted(input: Tensor, beta: Any, product: Any, alpha: Any) -> Tensor:
     product = _scaled(product, alpha)
     made = product if beta == 0 else add(_scaled(input, beta), product)
     return made if made.dtype is input.dtype else made.to(input.dtype)
 
 
 @refusing
-def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec): (n, k) by (k,).
 
     >>> trtnet.addmv(trtnet.ones(2), trtnet.eye(2), trtnet.tensor([1.0, 2.0]), alpha=2).tolist()
@@ -338,7 +338,7 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
 
 
 @refusing
-def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * the sum over the batch of batch1 @ batch2.
 
     >>> trtnet.addbmm(trtnet.zeros(1, 1), trtnet.ones(3, 1, 2), trtnet.ones(3, 2, 1)).item()
@@ -348,7 +348,7 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
 
 
 @refusing
-def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * the outer product of two vectors.
 
     >>> trtnet.addr(trtnet.zeros(1, 2), trtnet.tensor([2.0]), trtnet.tensor([1.0, 3.0])).tolist()
@@ -358,7 +358,7 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> 
 
 
 @refusing
-def vdot(input: Any, other: Any) -> Any:
+def vdot(input: Tensor, other: Tensor) -> Tensor:
     """The sum of products of two vectors: `dot`, as there are no complex numbers.
 
     >>> trtnet.vdot(trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0, 4.0])).item()
@@ -368,7 +368,7 @@ def vdot(input: Any, other: Any) -> Any:
 
 
 @refusing
-def chain_matmul(*matrices: Any) -> Any:
+def chain_matmul(*matrices: Any) -> Tensor:
     """The product of matrices, from left to right.
 
     >>> trtnet.chain_matmul(trtnet.ones(1, 2), trtnet.ones(2, 3), trtnet.ones(3, 1)).item()
@@ -408,7 +408,7 @@ def matrix_power(input: Any, n: int) -> Any:
 
 
 @refusing
-def kron(input: Any, other: Any) -> Any:
+def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: each element of `input` times all of `other`, as blocks.
 
     >>> trtnet.kron(trtnet.tensor([1, 10]), trtnet.tensor([1, 2])).tolist()
@@ -426,7 +426,7 @@ def _tensordot(a: np.ndarray, b: np.ndarray, dims: Any = 2, out: Any = None) -> 
 
 
 @operation(_tensordot)
-def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Tensor:
+def tensordot(a: Any, b: Any, dims: Any = 2, out: Tensor | None = None) -> Tensor:
     """Products summed over `dims`: a number of the last of `a` and first of `b`, or a pair of lists of dimensions.
 
     Layers of the example: `einsum`.
@@ -527,7 +527,7 @@ def _contracted(equation: str, *operands: Any) -> Tensor:
     return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))
 
 
-def einsum(equation: str, *operands: Any) -> Any:
+def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products by index names: `einsum("bhqd,bhkd->bhqk", q, k)`. Floating-point operands of one dtype.
 
     One operand whose indices are only put into another order, or taken from a diagonal, is a view of it.

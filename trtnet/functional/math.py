@@ -19,7 +19,7 @@ from .concrete import binary, each, promoted, quiet, unary
 from .concrete import erfc as _erfc
 from .concrete import erfinv as _erfinv
 from .concrete import lgamma as _lgamma
-from .dispatch import floating, operation, pair, tensor
+from .dispatch import Value, floating, operation, pair, tensor
 from .inplace import install
 from .unary import abs, apply_unary, erf, exp, log, sin, typed_float
 
@@ -32,7 +32,7 @@ KEEPS_ORDER = True
 
 
 @operation(quiet(lambda input: input - np.trunc(input)), method=True)
-def frac(input: Any) -> Tensor:
+def frac(input: Value) -> Tensor:
     """What trunc cuts off, with the input's sign.
 
     Layers of the example: `unary`, `elementwise`.
@@ -44,7 +44,7 @@ def frac(input: Any) -> Tensor:
 
 
 @operation(lambda input, *, decimals=0: np.round(input, decimals), method=True)
-def round(input: Any, *, decimals: int = 0) -> Tensor:
+def round(input: Value, *, decimals: int = 0) -> Tensor:
     """Rounded to the nearest, halves to even; integers stay as they are.
 
     Layers of the example: `unary`.
@@ -64,7 +64,7 @@ def round(input: Any, *, decimals: int = 0) -> Tensor:
 
 
 @operation(unary(np.exp2), method=True)
-def exp2(input: Any) -> Tensor:
+def exp2(input: Value) -> Tensor:
     """2 to the power of the input.
 
     Layers of the example: `constant`, `elementwise`.
@@ -76,7 +76,7 @@ def exp2(input: Any) -> Tensor:
 
 
 @operation(unary(np.expm1), method=True)
-def expm1(input: Any) -> Tensor:
+def expm1(input: Value) -> Tensor:
     """exp(input) - 1; near 0, where that loses its digits, by Taylor's series.
 
     Layers of the example: `unary`, `constant`, `elementwise`, `select`.
@@ -93,7 +93,7 @@ def expm1(input: Any) -> Tensor:
 
 
 @operation(unary(np.log1p), method=True)
-def log1p(input: Any) -> Tensor:
+def log1p(input: Value) -> Tensor:
     """log(1 + input); near 0, where that loses its digits, twice the series of atanh(x / (2 + x)).
 
     Layers of the example: `unary`, `constant`, `elementwise`, `select`.
@@ -119,7 +119,7 @@ def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
 
 
 @operation(unary(np.log2), method=True)
-def log2(input: Any) -> Tensor:
+def log2(input: Value) -> Tensor:
     """The logarithm to base 2.
 
     Layers of the example: `unary`, `constant`, `elementwise`.
@@ -131,7 +131,7 @@ def log2(input: Any) -> Tensor:
 
 
 @operation(unary(np.log10), method=True)
-def log10(input: Any) -> Tensor:
+def log10(input: Value) -> Tensor:
     """The logarithm to base 10.
 
     Layers of the example: `unary`, `constant`, `elementwise`.
@@ -143,7 +143,7 @@ def log10(input: Any) -> Tensor:
 
 
 @operation(unary(_erfc), method=True)
-def erfc(input: Any) -> Tensor:
+def erfc(input: Value) -> Tensor:
     """1 - erf(input), to 6 digits of every value that is not subnormal.
 
     From 0.5 on it is t * exp(-x² + polynomial of t), t = 1 / (1 + x / 2) (Numerical Recipes in C, section 6.2), with x²
@@ -172,7 +172,7 @@ _ERFC = [
 
 
 @operation(unary(np.deg2rad), method=True)
-def deg2rad(input: Any) -> Tensor:
+def deg2rad(input: Value) -> Tensor:
     """Degrees to radians.
 
     Layers of the example: `constant`, `elementwise`.
@@ -184,7 +184,7 @@ def deg2rad(input: Any) -> Tensor:
 
 
 @operation(unary(np.rad2deg), method=True)
-def rad2deg(input: Any) -> Tensor:
+def rad2deg(input: Value) -> Tensor:
     """Radians to degrees.
 
     Layers of the example: `constant`, `elementwise`.
@@ -196,7 +196,7 @@ def rad2deg(input: Any) -> Tensor:
 
 
 @operation(unary(np.sinc), method=True)
-def sinc(input: Any) -> Tensor:
+def sinc(input: Value) -> Tensor:
     """sin(pi x) / (pi x), 1 at zero.
 
     Layers of the example: `unary`, `constant`, `elementwise`, `select`.
@@ -223,7 +223,7 @@ def _logit_numpy(x: np.ndarray, eps: float | None) -> np.ndarray:
 
 
 @operation(lambda input, eps=None: unary(lambda x: _logit_numpy(x, eps))(input), method=True)
-def logit(input: Any, eps: float | None = None) -> Tensor:
+def logit(input: Value, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), of the input held between eps and 1 - eps.
 
     Layers of the example: `constant`, `elementwise`, `unary`.
@@ -238,14 +238,14 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
 # --- of two tensors ---------------------------------------------------------------------------------------------------
 
 
-def _lerp_numpy(input: Any, end: Any, weight: Any) -> np.ndarray:
+def _lerp_numpy(input: np.ndarray | float, end: np.ndarray | float, weight: np.ndarray | float) -> np.ndarray:
     a, b = promoted(input, end)
     w = np.asarray(weight).astype(a.dtype)
     return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)).astype(a.dtype)
 
 
 @operation(quiet(_lerp_numpy), method=True)
-def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+def lerp(input: Value, end: Value, weight: Value) -> Tensor:
     """input + weight * (end - input), reckoned from the nearer end as torch does.
 
     Layers of the example: `elementwise`, `constant`.
@@ -262,7 +262,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
 
 
 @operation(binary(np.logaddexp), method=True)
-def logaddexp(input: Any, other: Any) -> Tensor:
+def logaddexp(input: Value, other: Value) -> Tensor:
     """log(exp(input) + exp(other)), without overflow; of two equal infinities that infinity.
 
     Layers of the example: `elementwise`, `select`, `unary`, `constant`.
@@ -274,7 +274,7 @@ def logaddexp(input: Any, other: Any) -> Tensor:
 
 
 @operation(binary(np.logaddexp2), method=True)
-def logaddexp2(input: Any, other: Any) -> Tensor:
+def logaddexp2(input: Value, other: Value) -> Tensor:
     """log2(2^input + 2^other), without overflow; of two equal infinities that infinity.
 
     >>> trtnet.logaddexp2(trtnet.tensor([200.0]), trtnet.tensor([200.0])).tolist()
@@ -283,7 +283,7 @@ def logaddexp2(input: Any, other: Any) -> Tensor:
     return _log_of_sum("logaddexp2", input, other, _math.log(2))
 
 
-def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
+def _log_of_sum(name: str, input: Value, other: Value, unit: float) -> Tensor:
     """The logarithm, to the base exp(unit), of the sum of its powers."""
     a, b = pair(name, input, other)
     floating(name, a)
@@ -303,7 +303,7 @@ def _log_of_sum(name: str, input: Any, other: Any, unit: float) -> Tensor:
 
 
 def _missing(name: str, what: str, numpy: Callable[..., Any] | None = None) -> Any:
-    def function(input: Any) -> Tensor:
+    def function(input: Tensor) -> Tensor:
         raise UnsupportedError(
             f"TensorRT has no {what}, and none can be made of its layers",
             found=format_shape(input.shape),

@@ -21,7 +21,7 @@ from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .arithmetic import add, div, maximum, mul, neg, sqrt, sub
-from .dispatch import axis_of, floating, operand, operation, tensor
+from .dispatch import Axes, Ints, axis_of, floating, operand, operation, tensor
 from .reduction import mean as average
 from .reduction import sum as summed
 from .reduction import vector_norm
@@ -61,7 +61,7 @@ def _dtype(stacklevel: Any, dtype: Any) -> Any:
     return dtype if isinstance(stacklevel, int) else stacklevel
 
 
-def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
+def _prepared(name: str, input: Tensor, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
     x = tensor(input)
     if dtype is not None:
         x = x.to(dtype)
@@ -70,7 +70,7 @@ def _prepared(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tenso
 
 
 @operation(_softmax, method=True)
-def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first.
 
     Layers of the example: `shuffle`, `softmax`.
@@ -86,7 +86,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any
 
 
 @operation(_log_softmax, method=True)
-def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
     """The logarithm of softmax along `dim`.
 
     Layers of the example: `log_softmax`.
@@ -101,7 +101,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype:
 
 
 @operation(lambda input, dim=None, _stacklevel=3, dtype=None: _softmax(-input, dim, 3, dtype))
-def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax of -x along `dim`.
 
     Layers of the example: `unary`, `shuffle`, `softmax`.
@@ -283,7 +283,7 @@ def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -
     return constant(Array(np.full(shape, number, dtype.numpy)))
 
 
-def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any) -> tuple[tuple[int, ...], list[Any]]:
+def _normalized_shape(name: str, x: Tensor, normalized_shape: Ints, **given: Any) -> tuple[tuple[int, ...], list[Any]]:
     floating(name, x)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     start = len(x.shape) - len(shape)
@@ -303,7 +303,13 @@ def _normalized_shape(name: str, x: Tensor, normalized_shape: Any, **given: Any)
 
 
 @operation()
-def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Ints,
+    weight: Tensor | Weight | None = None,
+    bias: Tensor | Weight | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
     """Zero mean and unit variance over the last dimensions, which are `normalized_shape`; then weight and bias.
 
     Layers of the example: `constant`, `normalization`.
@@ -321,7 +327,9 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
 
 
 @operation()
-def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Ints, weight: Tensor | Weight | None = None, eps: float | None = None
+) -> Tensor:
     """x / sqrt(mean of squares + eps) over the last dimensions, which are `normalized_shape`; then the weight.
 
     Layers of the example: `rms_normalization`.
@@ -338,7 +346,13 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
 
 @operation()
-def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | Weight | None = None,
+    bias: Tensor | Weight | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
     """Zero mean and unit variance for each group of channels of (N, C, ...); then weight and bias for each channel.
 
     Layers of the example: `constant`, `normalization`.
@@ -368,11 +382,11 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
 
 @operation()
 def instance_norm(
-    input: Any,
+    input: Tensor,
     running_mean: Any = None,
     running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
+    weight: Tensor | Weight | None = None,
+    bias: Tensor | Weight | None = None,
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -398,7 +412,7 @@ def instance_norm(
 
 
 @operation()
-def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha / size * sum of squares of `size` neighbouring channels) ** beta, for (N, C, L, ...).
 
     Layers of the example: `lrn`.
@@ -418,7 +432,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
 # --- norms ------------------------------------------------------------------------------------------------------------
 
 
-def _norm(x: Any, p: float, dim: Any) -> Any:
+def _norm(x: Any, p: float, dim: Axes) -> Tensor:
     return vector_norm(x, p, dim, True)
 
 
@@ -428,7 +442,7 @@ def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-
 
 
 @operation(_normalize, order="first")
-def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """x / max(norm of order p along `dim`, eps).
 
     Layers of the example: `elementwise`, `reduce`, `unary`, `constant`.
@@ -446,7 +460,7 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
 
 
 @operation()
-def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Products of both, each divided by max(its norm, eps), summed along `dim`.
 
     Layers of the example: `elementwise`, `reduce`, `unary`, `constant`.
@@ -476,7 +490,7 @@ def _axis_of_both(a: Tensor, b: Tensor, dim: int, x: Tensor) -> int:
 
 
 @operation()
-def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The norm of order p of x1 - x2 + eps over the last dimension.
 
     Layers of the example: `elementwise`, `constant`, `reduce`, `unary`, `shuffle`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ __all__ = ["pad"]
 _MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
 
 
-def _amounts(shape: Any, pad: Any, mode: str) -> list[tuple[SizeLike, SizeLike]]:
+def _amounts(shape: tuple[SizeLike, ...], pad: Sequence[SizeLike], mode: str) -> list[tuple[SizeLike, SizeLike]]:
     """Before and after, for each dimension."""
     if mode not in _MODES:
         raise ArgumentError("there is no such padding", expected=", ".join(_MODES), found=repr(mode))
@@ -57,7 +58,7 @@ def _check_room(size: SizeLike, amount: SizeLike, axis: int, mode: str) -> None:
     require_at_least(size, needed, problem)
 
 
-def _pad_numpy(input: np.ndarray, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+def _pad_numpy(input: np.ndarray, pad: Sequence[SizeLike], mode: str = "constant", value: Any = None) -> np.ndarray:
     if has_dims(pad):
         return globals()["pad"](constant(input), pad, mode, value)
     amounts: Any = _amounts(input.shape, pad, mode)
@@ -84,7 +85,7 @@ def _positions(at: np.ndarray, size: int, mode: str, before: int, after: int) ->
 
 
 @operation(_pad_numpy)
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[SizeLike], mode: str = "constant", value: Any = None) -> Tensor:
     """`input` with elements around it: (left, right, top, bottom, …), the last dimension first; negative ones cut off.
 
     mode: "constant" (`value`, 0), "reflect", "replicate" or "circular". A padding layer where that is enough (zeros

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-def _narrowed(shape: Any, dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
+def _narrowed(shape: tuple[SizeLike, ...], dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
     axis = axis_of(dim, len(shape))
     size, first, count = shape[axis], size_of(start), size_of(length)
     if isinstance(first, int) and first < 0:
@@ -77,7 +77,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     return part(x, axis, first, count)
 
 
-def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> Any:
+def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> np.ndarray:
     return np.take(input, np.atleast_1d(index), axis_of(dim, input.ndim))
 
 
@@ -115,21 +115,21 @@ def _element_index(name: str, index: Any, size: SizeLike) -> Tensor:
     return tensor(index)
 
 
-def _index_from_end(index: Any, size: SizeLike) -> Tensor:
+def _index_from_end(index: Tensor, size: SizeLike) -> Tensor:
     """An index of which negative numbers count from the end."""
     if isinstance(index, Array) and not is_recorded(index):
         return recorded_index(from_start(index.numpy(), size, 0))
     return from_end(tensor(index), size)
 
 
-def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> Any:
+def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> np.ndarray:
     axis = axis_of(dim, input.ndim)
     whole = tuple(slice(None) if a == axis else slice(s) for a, s in enumerate(index.shape))
     return np.take_along_axis(input[whole], index, axis)
 
 
 @operation(_gather_numpy, method=True)
-def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """One element of `input` for each element of `index`, along `dim`; its sizes are at most those of `input`.
 
     Layers of the example: `gather`.
@@ -148,7 +148,7 @@ def gather(input: Tensor, dim: int, index: Any, *, sparse_grad: bool = False) ->
     return emit(Gather((sliced(x, (0,) * x.ndim, sizes, (1,) * x.ndim), i), axis=axis, mode="ELEMENT"))
 
 
-def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> Any:
+def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> np.ndarray:
     if dim is None:
         return input.reshape(-1)[indices.reshape(-1)]
     axis = axis_of(dim, input.ndim)
@@ -183,7 +183,7 @@ def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tenso
 
 
 @operation(lambda input, index: input.reshape(-1)[index], method=True)
-def take(input: Tensor, index: Any) -> Tensor:
+def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at `index` of the flattened tensor, in the shape of `index`.
 
     Layers of the example: `shuffle`, `constant`, `elementwise`, `select`, `gather`.
@@ -197,7 +197,7 @@ def take(input: Tensor, index: Any) -> Tensor:
 
 def _scatter_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None
-) -> Any:
+) -> np.ndarray:
     if reduce is not None:
         return scatter_reduced_numpy(input, dim, index, value if src is None else src, reduce)
     result, axis = input.copy(), axis_of(dim, input.ndim)
@@ -211,7 +211,9 @@ def _scatter_numpy(
 
 
 @operation(_scatter_numpy, method=True)
-def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None
+) -> Tensor:
     """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`.
 
     `reduce`, "add" or "multiply": as `scatter_reduce`, with the input's own elements.
@@ -242,7 +244,7 @@ def _windows(size: SizeLike, length: int, step: int) -> np.ndarray:
     return np.arange(0, size - length + 1, step)[:, None] + np.arange(length)
 
 
-def _unfold_numpy(input: np.ndarray, dimension: int, size: int, step: int) -> Any:
+def _unfold_numpy(input: np.ndarray, dimension: int, size: int, step: int) -> np.ndarray:
     axis = axis_of(dimension, input.ndim)
     _windows(input.shape[axis], size, step)
     whole = np.lib.stride_tricks.sliding_window_view(input, size, axis, writeable=input.flags.writeable)
@@ -307,7 +309,7 @@ def _strided(shape: Any, size: Any, stride: Any, offset: Any) -> tuple[tuple[Siz
     return sizes, steps
 
 
-def _refuse_offset(shape: Any) -> None:
+def _refuse_offset(shape: tuple[SizeLike, ...]) -> None:
     raise UnsupportedError(
         "torch counts storage_offset from the start of the memory, of which this tensor may be a part",
         expected="no storage_offset, and elements from the tensor's own first on",
@@ -324,7 +326,7 @@ def _begins_its_memory(x: Tensor) -> bool:
     return True
 
 
-def _not_contiguous(shape: Any) -> UnsupportedError:
+def _not_contiguous(shape: tuple[SizeLike, ...]) -> UnsupportedError:
     return UnsupportedError(
         "as_strided takes a tensor that is known to lie in memory in row-major order",
         found=f"a tensor of shape {format_shape(shape)} that may lie otherwise",
@@ -374,7 +376,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: Any = None
     return view_of(made, x, any_layer=True)
 
 
-def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> Any:
+def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> np.ndarray:
     depth = int(tensor.max()) + 1 if num_classes == -1 else num_classes
     return (tensor[..., None] == np.arange(depth)).astype(np.int64)
 

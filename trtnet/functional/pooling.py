@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..basics.dims import Dim, divide_exactly, format_shape
+from ..basics.dims import Dim, SizeLike, divide_exactly, format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
@@ -15,7 +15,7 @@ from ..layers.shaping import reshaped
 from .arithmetic import maximum, mul
 from .arithmetic import pow as power
 from .convolution import batched, narrow, widen
-from .dispatch import operation, tuple_of
+from .dispatch import Ints, operation, tuple_of
 from .joining import cat
 from .padding import pad
 from .shape import clone
@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _windows(name: str, spatial: int, kernel: Any, stride: Any, padding: Any) -> tuple[tuple[int, ...], ...]:
+def _windows(name: str, spatial: int, kernel: Any, stride: Ints | None, padding: Ints) -> tuple[tuple[int, ...], ...]:
     window = tuple_of(kernel, spatial, "kernel_size")
     step = window if stride is None or stride == () or stride == [] else tuple_of(stride, spatial, "stride")
     before = tuple_of(padding, spatial, "padding")
@@ -69,7 +69,7 @@ def _clipped(x: Tensor, window: tuple[int, ...], before: tuple[int, ...]) -> tup
     return tuple(s if p == 0 and isinstance(s, int) and 0 < s < w else w for w, s, p in zip(window, sizes, before))
 
 
-def _shaped(name: str, spatial: int, input: Any) -> tuple[Tensor, bool]:
+def _shaped(name: str, spatial: int, input: Tensor) -> tuple[Tensor, bool]:
     x, alone = batched(name, input, spatial)
     return (widen(x) if spatial == 1 else x), alone
 
@@ -94,11 +94,11 @@ def _without_indices(name: str, return_indices: bool) -> None:
 
 def _max(
     spatial: int,
-    input: Any,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    dilation: Ints,
     ceil_mode: bool,
     return_indices: bool,
 ) -> Tensor:
@@ -153,11 +153,11 @@ def _dilated(
 
 @operation()
 def max_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
@@ -174,11 +174,11 @@ def max_pool1d(
 
 @operation()
 def max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
@@ -195,11 +195,11 @@ def max_pool2d(
 
 @operation()
 def max_pool3d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
@@ -219,10 +219,10 @@ def max_pool3d(
 
 def _average(
     spatial: int,
-    input: Any,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
     ceil_mode: bool,
     count_include_pad: bool,
     divisor: Any,
@@ -254,10 +254,10 @@ def _average(
 
 @operation()
 def avg_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
@@ -274,10 +274,10 @@ def avg_pool1d(
 
 @operation()
 def avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -295,10 +295,10 @@ def avg_pool2d(
 
 @operation()
 def avg_pool3d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -317,7 +317,9 @@ def avg_pool3d(
 # --- power average ----------------------------------------------------------------------------------------------------
 
 
-def _power(spatial: int, input: Any, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+def _power(
+    spatial: int, input: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool
+) -> Tensor:
     count = 1
     for size in tuple_of(kernel_size, spatial, "kernel_size"):
         count *= size
@@ -326,7 +328,9 @@ def _power(spatial: int, input: Any, norm_type: float, kernel_size: Any, stride:
 
 
 @operation()
-def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The norm of order `norm_type` of each window of (N, C, L) or (C, L).
 
     Layers of the example: `elementwise`, `shuffle`, `pooling`, `constant`, `unary`.
@@ -339,7 +343,9 @@ def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
 
 
 @operation()
-def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The norm of order `norm_type` of each window of (N, C, H, W) or (C, H, W).
 
     Layers of the example: `elementwise`, `pooling`, `constant`, `unary`.
@@ -352,7 +358,9 @@ def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
 
 
 @operation()
-def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> Tensor:
     """The norm of order `norm_type` of each window of (N, C, D, H, W) or (C, D, H, W).
 
     Layers of the example: `elementwise`, `pooling`, `constant`, `unary`.
@@ -367,7 +375,7 @@ def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
 # --- adaptive ---------------------------------------------------------------------------------------------------------
 
 
-def _adaptive(operation: str, spatial: int, input: Any, output_size: Any) -> Tensor:
+def _adaptive(operation: str, spatial: int, input: Tensor, output_size: Any) -> Tensor:
     name = f"adaptive_{'avg' if operation == 'AVG' else 'max'}_pool{spatial}d"
     x, alone = batched(name, input, spatial)
     wanted = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * spatial
@@ -418,7 +426,7 @@ def _uneven(name: str, operation: str, x: Any, axis: int, size: int) -> Tensor:
     return cat([emit(Reduce((w,), operation, (axis,), True)) for w in windows], axis)
 
 
-def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:
+def _dynamic(name: str, size: SizeLike | Sequence[SizeLike], x: Tensor) -> UnsupportedError:
     return UnsupportedError(
         f"{name}: the windows of a dynamic size must be equal",
         expected=f"sizes that are divisible by output_size {size}",
@@ -428,7 +436,7 @@ def _dynamic(name: str, size: Any, x: Tensor) -> UnsupportedError:
 
 
 @operation()
-def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
+def adaptive_avg_pool1d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """(N, C, L), or (C, L), to (N, C, output_size) by means.
 
     Layers of the example: `shuffle`, `pooling`.
@@ -441,7 +449,7 @@ def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
 
 
 @operation()
-def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by means; None keeps a size, a dynamic one must divide.
 
     Layers of the example: `pooling`.
@@ -454,7 +462,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
 
 
 @operation()
-def adaptive_avg_pool3d(input: Any, output_size: Any) -> Tensor:
+def adaptive_avg_pool3d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by means.
 
     Layers of the example: `pooling`.
@@ -467,7 +475,9 @@ def adaptive_avg_pool3d(input: Any, output_size: Any) -> Tensor:
 
 
 @operation()
-def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+def adaptive_max_pool1d(
+    input: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False
+) -> Tensor:
     """(N, C, L), or (C, L), to (N, C, output_size) by maxima.
 
     Layers of the example: `shuffle`, `pooling`.
@@ -481,7 +491,9 @@ def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = Fal
 
 
 @operation()
-def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+def adaptive_max_pool2d(
+    input: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False
+) -> Tensor:
     """(N, C, H, W), or (C, H, W), to (N, C, *output_size) by maxima.
 
     Layers of the example: `pooling`.
@@ -495,7 +507,9 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
 
 
 @operation()
-def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Tensor:
+def adaptive_max_pool3d(
+    input: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False
+) -> Tensor:
     """(N, C, D, H, W), or (C, D, H, W), to (N, C, *output_size) by maxima.
 
     Layers of the example: `pooling`.

@@ -11,7 +11,7 @@ are seeded by `trtnet.manual_seed`, those of a module to train (`to_torch`) by `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def _input(current: Recorder, stem: str, sizes: tuple[SizeLike, ...]) -> Tensor:
     return made
 
 
-def _uniform(sizes: tuple[SizeLike, ...], low: float = 0.0, high: float = 1.0) -> Any:
+def _uniform(sizes: tuple[SizeLike, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
     """float32 in [low, high), recorded or drawn now."""
     if current_recorder.get() is None and not has_dims(sizes):
         return Array(generator().random(sizes, np.float32) * np.float32(high - low) + np.float32(low))
@@ -124,7 +124,7 @@ def _floating(name: str, dtype: Dtype) -> Dtype:
 
 
 @refusing
-def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
+def rand(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Uniform in [0, 1).
 
     >>> x = trtnet.rand(2, 3)
@@ -141,7 +141,7 @@ def rand(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def randn(*size: Any, dtype: Any = None, **options: Any) -> Any:
+def randn(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Of the standard normal distribution.
 
     >>> trtnet.randn(2, 3).shape
@@ -156,7 +156,9 @@ def randn(*size: Any, dtype: Any = None, **options: Any) -> Any:
 
 
 @refusing
-def randint(*bounds: Any, size: Any = None, dtype: Any = None, **options: Any) -> Any:
+def randint(
+    *bounds: Any, size: SizeLike | Sequence[SizeLike] | None = None, dtype: Any = None, **options: Any
+) -> Tensor:
     """`randint(high, size)` or `randint(low, high, size)`: whole numbers from low to high - 1.
 
     Recorded, they are made of float32 in [0, 1), so that there are at most 2**24 different ones, and of n one is up to
@@ -214,7 +216,7 @@ def _whole(name: str, sizes: tuple[SizeLike, ...], low: SizeLike, high: SizeLike
 
 
 @refusing
-def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Any:
+def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`.
 
     >>> sorted(trtnet.randperm(4).tolist())
@@ -227,13 +229,13 @@ def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Any:
     return Array(generator().permutation(count).astype(to.numpy))  # type: ignore[arg-type]
 
 
-def _like(input: Any) -> tuple[SizeLike, ...]:
+def _like(input: Tensor) -> tuple[SizeLike, ...]:
     if type(input) is Tensor:
         recorder()  # raises where there is none
     return tuple(input.shape)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     """As `rand`, in the shape and dtype of `input`.
 
     >>> trtnet.rand_like(trtnet.zeros(2, 3)).shape
@@ -242,7 +244,7 @@ def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
     return rand(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
+def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     """As `randn`, in the shape and dtype of `input`.
 
     >>> trtnet.randn_like(trtnet.zeros(2, 3)).shape
@@ -251,7 +253,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Any:
     return randn(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any) -> Any:
+def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any) -> Tensor:
     """`randint_like(input, high)` or `(input, low, high)`: as `randint`, in the shape and dtype of `input`.
 
     >>> trtnet.randint_like(trtnet.zeros(2, 3), 5).dtype
@@ -261,7 +263,9 @@ def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any)
 
 
 @refusing
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **options: Any) -> Any:
+def normal(
+    mean: Any, std: Any = 1.0, size: SizeLike | Sequence[SizeLike] | None = None, *, dtype: Any = None, **options: Any
+) -> Tensor:
     """Normally distributed: of tensors (broadcast) or numbers as mean and standard deviation, or of a `size`.
 
     With a tensor the result has its dtype.
@@ -283,7 +287,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **
     return add(mul(drawn, std), mean)
 
 
-def bernoulli(input: Any, p: Any = None, **options: Any) -> Any:
+def bernoulli(input: Tensor, p: Any = None, **options: Any) -> Tensor:
     """1 with the probability that `input` (or the number p) says for each element, else 0, in the dtype of `input`.
 
     >>> trtnet.bernoulli(trtnet.tensor([0.0, 1.0])).tolist()
@@ -294,7 +298,7 @@ def bernoulli(input: Any, p: Any = None, **options: Any) -> Any:
     return _chosen(tuple(input.shape), input if p is None else p).to(input.dtype)
 
 
-def _chosen(sizes: tuple[SizeLike, ...], p: Any) -> Any:
+def _chosen(sizes: tuple[SizeLike, ...], p: Any) -> Tensor:
     """bool: True with the probability p, a number or a tensor."""
     if isinstance(p, Tensor):
         return lt(_uniform(sizes), p.to(dtypes.float32))
@@ -304,7 +308,7 @@ def _chosen(sizes: tuple[SizeLike, ...], p: Any) -> Any:
 
 
 @refusing
-def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """softmax((logits + noise) / tau) along `dim`, with Gumbel noise, -log(-log(u)) of uniform u; `hard` gives 1 at the
     largest and 0 elsewhere (https://arxiv.org/abs/1611.01144). `eps` has no effect, as in torch.
 
@@ -321,7 +325,7 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
 
 
 @refusing
-def multinomial(input: Any, num_samples: int, replacement: bool = False, **options: Any) -> Any:
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, **options: Any) -> Tensor:
     """Indices (int64) drawn from rows of weights: (n,) gives (num_samples,), (m, n) gives (m, num_samples).
 
     The weights are not negative and need not sum to 1. Each weight's logarithm gets Gumbel noise, -log(-log(u)), and
@@ -365,7 +369,7 @@ def _check_weights(weights: np.ndarray, count: int) -> None:
         )
 
 
-def gumbel_choice(logits: Any, count: int, replacement: bool) -> Any:
+def gumbel_choice(logits: Any, count: int, replacement: bool) -> Tensor:
     """Indices (int64) of `count` categories of the last dimension, from float32 log-probabilities up to a constant."""
     sizes = tuple(logits.shape)
     if replacement and count > 1:

@@ -20,7 +20,7 @@ from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, maximum, mul, neg, sub
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
 from .creation import arange, filled
-from .dispatch import axis_of, floating, operation, refusing, scalar, size_tensor, tensor
+from .dispatch import Axes, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
 from .joining import cat
 from .math import lerp, round
 from .picking import gather, index_select
@@ -187,7 +187,7 @@ def _restored(made: Any, input: Any, dim: int, before: int = 0) -> Any:
     return made.unsqueeze(axis_of(dim, input.ndim) + before)
 
 
-def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Any:
+def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Tensor:
     """What lies at these shares of the last dimension: a last dimension of as many elements as `q` has."""
     bad = isnan(x)
     values = sort(where(bad, math.inf, x) if is_among_numbers else x, -1).values
@@ -215,7 +215,7 @@ def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Any
 
 def _quantile_numpy(name: str) -> Any:
     def compute(
-        input: np.ndarray, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear"
+        input: np.ndarray, q: Any, dim: Axes = None, keepdim: bool = False, *, interpolation: str = "linear"
     ) -> Any:
         given = Array(q) if isinstance(q, np.ndarray) else q
         return _quantiles(name, Array(input), given, dim, keepdim, interpolation).numpy()
@@ -329,7 +329,7 @@ def cummin(input: Tensor, dim: int) -> Ranked:
     return _extremes(tensor(input), dim, False)
 
 
-def _logcumsumexp_numpy(input: np.ndarray, dim: int) -> Any:
+def _logcumsumexp_numpy(input: np.ndarray, dim: int) -> np.ndarray:
     if dtypes.get(input.dtype).is_floating_point and input.ndim:
         with np.errstate(invalid="ignore"):
             return np.logaddexp.accumulate(input, axis_of(dim, input.ndim)).astype(input.dtype, copy=False)

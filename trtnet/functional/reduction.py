@@ -21,7 +21,7 @@ from ..layers.reduction import Cumulative, Reduce
 from ..layers.shaping import expanded, reshaped
 from . import arithmetic, comparison
 from .concrete import floats
-from .dispatch import axes_of, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
+from .dispatch import Axes, axes_of, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
 from .inplace import install
 from .joining import cat
 from .slicing import part
@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 
-def reduced(x: Tensor, op: str, dim: Any, keepdim: bool) -> Tensor:
+def reduced(x: Tensor, op: str, dim: Axes, keepdim: bool) -> Tensor:
     """Record a reduction; `x` itself where it has no dimensions."""
     axes = _axes(x, dim)
     return emit(Reduce((x,), op, axes, bool(keepdim))) if axes else x
 
 
-def _axes(x: Any, dim: Any) -> tuple[int, ...]:
+def _axes(x: Any, dim: Axes) -> tuple[int, ...]:
     axes = axes_of(dim, x.ndim)
     return axes if x.ndim else ()  # a number has, for torch, a dimension 0 to name
 
@@ -76,14 +76,14 @@ def _summed_type(array: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def _sum_numpy(
-    input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None
-) -> Any:
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None
+) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.sum(_axes(values, axis if dim is None else dim), keepdims=keepdim, dtype=values.dtype)
 
 
 @operation(_sum_numpy, method=True)
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+def sum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None) -> Tensor:
     """The sum over some dimensions, or all. Bools and integers sum up to int64.
 
     Layers of the example: `reduce`.
@@ -94,12 +94,12 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return reduced(_integers_to_int64(tensor(input), dtype), "SUM", axis if dim is None else dim, keepdim)
 
 
-def _nansum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _nansum_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
     return _sum_numpy(np.where(np.isnan(input), 0, input).astype(input.dtype), dim, keepdim, dtype=dtype)
 
 
 @operation(_nansum_numpy, method=True)
-def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nansum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum, with NaNs counting as 0.
 
     Layers of the example: `unary`, `constant`, `select`, `reduce`.
@@ -111,12 +111,12 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     return sum(comparison.masked_fill(x, comparison.isnan(x), 0.0), dim, keepdim, dtype=dtype)
 
 
-def _nanmean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _nanmean_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
     return np.nanmean(input, _axes(input, dim), keepdims=keepdim)
 
 
 @operation(_nanmean_numpy, method=True)
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nanmean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of what is not NaN.
 
     >>> trtnet.nanmean(trtnet.tensor([1.0, math.nan, 3.0])).item()
@@ -127,13 +127,13 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     return arithmetic.div(nansum(x, dim, keepdim, dtype=dtype), count)
 
 
-def _prod_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _prod_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.prod(_axes(values, dim), keepdims=keepdim, dtype=values.dtype)
 
 
 @operation(_prod_numpy, method=True)
-def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over one dimension, or all. Bools and integers multiply to int64.
 
     Layers of the example: `reduce`.
@@ -154,8 +154,8 @@ def _not_floating(found: Any) -> DtypeError:
 
 
 def _mean_numpy(
-    input: np.ndarray, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None
-) -> Any:
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None
+) -> np.ndarray:
     values = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     if not dtypes.get(values.dtype).is_floating_point:
         raise _not_floating(values.dtype)
@@ -164,7 +164,7 @@ def _mean_numpy(
 
 
 @operation(_mean_numpy, method=True)
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None) -> Tensor:
     """The mean over some dimensions, or all. Raises DtypeError for integers, as torch.
 
     Layers of the example: `reduce`.
@@ -180,12 +180,12 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return reduced(x, "AVG", axis if dim is None else dim, keepdim)
 
 
-def _amax_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
+def _amax_numpy(input: np.ndarray, dim: Axes = (), keepdim: bool = False) -> np.ndarray:
     return input.max(_axes(input, dim), keepdims=keepdim)
 
 
 @operation(_amax_numpy, method=True)
-def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Axes = (), keepdim: bool = False) -> Tensor:
     """The largest element over some dimensions, or all.
 
     Layers of the example: `reduce`.
@@ -196,12 +196,12 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return _extreme(tensor(input), "MAX", dim, keepdim)
 
 
-def _amin_numpy(input: np.ndarray, dim: Any = (), keepdim: bool = False) -> Any:
+def _amin_numpy(input: np.ndarray, dim: Axes = (), keepdim: bool = False) -> np.ndarray:
     return input.min(_axes(input, dim), keepdims=keepdim)
 
 
 @operation(_amin_numpy, method=True)
-def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Axes = (), keepdim: bool = False) -> Tensor:
     """The smallest element over some dimensions, or all.
 
     Layers of the example: `reduce`.
@@ -212,7 +212,7 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return _extreme(tensor(input), "MIN", dim, keepdim)
 
 
-def _extreme(x: Tensor, op: str, dim: Any, keepdim: bool) -> Tensor:
+def _extreme(x: Tensor, op: str, dim: Axes, keepdim: bool) -> Tensor:
     if x.dtype is dtypes.bool_:
         return converted(reduced(converted(x, dtypes.int32), op, dim, keepdim), dtypes.bool_)
     return reduced(x, op, dim, keepdim)
@@ -226,21 +226,21 @@ def _as_bool(x: Tensor) -> Tensor:
 
 
 def _truth_numpy(reduce: Any) -> Any:
-    def call(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    def call(input: np.ndarray, dim: Axes = None, keepdim: bool = False) -> Any:
         found = reduce(input != 0, _axes(input, dim), keepdims=keepdim)
         return found.astype(np.uint8) if input.dtype == np.uint8 else found
 
     return call
 
 
-def _truth(op: str, input: Any, dim: Any, keepdim: bool) -> Tensor:
+def _truth(op: str, input: Tensor, dim: Axes, keepdim: bool) -> Tensor:
     x = tensor(input)
     found = _extreme(_as_bool(x), op, dim, keepdim)
     return converted(found, dtypes.uint8) if x.dtype is dtypes.uint8 else found
 
 
 @operation(_truth_numpy(np.all), method=True)
-def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def all(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are True (or not 0), as bool; of uint8, as torch does, as uint8.
 
     Layers of the example: `cast`, `reduce`.
@@ -252,7 +252,7 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @operation(_truth_numpy(np.any), method=True)
-def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def any(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
     """Whether any element is True (or not 0), as bool; of uint8, as torch does, as uint8.
 
     Layers of the example: `cast`, `reduce`.
@@ -264,7 +264,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @operation(lambda input, dim=None: np.asarray((input != 0).sum(_axes(input, dim)), np.int64), method=True)
-def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+def count_nonzero(input: Tensor, dim: Axes = None) -> Tensor:
     """How many elements are not 0, as int64.
 
     Layers of the example: `constant`, `elementwise`, `unary`, `cast`, `reduce`.
@@ -280,7 +280,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 _SPREAD = object()
 
 
-def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+def _correction(dim: Axes, unbiased: Any, correction: Any) -> tuple[Any, float]:
     """torch takes var(x, unbiased), var(x, dim, unbiased, keepdim) and var(x, dim, correction=1)."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -290,8 +290,13 @@ def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
 
 
 def _var_numpy(
-    input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
-) -> Any:
+    input: np.ndarray,
+    dim: Axes = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = _SPREAD,
+) -> np.ndarray:
     dim, less = _correction(dim, unbiased, correction)
     with np.errstate(all="ignore"):
         axes = _axes(input, dim)
@@ -300,7 +305,7 @@ def _var_numpy(
 
 @operation(_var_numpy, method=True)
 def var(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+    input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Tensor:
     """The variance over some dimensions, or all, with `correction` (1) taken off the count.
 
@@ -313,15 +318,20 @@ def var(
 
 
 def _std_numpy(
-    input: np.ndarray, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
-) -> Any:
+    input: np.ndarray,
+    dim: Axes = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = _SPREAD,
+) -> np.ndarray:
     with np.errstate(all="ignore"):
         return np.sqrt(_var_numpy(input, dim, unbiased, keepdim, correction=correction))
 
 
 @operation(_std_numpy, method=True)
 def std(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+    input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Tensor:
     """The standard deviation over some dimensions, or all, with `correction` (1) taken off the count.
 
@@ -334,7 +344,7 @@ def std(
 
 
 def var_mean(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+    input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
     """The variance and the mean. With an infinity among the values the mean is that infinity; torch's is NaN or
     infinite by its place.
@@ -348,7 +358,7 @@ def var_mean(
 
 
 def std_mean(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = _SPREAD
+    input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
 ) -> Any:
     """The standard deviation and the mean, as `var_mean`.
 
@@ -360,7 +370,7 @@ def std_mean(
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _correction(dim, 1, 1)[0], keepdim)
 
 
-def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
+def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
     floating("var", x)
     axes = _axes(x, dim)
     middle = reduced(x, "AVG", axes, True) if axes else x
@@ -383,7 +393,7 @@ def _spread(x: Tensor, dim: Any, correction: float, keepdim: bool) -> tuple[Tens
 
 
 @refusing
-def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def vector_norm(x: Any, ord: Any = 2, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The vector norm of order `ord` over some dimensions, or all.
 
     Layers of the example: `elementwise`, `reduce`, `unary`.
@@ -394,7 +404,7 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
     return _vector_norm(x if dtype is None else x.to(dtype), float(ord), dim, keepdim)
 
 
-def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Any, keepdim: bool) -> Any:
+def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Axes, keepdim: bool) -> np.ndarray:
     (values,) = floats(input)
     values, axes, dtype = np.abs(values), _axes(values, dim), values.dtype
     if math.isinf(ord):
@@ -407,7 +417,7 @@ def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Any, keepdim: bool) -
 
 
 @operation(_vector_norm_numpy)
-def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
+def _vector_norm(input: Tensor, ord: float, dim: Axes, keepdim: bool) -> Tensor:
     x = tensor(input)
     floating("norm", x)
     if math.isinf(ord):
@@ -425,7 +435,9 @@ def _vector_norm(input: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
 
 
 @refusing
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
+def norm(
+    input: Tensor, p: Any = "fro", dim: Axes = None, keepdim: bool = False, out: Tensor | None = None, dtype: Any = None
+) -> Tensor:
     """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError.
 
     Layers of the example: `elementwise`, `reduce`, `unary`.
@@ -440,7 +452,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out
     return vector_norm(input, 2 if p == "fro" or p is None else p, dim, keepdim, dtype=dtype)
 
 
-def _norm_method(self: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+def _norm_method(self: Any, p: Any = "fro", dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """As the function `norm`."""
     return norm(self, p, dim, keepdim, dtype=dtype)
 
@@ -448,7 +460,7 @@ def _norm_method(self: Any, p: Any = "fro", dim: Any = None, keepdim: bool = Fal
 Tensor.norm = _norm_method  # type: ignore[attr-defined]
 
 
-def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
+def _logsumexp_numpy(input: np.ndarray, dim: Axes, keepdim: bool = False) -> np.ndarray:
     (values,) = floats(input)
     axes = _axes(values, dim)
     with np.errstate(all="ignore"):
@@ -459,7 +471,7 @@ def _logsumexp_numpy(input: np.ndarray, dim: Any, keepdim: bool = False) -> Any:
 
 
 @operation(_logsumexp_numpy, method=True)
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Axes, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over some dimensions, without overflow; float32 of integers.
 
     Layers of the example: `reduce`, `activation`, `elementwise`, `unary`, `shuffle`.
@@ -483,7 +495,7 @@ MAX_PRODUCTS = 1024
 # --- running sums -----------------------------------------------------------------------------------------------------
 
 
-def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
+def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.cumsum(axis_of(dim, values.ndim), dtype=values.dtype) if values.ndim else values
 
@@ -502,7 +514,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return emit(Cumulative((x,), axis)) if x.ndim else x
 
 
-def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> Any:
+def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.cumprod(axis_of(dim, values.ndim), dtype=values.dtype)
 

@@ -15,6 +15,7 @@ made of are gathered, weighed and summed, which needs fixed sizes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -126,7 +127,12 @@ class _Plan:
 
 
 def _checked_mode(
-    shape: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None, antialias: bool
+    shape: tuple[SizeLike, ...],
+    size: SizeLike | Sequence[SizeLike] | None,
+    scale_factor: float | Sequence[float] | None,
+    mode: str,
+    align_corners: bool | None,
+    antialias: bool,
 ) -> str:
     """TensorRT's mode. Raises ArgumentError or ShapeError for arguments that do not go together."""
     if mode not in _MODES:
@@ -319,8 +325,12 @@ def _by_constants(x: Tensor, plan: _Plan, mode: str) -> Tensor:
 
 
 def upsample(
-    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
-) -> Any:
+    input: Tensor,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
     """As `interpolate`.
 
     Layers of the example: `resize`.
@@ -332,7 +342,11 @@ def upsample(
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
-def upsample_nearest(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+def upsample_nearest(
+    input: Tensor,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> Tensor:
     """As `interpolate` with mode "nearest".
 
     Layers of the example: `resize`.
@@ -345,7 +359,11 @@ def upsample_nearest(input: Any, size: Any = None, scale_factor: Any = None) -> 
     return interpolate(input, size, scale_factor, "nearest")
 
 
-def upsample_bilinear(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+def upsample_bilinear(
+    input: Tensor,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> Tensor:
     """As `interpolate` with mode "bilinear" and aligned corners.
 
     Layers of the example: `resize`.
@@ -374,7 +392,7 @@ def _rearranged(x: Any, first: tuple[Any, ...], order: tuple[int, ...], last: tu
     return reshaped(emit(Shuffle((x,), reshape_dims=Size(first), second_transpose=order)), last)
 
 
-def _image(name: str, shape: Any) -> tuple[Any, ...]:
+def _image(name: str, shape: tuple[SizeLike, ...]) -> tuple[Any, ...]:
     if len(shape) < 3:
         raise ShapeError(f"{name} takes (…, C, H, W)", expected="3 dimensions or more", found=format_shape(shape))
     return Size(shape[:-3]).numel(), *shape[-3:]
@@ -497,8 +515,8 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
 def _line(size: SizeLike, align_corners: bool, dtype: Any) -> Any:
     """The coordinates of the centres of `size` pixels from -1 to 1, or from corner to corner."""
     if isinstance(size, int):
-        line = np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
-        return Array((line if align_corners else line * (size - 1) / size).astype(dtype.numpy))
+        places = np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+        return Array((places if align_corners else places * (size - 1) / size).astype(dtype.numpy))
     at = arange(size).to(dtypes.float32) * 2.0
     if align_corners:
         several, steps = minimum(size - 1, 1), maximum(size - 1, 1)  # of one pixel the middle, as torch

@@ -98,7 +98,7 @@ def _whole(part: Tensor, like: Tensor, axis: int, value: Any) -> Tensor:
 
 
 def _apply(
-    x: Tensor, axis: int, index: Tensor, source: Tensor, reduce: str, include_self: bool, alpha: Any = 1
+    x: Tensor, axis: int, index: Tensor, source: Tensor, reduce: str, include_self: bool, alpha: float = 1
 ) -> Tensor:
     low, high = _bounds(x.dtype)
     op, neutral = {
@@ -130,7 +130,9 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
     return div(total, count) if total.dtype.is_floating_point else floor_divide(total, count)
 
 
-def _numpy(input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, reduce: str, include_self: bool) -> Any:
+def _numpy(
+    input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, reduce: str, include_self: bool
+) -> np.ndarray:
     """The same of arrays: `src` has the sizes of `index`."""
     places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
@@ -151,7 +153,7 @@ def _numpy(input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, red
 # --- by one index for each update -------------------------------------------------------------------------------------
 
 
-def _elements(name: str, x: Tensor, dim: int, index: Any, src: Any) -> tuple[int, Tensor, Tensor]:
+def _elements(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[int, Tensor, Tensor]:
     axis = axis_of(dim, x.ndim)
     source, i = _checked(name, x, src, index)
     if not x.ndim == i.ndim == source.ndim:
@@ -169,12 +171,12 @@ def _part(index: np.ndarray, src: np.ndarray) -> np.ndarray:
     return src[tuple(slice(s) for s in index.shape)]
 
 
-def _scatter_add_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray) -> Any:
+def _scatter_add_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray) -> np.ndarray:
     return _numpy(input, axis_of(dim, input.ndim), index, _part(index, src), "sum", True)
 
 
 @operation(_scatter_add_numpy, method=True)
-def scatter_add(input: Tensor, dim: int, index: Any, src: Any) -> Tensor:
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with each element of `src` added along `dim` at the element of `index` in its place.
 
     >>> trtnet.scatter_add(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1, 1]), trtnet.tensor([10.0, 20.0])).tolist()
@@ -192,13 +194,15 @@ def _known(reduce: str) -> None:
 
 def _scatter_reduce_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray, reduce: str, *, include_self: bool = True
-) -> Any:
+) -> np.ndarray:
     _known(reduce)
     return _numpy(input, axis_of(dim, input.ndim), index, _part(index, src), reduce, include_self)
 
 
 @operation(_scatter_reduce_numpy, method=True)
-def scatter_reduce(input: Tensor, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Tensor:
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """`input` reduced along `dim` with the elements of `src` that `index` sends to each place.
 
     Args:
@@ -234,7 +238,7 @@ def scatter_reduced(x: Tensor, dim: int, index: Any, src: Any, reduce: str) -> T
     return _apply(x, axis, i, source, reduce, True)
 
 
-def scatter_reduced_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: Any, reduce: str) -> Any:
+def scatter_reduced_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray, reduce: str) -> np.ndarray:
     source = _part(index, src) if isinstance(src, np.ndarray) and src.ndim else np.full(index.shape, src, input.dtype)
     return _numpy(input, axis_of(dim, input.ndim), index, source, _named(reduce), True)
 
@@ -242,7 +246,7 @@ def scatter_reduced_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: A
 # --- by one index for each slice --------------------------------------------------------------------------------------
 
 
-def _slices(name: str, x: Tensor, dim: int, index: Any, source: Any) -> tuple[int, Tensor, Tensor]:
+def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tuple[int, Tensor, Tensor]:
     """The axis, the index over it with the tensor's rank, and the updates."""
     axis = axis_of(dim, x.ndim)
     updates, i = _checked(name, x, source, index)
@@ -272,7 +276,7 @@ def _index_add_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarray
 
 
 @operation(_index_add_numpy, method=True)
-def index_add(input: Tensor, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """`input` with the slices of `source` times `alpha` added to those of `dim` that a 1-D index names.
 
     >>> trtnet.index_add(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1, 1]), trtnet.tensor([10.0, 20.0])).tolist()
@@ -289,8 +293,8 @@ _OF_SLICES = ("prod", "mean", "amax", "amin")
 
 
 def _index_reduce_numpy(
-    input: np.ndarray, dim: int, index: Any, source: np.ndarray, reduce: str, *, include_self: bool = True
-) -> Any:
+    input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray, reduce: str, *, include_self: bool = True
+) -> np.ndarray:
     _known_of_slices(reduce)
     axis = axis_of(dim, input.ndim)
     places = np.atleast_1d(index).reshape(-1, *(1,) * (input.ndim - axis - 1))
@@ -305,7 +309,9 @@ def _known_of_slices(reduce: str) -> None:
 
 
 @operation(_index_reduce_numpy, method=True)
-def index_reduce(input: Tensor, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Tensor:
+def index_reduce(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """`input` reduced along `dim` with the slices of `source` that a 1-D index sends to each place.
 
     Args:
@@ -330,7 +336,7 @@ def _index_copy_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarra
 
 
 @operation(_index_copy_numpy, method=True)
-def index_copy(input: Tensor, dim: int, index: Any, source: Any) -> Tensor:
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """`input` with the slices of `source` in the place of those of `dim` that a 1-D index names.
 
     Where an index is there twice, either slice may stay.
@@ -357,7 +363,7 @@ def _index_fill_numpy(input: np.ndarray, dim: int, index: Any, value: Any) -> An
 
 
 @operation(_index_fill_numpy, method=True, order="first")
-def index_fill(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` (a number, or a tensor without dimensions) in the slices of `dim` that a 1-D index names.
 
     Negative indices count from the end. The value is converted to the input's dtype.
@@ -383,7 +389,7 @@ def index_fill(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
 # --- by several indices -----------------------------------------------------------------------------------------------
 
 
-def _index_put_numpy(input: np.ndarray, indices: Any, values: Any, accumulate: bool = False) -> Any:
+def _index_put_numpy(input: np.ndarray, indices: Any, values: Any, accumulate: bool = False) -> np.ndarray:
     result = input.copy()
     if accumulate:
         np.add.at(result, tuple(indices), values)

@@ -100,7 +100,7 @@ def columns(mask: Tensor) -> list[Tensor]:
     return [reshaped(row, (count,)) for row in rows]
 
 
-def check_mask(shape: Any, mask: Tensor, axis: int = 0) -> None:
+def check_mask(shape: tuple[SizeLike, ...], mask: Tensor, axis: int = 0) -> None:
     """Raises ShapeError unless a recorded mask has the sizes of the dimensions from `axis` on."""
     if mask.ndim > len(shape) - axis:
         raise ShapeError(

@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import format_shape
+from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..graph.tensor import Array, Tensor
 from .arithmetic import add, div, floor_divide, mul, remainder, sub
 from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne
 from .creation import ones_like, zeros_like
-from .dispatch import axis_of, operation, refusing, tensor
+from .dispatch import Value, axis_of, operation, refusing, tensor
 from .indexing import select
 from .joining import cat, meshgrid, roll, stack
 from .picking import index_select, narrow, unbind
@@ -31,7 +31,7 @@ __all__ = [
 
 
 @refusing
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The n-th difference of neighbours along one dimension; of bools, whether they differ.
 
     Layers of the example: `slice`, `elementwise`.
@@ -48,7 +48,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     return x
 
 
-def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
     """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M).
 
     Layers of the example: `shuffle`, `elementwise`, `reduce`, `unary`.
@@ -67,7 +67,7 @@ def _pairs(name: str, count: Any, r: int, with_replacement: bool) -> np.ndarray:
 
 
 @refusing
-def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every choice of `r` elements of a vector of fixed size, in order, one in a row.
 
     >>> trtnet.combinations(trtnet.tensor([1, 2, 3])).tolist()
@@ -80,7 +80,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
 
 @refusing
-def pdist(input: Any, p: float = 2.0) -> Any:
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The distances between all rows of a matrix of a fixed number of rows: (n * (n - 1) / 2,), as in torch's order.
 
     >>> trtnet.functional.pdist(trtnet.tensor([[0.0], [3.0], [4.0]])).tolist()
@@ -94,7 +94,7 @@ def pdist(input: Any, p: float = 2.0) -> Any:
 
 
 @refusing
-def dist(input: Any, other: Any, p: float = 2) -> Any:
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The norm of order `p` of the difference of two tensors, which are broadcast.
 
     >>> trtnet.dist(trtnet.tensor([3.0, 0.0]), trtnet.tensor([0.0, 4.0])).item()
@@ -119,7 +119,7 @@ def _widths(name: str, y: Any, x: Any, dim: int) -> Any:
     return diff(x, 1, dim)
 
 
-def _neighbours(y: Any, dim: int) -> Any:
+def _neighbours(y: Any, dim: int) -> Tensor:
     """The sum of each two points that are next to each other."""
     count = y.shape[axis_of(dim, y.ndim)] - 1
     return add(narrow(y, dim, 0, count), narrow(y, dim, 1, count))
@@ -158,7 +158,7 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1)
 
 
 @refusing
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector, from N - 1 to 0 (or up), one in a column; as many as it has elements unless said.
 
     Of whole numbers int64.
@@ -177,7 +177,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 
 @refusing
-def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
+def unravel_index(indices: Any, shape: tuple[SizeLike, ...]) -> tuple[Any, ...]:
     """For each index over a flattened tensor of this shape the index in each of its dimensions (int64).
 
     >>> [i.tolist() for i in trtnet.unravel_index(trtnet.tensor([5, 2]), (2, 3))]
@@ -192,7 +192,7 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
 
 
 @refusing
-def cross(input: Any, other: Any, *, dim: int = -1) -> Any:
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of 3 along `dim`.
 
     Layers of the example: `slice`, `elementwise`.
@@ -205,12 +205,12 @@ def cross(input: Any, other: Any, *, dim: int = -1) -> Any:
     return sub(mul(roll(input, -1, dim), roll(other, -2, dim)), mul(roll(input, -2, dim), roll(other, -1, dim)))
 
 
-def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> np.ndarray:
     return np.isin(elements, test_elements, invert=invert)
 
 
 @operation(_isin_numpy)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+def isin(elements: Any, test_elements: Value, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among `test_elements`; one of the two may be a number.
 
     Layers of the example: `shuffle`, `elementwise`, `cast`, `reduce`.
@@ -222,7 +222,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     return logical_not(found) if invert else found
 
 
-def cartesian_prod(*tensors: Any) -> Any:
+def cartesian_prod(*tensors: Any) -> Tensor:
     """Every combination of the elements of vectors, one in a row; of one vector itself.
 
     Layers of the example: `shuffle`, `slice`, `concatenation`.
@@ -237,13 +237,13 @@ def cartesian_prod(*tensors: Any) -> Any:
 
 def _searchsorted_numpy(
     sorted_sequence: Any,
-    input: Any,
+    input: np.ndarray,
     *,
     out_int32: bool = False,
     right: bool = False,
     side: Any = None,
     sorter: Any = None,
-) -> Any:
+) -> np.ndarray:
     if np.ndim(sorted_sequence) != 1:
         raise ArgumentError("searchsorted takes one sorted vector", found=f"{np.ndim(sorted_sequence)} dimensions")
     found = np.searchsorted(sorted_sequence, input, side or ("right" if right else "left"), sorter)
@@ -252,14 +252,14 @@ def _searchsorted_numpy(
 
 @operation(_searchsorted_numpy)
 def searchsorted(
-    sorted_sequence: Any,
-    input: Any,
+    sorted_sequence: Tensor,
+    input: Value,
     *,
     out_int32: bool = False,
     right: bool = False,
     side: Any = None,
     sorter: Any = None,
-) -> Any:
+) -> Tensor:
     """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal).
 
     NaN goes behind everything, as in torch; the vector holds none.
@@ -283,7 +283,7 @@ def searchsorted(
 
 
 @refusing
-def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
+def bucketize(input: Value, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The index of the bucket that each value falls in, by sorted boundaries.
 
     Layers of the example: `shuffle`, `elementwise`, `unary`, `cast`, `reduce`.
@@ -313,7 +313,11 @@ def _unique_numpy(
 
 @operation(_unique_numpy, method=True)
 def unique(
-    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The different values, sorted. Of concrete arrays only: TensorRT has no sizes that depend on values here.
 
@@ -338,7 +342,9 @@ def _consecutive(input: Any, return_inverse: bool = False, return_counts: bool =
 
 
 @operation(_consecutive, method=True)
-def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The values without repetitions of neighbours. Of concrete arrays only.
 
     >>> try:
@@ -351,7 +357,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
 
 
 @operation(lambda input, weights=None, minlength=0: np.bincount(input, weights, minlength), method=True)
-def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each whole number comes. Of concrete arrays only.
 
     >>> trtnet.bincount(trtnet.tensor([0, 2, 2]), minlength=4).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Identity
 from ..layers.constant import constant
 from ..layers.shaping import Shuffle, reshaped
-from .dispatch import axes_of, axis_of, operation, steps_of, tensor, with_steps
+from .dispatch import Axes, axes_of, axis_of, operation, steps_of, tensor, with_steps
 from .memory import another_handle, change_shape, mark_same
 from .strides import (
     Decision,
@@ -150,7 +151,7 @@ def transposed(x: Tensor, order: tuple[int, ...]) -> Tensor:
     return emit(Shuffle((x,), first_transpose=order))
 
 
-def _reshaped_numpy(input: np.ndarray, sizes: Any) -> np.ndarray:
+def _reshaped_numpy(input: np.ndarray, sizes: SizeLike | Sequence[SizeLike]) -> np.ndarray:
     made = input.reshape(sizes)
     if 1 not in made.shape or not made.size:
         return made
@@ -180,7 +181,7 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
     return reshaped(x, resolved(x.shape, sizes_of(size, shape)))
 
 
-def _view_numpy(input: np.ndarray, *size: Any) -> Any:
+def _view_numpy(input: np.ndarray, *size: Any) -> np.ndarray:
     if len(size) == 1 and not isinstance(size[0], (tuple, list, int, Dim, np.ndarray, np.integer)):
         return input.view(dtypes.get(size[0]).numpy)
     return _reshape_numpy(input, *size)
@@ -222,7 +223,7 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
     return reshape(input, tuple(other.shape))
 
 
-def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]:
+def _flattened(shape: tuple[SizeLike, ...], start_dim: int, end_dim: int) -> tuple[SizeLike, ...]:
     shape, rank = tuple(shape), len(shape)
     start, end = axis_of(start_dim, rank, "start_dim"), axis_of(end_dim, rank, "end_dim")
     if start > end:
@@ -230,7 +231,7 @@ def _flattened(shape: Any, start_dim: int, end_dim: int) -> tuple[SizeLike, ...]
     return (*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
 
 
-def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> Any:
+def _flatten_numpy(input: np.ndarray, start_dim: int = 0, end_dim: int = -1) -> np.ndarray:
     shape = _flattened(input.shape, start_dim, end_dim)
     return input if shape == input.shape else _reshaped_numpy(input, shape)
 
@@ -261,7 +262,7 @@ def ravel(input: Tensor) -> Tensor:
     return reshaped(x, (x.shape.numel(),))
 
 
-def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:
+def _unflattened(shape: tuple[SizeLike, ...], dim: int, sizes: SizeLike | Sequence[SizeLike]) -> tuple[SizeLike, ...]:
     axis = axis_of(dim, len(shape))
     given = sizes_of((sizes,))
     if not given:
@@ -269,12 +270,12 @@ def _unflattened(shape: Any, dim: int, sizes: Any) -> tuple[SizeLike, ...]:
     return (*shape[:axis], *resolved(Size((shape[axis],)), given), *shape[axis + 1 :])
 
 
-def _unflatten_numpy(input: np.ndarray, dim: int, sizes: Any) -> Any:
+def _unflatten_numpy(input: np.ndarray, dim: int, sizes: SizeLike | Sequence[SizeLike]) -> np.ndarray:
     return _reshape_numpy(input, _unflattened(input.shape, dim, sizes))
 
 
 @operation(_unflatten_numpy, method=True, view=can_be_viewed)
-def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: SizeLike | Sequence[SizeLike]) -> Tensor:
     """Dimension `dim` as several; one of `sizes` may be -1.
 
     Layers of the example: `shuffle`.
@@ -303,12 +304,12 @@ def _order(rank: int, dims: tuple[Any, ...], keyword: Any) -> tuple[int, ...]:
     return order
 
 
-def _permute_numpy(input: np.ndarray, *order: Any, dims: Any = None) -> Any:
+def _permute_numpy(input: np.ndarray, *order: Any, dims: Axes = None) -> np.ndarray:
     return input.transpose(_order(input.ndim, order, dims))
 
 
 @operation(_permute_numpy, method=True, view=True)
-def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Axes = None) -> Tensor:
     """The dimensions in another order.
 
     Layers of the example: `shuffle`.
@@ -330,7 +331,7 @@ def _swapped(rank: int, a: int, b: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _transpose_numpy(input: np.ndarray, dim0: int, dim1: int) -> Any:
+def _transpose_numpy(input: np.ndarray, dim0: int, dim1: int) -> np.ndarray:
     return input.transpose(_swapped(input.ndim, dim0, dim1))
 
 
@@ -394,7 +395,7 @@ def _matrix_transposed(self: Tensor) -> Tensor:
     return transpose(self, -2, -1)
 
 
-def adjoint(input: Any) -> Any:
+def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged: there are no complex numbers.
 
     >>> trtnet.adjoint(trtnet.tensor([[1, 2]])).tolist()
@@ -425,7 +426,7 @@ def _moved(rank: int, source: Any, destination: Any) -> tuple[int, ...]:
     return tuple(axis if axis >= 0 else next(rest) for axis in order)
 
 
-def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> Any:
+def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> np.ndarray:
     return input.transpose(_moved(input.ndim, source, destination))
 
 
@@ -447,14 +448,14 @@ moveaxis = movedim
 # --- dimensions of size 1 ---------------------------------------------------------------------------------------------
 
 
-def _squeezed(shape: Any, dim: Any) -> tuple[SizeLike, ...]:
+def _squeezed(shape: tuple[SizeLike, ...], dim: Axes) -> tuple[SizeLike, ...]:
     axes = axes_of(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
     return tuple(
         size for axis, size in enumerate(shape) if axis not in axes or not (isinstance(size, int) and size == 1)
     )
 
 
-def _squeeze_numpy(input: np.ndarray, dim: Any = None) -> np.ndarray:
+def _squeeze_numpy(input: np.ndarray, dim: Axes = None) -> np.ndarray:
     left = len(_squeezed(input.shape, dim))
     if left == input.ndim:
         return input.view()
@@ -463,7 +464,7 @@ def _squeeze_numpy(input: np.ndarray, dim: Any = None) -> np.ndarray:
 
 
 @operation(_squeeze_numpy, method=True, view=True)
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: Axes = None) -> Tensor:
     """Without the dimensions of size 1: all, or those named that have it. A Dim is never 1.
 
     Layers of the example: `shuffle`.
@@ -475,7 +476,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     return reshaped(x, _squeezed(x.shape, dim))
 
 
-def _unsqueezed(shape: Any, dim: int) -> tuple[SizeLike, ...]:
+def _unsqueezed(shape: tuple[SizeLike, ...], dim: int) -> tuple[SizeLike, ...]:
     axis = axis_of(dim, len(shape) + 1)
     return (*shape[:axis], 1, *shape[axis:])
 
@@ -522,7 +523,7 @@ atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
 # --- copies -----------------------------------------------------------------------------------------------------------
 
 
-def contiguous(input: Tensor, memory_format: Any = None) -> Any:
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """`input` in row-major order: itself where torch's tensor would lie so, else a copy. TensorRT chooses the memory
     formats of the network, so that no layer is recorded.
 
@@ -629,7 +630,7 @@ def _itemsize(self: Any) -> int:
     return int(self.dtype.itemsize)
 
 
-def is_complex(input: Any) -> bool:
+def is_complex(input: Tensor) -> bool:
     """False: there are no complex numbers.
 
     >>> trtnet.is_complex(trtnet.tensor([1.0, -2.0]))
@@ -638,7 +639,7 @@ def is_complex(input: Any) -> bool:
     return False
 
 
-def is_signed(input: Any) -> bool:
+def is_signed(input: Tensor) -> bool:
     """Whether the dtype has negative numbers.
 
     >>> trtnet.is_signed(trtnet.tensor([1.0, -2.0]))
@@ -647,7 +648,7 @@ def is_signed(input: Any) -> bool:
     return bool(input.dtype.is_signed)
 
 
-def is_same_size(input: Any, other: Any) -> bool:
+def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same sizes; two Dims are the same only if their expressions are.
 
     >>> trtnet.is_same_size(trtnet.zeros(2), trtnet.ones(2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..graph.recorder import emit
@@ -11,7 +9,7 @@ from ..graph.tensor import Tensor
 from ..layers.elementwise import ElementWise, Select, Unary
 from .comparison import lt, ne
 from .concrete import category, floats, quiet
-from .dispatch import operation, pair, scalar, tensor
+from .dispatch import Value, operation, pair, scalar, tensor
 from .inplace import install
 
 __all__ = ["copysign", "signbit"]
@@ -29,7 +27,7 @@ def _negative(x: Tensor) -> Tensor:
     return made
 
 
-def _signbit_numpy(input: np.ndarray) -> Any:
+def _signbit_numpy(input: np.ndarray) -> np.ndarray:
     if category(input.dtype) < 2:
         return input < 0 if input.dtype != bool else np.zeros(input.shape, bool)
     return np.signbit(input) & ~np.isnan(input)
@@ -50,13 +48,13 @@ def signbit(input: Tensor) -> Tensor:
     return ne(x, x) if not x.dtype.is_signed else lt(x, 0)
 
 
-def _copysign_numpy(input: Any, other: Any) -> Any:
+def _copysign_numpy(input: np.ndarray | float, other: np.ndarray | float) -> np.ndarray:
     a, b = floats(input, other)
     return np.where(_signbit_numpy(b), -np.abs(a), np.abs(a))
 
 
 @operation(quiet(_copysign_numpy), method=True)
-def copysign(input: Any, other: Any) -> Tensor:
+def copysign(input: Value, other: Value) -> Tensor:
     """|input| with the sign of `other`, -0 among the negative ones; integers give float32. A NaN counts as positive.
 
     Layers of the example: `constant`, `unary`, `elementwise`, `select`.

@@ -178,7 +178,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 
 
 @refusing
-def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices that sort the elements along `dim`.
 
     Layers of the example: `shuffle`, `topk`, `cast`.
@@ -193,7 +193,7 @@ Tensor.argsort = argsort  # type: ignore[attr-defined]
 
 
 @refusing
-def msort(input: Any) -> Any:
+def msort(input: Tensor) -> Tensor:
     """The values sorted along the first dimension.
 
     Layers of the example: `shuffle`, `topk`, `cast`.
@@ -320,7 +320,7 @@ class Range(NamedTuple):
 
 
 @refusing
-def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Range:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Range:
     """The smallest and the largest elements along `dim`, or of all.
 
     Layers of the example: `reduce`.

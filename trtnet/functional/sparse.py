@@ -12,6 +12,7 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedEr
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..layers.gather import Gather
+from ..weights.recipes import Weight
 from .comparison import clamp, ne, where
 from .dispatch import operation, tensor
 from .reduction import amax
@@ -34,8 +35,8 @@ def _embedding(
 
 @operation(_embedding)
 def embedding(
-    input: Any,
-    weight: Any,
+    input: Tensor,
+    weight: Tensor | Weight,
     padding_idx: int | None = None,
     max_norm: float | None = None,
     norm_type: float = 2.0,

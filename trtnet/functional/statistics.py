@@ -22,7 +22,7 @@ __all__ = ["corrcoef", "cov", "nanmedian"]
 
 
 @refusing
-def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
+def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     """The covariances of the rows of a matrix, each a variable with one observation in a column: (n, k) gives (n, n).
 
     Divided by the number of observations less `correction`. One variable, a row or a vector, gives one number. Raises
@@ -52,7 +52,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
 
 
 @refusing
-def corrcoef(input: Any) -> Any:
+def corrcoef(input: Tensor) -> Tensor:
     """The correlations of the rows of a matrix, from -1 to 1: their covariances over both standard deviations.
 
     >>> trtnet.corrcoef(trtnet.tensor([[0.0, 2.0], [5.0, 1.0]])).tolist()

@@ -24,7 +24,7 @@ from .slicing import sliced
 __all__ = ["block_diag", "diag", "diag_embed", "diagflat", "diagonal", "trace", "tril", "triu"]
 
 
-def _difference(x: Tensor) -> Any:
+def _difference(x: Tensor) -> Tensor:
     """Column less row of each element of the last two dimensions: concrete where both sizes are fixed."""
     if x.ndim < 2:
         raise ShapeError("a triangle is of at least 2 dimensions", found=f"{x.ndim} dimensions")
@@ -94,7 +94,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return sliced(flat, (*(0,) * len(front), first), (*front, length), (*(1,) * len(front), columns + 1))
 
 
-def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+def _diag_embed_numpy(input: np.ndarray, offset: int = 0, dim1: int = -2, dim2: int = -1) -> np.ndarray:
     size = input.shape[-1] + abs(offset)
     made = np.zeros((*input.shape[:-1], size, size), input.dtype)
     at = np.arange(input.shape[-1])
@@ -134,7 +134,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 @refusing
-def diagflat(input: Any, offset: int = 0) -> Any:
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """All elements as the diagonal of a matrix.
 
     >>> trtnet.diagflat(trtnet.tensor([[1, 2]])).tolist()
@@ -163,7 +163,7 @@ def block_diag(*tensors: Any) -> Any:
 
 
 @refusing
-def trace(input: Any) -> Any:
+def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
     >>> trtnet.trace(trtnet.eye(3)).item()

@@ -14,7 +14,7 @@ from ..layers.casting import Cast, Identity
 from ..layers.elementwise import Unary
 from .concrete import category, quiet, unary
 from .concrete import erf as _erf
-from .dispatch import operation, tensor
+from .dispatch import Value, operation, tensor
 from .inplace import install
 
 __all__ = [
@@ -45,7 +45,7 @@ def typed_float(value: Any) -> Tensor:
 def _declare(name: str, op: str, numpy: Callable[..., Any], text: str, alias: str | None = None) -> Any:
     """A function that is one Unary layer."""
 
-    def function(input: Any) -> Tensor:
+    def function(input: Value) -> Tensor:
         return apply_unary(op, input)
 
     function.__name__ = function.__qualname__ = name
@@ -85,7 +85,7 @@ def integers_stay(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @operation(integers_stay(np.floor), method=True)
-def floor(input: Any) -> Tensor:
+def floor(input: Value) -> Tensor:
     """Rounded down; integers stay as they are.
 
     Layers of the example: `unary`.
@@ -98,7 +98,7 @@ def floor(input: Any) -> Tensor:
 
 
 @operation(integers_stay(np.ceil), method=True)
-def ceil(input: Any) -> Tensor:
+def ceil(input: Value) -> Tensor:
     """Rounded up; integers stay as they are.
 
     Layers of the example: `unary`.

@@ -17,7 +17,7 @@ from .arithmetic import remainder, sub
 from .broadcasting import broadcast_shapes
 from .comparison import eq, logical_and, masked_fill, where
 from .creation import arange
-from .dispatch import axis_of, is_recorded, operation, refusing, size_tensor, tensor
+from .dispatch import Value, axis_of, is_recorded, operation, refusing, size_tensor, tensor
 from .indexing import select
 from .inplace import in_place, install
 from .picking import index_select
@@ -45,7 +45,7 @@ def _copy(input: Any) -> Any:
     return Array(made)
 
 
-def _with_view(name: str, input: Any, src: Any, view: Callable[[Any], Any]) -> Any:
+def _with_view(name: str, input: Tensor, src: Tensor, view: Callable[[Any], Any]) -> Tensor:
     made = _copy(input)
     place = view(made)
     problem = f"{name}: {format_shape(src.shape)} does not fit the part that is written, {format_shape(place.shape)}"
@@ -75,7 +75,9 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
 
 
 @refusing
-def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Tensor:
     """A copy of `input` with `src` in the place of the slice `start:end:step` of `dim`, whose shape it has.
 
     `src` is converted to the input's dtype. Raises ShapeError for any other shape.
@@ -88,7 +90,7 @@ def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: An
 
 
 @refusing
-def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of `input` with `src` in the place of `input.diagonal(offset, dim1, dim2)`, whose shape it has.
 
     `src` is converted to the input's dtype. Raises ShapeError for any other shape.
@@ -105,7 +107,7 @@ for _function in (select_scatter, slice_scatter, diagonal_scatter):
 # --- elements ---------------------------------------------------------------------------------------------------------
 
 
-def _check_source(name: str, input: Any, source: Any) -> None:
+def _check_source(name: str, input: Tensor, source: Tensor) -> None:
     if source.dtype != input.dtype:
         raise DtypeError(
             f"{name} takes a source of the tensor's dtype",
@@ -145,7 +147,7 @@ def _masked_scatter_numpy(input: np.ndarray, mask: np.ndarray, source: np.ndarra
 
 
 @operation(_masked_scatter_numpy, method=True)
-def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
+def masked_scatter(input: Tensor, mask: Any, source: Tensor) -> Tensor:
     """`input` with the elements of `source`, in their order, where the mask (bool) holds; both broadcast.
 
     Which element it is at each place is a running sum over the mask. `source` has at least as many elements as the mask
@@ -194,7 +196,7 @@ def _put_numpy(input: np.ndarray, index: np.ndarray, source: np.ndarray, accumul
 
 
 @operation(_put_numpy, method=True, order="first")
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """`input` with the elements of `source` at `index` of the flattened tensor, or added there (`accumulate`).
 
     Negative indices count from the end. Where an index is there twice, either element may stay, or both are added.
@@ -214,7 +216,7 @@ install({"masked_scatter": masked_scatter, "put": put})
 # --- the diagonal -----------------------------------------------------------------------------------------------------
 
 
-def _with_diagonal(self: Any, fill_value: Any, wrap: bool = False) -> Any:
+def _with_diagonal(self: Any, fill_value: Value, wrap: bool = False) -> Any:
     sizes = tuple(self.shape)
     problem = "fill_diagonal_ takes a matrix, or a tensor of equal sizes in all dimensions"
     if len(sizes) < 2:
