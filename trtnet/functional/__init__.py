@@ -26,6 +26,7 @@ from .dropout import *
 from .folding import *
 from .indexing import *
 from .inplace import FUNCTIONS as _FUNCTIONS
+from .inplace import document as _document
 from .joining import *
 from .linear import *
 from .loss import *
@@ -56,6 +57,9 @@ for _name in _FUNCTIONS:
     _function.__module__ = __name__  # where pickle looks for it
 
 __all__ = [name for name, value in globals().items() if name[0] != "_" and not isinstance(value, _ModuleType)]
+for _name in __all__:
+    if _name[-1] == "_":
+        _document(_name, globals()[_name])
 
 
 def __getattr__(name: str) -> object:

@@ -258,7 +258,11 @@ divide = div
 
 @operation(quiet(_div_numpy), method=True)
 def true_divide(input: Value, other: Value) -> Tensor:
-    """input / other; integers give float32."""
+    """input / other; integers give float32.
+
+    >>> trtnet.true_divide(trtnet.tensor([1, 3]), 2).tolist()
+    [0.5, 1.5]
+    """
     return div(input, other)
 
 

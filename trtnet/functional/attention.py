@@ -186,7 +186,20 @@ def multi_head_attention_forward(
     is_causal: bool = False,
 ) -> Any:
     """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and
-    static_v."""
+    static_v.
+
+    Layers of the example: `shuffle`, `fully_connected`, `slice`, `constant`, `elementwise`, `matrix_multiply`,
+        `softmax`.
+
+    >>> def attend(x, w, b, v, c):
+    ...     return trtnet.functional.multi_head_attention_forward(
+    ...         x, x, x, 8, 2, w, b, None, None, False, 0.0, v, c, need_weights=False
+    ...     )[0]
+    >>> shapes = {"x": (5, 2, 8), "w": (24, 8), "b": (24,), "v": (8, 8), "c": (8,)}
+    >>> graph = trtnet.record(attend, **{name: trtnet.Input(shape) for name, shape in shapes.items()})
+    >>> graph.outputs["output"].shape
+    Size([5, 2, 8])
+    """
     if static_k is not None or static_v is not None:
         raise UnsupportedError(
             "attention takes no keys or values that are projected already", remedy="use scaled_dot_product_attention"

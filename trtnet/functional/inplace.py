@@ -196,6 +196,23 @@ setattr(Tensor, "fill_", _fill)  # noqa: B010
 setattr(Tensor, "zero_", _zero)  # noqa: B010
 setattr(Tensor, "copy_", in_place(_copied, "copy_"))  # noqa: B010
 
+_ARGUMENTS = {
+    "addmv_": "trtnet.eye(2), trtnet.tensor([1.0, 2.0])", "clamp_": "min=0.75", "clamp_max_": "0.75",
+    "clamp_min_": "0.75", "clip_": "min=0.75", "fill_": "2.0",
+    "index_put_": "(trtnet.tensor([0]),), trtnet.tensor([2.0])", "ldexp_": "trtnet.tensor([1, 2])",
+    "threshold_": "0.75, 0.0", "xlogy_": "2.0",
+}  # fmt: skip
+
+
+def document(name: str, function: Any) -> None:
+    """Show, in the docstring of one of torch's functions that change a tensor, that it gives the tensor itself."""
+    call = ", ".join(filter(None, ("x", _ARGUMENTS.get(name, ""))))
+    function.__doc__ = (
+        f"`{name.rstrip('_')}`, written into the tensor, which is given back.\n\n"
+        f">>> x = trtnet.tensor([0.5, 1.0])\n>>> trtnet.functional.{name}({call}) is x\nTrue\n"
+    )
+
+
 # those that torch has as functions too
 FUNCTIONS = (
     "abs_", "acos_", "acosh_", "addmv_", "arccos_", "arccosh_", "arcsin_", "arcsinh_", "arctan_", "arctanh_",

@@ -90,13 +90,21 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
 
 @refusing
 def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """As `cat`."""
+    """As `cat`.
+
+    >>> trtnet.concat([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0])]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     return cat(tensors, dim)
 
 
 @refusing
 def concatenate(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """As `cat`."""
+    """As `cat`.
+
+    >>> trtnet.concatenate([trtnet.tensor([1.0, 2.0]), trtnet.tensor([3.0])]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     return cat(tensors, dim, axis=axis)
 
 

@@ -25,7 +25,12 @@ def _declare(name: str) -> Any:
         raise unsupported_loss(name)
 
     refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Raises UnsupportedError: a network computes no loss."
+    refuse.__doc__ = (
+        "Raises UnsupportedError: a network computes no loss.\n\n"
+        f">>> try:\n...     trtnet.functional.{name}()\n"
+        "... except trtnet.TrtnetError as error:\n...     print(error.remedy)\n"
+        f"{unsupported_loss(name).remedy}\n"
+    )
     return refuse
 
 

@@ -312,6 +312,11 @@ def _missing(name: str, what: str, numpy: Callable[..., Any] | None = None) -> A
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"The {what}: TensorRT cannot express it" + (", NumPy computes it." if numpy else ".")
+    function.__doc__ += (
+        f"\n\n>>> try:\n...     trtnet.record(trtnet.{name}, input=trtnet.Input((2,)))\n"
+        "... except trtnet.TrtnetError as error:\n...     print(error.remedy)\n"
+        f"compute {name} before the network, or approximate it with a polynomial\n"
+    )
     return operation(numpy, method=name)(function)
 
 

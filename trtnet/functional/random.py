@@ -381,16 +381,24 @@ def gumbel_choice(logits: Any, count: int, replacement: bool) -> Tensor:
     return argmax(scores, -1, True) if count == 1 else topk(scores, count, -1).indices
 
 
+_OUTSIDE = "draw outside, and make the numbers an input of the network: record(module, noise=Input(shape))"
+
+
 def _refused(name: str) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise UnsupportedError(
             f"{name}: TensorRT draws uniformly and normally",
             expected="rand, randn, randint, bernoulli, multinomial, exponential_ and their kin",
-            remedy="draw outside, and make the numbers an input of the network: record(module, noise=Input(shape))",
+            remedy=_OUTSIDE,
         )
 
     refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Raises UnsupportedError: TensorRT draws uniformly and normally."
+    refuse.__doc__ = (
+        "Raises UnsupportedError: TensorRT draws uniformly and normally.\n\n"
+        f">>> try:\n...     trtnet.{name}(trtnet.ones(2, 2))\n"
+        "... except trtnet.TrtnetError as error:\n...     print(error.remedy)\n"
+        f"{_OUTSIDE}\n"
+    )
     return refuse
 
 

@@ -371,16 +371,24 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 # --- not in a network -------------------------------------------------------------------------------------------------
 
 
+_PARTS = "write real and imaginary parts as two tensors: a rotary embedding is x * cos + rotate_half(x) * sin"
+
+
 def _complex(name: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         _refused(
             name,
             "TensorRT has no complex numbers",
-            "write real and imaginary parts as two tensors: a rotary embedding is x * cos + rotate_half(x) * sin",
+            _PARTS,
         )
 
     refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Raises UnsupportedError: TensorRT has no complex numbers."
+    refuse.__doc__ = (
+        "Raises UnsupportedError: TensorRT has no complex numbers.\n\n"
+        f">>> try:\n...     trtnet.{name}(trtnet.ones(2, 2))\n"
+        "... except trtnet.TrtnetError as error:\n...     print(error.remedy)\n"
+        f"{_PARTS}\n"
+    )
     return refuse
 
 

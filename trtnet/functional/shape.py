@@ -512,7 +512,10 @@ def _at_least(count: int, orders: dict[int, tuple[int | None, ...]]) -> Any:
         return made[0] if len(made) == 1 and values is tensors else tuple(made)
 
     apply.__name__ = apply.__qualname__ = f"atleast_{count}d"
-    apply.__doc__ = f"Tensors of at least {count} dimension{'s' if count > 1 else ''}."
+    apply.__doc__ = (
+        f"Tensors of at least {count} dimension{'s' if count > 1 else ''}.\n\n"
+        f">>> trtnet.atleast_{count}d(trtnet.tensor(2.0)).shape\n{Size((1,) * count)!r}\n"
+    )
     return apply
 
 

@@ -42,18 +42,29 @@ def typed_float(value: Any) -> Tensor:
     return x if x.dtype.is_floating_point else emit(Cast((x,), dtypes.float32))
 
 
-def _declare(name: str, op: str, numpy: Callable[..., Any], text: str, alias: str | None = None) -> Any:
-    """A function that is one Unary layer."""
+def _declare(
+    name: str,
+    op: str,
+    numpy: Callable[..., Any],
+    text: str,
+    at: list[float],
+    gives: list[float],
+    alias: str | None = None,
+) -> Any:
+    """A function that is one Unary layer, and what it gives at some numbers."""
 
     def function(input: Value) -> Tensor:
         return apply_unary(op, input)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = text
+    function.__doc__ = (
+        f"{text}\n\nLayers: `unary` ({op}).\n\n"
+        f">>> [round(value, 3) for value in trtnet.{name}(trtnet.tensor({at})).tolist()]\n{gives}\n"
+    )
     return operation(numpy, method=(name, alias) if alias else name)(function)
 
 
-abs = _declare("abs", "ABS", np.abs, "|input|.", "absolute")
+abs = _declare("abs", "ABS", np.abs, "|input|.", [-1.5, 2.0], [1.5, 2.0], "absolute")
 
 
 def _sign_numpy(input: np.ndarray) -> np.ndarray:
@@ -61,21 +72,33 @@ def _sign_numpy(input: np.ndarray) -> np.ndarray:
     return (above - below).astype(input.dtype)
 
 
-sign = _declare("sign", "SIGN", quiet(_sign_numpy), "-1, 0 or 1.", "sgn")
-exp = _declare("exp", "EXP", unary(np.exp), "e to the power of the input.")
-log = _declare("log", "LOG", unary(np.log), "The natural logarithm; NaN of negative numbers.")
-sin = _declare("sin", "SIN", unary(np.sin), "The sine.")
-cos = _declare("cos", "COS", unary(np.cos), "The cosine.")
-tan = _declare("tan", "TAN", unary(np.tan), "The tangent.")
-sinh = _declare("sinh", "SINH", unary(np.sinh), "The hyperbolic sine.")
-cosh = _declare("cosh", "COSH", unary(np.cosh), "The hyperbolic cosine.")
-asin = _declare("asin", "ASIN", unary(np.arcsin), "The inverse sine.", "arcsin")
-acos = _declare("acos", "ACOS", unary(np.arccos), "The inverse cosine.", "arccos")
-atan = _declare("atan", "ATAN", unary(np.arctan), "The inverse tangent.", "arctan")
-asinh = _declare("asinh", "ASINH", unary(np.arcsinh), "The inverse hyperbolic sine.", "arcsinh")
-acosh = _declare("acosh", "ACOSH", unary(np.arccosh), "The inverse hyperbolic cosine.", "arccosh")
-atanh = _declare("atanh", "ATANH", unary(np.arctanh), "The inverse hyperbolic tangent.", "arctanh")
-erf = _declare("erf", "ERF", unary(_erf), "The error function.")
+sign = _declare("sign", "SIGN", quiet(_sign_numpy), "-1, 0 or 1.", [-1.5, 0.0, 2.0], [-1.0, 0.0, 1.0], "sgn")
+exp = _declare("exp", "EXP", unary(np.exp), "e to the power of the input.", [0.0, 1.0], [1.0, 2.718])
+log = _declare(
+    "log", "LOG", unary(np.log), "The natural logarithm; NaN of negative numbers.",
+    [1.0, 10.0], [0.0, 2.303],
+)  # fmt: skip
+sin = _declare("sin", "SIN", unary(np.sin), "The sine.", [0.0, 1.0], [0.0, 0.841])
+cos = _declare("cos", "COS", unary(np.cos), "The cosine.", [0.0, 1.0], [1.0, 0.54])
+tan = _declare("tan", "TAN", unary(np.tan), "The tangent.", [0.0, 1.0], [0.0, 1.557])
+sinh = _declare("sinh", "SINH", unary(np.sinh), "The hyperbolic sine.", [0.0, 1.0], [0.0, 1.175])
+cosh = _declare("cosh", "COSH", unary(np.cosh), "The hyperbolic cosine.", [0.0, 1.0], [1.0, 1.543])
+asin = _declare("asin", "ASIN", unary(np.arcsin), "The inverse sine.", [0.0, 1.0], [0.0, 1.571], "arcsin")
+acos = _declare("acos", "ACOS", unary(np.arccos), "The inverse cosine.", [1.0, 0.5], [0.0, 1.047], "arccos")
+atan = _declare("atan", "ATAN", unary(np.arctan), "The inverse tangent.", [0.0, 1.0], [0.0, 0.785], "arctan")
+asinh = _declare(
+    "asinh", "ASINH", unary(np.arcsinh), "The inverse hyperbolic sine.",
+    [0.0, 1.0], [0.0, 0.881], "arcsinh",
+)  # fmt: skip
+acosh = _declare(
+    "acosh", "ACOSH", unary(np.arccosh), "The inverse hyperbolic cosine.",
+    [1.0, 2.0], [0.0, 1.317], "arccosh",
+)  # fmt: skip
+atanh = _declare(
+    "atanh", "ATANH", unary(np.arctanh), "The inverse hyperbolic tangent.",
+    [0.0, 0.5], [0.0, 0.549], "arctanh",
+)  # fmt: skip
+erf = _declare("erf", "ERF", unary(_erf), "The error function.", [0.0, 1.0], [0.0, 0.843])
 absolute, sgn = abs, sign
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
