@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -191,10 +192,7 @@ def _changed(graph: Graph, place: int, **attributes: Any) -> Graph | None:
 
 def _of(layers: list[Any], graph: Graph) -> Graph:
     """The graph with these layers, whose outputs are the same tensors."""
-    return Graph(
-        layers, graph.inputs, graph.outputs, graph.form, graph.parameters, graph.trainable, graph.buffers,
-        graph.equalities, graph.title,
-    )  # fmt: skip
+    return dataclasses.replace(graph, layers=layers, training=None)
 
 
 def _axis(graph: Graph, chance: np.random.Generator) -> tuple[trtnet.Engine, str] | None:

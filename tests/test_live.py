@@ -93,11 +93,8 @@ def test_recipes_become_layers(weight, seed):
     with rewriting:
         rewriting.in_place_of(graph.layers[0])
         tensor = rewriting.tensor(weight)
-    made = trtnet.Graph(
-        rewriting.recorder.layers, {"x": graph.inputs["x"]}, {"y": tensor}, "one", {leaf.name: leaf for leaf in leaves},
-        frozenset(), frozenset(), [], "recipe",
-    )  # fmt: skip
-    made.live = {leaf.name: t for leaf, t in rewriting.tensors.items()}
+    live = {leaf.name: t for leaf, t in rewriting.tensors.items()}
+    made = rewriting.graph({"y": tensor}, parameters={leaf.name: leaf for leaf in leaves}, live=live)
     from trtnet.pytorch.program import Program
 
     program = Program(made)

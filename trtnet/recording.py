@@ -22,8 +22,10 @@ from .graph import forms
 from .graph.graph import Graph, Input
 from .graph.recorder import Recorder
 from .graph.tensor import Array, Buffer, Tensor
+from .layers.casting import Identity
 from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
+from .nn.module import Module
 from .tensorrt.build import lowering, summary  # noqa: F401  # they give graphs their methods
 from .weights.recipes import Leaf
 
@@ -50,8 +52,6 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
-    from .nn.module import Module
-
     if positional:
         raise ArgumentTypeError(
             "inputs are given by name",
@@ -242,8 +242,6 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
 
 
 def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
-    from .layers.casting import Identity
-
     form, named = forms.named(result)
     if not named:
         raise ArgumentError(

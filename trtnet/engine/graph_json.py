@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import functional  # noqa: F401  # loads every kind of layer
 from ..basics import dims, dtypes
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
@@ -37,8 +38,6 @@ DAMAGE = (
 
 def kinds() -> dict[str, type[Layer]]:
     """Every layer class by its name."""
-    from .. import functional  # noqa: F401  # loads them all
-
     def below(cls: type[Layer]) -> Iterator[type[Layer]]:
         for child in cls.__subclasses__():
             yield child

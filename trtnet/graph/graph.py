@@ -15,6 +15,7 @@ from ..basics import dims, dtypes
 from ..basics.dims import Dim, Size, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ShapeError
+from ..weights.matching import load_into
 from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Weight
 from .forms import Form
 from .recorder import Equality, check_count
@@ -145,8 +146,6 @@ class Graph:
 
         As `Module.load_state_dict`: a mismatch raises WeightsError and changes nothing.
         """
-        from ..weights.matching import load_into
-
         return load_into(self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix)
 
     # --- draws

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from .. import functional as F
 from ..basics.arrays import check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentTypeError, TrtnetError, WeightsError
@@ -77,8 +78,6 @@ class _Live(Rewriting):
         return made
 
     def _layers(self, recipe: Recipe) -> Tensor:
-        from .. import functional as F
-
         given = [self.tensor(a) if self.depends(a) else constant(a) for a in recipe.arguments]
         operation, attributes = recipe.operation, recipe.attributes
         if operation == "cast":
