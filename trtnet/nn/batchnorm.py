@@ -72,7 +72,7 @@ class _NormBase(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def _check(self, input: Any) -> Tensor:
+    def _check(self, input: Tensor) -> Tensor:
         x = tensor(input)
         if self.ranks and len(x.shape) not in self.ranks:
             raise ShapeError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..basics.errors import ArgumentError
 from ..functional import convolution as F
-from ..functional.dispatch import tuple_of
+from ..functional.dispatch import Ints, tuple_of
 from ..functional.padding import pad
 from ..graph.tensor import Parameter, Tensor
+from ..weights.recipes import Weight
 from . import init
 from .module import Module
 
@@ -27,11 +29,11 @@ class _Convolution(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        output_padding: Any,
+        kernel_size: Ints,
+        stride: Ints,
+        padding: Ints | str,
+        dilation: Ints,
+        output_padding: Ints,
         groups: int,
         bias: bool,
         padding_mode: str,
@@ -87,7 +89,7 @@ class _Convolution(Module):
             bound = 1 / math.sqrt(max(1, init._calculate_fan_in_and_fan_out(self.weight)[0]))
             init.uniform_(self.bias, -bound, bound)
 
-    def _padded(self, input: Any) -> tuple[Any, Any]:
+    def _padded(self, input: Tensor) -> tuple[Any, Any]:
         """The input padded where torch pads by another mode, and the padding that is left to do."""
         if self.padding_mode == "zeros":
             return input, self.padding
@@ -126,10 +128,10 @@ class _Conv(_Convolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints | str = 0,
+        dilation: Ints = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -143,7 +145,7 @@ class _Conv(_Convolution):
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.weight, self.bias)
 
-    def _conv_forward(self, input: Tensor, weight: Any, bias: Any) -> Tensor:
+    def _conv_forward(self, input: Tensor, weight: Tensor | Weight, bias: Tensor | Weight | None) -> Tensor:
         """torch's own name for a convolution with other weights, as subclasses use it."""
         x, padding = self._padded(input)
         return type(self).function(x, weight, bias, self.stride, padding, self.dilation, self.groups)
@@ -245,13 +247,13 @@ class _ConvTranspose(_Convolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Any = 1,
+        dilation: Ints = 1,
         padding_mode: str = "zeros",
         device: Any = None,
         dtype: Any = None,
@@ -270,7 +272,7 @@ class _ConvTranspose(_Convolution):
             dtype,
         )
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: int | Sequence[int | None] | None = None) -> Tensor:
         extra = self.output_padding if output_size is None else self._output_padding(input, output_size)
         return type(self).function(
             input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation

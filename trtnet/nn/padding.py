@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..functional.dispatch import tuple_of
+from ..functional.dispatch import Ints, tuple_of
 from ..functional.padding import pad
 from ..graph.tensor import Tensor
 from .module import Module
@@ -20,7 +18,7 @@ class _Pad(Module):
     spatial: int
     mode: str
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: Ints) -> None:
         super().__init__()
         self.padding = tuple_of(padding, 2 * self.spatial, "padding")
 
@@ -35,7 +33,7 @@ class _ConstantPad(_Pad):
     value: float
     mode = "constant"
 
-    def __init__(self, padding: Any, value: float) -> None:
+    def __init__(self, padding: Ints, value: float) -> None:
         super().__init__(padding)
         self.value = value
 
@@ -102,7 +100,7 @@ class ConstantPad3d(_ConstantPad):
 
 
 class _ZeroPad(_ConstantPad):
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: Ints) -> None:
         super().__init__(padding, 0.0)
 
     def extra_repr(self) -> str:

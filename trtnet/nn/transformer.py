@@ -35,7 +35,7 @@ __all__ = [
 Activation = Callable[[Any], Any]
 
 
-def _activation(activation: Any) -> Activation:
+def _activation(activation: Activation | str | None) -> Activation:
     if activation is None or activation == "relu":
         return relu
     if activation == "gelu":
@@ -47,7 +47,7 @@ def _activation(activation: Any) -> Activation:
     return activation
 
 
-def _causal(mask: Any, is_causal: Any) -> bool:
+def _causal(mask: Tensor | None, is_causal: bool | None) -> bool:
     """torch's hint; the mask itself says what is hidden."""
     return bool(is_causal) and mask is not None
 
@@ -86,7 +86,7 @@ class TransformerEncoderLayer(Module):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -107,10 +107,14 @@ class TransformerEncoderLayer(Module):
         self.activation = _activation(activation)
 
     def forward(
-        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
     ) -> Tensor:
         """(L, N, E), (N, L, E) with `batch_first`, or (L, E). What the padding mask hides is computed too."""
-        x: Any = src
+        x = src
         hidden = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = x + self._attend(self.norm1(x), *hidden)
@@ -118,7 +122,7 @@ class TransformerEncoderLayer(Module):
         x = self.norm1(x + self._attend(x, *hidden))
         return self.norm2(x + self._feed_forward(x))
 
-    def _attend(self, x: Tensor, mask: Any, padding: Any, is_causal: Any) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool | None) -> Tensor:
         return self.dropout1(
             self.self_attn(x, x, x, padding, need_weights=False, attn_mask=mask, is_causal=_causal(mask, is_causal))[0]
         )
@@ -161,7 +165,7 @@ class TransformerDecoderLayer(Module):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -188,10 +192,10 @@ class TransformerDecoderLayer(Module):
         self,
         tgt: Tensor,
         memory: Tensor,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
@@ -210,7 +214,7 @@ class TransformerDecoderLayer(Module):
         def feed_forward(x: Tensor) -> Tensor:
             return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
-        x: Any = tgt
+        x = tgt
         if self.norm_first:
             x = x + attend(self.norm1(x))
             x = x + remember(self.norm2(x))
@@ -254,7 +258,11 @@ class TransformerEncoder(Module):
         self.norm = norm
 
     def forward(
-        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,
     ) -> Tensor:
         x = src
         for layer in self.layers:
@@ -291,10 +299,10 @@ class TransformerDecoder(Module):
         self,
         tgt: Tensor,
         memory: Tensor,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
@@ -351,7 +359,7 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Any = None,
+        activation: Activation | str | None = None,
         custom_encoder: Module | None = None,
         custom_decoder: Module | None = None,
         layer_norm_eps: float = 1e-5,
@@ -399,12 +407,12 @@ class Transformer(Module):
         self,
         src: Tensor,
         tgt: Tensor,
-        src_mask: Any = None,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        src_key_padding_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        src_mask: Tensor | None = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
         src_is_causal: bool | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,

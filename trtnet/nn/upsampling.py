@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from ..basics.dims import SizeLike
 from ..functional.resize import interpolate
 from ..graph.tensor import Tensor
 from .module import Module
@@ -72,7 +74,9 @@ class UpsamplingNearest2d(Upsample):
     Size([1, 3, 8, 8])
     """
 
-    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+    def __init__(
+        self, size: SizeLike | Sequence[SizeLike] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
@@ -91,5 +95,7 @@ class UpsamplingBilinear2d(Upsample):
     Size([1, 3, 8, 8])
     """
 
-    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+    def __init__(
+        self, size: SizeLike | Sequence[SizeLike] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
