@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,52 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         ArgumentError, ArgumentTypeError: an unknown or missing argument, a reserved name, no outputs.
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
+    _require_recordable(module, positional)
+    if "einops" in sys.modules:
+        importlib.import_module("trtnet.torch_names.einops")  # einops then knows our tensors
+    forward = module.forward if isinstance(module, Module) else module
+    # `record(net.encode, x=...)` records that method, with the parameters of `net`
+    method_of = module.__self__ if isinstance(module, MethodType) else None
+    owner = module if isinstance(module, Module) else method_of if isinstance(method_of, Module) else None
+    recorder = Recorder()
+    recorder.draws_inputs = _are_inputs(draws)
+    weights = _weights(recorder, owner)
+    arguments = _arguments(recorder, forward, inputs)
+    with no_collection(), recorder:
+        outputs, form = _outputs(recorder, module(**arguments))
+        recorder.drop_spare(outputs.values())
+        layers = without_dropouts(recorder.training, recorder.layers, outputs)
+        recorder.training.leave([name for name, leaf in weights.parameters.items() if leaf.frozen is not None])
+    if not recorder.inputs:
+        raise ArgumentError(
+            "a network needs an input",
+            expected="at least one Input",
+            found=", ".join(inputs) or "none",
+            remedy="record(module, x=Input((1, 3, 224, 224)))",
+        )
+    for tensor in outputs.values():
+        tensor.name = None
+    title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
+    graph = Graph(
+        layers,
+        recorder.inputs,
+        outputs,
+        form,
+        weights.parameters,
+        frozenset(weights.trainable),
+        frozenset(weights.buffers),
+        recorder.equalities,
+        title,
+        data_dims=frozenset(recorder.data_dims),
+        ranges=recorder.ranges,
+        training=recorder.training,
+    )
+    for name, tensor in outputs.items():
+        tensor.name = name
+    return graph
+
+
+def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:
     if positional:
         raise ArgumentTypeError(
             "inputs are given by name",
@@ -78,71 +124,40 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             remedy="make the same module of trtnet.nn, and give it the weights: "
             "module.load_state_dict(torch_module.state_dict())",
         )
-    if "einops" in sys.modules:
-        importlib.import_module("trtnet.torch_names.einops")  # einops then knows our tensors
-    forward = module.forward if isinstance(module, Module) else module
-    # `record(net.encode, x=...)` records that method, with the parameters of `net`
-    method_of = module.__self__ if isinstance(module, MethodType) else None
-    owner = module if isinstance(module, Module) else method_of if isinstance(method_of, Module) else None
-    recorder = Recorder()
-    recorder.draws_inputs = _are_inputs(draws)
-    parameters: dict[str, Leaf] = {}
-    trainable: set[str] = set()
-    buffers: set[str] = set()
-    if owner is not None:
-        leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
-        for path, child in owner.named_modules(remove_duplicate=False):
-            paths.setdefault(id(child), path)
-            keep.append(child)  # ids are taken again once their object is gone
-            for store in (child._parameters, child._buffers):
-                if not store:
+
+
+class _Weights(NamedTuple):
+    """A module's parameters and buffers by their `state_dict` keys, and which of them are what."""
+
+    parameters: dict[str, Leaf]
+    trainable: set[str]
+    buffers: set[str]
+
+
+def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
+    """Have the modules' paths and parameters known to the recorder."""
+    found = _Weights({}, set(), set())
+    if owner is None:
+        return found
+    leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
+    for path, child in owner.named_modules(remove_duplicate=False):
+        paths.setdefault(id(child), path)
+        keep.append(child)  # ids are taken again once their object is gone
+        for store in (child._parameters, child._buffers):
+            for key, parameter in store.items():
+                if parameter is None:
                     continue
-                for key, parameter in store.items():
-                    if parameter is None:
-                        continue
-                    name = f"{path}.{key}" if path else key
-                    leaf = leaves.get(id(parameter))
-                    if leaf is None:
-                        leaf = leaves[id(parameter)] = parameter.leaf(name)
-                        keep.append(parameter)
-                    parameters[name] = leaf
-                    if isinstance(parameter, Buffer):
-                        buffers.add(name)
-                    elif parameter.requires_grad:
-                        trainable.add(name)
-    arguments = _arguments(recorder, forward, inputs)
-    with no_collection(), recorder:
-        outputs, form = _outputs(recorder, module(**arguments))
-        recorder.drop_spare(outputs.values())
-        layers = without_dropouts(recorder.training, recorder.layers, outputs)
-        recorder.training.leave([name for name, leaf in parameters.items() if leaf.frozen is not None])
-    if not recorder.inputs:
-        raise ArgumentError(
-            "a network needs an input",
-            expected="at least one Input",
-            found=", ".join(inputs) or "none",
-            remedy="record(module, x=Input((1, 3, 224, 224)))",
-        )
-    for tensor in outputs.values():
-        tensor.name = None
-    title = type(owner).__name__ if owner is not None else getattr(module, "__name__", "function")
-    graph = Graph(
-        layers,
-        recorder.inputs,
-        outputs,
-        form,
-        parameters,
-        frozenset(trainable),
-        frozenset(buffers),
-        recorder.equalities,
-        title,
-        data_dims=frozenset(recorder.data_dims),
-        ranges=recorder.ranges,
-        training=recorder.training,
-    )
-    for name, tensor in outputs.items():
-        tensor.name = name
-    return graph
+                name = f"{path}.{key}" if path else key
+                leaf = leaves.get(id(parameter))
+                if leaf is None:
+                    leaf = leaves[id(parameter)] = parameter.leaf(name)
+                    keep.append(parameter)
+                found.parameters[name] = leaf
+                if isinstance(parameter, Buffer):
+                    found.buffers.add(name)
+                elif parameter.requires_grad:
+                    found.trainable.add(name)
+    return found
 
 
 def restored(make: Callable[..., Any], *parts: Any) -> Any:
