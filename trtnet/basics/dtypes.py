@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -82,6 +82,10 @@ _BY_NAME = {d.name: d for d in ALL} | ALIASES
 _BY_NUMPY = {d.numpy: d for d in ALL}
 _BY_TORCH: dict[Any, dtype] = {}
 _BY_PYTHON: dict[type, dtype] = {float: float32, int: int64, bool: bool_}
+
+
+DtypeLike: TypeAlias = "dtype | np.dtype[Any] | type | str | torch.dtype"
+"""What names an element type: `get` says which."""
 
 
 def get(value: Any) -> dtype:

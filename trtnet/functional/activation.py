@@ -9,6 +9,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
@@ -75,7 +76,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return rebind(input, result) if inplace else result
 
 
-def _whole(dtype: Any, *values: float) -> tuple[float, ...]:
+def _whole(dtype: DtypeLike, *values: float) -> tuple[float, ...]:
     """Numbers as they meet a dtype: integers take their whole part, as in torch."""
     if dtypes.get(dtype).is_floating_point:
         return tuple(float(v) for v in values)

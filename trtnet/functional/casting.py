@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.recorder import emit
@@ -121,7 +122,7 @@ for _name, _dtype in (
     setattr(Tensor, _name, _convert_to(_name, _dtype))
 
 
-def cast(input: Tensor, dtype: Any) -> Tensor:
+def cast(input: Tensor, dtype: DtypeLike) -> Tensor:
     """`input` in another dtype.
 
     >>> trtnet.functional.cast(trtnet.tensor([1.5, -2.5]), trtnet.int32).tolist()
@@ -130,7 +131,7 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
     return _method(input, dtypes.get(dtype))
 
 
-def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+def _type(self: Tensor, dtype: DtypeLike | None = None, non_blocking: bool = False) -> Any:
     """The dtype's name without arguments, else as `to(dtype)`."""
     if dtype is None:
         names = {"float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "float64": "Double", "int32": "Int"}

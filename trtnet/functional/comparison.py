@@ -9,6 +9,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
@@ -397,7 +398,7 @@ def masked_fill(input: Value, mask: Any, value: Any) -> Tensor:
     return _select(mask, typed(value, x.dtype, len(x.shape)), x)
 
 
-def _whole(value: Any, dtype: Any) -> Any:
+def _whole(value: Any, dtype: Dtype) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value)
     return bool(value) if dtype is dtypes.bool_ else int(value)
@@ -547,7 +548,7 @@ def nan_to_num(input: Value, nan: Any = 0.0, posinf: Any = None, neginf: Any = N
     return where(isneginf(x), low if neginf is None else neginf, result)
 
 
-def dtypes_limits(dtype: Any) -> tuple[float, float]:
+def dtypes_limits(dtype: np.dtype) -> tuple[float, float]:
     """The smallest and the largest finite number of a floating-point NumPy dtype."""
     from ml_dtypes import finfo
 

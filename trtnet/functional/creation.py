@@ -13,6 +13,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
@@ -82,7 +83,7 @@ def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
     return constant(Array(as_array(value, dtype)))
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: DtypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, a NumPy array (not copied), a torch tensor or a tensor.
 
     Python ints are int64, floats float32. With a Dim among the values it is recorded.
@@ -99,7 +100,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def tensor(
-    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+    data: Any,
+    *,
+    dtype: DtypeLike | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """As `as_tensor`, always of its own memory.
 
@@ -130,7 +136,12 @@ Tensor.from_data = staticmethod(from_data)
 
 
 def asarray(
-    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+    obj: Any,
+    *,
+    dtype: DtypeLike | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """As `as_tensor`, copied if `copy`.
 
@@ -153,7 +164,7 @@ def from_numpy(ndarray: np.ndarray) -> Array:
     return Array(ndarray)
 
 
-def scalar_tensor(s: Any, *, dtype: Any = None, **kwargs: Any) -> Tensor:
+def scalar_tensor(s: Any, *, dtype: DtypeLike | None = None, **kwargs: Any) -> Tensor:
     """A tensor without dimensions.
 
     >>> trtnet.scalar_tensor(2.0).item()
@@ -184,7 +195,7 @@ def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
         return Array(np.full(shape, value, dtype.numpy))
 
 
-def _default(dtype: Any, otherwise: Dtype = dtypes.float32) -> Dtype:
+def _default(dtype: DtypeLike | None, otherwise: Dtype = dtypes.float32) -> Dtype:
     return otherwise if dtype is None else dtypes.get(dtype)
 
 
@@ -204,7 +215,7 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
 
 
 @refusing
-def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+def zeros(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Zeros, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.zeros(2, 2).tolist()
@@ -216,7 +227,7 @@ def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def ones(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+def ones(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Ones, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.ones(2, 2).tolist()
@@ -228,7 +239,7 @@ def ones(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def empty(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+def empty(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """As `zeros`: what is not written yet is 0.
 
     >>> trtnet.empty(2, 3).shape
@@ -240,7 +251,9 @@ def empty(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def full(size: SizeLike | Sequence[SizeLike], fill_value: Value, *, dtype: Any = None, **options: Any) -> Tensor:
+def full(
+    size: SizeLike | Sequence[SizeLike], fill_value: Value, *, dtype: DtypeLike | None = None, **options: Any
+) -> Tensor:
     """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
 
     Recorded where a size or the value is a Dim, or the value a recorded tensor of one element.
@@ -270,7 +283,7 @@ def _dtype_of_number(value: Any) -> Dtype:
 
 
 @refusing
-def full_like(input: Tensor, fill_value: Value, *, dtype: Any = None, **options: Any) -> Tensor:
+def full_like(input: Tensor, fill_value: Value, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """One value in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -302,7 +315,7 @@ def fill(input: Tensor, value: Any) -> Tensor:
 
 
 @refusing
-def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Zeros in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -314,7 +327,7 @@ def zeros_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
+def ones_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Ones in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -326,7 +339,7 @@ def ones_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
+def empty_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """As `zeros_like`.
 
     >>> trtnet.empty_like(trtnet.tensor([1, 2])).dtype
@@ -339,7 +352,7 @@ def empty_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def arange(*bounds: Any, dtype: Any = None, **options: Any) -> Tensor:
+def arange(*bounds: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`, without the end.
 
     int64 where all three are whole numbers, else float32. With a Dim among them it is recorded.
@@ -376,7 +389,7 @@ def _sized(value: Any) -> Any:
 
 
 @refusing
-def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Tensor:
+def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: DtypeLike | None = None) -> Tensor:
     """As torch's deprecated `range`: floats, the end included.
 
     >>> trtnet.range(1, 3).tolist()
@@ -388,7 +401,7 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) 
 
 
 @refusing
-def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+def linspace(start: Any, end: Any, steps: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """`steps` numbers from start to end, both included.
 
     >>> trtnet.linspace(0, 1, 5).tolist()
@@ -412,7 +425,9 @@ def _recorded_linspace(start: Any, end: Any, count: int) -> Tensor:
 
 
 @refusing
-def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Tensor:
+def logspace(
+    start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: DtypeLike | None = None, **options: Any
+) -> Tensor:
     """`steps` powers of `base`, from base**start to base**end.
 
     >>> trtnet.logspace(0, 2, 3).tolist()
@@ -437,7 +452,7 @@ def _count(value: Any, name: str) -> int:
 
 
 @refusing
-def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Tensor:
+def eye(n: Any, m: Any = None, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """The identity matrix of n rows and m columns; recorded where one of them is a Dim.
 
     >>> trtnet.eye(2).tolist()
@@ -453,7 +468,7 @@ def eye(n: Any, m: Any = None, *, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
     """Rows and columns of the lower triangle, (2, n).
 
     >>> trtnet.tril_indices(2, 2).tolist()
@@ -464,7 +479,7 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **op
 
 
 @refusing
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Array:
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
     """Rows and columns of the upper triangle, (2, n).
 
     >>> trtnet.triu_indices(2, 2).tolist()
@@ -478,7 +493,7 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **op
 
 
 def _new(make: Any) -> Any:
-    def method(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Any:
+    def method(self: Tensor, *size: Any, dtype: DtypeLike | None = None, **options: Any) -> Any:
         return make(*size, dtype=_default(dtype, self.dtype), **options)
 
     method.__name__ = f"new_{make.__name__}"
@@ -486,12 +501,12 @@ def _new(make: Any) -> Any:
     return method
 
 
-def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
+def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Any:
     """As `full`, in the dtype of `self` unless said otherwise."""
     return full(size, fill_value, dtype=_default(dtype, self.dtype), **options)
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+def _new_tensor(self: Tensor, data: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """As `tensor`, in the dtype of `self` unless said otherwise."""
     return tensor(data, dtype=_default(dtype, self.dtype))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit, recorder
@@ -42,26 +43,30 @@ def _axis(dim: int | None, rank: int) -> int:
     return axis_of(dim, rank)
 
 
-def _softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
+def _softmax(
+    input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike | None = None
+) -> np.ndarray:
     dtype = _dtype(_stacklevel, dtype)
     x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     powers = np.exp(x - x.max(_axis(dim, x.ndim), keepdims=True))
     return powers / powers.sum(_axis(dim, x.ndim), keepdims=True)
 
 
-def _log_softmax(input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> np.ndarray:
+def _log_softmax(
+    input: np.ndarray, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike | None = None
+) -> np.ndarray:
     dtype = _dtype(_stacklevel, dtype)
     x = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     shifted = x - x.max(_axis(dim, x.ndim), keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(_axis(dim, x.ndim), keepdims=True))
 
 
-def _dtype(stacklevel: Any, dtype: Any) -> Any:
+def _dtype(stacklevel: Any, dtype: DtypeLike | None) -> Any:
     """torch.softmax and the method take the dtype third, torch.nn.functional.softmax fourth."""
     return dtype if isinstance(stacklevel, int) else stacklevel
 
 
-def _prepared(name: str, input: Tensor, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
+def _prepared(name: str, input: Tensor, dim: int | None, dtype: DtypeLike | None) -> tuple[Tensor, int]:
     x = tensor(input)
     if dtype is not None:
         x = x.to(dtype)
@@ -70,7 +75,7 @@ def _prepared(name: str, input: Tensor, dim: int | None, dtype: Any) -> tuple[Te
 
 
 @operation(_softmax, method=True)
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: DtypeLike | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first.
 
     Layers of the example: `shuffle`, `softmax`.
@@ -86,7 +91,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: 
 
 
 @operation(_log_softmax, method=True)
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: DtypeLike | None = None) -> Tensor:
     """The logarithm of softmax along `dim`.
 
     Layers of the example: `log_softmax`.
@@ -101,7 +106,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dty
 
 
 @operation(lambda input, dim=None, _stacklevel=3, dtype=None: _softmax(-input, dim, 3, dtype))
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike | None = None) -> Tensor:
     """softmax of -x along `dim`.
 
     Layers of the example: `unary`, `shuffle`, `softmax`.

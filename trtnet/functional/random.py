@@ -19,6 +19,7 @@ import numpy as np
 from ..basics import dims, dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import Recorder, recorder
@@ -124,7 +125,7 @@ def _floating(name: str, dtype: Dtype) -> Dtype:
 
 
 @refusing
-def rand(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+def rand(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Uniform in [0, 1).
 
     >>> x = trtnet.rand(2, 3)
@@ -141,7 +142,7 @@ def rand(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
 
 
 @refusing
-def randn(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+def randn(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """Of the standard normal distribution.
 
     >>> trtnet.randn(2, 3).shape
@@ -157,7 +158,7 @@ def randn(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
 
 @refusing
 def randint(
-    *bounds: Any, size: SizeLike | Sequence[SizeLike] | None = None, dtype: Any = None, **options: Any
+    *bounds: Any, size: SizeLike | Sequence[SizeLike] | None = None, dtype: DtypeLike | None = None, **options: Any
 ) -> Tensor:
     """`randint(high, size)` or `randint(low, high, size)`: whole numbers from low to high - 1.
 
@@ -216,7 +217,7 @@ def _whole(name: str, sizes: tuple[SizeLike, ...], low: SizeLike, high: SizeLike
 
 
 @refusing
-def randperm(n: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+def randperm(n: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`.
 
     >>> sorted(trtnet.randperm(4).tolist())
@@ -235,7 +236,7 @@ def _like(input: Tensor) -> tuple[SizeLike, ...]:
     return tuple(input.shape)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
+def rand_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """As `rand`, in the shape and dtype of `input`.
 
     >>> trtnet.rand_like(trtnet.zeros(2, 3)).shape
@@ -244,7 +245,7 @@ def rand_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     return rand(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
+def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """As `randn`, in the shape and dtype of `input`.
 
     >>> trtnet.randn_like(trtnet.zeros(2, 3)).shape
@@ -253,7 +254,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, **options: Any) -> Tensor:
     return randn(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any) -> Tensor:
+def randint_like(input: Tensor, *bounds: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
     """`randint_like(input, high)` or `(input, low, high)`: as `randint`, in the shape and dtype of `input`.
 
     >>> trtnet.randint_like(trtnet.zeros(2, 3), 5).dtype
@@ -264,7 +265,12 @@ def randint_like(input: Tensor, *bounds: Any, dtype: Any = None, **options: Any)
 
 @refusing
 def normal(
-    mean: Any, std: Any = 1.0, size: SizeLike | Sequence[SizeLike] | None = None, *, dtype: Any = None, **options: Any
+    mean: Any,
+    std: Any = 1.0,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    *,
+    dtype: DtypeLike | None = None,
+    **options: Any,
 ) -> Tensor:
     """Normally distributed: of tensors (broadcast) or numbers as mean and standard deviation, or of a `size`.
 

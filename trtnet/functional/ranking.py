@@ -13,6 +13,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import SizeLike, ceil_divide, format_shape
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
 from ..layers.casting import converted
@@ -53,7 +54,7 @@ def _kth(x: Tensor, k: SizeLike, axis: int, keepdim: bool) -> Ranked:
     return Ranked(*found)
 
 
-def _numbers(name: str, dtype: Any) -> None:
+def _numbers(name: str, dtype: Dtype) -> None:
     if dtype is dtypes.bool_:
         raise DtypeError(f"{name} takes numbers", expected="numbers", found="bool", remedy="x.int()")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import format_shape, product
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
@@ -62,28 +63,30 @@ def _axes(x: Any, dim: Axes) -> tuple[int, ...]:
     return axes if x.ndim else ()  # a number has, for torch, a dimension 0 to name
 
 
-def _integers_to_int64(x: Tensor, dtype: Any) -> Tensor:
+def _integers_to_int64(x: Tensor, dtype: DtypeLike | None) -> Tensor:
     """What torch sums in: the given dtype, else int64 for bools and integers."""
     if dtype is not None:
         return converted(x, dtypes.get(dtype))
     return x if x.dtype.is_floating_point else converted(x, dtypes.int64)
 
 
-def _summed_type(array: np.ndarray, dtype: Any) -> np.ndarray:
+def _summed_type(array: np.ndarray, dtype: DtypeLike | None) -> np.ndarray:
     if dtype is not None:
         return array.astype(dtypes.get(dtype).numpy)
     return array if dtypes.get(array.dtype).is_floating_point else array.astype(np.int64)
 
 
 def _sum_numpy(
-    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None, axis: Axes = None
 ) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.sum(_axes(values, axis if dim is None else dim), keepdims=keepdim, dtype=values.dtype)
 
 
 @operation(_sum_numpy, method=True)
-def sum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None, axis: Axes = None
+) -> Tensor:
     """The sum over some dimensions, or all. Bools and integers sum up to int64.
 
     Layers of the example: `reduce`.
@@ -94,12 +97,14 @@ def sum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = 
     return reduced(_integers_to_int64(tensor(input), dtype), "SUM", axis if dim is None else dim, keepdim)
 
 
-def _nansum_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
+def _nansum_numpy(
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
+) -> np.ndarray:
     return _sum_numpy(np.where(np.isnan(input), 0, input).astype(input.dtype), dim, keepdim, dtype=dtype)
 
 
 @operation(_nansum_numpy, method=True)
-def nansum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nansum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None) -> Tensor:
     """The sum, with NaNs counting as 0.
 
     Layers of the example: `unary`, `constant`, `select`, `reduce`.
@@ -111,12 +116,14 @@ def nansum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any
     return sum(comparison.masked_fill(x, comparison.isnan(x), 0.0), dim, keepdim, dtype=dtype)
 
 
-def _nanmean_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
+def _nanmean_numpy(
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
+) -> np.ndarray:
     return np.nanmean(input, _axes(input, dim), keepdims=keepdim)
 
 
 @operation(_nanmean_numpy, method=True)
-def nanmean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nanmean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None) -> Tensor:
     """The mean of what is not NaN.
 
     >>> trtnet.nanmean(trtnet.tensor([1.0, math.nan, 3.0])).item()
@@ -127,13 +134,15 @@ def nanmean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: An
     return arithmetic.div(nansum(x, dim, keepdim, dtype=dtype), count)
 
 
-def _prod_numpy(input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> np.ndarray:
+def _prod_numpy(
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
+) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.prod(_axes(values, dim), keepdims=keepdim, dtype=values.dtype)
 
 
 @operation(_prod_numpy, method=True)
-def prod(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None) -> Tensor:
     """The product over one dimension, or all. Bools and integers multiply to int64.
 
     Layers of the example: `reduce`.
@@ -154,7 +163,7 @@ def _not_floating(found: Any) -> DtypeError:
 
 
 def _mean_numpy(
-    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None
+    input: np.ndarray, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None, axis: Axes = None
 ) -> np.ndarray:
     values = input if dtype is None else input.astype(dtypes.get(dtype).numpy)
     if not dtypes.get(values.dtype).is_floating_point:
@@ -164,7 +173,9 @@ def _mean_numpy(
 
 
 @operation(_mean_numpy, method=True)
-def mean(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None, axis: Axes = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None, axis: Axes = None
+) -> Tensor:
     """The mean over some dimensions, or all. Raises DtypeError for integers, as torch.
 
     Layers of the example: `reduce`.
@@ -393,7 +404,9 @@ def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Ten
 
 
 @refusing
-def vector_norm(x: Any, ord: Any = 2, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def vector_norm(
+    x: Any, ord: Any = 2, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
+) -> Tensor:
     """The vector norm of order `ord` over some dimensions, or all.
 
     Layers of the example: `elementwise`, `reduce`, `unary`.
@@ -436,7 +449,12 @@ def _vector_norm(input: Tensor, ord: float, dim: Axes, keepdim: bool) -> Tensor:
 
 @refusing
 def norm(
-    input: Tensor, p: Any = "fro", dim: Axes = None, keepdim: bool = False, out: Tensor | None = None, dtype: Any = None
+    input: Tensor,
+    p: Any = "fro",
+    dim: Axes = None,
+    keepdim: bool = False,
+    out: Tensor | None = None,
+    dtype: DtypeLike | None = None,
 ) -> Tensor:
     """The norm of order `p` over some dimensions, or all; "fro" is 2. Nuclear norms raise UnsupportedError.
 
@@ -452,7 +470,9 @@ def norm(
     return vector_norm(input, 2 if p == "fro" or p is None else p, dim, keepdim, dtype=dtype)
 
 
-def _norm_method(self: Any, p: Any = "fro", dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def _norm_method(
+    self: Any, p: Any = "fro", dim: Axes = None, keepdim: bool = False, dtype: DtypeLike | None = None
+) -> Tensor:
     """As the function `norm`."""
     return norm(self, p, dim, keepdim, dtype=dtype)
 
@@ -495,13 +515,13 @@ MAX_PRODUCTS = 1024
 # --- running sums -----------------------------------------------------------------------------------------------------
 
 
-def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> np.ndarray:
+def _cumsum_numpy(input: np.ndarray, dim: int, *, dtype: DtypeLike | None = None) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.cumsum(axis_of(dim, values.ndim), dtype=values.dtype) if values.ndim else values
 
 
 @operation(_cumsum_numpy, method=True)
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: DtypeLike | None = None) -> Tensor:
     """The sums of the elements up to each one along `dim`. Bools and integers sum up to int64.
 
     Layers of the example: `cumulative`.
@@ -514,13 +534,13 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return emit(Cumulative((x,), axis)) if x.ndim else x
 
 
-def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: Any = None) -> np.ndarray:
+def _cumprod_numpy(input: np.ndarray, dim: int, *, dtype: DtypeLike | None = None) -> np.ndarray:
     values = _summed_type(input, dtype)
     return values.cumprod(axis_of(dim, values.ndim), dtype=values.dtype)
 
 
 @operation(_cumprod_numpy, method=True)
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: DtypeLike | None = None) -> Tensor:
     """The products of the elements up to each one along `dim`. Bools and integers multiply up to int64.
 
     TensorRT has no running product: it is made of as many shifted products as the size has binary digits.

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
@@ -512,7 +513,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     return reshaped(made, (x.shape[0], *spatial, len(spatial)))
 
 
-def _line(size: SizeLike, align_corners: bool, dtype: Any) -> Any:
+def _line(size: SizeLike, align_corners: bool, dtype: Dtype) -> Any:
     """The coordinates of the centres of `size` pixels from -1 to 1, or from corner to corner."""
     if isinstance(size, int):
         places = np.linspace(-1, 1, size) if size > 1 else np.zeros(1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Size, SizeLike, format_shape, product
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
@@ -118,7 +119,7 @@ def _apply(
     return where(eq(hits, 0), x, made)
 
 
-def _bounds(dtype: Any) -> tuple[Any, Any]:
+def _bounds(dtype: Dtype) -> tuple[Any, Any]:
     if dtype.is_floating_point:
         return -math.inf, math.inf
     limits = np.iinfo(dtype.numpy)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..graph.tensor import Array
 from .creation import _ignore
@@ -42,7 +43,12 @@ class _Rounded:
 
 
 def _window(
-    name: str, length: int, periodic: bool, dtype: Any, options: Any, value: Callable[[_Rounded, int], _Rounded]
+    name: str,
+    length: int,
+    periodic: bool,
+    dtype: DtypeLike | None,
+    options: Any,
+    value: Callable[[_Rounded, int], _Rounded],
 ) -> Array:
     """`value` of the positions and the last one; a periodic window leaves that one out."""
     _ignore(name, options)
@@ -64,7 +70,7 @@ def hamming_window(
     alpha: float = 0.54,
     beta: float = 0.46,
     *,
-    dtype: Any = None,
+    dtype: DtypeLike | None = None,
     **options: Any,
 ) -> Array:
     """alpha - beta * cos(2 pi n / N), with N = window_length, or one less where it is not periodic.
@@ -83,7 +89,7 @@ def hamming_window(
 
 
 @refusing
-def hann_window(window_length: int, periodic: bool = True, *, dtype: Any = None, **options: Any) -> Array:
+def hann_window(window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
     """(1 - cos(2 pi n / N)) / 2, with N = window_length, or one less where it is not periodic.
 
     >>> trtnet.hann_window(4).tolist()
@@ -100,7 +106,9 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: Any = None,
 
 
 @refusing
-def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = None, **options: Any) -> Array:
+def blackman_window(
+    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any
+) -> Array:
     """0.42 - 0.5 cos(2 pi n / N) + 0.08 cos(4 pi n / N), with N = window_length, or one less where it is not periodic.
 
     >>> round(trtnet.blackman_window(4)[1].item(), 6)
@@ -115,7 +123,9 @@ def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = N
 
 
 @refusing
-def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Any = None, **options: Any) -> Array:
+def bartlett_window(
+    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any
+) -> Array:
     """1 - |2 n / N - 1|, with N = window_length, or one less where it is not periodic.
 
     >>> trtnet.bartlett_window(4).tolist()
@@ -133,7 +143,7 @@ def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Any = N
 
 @refusing
 def kaiser_window(
-    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Any = None, **options: Any
+    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DtypeLike | None = None, **options: Any
 ) -> Array:
     """I0(beta * sqrt(1 - (2 n / N - 1)^2)) / I0(beta), with N = window_length, or one less where it is not periodic.
 

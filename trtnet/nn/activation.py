@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..functional import activation as F
 from ..graph.tensor import Parameter, Tensor
@@ -116,7 +117,9 @@ class PReLU(Module):
     array([[-0.25,  0.5 ,  2.  ]], dtype=float32)
     """
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: DtypeLike | None = None
+    ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(shape=(num_parameters,), dtype=dtype)

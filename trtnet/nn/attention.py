@@ -6,6 +6,7 @@ import enum
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..functional.attention import Heads, check_attention
 from ..graph.tensor import Parameter, Tensor
@@ -61,7 +62,7 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         batch_first: bool = False,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ShapeError
 from ..functional import normalization as F
 from ..functional.dispatch import tensor
@@ -34,7 +35,7 @@ class _NormBase(Module):
         momentum: float | None,
         affine: bool,
         track_running_stats: bool,
-        dtype: Any,
+        dtype: DtypeLike | None,
         bias: bool,
     ) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class _BatchNorm(_NormBase):
         affine: bool = True,
         track_running_stats: bool = True,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -243,7 +244,7 @@ class SyncBatchNorm(_BatchNorm):
         track_running_stats: bool = True,
         process_group: Any = None,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -265,7 +266,7 @@ class _InstanceNorm(_NormBase):
         affine: bool = False,
         track_running_stats: bool = False,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:

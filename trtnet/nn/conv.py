@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..functional import convolution as F
 from ..functional.dispatch import Ints, tuple_of
@@ -37,7 +38,7 @@ class _Convolution(Module):
         groups: int,
         bias: bool,
         padding_mode: str,
-        dtype: Any,
+        dtype: DtypeLike | None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -136,7 +137,7 @@ class _Conv(_Convolution):
         bias: bool = True,
         padding_mode: str = "zeros",
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, dtype
@@ -256,7 +257,7 @@ class _ConvTranspose(_Convolution):
         dilation: Ints = 1,
         padding_mode: str = "zeros",
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__(
             in_channels,

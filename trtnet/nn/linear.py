@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..basics.dtypes import DtypeLike
 from ..functional.linear import bilinear, linear
 from ..graph.tensor import Parameter, Tensor
 from . import init
@@ -53,7 +54,7 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: DtypeLike | None = None
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -117,7 +118,7 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         self.in1_features = in1_features

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..basics.arrays import as_array
 from ..basics.dims import format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..functional import sparse as F
 from ..graph.tensor import Initializer, Parameter, Tensor
@@ -50,7 +51,7 @@ class Embedding(Module):
         _weight: Any = None,
         _freeze: bool = False,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         if max_norm is not None:

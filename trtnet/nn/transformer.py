@@ -10,6 +10,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Dim
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..functional.activation import gelu, relu
 from ..functional.comparison import where
@@ -92,7 +93,7 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
@@ -171,7 +172,7 @@ class TransformerDecoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
@@ -367,7 +368,7 @@ class Transformer(Module):
         norm_first: bool = False,
         bias: bool = True,
         device: Any = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         options = (
@@ -433,7 +434,7 @@ class Transformer(Module):
         )
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: Any = None) -> Tensor:
+    def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: DtypeLike | None = None) -> Tensor:
         """(sz, sz): 0 up to the diagonal, minus infinity above it; recorded where the size is a Dim."""
         if isinstance(sz, Dim):
             one = dtypes.get(dtype or dtypes.float32)
