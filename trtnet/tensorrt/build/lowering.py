@@ -183,24 +183,8 @@ class Lowering:
         network, provider = self.network, self.provider
         weak = not provider.is_strongly_typed(network)
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
-        for name, tensor in self.graph.inputs.items():
-            shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
-            try:
-                added = network.add_input(name, provider.data_type(tensor.dtype), shape)
-            except TypeError as error:
-                raise self._refused(f"TensorRT's bindings refused the input {name!r}: {error}") from error
-            if added is None:
-                raise self._refused(f"TensorRT refused the input {name!r}")
-            for axis, size in enumerate(tensor.shape):
-                if isinstance(size, Dim) and size.name is not None:
-                    added.set_dimension_name(axis, size.name)
-            self._tensors[tensor] = added
+        self._add_inputs()
         tensors = self._tensors
-        for tensor in self.graph.live.values():
-            added = network.add_input(tensor.name, provider.data_type(tensor.dtype), tuple(tensor.shape))
-            if added is None:
-                raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
-            tensors[tensor] = added
         for layer in self.graph.layers:
             self._layer = layer
             try:
@@ -230,6 +214,32 @@ class Lowering:
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
+        self._mark_outputs(weak)
+        return self
+
+    def _add_inputs(self) -> None:
+        network, provider, tensors = self.network, self.provider, self._tensors
+        for name, tensor in self.graph.inputs.items():
+            shape = tuple(s if isinstance(s, int) else -1 for s in tensor.shape)
+            try:
+                added = network.add_input(name, provider.data_type(tensor.dtype), shape)
+            except TypeError as error:
+                raise self._refused(f"TensorRT's bindings refused the input {name!r}: {error}") from error
+            if added is None:
+                raise self._refused(f"TensorRT refused the input {name!r}")
+            for axis, size in enumerate(tensor.shape):
+                if isinstance(size, Dim) and size.name is not None:
+                    added.set_dimension_name(axis, size.name)
+            tensors[tensor] = added
+        for tensor in self.graph.live.values():
+            added = network.add_input(tensor.name, provider.data_type(tensor.dtype), tuple(tensor.shape))
+            if added is None:
+                raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
+            tensors[tensor] = added
+
+    def _mark_outputs(self, weak: bool) -> None:
+        """Mark outputs, and name weights."""
+        network, provider, tensors = self.network, self.provider, self._tensors
         for name, tensor in self.graph.outputs.items():
             tensors[tensor].name = name
             network.mark_output(tensors[tensor])
@@ -240,7 +250,6 @@ class Lowering:
                 raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
         if self.errors.errors:
             raise self._refused("TensorRT refused the network")
-        return self
 
     def _name_placeholders(self, layer: Producer, added: Any) -> None:
         for index, attribute in layer.weight_attributes.items():
