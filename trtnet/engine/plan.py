@@ -97,7 +97,7 @@ class Plan:
     @property
     def manifest(self) -> dict[str, Any]:
         """What `save` writes beside the plan, and the plan's SHA-256."""
-        return manifest(self) | {"plan_sha256": hashlib.sha256(self.data).hexdigest()}
+        return _described(self) | {"plan_sha256": hashlib.sha256(self.data).hexdigest()}
 
     def __bytes__(self) -> bytes:
         return self.data
@@ -109,7 +109,7 @@ class Plan:
         """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where anything can
         be refitted or is live: the parameters' values.
 
-        A crash at any moment leaves the old files loadable, or the new ones: see `storing`.
+        A crash at any moment leaves the old files loadable, or the new ones: see `engine.files`.
 
         Args:
             weights: False leaves the values out: an engine loaded from such files takes complete refits only.
@@ -141,7 +141,7 @@ class Plan:
             )
         keep = self.refittable or self.live or self.stripped or self.provider == "reference"
         try:
-            Files(path).write(self.manifest, self.data, self.parameters if weights and keep else None)
+            Files(path).write(_described(self), self.data, self.parameters if weights and keep else None)
         except OSError as error:
             raise WeightsError(
                 f"{path} could not be written",
@@ -161,7 +161,7 @@ class Plan:
         return restored(manifest, data, parameters)
 
     def __reduce__(self) -> Any:
-        return restored, (manifest(self), self.data, dict(self.parameters))
+        return restored, (_described(self), self.data, dict(self.parameters))
 
     def __repr__(self) -> str:
         targets = ", ".join(self.targets) or "default targets"
@@ -178,8 +178,8 @@ def precision(graph: Graph) -> str:
     return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
 
 
-def manifest(plan: Plan) -> dict[str, Any]:
-    """What is saved beside the plan. `storing` adds the SHA-256 of the other files."""
+def _described(plan: Plan) -> dict[str, Any]:
+    """The manifest without the SHA-256 of the plan and of the weights, which `Files` adds."""
     graph = plan.graph
     found = {
         "format": FORMAT,

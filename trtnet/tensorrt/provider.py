@@ -3,7 +3,7 @@ differ in.
 
 Features are found by name, never by version number or enum integer: LayerType, BuilderFlag and others were renumbered
 between releases (NvInfer.h of 8.6, 10.16 and 11.1). The version itself is asked only for a layout in memory
-(`unlocked`).
+(`run.refit_without_gil`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..basics.errors import ArgumentError, ProviderError
 from . import device as gpu
 from .build.callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .build.options import BuildOptions
-from .run import refit_without_gil as unlocked
+from .run import refit_without_gil
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 
@@ -422,7 +422,7 @@ class Provider:
         if on_device:
             return bool(refitter.refit_cuda_engine_async(stream))
         if self.version.startswith("8.6."):
-            return unlocked.refit(refitter)
+            return refit_without_gil.refit(refitter)
         return bool(refitter.refit_cuda_engine())
 
     # --- errors

@@ -286,9 +286,8 @@ class Lowering:
     def explain(self, problem: str = "", layer: Producer | None = None) -> BuildError:
         """One exception with TensorRT's own text, and the module path and source line of the layer at fault.
 
-        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers
-        otherwise; else
-        `layer`.
+        That is the layer that the text names, or one before it whose shape TensorRT cannot infer, or infers otherwise;
+        else `layer`.
         """
         text = self.errors.text()
         found = {id(fault) for fault in (self.layer_named_in(text), self._misfit()) if fault is not None}
