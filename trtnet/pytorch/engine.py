@@ -14,13 +14,14 @@ import numpy as np
 from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
+from ..engine.bindings import Bindings, Bound
 from ..engine.context import BorrowingEngine
 from ..engine.engine import Engine, RefitReport, Snapshot
 from ..engine.inputs import TensorSpec, one_kind
 from ..engine.plan import Plan
 from ..engine.weight_table import table
 from ..graph.graph import Graph
-from ..rewriting.live_inputs import Bindings, Bound, with_live
+from ..rewriting.live_inputs import with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, Value
 from ..weights.table import WeightTable

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...basics.arrays import is_torch, to_numpy
+from ...engine.bindings import Bindings
 from ...engine.plan import Plan
-from ...rewriting.live_inputs import Bindings
 from ...weights.ledger import converted
 from ..device import Device
 from ..provider import Provider
