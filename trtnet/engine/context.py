@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 
 from ..weights.table import WeightTable
 from .checked import Checked
-from .engine import Engine, Snapshot
+from .engine import Engine, RefitReport, Snapshot
 
 
 class BorrowingEngine(Engine):
@@ -45,16 +47,16 @@ class BorrowingEngine(Engine):
     def generation(self, value: int) -> None:
         self.engine.generation = value
 
-    def refit(self, *args: Any, **kwargs: Any) -> Any:
+    def refit(self, *args: Any, **kwargs: Any) -> RefitReport:
         return self.engine.refit(*args, **kwargs)
 
-    def _refit_with(self, *args: Any, **kwargs: Any) -> Any:
+    def _refit_with(self, *args: Any, **kwargs: Any) -> RefitReport:
         return self.engine._refit_with(*args, **kwargs)
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
 
-    def context(self, shared_memory: bool = False) -> Any:
+    def context(self, shared_memory: bool = False) -> Engine:
         return self.engine.context(shared_memory)
 
     def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
@@ -66,8 +68,10 @@ class BorrowingEngine(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         self.engine.restore(snapshot)
 
-    def undone(self) -> Any:
-        return self.engine.undone()
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        with self.engine.undone():
+            yield
 
     def parameters(self) -> dict[str, np.ndarray]:
         return self.engine.parameters()

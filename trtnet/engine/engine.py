@@ -24,6 +24,7 @@ from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
+from .bound_call import BoundCall
 from .checked import Checked
 from .inputs import TensorSpec, one_kind
 
@@ -223,7 +224,7 @@ class Engine:
         if _known(target.dtype) is not spec.dtype:
             raise DtypeError(f"out for {spec.name!r} has the wrong dtype", expected=spec.dtype, found=target.dtype)
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> BoundCall:
         """Fix the input arrays; returns a callable without arguments that runs on what they hold at each call.
 
         The result is in the same arrays at each call, and the next one overwrites them. With `graph=True` a call is one
@@ -231,7 +232,7 @@ class Engine:
         """
         raise NotImplementedError
 
-    def context(self, shared_memory: bool = False) -> Any:
+    def context(self, shared_memory: bool = False) -> Engine:
         """An execution context of its own over the same weights: called as the engine is; one for each thread.
 
         Args:

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..basics import forking, interrupts
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentTypeError
+from .bound_call import BoundCall
 from .context import BorrowingEngine
 from .engine import Engine, RefitReport, Snapshot, next_serial
+
+_Made = TypeVar("_Made")
 
 
 class HotSwap(BorrowingEngine):
@@ -75,14 +78,14 @@ class HotSwap(BorrowingEngine):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self.engine._results(values, stream, graph)
 
-    def _both(self, make: Callable[[Engine], Any]) -> dict[int, Any]:
+    def _both(self, make: Callable[[Engine], _Made]) -> dict[int, _Made]:
         """What `make` makes of each engine, by the engine's number."""
         with self._lock:
             return {engine.serial: make(engine) for engine in (self.engine, self._idle)}
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingCall:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingBoundCall:
         """As `Engine.bind`: each call runs the engine that is active then, and gives the same arrays."""
-        return SwappingCall(self, self._both(lambda engine: engine.bind(*args, graph=graph, **kwargs)))
+        return SwappingBoundCall(self, self._both(lambda engine: engine.bind(*args, graph=graph, **kwargs)))
 
     def context(self, shared_memory: bool = False) -> SwappingContext:
         """As `Engine.context`: a context of each engine; a call runs that of the engine that is active then."""
@@ -170,7 +173,7 @@ class HotSwap(BorrowingEngine):
         return f"HotSwap of {self.engine!r}"
 
 
-class SwappingCall:
+class SwappingBoundCall:
     """What `HotSwap.bind` gives: a bound call of each engine.
 
     Attributes:
@@ -179,12 +182,12 @@ class SwappingCall:
         generation: how many times the weights had been changed at the last call.
     """
 
-    def __init__(self, engine: HotSwap, calls: dict[int, Any]) -> None:
+    def __init__(self, engine: HotSwap, calls: dict[int, BoundCall]) -> None:
         self.engine = engine
         self._calls = calls
         self._first = first = next(iter(calls.values()))
         self.tensors, self.results, self.result = first.tensors, first.results, first.result
-        self.generation: int = first.generation
+        self.generation = first.generation
 
     def __call__(self, stream: Any = None) -> Any:
         """Run on what the bound tensors hold now, with the engine that is active."""
@@ -236,9 +239,9 @@ class SwappingContext(BorrowingEngine):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self._active._results(values, stream, graph)
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingCall:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingBoundCall:
         calls = {serial: one.bind(*args, graph=graph, **kwargs) for serial, one in self._contexts.items()}
-        return SwappingCall(self.engine, calls)
+        return SwappingBoundCall(self.engine, calls)
 
     def warmup(self) -> None:
         for context in self._contexts.values():

@@ -257,10 +257,10 @@ class ReferenceEngine(Engine):
             values = [torch.from_dlpack(v) if hasattr(v, "__dlpack__") else torch.as_tensor(v) for v in values]
         return super()._results(values, stream, graph)
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBoundCall:
         if self.closed:
             raise self.closed_error()
-        return ReferenceBound(self, self._ordered(args, kwargs))
+        return ReferenceBoundCall(self, self._ordered(args, kwargs))
 
     def context(self, shared_memory: bool = False) -> ReferenceContext:
         if self.closed:
@@ -306,7 +306,7 @@ class ReferenceEngine(Engine):
         return results, state.generation
 
 
-class ReferenceBound:
+class ReferenceBoundCall:
     """A call on fixed tensors: reads what they hold, and gives the same output tensors each time.
 
     Attributes:
@@ -406,7 +406,7 @@ class ReferenceContext(BorrowingEngine):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self.engine._results(values, stream, graph)
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBound:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBoundCall:
         if self.closed:
             raise self.closed_error()
         return self.engine.bind(*args, graph=graph, **kwargs)

@@ -15,7 +15,7 @@ from .loaded import Loaded
 from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
-class BoundCall:
+class TensorRTBoundCall:
     """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
 
     Made by `engine.bind`, with the engine's device the current one. It has an execution context of its own; use it from

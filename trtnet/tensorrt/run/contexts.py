@@ -18,7 +18,7 @@ from ...engine.inputs import TensorSpec, one_kind
 from ...graph.tensor import Array
 from ..build.callbacks import OutputAllocator
 from ..device import Device
-from .bound_call import BoundCall
+from .bound_call import TensorRTBoundCall
 from .device_array import CUDA, DeviceArray, Foreign, capsule, check_place, described, foreign
 from .execution import Native, Route
 from .host_buffers import HostBuffers
@@ -43,7 +43,7 @@ class Context(BorrowingEngine):
         self._natives: dict[int, Native] = {}
         self._routes: dict[Any, Route] = {}
         self._host = HostBuffers(engine.device)
-        self._bound: dict[Any, Any] = {}
+        self._bound: dict[Any, TensorRTBoundCall] = {}
         self._replaying = threading.Lock()
         self._current: Any = None
         self._alone = engine.device.alone
@@ -293,13 +293,13 @@ class Context(BorrowingEngine):
 
     # --- CUDA graphs
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> TensorRTBoundCall:
         self.closed = self.closed or self.engine.closed
         if self.closed:
             raise self.closed_error()
         values = self._ordered(args, kwargs)
         with self.engine.device.current():
-            return BoundCall(self.engine, values, graph, self._shared)
+            return TensorRTBoundCall(self.engine, values, graph, self._shared)
 
     def _replayed(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
@@ -313,7 +313,7 @@ class Context(BorrowingEngine):
                 engine._check(values)
                 with lasting():
                     buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
-                bound = self._bound[key] = BoundCall(engine, buffers, True, self._shared)
+                bound = self._bound[key] = TensorRTBoundCall(engine, buffers, True, self._shared)
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)

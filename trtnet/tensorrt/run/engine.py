@@ -28,7 +28,7 @@ from ...weights.table import WeightTable
 from ..device import Device, ordinal
 from ..provider import Provider
 from .bare_plan import described
-from .bound_call import BoundCall
+from .bound_call import TensorRTBoundCall
 from .contexts import Context
 from .loaded import Loaded
 from .refitting import Refitting
@@ -71,12 +71,12 @@ class TensorRTEngine(Loaded):
     def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
         return self._default._results(values, stream, graph)
 
-    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> TensorRTBoundCall:
         if self.closed:
             raise self.closed_error()
         values = self._ordered(args, kwargs)
         with self.device.current():
-            return BoundCall(self, values, graph)
+            return TensorRTBoundCall(self, values, graph)
 
     def context(self, shared_memory: bool = False) -> Context:
         if self.closed:
