@@ -86,7 +86,7 @@ class Ledger:
                 array = evaluate(weight, _read)
                 owner = "recipe" if name else "constant"
             if dtype is not weight.dtype:
-                array, owner = converted(array, weight, dtype), f"converted to {dtype.name}"
+                array, owner = as_stored(array, weight, dtype), f"converted to {dtype.name}"
             address = _address(array)
             flags = array.flags
             if not flags.c_contiguous or not flags.aligned or address in self._by_address or not array.size:
@@ -162,7 +162,7 @@ def _base(array: np.ndarray) -> Any:
     return None
 
 
-def converted(array: np.ndarray, weight: Weight, dtype: Dtype) -> np.ndarray:
+def as_stored(array: np.ndarray, weight: Weight, dtype: Dtype) -> np.ndarray:
     """`array` as `dtype`: itself, or int64 as int32 where TensorRT has no int64. Raises WeightsError where it
     does not fit."""
     if dtype is weight.dtype:

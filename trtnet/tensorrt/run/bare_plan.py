@@ -15,7 +15,7 @@ from ..device import Device
 from ..provider import Provider
 
 
-def described(data: bytes, provider: Provider, device: Device) -> Plan:
+def bare_plan(data: bytes, provider: Provider, device: Device) -> Plan:
     """A Plan whose graph has inputs and outputs, and no layers: dynamic sizes become Dims of the profiles' ranges.
 
     `device` is the current one. Raises BuildError, with TensorRT's reasons, for what it cannot load.

@@ -19,7 +19,7 @@ from ...graph.tensor import Array
 from ..build.callbacks import OutputAllocator
 from ..device import Device
 from .bound_call import TensorRTBoundCall
-from .device_array import CUDA, DeviceArray, Foreign, capsule, check_place, described, foreign
+from .device_array import CUDA, DeviceArray, Foreign, by_interface, capsule, check_place, foreign
 from .execution import Native, Route
 from .host_buffers import HostBuffers
 from .loaded import Loaded
@@ -271,7 +271,7 @@ class Context(BorrowingEngine):
         read = [foreign(value, device, handle) for value in values]
         results, generation = self._call(self._foreign_route(read), ForeignSource(engine, read), handle)
         return [
-            r if r.dtype is spec.dtype else _converted(r, spec, device) for r, spec in zip(results, self.outputs)
+            r if r.dtype is spec.dtype else _as_int64(r, spec, device) for r, spec in zip(results, self.outputs)
         ], generation
 
     def _foreign_route(self, read: list[Foreign]) -> Route:
@@ -349,11 +349,11 @@ def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
     if hasattr(value, "__dlpack_device__"):
         check_place(value, device, CUDA)
         return torch.from_dlpack(value.__dlpack__(stream=stream or 1))
-    found = described(value, device, stream)
+    found = by_interface(value, device, stream)
     return torch.from_dlpack(capsule(found.address, found.shape, found.dtype, found.owner, (CUDA, device.ordinal)))
 
 
-def _converted(array: DeviceArray, spec: TensorSpec, device: Device) -> DeviceArray:
+def _as_int64(array: DeviceArray, spec: TensorSpec, device: Device) -> DeviceArray:
     """int32, which TensorRT had in place of int64, as int64: by the host, for want of a kernel."""
     host = array.numpy().astype(spec.dtype.numpy)
     memory = device.allocate(host.nbytes)

@@ -249,7 +249,7 @@ def foreign(value: Any, device: Device | None, stream: int, _kind: int = CUDA) -
                 raise
         else:
             return _consumed(made, value)
-    return described(value, device, stream)
+    return by_interface(value, device, stream)
 
 
 def check_place(value: Any, device: Device | None, wanted: int) -> None:
@@ -300,7 +300,7 @@ def _consumed(made: Any, value: Any) -> Foreign:
     return Foreign((tensor.data or 0) + tensor.byte_offset, shape, dtype, owner)
 
 
-def described(value: Any, device: Device | None, stream: int) -> Foreign:
+def by_interface(value: Any, device: Device | None, stream: int) -> Foreign:
     """What `__cuda_array_interface__` says."""
     interface = value.__cuda_array_interface__
     shape, typestr = tuple(int(s) for s in interface["shape"]), interface["typestr"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +27,11 @@ from ...weights.ledger import kept
 from ...weights.table import WeightTable
 from ..device import Device, ordinal
 from ..provider import Provider
-from .bare_plan import described
+from .bare_plan import bare_plan
 from .bound_call import TensorRTBoundCall
 from .contexts import Context
 from .loaded import Loaded
 from .refitting import Refitting
-
-if TYPE_CHECKING:
-    pass
 
 
 class TensorRTEngine(Loaded):
@@ -63,7 +60,7 @@ class TensorRTEngine(Loaded):
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
         found = Device(ordinal(device))
         with found.current():
-            plan = described(data, provider, found)
+            plan = bare_plan(data, provider, found)
         return cls(plan, provider, device)
 
     # --- calls

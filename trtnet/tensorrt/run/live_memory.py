@@ -10,7 +10,7 @@ import numpy as np
 from ...basics.arrays import is_torch, to_numpy
 from ...engine.bindings import Bindings
 from ...engine.plan import Plan
-from ...weights.ledger import converted
+from ...weights.ledger import as_stored
 from ..device import Device
 from ..provider import Provider
 
@@ -60,7 +60,7 @@ class LiveMemory:
                 found[name] = value.contiguous()
             else:
                 array = to_numpy(value) if is_torch(value) else value
-                found[name] = np.ascontiguousarray(converted(array, self.leaves[name], self._stored[name]))
+                found[name] = np.ascontiguousarray(as_stored(array, self.leaves[name], self._stored[name]))
         return found
 
     def write(self, prepared: Mapping[str, Any], stream: int = 0) -> None:

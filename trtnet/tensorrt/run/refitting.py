@@ -13,7 +13,7 @@ from ...basics.arrays import import_torch, is_torch, to_numpy
 from ...basics.errors import WeightsError
 from ...engine.engine import RefitReport
 from ...engine.plan import EngineWeight, Plan
-from ...weights.ledger import converted
+from ...weights.ledger import as_stored
 from ...weights.recipes import Leaf, TorchOperations, evaluate
 from ..build.callbacks import ErrorRecorder
 from ..device import Device, Owned
@@ -114,7 +114,7 @@ class Refitting:
 
     @staticmethod
     def _evaluated(one: EngineWeight, read: Any) -> np.ndarray:
-        return converted(evaluate(one.weight, read), one.weight, one.dtype)
+        return as_stored(evaluate(one.weight, read), one.weight, one.dtype)
 
     def _refitter(self) -> Any:
         return self.provider.refitter(self.engine)
