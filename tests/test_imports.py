@@ -279,10 +279,7 @@ def test_few_names_at_the_top():
     assert len(names) <= 15, sorted(names)
 
 
-LONG = {  # still to be taken apart; nothing may be added
-    "tensorrt.build.lowering.run",
-    "cli.commands.build",
-}  # fmt: skip
+LONG = {"cli.commands.build"}  # still to be taken apart; nothing may be added
 
 
 def test_no_function_is_longer_than_60_lines():
