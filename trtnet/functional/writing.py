@@ -236,5 +236,6 @@ def _with_diagonal(self: Any, fill_value: Value, wrap: bool = False) -> Any:
 
 _fill_diagonal = in_place(_with_diagonal, "fill_diagonal_")
 _fill_diagonal.__doc__ = """One number on the main diagonal of a matrix, in place; of more dimensions, which are
-    of one size, where all positions are equal. With `wrap` that of a tall matrix begins again below its end."""
+    of one size, where all positions are equal. With `wrap` that of a tall matrix begins again below its end; of a view
+    with gaps too, where torch counts in its memory and writes beside it."""
 setattr(Tensor, "fill_diagonal_", _fill_diagonal)  # noqa: B010
