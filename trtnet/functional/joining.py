@@ -494,7 +494,8 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, 0)
 
 
-Tensor.fliplr, Tensor.flipud = fliplr, flipud  # type: ignore[attr-defined]
+setattr(Tensor, "fliplr", fliplr)  # noqa: B010
+setattr(Tensor, "flipud", flipud)  # noqa: B010
 
 
 def _shifts(rank: int, shifts: SizeLike | Sequence[SizeLike], dims: Axes) -> dict[int, SizeLike]:

@@ -477,7 +477,7 @@ def _norm_method(
     return norm(self, p, dim, keepdim, dtype=dtype)
 
 
-Tensor.norm = _norm_method  # type: ignore[attr-defined]
+setattr(Tensor, "norm", _norm_method)  # noqa: B010
 
 
 def _logsumexp_numpy(input: np.ndarray, dim: Axes, keepdim: bool = False) -> np.ndarray:

@@ -408,4 +408,4 @@ fft = _Transforms()
 for _name, _function in (("diff", diff), ("cross", cross)):
     setattr(Tensor, _name, _function)
 
-Tensor.dist = dist  # type: ignore[attr-defined]
+setattr(Tensor, "dist", dist)  # noqa: B010

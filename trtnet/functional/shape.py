@@ -404,7 +404,7 @@ def adjoint(input: Tensor) -> Tensor:
     return _matrix_transposed(input)
 
 
-Tensor.adjoint = adjoint  # type: ignore[attr-defined]
+setattr(Tensor, "adjoint", adjoint)  # noqa: B010
 Tensor.T = property(_all_reversed)  # type: ignore[attr-defined]
 Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]
 Tensor.H = property(_matrix_transposed)  # type: ignore[attr-defined]
@@ -541,7 +541,7 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     return mark_same(another_handle(x, x, lies_channels_last if last else lies_contiguous), x)
 
 
-Tensor.contiguous = contiguous  # type: ignore[attr-defined]
+setattr(Tensor, "contiguous", contiguous)  # noqa: B010
 
 
 @operation(lambda input, *, memory_format=None: input.copy(), method=True, order="first")

@@ -189,7 +189,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return sort(input, dim, descending, stable).indices
 
 
-Tensor.argsort = argsort  # type: ignore[attr-defined]
+setattr(Tensor, "argsort", argsort)  # noqa: B010
 
 
 @refusing
@@ -204,7 +204,7 @@ def msort(input: Tensor) -> Tensor:
     return sort(input, 0).values
 
 
-Tensor.msort = msort  # type: ignore[attr-defined]
+setattr(Tensor, "msort", msort)  # noqa: B010
 
 
 # --- one extremum -----------------------------------------------------------------------------------------------------

@@ -174,5 +174,6 @@ def trace(input: Tensor) -> Tensor:
     return summed(diagonal(input))
 
 
-Tensor.diagflat, Tensor.trace = diagflat, trace  # type: ignore[attr-defined]
+setattr(Tensor, "diagflat", diagflat)  # noqa: B010
+setattr(Tensor, "trace", trace)  # noqa: B010
 install({"tril": tril, "triu": triu})

@@ -153,28 +153,30 @@ if TYPE_CHECKING:
         __rrshift__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
         __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = _in_place
         __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _in_place
-        abs = absolute = acos = acosh = add = addcdiv = addcmul = addmm = all = amax = amin = any = arccos = _method
-        arccosh = arcsin = arcsinh = arctan = arctan2 = arctanh = argmax = argmin = argwhere = as_strided = _method
-        asin = asinh = atan = atan2 = atanh = baddbmm = bfloat16 = bitwise_and = bitwise_left_shift = _method
-        bitwise_not = bitwise_or = bitwise_right_shift = bitwise_xor = bmm = bool = broadcast_to = byte = _method
-        ceil = char = clamp = clamp_max = clamp_min = clip = clone = conj = conj_physical = copysign = cos = _method
-        cosh = count_nonzero = cpu = cuda = cumprod = cumsum = deg2rad = detach = diag = diag_embed = _method
-        diagonal = digamma = div = divide = dot = double = eq = erf = erfc = erfinv = exp = exp2 = expand = _method
-        expand_as = expm1 = fix = flatten = flip = float = floor = floor_divide = fmax = fmin = fmod = frac = _method
-        gather = ge = ger = greater = greater_equal = gt = half = hardshrink = heaviside = hypot = index_add = _method
-        index_copy = index_fill = index_put = index_reduce = index_select = inner = int = isclose = isfinite = _method
-        isinf = isnan = isneginf = isposinf = le = lerp = less = less_equal = lgamma = log = log10 = log1p = _method
-        log2 = log_softmax = logaddexp = logaddexp2 = logcumsumexp = logical_and = logical_not = logical_or = _method
-        logical_xor = logit = logsumexp = long = lt = masked_fill = masked_scatter = masked_select = matmul = _method
-        maximum = mean = minimum = mm = moveaxis = movedim = mul = multiply = mv = nan_to_num = nanmean = _method
-        nanquantile = nansum = narrow = ne = neg = negative = not_equal = outer = permute = pin_memory = _method
-        positive = pow = prelu = prod = put = quantile = rad2deg = ravel = reciprocal = relu = remainder = _method
-        repeat = repeat_interleave = reshape = reshape_as = resolve_conj = resolve_neg = roll = rot90 = _method
-        round = rsqrt = scatter = scatter_add = scatter_reduce = select = sgn = short = sigmoid = sign = _method
-        signbit = sin = sinc = sinh = softmax = sqrt = square = squeeze = std = sub = subtract = sum = _method
-        swapaxes = swapdims = t = take = take_along_dim = tan = tanh = tile = to = transpose = tril = triu = _method
-        true_divide = trunc = type_as = unflatten = unfold = unsqueeze = var = view = view_as = where = _method
-        xlogy = _method
+        abs = absolute = acos = acosh = add = addbmm = addcdiv = addcmul = addmm = addmv = addr = adjoint = _method
+        all = amax = amin = any = arccos = arccosh = arcsin = arcsinh = arctan = arctan2 = arctanh = argmax = _method
+        argmin = argsort = argwhere = as_strided = asin = asinh = atan = atan2 = atanh = baddbmm = bernoulli = _method
+        bfloat16 = bincount = bitwise_and = bitwise_left_shift = bitwise_not = bitwise_or = _method
+        bitwise_right_shift = bitwise_xor = bmm = bool = broadcast_to = byte = ceil = char = clamp = _method
+        clamp_max = clamp_min = clip = clone = conj = conj_physical = contiguous = copysign = corrcoef = cos = _method
+        cosh = count_nonzero = cov = cpu = cross = cuda = cumprod = cumsum = deg2rad = detach = diag = _method
+        diag_embed = diagflat = diagonal = diagonal_scatter = diff = digamma = dist = div = divide = dot = _method
+        double = eq = erf = erfc = erfinv = exp = exp2 = expand = expand_as = expm1 = fix = flatten = flip = _method
+        fliplr = flipud = float = floor = floor_divide = fmax = fmin = fmod = frac = gather = ge = _method
+        ger = greater = greater_equal = gt = half = hardshrink = heaviside = hypot = index_add = index_copy = _method
+        index_fill = index_put = index_reduce = index_select = inner = int = isclose = isfinite = isinf = _method
+        isnan = isneginf = isposinf = isreal = kron = le = lerp = less = less_equal = lgamma = log = log10 = _method
+        log1p = log2 = log_softmax = logaddexp = logaddexp2 = logcumsumexp = logical_and = logical_not = _method
+        logical_or = logical_xor = logit = logsumexp = long = lt = masked_fill = masked_scatter = _method
+        masked_select = matmul = maximum = mean = minimum = mm = moveaxis = movedim = msort = mul = _method
+        multinomial = multiply = mv = nan_to_num = nanmean = nanquantile = nansum = narrow = ne = neg = _method
+        negative = new_tensor = norm = not_equal = outer = permute = pin_memory = positive = pow = prelu = _method
+        prod = put = quantile = rad2deg = ravel = reciprocal = relu = remainder = repeat = repeat_interleave = _method
+        reshape = reshape_as = resolve_conj = resolve_neg = roll = rot90 = round = rsqrt = scatter = _method
+        scatter_add = scatter_reduce = select = sgn = short = sigmoid = sign = signbit = sin = sinc = sinh = _method
+        slice_scatter = softmax = sqrt = square = squeeze = std = sub = subtract = sum = swapaxes = swapdims = _method
+        t = take = take_along_dim = tan = tanh = tile = to = trace = transpose = tril = triu = true_divide = _method
+        trunc = type_as = unflatten = unfold = unsqueeze = var = vdot = view = view_as = where = xlogy = _method
         abs_ = absolute_ = acos_ = acosh_ = add_ = addbmm_ = addcdiv_ = addcmul_ = addmm_ = addmv_ = addr_ = _changed
         arccos_ = arccosh_ = arcsin_ = arcsinh_ = arctan2_ = arctan_ = arctanh_ = asin_ = asinh_ = atan2_ = _changed
         atan_ = atanh_ = baddbmm_ = bernoulli_ = bitwise_and_ = bitwise_left_shift_ = bitwise_not_ = _changed

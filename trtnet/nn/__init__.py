@@ -10,10 +10,10 @@ tests/nn/test_every_module.py, which compares it with torch's.
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
-from .. import functional
+from .. import functional as functional
 from ..basics.errors import NameNotFoundError as _NameNotFoundError
 from ..basics.errors import instead_of as _instead_of
-from . import init
+from . import init as init
 from .activation import *
 from .attention import *
 from .batchnorm import *
@@ -23,7 +23,7 @@ from .distance import *
 from .dropout import *
 from .linear import *
 from .loss import *
-from .module import Module
+from .module import Module as Module
 from .normalization import *
 from .padding import *
 from .parameter import *
