@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from ml_dtypes import finfo
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
@@ -550,8 +551,6 @@ def nan_to_num(input: Value, nan: Any = 0.0, posinf: Any = None, neginf: Any = N
 
 def dtypes_limits(dtype: np.dtype) -> tuple[float, float]:
     """The smallest and the largest finite number of a floating-point NumPy dtype."""
-    from ml_dtypes import finfo
-
     limits = finfo(dtype)
     return float(limits.min), float(limits.max)
 

@@ -25,6 +25,8 @@ from ..basics.location import here
 from ..basics.stacks import LEVELS, on_a_new_stack
 from ..graph.tensor import Array, Buffer, Parameter, current_recorder
 from ..graph.training import Mode
+from ..weights.files import write
+from ..weights.matching import load_file, load_into
 from ..weights.recipes import Leaf
 
 M = TypeVar("M", bound="Module")
@@ -457,8 +459,6 @@ class Module:
         Raises:
             WeightsError: extra, missing and misshapen names, with the nearest name of each. Nothing is changed then.
         """
-        from ..weights.matching import load_into
-
         leaves = self._leaves()
         report = load_into(leaves, state_dict, assign=assign, strict=strict, prefix=prefix)
         self._take(leaves)
@@ -480,8 +480,6 @@ class Module:
         `build_plan`, `reference` and `to_torch`, whose results have copies. One that is changed in place before gives
         undefined values, or a SIGBUS where it was made shorter; `mmap=False` copies at once.
         """
-        from ..weights.matching import load_file
-
         leaves = self._leaves()
         load_file(leaves, path, strict=strict, mmap=mmap, prefix=prefix)
         self._take(leaves)
@@ -489,8 +487,6 @@ class Module:
 
     def save_weights(self, path: str | PathLike[str]) -> None:
         """Write the `state_dict` as `.safetensors`, `.npz`, `.pt` or `.wts`, by the path's suffix."""
-        from ..weights.files import write
-
         write(path, self.state_dict())
 
     # --- printing
