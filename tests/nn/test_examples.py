@@ -13,7 +13,7 @@ import trtnet
 from trtnet import Dim, Input, nn
 from trtnet.layers.base import Layer
 
-CLASSES = [name for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name not in ("Buffer", "Parameter")]
+CLASSES = [name for name in nn.__all__ if inspect.isclass(getattr(nn, name))]
 
 
 

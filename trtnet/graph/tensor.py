@@ -511,6 +511,10 @@ class Parameter(Array):
         requires_grad: whether `to_torch` makes it trainable.
         shape, dtype: of a parameter without a value; float32 unless given.
         initializer: called with a NumPy generator and the shape when the value is first read; zeros when left out.
+
+    >>> scale = trtnet.nn.Parameter(trtnet.tensor([1.0, 2.0]))
+    >>> scale.shape, scale.dtype, scale.requires_grad, scale.tolist()
+    (Size([2]), trtnet.float32, True, [1.0, 2.0])
     """
 
     __slots__ = ("__dict__", "_dtype", "_requires_grad", "_shape", "value")  # model files leave notes on parameters
@@ -634,7 +638,16 @@ class Parameter(Array):
 
 
 class Buffer(Parameter):
-    """Weights that training does not change: running statistics, position tables, masks."""
+    """Weights that training does not change: running statistics, position tables, masks.
+
+    Args:
+        data, kwargs: as Parameter's.
+        persistent: whether it has a `state_dict` key.
+
+    >>> steps = trtnet.nn.Buffer(trtnet.arange(3))
+    >>> steps.tolist(), steps.requires_grad
+    ([0, 1, 2], False)
+    """
 
     __slots__ = ("persistent",)
 
