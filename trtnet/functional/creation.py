@@ -17,7 +17,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
-from ..graph.tensor import Array, Parameter, Tensor, next_seed, refuse_in_forward
+from ..graph.tensor import Array, DeviceLike, Parameter, Tensor, next_seed, refuse_in_forward
 from ..layers.casting import converted
 from ..layers.constant import constant
 from ..layers.generation import Fill
@@ -83,7 +83,7 @@ def _recorded_values(value: Any, dtype: Dtype) -> Tensor:
     return constant(Array(as_array(value, dtype)))
 
 
-def as_tensor(data: Any, dtype: DtypeLike | None = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: DtypeLike | None = None, device: DeviceLike | None = None) -> Tensor:
     """A tensor of nested lists, numbers, a NumPy array (not copied), a torch tensor or a tensor.
 
     Python ints are int64, floats float32. With a Dim among the values it is recorded.
@@ -103,7 +103,7 @@ def tensor(
     data: Any,
     *,
     dtype: DtypeLike | None = None,
-    device: Any = None,
+    device: DeviceLike | None = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
@@ -139,7 +139,7 @@ def asarray(
     obj: Any,
     *,
     dtype: DtypeLike | None = None,
-    device: Any = None,
+    device: DeviceLike | None = None,
     copy: bool | None = None,
     requires_grad: bool = False,
 ) -> Tensor:

@@ -11,7 +11,7 @@ import functools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ..basics.errors import (
 )
 from ..basics.location import Location
 from ..weights.recipes import Leaf, Value, Weight
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Producer(Protocol):
@@ -414,6 +417,10 @@ class Device(str):
     @property
     def index(self) -> int | None:  # type: ignore[override]
         return None
+
+
+DeviceLike: TypeAlias = "str | int | torch.device"
+"""What names a device in torch; nothing depends on it here."""
 
 
 class Array(Tensor):

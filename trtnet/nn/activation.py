@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..functional import activation as F
-from ..graph.tensor import Parameter, Tensor
+from ..graph.tensor import DeviceLike, Parameter, Tensor
 from .module import Module
 
 __all__ = [
@@ -118,7 +116,11 @@ class PReLU(Module):
     """
 
     def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: DtypeLike | None = None
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: DeviceLike | None = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init

@@ -9,7 +9,7 @@ from typing import Any
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..functional.attention import Heads, check_attention
-from ..graph.tensor import Parameter, Tensor
+from ..graph.tensor import DeviceLike, Parameter, Tensor
 from . import init
 from .linear import NonDynamicallyQuantizableLinear
 from .module import Module
@@ -61,7 +61,7 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()

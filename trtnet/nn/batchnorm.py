@@ -10,7 +10,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.errors import ShapeError
 from ..functional import normalization as F
 from ..functional.dispatch import tensor
-from ..graph.tensor import Buffer, Parameter, Tensor
+from ..graph.tensor import Buffer, DeviceLike, Parameter, Tensor
 from ..graph.training import Mode
 from . import init
 from .module import Module
@@ -104,7 +104,7 @@ class _BatchNorm(_NormBase):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
         *,
         bias: bool = True,
@@ -243,7 +243,7 @@ class SyncBatchNorm(_BatchNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         process_group: Any = None,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
         *,
         bias: bool = True,
@@ -265,7 +265,7 @@ class _InstanceNorm(_NormBase):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
         *,
         bias: bool = True,

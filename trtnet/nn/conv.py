@@ -11,7 +11,7 @@ from ..basics.errors import ArgumentError
 from ..functional import convolution as F
 from ..functional.dispatch import Ints, tuple_of
 from ..functional.padding import pad
-from ..graph.tensor import Parameter, Tensor
+from ..graph.tensor import DeviceLike, Parameter, Tensor
 from ..weights.recipes import Weight
 from . import init
 from .module import Module
@@ -136,7 +136,7 @@ class _Conv(_Convolution):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__(
@@ -256,7 +256,7 @@ class _ConvTranspose(_Convolution):
         bias: bool = True,
         dilation: Ints = 1,
         padding_mode: str = "zeros",
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..basics.dtypes import DtypeLike
 from ..functional.linear import bilinear, linear
-from ..graph.tensor import Parameter, Tensor
+from ..graph.tensor import DeviceLike, Parameter, Tensor
 from . import init
 from .module import Module
 
@@ -54,7 +54,12 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: DtypeLike | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: DeviceLike | None = None,
+        dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -117,7 +122,7 @@ class Bilinear(Module):
         in2_features: int,
         out_features: int,
         bias: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()

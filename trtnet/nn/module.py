@@ -23,7 +23,7 @@ from ..basics.errors import (
 )
 from ..basics.location import here
 from ..basics.stacks import LEVELS, on_a_new_stack
-from ..graph.tensor import Array, Buffer, Parameter, current_recorder
+from ..graph.tensor import Array, Buffer, DeviceLike, Parameter, current_recorder
 from ..graph.training import Mode
 from ..weights.files import write
 from ..weights.matching import load_file, load_into
@@ -399,7 +399,7 @@ class Module:
     def double(self) -> Any:
         return self.to(dtypes.float64)
 
-    def cuda(self: M, device: Any = None) -> M:
+    def cuda(self: M, device: DeviceLike | None = None) -> M:
         return self
 
     def cpu(self: M) -> M:

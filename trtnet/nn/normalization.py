@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, UnsupportedError
 from ..functional import normalization as F
 from ..functional.dispatch import Ints
-from ..graph.tensor import Parameter, Tensor
+from ..graph.tensor import DeviceLike, Parameter, Tensor
 from . import init
 from .module import Module
 
@@ -47,7 +45,7 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
@@ -105,7 +103,7 @@ class RMSNorm(Module):
         normalized_shape: Ints,
         eps: float | None = None,
         elementwise_affine: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
@@ -153,8 +151,8 @@ class GroupNorm(Module):
     """
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,
-        dtype: DtypeLike | None = None, *, bias: bool = True,
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
+        device: DeviceLike | None = None, dtype: DtypeLike | None = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if num_channels % num_groups:

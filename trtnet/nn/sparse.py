@@ -11,7 +11,7 @@ from ..basics.dims import format_shape
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..functional import sparse as F
-from ..graph.tensor import Initializer, Parameter, Tensor
+from ..graph.tensor import DeviceLike, Initializer, Parameter, Tensor
 from . import init
 from .module import Module
 
@@ -50,7 +50,7 @@ class Embedding(Module):
         sparse: bool = False,
         _weight: Any = None,
         _freeze: bool = False,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()

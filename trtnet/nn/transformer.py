@@ -16,7 +16,7 @@ from ..functional.activation import gelu, relu
 from ..functional.comparison import where
 from ..functional.creation import arange
 from ..functional.dispatch import tensor
-from ..graph.tensor import Array, Tensor
+from ..graph.tensor import Array, DeviceLike, Tensor
 from . import init
 from .attention import MultiheadAttention
 from .container import ModuleList
@@ -92,7 +92,7 @@ class TransformerEncoderLayer(Module):
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class TransformerDecoderLayer(Module):
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
@@ -367,7 +367,7 @@ class Transformer(Module):
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
+        device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,
     ) -> None:
         super().__init__()
@@ -434,7 +434,9 @@ class Transformer(Module):
         )
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int | Dim, device: Any = None, dtype: DtypeLike | None = None) -> Tensor:
+    def generate_square_subsequent_mask(
+        sz: int | Dim, device: DeviceLike | None = None, dtype: DtypeLike | None = None
+    ) -> Tensor:
         """(sz, sz): 0 up to the diagonal, minus infinity above it; recorded where the size is a Dim."""
         if isinstance(sz, Dim):
             one = dtypes.get(dtype or dtypes.float32)
