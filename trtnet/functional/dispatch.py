@@ -266,12 +266,16 @@ _NUMBER = np.zeros(())  # torch computes with a number as with a tensor without 
 
 def steps_of(array: np.ndarray) -> tuple[int, ...]:
     """Strides as torch counts them: in elements."""
-    return tuple(step // max(array.itemsize, 1) for step in array.strides)
+    width = array.itemsize
+    return tuple([step // width for step in array.strides])
 
 
 def laid_out(array: np.ndarray, like: list[np.ndarray], copy: bool = False) -> np.ndarray:
     """An array in the order in memory that torch gives to what is computed elementwise of others: itself unless it has
     to be copied."""
+    is_plain = array.flags.c_contiguous and 1 not in array.shape  # then NumPy's strides are torch's
+    if is_plain and not copy and all(one.flags.c_contiguous for one in like):
+        return array
     wanted = strides.contiguous_strides(array.shape)
     if like and array.ndim > 1:
         wanted = strides.elementwise_strides(array.shape, [(one.shape, steps_of(one)) for one in like])
@@ -280,6 +284,8 @@ def laid_out(array: np.ndarray, like: list[np.ndarray], copy: bool = False) -> n
 
 def like_a_copy(array: np.ndarray, of: np.ndarray, copy: bool = False) -> np.ndarray:
     """An array in the order in memory of torch's copy of another one: itself unless it has to be copied."""
+    if not copy and array.flags.c_contiguous and of.flags.c_contiguous and 1 not in array.shape:
+        return array
     if array.shape != of.shape:
         return in_order(array, strides.contiguous_strides(array.shape), copy)
     return in_order(array, strides.copied_strides(of.shape, steps_of(of)), copy)
@@ -299,6 +305,8 @@ def with_steps(array: np.ndarray, wanted: tuple[int, ...] | None) -> np.ndarray:
     """An array with other strides of its dimensions of size 1: NumPy's own choice is not torch's."""
     if wanted is None or 1 not in array.shape or steps_of(array) == wanted:
         return array
+    if array.flags.c_contiguous and wanted == strides.contiguous_strides(array.shape):
+        return array.reshape(-1).reshape(array.shape)
     return np.lib.stride_tricks.as_strided(array, array.shape, [step * array.itemsize for step in wanted])
 
 

@@ -484,7 +484,8 @@ def _unsqueezed(shape: tuple[SizeLike, ...], dim: int) -> tuple[SizeLike, ...]:
 def _unsqueeze_numpy(input: np.ndarray, dim: int) -> np.ndarray:
     axis, steps = axis_of(dim, input.ndim + 1), steps_of(input)
     step = input.shape[axis] * steps[axis] if axis < input.ndim else 1
-    return with_steps(np.expand_dims(input, axis), (*steps[:axis], step, *steps[axis:]))
+    made = input.reshape((*input.shape[:axis], 1, *input.shape[axis:]))
+    return with_steps(made, (*steps[:axis], step, *steps[axis:]))
 
 
 @operation(_unsqueeze_numpy, method=True, view=True)
