@@ -22,7 +22,7 @@ from .arithmetic import minimum, mul, neg, sub
 from .comparison import clamp, gt, le, where
 from .concrete import category, erf, floats, quiet
 from .concrete import sigmoid as _sigmoid
-from .dispatch import is_scalar, operation, scalar, tensor
+from .dispatch import Value, is_scalar, operation, scalar, tensor
 from .inplace import in_place, install, rebind
 from .unary import abs, typed_float
 
@@ -54,7 +54,7 @@ def _numpy(function: Any) -> Any:
     return quiet(call)
 
 
-def _layer(input: Any, type: str, alpha: float = 0.0, beta: float = 0.0, inplace: bool = False) -> Tensor:
+def _layer(input: Value, type: str, alpha: float = 0.0, beta: float = 0.0, inplace: bool = False) -> Tensor:
     result = emit(Activation((tensor(input),), type, alpha, beta))
     return rebind(input, result) if inplace else result
 
@@ -103,7 +103,7 @@ def _kept_type(function: Any) -> Any:
 
 
 @operation(_kept_type(lambda x: np.clip(x, 0, 6)))
-def relu6(input: Any, inplace: bool = False) -> Tensor:
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(0, x), 6); of integers integers.
 
     Layers of the example: `activation`.
@@ -116,7 +116,7 @@ def relu6(input: Any, inplace: bool = False) -> Tensor:
 
 
 @operation(_kept_type(lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val)))
-def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """The input held between `min_val` and `max_val`; of integers integers, by the bounds' whole parts.
 
     Layers of the example: `activation`.
@@ -132,7 +132,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
 
 
 @operation(_numpy(_sigmoid), method=True)
-def sigmoid(input: Any) -> Tensor:
+def sigmoid(input: Value) -> Tensor:
     """1 / (1 + exp(-x)).
 
     Layers of the example: `activation`.
@@ -144,7 +144,7 @@ def sigmoid(input: Any) -> Tensor:
 
 
 @operation(_numpy(lambda x: np.tanh(x)), method=True)
-def tanh(input: Any) -> Tensor:
+def tanh(input: Value) -> Tensor:
     """The hyperbolic tangent.
 
     Layers of the example: `activation`.
@@ -156,7 +156,7 @@ def tanh(input: Any) -> Tensor:
 
 
 @operation(_numpy(lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope)))
-def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x.
 
     Layers of the example: `activation`.
@@ -172,7 +172,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
     order="rows",
 )
 def rrelu(
-    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
 ) -> Tensor:
     """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises.
 
@@ -195,7 +195,7 @@ def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
 
 
 @operation(_numpy(_elu))
-def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1).
 
     Layers of the example: `activation`.
@@ -207,7 +207,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @operation(_numpy(lambda x: SELU_BETA * _elu(x, SELU_ALPHA)))
-def selu(input: Any, inplace: bool = False) -> Tensor:
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """1.0507 * x where x > 0, else 1.0507 * 1.6733 * (exp(x) - 1).
 
     Layers of the example: `activation`.
@@ -219,7 +219,7 @@ def selu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @operation(_numpy(lambda x, alpha=1.0: alpha * _elu(x / alpha)))
-def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x / alpha) - 1).
 
     Layers of the example: `activation`.
@@ -239,7 +239,7 @@ def _gelu_numpy(x: np.ndarray, approximate: str = "none") -> np.ndarray:
 
 
 @operation(lambda input, *, approximate="none": _numpy(_gelu_numpy)(input, approximate))
-def gelu(input: Any, *, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the error function, or `approximate="tanh"`.
 
     Layers of the example: `activation`.
@@ -253,7 +253,7 @@ def gelu(input: Any, *, approximate: str = "none") -> Tensor:
 
 
 @operation(_numpy(lambda x: x * _sigmoid(x)))
-def silu(input: Any, inplace: bool = False) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x), also called swish.
 
     Layers of the example: `activation`, `elementwise`.
@@ -266,7 +266,7 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @operation(_numpy(lambda x: x * np.tanh(np.logaddexp(x, np.asarray(0, x.dtype)))))
-def mish(input: Any, inplace: bool = False) -> Tensor:
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x)).
 
     Layers of the example: `activation`, `elementwise`.
@@ -283,7 +283,7 @@ def _softplus_numpy(x: np.ndarray, beta: float = 1.0, threshold: float = 20.0) -
 
 
 @operation(_numpy(_softplus_numpy))
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold.
 
     Layers of the example: `activation`, `constant`, `elementwise`, `select`.
@@ -297,7 +297,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 @operation(_numpy(lambda x: -np.logaddexp(-x, np.asarray(0, x.dtype))), order="rows")
-def logsigmoid(input: Any) -> Tensor:
+def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)): min(x, 0) - log(1 + exp(-|x|)), which cannot overflow.
 
     Layers of the example: `constant`, `elementwise`, `unary`, `activation`.
@@ -310,7 +310,7 @@ def logsigmoid(input: Any) -> Tensor:
 
 
 @operation(_numpy(lambda x: x / (1 + np.abs(x))))
-def softsign(input: Any) -> Tensor:
+def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|); float32 of integers.
 
     Layers of the example: `activation`.
@@ -322,7 +322,7 @@ def softsign(input: Any) -> Tensor:
 
 
 @operation(_numpy(lambda x: x - np.tanh(x)))
-def tanhshrink(input: Any) -> Tensor:
+def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x); float32 of integers.
 
     Layers of the example: `activation`, `elementwise`.
@@ -335,7 +335,7 @@ def tanhshrink(input: Any) -> Tensor:
 
 
 @operation(_numpy(lambda x: np.clip(x + 3, 0, 6) / 6))
-def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(0, x / 6 + 1 / 2), 1).
 
     Layers of the example: `activation`.
@@ -347,7 +347,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
 
 
 @operation(_numpy(lambda x: x * np.clip(x + 3, 0, 6) / 6))
-def hardswish(input: Any, inplace: bool = False) -> Tensor:
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * hardsigmoid(x).
 
     Layers of the example: `activation`, `elementwise`.
@@ -360,7 +360,7 @@ def hardswish(input: Any, inplace: bool = False) -> Tensor:
 
 
 @operation(_numpy(lambda x, lambd=0.5: np.where(np.abs(x) <= lambd, 0, x)), method=True)
-def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0.
 
     Layers of the example: `unary`, `constant`, `elementwise`, `select`.
@@ -373,7 +373,7 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
 
 
 @operation(_numpy(lambda x, lambd=0.5: x - np.clip(x, -lambd, lambd)))
-def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x - lambd above lambd, x + lambd below -lambd, else 0.
 
     Layers of the example: `activation`, `elementwise`.
@@ -388,7 +388,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
 
 
 @operation(_kept_type(lambda x, threshold, value: np.where(x <= threshold, value, x)))
-def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value; of integers integers, by the numbers' whole parts.
 
     Layers of the example: `constant`, `elementwise`, `select`.

@@ -283,7 +283,7 @@ def _split_method(self: Any, split_size: Any, dim: int = 0) -> Any:
 Tensor.split = _split_method  # type: ignore[attr-defined]
 
 
-def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> Any:
+def split_with_sizes(input: Tensor, split_sizes: Sequence[SizeLike], dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of the given sizes along `dim`.
 
     Layers of the example: `slice`.

@@ -142,7 +142,7 @@ def _of_integers(a: Tensor, b: Tensor) -> Tensor:
 
 
 @operation(_typed(np.matmul), method=("matmul", "__matmul__"))
-def matmul(input: Any, other: Any) -> Tensor:
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product of tensors of any rank from 1; dimensions in front broadcast. As torch.matmul.
 
     Layers of the example: `matrix_multiply`.
@@ -193,7 +193,7 @@ def _of_rank(name: str, *given: tuple[Any, int]) -> list[Tensor]:
 
 
 @operation(_typed(np.matmul), method=True)
-def mm(input: Any, mat2: Any) -> Tensor:
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """(n, k) by (k, m): (n, m).
 
     Layers of the example: `matrix_multiply`.
@@ -205,7 +205,7 @@ def mm(input: Any, mat2: Any) -> Tensor:
 
 
 @operation(_typed(np.matmul), method=True)
-def bmm(input: Any, mat2: Any) -> Tensor:
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """(b, n, k) by (b, k, m): (b, n, m).
 
     Layers of the example: `matrix_multiply`.
@@ -220,7 +220,7 @@ def bmm(input: Any, mat2: Any) -> Tensor:
 
 
 @operation(_typed(np.matmul), method=True)
-def mv(input: Any, vec: Any) -> Tensor:
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """(n, k) by (k,): (n,).
 
     Layers of the example: `matrix_multiply`.
@@ -233,7 +233,7 @@ def mv(input: Any, vec: Any) -> Tensor:
 
 
 @operation(_typed(np.dot), method=True)
-def dot(input: Any, tensor: Any) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """(k,) by (k,): a tensor without dimensions.
 
     Layers of the example: `matrix_multiply`.
@@ -246,7 +246,7 @@ def dot(input: Any, tensor: Any) -> Tensor:
 
 
 @operation(_typed(np.inner), method=True)
-def inner(input: Any, other: Any) -> Tensor:
+def inner(input: Tensor, other: Tensor) -> Tensor:
     """Products over the last dimension of both: (..., k) by (..., k).
 
     Layers of the example: `matrix_multiply`.
@@ -265,7 +265,7 @@ def inner(input: Any, other: Any) -> Tensor:
 
 
 @operation(_typed(np.outer), method=("outer", "ger"))
-def outer(input: Any, vec2: Any) -> Tensor:
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """(n,) by (m,): (n, m).
 
     Layers of the example: `shuffle`, `elementwise`.
@@ -383,7 +383,7 @@ def chain_matmul(*matrices: Any) -> Tensor:
 
 
 @refusing
-def matrix_power(input: Any, n: int) -> Any:
+def matrix_power(input: Tensor, n: int) -> Any:
     """Square matrices (..., m, m) multiplied by themselves, `n` times in all; for 0 the identity.
 
     Raises UnsupportedError for a negative `n`: TensorRT inverts no matrices.

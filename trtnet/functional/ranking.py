@@ -128,7 +128,7 @@ def _median_along(input: Tensor, dim: int, keepdim: bool) -> Ranked:
 
 
 @refusing
-def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The median, of an even number the lower one; NaN where there is one.
 
     Without `dim` of all elements; with it values along the dimension, and where they are (int64). At most 3840

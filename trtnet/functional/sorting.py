@@ -282,7 +282,7 @@ def _min_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
 
 
 @refusing
-def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise.
 
     Layers of the example: `topk`, `cast`, `shuffle`.
@@ -296,7 +296,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 
 
 @refusing
-def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise.
 
     Layers of the example: `topk`, `cast`, `shuffle`.

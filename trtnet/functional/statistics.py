@@ -66,7 +66,7 @@ def corrcoef(input: Tensor) -> Tensor:
 
 
 @refusing
-def nanmedian(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def nanmedian(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """As `median`, of the elements that are no NaN: of two in the middle the smaller one; NaN where there is none.
 
     With `dim` a pair of values and of where they are (int64).

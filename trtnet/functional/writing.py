@@ -31,7 +31,7 @@ __all__ = ["diagonal_scatter", "masked_scatter", "put", "select_scatter", "slice
 # --- views ------------------------------------------------------------------------------------------------------------
 
 
-def _copy(input: Any) -> Any:
+def _copy(input: Tensor) -> Tensor:
     """A copy that lies in memory as the tensor does: with its gaps where it has any, as torch's."""
     if is_recorded(input) or not input.ndim:
         return clone(input)
@@ -63,7 +63,7 @@ def _require_shape(found: Any, expected: Any, problem: str) -> None:
 
 
 @refusing
-def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of `input` with `src` in the place of `input.select(dim, index)`, whose shape it has.
 
     `src` is converted to the input's dtype. Raises ShapeError for any other shape.
