@@ -592,6 +592,11 @@ row(
     lambda: live().bind_weights(torch_linear()),
 )
 row(
+    "call this HotSwap itself",
+    lambda: trtnet.HotSwap(trtnet.HotSwap(engine())),
+    lambda: trtnet.HotSwap(engine())(np.zeros((2, 3), np.float32)).shape == (2, 4),
+)
+row(
     "engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
     lambda: live().bind_weights([1]),
     lambda: live().bind_weights(torch_linear().state_dict()),

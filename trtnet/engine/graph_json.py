@@ -38,6 +38,7 @@ DAMAGE = (
 
 def kinds() -> dict[str, type[Layer]]:
     """Every layer class by its name."""
+
     def below(cls: type[Layer]) -> Iterator[type[Layer]]:
         for child in cls.__subclasses__():
             yield child

@@ -41,7 +41,7 @@ class HotSwap(BorrowingEngine):
                 "a HotSwap keeps two engines, and this is another's",
                 expected="an engine of trtnet.build, trtnet.load or trtnet.reference, or its context",
                 found=repr(engine),
-                remedy="use it as it is",
+                remedy="call this HotSwap itself: its calls do not wait for refits",
             )
         super().__init__(engine)
         self.serial = next_serial()
