@@ -20,7 +20,7 @@ from .arithmetic import add, mul
 from .broadcasting import expand
 from .comparison import ge, logical_and, logical_not, logical_or, lt, masked_fill, where
 from .creation import arange, as_tensor, zeros
-from .dispatch import floating, is_recorded, operand, operation, tensor
+from .dispatch import Value, floating, is_recorded, operand, operation, tensor
 from .dropout import dropout
 from .joining import cat, chunk
 from .linear import linear, matmul
@@ -81,7 +81,7 @@ def causal(rows: Any, columns: Any) -> Tensor:
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
-    value: Any,
+    value: Value,
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
@@ -248,7 +248,7 @@ class Heads:
         self,
         query: Any,
         key: Any,
-        value: Any,
+        value: Value,
         attn_mask: Any,
         key_padding_mask: Any,
         dropout_p: float,

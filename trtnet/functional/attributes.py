@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..basics.errors import UnsupportedError
 from ..graph.tensor import Tensor
 from .creation import ones_like
-from .dispatch import operation, tensor
+from .dispatch import Value, operation, tensor
 from .shape import detach
 
 __all__ = [
@@ -125,7 +123,7 @@ def _detached(self: Tensor) -> Tensor:
     return detach(self)
 
 
-def _refuse_memory(self: Tensor, value: Any) -> None:
+def _refuse_memory(self: Tensor, value: Value) -> None:
     raise UnsupportedError(
         "the memory of this tensor cannot be replaced",
         expected="a parameter or a buffer, outside forward",

@@ -59,7 +59,7 @@ def _expansion(shape: tuple[SizeLike, ...], sizes: tuple[SizeLike, ...]) -> tupl
     return tuple(target)
 
 
-def _expand_numpy(input: np.ndarray, *size: Any) -> Any:
+def _expand_numpy(input: np.ndarray, *size: Any) -> np.ndarray | Tensor:
     sizes = sizes_of(size)
     if has_dims(sizes):
         return expand(constant(input), sizes)
@@ -85,7 +85,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     return expanded(x, _expansion(x.shape, sizes_of(size)))
 
 
-def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _expand_as_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray | Tensor:
     return _expand_numpy(input, tuple(other.shape))
 
 
@@ -99,7 +99,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand(input, tuple(other.shape))
 
 
-def _broadcast_to_numpy(input: np.ndarray, size: SizeLike | Sequence[SizeLike]) -> np.ndarray:
+def _broadcast_to_numpy(input: np.ndarray, size: SizeLike | Sequence[SizeLike]) -> np.ndarray | Tensor:
     return _expand_numpy(input, size)
 
 
@@ -159,7 +159,7 @@ def _repetition(
     return before, tuple(size * times for size, times in zip(before, repeats))
 
 
-def _repeat_numpy(input: np.ndarray, *repeats: Any) -> Any:
+def _repeat_numpy(input: np.ndarray, *repeats: Any) -> np.ndarray | Tensor:
     times = sizes_of(repeats)
     if has_dims(times):
         return repeat(constant(input), times)

@@ -375,12 +375,12 @@ def _where_method(self: Any, condition: Any, other: Value) -> Tensor:
 setattr(Tensor, "where", _where_method)  # noqa: B010
 
 
-def _masked_fill_numpy(input: np.ndarray, mask: Any, value: Any) -> np.ndarray:
+def _masked_fill_numpy(input: np.ndarray, mask: Any, value: Value) -> np.ndarray:
     return np.where(mask, np.asarray(value).astype(input.dtype), input)
 
 
 @operation(quiet(_masked_fill_numpy), method=True, order="rows")
-def masked_fill(input: Value, mask: Any, value: Any) -> Tensor:
+def masked_fill(input: Value, mask: Any, value: Value) -> Tensor:
     """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
 
     The value is converted to the input's dtype: of a float number an integer tensor takes the whole part, as in torch.

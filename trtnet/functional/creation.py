@@ -176,7 +176,7 @@ def scalar_tensor(s: Any, *, dtype: DtypeLike | None = None, **kwargs: Any) -> T
 # --- of one value -----------------------------------------------------------------------------------------------------
 
 
-def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
+def filled(shape: tuple[SizeLike, ...], value: Value, dtype: Dtype) -> Tensor:
     """A recorded tensor of one value: a constant of one element, expanded."""
     if isinstance(value, Dim):
         return expanded(size_tensor(value, dtype), shape)
@@ -185,7 +185,7 @@ def filled(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
     return expanded(constant(Literal(one)), shape)
 
 
-def _full(shape: tuple[SizeLike, ...], value: Any, dtype: Dtype) -> Tensor:
+def _full(shape: tuple[SizeLike, ...], value: Value, dtype: Dtype) -> Tensor:
     if has_dims(shape, value):
         return filled(shape, value, dtype)
     for size in shape:
@@ -305,7 +305,7 @@ def full_like(input: Tensor, fill_value: Value, *, dtype: DtypeLike | None = Non
 
 
 @refusing
-def fill(input: Tensor, value: Any) -> Tensor:
+def fill(input: Tensor, value: Value) -> Tensor:
     """One value (a number, or a tensor without dimensions) in the shape and dtype of `input`.
 
     >>> trtnet.fill(trtnet.zeros(2), 3).tolist()

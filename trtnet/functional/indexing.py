@@ -34,6 +34,7 @@ from .comparison import clamp, eq, ge, logical_and, lt, where
 from .concrete import category
 from .creation import arange, as_tensor
 from .dispatch import (
+    Value,
     axis_of,
     in_order,
     is_recorded,
@@ -524,7 +525,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         rebind(self, made, _positions(self, key))
 
 
-def _refuse_hazards(x: Tensor, key: Any, value: Any) -> None:
+def _refuse_hazards(x: Tensor, key: Any, value: Value) -> None:
     """Raises where the value is of the memory that is written, at other places, or where integer indices pick what is
     written, and they or the value are of its memory."""
     parts = key if isinstance(key, tuple) else (key,)
@@ -563,7 +564,7 @@ def _is_whole(part: Any) -> bool:
     return part is Ellipsis or (isinstance(part, slice) and part.start is part.stop is part.step is None)
 
 
-def _set_at_one_bool(self: Tensor, mask: Any, value: Any) -> None:
+def _set_at_one_bool(self: Tensor, mask: Any, value: Value) -> None:
     """`x[mask] = value` of a mask without dimensions: all of `x` is written, or nothing."""
     if is_recorded(mask):
         written = _fitting(written_value(self, value), (1, *self.shape))
@@ -574,7 +575,7 @@ def _set_at_one_bool(self: Tensor, mask: Any, value: Any) -> None:
         _setitem(self, ..., value)
 
 
-def _set_concrete(self: Array, key: Any, value: Any) -> None:
+def _set_concrete(self: Array, key: Any, value: Value) -> None:
     """`x[key] = value` of a concrete tensor, which becomes a recorded one where the value or the key is recorded."""
     key = as_key(key)
     parts = key if isinstance(key, tuple) else (key,)
@@ -662,7 +663,7 @@ setattr(Tensor, "__setitem__", refusing(_setitem))  # noqa: B010
 setattr(Array, "__setitem__", refusing(_set_concrete))  # noqa: B010
 
 
-def written_value(x: Tensor, value: Any, exact: bool = True) -> Tensor:
+def written_value(x: Tensor, value: Value, exact: bool = True) -> Tensor:
     """What is written into `x`, in its dtype: whole numbers into any type, and, unless `exact`, floats cut off into
     whole numbers and bools of what is not 0."""
     if is_scalar(value):
@@ -691,7 +692,7 @@ def _number(value: Any, dtype: dtypes.dtype) -> Any:
     return number
 
 
-def _assigned(x: Tensor, key: Any, value: Any) -> Tensor:
+def _assigned(x: Tensor, key: Any, value: Value) -> Tensor:
     parts = _parts(key)
     has_indices = any(isinstance(part, (Tensor, np.ndarray)) for part in parts)
     written = written_value(x, value, exact=has_indices)

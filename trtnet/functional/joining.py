@@ -359,7 +359,7 @@ def _tensor_split(
 
 
 def tensor_split(
-    input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+    input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
 ) -> tuple[Tensor, ...]:
     """That many parts of nearly one size, or parts that end at the given positions (in ascending order).
 
@@ -509,7 +509,7 @@ def _shifts(rank: int, shifts: SizeLike | Sequence[SizeLike], dims: Axes) -> dic
     return found
 
 
-def _roll_numpy(input: np.ndarray, shifts: Any, dims: Any = None) -> Any:
+def _roll_numpy(input: np.ndarray, shifts: SizeLike | Sequence[SizeLike], dims: Axes = None) -> np.ndarray | Tensor:
     if has_dims(shifts):
         return roll(constant(input), shifts, dims)
     if dims is None or (isinstance(dims, (tuple, list)) and not dims):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes
 from .comparison import where
 from .creation import arange
-from .dispatch import axis_of, is_recorded, operation, owner_of, size_tensor, tensor
+from .dispatch import Ints, axis_of, is_recorded, operation, owner_of, size_tensor, tensor
 from .indexing import from_end, from_start, recorded_index, select, write_gathered, written_value
 from .inplace import install
 from .joining import unknown_parts
@@ -56,7 +57,7 @@ def _narrowed(shape: tuple[SizeLike, ...], dim: int, start: Any, length: Any) ->
     return axis, first, count
 
 
-def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> Any:
+def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> np.ndarray | Tensor:
     if has_dims(start, length):
         return narrow(constant(input), dim, start, length)
     axis, first, count = _narrowed(input.shape, dim, start, length)
@@ -334,7 +335,9 @@ def _not_contiguous(shape: tuple[SizeLike, ...]) -> UnsupportedError:
     )
 
 
-def _as_strided_numpy(input: np.ndarray, size: Any, stride: Any, storage_offset: Any = None) -> Any:
+def _as_strided_numpy(
+    input: np.ndarray, size: SizeLike | Sequence[SizeLike], stride: Ints, storage_offset: Any = None
+) -> np.ndarray | Tensor:
     if has_dims(size, stride, storage_offset):
         return as_strided(constant(input), size, stride, storage_offset)
     sizes, steps = _strided(input.shape, size, stride, storage_offset)
@@ -429,7 +432,7 @@ def _interleaved(
 
 def _repeat_interleave_numpy(
     input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None
-) -> Any:
+) -> np.ndarray | Tensor:
     if has_dims(repeats):
         return repeat_interleave(constant(input), repeats, dim)
     return np.repeat(input, repeats, None if dim is None else axis_of(dim, input.ndim))

@@ -414,43 +414,43 @@ poisson, binomial = _refused("poisson"), _refused("binomial")
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-def _to_uniform(sizes: Any, dtype: Dtype, from_: float = 0.0, to: float = 1.0) -> Any:
+def _to_uniform(sizes: tuple[SizeLike, ...], dtype: Dtype, from_: float = 0.0, to: float = 1.0) -> Tensor:
     low, high = float(from_), float(to)
     if low > high:
         raise ArgumentError("uniform_: the upper end is below the lower", expected=f"at least {low}", found=high)
     return _uniform(sizes, low, _below(high, low, _floating("uniform_", dtype)))
 
 
-def _to_normal(sizes: Any, dtype: Dtype, mean: float = 0.0, std: float = 1.0) -> Any:
+def _to_normal(sizes: tuple[SizeLike, ...], dtype: Dtype, mean: float = 0.0, std: float = 1.0) -> Tensor:
     if std < 0:
         raise ArgumentError("normal_: a standard deviation is not negative", expected="at least 0", found=std)
     _floating("normal_", dtype)
     return _drawn(sizes, "RANDOM_NORMAL", float(mean), float(std))
 
 
-def _to_exponential(sizes: Any, dtype: Dtype, lambd: float = 1.0) -> Any:
+def _to_exponential(sizes: tuple[SizeLike, ...], dtype: Dtype, lambd: float = 1.0) -> Tensor:
     _floating("exponential_", dtype)
     return div(log(sub(1.0, _uniform(sizes))), -float(lambd))
 
 
-def _to_log_normal(sizes: Any, dtype: Dtype, mean: float = 1.0, std: float = 2.0) -> Any:
+def _to_log_normal(sizes: tuple[SizeLike, ...], dtype: Dtype, mean: float = 1.0, std: float = 2.0) -> Tensor:
     _floating("log_normal_", dtype)
     return exp(_to_normal(sizes, dtypes.float32, mean, std))
 
 
-def _to_cauchy(sizes: Any, dtype: Dtype, median: float = 0.0, sigma: float = 1.0) -> Any:
+def _to_cauchy(sizes: tuple[SizeLike, ...], dtype: Dtype, median: float = 0.0, sigma: float = 1.0) -> Tensor:
     _floating("cauchy_", dtype)
     return add(mul(tan(mul(sub(_uniform(sizes), 0.5), math.pi)), float(sigma)), float(median))
 
 
-def _to_geometric(sizes: Any, dtype: Dtype, p: float) -> Any:
+def _to_geometric(sizes: tuple[SizeLike, ...], dtype: Dtype, p: float) -> Tensor:
     if not 0 < p < 1:
         raise ArgumentError("geometric_: a probability is between 0 and 1", expected="between 0 and 1", found=p)
     # 1 - u, in (0, 1], for which the logarithm is finite; the first trial is number 1
     return ceil(div(log(_uniform(sizes, TINY)), math.log1p(-p)))
 
 
-def _to_random(sizes: Any, dtype: Dtype, from_: Any = None, to: Any = None) -> Any:
+def _to_random(sizes: tuple[SizeLike, ...], dtype: Dtype, from_: Any = None, to: Any = None) -> Tensor:
     low, high = (0, from_) if to is None else (from_, to)
     if high is None:
         raise UnsupportedError(
@@ -462,11 +462,13 @@ def _to_random(sizes: Any, dtype: Dtype, from_: Any = None, to: Any = None) -> A
     return _whole("random_", sizes, size_of(low), size_of(high), dtype)
 
 
-def _to_bernoulli(sizes: Any, dtype: Dtype, p: Any = 0.5) -> Any:
+def _to_bernoulli(sizes: tuple[SizeLike, ...], dtype: Dtype, p: Any = 0.5) -> Tensor:
     return _chosen(sizes, p)
 
 
-def _random_numpy(generator: np.random.Generator, shape: Any, from_: Any = None, to: Any = None) -> Any:
+def _random_numpy(
+    generator: np.random.Generator, shape: tuple[SizeLike, ...], from_: Any = None, to: Any = None
+) -> np.ndarray:
     low, high = (0, from_) if to is None else (from_, to)
     if high is None:
         raise ArgumentTypeError("random_ needs its upper end", expected="random_(to) or random_(from, to)")

@@ -513,7 +513,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     return reshaped(made, (x.shape[0], *spatial, len(spatial)))
 
 
-def _line(size: SizeLike, align_corners: bool, dtype: Dtype) -> Any:
+def _line(size: SizeLike, align_corners: bool, dtype: Dtype) -> Tensor:
     """The coordinates of the centres of `size` pixels from -1 to 1, or from corner to corner."""
     if isinstance(size, int):
         places = np.linspace(-1, 1, size) if size > 1 else np.zeros(1)

@@ -27,7 +27,7 @@ from .arithmetic import add, div, floor_divide, maximum, minimum, mul
 from .broadcasting import broadcast_shapes
 from .comparison import eq, logical_or, lt, masked_fill, where
 from .creation import arange, filled
-from .dispatch import axis_of, operation, scalar, tensor
+from .dispatch import Value, axis_of, operation, scalar, tensor
 from .indexing import recorded_index
 from .inplace import install
 from .joining import cat
@@ -88,7 +88,7 @@ def _reduced(x: Tensor, axis: int, index: Tensor, source: Tensor, op: str, neutr
     return transposed(made, order), transposed(hits, order)
 
 
-def _whole(part: Tensor, like: Tensor, axis: int, value: Any) -> Tensor:
+def _whole(part: Tensor, like: Tensor, axis: int, value: Value) -> Tensor:
     """`part`, filled up with a value behind where `like` is larger in the other dimensions."""
     for a, (size, wanted) in enumerate(zip(part.shape, like.shape)):
         if a == axis or size == wanted or (isinstance(size, int) and size == 1 and a != axis and not part.ndim):
@@ -364,7 +364,7 @@ def _index_fill_numpy(input: np.ndarray, dim: int, index: Any, value: Any) -> An
 
 
 @operation(_index_fill_numpy, method=True, order="first")
-def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Value) -> Tensor:
     """`input` with `value` (a number, or a tensor without dimensions) in the slices of `dim` that a 1-D index names.
 
     Negative indices count from the end. The value is converted to the input's dtype.

@@ -158,7 +158,7 @@ def _reshaped_numpy(input: np.ndarray, sizes: SizeLike | Sequence[SizeLike]) -> 
     return with_steps(made, view_strides(input.shape, steps_of(input), made.shape))
 
 
-def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> Any:
+def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> np.ndarray | Tensor:
     sizes = sizes_of(size, shape)
     if has_dims(sizes):
         return reshape(constant(input), sizes)
@@ -181,7 +181,7 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
     return reshaped(x, resolved(x.shape, sizes_of(size, shape)))
 
 
-def _view_numpy(input: np.ndarray, *size: Any) -> np.ndarray:
+def _view_numpy(input: np.ndarray, *size: Any) -> np.ndarray | Tensor:
     if len(size) == 1 and not isinstance(size[0], (tuple, list, int, Dim, np.ndarray, np.integer)):
         return input.view(dtypes.get(size[0]).numpy)
     return _reshape_numpy(input, *size)
@@ -270,7 +270,7 @@ def _unflattened(shape: tuple[SizeLike, ...], dim: int, sizes: SizeLike | Sequen
     return (*shape[:axis], *resolved(Size((shape[axis],)), given), *shape[axis + 1 :])
 
 
-def _unflatten_numpy(input: np.ndarray, dim: int, sizes: SizeLike | Sequence[SizeLike]) -> np.ndarray:
+def _unflatten_numpy(input: np.ndarray, dim: int, sizes: SizeLike | Sequence[SizeLike]) -> np.ndarray | Tensor:
     return _reshape_numpy(input, _unflattened(input.shape, dim, sizes))
 
 
