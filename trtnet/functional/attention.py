@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..basics.dims import format_shape
+from ..basics.dims import SizeLike, format_shape
 from ..basics.dtypes import bool_, float16
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..basics.limits import finfo
@@ -20,7 +20,7 @@ from .arithmetic import add, mul
 from .broadcasting import expand
 from .comparison import ge, logical_and, logical_not, logical_or, lt, masked_fill, where
 from .creation import arange, as_tensor, zeros
-from .dispatch import Value, floating, is_recorded, operand, operation, tensor
+from .dispatch import floating, is_recorded, operand, operation, tensor
 from .dropout import dropout
 from .joining import cat, chunk
 from .linear import linear, matmul
@@ -35,7 +35,7 @@ from .shape import reshape, squeeze, transpose, unsqueeze
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
 
-def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
+def masked(scores: Tensor, mask: Tensor, allowed: bool) -> Tensor:
     """The scores with minus infinity where a bool mask is not `allowed`, or with a float mask added."""
     mask = tensor(mask)
     if mask.dtype.name == "bool":
@@ -47,7 +47,7 @@ def masked(scores: Tensor, mask: Any, allowed: bool) -> Tensor:
     return add(scores, mask)
 
 
-def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
+def masked_rows(scores: Tensor, mask: Tensor, allowed: bool) -> tuple[Tensor, Tensor | None]:
     """The scores `masked`, and whether the mask leaves anything of each row, (..., L, 1): None where that is known.
 
     Rows of which nothing is left keep their scores: a softmax of minus infinities alone is NaN, and so are the
@@ -70,7 +70,7 @@ def masked_rows(scores: Tensor, mask: Any, allowed: bool) -> tuple[Tensor, Any]:
     return where(rows, scores, 0.0), rows
 
 
-def causal(rows: Any, columns: Any) -> Tensor:
+def causal(rows: SizeLike, columns: SizeLike) -> Tensor:
     """A bool mask (rows, columns): whether each row may see each column, those up to its own number."""
     if isinstance(rows, int) and isinstance(columns, int):
         return tensor(np.tri(rows, columns, dtype=bool))
@@ -79,9 +79,9 @@ def causal(rows: Any, columns: Any) -> Tensor:
 
 @operation(strided=True)
 def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Value,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
@@ -159,32 +159,32 @@ def _repeated(x: Tensor, query: Tensor) -> Tensor:
 
 
 def multi_head_attention_forward(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     embed_dim_to_check: int,
     num_heads: int,
-    in_proj_weight: Any,
-    in_proj_bias: Any,
-    bias_k: Any,
-    bias_v: Any,
+    in_proj_weight: Tensor | Weight | None,
+    in_proj_bias: Tensor | Weight | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
     add_zero_attn: bool,
     dropout_p: float,
-    out_proj_weight: Any,
-    out_proj_bias: Any,
+    out_proj_weight: Tensor | Weight,
+    out_proj_bias: Tensor | Weight | None,
     training: bool = True,
-    key_padding_mask: Any = None,
+    key_padding_mask: Tensor | None = None,
     need_weights: bool = True,
-    attn_mask: Any = None,
+    attn_mask: Tensor | None = None,
     use_separate_proj_weight: bool = False,
-    q_proj_weight: Any = None,
-    k_proj_weight: Any = None,
-    v_proj_weight: Any = None,
-    static_k: Any = None,
-    static_v: Any = None,
+    q_proj_weight: Tensor | Weight | None = None,
+    k_proj_weight: Tensor | Weight | None = None,
+    v_proj_weight: Tensor | Weight | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
     average_attn_weights: bool = True,
     is_causal: bool = False,
-) -> Any:
+) -> tuple[Tensor, Tensor | None]:
     """What nn.MultiheadAttention computes, (L, N, E) and weights given. Raises UnsupportedError for static_k and
     static_v.
 
@@ -215,7 +215,9 @@ def multi_head_attention_forward(
     )
 
 
-def check_attention(inputs: tuple[Any, Any, Any], attn_mask: Any, is_causal: bool, batch_first: bool) -> None:
+def check_attention(
+    inputs: tuple[Tensor, Tensor, Tensor], attn_mask: Tensor | None, is_causal: bool, batch_first: bool
+) -> None:
     """Raises ShapeError unless query, key and value all have a batch, or none; ArgumentTypeError for a hint alone."""
     ranks = [len(x.shape) for x in inputs]
     if len(set(ranks)) != 1 or ranks[0] not in (2, 3):
@@ -237,20 +239,20 @@ class Heads:
     embed_dim: int
     num_heads: int
     in_weights: Any  # one of the three projections, (3 * embed_dim, embed_dim), or a tuple of three
-    in_bias: Any
-    bias_k: Any
-    bias_v: Any
+    in_bias: Tensor | Weight | None
+    bias_k: Tensor | None
+    bias_v: Tensor | None
     add_zero_attn: bool
     out_proj: Callable[[Tensor], Tensor]
     batch_first: bool = False
 
     def attend(
         self,
-        query: Any,
-        key: Any,
-        value: Value,
-        attn_mask: Any,
-        key_padding_mask: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None,
+        key_padding_mask: Tensor | None,
         dropout_p: float,
         training: Any,
         need_weights: bool,
@@ -291,7 +293,7 @@ class Heads:
         return self.embed_dim // self.num_heads
 
     def _weighted(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Any, dropout_p: float, training: Any, need_weights: bool
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: Any, need_weights: bool
     ) -> tuple[Tensor, Tensor]:
         """The values (N, heads, L, size) in proportion to the weights (N, heads, L, S), and these."""
         scores = matmul(mul(q, 1.0 / math.sqrt(self.size)), transpose(k, -1, -2))
@@ -308,7 +310,7 @@ class Heads:
         out = matmul(weights, v)
         return (out if rows is None else where(rows, out, 0.0)), weights
 
-    def _with_batch_first(self, x: Any, alone: bool) -> Tensor:
+    def _with_batch_first(self, x: Tensor, alone: bool) -> Tensor:
         x = tensor(x)
         if alone:
             return unsqueeze(x, 0)
@@ -329,7 +331,7 @@ class Heads:
         q, k, v = (linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True))
         return q, k, v
 
-    def _merged(self, mask: Any, padding: Any, count: Any) -> Any:
+    def _merged(self, mask: Tensor | None, padding: Tensor | None, count: SizeLike) -> Tensor | None:
         """One mask of four dimensions from attn_mask and key_padding_mask; None where neither is given."""
         if mask is not None:
             mask = self._for_heads(mask, count)
@@ -346,7 +348,7 @@ class Heads:
             return where(hidden, float("-inf"), added)
         return add(mask, padding)
 
-    def _for_heads(self, mask: Any, count: Any) -> Any:
+    def _for_heads(self, mask: Tensor, count: SizeLike) -> Tensor:
         """The mask (L, S) or (N * heads, L, S) with four dimensions."""
         mask = as_tensor(mask)
         if len(mask.shape) == 2:
@@ -364,6 +366,6 @@ def _rows(weight: Any, start: int, stop: int) -> Any:
     return recipes.take(weight, 0, start, stop) if isinstance(weight, Weight) else weight[start:stop]
 
 
-def _longer(mask: Any) -> Any:
+def _longer(mask: Tensor | None) -> Tensor | None:
     """The mask with one more column, which hides nothing."""
     return None if mask is None else pad(tensor(mask), (0, 1))
