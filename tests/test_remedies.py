@@ -373,12 +373,19 @@ row(
     lambda: record(lambda x: nn.Embedding(5, 3)(x).sum(1), INTS),
 )
 row("write the steps with Linear and activations", lambda: nn.LSTM(3, 3), lambda: record(steps, (2, 4, 3)))
+recorded("y.int()", lambda x: F.trapezoid(x > 0), lambda x: F.trapezoid((x > 0).int()))
+
+
+def shifted(copy):
+    x = trtnet.arange(5.0)
+    x[1:] = copy(x[:-1])
+    return x.tolist()
+
+
 row(
-    "trtnet.einsum('bi,oij->boj', x1, weight) * x2.unsqueeze(1)).sum(-1)",
-    lambda: nn.Bilinear(2, 3, 4),
-    lambda: record(
-        lambda a, b: (trtnet.einsum("bi,oij->boj", a, trtnet.ones(4, 2, 3)) * b.unsqueeze(1)).sum(-1), (5, 2), (5, 3)
-    ),
+    "copy the value first: x[1:] = x[:-1].clone()",
+    lambda: shifted(lambda part: part),
+    lambda: shifted(lambda part: part.clone()) == [0, 0, 1, 2, 3],
 )
 row(
     "LocalResponseNorm(size, alpha, beta, k)",
