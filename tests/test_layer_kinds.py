@@ -14,12 +14,13 @@ from trtnet.layers.base import Layer
 
 
 def kinds() -> set[type[Layer]]:
+    """Those of TensorRT: not what layers/training.py notes for to_torch."""
     for module in pkgutil.iter_modules(trtnet.layers.__path__):
         importlib.import_module(f"trtnet.layers.{module.name}")
     found, pending = set(), [Layer]
     while pending:
         for kind in pending.pop().__subclasses__():
-            if kind.__module__.startswith("trtnet.layers."):
+            if kind.__module__.startswith("trtnet.layers.") and kind.__module__ != "trtnet.layers.training":
                 found.add(kind)
                 pending.append(kind)
     return found

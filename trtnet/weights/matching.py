@@ -15,7 +15,7 @@ from ..basics import dtypes
 from ..basics.arrays import as_array, check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError
+from ..basics.errors import ArgumentTypeError, DtypeError, TrtnetError, WeightsError
 from ..basics.location import user_level
 from .files import read
 from .parametrizations import computed
@@ -183,12 +183,19 @@ def _value(key: str, value: Any) -> Any:
             found=f"shape {format_shape(value.shape)}, strides {value.strides}",
             remedy="numpy.ascontiguousarray(array)",
         )
+    reason = None
     if hasattr(type(value), "__array__"):
-        return as_array(value)
+        try:
+            return as_array(value)
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # the value's own
+            if isinstance(error, TrtnetError):
+                raise
+            reason = str(error)
     raise WeightsError(
         f"the value for {key!r} is no array",
         expected="a NumPy array, a trtnet Array or a torch tensor",
         found=type(value).__name__,
+        details=reason,
     )
 
 
