@@ -178,3 +178,11 @@ def test_a_buffer_is_a_weight_and_not_a_constant():
 def test_odd_numbers_in_constants_hash(value):
     found = [trtnet.record(lambda x: x * value, x=Input((2,))).structure_hash() for _ in range(2)]
     assert found[0] == found[1]
+
+
+def test_plans_that_were_saved_before_still_load():
+    """A kind's attributes are structure: one more would make every saved plan with that kind another network's."""
+    graph = trtnet.record(
+        lambda x: x + trtnet.arange(x.shape[0]).float().unsqueeze(1), x=Input((Dim("b", min=1, opt=2, max=4), 3))
+    )
+    assert graph.structure_hash().startswith("c5c8b16b4c052575")

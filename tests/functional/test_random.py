@@ -435,17 +435,18 @@ def test_a_plan_holds_no_numbers_that_were_drawn_beforehand(draw) -> None:
 # --- TensorRT 8.6, which draws once where it fuses a draw with others
 
 
+@pytest.mark.parametrize("refit", [True, False])
 @pytest.mark.parametrize("rows", [4, Dim("rows", min=1, opt=4, max=8)])
-def test_a_pooling_keeps_a_draw_apart(monkeypatch, rows) -> None:
+def test_a_pooling_keeps_a_draw_apart(monkeypatch, rows, refit) -> None:
     found = needs_rtx()
     graph = trtnet.record(
         lambda x: (trtnet.rand(x.shape[0], 3) < 0.25, trtnet.randint(5, (6,)), trtnet.randn(()) * 2,
                    x + trtnet.randn_like(x), trtnet.multinomial(x.abs() + 1, 1), trtnet.rand(2, x.shape[0], 2, 5)),
         x=Input((rows, 2)),
     )  # fmt: skip
-    assert graph.for_provider(found) is graph
+    assert graph.for_provider(found, refit) is graph
     monkeypatch.setattr(found, "draws_anew", False)
-    lowered = graph.for_provider(found)
+    lowered = graph.for_provider(found, refit)
     fills = [layer for layer in lowered.layers if layer.draws]
     assert len(fills) == 6
     for fill in fills:

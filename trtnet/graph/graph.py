@@ -226,7 +226,8 @@ class Graph:
     def for_provider(self, provider: Any, refit: bool = True) -> Graph:
         """The graph that is lowered 1:1: layers that this provider lacks are composed of others.
 
-        So are those that it gets wrong in a refittable network, unless `refit` says that this one will not be.
+        So are those that it gets wrong; some it gets wrong in a refittable network alone, which `refit=False` says that
+        this one will not be.
         """
         raise NotImplementedError("rewriting/composing.py gives it")
 

@@ -112,8 +112,9 @@ class Layer:
         return True
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
-        """The layers of this kind that this TensorRT computes wrongly in a refittable network of all these `layers`."""
+    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+        """The layers of this kind that this TensorRT computes wrongly in a network of all these `layers`, which is
+        refittable or not. What they are composed of is not asked again."""
         return ()
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor | tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,9 +29,6 @@ class Fill(Layer):
     CUDA's gives (0, 1] before it is scaled, torch's [0, 1): either end may occur.
 
     Of int64, alpha and beta may be Dims.
-
-    Attributes:
-        pooled: draws that a pooling follows, as `Provider.draws_anew` says; only in what is lowered.
     """
 
     shape: tuple[SizeLike, ...]
@@ -38,7 +36,6 @@ class Fill(Layer):
     to_type: Dtype = int64
     alpha: SizeLike | float = 0
     beta: SizeLike | float = 1
-    pooled: bool = False
 
     kind: ClassVar[str] = "fill"
 
@@ -70,12 +67,14 @@ class Fill(Layer):
             return alpha, alpha
         return None
 
-    def supported(self, provider: Features) -> bool:
-        return self.pooled or not self.draws or provider.draws_anew
+    @classmethod
+    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+        """Draws, where `Provider.draws_anew` is False: see there."""
+        return () if provider.draws_anew else [x for x in layers if isinstance(x, cls) and x.draws]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
-        """Draws before TensorRT 10: the largest number of each window of one."""
-        drawn = emit(Fill((), self.shape, self.operation, self.to_type, self.alpha, self.beta, pooled=True))
+        """A draw, and the largest number of each window of one."""
+        drawn = emit(Fill((), self.shape, self.operation, self.to_type, self.alpha, self.beta))
         plane = F.reshape(drawn, (1, 1, -1, self.shape[-1]))
         return F.reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
 

@@ -85,9 +85,9 @@ class MatrixMultiply(Layer):
         return ((Size([*shape, *m, *n]), a.dtype),)
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features) -> Collection[Layer]:
+    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
         """Products of an attention's result and weights, where `Provider.refits_attention` is False: see there."""
-        if provider.refits_attention:
+        if not refit or provider.refits_attention:
             return ()
         products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
         makers = makers_of(layers)

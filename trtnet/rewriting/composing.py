@@ -24,10 +24,8 @@ F: Functions = functions
 def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
-    if not refit:
-        return made
     kinds = dict.fromkeys(type(layer) for layer in made.layers)
-    failing = {id(layer) for kind in kinds for layer in kind.failing(made.layers, provider)}
+    failing = {id(layer) for kind in kinds for layer in kind.failing(made.layers, provider, refit)}
     return _composed(made, lambda layer: id(layer) not in failing) if failing else made
 
 
