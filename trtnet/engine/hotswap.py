@@ -22,7 +22,30 @@ from .engine import Engine, RefitReport, Snapshot, next_serial
 _Made = TypeVar("_Made")
 
 
-class HotSwap(BorrowingEngine):
+class _Swapping(BorrowingEngine):
+    """An engine that runs another, which changes between calls."""
+
+    @property
+    def active(self) -> Engine:
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> str | None:
+        return self.active.closed
+
+    @closed.setter
+    def closed(self, reason: str | None) -> None:
+        self.active.closed = reason
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the engine, or the context, that is active now."""
+        return self.active(*args, **kwargs)
+
+    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+        return self.active._results(values, stream, graph)
+
+
+class HotSwap(_Swapping):
     """Keeps two engines of one plan, refits the idle one, and swaps them between calls: a call does not wait
     for a refit, unless it began before two of them and its thread did not run meanwhile.
 
@@ -61,22 +84,7 @@ class HotSwap(BorrowingEngine):
     def active(self) -> Engine:
         return self.engine
 
-    @property
-    def closed(self) -> str | None:
-        return self.engine.closed
-
-    @closed.setter
-    def closed(self, reason: str | None) -> None:
-        self.engine.closed = reason
-
     # --- calls
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run the engine that is active now."""
-        return self.engine(*args, **kwargs)
-
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
-        return self.engine._results(values, stream, graph)
 
     def _both(self, make: Callable[[Engine], _Made]) -> dict[int, _Made]:
         """What `make` makes of each engine, by the engine's number."""
@@ -211,7 +219,7 @@ class SwappingBoundCall:
         return self.engine.__reduce__()
 
 
-class SwappingContext(BorrowingEngine):
+class SwappingContext(_Swapping):
     """What `HotSwap.context` gives: a context of each engine; what changes weights changes the HotSwap's."""
 
     engine: HotSwap
@@ -221,23 +229,8 @@ class SwappingContext(BorrowingEngine):
         self._contexts = contexts
 
     @property
-    def _active(self) -> Engine:
-        return self._contexts[self.engine.engine.serial]
-
-    @property
-    def closed(self) -> str | None:
-        return self._active.closed
-
-    @closed.setter
-    def closed(self, reason: str | None) -> None:
-        self._active.closed = reason
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run the context of the engine that is active now."""
-        return self._active(*args, **kwargs)
-
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
-        return self._active._results(values, stream, graph)
+    def active(self) -> Engine:
+        return self._contexts[self.engine.active.serial]
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> SwappingBoundCall:
         calls = {serial: one.bind(*args, graph=graph, **kwargs) for serial, one in self._contexts.items()}
@@ -251,6 +244,3 @@ class SwappingContext(BorrowingEngine):
         """Close the contexts; the HotSwap goes on."""
         for context in self._contexts.values():
             context.close()
-
-
-_Swapping = (HotSwap, SwappingContext)
