@@ -187,9 +187,9 @@ def _value(key: str, value: Any) -> Any:
     if hasattr(type(value), "__array__"):
         try:
             return as_array(value)
+        except TrtnetError:
+            raise
         except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # the value's own
-            if isinstance(error, TrtnetError):
-                raise
             reason = str(error)
     raise WeightsError(
         f"the value for {key!r} is no array",
