@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+import trtnet
 from trtnet import Dim
 
-FILES = Path(__file__).parent / "models" / "files"
+FILES = Path(trtnet.__file__).parents[1] / "tests" / "models" / "files"
 DIMS = {
     "batch": Dim("batch", min=1, opt=2, max=4),
     "time": Dim("time", min=4, opt=6, max=10),

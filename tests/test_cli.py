@@ -17,6 +17,7 @@ from trtnet.cli.commands import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
 from trtnet.errors import ArgumentError
 
+ROOT = Path(trtnet.__file__).parents[1]
 NET = """
 import trtnet
 from trtnet import nn
@@ -88,9 +89,7 @@ def fails(*arguments):
 
 
 def test_real_process(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "trtnet", "--version"], capture_output=True, text=True, cwd=Path(__file__).parents[1]
-    )
+    run = subprocess.run([sys.executable, "-m", "trtnet", "--version"], capture_output=True, text=True, cwd=ROOT)
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, f"trtnet {trtnet.__version__}", "")
 
 
@@ -99,7 +98,7 @@ def test_real_process_error_in_ascii(tmp_path):
     (tmp_path / "net.py").write_text(NET)
     run = subprocess.run(
         [sys.executable, "-m", "trtnet", "summary", str(tmp_path / "net.py:Nett"), "--input", "x=1x3"],
-        capture_output=True, text=True, cwd=Path(__file__).parents[1], env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+        capture_output=True, text=True, cwd=ROOT, env={"PYTHONIOENCODING": "ascii", "PATH": ""},
     )  # fmt: skip
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
@@ -133,7 +132,7 @@ def test_summary(folder):
 
 
 def test_summary_of_lenet():
-    code, text, _ = call("summary", Path(__file__).parents[1] / "models" / "lenet.py", "-i", "image=1x1x28x28")
+    code, text, _ = call("summary", ROOT / "models" / "lenet.py", "-i", "image=1x1x28x28")
     assert code == 0
     assert "431,080 parameters" in text
 

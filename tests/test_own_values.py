@@ -105,7 +105,7 @@ def test_a_file_that_is_cut_off_kills_nobody(tmp_path, suffix):
     path = tmp_path / f"w{suffix}"
     code = f"""
         import numpy as np, os, trtnet, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
         from pathlib import Path
         from test_own_values import X, mapped, trtnet, values, write
         path = Path({str(path)!r})
@@ -186,7 +186,7 @@ def test_a_snapshot_of_another_structure_or_process():
     for code in ("plain(1)", "trtnet.record(trtnet.nn.Linear(4, 3), input=trtnet.Input((1, 4)))"):
         script = f"""
             import pickle, sys
-            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
             from test_own_values import plain, trtnet
             sys.stdout.buffer.write(pickle.dumps(trtnet.reference({code}).snapshot()))
         """

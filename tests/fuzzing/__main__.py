@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "helpers"), str(TESTS.parent)]
 
 from fuzzing.compare import check  # noqa: E402
 from fuzzing.generate import programs  # noqa: E402
