@@ -1831,8 +1831,8 @@ def compiled_by(compiler, folder):
 
 GPU = "needs an engine on a GPU"
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
-COMMAND = "a command's: tests/test_cli.py sees it printed, and follows it"
-MACHINE = "a command's, where a file or a package is not as it should be: tests/test_cli.py at most sees it printed"
+COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
+MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
 NOT_FOLLOWED: dict[str, str] = {
     **dict.fromkeys(
         (

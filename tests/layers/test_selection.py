@@ -98,7 +98,7 @@ def test_errors():
 
 
 def test_rtx_cannot_compile_it():
-    """Remove what DATA_SIZED in tests/cases.py leaves out once it can."""
+    """Remove what DATA_SIZED in tests/helpers/cases.py leaves out once it can."""
     needs_rtx()
     graph = trtnet.record(found, x=Input((4, 6), "bool"))
     with pytest.raises(trtnet.errors.BuildError, match="non_zero"):

@@ -5,5 +5,6 @@ A class says three things of its kind: the shape and type of what it gives, how 
 else in trtnet knows kinds.
 
 Where to add: a kind as a class in the file of its trade (`base.py` has what it may say), and a network with it in
-tests/cases.py; what one TensorRT gets wrong as `supported` or `failing` of the kind, with `compose` in its place.
+tests/helpers/cases.py; what one TensorRT gets wrong as `supported` or `failing` of the kind, with `compose` in its
+place.
 """
