@@ -27,6 +27,19 @@ def test_contributing_names_files_that_are_there() -> None:
     assert {room.name for room in ROOMS} <= set(re.findall(r"\w+", order))
 
 
+def test_each_room_has_its_tests() -> None:
+    for room in ROOMS:
+        folder = ROOT / "tests" / ("tensorrt_" if room.name == "tensorrt" else room.name)
+        assert list(folder.glob("test_*.py")), f"no test in {folder} for {room}"
+
+
+def test_tests_that_are_named_are_there() -> None:
+    files = [path for folder in ("trtnet", "tests", "docs", "models", "weights") for path in (ROOT / folder).rglob("*")]
+    for file in [*ROOT.glob("*.md"), *(file for file in files if file.suffix in {".py", ".md"})]:
+        for name in re.findall(r"(?<![\w/])tests/[\w/]+\.py", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{file} names {name}"
+
+
 def test_contributing_has_the_words_of_the_house() -> None:
     words = re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
     assert len(words) == len(set(words)) >= 10

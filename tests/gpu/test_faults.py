@@ -234,8 +234,7 @@ def test_pickling_is_refused():
 
 def run(code, *args, **options):
     where = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    folders = [where, where + "/tests", where + "/tests/helpers", where + "/tests/gpu"]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([where, where + "/tests/helpers", where + "/tests/gpu"])}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *args], env=env, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, **options,

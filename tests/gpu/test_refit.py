@@ -249,7 +249,7 @@ print("answers", preload.answers())
 def test_with_the_library_that_answers_for_the_driver(tmp_path, pytestconfig):
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here")
-    folders = [str(pytestconfig.rootpath / folder) for folder in (".", "tests", "tests/helpers")]
+    folders = [str(pytestconfig.rootpath / folder) for folder in (".", "tests/helpers")]
     environment = os.environ | {"LD_PRELOAD": str(preload.library(tmp_path))}
     done = subprocess.run([sys.executable, "-c", PRELOADED, *folders], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -58,8 +58,8 @@ def record(
 def lower_and_compare(graph: Graph, *, compile: bool = True, target: str = TARGET) -> Lowering | None:
     """Lower onto TensorRT-RTX; shape and dtype of every layer as TensorRT infers them must equal ours; compile.
 
-    Returns None where TensorRT-RTX is not installed (the comparison is then left out; tests/test_lowering.py says
-    so once).
+    Returns None where TensorRT-RTX is not installed (the comparison is then left out;
+    tests/tensorrt_/build/test_lowering.py says so once).
     """
     if rtx() is None:
         return None
