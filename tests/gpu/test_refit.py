@@ -231,7 +231,7 @@ import numpy as np
 import torch
 import trtnet
 from networks import LEVEL, close, convolutions
-from trtnet import preload
+from trtnet.cli import preload
 
 graph = convolutions()
 engine, reference = trtnet.build(graph, refit=True, **LEVEL), trtnet.reference(graph, dtype="float64")

@@ -171,11 +171,16 @@ class Provider:
         """Whether a network has no batch dimension of its own, as some have before TensorRT 10, where asking warns."""
         return hasattr(self.trt.Builder, "max_batch_size") and bool(network.has_implicit_batch_dimension)
 
-    def constrain_types(self, layer: Any, outputs: tuple[Dtype, ...]) -> None:
-        """Hold a layer of a weakly typed network to the recorded types."""
+    def constrain_types(self, layer: Any, inputs: tuple[Dtype, ...], outputs: tuple[Dtype, ...]) -> None:
+        """Hold a layer of a weakly typed network to the recorded types.
+
+        One without such outputs is held to its inputs' type: free to choose, 8.6 reads the float32 of a comparison or a
+        cast as float16 where the network has any, and gives what else shares that tensor rounded.
+        """
+        held = [d for d in (*inputs, *outputs) if d.is_floating_point or d is dtypes.int8]
+        if held:
+            layer.precision = self.data_type(held[-1])
         for index, dtype in enumerate(outputs):
-            if dtype.is_floating_point or dtype is dtypes.int8:
-                layer.precision = self.data_type(dtype)
             layer.set_output_type(index, self.data_type(dtype))
 
     def add_cast(self, network: Any, tensor: Any, dtype: Dtype) -> Any:

@@ -210,7 +210,8 @@ class Lowering:
             for tensor in outputs:
                 tensors[tensor] = added.get_output(tensor.index)
             if weak:
-                provider.constrain_types(added, tuple(t.dtype for t in outputs))
+                read = tuple(t.dtype for t in layer.inputs if t is not None)
+                provider.constrain_types(added, read, tuple(t.dtype for t in outputs))
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
