@@ -20,8 +20,8 @@ from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ProviderError
 from . import device as gpu
-from .build.callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .build.options import BuildOptions
+from .callbacks import ErrorRecorder, OutputAllocator, ProgressMonitor, logger
 from .run import refit_without_gil
 
 MODULES = ("tensorrt", "tensorrt_rtx")

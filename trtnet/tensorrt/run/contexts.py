@@ -16,7 +16,7 @@ from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
 from ...engine.inputs import TensorSpec, one_kind
 from ...graph.tensor import Array
-from ..build.callbacks import OutputAllocator
+from ..callbacks import OutputAllocator
 from ..device import Device
 from .bound_call import TensorRTBoundCall
 from .device_array import CUDA, DeviceArray, Foreign, by_interface, capsule, check_place, foreign

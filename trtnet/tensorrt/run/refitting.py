@@ -15,7 +15,7 @@ from ...engine.engine import RefitReport
 from ...engine.plan import EngineWeight, Plan
 from ...weights.ledger import as_stored
 from ...weights.recipes import Leaf, TorchOperations, evaluate
-from ..build.callbacks import ErrorRecorder
+from ..callbacks import ErrorRecorder
 from ..device import Device, Owned
 from ..provider import Provider
 from .staging import Staging
