@@ -16,6 +16,7 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.engine.plan import Plan
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, TrtnetError
+from trtnet.tensorrt.build.lowering import has_implicit_batch
 
 torch = pytest.importorskip("torch")
 DENSE = torch.ones(3, 4)
@@ -220,7 +221,7 @@ def test_no_deprecated_attribute_is_asked_for_where_lowering():
         def has_implicit_batch_dimension(self):
             raise DeprecationWarning
 
-    assert rtx.has_implicit_batch(Network()) is False
+    assert has_implicit_batch(rtx, Network()) is False
 
 
 def test_volumes_are_sampled_where_tensorrt_takes_them(monkeypatch):

@@ -20,6 +20,7 @@ from trtnet import nn
 from trtnet.cli import preload
 from trtnet.errors import WeightsError
 from trtnet.tensorrt.run import refit_without_gil as unlocked
+from trtnet.tensorrt.run.refitting import execute
 
 torch = pytest.importorskip("torch")
 
@@ -374,7 +375,7 @@ def test_other_threads_run_during_a_refit():
     sys.setswitchinterval(60)  # only who gives the lock away lets others run
     try:
         gate.release()
-        assert found.refit(native, 0, on_device=False)
+        assert execute(found, native, 0, on_device=False)
         seen = bool(ran)
     finally:
         sys.setswitchinterval(interval)
@@ -394,7 +395,7 @@ def test_a_refusal_without_the_lock():
     assert native.set_named_weights(name, found.weights(one.array, one.dtype))
     if not native.get_missing_weights():
         pytest.skip("this TensorRT asks for nothing more")
-    assert not found.refit(native, 0, on_device=False)
+    assert not execute(found, native, 0, on_device=False)
     assert "eights" in errors.text()
     x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
     close(engine(x), trtnet.reference(engine.graph, dtype="float64")(x))

@@ -29,5 +29,5 @@ def test_layers_are_composed_of_the_functions_that_are_handed_to_them() -> None:
 
 
 def test_layers_ask_nothing_else_of_a_network_and_a_provider() -> None:
-    assert {"has_layer", "add_cast", "draws_anew"} <= _asked_of("provider") <= _listed(Features)
-    assert {"network", "weights", "shape_tensor"} <= _asked_of("lowering") <= _listed(Network)
+    assert {"has_layer", "strongly_typed", "draws_anew"} <= _asked_of("provider") <= _listed(Features)
+    assert {"network", "weights", "shape_tensor", "data_type"} <= _asked_of("lowering") <= _listed(Network)

@@ -15,8 +15,9 @@ from harness import needs_rtx, rtx
 
 from trtnet import dtypes, provider
 from trtnet.errors import ArgumentError, ProviderError
-from trtnet.provider import ProgressMonitor, Provider
+from trtnet.provider import Provider
 from trtnet.tensorrt import device as gpu
+from trtnet.tensorrt.callbacks import ProgressMonitor
 
 
 def test_loading_by_name():

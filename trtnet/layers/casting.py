@@ -107,7 +107,7 @@ class Cast(Layer):
         return wanted
 
     def add_to(self, lowering: Network) -> ILayer | None:
-        return lowering.provider.add_cast(lowering.network, lowering[self.inputs[0]], self.to_type)
+        return lowering.network.add_cast(lowering[self.inputs[0]], lowering.data_type(self.to_type))
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs

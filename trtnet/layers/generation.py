@@ -69,7 +69,7 @@ class Fill(Layer):
 
     @classmethod
     def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
-        """Draws, where `Provider.draws_anew` is False: see there."""
+        """Draws, where `Abilities.draws_anew` is False: see there."""
         return () if provider.draws_anew else [x for x in layers if isinstance(x, cls) and x.draws]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
@@ -81,7 +81,8 @@ class Fill(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         static = lowering.is_static(self.shape)
         shape = self.shape if static else (1,) * len(self.shape)
-        layer = lowering.provider.add_fill(lowering.network, shape, self.operation, self.to_type)
+        types = (lowering.data_type(self.to_type),) if lowering.provider.strongly_typed else ()
+        layer = lowering.network.add_fill(shape, lowering.enum("FillOperation", self.operation), *types)
         if layer is None:
             return None
         if not static:

@@ -86,7 +86,7 @@ class MatrixMultiply(Layer):
 
     @classmethod
     def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
-        """Products of an attention's result and weights, where `Provider.refits_attention` is False: see there."""
+        """Products of an attention's result and weights, where `Abilities.refits_attention` is False: see there."""
         if not refit or provider.refits_attention:
             return ()
         products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]

@@ -138,9 +138,8 @@ class TopK(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         k = self.k
         number = 1 if isinstance(k, Dim) else k
-        layer = lowering.provider.add_topk(
-            lowering.network, lowering[self.inputs[0]], self.op, number, _mask(self.axes)
-        )
+        operation = lowering.enum("TopKOperation", self.op)
+        layer = lowering.network.add_topk(lowering[self.inputs[0]], operation, number, _mask(self.axes))
         if layer is not None and isinstance(k, Dim):
             layer.set_input(1, lowering.scalar(k))
         return layer

@@ -1,7 +1,7 @@
 """What a layer may ask of its surroundings: the network it is added to, the TensorRT there, the
 functions it is composed of, a run in PyTorch.
 
-`Lowering` (tensorrt/build) is a `Network`, `Provider` (tensorrt) has the `Features`, rewriting/functions.py the
+`Lowering` (tensorrt/build) is a `Network`, `Abilities` (tensorrt) has the `Features`, rewriting/functions.py the
 `Functions`.
 """
 
@@ -17,9 +17,6 @@ from ..basics import dims
 from ..basics.dims import Dim, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..graph.tensor import Operand, Tensor, next_seed
-
-if TYPE_CHECKING:
-    import torch
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +40,6 @@ class ILayer(Protocol):
     def set_input(self, index: int, tensor: ITensor, /) -> None: ...
 
 
-class IFillLayer(ILayer, Protocol):
-    """TensorRT's fill layer."""
-
-    alpha: float
-    beta: float
-
-
 class Features(Protocol):
     """A TensorRT, by what its versions differ in: what `supported`, `failing` and `add_to` ask."""
 
@@ -58,28 +48,6 @@ class Features(Protocol):
 
     def has_layer(self, method: str) -> bool:
         """Whether INetworkDefinition has `add_...`."""
-
-    def enum(self, kind: str, member: str) -> Any:
-        """`tensorrt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
-
-    def stored(self, dtype: Dtype) -> Dtype:
-        """What `dtype` is on the device: int64 is int32 in TensorRT 8.6."""
-
-    def data_type(self, dtype: Dtype) -> Any:
-        """`tensorrt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
-
-    @property
-    def shape_dtype(self) -> Dtype:
-        """The type of shape tensors."""
-
-    def add_cast(self, network: Any, tensor: ITensor, dtype: Dtype) -> ILayer | None:
-        """`network.add_cast`."""
-
-    def add_fill(self, network: Any, shape: Sequence[SizeLike], operation: str, dtype: Dtype) -> IFillLayer | None:
-        """`network.add_fill`, with a type where it takes one."""
-
-    def add_topk(self, network: Any, tensor: ITensor, operation: str, k: int, axes: int) -> ILayer | None:
-        """`network.add_topk`."""
 
     @property
     def activates_integers(self) -> bool:
@@ -105,6 +73,10 @@ class Features(Protocol):
     def selects_equals(self) -> bool:
         """Whether both values of a select may be one constant."""
 
+    @property
+    def strongly_typed(self) -> bool:
+        """Whether networks can be strongly typed; where not, a fill takes no type."""
+
 
 class Network(Protocol):
     """An INetworkDefinition that layers are added to, one after the other."""
@@ -119,6 +91,9 @@ class Network(Protocol):
 
     def enum(self, kind: str, member: str) -> Any:
         """`tensorrt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
+
+    def data_type(self, dtype: Dtype) -> Any:
+        """`tensorrt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
 
     def __getitem__(self, tensor: Operand) -> ITensor:
         """The ITensor of a recorded tensor."""

@@ -19,6 +19,7 @@ from trtnet.engine.plan import Plan
 from trtnet.engine.weight_table import require_refittable
 from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, WeightsError
 from trtnet.tensorrt import device as gpu
+from trtnet.tensorrt.build import configuration
 from trtnet.tensorrt.build.options import CHOICES, FORMATS, POOLS, BuildOptions
 
 torch = pytest.importorskip("torch")
@@ -27,7 +28,7 @@ torch = pytest.importorskip("torch")
 def configured(**options):
     found = needs_rtx()
     config = builder().create_builder_config()
-    found.configure(config, BuildOptions.of(options))
+    configuration.configure(found, config, BuildOptions.of(options))
     return found.trt, config
 
 
@@ -110,10 +111,10 @@ def test_io_formats():
     network = builder().create_network(0)
     graph = convolutions(dtype="float16")
     graph.lower(network)
-    found.set_formats(network, {"x": "hwc8"})
+    configuration.set_formats(found, network, {"x": "hwc8"})
     assert network.get_input(0).allowed_formats == 1 << int(found.trt.TensorFormat.HWC8)
     with pytest.raises(ArgumentError, match=r"(?s)io_formats names 'y'.*expected: x, output"):
-        found.set_formats(network, {"y": "hwc8"})
+        configuration.set_formats(found, network, {"y": "hwc8"})
     with_formats = trtnet.build_plan(graph, "sm86", optimization_level=0, io_formats={"x": "hwc8"})
     assert bytes(with_formats) != bytes(trtnet.build_plan(graph, "sm86", optimization_level=0))
 

@@ -14,8 +14,10 @@ from ...engine.plan import EngineWeight, Plan
 from ...graph.graph import Graph
 from ...rewriting.live_inputs import with_live
 from ...weights.matching import warn_nonfinite
+from ..callbacks import ProgressMonitor
 from ..device import Device
-from ..provider import ProgressMonitor, Provider
+from ..provider import Provider
+from . import configuration
 from .lowering import Lowering, lower
 from .options import BuildOptions
 from .plan_cache import PlanCache, plan_key, weights_digest
@@ -120,18 +122,18 @@ class Job:
         network.error_recorder = builder.error_recorder = lowering.errors.native
         lowering.check_outputs()
         config = builder.create_builder_config()
-        provider.configure(config, options)
-        provider.set_formats(network, options.io_formats)
-        provider.allow_types(config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
+        configuration.configure(provider, config, options)
+        configuration.set_formats(provider, network, options.io_formats)
+        configuration.allow_types(provider, config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
         if self.targets:
-            provider.set_targets(config, self.targets)
+            configuration.set_targets(provider, config, self.targets)
         if self.refittable:
             self._allow_refit(config, network, lowering)
         for profile in self.profiles:
             _add_profile(self.graph, builder, config, profile)
         timings = None
         if self.cache is not None and self.gpu is not None:
-            timings = provider.use_timings(config, self.cache.timings(provider, self.gpu["name"]))
+            timings = configuration.use_timings(provider, config, self.cache.timings(provider, self.gpu["name"]))
         plan = _in_thread(provider, builder, network, config, self.progress, self.device)
         if plan is None:
             error = lowering.explain("TensorRT refused to build this network")
@@ -221,7 +223,7 @@ def _in_thread(
     failure: list[BaseException] = []
     with _Bar(progress) as bar:
         monitor = ProgressMonitor(bar)
-        listens = provider.set_progress(config, monitor)
+        listens = configuration.set_progress(provider, config, monitor)
 
         def work() -> None:
             try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
+from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ...basics.garbage import no_collection
 from ...graph.graph import Graph, method
@@ -22,7 +23,8 @@ from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
 from .. import provider as providers
-from ..provider import ErrorRecorder, Provider
+from ..callbacks import ErrorRecorder
+from ..provider import Provider
 
 
 class Lowering:
@@ -48,6 +50,7 @@ class Lowering:
         self._decided: dict[str, tuple[Dim, Any, int]] = {}
         self._layer: Producer | None = None
         self.enum = provider.enum
+        self.data_type = provider.data_type
 
     # --- what a layer's add_to uses
 
@@ -181,7 +184,7 @@ class Lowering:
     def run(self) -> Lowering:
         target: Network = self
         network, provider = self.network, self.provider
-        weak = not provider.is_strongly_typed(network)
+        weak = not _is_strongly_typed(provider, network)
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         self._add_inputs()
         tensors = self._tensors
@@ -211,7 +214,7 @@ class Lowering:
                 tensors[tensor] = added.get_output(tensor.index)
             if weak:
                 read = tuple(t.dtype for t in layer.inputs if t is not None)
-                provider.constrain_types(added, read, tuple(t.dtype for t in outputs))
+                _constrain_types(provider, added, read, tuple(t.dtype for t in outputs))
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
@@ -346,13 +349,40 @@ def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
     )
 
 
+def _is_strongly_typed(provider: Provider, network: Any) -> bool:
+    """From TensorRT 11 on always (no layer has a precision), before where that was asked for."""
+    if not provider.strongly_typed:
+        return False
+    if not provider.has("ILayer", "precision"):
+        return True
+    return bool(network.get_flag(provider.enum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")))
+
+
+def _constrain_types(provider: Provider, layer: Any, inputs: tuple[Dtype, ...], outputs: tuple[Dtype, ...]) -> None:
+    """Hold a layer of a weakly typed network to the recorded types.
+
+    One without such outputs is held to its inputs' type: free to choose, 8.6 reads the float32 of a comparison or a
+    cast as float16 where the network has any, and gives what else shares that tensor rounded.
+    """
+    held = [d for d in (*inputs, *outputs) if d.is_floating_point or d is dtypes.int8]
+    if held:
+        layer.precision = provider.data_type(held[-1])
+    for index, dtype in enumerate(outputs):
+        layer.set_output_type(index, provider.data_type(dtype))
+
+
+def has_implicit_batch(provider: Provider, network: Any) -> bool:
+    """Whether a network has no batch dimension of its own, as some have before TensorRT 10, where asking warns."""
+    return provider.has("Builder", "max_batch_size") and bool(network.has_implicit_batch_dimension)
+
+
 _alive: dict[int, list[Any]] = {}
 
 
 @method
 def lower(graph: Graph, network: Any, refit: bool = True, left_out: Collection[str] = ()) -> Lowering:
     provider = providers.of(network)
-    if provider.has_implicit_batch(network):
+    if has_implicit_batch(provider, network):
         raise ProviderError(
             "this network has an implicit batch dimension",
             expected="an explicit-batch network",

@@ -24,6 +24,7 @@ from ...basics.errors import ArgumentError
 from ...engine.checked import Checked
 from ...graph.graph import Graph
 from ..provider import Provider
+from .configuration import merged_timings
 from .lowering import Lowering
 from .options import BuildOptions
 
@@ -134,7 +135,7 @@ class PlanCache:
         """Keep what a build timed, together with what other builds did meanwhile."""
         self._replace(
             self.timing_path(provider, gpu),
-            lambda: provider.merged_timings(config, cache, self.timings(provider, gpu)),
+            lambda: merged_timings(config, cache, self.timings(provider, gpu)),
         )
 
 

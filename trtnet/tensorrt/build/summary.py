@@ -9,7 +9,8 @@ from ...graph.graph import Graph, method
 from ...graph.tensor import Tensor
 from ...rewriting.composing import for_provider
 from ...weights.recipes import Weight
-from ..provider import Newest, Provider
+from ..abilities import Newest
+from ..provider import Provider
 
 
 @method

@@ -215,7 +215,7 @@ class Context(BorrowingEngine):
                 context.set_tensor_address(name, address)
             for spec, shape in zip(self.outputs, route.shapes):
                 if shape is None:
-                    allocator = allocators[spec.name] = engine.provider.output_allocator(source.allocate)
+                    allocator = allocators[spec.name] = OutputAllocator(engine.provider.trt, source.allocate)
                     context.set_output_allocator(spec.name, allocator.native)
                 else:
                     context.set_tensor_address(spec.name, source.output(spec, shape))

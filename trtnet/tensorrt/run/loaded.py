@@ -124,7 +124,7 @@ class Loaded(Engine):
     def make_context(self, memory: int | None) -> Any:
         """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
         with self.device.current(), self.provider.recorded(self._engine) as errors:
-            context = self.provider.create_context(self._engine, memory)
+            context = _new_context(self.provider, self._engine, memory)
         if context is None:
             raise ProviderError(
                 f"{self.provider} made no execution context",
@@ -155,7 +155,7 @@ class Loaded(Engine):
         """The address of the scratch memory that contexts share."""
         with self._scratch:  # not _admin: the caller holds its stream lock, for which a refit waits that holds _admin
             if self._shared is None:
-                self._shared = self.device.allocate(self.provider.scratch_bytes(self._engine))
+                self._shared = self.device.allocate(_scratch_bytes(self._engine))
             return self._shared.handle
 
     def profile_for(self, sizes: dict[str, int]) -> int:
@@ -248,6 +248,28 @@ class Loaded(Engine):
             for stream_lock in context.stream_locks:
                 if stream_lock.stream is None:  # its first work waits for a refit that goes on on the device
                     stream_lock.stream = self._refitted_on
+
+
+def _new_context(provider: Provider, engine: Any, memory: int | None) -> Any:
+    """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
+    if memory is None:
+        return engine.create_execution_context()
+    if provider.has("ExecutionContextAllocationStrategy", "USER_MANAGED"):
+        strategy = provider.enum("ExecutionContextAllocationStrategy", "USER_MANAGED")
+        context = engine.create_execution_context(strategy)
+    else:
+        context = engine.create_execution_context_without_device_memory()
+    if context is not None and hasattr(context, "set_device_memory"):
+        context.set_device_memory(memory, _scratch_bytes(engine))
+    elif context is not None:
+        context.device_memory = memory
+    return context
+
+
+def _scratch_bytes(engine: Any) -> int:
+    """The scratch memory that a context of any profile needs."""
+    name = "device_memory_size_v2" if hasattr(engine, "device_memory_size_v2") else "device_memory_size"
+    return int(getattr(engine, name))
 
 
 def _current_streams(torch: Any) -> Callable[[int], int]:

@@ -18,6 +18,7 @@ from ...weights.recipes import Leaf, TorchOperations, evaluate
 from ..callbacks import ErrorRecorder
 from ..device import Device, Owned
 from ..provider import Provider
+from . import refit_without_gil
 from .staging import Staging
 
 State = dict[str, np.ndarray]
@@ -316,7 +317,7 @@ class Refitting:
         if kept.companions is None:
             kept.companions = self._asked_for(kept.refitter)
         self._set(kept, {name: self._present(name) for name in kept.companions})
-        if not provider.refit(kept.refitter, stream, any(isinstance(v, int) for v in new.values())):
+        if not execute(provider, kept.refitter, stream, any(isinstance(v, int) for v in new.values())):
             raise self._refused(new, kept.errors.text())
         if len(self._refitters) >= REFITTERS:
             del self._refitters[next(iter(self._refitters))]
@@ -343,7 +344,7 @@ class Refitting:
                 continue
             one = self.weights[name]
             if isinstance(value, int):
-                taken = provider.set_device_weights(kept.refitter, name, one.dtype, value, one.weight.count)
+                taken = _set_on_device(provider, kept.refitter, name, one, value)
             else:
                 native = self._natives.get((name, id(value)))
                 if native is None:
@@ -422,3 +423,17 @@ class CachingOperations(TorchOperations):
         if found is None:
             found = self._cached[id(array)] = (array, super().constant(array))
         return found[1]
+
+
+def _set_on_device(provider: Provider, refitter: Any, name: str, one: EngineWeight, address: int) -> bool:
+    weights = provider.trt.Weights(provider.data_type(one.dtype), address, one.weight.count)
+    return bool(refitter.set_named_weights(name, weights, provider.trt.TensorLocation.DEVICE))
+
+
+def execute(provider: Provider, refitter: Any, stream: int, on_device: bool) -> bool:
+    """Whether TensorRT took the weights that were set."""
+    if on_device:
+        return bool(refitter.refit_cuda_engine_async(stream))
+    if provider.version.startswith("8.6."):  # by version: it is a layout in memory, which has no name
+        return refit_without_gil.refit(refitter)
+    return bool(refitter.refit_cuda_engine())

@@ -1,0 +1,144 @@
+"""What TensorRT's builder is told before it builds: options, types, formats, targets, timings, whom to report to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...basics import dtypes
+from ...basics.dtypes import dtype as Dtype
+from ...basics.errors import ArgumentError, ProviderError
+from ..callbacks import ProgressMonitor
+from ..provider import Provider
+from .options import BuildOptions
+
+
+def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
+    """Tell a builder config its options. Raises ProviderError for what this TensorRT lacks or does not take."""
+    if provider.has("PreviewFeature", "PROFILE_SHARING_0806"):  # several contexts on one profile; always so later
+        config.set_preview_feature(provider.enum("PreviewFeature", "PROFILE_SHARING_0806"), True)
+    flag = provider.enum("BuilderFlag", "TF32")
+    config.set_flag(flag) if options.tf32 else config.clear_flag(flag)
+    for wanted, member in (
+        (options.sparsity, "SPARSE_WEIGHTS"),
+        (options.version_compatible, "VERSION_COMPATIBLE"),
+    ):
+        if wanted:
+            config.set_flag(provider.enum("BuilderFlag", member))
+    pools = dict(options.memory_pools)
+    if options.workspace is not None:
+        pools["workspace"] = options.workspace
+    for name, size in pools.items():
+        pool = provider.enum("MemoryPoolType", name.upper())
+        config.set_memory_pool_limit(pool, size)
+        _require(provider, f"a limit of {size} bytes for {name}", config.get_memory_pool_limit(pool) == size)
+    for name, value in (
+        ("builder_optimization_level", options.optimization_level),
+        ("max_aux_streams", options.max_aux_streams),
+        ("avg_timing_iterations", options.avg_timing_iterations),
+    ):
+        if value is not None:
+            _set(provider, config, name, value)
+    for name, kind, choice, usual in (
+        ("hardware_compatibility_level", "HardwareCompatibilityLevel", options.hardware_compatibility, "none"),
+        ("engine_capability", "EngineCapability", options.engine_capability, "standard"),
+        ("profiling_verbosity", "ProfilingVerbosity", options.profiling_verbosity, "layer_names_only"),
+    ):
+        if choice != usual:
+            _set(provider, config, name, provider.enum(kind, choice.upper()))
+    if options.dla_core is not None:
+        _set(provider, config, "default_device_type", provider.enum("DeviceType", "DLA"))
+        _set(provider, config, "DLA_core", options.dla_core)
+        if options.gpu_fallback:
+            config.set_flag(provider.enum("BuilderFlag", "GPU_FALLBACK"))
+    if options.tactic_sources is not None:
+        mask = 0
+        for name in options.tactic_sources:
+            if not provider.has("TacticSource", name.upper()):
+                raise ProviderError(
+                    f"{provider} has no tactic source {name!r}",
+                    expected="one of TensorRT's own TacticSource; later versions have fewer",
+                    found=name,
+                    remedy="leave tactic_sources out: TensorRT takes kernels from all that it has",
+                )
+            mask |= 1 << int(provider.enum("TacticSource", name.upper()))
+        _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
+
+
+def _set(provider: Provider, config: Any, name: str, value: Any) -> None:
+    if hasattr(config, name):
+        setattr(config, name, value)
+    _require(provider, f"{name} = {value}", getattr(config, name, None) == value)
+
+
+def _require(provider: Provider, what: str, taken: bool) -> None:
+    if not taken:
+        raise ProviderError(
+            f"{provider} does not take {what}",
+            expected="a TensorRT and a machine that have this builder option",
+            found="the builder kept its own; what it said, if anything, is in the log of 'trtnet.tensorrt'",
+            remedy="leave the option out",
+        )
+
+
+def set_formats(provider: Provider, network: Any, formats: Mapping[str, str]) -> None:
+    """The memory formats of inputs and outputs, by name."""
+    if not formats:
+        return
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [network.get_output(i) for i in range(network.num_outputs)]
+    known = {tensor.name: tensor for tensor in tensors}
+    for name, one in formats.items():
+        if name not in known:
+            raise ArgumentError(
+                f"io_formats names {name!r}, which is neither input nor output",
+                expected=", ".join(known),
+                found=name,
+                remedy="graph.inputs and graph.outputs have the names",
+            )
+        known[name].allowed_formats = 1 << int(provider.enum("TensorFormat", one.upper()))
+
+
+def use_timings(provider: Provider, config: Any, data: bytes) -> Any:
+    """Have a build start from timings and add to them; what it gave, or None where TensorRT keeps none (RTX)."""
+    if provider.name == "tensorrt_rtx" or not hasattr(config, "create_timing_cache"):
+        return None
+    cache = config.create_timing_cache(data)
+    if cache is None:
+        cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, False)
+    return cache
+
+
+def merged_timings(config: Any, cache: Any, others: bytes) -> bytes | None:
+    """Timings of a build and of others, serialised."""
+    if others:
+        other = config.create_timing_cache(others)
+        if other is not None:
+            cache.combine(other, True)
+    return bytes(cache.serialize())
+
+
+def allow_types(provider: Provider, config: Any, used: Iterable[Dtype]) -> None:
+    """Hold a weakly typed build to the types that the lowering set."""
+    if provider.strongly_typed:
+        return
+    config.set_flag(provider.enum("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"))
+    for dtype, member in ((dtypes.float16, "FP16"), (dtypes.bfloat16, "BF16"), (dtypes.int8, "INT8")):
+        if dtype in used:
+            config.set_flag(provider.enum("BuilderFlag", member))
+
+
+def set_targets(provider: Provider, config: Any, targets: Sequence[str]) -> None:
+    """Compute capabilities to compile for (TensorRT-RTX)."""
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(provider.enum("ComputeCapability", target.upper()), index)
+
+
+def set_progress(provider: Provider, config: Any, monitor: ProgressMonitor) -> bool:
+    """Have the build report to `monitor`; False where this TensorRT reports nothing (before 9.1)."""
+    if not hasattr(provider.trt, "IProgressMonitor"):
+        return False
+    config.progress_monitor = monitor.native(provider.trt)
+    return True
