@@ -2,6 +2,8 @@
 
 The format is closed and versioned: layer kinds by their class names, sizes as expressions over Dims, weights as recipes
 over parameters, constants as bytes. Values of parameters are not part of it. Nothing in it is executed.
+
+The structure hash has a form of its own (`structure_hash` in graph/graph.py says why).
 """
 
 from __future__ import annotations

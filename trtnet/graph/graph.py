@@ -279,7 +279,13 @@ def method(function: F) -> F:
 
 
 def structure_hash(graph: Graph) -> str:
-    """SHA-256 of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; no paths, no source lines."""
+    """SHA-256 of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; no paths, no source lines.
+
+    What is hashed is not the form of engine/graph_json.py, though both go through the layers. That one is read back: it
+    has paths, source lines, what only training uses, weights in a table so that each is written once, and marks that
+    tell a tuple from a list; and it may change with its FORMAT. This one leaves out what is no structure, and must stay
+    as it is for ever: the hash is in every saved plan, and one that differs is refused.
+    """
     numbers: dict[Tensor, int] = {}
     for tensor in graph.inputs.values():
         numbers[tensor] = len(numbers)
