@@ -26,7 +26,7 @@ from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
 from .bound_call import BoundCall
 from .checked import Checked
-from .inputs import TensorSpec, one_kind
+from .inputs import TensorSpec, one_kind, remember
 
 
 @dataclass
@@ -311,10 +311,7 @@ class Engine:
         shapes = tuple([tuple(value.shape) for value in values])
         sizes = self._sizes.get(shapes)
         if sizes is None:
-            sizes = self.graph.bind(dict(zip(self._input_names, shapes)))
-            if len(self._sizes) > 1024:
-                self._sizes.clear()
-            self._sizes[shapes] = sizes
+            sizes = remember(self._sizes, shapes, self.graph.bind(dict(zip(self._input_names, shapes))))
         return sizes
 
     # --- weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ..basics.arrays import check_memory, is_torch
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.tensor import Array, Tensor
+
+Key = TypeVar("Key")
+Found = TypeVar("Found")
 
 
 class TensorSpec(NamedTuple):
@@ -23,6 +26,18 @@ class TensorSpec(NamedTuple):
     @classmethod
     def of(cls, name: str, tensor: Tensor) -> TensorSpec:
         return cls(name, tensor.shape, tensor.dtype)
+
+
+SHAPES = 1024
+"""For how many sets of input shapes an engine remembers what it found."""
+
+
+def remember(known: dict[Key, Found], key: Key, found: Found) -> Found:
+    """Keep what was found for a set of input shapes; where there are too many of them, all others are forgotten."""
+    if len(known) >= SHAPES:
+        known.clear()
+    known[key] = found
+    return found
 
 
 def kind_of(spec: TensorSpec, value: Any) -> str:

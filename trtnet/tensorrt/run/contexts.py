@@ -14,7 +14,7 @@ import numpy as np
 from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
 from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
-from ...engine.inputs import TensorSpec, one_kind
+from ...engine.inputs import TensorSpec, one_kind, remember
 from ...graph.tensor import Array
 from ..callbacks import OutputAllocator
 from ..device import Device
@@ -163,13 +163,7 @@ class Context(BorrowingEngine):
                 for name, shape, dtype in route.outputs
                 if shape is not None
             ]
-        return self._keep(key, route)
-
-    def _keep(self, key: Any, route: Route) -> Route:
-        if len(self._routes) > 1024:
-            self._routes.clear()
-        self._routes[key] = route
-        return route
+        return remember(self._routes, key, route)
 
     def _ready(self, route: Route) -> Native:
         """The execution context of the route's profile, set to its shapes. The stream lock is held."""
@@ -242,7 +236,7 @@ class Context(BorrowingEngine):
         key = tuple([(a.shape, a.dtype) for a in arrays])
         route = self._routes.get(key)
         if route is None:
-            route = self._keep(key, Route(engine, arrays))
+            route = remember(self._routes, key, Route(engine, arrays))
         arrays = [engine.to_stored(spec, a) for spec, a in zip(self.inputs, arrays)]
         return self._call(route, HostSource(engine, self._host, arrays), None)
 
@@ -289,7 +283,7 @@ class Context(BorrowingEngine):
                     found=f"{spec.dtype} on {engine.device}",
                     remedy="record the input as int32: Input(shape, 'int32')",
                 )
-        return self._keep(key, route)
+        return remember(self._routes, key, route)
 
     # --- CUDA graphs
 
