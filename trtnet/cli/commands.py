@@ -55,6 +55,28 @@ Arguments = Annotated[
     ),
 ]
 
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE.engine",
+        help="The plan; its manifest goes beside it, FILE.engine.json. "
+        "Left out: named after the class and its precision, here.",
+    ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="SM",
+        help="The GPU that will run it, by compute capability: [cyan]sm86[/] (RTX 30), "
+        "[cyan]sm89[/] (RTX 40), [cyan]sm120[/] (RTX 50). Several make one plan for all. "
+        "Left out: TensorRT-RTX's own default.",
+    ),
+]
+
 
 def _network(model: str, weights: Path | None, arguments: list[str] | None, inputs: Any = ()) -> Any:
     from ..nn.module import Module
@@ -121,27 +143,8 @@ def build(
     input: Shapes = None,
     weights: Weights = None,
     arg: Arguments = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE.engine",
-            help="The plan; its manifest goes beside it, FILE.engine.json. "
-            "Left out: named after the class and its precision, here.",
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="SM",
-            help="The GPU that will run it, by compute capability: [cyan]sm86[/] (RTX 30), "
-            "[cyan]sm89[/] (RTX 40), [cyan]sm120[/] (RTX 50). Several make one plan for all. "
-            "Left out: TensorRT-RTX's own default.",
-        ),
-    ] = None,
+    output: PlanFile = None,
+    target: Targets = None,
     refit: Annotated[
         bool,
         typer.Option(
@@ -170,18 +173,14 @@ def build(
     [dim]Example:[/] [bold]trtnet build models/lenet.py:LeNet --weights weights/lenet.safetensors
     --input image=1x1x28x28 --target sm86 --target sm120 -o lenet.fp32.engine[/]
     """
-    from ..basics.errors import ArgumentError
     from ..building import build_plan
     from ..engine.plan import precision
     from .inputs import parse_bytes, parse_inputs
     from .model import record_model
+    from .results import check_plan_file
 
-    if output is not None and output.suffix != ".engine":
-        raise ArgumentError(
-            "a plan's file name ends in .engine", found=str(output), remedy=f"-o {output.with_suffix('.engine')}"
-        )
-    if output is not None and not output.parent.is_dir():
-        raise ArgumentError(f"there is no folder {output.parent}", remedy=f"create it first: mkdir {output.parent}")
+    if output is not None:
+        check_plan_file(output)
     inputs = parse_inputs(input or ())
     limit = parse_bytes(workspace)
     graph = record_model(_network(model, weights, arg, inputs), inputs)

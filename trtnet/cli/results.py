@@ -1,4 +1,4 @@
-"""What `trtnet run` shows and keeps of a network's outputs."""
+"""What commands write: the files that are named, and what `trtnet run` shows and keeps of a network's outputs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,21 @@ def check_output(path: Path) -> None:
         )
     if not path.suffix and path.exists() and not path.is_dir():
         raise ArgumentError(f"{path} is a file", expected="a folder", remedy=f"-o {path}.npz, or another folder")
-    if path.suffix and not path.parent.is_dir():
+    if path.suffix:
+        _check_folder(path)
+
+
+def check_plan_file(path: Path) -> None:
+    """Raises ArgumentError for a plan that could not be saved, before anything is built."""
+    if path.suffix != ".engine":
+        raise ArgumentError(
+            "a plan's file name ends in .engine", found=str(path), remedy=f"-o {path.with_suffix('.engine')}"
+        )
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
         raise ArgumentError(f"there is no folder {path.parent}", remedy=f"create it first: mkdir {path.parent}")
 
 
