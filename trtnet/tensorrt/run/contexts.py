@@ -130,6 +130,8 @@ class Context(BorrowingEngine):
         except RuntimeError:  # sparse ones have none
             one_kind(self.inputs, values)
             raise
+        if 0 in addresses:
+            one_kind(self.inputs, values)  # raises for one that was freed; an empty tensor has none
         addresses += [r.data_ptr() for r in results]
         with self._stream_lock.lock:
             if engine.closed:
