@@ -77,10 +77,7 @@ class _Convolution(Module):
             )
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(shape=(first, second // groups, *self.kernel_size), dtype=dtype)
-        if bias:
-            self.bias = Parameter(shape=(out_channels,), dtype=dtype)
-        else:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(shape=(out_channels,), dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -65,10 +65,7 @@ class Linear(Module):
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(shape=(out_features, in_features), dtype=dtype)
-        if bias:
-            self.bias = Parameter(shape=(out_features,), dtype=dtype)
-        else:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(shape=(out_features,), dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -130,10 +127,7 @@ class Bilinear(Module):
         self.in2_features = in2_features
         self.out_features = out_features
         self.weight = Parameter(shape=(out_features, in1_features, in2_features), dtype=dtype)
-        if bias:
-            self.bias = Parameter(shape=(out_features,), dtype=dtype)
-        else:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(shape=(out_features,), dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

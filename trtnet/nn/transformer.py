@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,54 @@ def _causal(mask: Tensor | None, is_causal: bool | None) -> bool:
     return bool(is_causal) and mask is not None
 
 
-class TransformerEncoderLayer(Module):
+class _Layer(Module):
+    """A layer of an encoder; with an attention to a memory, of a decoder."""
+
+    _remembers: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation | str | None = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: DeviceLike | None = None,
+        dtype: DtypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        attention = (d_model, nhead, dropout, bias)
+        self.self_attn = MultiheadAttention(*attention, batch_first=batch_first, dtype=dtype)
+        if self._remembers:
+            self.multihead_attn = MultiheadAttention(*attention, batch_first=batch_first, dtype=dtype)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        if self._remembers:
+            self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        if self._remembers:
+            self.dropout3 = Dropout(dropout)
+        self.activation = _activation(activation)
+
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool) -> Tensor:
+        hidden = {"attn_mask": mask, "is_causal": _causal(mask, is_causal), "need_weights": False}
+        return self.dropout1(self.self_attn(x, x, x, padding, **hidden)[0])
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        dropout = self.dropout3 if self._remembers else self.dropout2
+        return dropout(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+class TransformerEncoderLayer(_Layer):
     """norm(x + attention(x)), then norm(x + linear(activation(linear(x)))).
 
     Args:
@@ -81,32 +128,6 @@ class TransformerEncoderLayer(Module):
     Size([2, 5, 8])
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation | str | None = None,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: DeviceLike | None = None,
-        dtype: DtypeLike | None = None,
-    ) -> None:
-        super().__init__()
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = _activation(activation)
-
     def forward(
         self,
         src: Tensor,
@@ -123,16 +144,8 @@ class TransformerEncoderLayer(Module):
         x = self.norm1(x + self._attend(x, *hidden))
         return self.norm2(x + self._feed_forward(x))
 
-    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool | None) -> Tensor:
-        return self.dropout1(
-            self.self_attn(x, x, x, padding, need_weights=False, attn_mask=mask, is_causal=_causal(mask, is_causal))[0]
-        )
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
-
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(_Layer):
     """As TransformerEncoderLayer, with an attention to the encoder's output between its two parts.
 
     Args:
@@ -160,34 +173,7 @@ class TransformerDecoderLayer(Module):
     Size([2, 5, 8])
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation | str | None = None,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: DeviceLike | None = None,
-        dtype: DtypeLike | None = None,
-    ) -> None:
-        super().__init__()
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = _activation(activation)
+    _remembers = True
 
     def forward(
         self,
@@ -200,10 +186,6 @@ class TransformerDecoderLayer(Module):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        def attend(x: Tensor) -> Tensor:
-            hidden = {"attn_mask": tgt_mask, "is_causal": _causal(tgt_mask, tgt_is_causal), "need_weights": False}
-            return self.dropout1(self.self_attn(x, x, x, tgt_key_padding_mask, **hidden)[0])
-
         def remember(x: Tensor) -> Tensor:
             hidden = {
                 "attn_mask": memory_mask,
@@ -212,17 +194,15 @@ class TransformerDecoderLayer(Module):
             }
             return self.dropout2(self.multihead_attn(x, memory, memory, memory_key_padding_mask, **hidden)[0])
 
-        def feed_forward(x: Tensor) -> Tensor:
-            return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
         x = tgt
+        hidden = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
         if self.norm_first:
-            x = x + attend(self.norm1(x))
+            x = x + self._attend(self.norm1(x), *hidden)
             x = x + remember(self.norm2(x))
-            return x + feed_forward(self.norm3(x))
-        x = self.norm1(x + attend(x))
+            return x + self._feed_forward(self.norm3(x))
+        x = self.norm1(x + self._attend(x, *hidden))
         x = self.norm2(x + remember(x))
-        return self.norm3(x + feed_forward(x))
+        return self.norm3(x + self._feed_forward(x))
 
 
 def _layers(layer: Module, count: int) -> ModuleList:
