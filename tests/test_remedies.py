@@ -1905,7 +1905,6 @@ NOT_FOLLOWED: dict[str, str] = {
             "write it with numpy.savez",
             "; its weights are given by --weights FILE; `trtnet run` takes an .engine",
             ", or put its folder on PYTHONPATH",
-            "is there room, and may you write there?",
             "name another: --output FILE.png",
         ),
         MACHINE,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
+from .dtypes import dtype as Dtype
 from .errors import ArgumentError, DtypeError, ProviderError, ShapeError, TrtnetError, shown
 
 if TYPE_CHECKING:
@@ -122,6 +123,14 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
         return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
     return tensor.numpy()
+
+
+def overflow(array: np.ndarray, dtype: Dtype) -> tuple[str, str] | None:
+    """What whole numbers of `dtype` may be, and what these are, where some do not fit; else None."""
+    limits = np.iinfo(dtype.numpy)
+    if not array.size or (limits.min <= array.min() and array.max() <= limits.max):
+        return None
+    return f"{limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
 
 
 def as_array(value: Any, dtype: Any = None) -> np.ndarray:

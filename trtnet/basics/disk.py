@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 
 
 def as_path(value: Any) -> Path:
@@ -78,6 +78,30 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def explained(path: Path, what: str = "file") -> Iterator[None]:
+    """What the disk refuses while `path` is written, which stays as it was, as WeightsError."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"{path} could not be written",
+            found=str(error),
+            remedy=f"make room, or check the folder's permissions; an old {what} of this name is unchanged",
+        ) from error
+
+
+def require_folder(path: Path) -> None:
+    """Raises WeightsNotFoundError where the folder of a file that is to be written does not exist."""
+    if not path.parent.is_dir():
+        raise WeightsNotFoundError(
+            f"the folder {path.parent} does not exist",
+            expected="an existing folder",
+            found=str(path.parent),
+            remedy="create it first: path.parent.mkdir(parents=True)",
+        )
 
 
 def remove_left(path: Path) -> None:

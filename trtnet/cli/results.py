@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
-from ..basics.disk import replacing
+from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, WeightsError
 from ..engine.engine import Engine
 from ..weights import npz
@@ -113,11 +113,6 @@ def file_name(name: str) -> str:
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
-    try:
-        with replacing(path) as new:
-            write(new)
-    except OSError as error:
-        raise WeightsError(
-            f"{path} could not be written", details=str(error), remedy="is there room, and may you write there?"
-        ) from error
+    with explained(path), replacing(path) as new:
+        write(new)
     say(f"[bold]{escape(str(path))}[/] written")

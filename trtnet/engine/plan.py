@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.disk import as_path
-from ..basics.errors import ArgumentError, TrtnetError, WeightsError, WeightsNotFoundError
+from ..basics.disk import as_path, explained, require_folder
+from ..basics.errors import ArgumentError, TrtnetError, WeightsError
 from ..graph.graph import Graph
 from ..weights.ledger import kept
 from ..weights.recipes import Weight
@@ -125,13 +125,7 @@ class Plan:
                 expected=f"{path.stem}.{precision(self.graph)}.engine",
                 found=str(path),
             )
-        if not path.parent.is_dir():
-            raise WeightsNotFoundError(
-                f"the folder {path.parent} does not exist",
-                expected="an existing folder",
-                found=str(path.parent),
-                remedy="create it first: path.parent.mkdir(parents=True)",
-            )
+        require_folder(path)
         if self.stripped and not weights:
             raise ArgumentError(
                 "a stripped plan cannot be saved without weights",
@@ -140,14 +134,8 @@ class Plan:
                 remedy="leave it out: the plan itself holds no weights",
             )
         keep = self.refittable or self.live or self.stripped or self.provider == "reference"
-        try:
+        with explained(path, "plan"):
             Files(path).write(_described(self), self.data, self.parameters if weights and keep else None)
-        except OSError as error:
-            raise WeightsError(
-                f"{path} could not be written",
-                found=str(error),
-                remedy="make room, or check the folder's permissions; an old plan of this name is unchanged",
-            ) from error
         return path
 
     @classmethod

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..basics.disk import as_path, replacing
+from ..basics.disk import as_path, explained, replacing, require_folder
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 from . import npz, safetensors, torch_files, wts
 from ._common import Array, Writer, corrupt, some
@@ -118,22 +118,12 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     target = Path(os.path.realpath(where))
     if target.is_dir():
         raise WeightsError(f"{where} is a folder", expected="the name of a file", remedy=f"name a file in {where}")
-    if not target.parent.is_dir():
-        raise WeightsNotFoundError(
-            f"the folder {target.parent} does not exist", remedy="create it first: path.parent.mkdir(parents=True)"
-        )
-    try:
-        with replacing(target) as new:
-            new.touch()
-            mode = (target if target.exists() else new).stat().st_mode
-            writer(new, arrays, metadata)
-            new.chmod(stat.S_IMODE(mode))
-    except OSError as error:
-        raise WeightsError(
-            f"{where} could not be written",
-            found=str(error),
-            remedy="make room, or check the folder's permissions; an old file of this name is unchanged",
-        ) from error
+    require_folder(target)
+    with explained(where), replacing(target) as new:
+        new.touch()
+        mode = (target if target.exists() else new).stat().st_mode
+        writer(new, arrays, metadata)
+        new.chmod(stat.S_IMODE(mode))
 
 
 def _suffix(path: Path, known: Mapping[str, object]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..basics.arrays import overflow
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import WeightsError
@@ -167,11 +168,10 @@ def as_stored(array: np.ndarray, weight: Weight, dtype: Dtype) -> np.ndarray:
     does not fit."""
     if dtype is weight.dtype:
         return array
-    limits = np.iinfo(dtype.numpy)
-    if array.size and (array.min() < limits.min or array.max() > limits.max):
+    if wrong := overflow(array, dtype):
         raise WeightsError(
             f"these {weight.dtype} weights do not fit {dtype}, which this TensorRT has in its place",
-            expected=f"{limits.min} to {limits.max}",
-            found=f"{array.min()} to {array.max()} in {weight!r}",
+            expected=wrong[0],
+            found=f"{wrong[1]} in {weight!r}",
         )
     return array.astype(dtype.numpy)

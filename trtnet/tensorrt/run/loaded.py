@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...basics import dtypes
-from ...basics.arrays import import_torch, is_torch
+from ...basics.arrays import import_torch, is_torch, overflow
 from ...basics.errors import BuildError, ProviderError, ShapeError
 from ...engine.checked import Checked
 from ...engine.engine import Engine
@@ -200,12 +200,11 @@ class Loaded(Engine):
         """A host array as TensorRT takes it: contiguous in the input's format, and int32 where it has no int64."""
         stored = self.stored[spec.name]
         if stored is not spec.dtype:
-            limits = np.iinfo(stored.numpy)
-            if array.size and (array.min() < limits.min or array.max() > limits.max):
+            if wrong := overflow(array, stored):
                 raise ShapeError(
                     f"input {spec.name!r} does not fit {stored}, which {self.provider} has in place of {spec.dtype}",
-                    expected=f"{limits.min} to {limits.max}",
-                    found=f"{array.min()} to {array.max()}",
+                    expected=wrong[0],
+                    found=wrong[1],
                     remedy="give smaller numbers",
                 )
             array = array.astype(stored.numpy)
