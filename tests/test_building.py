@@ -15,6 +15,8 @@ import warnings
 import numpy as np
 import pytest
 from harness import needs_rtx
+from networks import Tied
+from threads import at_once
 
 import trtnet
 from trtnet import Dim, Input, building, nn, provider
@@ -118,17 +120,7 @@ def test_patterns_choose_what_is_left_out():
 
 
 def test_tied_parameters_are_left_out_by_either_name():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Conv2d(2, 2, 1, bias=False)
-            self.b = nn.Conv2d(2, 2, 1, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(F.relu(self.a(x)))
-
-    graph = trtnet.record(Tied(), x=Input((1, 2, 4, 4)))
+    graph = trtnet.record(Tied(lambda: nn.Conv2d(2, 2, 1, bias=False)), x=Input((1, 2, 4, 4)))
     assert refittable_names(graph, "b.*") == {"a.weight", "b.weight"}
     made = plan(graph, refit="b.*")
     assert made.stripped
@@ -368,11 +360,7 @@ def test_builds_in_several_threads():
     def work(i):
         found[i] = bytes(plan(graphs[i]))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work, range(3))
     assert sorted(found) == [0, 1, 2]
     for i, graph in enumerate(graphs):
         assert bytes(plan(graph)) == found[i]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from harness import lower_and_compare
+from threads import at_once
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -265,23 +266,15 @@ def names_and_shapes(graph):
 def test_eight_threads_record_at_once():
     net = Net()
     expected = {size: names_and_shapes(trtnet.record(net, image=Input((size, 3, 8, 8)))) for size in range(1, 9)}
-    found, errors = {}, []
+    found = {}
     barrier = threading.Barrier(8)
 
     def work(size):
-        try:
-            barrier.wait()
-            for _ in range(10):
-                found[size] = names_and_shapes(trtnet.record(net, image=Input((size, 3, 8, 8))))
-        except BaseException as error:
-            errors.append(error)
+        barrier.wait()
+        for _ in range(10):
+            found[size] = names_and_shapes(trtnet.record(net, image=Input((size, 3, 8, 8))))
 
-    threads = [threading.Thread(target=work, args=(size,)) for size in range(1, 9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once(work, range(1, 9))
     assert found == expected
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import Tied
+from threads import at_once, beside
 
 torch = pytest.importorskip("torch")
 
@@ -113,20 +115,18 @@ def test_a_generation_is_that_of_the_weights_under_refits():
     engine = trtnet.reference(trtnet.record(Sum(), x=Input((1, 4))))
     stop, wrong = threading.Event(), []
 
-    def call():
+    def call(number):
         while not stop.is_set():
             result, generation = engine(np.ones((1, 4), np.float32), with_generation=True)
             if not (result == 5 * generation).all():
                 wrong.append((generation, result[0, :3]))
 
-    threads = [threading.Thread(target=call) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for number in range(1, 200):
-        engine.refit({"a": np.full((4, 64), number, np.float32), "b": np.full(64, number, np.float32)})
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with beside(call, range(3)):
+        try:
+            for number in range(1, 200):
+                engine.refit({"a": np.full((4, 64), number, np.float32), "b": np.full(64, number, np.float32)})
+        finally:
+            stop.set()
     assert not wrong
 
 
@@ -139,11 +139,7 @@ def test_refits_from_several_threads_lose_nothing():
         for _ in range(25):
             engine.refit({name: wanted[name]})
 
-    threads = [threading.Thread(target=refit, args=(name,)) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(refit, names)
     assert engine.generation == 100
     found = engine.parameters()
     for name in names:
@@ -553,11 +549,7 @@ def test_eight_threads_with_a_context_each():
             if not np.array_equal(found, wanted[index]):
                 failures.append(index)
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work, range(8))
     assert not failures
 
 
@@ -748,20 +740,11 @@ def test_hotswap_refuses_as_an_engine_does():
 
 
 def test_hotswap_takes_tied_names():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Linear(4, 4, bias=False)
-            self.second = nn.Linear(4, 4, bias=False)
-            self.second.weight = self.first.weight
-
-        def forward(self, x):
-            return self.second(self.first(x))
-
-    swap = HotSwap(trtnet.reference(trtnet.record(Tied(), x=Input((2, 4)))))
+    tied = trtnet.record(Tied(lambda: nn.Linear(4, 4, bias=False)), x=Input((2, 4)))
+    swap = HotSwap(trtnet.reference(tied))
     for number in range(1, 5):
         value = np.eye(4, dtype=np.float32) * number
-        swap.refit({"second.weight": value})
+        swap.refit({"b.weight": value})
         np.testing.assert_array_equal(swap(np.ones((2, 4), np.float32)), np.full((2, 4), number**2))
 
 
@@ -775,20 +758,18 @@ def test_hotswap_never_serves_a_mixture():
         wanted.append(swap(x()))
     stop, wrong = threading.Event(), []
 
-    def serve():
+    def serve(number):
         while not stop.is_set():
             found, generation = swap(x(), with_generation=True)
             if not np.array_equal(found, wanted[(generation - 1) % 3]):
                 wrong.append(generation)
 
-    threads = [threading.Thread(target=serve) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for number in range(100):
-        assert swap.refit(states[number % 3]).changed
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with beside(serve, range(3)):
+        try:
+            for number in range(100):
+                assert swap.refit(states[number % 3]).changed
+        finally:
+            stop.set()
     assert not wrong
     assert swap.generation == 103
 

@@ -8,6 +8,7 @@ from cases import CASES, DATA_SIZED, recorded
 from harness import needs_rtx
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import Tied
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -104,16 +105,7 @@ def test_checks_of_sizes_survive():
 
 
 def test_tied_parameters_stay_one():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(self.a(x))
-
-    graph = again(trtnet.record(Tied(), x=Input((1, 3))))
+    graph = again(trtnet.record(Tied(lambda: nn.Linear(3, 3)), x=Input((1, 3))))
     assert graph.parameters["a.weight"] is graph.parameters["b.weight"]
 
 

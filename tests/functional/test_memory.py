@@ -33,6 +33,17 @@ def same(program: Callable[..., Any], x: np.ndarray = X, **names: Any) -> None:
             assert str(mine.dtype) == str(theirs.dtype).removeprefix("torch.")
 
 
+def program_of(statements: str, result: str) -> Callable[..., Any]:
+    """What `statements` leave under the name of `result`, of T, F and x."""
+
+    def program(T, F, x):
+        names = {"T": T, "F": F, "x": x}
+        exec(statements, names)
+        return names[result]
+
+    return program
+
+
 VIEWS = [
     "x[:, 1]", "x[..., 1:3]", "x[:, None]", "x[:, ::2]", "x.select(2, 0)", "x.narrow(1, 1, 2)", "x.transpose(1, 2)",
     "x.permute(0, 2, 1)", "x.mT", "x.movedim(0, 2)", "x.unsqueeze(1)", "x.unsqueeze(1).squeeze(1)", "x.flatten(1)",
@@ -100,12 +111,7 @@ def test_what_a_result_shows_of_its_source(how: str) -> None:
     ],
 )
 def test_tensors_that_are_made_in_forward(statements: str) -> None:
-    def program(T, F, x):
-        names = {"T": T, "F": F, "x": x}
-        exec(statements, names)
-        return names["y"]
-
-    same(program)
+    same(program_of(statements, "y"))
 
 
 def test_memory_that_an_expanded_tensor_repeats_is_written_once_for_all() -> None:
@@ -349,12 +355,7 @@ def test_an_integer_tensor_without_dimensions_selects_as_a_number_does(key: str)
     ],
 )
 def test_the_order_in_memory_of_tensors_that_are_made_in_forward(statements: str) -> None:
-    def program(T, F, x):
-        names = {"T": T, "F": F, "x": x}
-        exec(statements, names)
-        return names["y"]
-
-    same(program)
+    same(program_of(statements, "y"))
 
 
 def test_a_made_tensor_that_a_recorded_index_selects_from() -> None:
@@ -410,12 +411,7 @@ def test_windows_that_overlap_are_not_written() -> None:
 def test_a_shape_that_is_changed_in_place(statements: str) -> None:
     """Views that were made before keep their shapes, and all go on to share their memory."""
 
-    def program(T, F, x):
-        names = {"T": T, "F": F, "x": x}
-        exec(statements, names)
-        return names["r"]
-
-    same(program)
+    same(program_of(statements, "r"))
 
 
 def test_a_shape_that_is_changed_in_place_is_compiled() -> None:
@@ -506,12 +502,7 @@ def test_a_shape_that_another_name_may_stand_for(how: str, changed: str) -> None
     ],
 )
 def test_more_views_copies_and_keys(statements: str) -> None:
-    def program(T, F, x):
-        names = {"T": T, "F": F, "x": x}
-        exec(statements, names)
-        return names["y"]
-
-    same(program)
+    same(program_of(statements, "y"))
 
 
 def test_a_resize_to_the_same_size_copies() -> None:

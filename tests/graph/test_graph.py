@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from harness import lower_and_compare, needs_rtx
+from networks import Tied
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -397,17 +398,7 @@ def test_summary_has_every_layer_with_its_columns():
 
 
 def test_summary_counts_tied_parameters_once():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Conv2d(2, 2, 1, bias=False)
-            self.b = nn.Conv2d(2, 2, 1, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(self.a(x))
-
-    text = trtnet.record(Tied(), x=Input((1, 2, 3, 3))).summary()
+    text = trtnet.record(Tied(lambda: nn.Conv2d(2, 2, 1, bias=False)), x=Input((1, 2, 3, 3))).summary()
     assert "4 parameters, 16 bytes of weights" in text
 
 

@@ -1,4 +1,4 @@
-"""Small networks that the tests on a GPU share."""
+"""Small networks that tests share, and comparisons of what they give."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ class Convolutions(nn.Module):
 
     def forward(self, x):
         return self.fc(F.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+class Tied(nn.Module):
+    """Two modules with one weight, one after the other."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.a, self.b = make(), make()
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x))
 
 
 def policy(batch=4, seed=0):

@@ -10,6 +10,8 @@ import weakref
 import ml_dtypes
 import numpy as np
 import pytest
+from networks import Tied
+from threads import at_once, beside
 
 torch = pytest.importorskip("torch")
 
@@ -485,17 +487,7 @@ def test_nonfinite_values_at_refit():
 
 
 def test_tied_parameters_take_either_name():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Linear(2, 2, bias=False)
-            self.b = nn.Linear(2, 2, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(self.a(x))
-
-    engine = trtnet.reference(trtnet.record(Tied(), x=Input((1, 2))))
+    engine = trtnet.reference(trtnet.record(Tied(lambda: nn.Linear(2, 2, bias=False)), x=Input((1, 2))))
     double = np.diag([2, 2]).astype(np.float32)
     for name in ("a.weight", "b.weight"):
         engine.refit({"a.weight": np.eye(2, dtype=np.float32)})
@@ -545,23 +537,14 @@ def test_eight_threads_call_one_engine():
     engine = net_engine()
     wanted = {i: net_engine_result(engine, i) for i in range(8)}
     fresh = trtnet.reference(engine.graph)
-    errors = []
     barrier = threading.Barrier(8)
 
     def work(i):
-        try:
-            barrier.wait()
-            for _ in range(30):
-                np.testing.assert_array_equal(fresh(x(i + 1, seed=i)), wanted[i])
-        except BaseException as error:
-            errors.append(error)
+        barrier.wait()
+        for _ in range(30):
+            np.testing.assert_array_equal(fresh(x(i + 1, seed=i)), wanted[i])
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    at_once(work, range(8))
 
 
 def net_engine_result(engine, i):
@@ -581,23 +564,19 @@ def test_a_call_sees_old_or_new_weights_and_never_both():
     engine = trtnet.reference(trtnet.record(Two(), x=Input((1,))))
     stop, mixed = threading.Event(), []
 
-    def call():
+    def call(number):
         while not stop.is_set():
             a, b = engine(np.zeros(1, np.float32))
             if a[0] != b[0]:
                 mixed.append((a, b))
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        for i in range(300):
-            value = np.full(1, i, np.float32)
-            engine.refit({"a": value, "b": value})
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    with beside(call, range(4)):
+        try:
+            for i in range(300):
+                value = np.full(1, i, np.float32)
+                engine.refit({"a": value, "b": value})
+        finally:
+            stop.set()
     assert mixed == []
 
 

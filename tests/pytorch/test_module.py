@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from networks import Tied
 
 torch = pytest.importorskip("torch")
 
@@ -149,17 +150,7 @@ def test_sizes_that_are_fixed_and_equalities_are_checked():
 
 
 def test_tied_parameters_stay_tied():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Linear(2, 2, bias=False)
-            self.b = nn.Linear(2, 2, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(self.a(x))
-
-    graph = trtnet.record(Tied(), x=Input((1, 2)))
+    graph = trtnet.record(Tied(lambda: nn.Linear(2, 2, bias=False)), x=Input((1, 2)))
     module = trtnet.to_torch(graph)
     assert module.a.weight is module.b.weight
     assert set(module.state_dict()) == {"a.weight", "b.weight"}

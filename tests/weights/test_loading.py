@@ -8,6 +8,7 @@ import warnings
 import ml_dtypes
 import numpy as np
 import pytest
+from networks import Tied
 
 import trtnet
 from trtnet import nn
@@ -226,17 +227,13 @@ def test_changing_a_mapped_parameter_changes_no_file(tmp_path):
 # --- ties -------------------------------------------------------------------------------------------------------------
 
 
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Linear(3, 3, bias=False)
-        self.b = nn.Linear(3, 3, bias=False)
-        self.b.weight = self.a.weight
+def tied():
+    return Tied(lambda: nn.Linear(3, 3, bias=False))
 
 
 @pytest.mark.parametrize("keys", [("a.weight",), ("b.weight",), ("a.weight", "b.weight")])
 def test_tied_parameters_take_either_key_and_stay_tied(keys):
-    net = Tied()
+    net = tied()
     value = np.arange(9, dtype=np.float32).reshape(3, 3)
     report = net.load_state_dict(dict.fromkeys(keys, value))
     assert report.missing_keys == []
@@ -248,14 +245,14 @@ def test_tied_parameters_take_either_key_and_stay_tied(keys):
 def test_tied_parameters_with_two_values_are_refused():
     one, two = np.ones((3, 3), np.float32), np.zeros((3, 3), np.float32)
     with pytest.raises(WeightsError, match="misshapen") as caught:
-        Tied().load_state_dict({"a.weight": one, "b.weight": two})
+        tied().load_state_dict({"a.weight": one, "b.weight": two})
     assert "tied to a.weight, but their values differ" in caught.value.details
 
 
 def test_tied_values_with_nan_are_the_same():
     value = np.full((3, 3), np.nan, np.float32)
     with pytest.warns(UserWarning, match="NaN"):
-        Tied().load_state_dict({"a.weight": value, "b.weight": value.copy()})
+        tied().load_state_dict({"a.weight": value, "b.weight": value.copy()})
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

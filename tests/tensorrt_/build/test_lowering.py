@@ -15,6 +15,7 @@ import pytest
 from harness import TARGET, builder, compile_network, lower_and_compare, needs_rtx, new_network
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import Tied
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -207,17 +208,7 @@ def test_a_refittable_plan_knows_the_names(rtx):
 
 
 def test_tied_parameters_are_one_array():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Conv2d(2, 2, 1, bias=False)
-            self.b = nn.Conv2d(2, 2, 1, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.b(self.a(x))
-
-    lowering = lower_and_compare(trtnet.record(Tied(), x=Input((1, 2, 4, 4))))
+    lowering = lower_and_compare(trtnet.record(Tied(lambda: nn.Conv2d(2, 2, 1, bias=False)), x=Input((1, 2, 4, 4))))
     (holding,) = lowering.ledger
     assert holding.name == "a.weight"
     assert holding.consumers == ["a/convolution", "b/convolution"]
