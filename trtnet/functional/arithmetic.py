@@ -12,10 +12,11 @@ from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
+from ..layers.base import require_floating
 from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import Value, common_type, floating, is_scalar, operation, pair, refusing, scalar, tensor, typed
+from .dispatch import Value, common_type, is_scalar, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 from .unary import abs as absolute
@@ -500,7 +501,7 @@ def hypot(input: Value, other: Value) -> Tensor:
     [5.0]
     """
     a, b = pair("hypot", input, other)
-    floating("hypot", a)
+    require_floating("hypot", a)
     x, y = in_float32(a, b)
     _, small, large = _by_magnitude(x, y)
     ratio = div(small, large)

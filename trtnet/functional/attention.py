@@ -14,13 +14,14 @@ from ..basics.dtypes import bool_, float16
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..basics.limits import finfo
 from ..graph.tensor import Array, Tensor
+from ..layers.base import require_floating
 from ..weights import recipes
 from ..weights.recipes import Weight
 from .arithmetic import add, mul
 from .broadcasting import expand
 from .comparison import ge, logical_and, logical_not, logical_or, lt, masked_fill, where
 from .creation import arange, as_tensor, zeros
-from .dispatch import floating, is_recorded, operand, operation, tensor
+from .dispatch import is_recorded, operand, operation, tensor
 from .dropout import dropout
 from .joining import cat, chunk
 from .linear import linear, matmul
@@ -114,7 +115,7 @@ def scaled_dot_product_attention(
             remedy="pass dropout_p=self.dropout if self.training else 0.0",
         )
     q, k, v = tensor(query), tensor(key), tensor(value)
-    floating("scaled_dot_product_attention", q, k, v)
+    require_floating("scaled_dot_product_attention", q, k, v)
     if min(len(x.shape) for x in (q, k, v)) < 2:
         raise ShapeError(
             "attention takes two dimensions or more",

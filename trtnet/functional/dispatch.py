@@ -570,15 +570,3 @@ def tuple_of(value: Ints, count: int, what: str) -> tuple[int, ...]:
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise ArgumentError(f"{what} is a whole number or {count} of them", found=shown(value))
     return tuple(int(v) for v in values)
-
-
-def floating(name: str, *values: Tensor) -> None:
-    """Raises DtypeError unless all are of floating-point dtypes."""
-    for value in values:
-        if not value.dtype.is_floating_point:
-            raise DtypeError(
-                f"{name} takes floating-point tensors",
-                expected="float32, float16 or bfloat16",
-                found=value.dtype,
-                remedy="convert it first: x.float()",
-            )

@@ -9,13 +9,13 @@ from ..basics.dims import Dim, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from ..layers.base import require_at_least
+from ..layers.base import require_at_least, require_floating
 from ..layers.gather import Gather
 from ..layers.reduction import Reduce
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .comparison import clamp, eq, ge, logical_and, lt, where
 from .creation import arange
-from .dispatch import Ints, floating, operation, tensor, tuple_of
+from .dispatch import Ints, operation, tensor, tuple_of
 from .padding import pad
 from .shape import reshape, size_of, transposed, unsqueeze
 
@@ -60,7 +60,7 @@ def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints =
     Size([1, 12, 16])
     """
     x = tensor(input)
-    floating("unfold", x)
+    require_floating("unfold", x)
     if len(x.shape) not in (3, 4):
         raise ShapeError("unfold takes images", expected="(N, C, H, W) or (C, H, W)", found=format_shape(x.shape))
     kernel, d, p, s = _windows(kernel_size, dilation, padding, stride)
@@ -95,7 +95,7 @@ def fold(
     Size([1, 3, 8, 8])
     """
     x = tensor(input)
-    floating("fold", x)
+    require_floating("fold", x)
     kernel, d, p, s = _windows(kernel_size, dilation, padding, stride)
     window = prod(kernel)
     if len(x.shape) not in (2, 3) or not isinstance(x.shape[-2], int) or x.shape[-2] % window:

@@ -12,6 +12,7 @@ from ..basics.dims import format_shape
 from ..basics.errors import UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.base import require_floating
 from ..layers.elementwise import ElementWise
 from .arithmetic import add, chosen, compared, div, in_float32, in_type, mul, pow, reciprocal, rsub, sub, trunc
 from .comparison import clamp, gt, lt, where
@@ -19,7 +20,7 @@ from .concrete import binary, each, promoted, quiet, unary
 from .concrete import erfc as _erfc
 from .concrete import erfinv as _erfinv
 from .concrete import lgamma as _lgamma
-from .dispatch import Value, floating, operation, pair, tensor
+from .dispatch import Value, operation, pair, tensor
 from .inplace import install
 from .unary import abs, apply_unary, erf, exp, log, sin, typed_float
 
@@ -286,7 +287,7 @@ def logaddexp2(input: Value, other: Value) -> Tensor:
 def _log_of_sum(name: str, input: Value, other: Value, unit: float) -> Tensor:
     """The logarithm, to the base exp(unit), of the sum of its powers."""
     a, b = pair(name, input, other)
-    floating(name, a)
+    require_floating(name, a)
     x, y = in_float32(a, b)
     below = compared("LESS", x, y)
     larger, smaller = chosen(below, y, x), chosen(below, x, y)

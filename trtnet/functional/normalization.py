@@ -15,6 +15,7 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeE
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
 from ..graph.training import Mode, cannot_train
+from ..layers.base import require_floating
 from ..layers.constant import constant, with_shape
 from ..layers.normalization import LRN, LogSoftMax, Normalization, RMSNormalization, Scale, SoftMax
 from ..layers.shaping import reshaped
@@ -22,7 +23,7 @@ from ..layers.training import BatchStatistics
 from ..weights import recipes
 from ..weights.recipes import Leaf, Weight
 from .arithmetic import add, div, maximum, mul, neg, sqrt, sub
-from .dispatch import Axes, Ints, axis_of, floating, operand, operation, tensor
+from .dispatch import Axes, Ints, axis_of, operand, operation, tensor
 from .reduction import mean as average
 from .reduction import sum as summed
 from .reduction import vector_norm
@@ -70,7 +71,7 @@ def _prepared(name: str, input: Tensor, dim: int | None, dtype: DtypeLike | None
     x = tensor(input)
     if dtype is not None:
         x = x.to(dtype)
-    floating(name, x)
+    require_floating(name, x)
     return x, _axis(dim, len(x.shape))
 
 
@@ -121,7 +122,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
 
 def _channels(name: str, x: Tensor, least: int = 2) -> int:
-    floating(name, x)
+    require_floating(name, x)
     if len(x.shape) < least:
         raise ShapeError(
             f"{name} takes {least} dimensions or more", expected="(batch, channels, ...)", found=format_shape(x.shape)
@@ -289,7 +290,7 @@ def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -
 
 
 def _normalized_shape(name: str, x: Tensor, normalized_shape: Ints, **given: Any) -> tuple[tuple[int, ...], list[Any]]:
-    floating(name, x)
+    require_floating(name, x)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     start = len(x.shape) - len(shape)
     if not shape or start < 0 or tuple(x.shape[start:]) != shape:
@@ -460,7 +461,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, o
     if isinstance(p, bool) or not isinstance(p, (int, float)) or p == 0:
         raise ArgumentTypeError("the order p of normalize is a number other than 0", found=repr(p))
     x = tensor(input)
-    floating("normalize", x)
+    require_floating("normalize", x)
     return div(x, maximum(_norm(x, p, dim), eps))
 
 
@@ -476,7 +477,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     Size([2])
     """
     a, b = tensor(x1), tensor(x2)
-    floating("cosine_similarity", a, b)
+    require_floating("cosine_similarity", a, b)
     one, other = (div(x, maximum(_norm(x, 2, _axis_of_both(a, b, dim, x)), eps)) for x in (a, b))
     return summed(mul(one, other), dim)
 

@@ -16,12 +16,13 @@ from ..basics.dims import SizeLike, ceil_divide, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
+from ..layers.base import require_floating
 from ..layers.casting import converted
 from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, maximum, mul, neg, sub
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
 from .creation import arange, filled
-from .dispatch import Axes, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
+from .dispatch import Axes, axis_of, operation, refusing, scalar, size_tensor, tensor
 from .joining import cat
 from .math import lerp, round
 from .picking import gather, index_select
@@ -345,7 +346,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     array([0.   , 0.693], dtype=float32)
     """
     x = tensor(input)
-    floating("logcumsumexp", x)
+    require_floating("logcumsumexp", x)
     if not x.ndim:
         return x.clone()
     axis = axis_of(dim, x.ndim)

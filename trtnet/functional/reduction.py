@@ -17,12 +17,13 @@ from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.base import require_floating
 from ..layers.casting import converted
 from ..layers.reduction import Cumulative, Reduce
 from ..layers.shaping import expanded, reshaped
 from . import arithmetic, comparison
 from .concrete import floats
-from .dispatch import Axes, axes_of, axis_of, floating, operation, refusing, scalar, size_tensor, tensor
+from .dispatch import Axes, axes_of, axis_of, operation, refusing, scalar, size_tensor, tensor
 from .inplace import install
 from .joining import cat
 from .slicing import part
@@ -382,7 +383,7 @@ def std_mean(
 
 
 def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Tensor, Tensor]:
-    floating("var", x)
+    require_floating("var", x)
     axes = _axes(x, dim)
     middle = reduced(x, "AVG", axes, True) if axes else x
     squares = arithmetic.square(arithmetic.sub(x, middle))
@@ -432,7 +433,7 @@ def _vector_norm_numpy(input: np.ndarray, ord: float, dim: Axes, keepdim: bool) 
 @operation(_vector_norm_numpy)
 def _vector_norm(input: Tensor, ord: float, dim: Axes, keepdim: bool) -> Tensor:
     x = tensor(input)
-    floating("norm", x)
+    require_floating("norm", x)
     if math.isinf(ord):
         return reduced(absolute(x), "MAX" if ord > 0 else "MIN", dim, keepdim)
     if ord == 0:

@@ -27,6 +27,7 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
+from ..layers.base import require_floating
 from ..layers.constant import constant
 from ..layers.gather import Gather
 from ..layers.matrix import MatrixMultiply
@@ -36,7 +37,7 @@ from ..layers.shaping import Shuffle, reshaped
 from .arithmetic import in_float32, in_type, mul
 from .concrete import floats
 from .creation import arange, full
-from .dispatch import floating, operation, size_tensor, tensor
+from .dispatch import operation, size_tensor, tensor
 from .joining import meshgrid, stack
 from .shape import size_of, sizes_of, transposed
 
@@ -282,7 +283,7 @@ def interpolate(
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
     x = tensor(input)
-    floating("interpolate", x)
+    require_floating("interpolate", x)
     plan = _Plan(x.shape, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     if plan.same:
         return x

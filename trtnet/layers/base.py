@@ -12,11 +12,11 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ShapeError
+from ..basics.errors import DtypeError, ShapeError
 from ..basics.location import Location
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Operand, Tensor, recorded
-from ..weights.recipes import Literal
+from ..weights.recipes import Literal, Weight
 from .bounds import UNKNOWN, Bounds
 from .targets import Features, Functions, ILayer, Network, Run
 
@@ -283,6 +283,18 @@ def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
                 remedy="give the Dim a larger min, where that is what is meant",
             )
         require_equal(minimum(size, least), least, problem)
+
+
+def require_floating(name: str, *values: Tensor | Weight) -> None:
+    """Raises DtypeError unless all are of floating-point dtypes."""
+    for value in values:
+        if not value.dtype.is_floating_point:
+            raise DtypeError(
+                f"{name} takes floating-point tensors",
+                expected="float32, float16 or bfloat16",
+                found=value.dtype,
+                remedy="convert it first: x.float()",
+            )
 
 
 def same_count(before: tuple[SizeLike, ...], after: tuple[SizeLike, ...]) -> None:

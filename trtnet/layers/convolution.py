@@ -14,7 +14,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, require_floating
 from .casting import Cast
 from .shaping import reshaped
 from .targets import Features, Functions, ILayer, Network, Run
@@ -94,10 +94,7 @@ class Convolution(Layer):
                 found=other.dtype,
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
-        if not dtype.is_floating_point:
-            raise DtypeError(
-                f"a {self.kind} takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype
-            )
+        require_floating(f"a {self.kind}", x)
         if min(*self.stride, *self.dilation, *self.kernel_size, self.num_groups) < 1:
             raise ArgumentError(
                 f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe()

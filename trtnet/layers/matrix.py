@@ -11,7 +11,7 @@ from ..basics.errors import DtypeError, ShapeError
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight
-from .base import Layer, Operand, Output, require_equal
+from .base import Layer, Operand, Output, require_equal, require_floating
 from .casting import Cast
 from .constant import with_rank
 from .elementwise import ElementWise
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
     first = operands[0]
     assert first is not None
-    if not first.dtype.is_floating_point:
-        raise DtypeError(
-            f"a {kind} takes floating-point tensors",
-            expected="float32, float16 or bfloat16",
-            found=first.dtype,
-            remedy="convert it first: x.float()",
-        )
+    require_floating(f"a {kind}", first)
     for other in operands[1:]:
         if other is not None and other.dtype is not first.dtype:
             raise DtypeError(

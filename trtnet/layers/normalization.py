@@ -14,7 +14,7 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, require_floating
 from .casting import Identity, converted
 from .constant import constant, with_shape
 from .pooling import Pooling
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def _floating(kind: str, x: Operand) -> Tensor:
+def _floating(name: str, x: Operand) -> Tensor:
     assert isinstance(x, Tensor)
-    if not x.dtype.is_floating_point:
-        raise DtypeError(
-            f"{kind} takes floating-point tensors",
-            expected="float32, float16 or bfloat16",
-            found=x.dtype,
-            remedy="convert it first: x.float()",
-        )
+    require_floating(name, x)
     return x
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
-from ..basics.errors import DtypeError, ShapeError
+from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output
+from .base import Layer, Output, require_floating
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ class Pooling(Layer):
                 expected="(batch, channels" + ", size" * spatial + ")",
                 found=format_shape(x.shape),
             )
-        if not x.dtype.is_floating_point:
-            raise DtypeError(
-                "pooling takes floating-point tensors", expected="float32, float16 or bfloat16", found=x.dtype
-            )
+        require_floating("pooling", x)
         batch, channels, *sizes = x.shape
         shape: list[SizeLike] = [batch, channels]
         for size, window, stride, before, after in zip(

@@ -11,7 +11,7 @@ import numpy as np
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output, require_equal
+from .base import Layer, Output, require_equal, require_floating
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ class Resize(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        if not x.dtype.is_floating_point:
-            raise DtypeError(
-                "a resize layer takes floating-point tensors",
-                expected="float32, float16 or bfloat16",
-                found=x.dtype,
-                remedy="convert it first: x.float()",
-            )
+        require_floating("a resize layer", x)
         if (self.shape is None) == (self.scales is None):
             raise ArgumentError("a resize layer takes a shape or scales", found=self.describe())
         if self.shape is not None:

@@ -17,7 +17,16 @@ def _shape(normalized_shape: Ints) -> tuple[int, ...]:
     return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
 
 
-class LayerNorm(Module):
+class _Affine(Module):
+    def reset_parameters(self) -> None:
+        """torch's default: weights 1, biases 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class LayerNorm(_Affine):
     """(x - mean) / sqrt(var + eps) * weight + bias, by mean and variance over the last dimensions.
 
     Args:
@@ -59,13 +68,6 @@ class LayerNorm(Module):
             "bias", Parameter(shape=self.normalized_shape, dtype=dtype) if elementwise_affine and bias else None
         )
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """torch's default: weights 1, biases 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -127,7 +129,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """(x - mean) / sqrt(var + eps) * weight + bias, by mean and variance of each sample's groups of channels.
 
     Args:
@@ -168,13 +170,6 @@ class GroupNorm(Module):
         self.register_parameter("weight", Parameter(shape=(num_channels,), dtype=dtype) if affine else None)
         self.register_parameter("bias", Parameter(shape=(num_channels,), dtype=dtype) if affine and bias else None)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """torch's default: weights 1, biases 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
