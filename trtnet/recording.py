@@ -140,23 +140,27 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
     if owner is None:
         return found
     leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
+    parameters, trainable, buffers = found
     for path, child in owner.named_modules(remove_duplicate=False):
         paths.setdefault(id(child), path)
         keep.append(child)  # ids are taken again once their object is gone
         for store in (child._parameters, child._buffers):
+            if not store:
+                continue
+            start = f"{path}." if path else ""
             for key, parameter in store.items():
                 if parameter is None:
                     continue
-                name = f"{path}.{key}" if path else key
+                name = start + key
                 leaf = leaves.get(id(parameter))
                 if leaf is None:
                     leaf = leaves[id(parameter)] = parameter.leaf(name)
                     keep.append(parameter)
-                found.parameters[name] = leaf
+                parameters[name] = leaf
                 if isinstance(parameter, Buffer):
-                    found.buffers.add(name)
+                    buffers.add(name)
                 elif parameter.requires_grad:
-                    found.trainable.add(name)
+                    trainable.add(name)
     return found
 
 

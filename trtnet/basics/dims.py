@@ -340,6 +340,9 @@ def sym_int(a: Any) -> SizeLike:
     return int(a)
 
 
+_item = tuple.__getitem__
+
+
 class Size(tuple[SizeLike, ...]):
     """A shape: a tuple of sizes, as `torch.Size`."""
 
@@ -354,7 +357,7 @@ class Size(tuple[SizeLike, ...]):
     @overload
     def __getitem__(self, index: slice) -> Size: ...
     def __getitem__(self, index: SupportsIndex | slice) -> SizeLike | Size:
-        found = tuple.__getitem__(self, index)
+        found = _item(self, index)
         return Size(found) if isinstance(found, tuple) else found
 
     def __add__(self, other: tuple[SizeLike, ...]) -> Size:  # type: ignore[override]

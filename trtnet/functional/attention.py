@@ -233,7 +233,7 @@ def check_attention(
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heads:
     """Attention with several heads, as nn.MultiheadAttention says it."""
 

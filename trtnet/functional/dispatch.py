@@ -89,6 +89,9 @@ def operation(
                 return _write_out(call, function, args, kwargs)
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
+                    current = current_recorder.get()
+                    layers = () if current is None else current.layers
+                    before = len(layers)
                     result = function(*args, **kwargs)
                     if place is not None and (args[place] if len(args) > place else kwargs.get("inplace")):
                         return args[0] if args else kwargs["input"]
@@ -97,18 +100,9 @@ def operation(
                         if type(result) is Tensor and type(base) is Tensor:
                             return memory.view_of(result, base, rule, False, gives_itself)
                         return _sharing(result, base, rule, gives_itself)
-                    if type(result) is not Tensor or result._note is not None or type(result.layer) is Constant:
+                    is_new = len(layers) > before and type(result) is Tensor and result.layer is layers[-1]
+                    if not is_new or result._note is not None or type(result.layer) is Constant:
                         result = _own(result, args, kwargs)
-                    else:  # an argument, perhaps
-                        for value in (*args, *kwargs.values()) if kwargs else args:
-                            kind = type(value)
-                            if kind is Tensor:
-                                if value is not result:
-                                    continue
-                            elif kind not in _SEQUENCES or not value or type(value[0]) is int:
-                                continue
-                            result = _own(result, args, kwargs)
-                            break
                     if strided:
                         memory.forget_strides(result)
                     return result
@@ -148,9 +142,6 @@ def writes_out(function: C) -> C:
     global _write_out
     _write_out = function
     return function
-
-
-_SEQUENCES = frozenset((tuple, list))
 
 
 def _own(result: Any, args: Any, kwargs: Any) -> Any:
@@ -396,9 +387,12 @@ def tensor(value: Any) -> Tensor:
 
 def operand(value: Any) -> Tensor | Weight | None:
     """What a layer that takes weights or tensors is given: weights for parameters and arrays."""
+    if value is None or type(value) is Tensor:
+        return value
     if isinstance(value, Array):
-        return recorder().weight(value)
-    if value is None or type(value) is Tensor or isinstance(value, Weight):
+        current = current_recorder.get()
+        return (recorder() if current is None else current).weight(value)
+    if isinstance(value, Weight):
         return value
     if isinstance(value, np.ndarray):
         return recorder().weight(Array(value))
@@ -554,15 +548,16 @@ def axes_of(dim: Axes, rank: int) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
-_INT = frozenset((int,))
-
-
 def tuple_of(value: Ints, count: int, what: str) -> tuple[int, ...]:
     """`count` whole numbers from a number or a sequence, as torch's kernel sizes and strides."""
     if type(value) is int:
         return (value,) * count
-    if type(value) is tuple and len(value) == count and _INT.issuperset(map(type, value)):
-        return value
+    if type(value) is tuple and len(value) == count:
+        for number in value:
+            if type(number) is not int:
+                break
+        else:
+            return value
     if isinstance(value, (list, tuple)):
         values = list(value) * count if len(value) == 1 else list(value)
     else:

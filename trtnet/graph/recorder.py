@@ -138,10 +138,11 @@ class Recorder:
                     layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
                     break
         outputs = layer.infer()
+        counted = self._counted
         for shape, _ in outputs:
-            if shape not in self._counted:
+            if shape not in counted:
                 check_count(shape, "a tensor", self.data_dims)
-                self._counted.add(shape)
+                counted.add(shape)
         origin = self.origin
         if origin is None:
             layer.path = stem = self.path
@@ -160,7 +161,10 @@ class Recorder:
             return layer.outputs
         tensor: Tensor = _new(Tensor)  # as `recorded` does, with two calls less
         tensor.shape, tensor.dtype = outputs[0]
-        tensor.recorder, tensor._note, tensor.layer, tensor.index, tensor.name = self, None, layer, 0, None
+        tensor.recorder = self
+        tensor.layer = layer
+        tensor.index = 0
+        tensor._note = tensor.name = None
         layer.outputs = (tensor,)
         return tensor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
@@ -114,7 +114,10 @@ class Recording(Protocol):
     notes: list[tuple[Tensor, Tensor | None, Any, bool]]
     takes_values: bool
 
+    @property
+    def layers(self) -> Sequence[Producer]: ...
     def emit(self, layer: Producer) -> Any: ...
+    def weight(self, value: Array) -> Weight: ...
     def known(self, tensor: Tensor) -> np.ndarray | None: ...
     def freeze(self, parameter: Parameter) -> None: ...
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None: ...

@@ -95,8 +95,8 @@ class Activation(Layer):
         return _COMPUTE[self.type](run.torch, inputs[0], self.alpha, self.beta)
 
     def supported(self, provider: Features) -> bool:
-        if self.type == "RELU" and self.outputs[0].dtype in SIGNED_INTEGERS:
-            return provider.activates_integers
+        if self.type == "RELU":
+            return self.outputs[0].dtype not in SIGNED_INTEGERS or provider.activates_integers
         return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:

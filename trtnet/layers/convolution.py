@@ -69,9 +69,7 @@ class Convolution(Layer):
                 found=f"{channels} in, {self.num_output_maps} out",
             )
         expected = self.channels_of_kernel(channels)
-        # weights of a 1-D convolution are (K, C, k): the same elements
-        flat = isinstance(kernel, Weight) and self.kernel_size[0] == 1 and len(kernel.shape) == rank + 1
-        if kernel.shape != ((*expected[:2], *expected[3:]) if flat else expected):
+        if kernel.shape != expected and not self._is_flat(kernel, expected):
             raise ShapeError(
                 f"the kernel of this {self.kind} does not fit its input",
                 expected=f"kernel {format_shape(expected)} for {channels} channels in {self.num_groups} groups",
@@ -100,6 +98,11 @@ class Convolution(Layer):
                 f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe()
             )
         return x
+
+    def _is_flat(self, kernel: Tensor | Weight, expected: tuple[int, ...]) -> bool:
+        """Whether the kernel is weights of a 1-D convolution, (K, C, k): the same elements."""
+        flat = (*expected[:2], *expected[3:])
+        return isinstance(kernel, Weight) and self.kernel_size[0] == 1 and kernel.shape == flat
 
     def _fits(self, channels: SizeLike, kernel: tuple[SizeLike, ...]) -> bool:
         """Whether a kernel is for so many channels of the input."""

@@ -47,7 +47,9 @@ class Shuffle(Layer):
         return ((shape, x.dtype),)
 
     def _between(self) -> Size:
-        shape = self.tensors[0].shape
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        shape = x.shape
         return shape if self.first_transpose is None else Size([shape[i] for i in self.first_transpose])
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:

@@ -124,11 +124,12 @@ class MultiheadAttention(Module):
             is_causal: says that attn_mask is causal; the mask itself must be given.
         """
         check_attention((query, key, value), attn_mask, is_causal, self.batch_first)
-        separate = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         heads = Heads(
             self.embed_dim,
             self.num_heads,
-            self.in_proj_weight if self._qkv_same_embed_dim else separate,
+            self.in_proj_weight
+            if self._qkv_same_embed_dim
+            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight),
             self.in_proj_bias,
             self.bias_k,
             self.bias_v,

@@ -245,28 +245,27 @@ class Module:
     ) -> Iterator[tuple[str, Module]]:
         """Path and module, this one (path '') first, each module once, or once for each of its paths."""
         memo = set() if memo is None else memo
-        above: set[int] = set()  # the modules that hold the present one
-        waiting: list[tuple[str | None, Module]] = [(prefix, self)]
-        while waiting:
-            path, module = waiting.pop()
-            key = id(module)
-            if path is None:  # all that it holds were given
-                above.discard(key)
-                continue
-            if key in memo:
-                continue
-            if remove_duplicate:
-                memo.add(key)
-            elif key in above:
-                raise _holds_itself(module, path)
-            yield path, module
-            if module._modules:
-                above.add(key)
-                waiting.append((None, module))
-                start = f"{path}." if path else ""
-                for name, child in reversed(module._modules.items()):
-                    if child is not None:
-                        waiting.append((start + name, child))
+        above: set[int] = set()  # the modules that hold the present ones
+        levels: list[tuple[int, str, Iterator[tuple[str, Module | None]]]] = [(0, "", iter(((prefix, self),)))]
+        while levels:
+            holder, start, children = levels[-1]
+            for name, module in children:
+                key = id(module)
+                if module is None or key in memo:
+                    continue
+                path = start + name
+                if remove_duplicate:
+                    memo.add(key)
+                elif key in above:
+                    raise _holds_itself(module, path)
+                yield path, module
+                if module._modules:
+                    above.add(key)
+                    levels.append((key, f"{path}." if path else "", iter(list(module._modules.items()))))
+                    break
+            else:  # all that it holds were given
+                levels.pop()
+                above.discard(holder)
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())

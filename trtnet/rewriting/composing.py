@@ -24,7 +24,7 @@ F: Functions = functions
 def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
-    kinds = dict.fromkeys(type(layer) for layer in made.layers)
+    kinds = {type(layer) for layer in made.layers}
     failing = {id(layer) for kind in kinds for layer in kind.failing(made.layers, provider, refit)}
     return _composed(made, lambda layer: id(layer) not in failing) if failing else made
 
@@ -45,16 +45,17 @@ def _composed(graph: Graph, takes: Callable[[Producer], bool], used: Collection[
     """
     layers = graph.layers
     widened = {layer for layer in layers if _is_widened(layer, used)} if used else set()
-    first = next((i for i, layer in enumerate(layers) if not takes(layer) or layer in widened), None)
-    if first is None:
+    taken = list(map(takes, layers))
+    if not widened and all(taken):
         return graph
+    first = next(i for i, layer in enumerate(layers) if not taken[i] or layer in widened)
     rewriting = Rewriting(graph)
     for layer in layers[:first]:
         rewriting.share(layer)
     new, replaced = rewriting.recorder, rewriting.replaced
     with rewriting:
-        for layer in layers[first:]:
-            is_taken, is_wide = takes(layer), layer in widened
+        for layer, is_taken in zip(layers[first:], taken[first:]):
+            is_wide = layer in widened
             if is_taken and not is_wide and rewriting.share(layer):
                 continue
             operands = rewriting.in_place_of(layer)

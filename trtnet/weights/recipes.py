@@ -178,8 +178,9 @@ def _weight(value: Weight | float) -> Weight:
 
 
 def _arithmetic(operation: str, *arguments: Weight | float) -> Recipe:
-    weights = tuple(_weight(a) for a in arguments)
-    shape = np.broadcast_shapes(*(w.shape for w in weights))
+    weights = tuple([_weight(a) for a in arguments])
+    shapes = {w.shape for w in weights if w.shape}  # a number takes the others' shape
+    shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else shapes.pop() if shapes else ()
     return Recipe(operation, weights, shape, dtypes.float32)
 
 

@@ -3,6 +3,7 @@ explained."""
 
 from __future__ import annotations
 
+import functools
 import re
 import weakref
 from collections.abc import Collection, Sequence
@@ -49,7 +50,7 @@ class Lowering:
         self._sizes: dict[SizeLike, Any] = {}
         self._decided: dict[str, tuple[Dim, Any, int]] = {}
         self._layer: Producer | None = None
-        self.enum = provider.enum
+        self.enum = functools.cache(provider.enum)
         self.data_type = provider.data_type
 
     # --- what a layer's add_to uses
@@ -70,7 +71,7 @@ class Lowering:
         provider, dtype = self.provider, operand.dtype
         if dtype is dtypes.int64:
             dtype = provider.stored(dtype)
-        if not operand.count:
+        if 0 in operand.shape:
             return provider.no_weights(dtype)  # TensorRT refuses an address of nothing
         holding = self.ledger.hold(operand, dtype, self._layer.name)
         if holding.given is None:
