@@ -7,7 +7,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -260,6 +260,14 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
     return arguments
 
 
+def _with_marks(form: forms.Form, marks: Iterable[str]) -> forms.Form:
+    """The form of a result with None among its values, and marked tensors behind them."""
+    if isinstance(form, list):
+        form = {f"output_{place}": name for place, name in enumerate(form)}
+    assert isinstance(form, dict)
+    return form | {name: name for name in marks}
+
+
 def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
     form, named = forms.named(result)
     if not named:
@@ -269,6 +277,17 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
             found=repr(result),
             remedy="return what the network computes",
         )
+    for name in recorder.marks:
+        if name in named:
+            raise ArgumentError(
+                f"a marked tensor and an output have the same name {name!r}",
+                expected="another name than " + ", ".join(map(repr, named)),
+                found=name,
+                remedy="give trtnet.mark another name",
+            )
+    if recorder.marks:
+        form = "dict" if isinstance(form, str) else _with_marks(form, recorder.marks)
+        named |= recorder.marks
     outputs: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, value in named.items():

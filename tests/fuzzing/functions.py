@@ -393,7 +393,9 @@ FRESH: dict[str, Callable[[Any], str]] = {
     "asarray": lambda g: f"T.asarray({g.literal()})",
     "scalar_tensor": lambda g: f"T.scalar_tensor({g.pick('2', '2.5', 'True')})",
     **{
-        f"{name}_window": lambda g, name=name: f"T.{name}_window({g.pick('1', '4', '5')}, periodic={g.pick('True', 'False')})"
+        f"{name}_window": lambda g, name=name: (
+            f"T.{name}_window({g.pick('1', '4', '5')}, periodic={g.pick('True', 'False')})"
+        )
         for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")
     },
     "broadcast_shapes": lambda g: "T.ones(T.broadcast_shapes((3, 1), (1, 2)))",

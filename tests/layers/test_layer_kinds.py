@@ -14,13 +14,14 @@ from trtnet.layers.base import Layer
 
 
 def kinds() -> set[type[Layer]]:
-    """Those of TensorRT: not what layers/training.py notes for to_torch."""
+    """Those of TensorRT: not what layers/training.py notes for to_torch, nor a user's function (test_raw.py)."""
     for module in pkgutil.iter_modules(trtnet.layers.__path__):
         importlib.import_module(f"trtnet.layers.{module.name}")
+    apart = ("trtnet.layers.training", "trtnet.layers.raw")
     found, pending = set(), [Layer]
     while pending:
         for kind in pending.pop().__subclasses__():
-            if kind.__module__.startswith("trtnet.layers.") and kind.__module__ != "trtnet.layers.training":
+            if kind.__module__.startswith("trtnet.layers.") and kind.__module__ not in apart:
                 found.add(kind)
                 pending.append(kind)
     return found

@@ -16,8 +16,6 @@ from trtnet.layers.base import Layer
 CLASSES = [name for name in nn.__all__ if inspect.isclass(getattr(nn, name))]
 
 
-
-
 def kinds(of: type[Layer] = Layer) -> set[str]:
     return {of.kind}.union(*map(kinds, of.__subclasses__()))
 

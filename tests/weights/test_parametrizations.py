@@ -58,9 +58,7 @@ def test_loaded_and_refitted(name: str, tmp_path: Any) -> None:
     engine = trtnet.reference(trtnet.record(loaded, input=Input((2, 2, 6, 6))))
     np.testing.assert_allclose(engine(x), wanted, rtol=1e-5, atol=1e-5)
     torch.save(state, tmp_path / "learner.pt")
-    refitted = trtnet.build(
-        trtnet.record(plain(), input=Input((2, 2, 6, 6))), provider="reference", refit=True
-    )
+    refitted = trtnet.build(trtnet.record(plain(), input=Input((2, 2, 6, 6))), provider="reference", refit=True)
     refitted.refit({f"actor.{key}": value for key, value in state.items()}, prefix="actor.")
     np.testing.assert_allclose(refitted(x), wanted, rtol=1e-5, atol=1e-5)
     from_file = plain()

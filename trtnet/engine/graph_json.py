@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import functional  # noqa: F401  # loads every kind of layer
 from ..basics import dims, dtypes
+from ..basics.code import Code
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import TrtnetError, WeightsError
@@ -172,6 +173,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Dtype):
         return {"dtype": value.name}
+    if isinstance(value, Code):
+        return {"code": [value.name, value.digest]}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if isinstance(value, np.generic):
@@ -279,6 +282,9 @@ def _value(value: Any, symbols: Mapping[str, Dim]) -> Any:
         return tuple(_value(v, symbols) for v in inner)
     if kind == "dtype":
         return dtypes.get(inner)
+    if kind == "code":
+        name, digest = inner
+        return Code(None, _text(name), _text(digest))
     if kind == "float":
         return float(inner)
     raise _unreadable("an unknown kind of value", kind)

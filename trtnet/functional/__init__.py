@@ -37,6 +37,7 @@ from .picking import *
 from .pooling import *
 from .random import *
 from .ranking import *
+from .raw import *
 from .reduction import *
 from .resize import *
 from .scattering import *

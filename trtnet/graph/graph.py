@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..basics import dims, dtypes
+from ..basics.code import Code
 from ..basics.dims import Dim, Size, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ShapeError
@@ -335,4 +336,6 @@ def _plain(value: Any) -> Any:
         return {"size": str(value)}
     if isinstance(value, Dtype):
         return value.name
+    if isinstance(value, Code):
+        return {"code": value.digest}
     return value

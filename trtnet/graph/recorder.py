@@ -122,6 +122,7 @@ class Recorder:
         self.read: dict[Tensor, np.ndarray] = {}  # of what forward computed: what it read as numbers, and small parts
         self.has_read = False
         self.training = Training()
+        self.marks: dict[str, Tensor] = {}  # further outputs, by name
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self.names: dict[str, int] = {}  # of layers, and the number that the next one of that name has
         self.origin: Producer | None = None  # in whose place layers are recorded, by whose name and source line

@@ -18,7 +18,7 @@ from ..graph.recorder import Recorder, emit, recorder
 from ..graph.tensor import Operand, Tensor, recorded
 from ..weights.recipes import Literal, Weight
 from .bounds import UNKNOWN, Bounds
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, ITensor, Network, Run
 
 if TYPE_CHECKING:
     import torch
@@ -92,10 +92,11 @@ class Layer:
         """The strides of torch's tensor, where the layer itself knows that they are not those of row-major order."""
         return None
 
-    def add_to(self, lowering: Network) -> ILayer | None:
+    def add_to(self, lowering: Network) -> ILayer | tuple[ITensor, ...] | None:
         """Add this layer to a network (`network.add_*`) and set its attributes.
 
-        Returns TensorRT's layer, or None where TensorRT refuses it.
+        Returns TensorRT's layer, or None where TensorRT refuses it; or the outputs of several layers, which have their
+        names and types then.
         """
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..basics.arrays import import_torch
 from ..basics.dims import Dim, format_shape
-from ..basics.errors import ProviderError
+from ..basics.errors import ProviderError, TrtnetError
 from ..graph.graph import Graph
 from ..graph.tensor import Producer
 from ..layers.targets import Run
@@ -122,6 +122,8 @@ class Step:
         else:
             try:
                 result = self.compute(run, *values)
+            except TrtnetError:
+                raise
             except (RuntimeError, IndexError) as error:
                 if "not implemented for" not in str(error) or run._double:
                     if not run.explains:

@@ -50,7 +50,10 @@ class Stage:
 
 
 def conv(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, activation: bool = True) -> nn.Sequential:
-    layers = [nn.Conv2d(i, o, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False), nn.BatchNorm2d(o, eps=1e-3)]
+    layers = [
+        nn.Conv2d(i, o, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(o, eps=1e-3),
+    ]
     return nn.Sequential(*layers, *([nn.SiLU(inplace=True)] if activation else []))
 
 
@@ -77,14 +80,18 @@ class EfficientNet(nn.Module):
         super().__init__()
         rounded = lambda c: max(8, int(c * width + 4) // 8 * 8)  # noqa: E731
         stages = [Stage(1, 3, 1, 32, 16, 1), Stage(6, 3, 2, 16, 24, 2), Stage(6, 5, 2, 24, 40, 1)]
-        stages = [Stage(s.expand, s.kernel, s.stride, rounded(s.i), rounded(s.o), math.ceil(s.layers * depth)) for s in stages]
+        stages = [
+            Stage(s.expand, s.kernel, s.stride, rounded(s.i), rounded(s.o), math.ceil(s.layers * depth)) for s in stages
+        ]
         layers = [conv(3, stages[0].i, 3, 2)]
         count, done = sum(s.layers for s in stages), 0
         for stage in stages:
             blocks = []
             for n in range(stage.layers):
                 first = n == 0
-                blocks.append(MBConv(stage, stage.i if first else stage.o, stage.stride if first else 1, 0.2 * done / count))
+                blocks.append(
+                    MBConv(stage, stage.i if first else stage.o, stage.stride if first else 1, 0.2 * done / count)
+                )
                 done += 1
             layers.append(nn.Sequential(*blocks))
         last = stages[-1].o

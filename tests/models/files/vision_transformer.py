@@ -8,7 +8,9 @@ from torch import nn
 
 class MLPBlock(nn.Sequential):
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
-        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim), nn.Dropout(dropout))
+        super().__init__(
+            nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim), nn.Dropout(dropout)
+        )
 
 
 class EncoderBlock(nn.Module):
@@ -32,7 +34,9 @@ class EncoderBlock(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    def __init__(self, size: int = 32, patch: int = 8, dim: int = 32, depth: int = 2, heads: int = 2, classes: int = 10) -> None:
+    def __init__(
+        self, size: int = 32, patch: int = 8, dim: int = 32, depth: int = 2, heads: int = 2, classes: int = 10
+    ) -> None:
         super().__init__()
         self.patch, self.dim = patch, dim
         self.conv_proj = nn.Conv2d(3, dim, kernel_size=patch, stride=patch)

@@ -3,6 +3,7 @@ explained."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import weakref
@@ -47,11 +48,44 @@ class Lowering:
         self._left_out = left_out
         self.errors: ErrorRecorder = provider.error_recorder()
         self._tensors: dict[Tensor, Any] = {}
+        self._layers: dict[str, Any] = {}
         self._sizes: dict[SizeLike, Any] = {}
         self._decided: dict[str, tuple[Dim, Any, int]] = {}
         self._layer: Producer | None = None
         self.enum = functools.cache(provider.enum)
         self.data_type = provider.data_type
+
+    # --- for who goes on after the graph
+
+    def tensor(self, name: str) -> Any:
+        """The ITensor of an input or an output of the graph, or of the first output of the layer of this name.
+
+        Raises ArgumentError for another name.
+        """
+        found = {**self._ends(), **self.graph.inputs, **self.graph.outputs}.get(name)
+        return self._tensors[self._known(name, found, "tensor")]
+
+    def layer(self, path: str) -> Any:
+        """The ILayer of this name, as TensorRT's log shows it; or the last one that was recorded in the module at this
+        path. Raises ArgumentError for another one, and for a raw layer."""
+        last = {layer.path: layer.name for layer in self.graph.layers if layer.name in self._layers}
+        name = path if path in self._layers else last.get(path)
+        return self._layers[self._known(path, name, "layer")]
+
+    def _ends(self) -> dict[str, Tensor]:
+        return {layer.name: layer.outputs[0] for layer in self.graph.layers}
+
+    def _known(self, name: str, found: Any, what: str) -> Any:
+        if found is not None:
+            return found
+        names = [*self.graph.inputs, *self.graph.outputs, *self._ends()]
+        close = difflib.get_close_matches(str(name), names, 3, 0.4)
+        raise ArgumentError(
+            f"this network has no {what} {name!r}",
+            expected=", ".join(close or names[:8]),
+            found=repr(name),
+            remedy="the names are those of graph.inputs, graph.outputs and graph.layers",
+        )
 
     # --- what a layer's add_to uses
 
@@ -65,9 +99,9 @@ class Lowering:
             reference = operand if operand is not None else like
             assert reference is not None
             return self.provider.no_weights(reference.dtype)
-        if self._left_out and self._is_left_out(operand):
-            return self.provider.placeholder(operand.dtype, operand.count)
         assert self._layer is not None
+        if self._left_out and self._layer.weight_attributes and self._is_left_out(operand):
+            return self.provider.placeholder(operand.dtype, operand.count)
         provider, dtype = self.provider, operand.dtype
         if dtype is dtypes.int64:
             dtype = provider.stored(dtype)
@@ -200,7 +234,11 @@ class Lowering:
                 raise self.explain(f"TensorRT's bindings refused this {layer.kind} layer: {error}", layer) from error
             if added is None or self.errors.errors:
                 raise self.explain(layer=layer)
+            if isinstance(added, tuple):
+                self._take(layer, added)
+                continue
             added.name = name = engine_name(layer.name)
+            self._layers[layer.name] = added
             if crowded and added.name != name:
                 raise ArgumentError(
                     f"the network has a layer named {layer.name!r} already",
@@ -221,6 +259,18 @@ class Lowering:
         self._layer = None
         self._mark_outputs(weak)
         return self
+
+    def _take(self, layer: Producer, added: tuple[Any, ...]) -> None:
+        """The outputs of what a user's function added, once they are those that were recorded."""
+        for tensor, native in zip(layer.outputs, added):
+            shape, dtype = _shape_of(native), self.provider.data_type(self.provider.stored(tensor.dtype))
+            if shape is None or not _may_be(shape, tensor) or native.dtype != dtype:
+                error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", layer)
+                error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
+                error.found = f"{'no shape' if shape is None else dims.format_shape(shape)} {native.dtype}"
+                error.remedy = "make shapes= and dtypes= what the function adds"
+                raise error
+            self._tensors[tensor] = native
 
     def _add_inputs(self) -> None:
         network, provider, tensors = self.network, self.provider, self._tensors
