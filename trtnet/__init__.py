@@ -53,9 +53,11 @@ if TYPE_CHECKING:
     from .graph.tensor import frozen as frozen
     from .graph.tensor import manual_seed as manual_seed
     from .loading import load as load
+    from .nn.plugin import Plugin as Plugin
     from .pytorch.engine import reference as reference
     from .pytorch.engine import to_torch as to_torch
     from .recording import record as record
+    from .tensorrt import plugins as plugins
     from .tensorrt import provider as provider
     from .tensorrt.build.options import BuildOptions as BuildOptions
     from .torch_names import amp as amp
@@ -95,6 +97,7 @@ _HOMES = {
     "recording": ("record",),
     "pytorch.engine": ("reference", "to_torch"),
     "loading": ("load",),
+    "nn.plugin": ("Plugin",),
     "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
 _GIVEN = dict.fromkeys(_HOMES["graph.tensor"], "functional") | dict.fromkeys(("Graph", "Plan"), "recording")
@@ -102,7 +105,7 @@ _GIVEN = dict.fromkeys(_HOMES["graph.tensor"], "functional") | dict.fromkeys(("G
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {
     "basics": ("dtypes", "errors"),
-    "tensorrt": ("provider",),
+    "tensorrt": ("plugins", "provider"),
     "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "utils"),
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names}

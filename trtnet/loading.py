@@ -13,6 +13,7 @@ from .engine.engine import Engine
 from .engine.files import Files
 from .engine.plan import Plan
 from .pytorch.engine import ReferenceEngine
+from .tensorrt import plugins
 from .tensorrt import provider as providers
 from .tensorrt.device import Device, ordinal
 from .tensorrt.provider import Provider
@@ -31,7 +32,8 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
 
     Raises:
         WeightsNotFoundError: a file is missing. WeightsError: one is damaged, or of another engine.
-        ProviderError: this TensorRT or this GPU cannot run the plan. BuildError: TensorRT refused it.
+        ProviderError: this TensorRT or this GPU cannot run the plan, or a plugin that it needs is not there.
+        BuildError: TensorRT refused it.
     """
     path = as_path(path)
     files = Files(path)
@@ -54,6 +56,7 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
     found = _provider_of(plan, provider)
     _check_version(plan, found)
     _check_gpu(plan, found, device)
+    plugins.require(found, plan.plugins, path.parent)
     engine = TensorRTEngine(plan, found, device)
     if plan.stripped:
         engine.refit_all()
@@ -70,6 +73,7 @@ def _bare(path: Path, provider: str | None, device: Any) -> Engine:
         )
     found = providers.load(provider) if provider is not None else providers.executing() or providers.find()
     _check_executes(found)
+    plugins.require_own(found)
     return TensorRTEngine.bare(path.read_bytes(), found, device)
 
 

@@ -14,10 +14,10 @@ from trtnet.layers.base import Layer
 
 
 def kinds() -> set[type[Layer]]:
-    """Those of TensorRT: not what layers/training.py notes for to_torch, nor a user's function (test_raw.py)."""
+    """Those of TensorRT: not what layers/training.py notes for to_torch, nor what is a user's own."""
     for module in pkgutil.iter_modules(trtnet.layers.__path__):
         importlib.import_module(f"trtnet.layers.{module.name}")
-    apart = ("trtnet.layers.training", "trtnet.layers.raw")
+    apart = ("trtnet.layers.training", "trtnet.layers.raw", "trtnet.layers.plugin")
     found, pending = set(), [Layer]
     while pending:
         for kind in pending.pop().__subclasses__():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -12,7 +11,8 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 class Code:
-    """A function, by its name and by a digest of its source and of the plain values that it closes over.
+    """A function, by its name and by a digest of its source and of the plain values that it closes over; or an object
+    of a user's class, whose name and digest are given.
 
     Attributes:
         function: what is called; None where the graph came from a file or another process, which hold no code.
@@ -22,7 +22,7 @@ class Code:
 
     __slots__ = ("digest", "function", "name")
 
-    def __init__(self, function: Callable[..., Any] | None, name: str = "", digest: str = "") -> None:
+    def __init__(self, function: Any, name: str = "", digest: str = "") -> None:
         self.function = function
         self.name = name or getattr(function, "__qualname__", type(function).__name__)
         self.digest = digest or _digest(function)

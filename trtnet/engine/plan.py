@@ -60,6 +60,8 @@ class Plan:
         profiles: (min, opt, max) by Dim, for each optimization profile.
         cached: whether it came from a plan cache.
         checked: the figures of the comparison with the reference (`Checked.plain`); None where there was none.
+        plugins: what must be registered before it is loaded: creator, version, namespace, and the library's file name,
+            path and SHA-256, which are None of TensorRT's own plugins.
     """
 
     data: bytes = field(repr=False)
@@ -78,6 +80,7 @@ class Plan:
     profiles: tuple[Mapping[str, tuple[int, int, int]], ...] = ()
     cached: bool = False
     checked: Mapping[str, Any] | None = None
+    plugins: tuple[Mapping[str, Any], ...] = ()
 
     def kept(self) -> Plan:
         """With copies of arrays that somebody else may write to."""
@@ -205,6 +208,8 @@ def _described(plan: Plan) -> dict[str, Any]:
         "structure": graph.structure_hash(),
         "graph": to_json(graph),
     }
+    if plan.plugins:
+        found["plugins"] = [dict(one) for one in plan.plugins]
     return found | {"meaning_sha256": _meaning(found)}
 
 
@@ -213,7 +218,8 @@ MEANING = ("inputs", "outputs", "result", "weights", "recipes", "refittable", "l
 
 
 def _meaning(manifest: Mapping[str, Any]) -> str:
-    text = json.dumps([manifest[name] for name in MEANING], sort_keys=True)
+    parts = [manifest[name] for name in MEANING] + [manifest[name] for name in ("plugins",) if name in manifest]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -224,6 +230,12 @@ def _changed(what: str, expected: object, found: object) -> WeightsError:
         found=found,
         remedy="build the engine again, or restore the file",
     )
+
+
+def _is_plugin(value: Any) -> bool:
+    """Whether this says what a plan needs of a plugin."""
+    named = [value[name] for name in ("creator", "version", "namespace")]
+    return _texts(named) and all(value[n] is None or isinstance(value[n], str) for n in ("library", "path", "sha256"))
 
 
 def _texts(value: Any) -> bool:
@@ -247,8 +259,10 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
         and all(len(sizes) == 3 and all(type(s) is int for s in sizes) for one in v for sizes in one.values())
     ),
     "checked": lambda v: v is None or isinstance(v, dict),
+    "plugins": lambda v: v is None or (isinstance(v, list) and all(map(_is_plugin, v))),
 }
 """What each part of a manifest looks like that nothing else looks into."""
+_MAY_LACK = ("checked", "plugins")
 
 
 def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, np.ndarray]) -> Plan:
@@ -265,7 +279,7 @@ def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, 
 def _check(manifest: Mapping[str, Any], graph: Graph) -> None:
     """Raises WeightsError for what nobody wrote so."""
     for name, looks_right in _FORMS.items():
-        if not looks_right(manifest.get(name) if name == "checked" else manifest[name]):
+        if not looks_right(manifest.get(name) if name in _MAY_LACK else manifest[name]):
             raise _changed(f"the part {name!r}", "what engine.save wrote", repr(manifest[name])[:200])
     parameters, leaves = graph.parameters, {leaf.name for leaf in graph.parameters.values()}
     for name, given, known in (
@@ -328,5 +342,5 @@ def _restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str,
         manifest["stripped"], graph, weights, parameters, frozenset(manifest["refittable"]), manifest["live"],
         manifest["gpu"], manifest["options"],
         tuple({name: tuple(sizes) for name, sizes in profile.items()} for profile in manifest["profiles"]),
-        checked=manifest.get("checked"),
+        checked=manifest.get("checked"), plugins=tuple(manifest.get("plugins") or ()),
     )  # fmt: skip

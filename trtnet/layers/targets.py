@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -78,6 +78,50 @@ class Features(Protocol):
         """Whether networks can be strongly typed; where not, a fill takes no type."""
 
 
+class PluginField(NamedTuple):
+    """An attribute of a plugin's.
+
+    Attributes:
+        name: as its creator has it.
+        type: NumPy's name of the type ("float32"); "int", "float", "text" or "bytes" of Python's own values, which
+            become what the creator asks for.
+        values: the numbers; text, and bytes as the characters of these numbers.
+        shape: of an array; () of one number.
+    """
+
+    name: str
+    type: str
+    values: tuple[Any, ...] | str
+    shape: tuple[int, ...] = ()
+
+
+class PluginRequest(NamedTuple):
+    """What makes a plugin: a creator of TensorRT's registry, and the attributes.
+
+    Attributes:
+        layer: the layer's name.
+        creator, version, namespace: of the registry.
+        library: the file name of the shared library that registers the creator; empty where TensorRT does.
+        places: where the library may lie.
+        fields: the attributes.
+    """
+
+    layer: str
+    creator: str
+    version: str
+    namespace: str
+    library: str
+    places: tuple[str, ...]
+    fields: tuple[PluginField, ...]
+
+
+class NativePlugin(NamedTuple):
+    """A plugin object of TensorRT's, and whether it is an IPluginV2 or an IPluginV3."""
+
+    native: Any
+    generation: int
+
+
 class Network(Protocol):
     """An INetworkDefinition that layers are added to, one after the other."""
 
@@ -115,6 +159,12 @@ class Network(Protocol):
 
     def data_decides(self, symbol: Dim, tensor: ITensor, axis: int) -> None:
         """The size of a Dim is that of this dimension of a layer's output."""
+
+    def plugin(self, wanted: PluginRequest) -> NativePlugin:
+        """A plugin, which lives as long as the network. Raises ProviderError and ArgumentTypeError."""
+
+    def require(self, tensor: Tensor, native: ITensor, remedy: str) -> None:
+        """Raises BuildError where TensorRT infers another shape or dtype than was recorded."""
 
 
 TensorLike = Tensor | SizeLike | float

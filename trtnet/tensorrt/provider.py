@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,47 @@ class Provider(Abilities):
     def placeholder(self, dtype: Dtype, count: int) -> Any:
         """Weights without values, which a refit gives later (TensorRT-RTX; needs REFIT_INDIVIDUAL and STRIP_PLAN)."""
         return self.trt.Weights(self.data_type(dtype), 0, count)
+
+    # --- plugins
+
+    @functools.cached_property
+    def plugin_registry(self) -> Any:
+        """TensorRT's registry of plugins, with those of its own library. Raises ProviderError where networks take none
+        (TensorRT-RTX)."""
+        if not (self.has_layer("add_plugin_v2") or self.has_layer("add_plugin_v3")):
+            raise ProviderError(
+                f"{self} has no plugins",
+                expected="tensorrt 8.6 to 11",
+                found=str(self),
+                remedy="give the plugin a composition (def compose(self, *tensors)), which every TensorRT builds",
+            )
+        if hasattr(self.trt, "init_libnvinfer_plugins"):
+            self.trt.init_libnvinfer_plugins(self.logger, "")
+        return self.trt.get_plugin_registry()
+
+    def plugin_creators(self) -> list[Any]:
+        """Every creator that is registered."""
+        registry = self.plugin_registry
+        return list(registry.all_creators if hasattr(registry, "all_creators") else registry.plugin_creator_list)
+
+    def plugin_creator(self, name: str, version: str, namespace: str) -> Any:
+        """One creator, or None."""
+        registry = self.plugin_registry
+        find = registry.get_creator if hasattr(registry, "get_creator") else registry.get_plugin_creator
+        return find(name, version, namespace)
+
+    def make_plugin(self, creator: Any, layer: str, fields: Sequence[Any]) -> Any:
+        """An IPluginV2 or IPluginV3 of a creator, or None where that refuses the fields (`trt.PluginField`)."""
+        given = self.trt.PluginFieldCollection(fields)
+        one = getattr(self.trt, "IPluginCreatorV3One", None)
+        if one is not None and isinstance(creator, one):
+            return creator.create_plugin(layer, given, self.trt.TensorRTPhase.BUILD)
+        return creator.create_plugin(layer, given)
+
+    def plugin_generation(self, plugin: Any) -> int:
+        """3 of an IPluginV3, else 2."""
+        newer = getattr(self.trt, "IPluginV3", None)
+        return 3 if newer is not None and isinstance(plugin, newer) else 2
 
     # --- what builds and engines are made from
 

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 from ctypes import addressof, c_char
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import WeightsError
 from ..basics.tables import render
 from .recipes import Leaf, Weight, evaluate
+
+T = TypeVar("T")
 
 
 def kept(array: np.ndarray) -> np.ndarray:
@@ -70,7 +72,7 @@ class Ledger:
         self._by_key: dict[Any, Holding] = {}
         self._by_address: dict[int, Holding] = {}
         self._names: dict[str, int] = {}
-        self._numbers: list[np.ndarray] = []
+        self._others: list[Any] = []
 
     def hold(self, weight: Weight, dtype: Dtype, consumer: str) -> Holding:
         """The array of `weight` in `dtype` (its own, except int64 where TensorRT has none), held from now on."""
@@ -104,10 +106,10 @@ class Ledger:
         uses = self._names[name] = self._names.get(name, 0) + 1
         return name if uses == 1 else f"{name}_{uses}"
 
-    def keep(self, array: np.ndarray) -> np.ndarray:
-        """Hold an array that is no weight: the numbers of a shape."""
-        self._numbers.append(array)
-        return array
+    def keep(self, held: T) -> T:
+        """Hold what is no weight: the numbers of a shape, a plugin and its attributes."""
+        self._others.append(held)
+        return held
 
     def __iter__(self) -> Iterator[Holding]:
         return iter(self._by_key.values())

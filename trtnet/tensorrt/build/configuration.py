@@ -65,6 +65,13 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
         _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
 
 
+def keep_plugins(provider: Provider, config: Any, needs: Iterable[Mapping[str, Any]]) -> None:
+    """Have the libraries of plugins that TensorRT can load out of a plan put into it."""
+    paths = list(dict.fromkeys(one["path"] for one in needs if one["is_loadable"]))
+    if paths:
+        _set(provider, config, "plugins_to_serialize", paths)
+
+
 def _set(provider: Provider, config: Any, name: str, value: Any) -> None:
     if hasattr(config, name):
         setattr(config, name, value)

@@ -80,7 +80,7 @@ class Job:
                 provider,
                 self.gpu,
                 changeable,
-                [self.targets, self.profiles, sorted(self.left_out)],
+                [self.targets, self.profiles, sorted(self.left_out), [one["sha256"] for one in lowering.plugins]],
             )
             digest = weights_digest(lowering, changeable, fixed=False)
             hit = self.cache.read(self.key)
@@ -112,7 +112,7 @@ class Job:
         return Plan(
             data, self.targets, provider.name, provider.version, seconds, bool(self.left_out) or self.options.stripped,
             graph, weights, {name: leaf.value.read() for name, leaf in leaves.items()}, self.refittable, dict(live),
-            self.gpu, self.options.plain(), self.profiles, cached, checked,
+            self.gpu, self.options.plain(), self.profiles, cached, checked, tuple(lowering.plugins),
         )  # fmt: skip
 
     def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
@@ -123,6 +123,8 @@ class Job:
         lowering.check_outputs()
         config = builder.create_builder_config()
         configuration.configure(provider, config, options)
+        if options.version_compatible:
+            configuration.keep_plugins(provider, config, lowering.plugins)
         configuration.set_formats(provider, network, options.io_formats)
         configuration.allow_types(provider, config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
         if self.targets:

@@ -7,7 +7,7 @@ import difflib
 import functools
 import re
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from ...basics.garbage import no_collection
 from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
-from ...layers.targets import Network
+from ...layers.targets import ITensor, NativePlugin, Network, PluginRequest
 from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
+from .. import plugins
 from .. import provider as providers
 from ..callbacks import ErrorRecorder
 from ..provider import Provider
@@ -37,6 +38,7 @@ class Lowering:
         network: the INetworkDefinition.
         ledger: the arrays. `print(lowering.ledger)` shows who owns what.
         placeholders: the weights that were left out (`build_plan(refit=True)`), by engine name.
+        plugins: what a plan of the network needs to be loaded, as its manifest says it.
     """
 
     def __init__(self, graph: Graph, network: Any, provider: Provider, left_out: Collection[str] = ()) -> None:
@@ -45,6 +47,7 @@ class Lowering:
         self.provider = provider
         self.ledger = Ledger()
         self.placeholders: dict[str, Weight] = {}
+        self.plugins: list[Mapping[str, Any]] = []
         self._left_out = left_out
         self.errors: ErrorRecorder = provider.error_recorder()
         self._tensors: dict[Tensor, Any] = {}
@@ -214,6 +217,25 @@ class Lowering:
         layer.name = engine_name(f"{of}/size_{self.network.num_layers - 1}")
         return layer
 
+    # --- what is not TensorRT's own
+
+    def plugin(self, wanted: PluginRequest) -> NativePlugin:
+        made = plugins.make(self.provider, wanted)
+        self.ledger.keep(made.holds)
+        if made.needs not in self.plugins:
+            self.plugins.append(made.needs)
+        return made.plugin
+
+    def require(self, tensor: Tensor, native: ITensor, remedy: str) -> None:
+        shape, dtype = _shape_of(native), self.provider.data_type(self.provider.stored(tensor.dtype))
+        found = getattr(native, "dtype", None)
+        if shape is None or not _may_be(shape, tensor) or found != dtype:
+            error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", self._layer)
+            error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
+            error.found = f"{'no shape' if shape is None else dims.format_shape(shape)} {found}"
+            error.remedy = remedy
+            raise error
+
     # --- lowering
 
     def run(self) -> Lowering:
@@ -263,13 +285,7 @@ class Lowering:
     def _take(self, layer: Producer, added: tuple[Any, ...]) -> None:
         """The outputs of what a user's function added, once they are those that were recorded."""
         for tensor, native in zip(layer.outputs, added):
-            shape, dtype = _shape_of(native), self.provider.data_type(self.provider.stored(tensor.dtype))
-            if shape is None or not _may_be(shape, tensor) or native.dtype != dtype:
-                error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", layer)
-                error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
-                error.found = f"{'no shape' if shape is None else dims.format_shape(shape)} {native.dtype}"
-                error.remedy = "make shapes= and dtypes= what the function adds"
-                raise error
+            self.require(tensor, native, "make shapes= and dtypes= what the function adds")
             self._tensors[tensor] = native
 
     def _add_inputs(self) -> None:

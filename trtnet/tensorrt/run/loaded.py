@@ -17,6 +17,7 @@ from ...engine.checked import Checked
 from ...engine.engine import Engine
 from ...engine.inputs import TensorSpec
 from ...engine.plan import Plan
+from .. import plugins
 from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .layouts import layouts_of
@@ -43,6 +44,7 @@ class Loaded(Engine):
 
     def _load(self, plan: Plan) -> None:
         provider = self.provider
+        plugins.require(provider, plan.plugins)
         self._runtime = provider.trt.Runtime(provider.logger)
         if plan.options.get("version_compatible"):
             self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
