@@ -517,20 +517,69 @@ def test_the_three_forms_of_a_result():
     ("make", "found"),
     [
         (lambda x: None, "NoneType"),
-        (lambda x: (F.relu(x), (F.relu(x),)), "tuple for 'output_1'"),
-        (lambda x: {"a": {"b": F.relu(x)}}, "dict for 'a'"),
-        (lambda x: {"a": [F.relu(x)]}, "list for 'a'"),
+        (lambda x: (F.relu(x), (F.relu(x), 2.0)), "float for 'output_1_1'"),
+        (lambda x: {"a": {"b": "text"}}, "str for 'a_b'"),
+        (lambda x: {"a": {1: F.relu(x)}}, "1"),
+        (lambda x: (F.relu(x), x.shape), "Size for 'output_1'"),
         (lambda x: 3.0, "float"),
         (lambda x: "abc", "str"),
         (lambda x: {1: F.relu(x)}, "1"),
     ],
 )
-def test_nested_and_missing_outputs_are_refused(make, found):
+def test_outputs_that_are_no_tensors_are_refused(make, found):
     with pytest.raises(ArgumentTypeError) as caught:
         trtnet.record(make, x=Input((2,)))
     assert found in caught.value.found
     assert "tensor" in caught.value.expected
     assert caught.value.remedy
+
+
+NESTED = {
+    "tuples": (lambda x: (F.relu(x), (x + 1, [x + 2, None])), ["output_0", "output_1_0", "output_1_1_0"]),
+    "dicts": (lambda x: {"a": {"b": F.relu(x), "c": None}, "d": (x + 1, x + 2)}, ["a_b", "d_0", "d_1"]),
+    "empty": (lambda x: (F.relu(x), (), {"a": x + 1, "b": [x + 2]}), ["output_0", "output_2_a", "output_2_b_0"]),
+}  # fmt: skip
+
+
+def shape_of(value):
+    """The form of a value, with its numbers in place of arrays."""
+    if isinstance(value, dict):
+        return {key: shape_of(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(shape_of, value))
+    return value if value is None else value.tolist()
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_nested_outputs(name, tmp_path):
+    make, names = NESTED[name]
+    graph = trtnet.record(make, x=Input((2,)))
+    assert list(graph.outputs) == names
+    x = np.array([-1, 2], np.float32)
+    wanted = {
+        "tuples": ([0, 2], ([0, 3], ([1, 4], None))),
+        "dicts": {"a": {"b": [0, 2], "c": None}, "d": ([0, 3], [1, 4])},
+        "empty": ([0, 2], (), {"a": [0, 3], "b": ([1, 4],)}),
+    }[name]
+    trtnet.reference(graph).save(tmp_path / "net.fp32.engine")
+    for engine in (trtnet.reference(graph), trtnet.load(tmp_path / "net.fp32.engine", provider="reference")):
+        out = engine(x)
+        assert shape_of(out) == wanted
+        assert shape_of(engine(-x)) != wanted
+        assert shape_of(engine(x, out=out)) == wanted
+        with pytest.raises(ArgumentTypeError, match="out has not the form"):
+            engine(x, out=(out,))
+    assert shape_of(trtnet.to_torch(graph)(torch.from_numpy(x))) == wanted
+    flat = trtnet.record(lambda x: (x + 1, x + 2, F.relu(x)), x=Input((2,)))
+    assert flat.structure_hash() != graph.structure_hash()
+
+
+def test_nested_outputs_of_one_name():
+    with pytest.raises(ArgumentError, match="two outputs would have the same name 'a_0'") as caught:
+        trtnet.record(lambda x: {"a_0": x + 1, "a": (x + 2,)}, x=Input((2,)))
+    assert caught.value.where.file == __file__
+    assert "rename the key" in caught.value.remedy
+    assert list(trtnet.record(lambda x: {"a_0": x + 1, "b": (x + 2,)}, x=Input((2,))).outputs) == ["a_0", "b_0"]
 
 
 @pytest.mark.parametrize("empty", [(), [], {}])

@@ -196,9 +196,9 @@ row(
     lambda: trtnet.record(linear(), x=Input((2, 3))),
 )
 row(
-    "return a flat tuple or dict of tensors",
-    lambda: record(lambda x: (x + 1, [x]), (2,)),
-    lambda: record(lambda x: (x + 1, x + 2), (2,)),
+    "return tensors, or tuples, lists and dicts of them",
+    lambda: record(lambda x: (x + 1, ["text"]), (2,)),
+    lambda: record(lambda x: (x + 1, [x + 2]), (2,)),
 )
 row(
     "rename the key in the dict that forward returns",

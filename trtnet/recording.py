@@ -300,7 +300,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 else "an output's name must be a string",
                 expected="a tensor, or a tuple, list or dict of tensors",
                 found=f"{type(value).__name__} for {name!r}",
-                remedy="return a flat tuple or dict of tensors",
+                remedy="return tensors, or tuples, lists and dicts of them",
             )
         value = recorder.settle(value)
         if not name:

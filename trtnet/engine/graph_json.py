@@ -23,6 +23,7 @@ from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import TrtnetError, WeightsError
 from ..basics.location import Place
+from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.recorder import Equality, Recorder
 from ..graph.tensor import Producer, Tensor, recorded
@@ -306,11 +307,11 @@ def _text(value: Any) -> str:
 
 
 def _form(value: Any, outputs: Mapping[str, Any]) -> Any:
-    """What `forward` returned: a word, or the outputs' names with None among them."""
-    names = list(value.values()) if isinstance(value, dict) else value
-    if isinstance(names, list) and any(name is not None and name not in outputs for name in names):
+    """What `forward` returned: a word, or the outputs' names in lists and dicts, with None among them."""
+    known = value in ("one", "tuple", "dict")
+    if not known and sorted(map(repr, forms.names_in(value))) != sorted(map(repr, outputs)):
         raise _unreadable("no form of a result", repr(value)[:100])
-    return value if isinstance(value, (list, dict)) else _text(value)
+    return value
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
