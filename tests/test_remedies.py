@@ -372,7 +372,6 @@ row(
     lambda: nn.EmbeddingBag(5, 3),
     lambda: record(lambda x: nn.Embedding(5, 3)(x).sum(1), INTS),
 )
-row("write the steps with Linear and activations", lambda: nn.LSTM(3, 3), lambda: record(steps, (2, 4, 3)))
 recorded("y.int()", lambda x: F.trapezoid(x > 0), lambda x: F.trapezoid((x > 0).int()))
 
 
@@ -416,13 +415,6 @@ recorded(
     lambda x: trtnet.einsum("i,ij->ij", x.diagonal(), x),
     (3, 3),
 )
-
-
-def steps(x):
-    hidden, cell = trtnet.zeros(x.shape[0], 3), nn.Linear(6, 3)
-    for at in range(x.shape[1]):
-        hidden = trtnet.tanh(cell(trtnet.cat([x[:, at], hidden], 1)))
-    return hidden
 
 
 # --- weights

@@ -181,8 +181,8 @@ def check_against_torch(
 
 def _flat(result: Any) -> list[Any]:
     if isinstance(result, Mapping):
-        return list(result.values())
-    return list(result) if isinstance(result, (tuple, list)) else [result]
+        result = list(result.values())
+    return [one for part in result for one in _flat(part)] if isinstance(result, (tuple, list)) else [result]
 
 
 def torch_state(module: Any) -> dict[str, np.ndarray]:

@@ -11,12 +11,8 @@ import torch
 from harness import check_against_torch, torch_state
 from pytorch_files import FILES, inputs_of, load, perturbed, swapped
 
-import trtnet
-from trtnet.errors import UnsupportedError
-
 NAMES = sorted(path.stem for path in FILES.glob("*.py"))
-COMPILED = {"actor_critic", "gpt", "mobile", "swin", "unet"}
-REFUSED = {"lstm"}
+COMPILED = {"actor_critic", "gpt", "lstm", "mobile", "swin", "unet"}
 
 
 def test_the_swap_changes_imports_and_nothing_else() -> None:
@@ -35,7 +31,7 @@ def test_the_swap_changes_imports_and_nothing_else() -> None:
         assert all(a.startswith(("import torch", "from torch")) for a, _ in changed), name
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in REFUSED])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_model_file_records_unchanged(name: str) -> None:
     file = load(name, swap=False)
     torch.manual_seed(0)
@@ -61,11 +57,3 @@ def test_the_initial_values_are_of_torchs_distributions() -> None:
             found = float(np.std(b.numpy(), ddof=1)) if a.numel() > 1 else 0.0
             if a.numel() >= 256 or spread == 0:
                 assert found == pytest.approx(spread, rel=0.25, abs=1e-6), f"{name}: {key}"
-
-
-def test_a_recurrent_model_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="LSTM") as caught:
-        load("lstm", swap=True).build()
-    assert caught.value.where.file.endswith("lstm.py")
-    assert caught.value.remedy
-    assert trtnet.nn.LSTM

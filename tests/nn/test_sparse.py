@@ -79,12 +79,6 @@ def test_errors():
         nn.EmbeddingBag(3, 4)
 
 
-@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
-def test_recurrent_modules_say_that_they_are_missing(name):
-    with pytest.raises(UnsupportedError, match=f"{name} is not in trtnet"):
-        getattr(nn, name)(3, 4)
-
-
 def test_distances():
     inputs = {"x1": values((2, 3, 4), 1), "x2": values((2, 3, 4), 2)}
     check_module("CosineSimilarity", (2,), inputs, rtol=1e-6)

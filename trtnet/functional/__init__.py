@@ -38,6 +38,7 @@ from .pooling import *
 from .random import *
 from .ranking import *
 from .raw import *
+from .recurrent import *
 from .reduction import *
 from .resize import *
 from .scattering import *

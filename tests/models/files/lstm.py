@@ -1,4 +1,4 @@
-"""A classifier of sequences by an LSTM, which a network here cannot hold."""
+"""A classifier of sequences by an LSTM."""
 
 import torch
 from torch import nn
