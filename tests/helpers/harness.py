@@ -18,9 +18,8 @@ from trtnet.tensorrt.build.lowering import Lowering, lower
 TARGET = "sm86"
 
 
-@functools.cache
 def rtx() -> provider.Provider | None:
-    """TensorRT-RTX, or None where it is not installed."""
+    """TensorRT-RTX, or None where it is not installed: the one that a build uses, also after it was loaded anew."""
     try:
         return provider.load("tensorrt_rtx")
     except trtnet.TrtnetError:
