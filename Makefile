@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs bench clean
+.PHONY: help demo test test-all lint docs conformity bindings bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -38,6 +38,12 @@ lint: $(VENV)/.installed-test  ## ruff, mypy, and vulture for what nothing reach
 docs: $(VENV)/.installed-docs  ## the pages of docs/ and the reference of every folder, in site/; a warning is an error
 	$(BIN)/python docs/pages.py
 	$(BIN)/zensical build --config-file mkdocs.yml --strict --clean
+
+conformity: $(VENV)/.installed-test  ## what the bindings of each TensorRT take, refuse, and get composed of other layers
+	@cd tests/helpers && $(abspath $(BIN))/python conformity.py
+
+bindings: $(VENV)/.installed-test  ## compare tests/bindings/api.json with the bindings' own wheels (Linux x86-64, Python 3.11)
+	$(BIN)/python tests/bindings/make.py
 
 bench: $(VENV)/.installed-test  ## every benchmark: a table each, and benchmarks/results/*.json
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -10,7 +10,7 @@ from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentError, ProviderError
 from ..callbacks import ProgressMonitor
 from ..provider import Provider
-from .options import BuildOptions
+from .options import FLAGS, SINCE, BuildOptions
 
 
 def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
@@ -25,6 +25,10 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
     ):
         if wanted:
             config.set_flag(provider.enum("BuilderFlag", member))
+    for name in FLAGS:
+        if getattr(options, name):
+            _since(provider, name, provider.has("BuilderFlag", name.upper()))
+            config.set_flag(provider.enum("BuilderFlag", name.upper()))
     pools = dict(options.memory_pools)
     if options.workspace is not None:
         pools["workspace"] = options.workspace
@@ -36,9 +40,21 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
         ("builder_optimization_level", options.optimization_level),
         ("max_aux_streams", options.max_aux_streams),
         ("avg_timing_iterations", options.avg_timing_iterations),
+        ("max_num_tactics", options.max_num_tactics),
+        ("l2_limit_for_tiling", options.l2_limit_for_tiling),
+        ("build_route", options.build_route),
     ):
         if value is not None:
+            _since(provider, name, hasattr(config, name))
             _set(provider, config, name, value)
+    if options.tiling_level != "none":
+        _since(provider, "tiling_level", hasattr(config, "tiling_optimization_level"))
+        level = provider.enum("TilingOptimizationLevel", options.tiling_level.upper())
+        _set(provider, config, "tiling_optimization_level", level)
+    if options.runtime_platform != "same_as_build":
+        _since(provider, "runtime_platform", hasattr(config, "runtime_platform"))
+        platform = provider.enum("RuntimePlatform", options.runtime_platform.upper())
+        _set(provider, config, "runtime_platform", platform)
     for name, kind, choice, usual in (
         ("hardware_compatibility_level", "HardwareCompatibilityLevel", options.hardware_compatibility, "none"),
         ("engine_capability", "EngineCapability", options.engine_capability, "standard"),
@@ -70,6 +86,17 @@ def keep_plugins(provider: Provider, config: Any, needs: Iterable[Mapping[str, A
     paths = list(dict.fromkeys(one["path"] for one in needs if one["is_loadable"]))
     if paths:
         _set(provider, config, "plugins_to_serialize", paths)
+
+
+def _since(provider: Provider, name: str, there: bool) -> None:
+    """Raises ProviderError for an option that this TensorRT is too old for."""
+    if not there:
+        raise ProviderError(
+            f"{provider} has no {name}",
+            expected=f"TensorRT {SINCE.get(name, '8.6')} or newer",
+            found=str(provider),
+            remedy="leave the option out",
+        )
 
 
 def _set(provider: Provider, config: Any, name: str, value: Any) -> None:

@@ -30,7 +30,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "hardware_compatibility": ("none", "ampere_plus", "same_compute_capability"),
     "engine_capability": ("standard", "safety", "dla_standalone"),
     "profiling_verbosity": ("layer_names_only", "none", "detailed"),
+    "tiling_level": ("none", "fast", "moderate", "full"),
+    "runtime_platform": ("same_as_build", "windows_amd64"),
 }
+FLAGS = (
+    "strict_nans", "exclude_lean_runtime", "distributive_independence", "monitor_memory", "editable_timing_cache",
+)  # fmt: skip
+"""Options that are TensorRT's builder flags, by their names."""
+SINCE = {
+    "strict_nans": "10.6", "monitor_memory": "10.6", "max_num_tactics": "10.6", "editable_timing_cache": "10.8",
+    "tiling_level": "10.8", "l2_limit_for_tiling": "10.8", "distributive_independence": "10.13",
+    "runtime_platform": "10.3", "build_route": "11.1",
+}  # fmt: skip
+"""The TensorRT from which on there is an option; 8.6 has the others."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,16 @@ class BuildOptions:
             of a torch tensor in `channels_last` is in "hwc", and in "hwc8" if the channels are a multiple of 8.
         max_aux_streams: most streams that TensorRT may use beside the caller's.
         avg_timing_iterations: how often a kernel is timed.
+        max_num_tactics: most kernels that are timed for a layer.
+        strict_nans: keep NaN through what TensorRT would simplify otherwise (like x * 0).
+        distributive_independence: results of one sample of a batch do not depend on where in the batch it stands.
+        exclude_lean_runtime: a version-compatible plan without the part of TensorRT that reads it.
+        monitor_memory: memory use is written to the log while building.
+        editable_timing_cache: timings can be looked up and replaced by key.
+        tiling_level: how long kernels are sought that tile across layers for the L2 cache: "none", "fast", "moderate"
+            or "full"; l2_limit_for_tiling: most of the L2 cache that they may use, in bytes.
+        runtime_platform: "same_as_build" or "windows_amd64": where the plan will run.
+        build_route: one of the routes that the builder names (`IBuilderConfig.all_build_routes`).
     """
 
     workspace: int | None = None
@@ -73,6 +95,16 @@ class BuildOptions:
     io_formats: Mapping[str, str] = field(default_factory=dict)
     max_aux_streams: int | None = None
     avg_timing_iterations: int | None = None
+    max_num_tactics: int | None = None
+    strict_nans: bool = False
+    distributive_independence: bool = False
+    exclude_lean_runtime: bool = False
+    monitor_memory: bool = False
+    editable_timing_cache: bool = False
+    tiling_level: str = "none"
+    l2_limit_for_tiling: int | None = None
+    runtime_platform: str = "same_as_build"
+    build_route: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> BuildOptions:
@@ -117,11 +149,11 @@ class BuildOptions:
                 raise ArgumentError(f"the limit of the memory pool {name!r} is a number of bytes", found=repr(size))
         for name, one in self.io_formats.items():
             _named(f"memory format for {name!r}", (one,), FORMATS)
-        for name in ("dla_core", "max_aux_streams", "avg_timing_iterations"):
+        for name in ("dla_core", "max_aux_streams", "avg_timing_iterations", "max_num_tactics", "l2_limit_for_tiling"):
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < 0):
                 raise ArgumentError(f"{name} is a whole number", expected="0 or more", found=repr(value))
-        for name in ("tf32", "sparsity", "version_compatible", "gpu_fallback", "stripped"):
+        for name in ("tf32", "sparsity", "version_compatible", "gpu_fallback", "stripped", *FLAGS):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(
                     f"{name} is on or off", expected="True or False", found=repr(getattr(self, name))
