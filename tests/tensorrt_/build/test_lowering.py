@@ -371,8 +371,8 @@ def test_shape_constants_are_held_too():
     b, h = Dim("b", min=1, max=4), Dim("h", min=2, max=8)
     graph = trtnet.record(lambda x: x.reshape(x.shape[0] * 2, 3, x.shape[1]), x=Input((b, h, 6)))
     lowering = graph.lower(new_network())
-    assert lowering.ledger._numbers
-    assert all(array.dtype == np.int64 for array in lowering.ledger._numbers)
+    assert lowering.ledger._others
+    assert all(array.dtype == np.int64 for array in lowering.ledger._others)
 
 
 # --- dynamic shapes ---------------------------------------------------------------------------------------------------
