@@ -1822,6 +1822,84 @@ def compiled_by(compiler, folder):
 
 
 GPU = "needs an engine on a GPU"
+# --- TensorRT's own calls ---------------------------------------------------------------------------------------------
+
+
+def passed_on(network, x, *more):
+    return network.add_identity(x).get_output(0)
+
+
+def raw(*more, add=passed_on, **options):
+    return record(lambda x: trtnet.raw(add, x, *more, **{"shapes": x.shape, **options}), (2, 3))
+
+
+def lowered_raw(graph):
+    provider = needs_rtx()
+    return graph.lower(provider.create_network(provider.builder()))
+
+
+row(
+    "let the function close over a Python value in place of taking it",
+    lambda: raw(3),
+    lambda: raw(add=lambda network, x, number=3: passed_on(network, x)),
+)
+recorded(
+    "a tensor that is computed goes among the inputs",
+    lambda x: trtnet.raw(passed_on, x, shapes=x.shape, weights={"kernel": x + 1}),
+    lambda x: trtnet.raw(passed_on, x, x + 1, shapes=x.shape),
+)
+row(
+    "give shapes= and dtypes= in the same order",
+    lambda: raw(dtypes=["float32", "int32"]),
+    lambda: raw(dtypes=["float32"], shapes=[(2, 3)]),
+)
+recorded(
+    "in a module that is called several times, put the module's own name into it",
+    lambda x: [trtnet.mark(x + i, "hidden") for i in range(2)][1],
+    lambda x: [trtnet.mark(x + i, f"hidden.{i}") for i in range(2)][1],
+)
+row(
+    "record the module again, and build that graph",
+    lambda: lowered_raw(pickle.loads(pickle.dumps(raw()))),
+    lambda: lowered_raw(raw()),
+)
+row(
+    "mend the function: its own traceback is above this one",
+    lambda: lowered_raw(raw(add=lambda network, x: network.add_nothing(x))),
+    lambda: lowered_raw(raw()),
+)
+row(
+    "return layer.get_output(0), or a tuple of such",
+    lambda: lowered_raw(raw(add=lambda network, x: network.add_identity(x))),
+    lambda: lowered_raw(raw()),
+)
+row(
+    "make shapes= and dtypes= what the function adds",
+    lambda: lowered_raw(raw(shapes=(3, 2))),
+    lambda: lowered_raw(raw(shapes=(2, 3))),
+)
+row(
+    "make shapes= and reference= agree",
+    lambda: trtnet.reference(raw(reference=lambda x: x[0]))(np.ones((2, 3), np.float32)),
+    lambda: trtnet.reference(raw(reference=lambda x: x))(np.ones((2, 3), np.float32)),
+)
+row(
+    "give one: it gets what the layer gets, as torch tensors",
+    lambda: trtnet.reference(raw())(np.ones((2, 3), np.float32)),
+    lambda: trtnet.reference(raw(reference=lambda x: x))(np.ones((2, 3), np.float32)),
+)
+row(
+    "the names are those of graph.inputs, graph.outputs and graph.layers",
+    lambda: lowered_raw(raw()).tensor("outptu"),
+    lambda: lowered_raw(raw()).tensor("output"),
+)
+recorded(
+    "give trtnet.mark another name",
+    lambda x: {"hidden": trtnet.mark(x + 1, "hidden")},
+    lambda x: {"output": trtnet.mark(x + 1, "hidden")},
+)
+
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
