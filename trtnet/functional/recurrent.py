@@ -162,6 +162,7 @@ def lstm_cell(
 
 # --- whole sequences --------------------------------------------------------------------------------------------------
 
+
 def _steps(
     step: Callable[[Any, State], State], xs: tuple[Tensor, ...], state: State, dim: int, reverse: bool
 ) -> tuple[Tensor, State]:

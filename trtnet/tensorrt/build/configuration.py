@@ -36,6 +36,35 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
         pool = provider.enum("MemoryPoolType", name.upper())
         config.set_memory_pool_limit(pool, size)
         _require(provider, f"a limit of {size} bytes for {name}", config.get_memory_pool_limit(pool) == size)
+    _set_values(provider, config, options)
+    if options.dla_core is not None:
+        _set(provider, config, "default_device_type", provider.enum("DeviceType", "DLA"))
+        _set(provider, config, "DLA_core", options.dla_core)
+        if options.gpu_fallback:
+            config.set_flag(provider.enum("BuilderFlag", "GPU_FALLBACK"))
+    if options.tactic_sources is not None:
+        mask = 0
+        for name in options.tactic_sources:
+            if not provider.has("TacticSource", name.upper()):
+                raise ProviderError(
+                    f"{provider} has no tactic source {name!r}",
+                    expected="one of TensorRT's own TacticSource; later versions have fewer",
+                    found=name,
+                    remedy="leave tactic_sources out: TensorRT takes kernels from all that it has",
+                )
+            mask |= 1 << int(provider.enum("TacticSource", name.upper()))
+        _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
+
+
+def keep_plugins(provider: Provider, config: Any, needs: Iterable[Mapping[str, Any]]) -> None:
+    """Have the libraries of plugins that TensorRT can load out of a plan put into it."""
+    paths = list(dict.fromkeys(one["path"] for one in needs if one["is_loadable"]))
+    if paths:
+        _set(provider, config, "plugins_to_serialize", paths)
+
+
+def _set_values(provider: Provider, config: Any, options: BuildOptions) -> None:
+    """The options that are attributes of a builder config."""
     for name, value in (
         ("builder_optimization_level", options.optimization_level),
         ("max_aux_streams", options.max_aux_streams),
@@ -62,30 +91,6 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
     ):
         if choice != usual:
             _set(provider, config, name, provider.enum(kind, choice.upper()))
-    if options.dla_core is not None:
-        _set(provider, config, "default_device_type", provider.enum("DeviceType", "DLA"))
-        _set(provider, config, "DLA_core", options.dla_core)
-        if options.gpu_fallback:
-            config.set_flag(provider.enum("BuilderFlag", "GPU_FALLBACK"))
-    if options.tactic_sources is not None:
-        mask = 0
-        for name in options.tactic_sources:
-            if not provider.has("TacticSource", name.upper()):
-                raise ProviderError(
-                    f"{provider} has no tactic source {name!r}",
-                    expected="one of TensorRT's own TacticSource; later versions have fewer",
-                    found=name,
-                    remedy="leave tactic_sources out: TensorRT takes kernels from all that it has",
-                )
-            mask |= 1 << int(provider.enum("TacticSource", name.upper()))
-        _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
-
-
-def keep_plugins(provider: Provider, config: Any, needs: Iterable[Mapping[str, Any]]) -> None:
-    """Have the libraries of plugins that TensorRT can load out of a plan put into it."""
-    paths = list(dict.fromkeys(one["path"] for one in needs if one["is_loadable"]))
-    if paths:
-        _set(provider, config, "plugins_to_serialize", paths)
 
 
 def _since(provider: Provider, name: str, there: bool) -> None:
