@@ -67,7 +67,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         outputs, form = _outputs(recorder, module(**arguments))
         recorder.drop_spare(outputs.values())
         layers = without_dropouts(recorder.training, recorder.layers, outputs)
-        recorder.training.leave([name for name, leaf in weights.parameters.items() if leaf.frozen is not None])
+        if recorder.training.instead:
+            recorder.training.leave([name for name, leaf in weights.parameters.items() if leaf.frozen is not None])
     if not recorder.inputs:
         raise ArgumentError(
             "a network needs an input",

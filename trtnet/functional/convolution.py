@@ -73,6 +73,25 @@ def _number(groups: Any) -> int:
     return groups
 
 
+def _named_padding(
+    name: str, padding: str, strides: tuple[int, ...], dilations: tuple[int, ...], size: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The padding before and after that "same" or "valid" stands for."""
+    if padding not in ("same", "valid"):
+        raise ArgumentError(
+            f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding)
+        )
+    if padding == "same" and any(s != 1 for s in strides):
+        raise ArgumentError(
+            "padding='same' is not for strided convolutions",
+            expected="stride 1",
+            found=strides,
+            remedy="give the padding as numbers",
+        )
+    total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, size, strict=True)]
+    return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+
+
 def _convolve(
     spatial: int,
     input: Tensor,
@@ -90,20 +109,7 @@ def _convolve(
     out, _, *sizes = kernel.shape
     size = tuple(sizes)
     if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ArgumentError(
-                f"{name} does not know this padding", expected="'same', 'valid' or numbers", found=repr(padding)
-            )
-        if padding == "same" and any(s != 1 for s in strides):
-            raise ArgumentError(
-                "padding='same' is not for strided convolutions",
-                expected="stride 1",
-                found=strides,
-                remedy="give the padding as numbers",
-            )
-        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, size, strict=True)]
-        before = tuple(t // 2 for t in total)
-        after = tuple(t - t // 2 for t in total)
+        before, after = _named_padding(name, padding, strides, dilations, size)
     else:
         before = after = tuple_of(padding, spatial, "padding")
     if min(before) < 0:

@@ -89,19 +89,25 @@ def operation(
                 return _write_out(call, function, args, kwargs)
             try:
                 if (args and type(args[0]) is Tensor) or _recorded(args) or (kwargs and _recorded(kwargs.values())):
+                    if view is not False:
+                        result = function(*args, **kwargs)
+                        base = args[0] if args else kwargs.get("input")
+                        if type(result) is Tensor and type(base) is Tensor:
+                            return memory.view_of(result, base, rule, False, gives_itself)
+                        return _sharing(result, base, rule, gives_itself)
                     current = current_recorder.get()
                     layers = () if current is None else current.layers
                     before = len(layers)
                     result = function(*args, **kwargs)
                     if place is not None and (args[place] if len(args) > place else kwargs.get("inplace")):
                         return args[0] if args else kwargs["input"]
-                    if view is not False:
-                        base = args[0] if args else kwargs.get("input")
-                        if type(result) is Tensor and type(base) is Tensor:
-                            return memory.view_of(result, base, rule, False, gives_itself)
-                        return _sharing(result, base, rule, gives_itself)
-                    is_new = len(layers) > before and type(result) is Tensor and result.layer is layers[-1]
-                    if not is_new or result._note is not None or type(result.layer) is Constant:
+                    if (
+                        len(layers) == before  # nothing was recorded: an argument, perhaps
+                        or type(result) is not Tensor
+                        or (layer := result.layer) is not layers[-1]
+                        or type(layer) is Constant
+                        or result._note is not None
+                    ):
                         result = _own(result, args, kwargs)
                     if strided:
                         memory.forget_strides(result)
@@ -387,12 +393,10 @@ def tensor(value: Any) -> Tensor:
 
 def operand(value: Any) -> Tensor | Weight | None:
     """What a layer that takes weights or tensors is given: weights for parameters and arrays."""
-    if value is None or type(value) is Tensor:
-        return value
     if isinstance(value, Array):
         current = current_recorder.get()
         return (recorder() if current is None else current).weight(value)
-    if isinstance(value, Weight):
+    if value is None or type(value) is Tensor or isinstance(value, Weight):
         return value
     if isinstance(value, np.ndarray):
         return recorder().weight(Array(value))
@@ -529,6 +533,8 @@ def pair(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, 
 
 def axis_of(dim: Any, rank: int, what: str = "dim") -> int:
     """A dimension from 0. Raises ShapeError where there is none."""
+    if type(dim) is int and -rank <= dim < rank:
+        return dim if dim >= 0 else dim + rank
     if isinstance(dim, (Array, np.integer)):
         dim = int(dim)
     if isinstance(dim, bool) or not isinstance(dim, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -257,7 +258,7 @@ def by_running_statistics(
         return made
     if how is not None:
         cannot_train("normalization by statistics or weights that are computed", how.mode.owner)
-    mean, variance, factor, offset = (_spread(v, len(x.shape)) for v in (mean, variance, factor, offset))
+    mean, variance, factor, offset = map(_spread, (mean, variance, factor, offset), repeat(len(x.shape)))
     return _standardized(x, mean, variance, factor, offset, eps)
 
 

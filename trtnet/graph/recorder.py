@@ -15,6 +15,7 @@ import numpy as np
 from ..basics import dims
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError, WeightsError
 from ..basics.location import Location, here, user_level
 from ..weights.recipes import Frozen, Leaf, Literal, Weight, digest
@@ -135,15 +136,12 @@ class Recorder:
         if not self.takes_values:
             for operand in layer.inputs:
                 if type(operand) is Tensor and operand.recorder is not self:
-                    self.handles[layer] = layer.inputs
-                    layer.inputs = tuple(self.settle(o) if type(o) is Tensor else o for o in layer.inputs)
+                    self._settle_inputs(layer)
                     break
         outputs = layer.infer()
-        counted = self._counted
-        for shape, _ in outputs:
-            if shape not in counted:
-                check_count(shape, "a tensor", self.data_dims)
-                counted.add(shape)
+        shape, dtype = outputs[0]
+        if shape not in self._counted or len(outputs) > 1:
+            self._check_counts(outputs)
         origin = self.origin
         if origin is None:
             layer.path = stem = self.path
@@ -158,16 +156,32 @@ class Recorder:
         layer.name = name
         self.layers.append(layer)
         if len(outputs) > 1:
-            layer.outputs = tuple(recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs))
-            return layer.outputs
+            return self._give_all(layer, outputs)
         tensor: Tensor = _new(Tensor)  # as `recorded` does, with two calls less
-        tensor.shape, tensor.dtype = outputs[0]
+        tensor.shape = shape
+        tensor.dtype = dtype
         tensor.recorder = self
         tensor.layer = layer
         tensor.index = 0
         tensor._note = tensor.name = None
         layer.outputs = (tensor,)
         return tensor
+
+    # apart from `emit`, where a comprehension would make cells of its variables at each call
+
+    def _settle_inputs(self, layer: Producer) -> None:
+        self.handles[layer] = layer.inputs
+        layer.inputs = tuple([self.settle(o) if type(o) is Tensor else o for o in layer.inputs])
+
+    def _give_all(self, layer: Producer, outputs: tuple[tuple[Size, Dtype], ...]) -> tuple[Tensor, ...]:
+        layer.outputs = tuple([recorded(s, d, self, layer, i) for i, (s, d) in enumerate(outputs)])
+        return layer.outputs
+
+    def _check_counts(self, outputs: tuple[tuple[Size, Dtype], ...]) -> None:
+        for shape, _ in outputs:
+            if shape not in self._counted:
+                check_count(shape, "a tensor", self.data_dims)
+                self._counted.add(shape)
 
     def settle(self, tensor: Tensor) -> Tensor:
         """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""
@@ -251,6 +265,9 @@ class Recorder:
             if math.prod(leaf.shape) >= LIMIT:
                 check_count(leaf.shape, "weights")
             return leaf
+        return self._literal(value)
+
+    def _literal(self, value: Array) -> Literal:
         check_count(value.shape, "weights")
         if isinstance(value, Parameter) and not self._warned:
             self._warned = True

@@ -218,7 +218,7 @@ class Layer:
         text = self.kind
         for name in self.texts:
             member = getattr(self, name)
-            if member is not None and member.isupper() and member != "NONE":
+            if member is not None and member != "NONE" and member.isupper():
                 text = f"{text} {member}"
         return text
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
     first = operands[0]
     assert first is not None
-    require_floating(f"a {kind}", first)
+    if not first.dtype.is_floating_point:
+        require_floating(f"a {kind}", first)
     for other in operands[1:]:
         if other is not None and other.dtype is not first.dtype:
             raise DtypeError(

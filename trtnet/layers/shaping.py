@@ -41,7 +41,7 @@ class Shuffle(Layer):
             same_count(shape, self.reshape_dims)
             shape = Size(self.reshape_dims)
         if self.second_transpose is not None:
-            shape = Size([shape[i] for i in self.second_transpose])
+            shape = _in_order(shape, self.second_transpose)
         if len(shape) > MAX_RANK:
             raise _too_many(shape)
         return ((shape, x.dtype),)
@@ -49,8 +49,7 @@ class Shuffle(Layer):
     def _between(self) -> Size:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        shape = x.shape
-        return shape if self.first_transpose is None else Size([shape[i] for i in self.first_transpose])
+        return x.shape if self.first_transpose is None else _in_order(x.shape, self.first_transpose)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()
@@ -115,6 +114,10 @@ class Shuffle(Layer):
         if self.second_transpose is not None:
             x = x.permute(self.second_transpose)
         return x
+
+
+def _in_order(shape: Size, order: tuple[int, ...]) -> Size:
+    return Size(map(tuple(shape).__getitem__, order))
 
 
 def inverse(order: tuple[int, ...]) -> tuple[int, ...]:

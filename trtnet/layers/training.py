@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter, not_
 from typing import TYPE_CHECKING, ClassVar
 
 from ..graph.recorder import Recorder
@@ -123,19 +125,21 @@ def without_dropouts(training: Training, layers: list[Producer], outputs: dict[s
         return layers
     left: list[Producer] = []
     dropped: dict[Tensor, Dropout] = {}
-    takes_none = dropped.keys().isdisjoint
     for layer in layers:
-        if type(layer) is Dropout:
-            training.drops.append((len(left), layer))
-            dropped[layer.outputs[0]] = layer
+        if type(layer) is not Dropout:
+            left.append(layer)
             continue
-        left.append(layer)
-        if takes_none(layer.inputs):
-            continue
-        for index, operand in enumerate(layer.inputs):
-            if type(operand) is Tensor and operand in dropped:
-                training.uses.append((layer, index, dropped[operand]))
-        layer.inputs = tuple(undropped(o) if isinstance(o, Tensor) else o for o in layer.inputs)
+        training.drops.append((len(left), layer))
+        dropped[layer.outputs[0]] = layer
+    takes_none = map(dropped.keys().isdisjoint, map(attrgetter("inputs"), left))
+    for layer in compress(left, map(not_, takes_none)):
+        inputs = list(layer.inputs)
+        for index, operand in enumerate(inputs):
+            if type(operand) is Tensor and type(operand.layer) is Dropout:
+                if operand in dropped:
+                    training.uses.append((layer, index, dropped[operand]))
+                inputs[index] = undropped(operand)
+        layer.inputs = tuple(inputs)
     for name, tensor in outputs.items():
         if tensor in dropped:
             training.outputs[name] = dropped[tensor]

@@ -8,7 +8,7 @@ from ...basics.tables import render
 from ...graph.graph import Graph, method
 from ...graph.tensor import Tensor
 from ...rewriting.composing import for_provider
-from ...weights.recipes import Weight
+from ...weights.recipes import Leaf, Weight
 from ..abilities import Newest
 from ..provider import Provider
 
@@ -16,7 +16,11 @@ from ..provider import Provider
 @method
 def summary(graph: Graph, provider: Provider | None = None) -> str:
     with no_collection():
-        return _summary(for_provider(graph, provider or Newest()))
+        shown = for_provider(graph, provider or Newest())
+        text = _summary(shown)
+        for layer in set(shown.layers).difference(graph.layers):
+            layer.outputs = ()  # else what was made for the table would wait for the search for cycles
+        return text
 
 
 def _summary(graph: Graph) -> str:
@@ -59,11 +63,12 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
             if key in sized:
                 continue
             sized.add(key)
-            nbytes += operand.nbytes
-            for leaf in operand.leaves():
+            elements = operand.count
+            nbytes += operand.dtype.nbytes(elements)
+            for leaf in (operand,) if type(operand) is Leaf else operand.leaves():
                 if leaf.name not in counted:
                     counted.add(leaf.name)
-                    count += leaf.count
+                    count += elements if leaf is operand else leaf.count
         parameters += count
         size += nbytes
         texts, kinds = [], []
@@ -79,8 +84,8 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
             (
                 layer.headline(),
                 layer.path,
-                ", ".join(texts),
-                ", ".join(kinds),
+                texts[0] if len(texts) == 1 else ", ".join(texts),
+                kinds[0] if len(kinds) == 1 else ", ".join(kinds),
                 f"{count:,}" if count else "",
                 f"{nbytes:,}" if nbytes else "",
             )
