@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ __all__ = [
 KEEPS_ORDER = True
 
 
-def _numpy(function: Any) -> Any:
+def _numpy(function: Callable[..., Any]) -> Callable[..., Any]:
     """On NumPy arrays: floats in, and `inplace` at the end of the arguments writes into the input."""
 
     def call(input: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
@@ -83,7 +84,7 @@ def _whole(dtype: DtypeLike, *values: float) -> tuple[float, ...]:
     return tuple(int(v) if math.isfinite(v) else v for v in values)
 
 
-def _kept_type(function: Any) -> Any:
+def _kept_type(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `_numpy`, of integers integers."""
 
     def call(input: Any, *args: Any, **kwargs: Any) -> Any:
@@ -172,7 +173,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     order="rows",
 )
 def rrelu(
-    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: Any = False, inplace: bool = False
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool | Mode = False, inplace: bool = False
 ) -> Tensor:
     """Leaky ReLU with the mean of the two slopes, as in evaluation; `training=True` raises.
 
@@ -423,7 +424,7 @@ def _slopes(x: Any, weight: Any, rank: int) -> Tensor:
     return weight.reshape(shape) if type(weight) is Tensor else constant(weight, shape)
 
 
-def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:
+def _prelu_shape(shape: Sequence[int], weight: Sequence[int]) -> tuple[int, ...]:
     count = weight[0] if len(weight) == 1 else 1 if len(weight) == 0 else None
     channels = shape[1] if len(shape) > 1 else 1
     if count is None or count not in (1, channels):
@@ -436,7 +437,7 @@ def _prelu_shape(shape: Any, weight: Any) -> tuple[int, ...]:
     return tuple(count if axis == 1 else 1 for axis in range(len(shape))) if len(shape) > 1 else (1,) * len(shape)
 
 
-def _prelu_numpy(x: np.ndarray, weight: Any) -> np.ndarray:
+def _prelu_numpy(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     slope = np.asarray(weight, x.dtype)
     return np.where(x >= 0, x, x * slope.reshape(_prelu_shape(x.shape, slope.shape)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ __all__ = [
 KEEPS_ORDER = True
 
 
-def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Tensor:
+def apply(name: str, op: str, a: Value, b: Value, logical: str | None = None) -> Tensor:
     """One ElementWise layer; `logical` is the operation that torch's arithmetic of two bools amounts to."""
     if type(a) is Tensor and type(b) is Tensor and a.dtype is b.dtype and len(a.shape) == len(b.shape):
         left, right = a, b
@@ -44,7 +45,7 @@ def apply(name: str, op: str, a: Any, b: Any, logical: str | None = None) -> Ten
     return emit(ElementWise((left, right), op))
 
 
-def _of_bools(name: str, x: Any) -> DtypeError:
+def _of_bools(name: str, x: Tensor) -> DtypeError:
     return DtypeError(
         f"{name}: arithmetic with a bool tensor",
         expected="numbers",
@@ -53,7 +54,7 @@ def _of_bools(name: str, x: Any) -> DtypeError:
     )
 
 
-def number(value: Any) -> Any:
+def number(value: Value | None) -> Any:
     """The Python number that a scalar is; None for anything else."""
     if not is_scalar(value):
         return None
@@ -81,7 +82,7 @@ def add(input: Value, other: Value, *, alpha: float = 1) -> Tensor:
     return apply("add", "SUM", input, other, "OR")
 
 
-def _scaled_by(name: str, input: Value, other: Value, alpha: Any) -> tuple[Any, Any]:
+def _scaled_by(name: str, input: Value, other: Value, alpha: Value) -> tuple[Any, Any]:
     """The operands of a sum, the second one times `alpha`, in the type of the result."""
     if isinstance(alpha, (int, float)) and alpha == 1:
         return input, other
@@ -284,7 +285,7 @@ def floor_divide(input: Value, other: Value) -> Tensor:
     return apply("floor_divide", "FLOOR_DIV", input, other)
 
 
-def _divisor(value: Any, dtype: dtypes.dtype) -> float | None:
+def _divisor(value: Value, dtype: dtypes.dtype) -> float | None:
     """The number that a divisor is once it has the dividend's dtype; None for a tensor."""
     found = number(value)
     return None if found is None else float(np.asarray(found).astype(dtype.numpy))
@@ -421,7 +422,7 @@ def pow(input: Value, exponent: Value) -> Tensor:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-def _scaled(function: Any) -> Any:
+def _scaled(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     def call(
         input: np.ndarray | float, tensor1: np.ndarray | float, tensor2: np.ndarray | float, *, value: float = 1
     ) -> np.ndarray:
@@ -469,7 +470,7 @@ def in_type(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     return made
 
 
-def compared(op: str, x: Tensor, y: Any) -> Tensor:
+def compared(op: str, x: Tensor, y: Value) -> Tensor:
     other = y if isinstance(y, Tensor) else scalar(y, x.dtype, len(x.shape))
     made: Tensor = emit(ElementWise((x, other), op))
     return made
@@ -513,7 +514,7 @@ def hypot(input: Value, other: Value) -> Tensor:
 
 
 @refusing
-def ldexp(input: Tensor, other: Value) -> Any:
+def ldexp(input: Tensor, other: Value) -> Tensor:
     """input * 2^other: floats by whole numbers keep their dtype, whole numbers become float32.
 
     >>> trtnet.ldexp(trtnet.tensor([1.5]), trtnet.tensor([3])).tolist()
@@ -525,7 +526,7 @@ def ldexp(input: Tensor, other: Value) -> Any:
     return mul(input, pow(2.0, other))
 
 
-Tensor.ldexp = ldexp  # type: ignore[attr-defined]
+setattr(Tensor, "ldexp", ldexp)  # noqa: B010
 
 
 def _shifted_numpy(input: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -601,7 +602,7 @@ arctan2 = atan2
 # --- operators --------------------------------------------------------------------------------------------------------
 
 
-def _reflected(function: Any) -> Any:
+def _reflected(function: Callable[[Value, Value], Tensor]) -> Callable[[Value, Value], Tensor]:
     return lambda self, other: function(other, self)
 
 

@@ -14,6 +14,7 @@ from ..basics.dtypes import bool_, float16
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..basics.limits import finfo
 from ..graph.tensor import Array, Tensor
+from ..graph.training import Mode
 from ..layers.base import require_floating
 from ..weights import recipes
 from ..weights.recipes import Weight
@@ -255,7 +256,7 @@ class Heads:
         attn_mask: Tensor | None,
         key_padding_mask: Tensor | None,
         dropout_p: float,
-        training: Any,
+        training: bool | Mode,
         need_weights: bool,
         average_attn_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
@@ -294,7 +295,14 @@ class Heads:
         return self.embed_dim // self.num_heads
 
     def _weighted(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: Any, need_weights: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        dropout_p: float,
+        training: bool | Mode,
+        need_weights: bool,
     ) -> tuple[Tensor, Tensor]:
         """The values (N, heads, L, size) in proportion to the weights (N, heads, L, S), and these."""
         scores = matmul(mul(q, 1.0 / math.sqrt(self.size)), transpose(k, -1, -2))

@@ -7,6 +7,7 @@ and for 64 or 128 times the memory while it lasts. A number of the form 2**n - 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def _bitwise(op: str, input: Value, other: Value) -> Tensor:
     return made if inside is dtype else _wrapped(made, dtype)
 
 
-def _numpy(function: Any) -> Any:
+def _numpy(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     return lambda input, other: function(*promoted(input, other))
 
 
@@ -220,8 +221,8 @@ def _shifted(name: str, input: Value, other: Value, left: bool) -> Tensor:
     return x if inside is dtype else _wrapped(x, dtype)
 
 
-def _shifts_numpy(left: bool) -> Any:
-    def compute(input: Value, other: Value) -> Any:
+def _shifts_numpy(left: bool) -> Callable[..., np.ndarray]:
+    def compute(input: Value, other: Value) -> np.ndarray:
         a, b = promoted(input, other)
         if category(a.dtype) != 1:
             raise TypeError("shifts take integers")
@@ -258,7 +259,7 @@ def bitwise_right_shift(input: Value, other: Value) -> Tensor:
     return _shifted("bitwise_right_shift", input, other, False)
 
 
-def _reflected(function: Any) -> Any:
+def _reflected(function: Callable[[Value, Value], Tensor]) -> Callable[[Value, Value], Tensor]:
     return lambda self, other: function(other, self)
 
 

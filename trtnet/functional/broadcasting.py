@@ -14,7 +14,7 @@ from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from ..layers.constant import constant
 from ..layers.shaping import Slice, expanded, reshaped
-from .dispatch import operation, tensor
+from .dispatch import Sizes, operation, tensor
 from .shape import has_dims, not_negative, sizes_of
 
 __all__ = [
@@ -59,7 +59,7 @@ def _expansion(shape: tuple[SizeLike, ...], sizes: tuple[SizeLike, ...]) -> tupl
     return tuple(target)
 
 
-def _expand_numpy(input: np.ndarray, *size: Any) -> np.ndarray | Tensor:
+def _expand_numpy(input: np.ndarray, *size: Sizes) -> np.ndarray | Tensor:
     sizes = sizes_of(size)
     if has_dims(sizes):
         return expand(constant(input), sizes)
@@ -75,7 +75,7 @@ def _expand_numpy(input: np.ndarray, *size: Any) -> np.ndarray | Tensor:
 
 
 @operation(_expand_numpy, method=True, view=True)
-def expand(input: Tensor, *size: Any) -> Tensor:
+def expand(input: Tensor, *size: Sizes) -> Tensor:
     """Dimensions of size 1 repeated, without a copy; -1 keeps a size; new dimensions come first.
 
     >>> trtnet.tensor([[1.0], [2.0]]).expand(2, 3).tolist()
@@ -115,7 +115,7 @@ def broadcast_to(input: Tensor, size: SizeLike | Sequence[SizeLike]) -> Tensor:
     return expand(input, size)
 
 
-def broadcast_shapes(*shapes: Any) -> Size:
+def broadcast_shapes(*shapes: Sequence[SizeLike]) -> Size:
     """The shape that shapes have in common when broadcast.
 
     >>> trtnet.broadcast_shapes((2, 1), (3,))
@@ -159,7 +159,7 @@ def _repetition(
     return before, tuple(size * times for size, times in zip(before, repeats))
 
 
-def _repeat_numpy(input: np.ndarray, *repeats: Any) -> np.ndarray | Tensor:
+def _repeat_numpy(input: np.ndarray, *repeats: Sizes) -> np.ndarray | Tensor:
     times = sizes_of(repeats)
     if has_dims(times):
         return repeat(constant(input), times)
@@ -168,7 +168,7 @@ def _repeat_numpy(input: np.ndarray, *repeats: Any) -> np.ndarray | Tensor:
 
 
 @operation(_repeat_numpy, method=True)
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *repeats: Sizes) -> Tensor:
     """The whole tensor side by side, `repeats[i]` times in dimension i; new dimensions come first.
 
     >>> trtnet.tensor([1.0, 2.0]).repeat(2, 2).tolist()
@@ -182,13 +182,13 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return emit(Slice((x,), start=(0,) * x.ndim, shape=Size(target), stride=(1,) * x.ndim, mode="WRAP"))
 
 
-def _tiled(rank: int, dims: tuple[Any, ...]) -> tuple[SizeLike, ...]:
+def _tiled(rank: int, dims: tuple[Sizes, ...]) -> tuple[SizeLike, ...]:
     times = sizes_of(dims)
     return (1,) * (rank - len(times)) + times
 
 
 @operation(lambda input, *dims: _repeat_numpy(input, _tiled(input.ndim, dims)), method=True)
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: Sizes) -> Tensor:
     """As `repeat`, with ones in front where fewer numbers than dimensions are given.
 
     Layers of the example: `slice`.

@@ -14,7 +14,7 @@ from ..basics.errors import ArgumentTypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
 from ..layers.casting import Identity, converted
-from .dispatch import like_a_copy, operation, tensor
+from .dispatch import MemoryFormat, like_a_copy, operation, tensor
 from .shape import contiguous
 
 __all__ = ["cast", "is_floating_point", "to"]
@@ -61,7 +61,7 @@ def _is_copy(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return bool(kwargs.get("copy")) or (len(flags) > 1 and flags[1])
 
 
-def _to_numpy(input: np.ndarray, *args: Any, **kwargs: Any) -> Any:
+def _to_numpy(input: np.ndarray, *args: DtypeLike | Tensor | bool | None, **kwargs: Any) -> np.ndarray | Array:
     arrays = tuple(Array(a) if isinstance(a, np.ndarray) else a for a in args)
     wanted = _wanted(arrays, {k: Array(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()})
     return Array(_astype(input, wanted or dtypes.get(input.dtype), _is_copy(args, kwargs)))
@@ -106,7 +106,7 @@ def _method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _convert_to(name: str, found: Dtype) -> Callable[..., Tensor]:
-    def convert(self: Tensor, memory_format: Any = None) -> Tensor:
+    def convert(self: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
         return _method(self, found)
 
     convert.__name__ = name
@@ -131,7 +131,7 @@ def cast(input: Tensor, dtype: DtypeLike) -> Tensor:
     return _method(input, dtypes.get(dtype))
 
 
-def _type(self: Tensor, dtype: DtypeLike | None = None, non_blocking: bool = False) -> Any:
+def _type(self: Tensor, dtype: DtypeLike | None = None, non_blocking: bool = False) -> Tensor | str:
     """The dtype's name without arguments, else as `to(dtype)`."""
     if dtype is None:
         names = {"float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "float64": "Double", "int32": "Int"}

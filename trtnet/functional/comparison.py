@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -267,7 +268,7 @@ def equal(input: Value, other: Value) -> bool:
 # --- logic ------------------------------------------------------------------------------------------------------------
 
 
-def _as_bool(value: Any) -> Any:
+def _as_bool(value: Value) -> Value:
     if is_scalar(value):
         return bool(number(value))
     value = tensor(value)
@@ -287,7 +288,7 @@ def logical_not(input: Value) -> Tensor:
     return _not(x) if x.dtype is dtypes.bool_ else eq(x, 0)
 
 
-def _logical(op: str, a: Any, b: Any) -> Tensor:
+def _logical(op: str, a: Value, b: Value) -> Tensor:
     return _binary(op, *pair("logical_" + op.lower(), _as_bool(a), _as_bool(b)))
 
 
@@ -330,7 +331,9 @@ def logical_xor(input: Value, other: Value) -> Tensor:
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-def _where_numpy(condition: Any, input: Any = None, other: Any = None) -> Any:
+def _where_numpy(
+    condition: np.ndarray, input: np.ndarray | float | None = None, other: np.ndarray | float | None = None
+) -> np.ndarray | tuple[np.ndarray, ...]:
     if input is None and other is None:
         return np.nonzero(np.atleast_1d(condition))
     return np.where(condition, *promoted(input, other))
@@ -361,13 +364,13 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     return _select(condition, a, b)
 
 
-def _select(condition: Any, a: Tensor, b: Tensor) -> Tensor:
+def _select(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
     condition = tensor(condition)
     rank = max(len(condition.shape), len(a.shape))
     return emit(Select((with_rank(condition, rank), with_rank(a, rank), with_rank(b, rank))))
 
 
-def _where_method(self: Any, condition: Any, other: Value) -> Tensor:
+def _where_method(self: Value, condition: Tensor, other: Value) -> Tensor:
     """`self` where the condition holds, else `other`."""
     return where(condition, self, other)
 
@@ -375,12 +378,12 @@ def _where_method(self: Any, condition: Any, other: Value) -> Tensor:
 setattr(Tensor, "where", _where_method)  # noqa: B010
 
 
-def _masked_fill_numpy(input: np.ndarray, mask: Any, value: Value) -> np.ndarray:
+def _masked_fill_numpy(input: np.ndarray, mask: np.ndarray, value: Value) -> np.ndarray:
     return np.where(mask, np.asarray(value).astype(input.dtype), input)
 
 
 @operation(quiet(_masked_fill_numpy), method=True, order="rows")
-def masked_fill(input: Value, mask: Any, value: Value) -> Tensor:
+def masked_fill(input: Value, mask: Tensor, value: Value) -> Tensor:
     """`value` (a number or a tensor without dimensions) where the mask (bool) holds, else the input.
 
     The value is converted to the input's dtype: of a float number an integer tensor takes the whole part, as in torch.
@@ -399,7 +402,7 @@ def masked_fill(input: Value, mask: Any, value: Value) -> Tensor:
     return _select(mask, typed(value, x.dtype, len(x.shape)), x)
 
 
-def _whole(value: Any, dtype: Dtype) -> Any:
+def _whole(value: Value, dtype: Dtype) -> Value:
     if isinstance(value, float) and not math.isfinite(value):
         raise DtypeError("a number does not fit the tensor that it meets", expected=f"a number of {dtype}", found=value)
     return bool(value) if dtype is dtypes.bool_ else int(value)
@@ -476,7 +479,7 @@ def clamp_max(input: Value, max: Value) -> Tensor:
     return minimum(input, max)
 
 
-def _other_than_nan(name: str, input: Value, other: Value, choose: Any) -> Tensor:
+def _other_than_nan(name: str, input: Value, other: Value, choose: Callable[[Value, Value], Tensor]) -> Tensor:
     a, b = pair(name, input, other)
     if not a.dtype.is_floating_point:
         return choose(a, b)
@@ -520,7 +523,9 @@ def heaviside(input: Value, values: Value) -> Tensor:
     return where(eq(x, 0), at_zero, where(gt(x, 0), scalar(1, x.dtype, len(x.shape)), scalar(0, x.dtype, len(x.shape))))
 
 
-def _nan_to_num_numpy(input: np.ndarray, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> np.ndarray:
+def _nan_to_num_numpy(
+    input: np.ndarray, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> np.ndarray:
     if category(input.dtype) < 2:
         return input
     limits = dtypes_limits(input.dtype)
@@ -530,7 +535,9 @@ def _nan_to_num_numpy(input: np.ndarray, nan: Any = 0.0, posinf: Any = None, neg
 
 
 @operation(_nan_to_num_numpy, method=True)
-def nan_to_num(input: Value, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
+def nan_to_num(
+    input: Value, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """NaN replaced by `nan`, infinities by `posinf` and `neginf`; where None, by the dtype's largest finite numbers.
 
     Layers of the example: `unary`, `constant`, `select`, `activation`.
@@ -558,15 +565,15 @@ def dtypes_limits(dtype: np.dtype) -> tuple[float, float]:
 # --- operators --------------------------------------------------------------------------------------------------------
 
 
-def _operand(value: Any) -> bool:
+def _operand(value: Value) -> bool:
     return isinstance(value, (Tensor, bool, int, float, np.generic, np.ndarray))
 
 
-def _equal(self: Any, other: Value) -> Any:
+def _equal(self: Tensor, other: Value) -> Tensor:
     return eq(self, other) if _operand(other) else NotImplemented
 
 
-def _unequal(self: Any, other: Value) -> Any:
+def _unequal(self: Tensor, other: Value) -> Tensor:
     return ne(self, other) if _operand(other) else NotImplemented
 
 

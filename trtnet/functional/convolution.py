@@ -67,7 +67,7 @@ def kernel_of(name: str, weight: Tensor | Weight, spatial: int) -> Any:
     return kernel
 
 
-def _number(groups: Any) -> int:
+def _number(groups: int) -> int:
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise ArgumentError("groups is a whole number, at least 1", found=repr(groups))
     return groups
@@ -100,7 +100,7 @@ def _convolve(
     stride: Ints,
     padding: Ints | str,
     dilation: Ints,
-    groups: Any,
+    groups: int,
 ) -> Tensor:
     name = f"conv{spatial}d"
     x, alone = batched(name, input, spatial)
@@ -149,7 +149,7 @@ def _transpose(
     stride: Ints,
     padding: Ints | str,
     output_padding: Ints,
-    groups: Any,
+    groups: int,
     dilation: Ints,
 ) -> Tensor:
     name = f"conv_transpose{spatial}d"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..layers.generation import Fill
 from ..layers.shaping import expanded, reshaped
 from ..weights.recipes import Literal
 from .concrete import promote
-from .dispatch import Value, is_recorded, like_a_copy, refusing, size_tensor
+from .dispatch import Option, Sizes, Value, is_recorded, like_a_copy, refusing, size_tensor
 from .dispatch import tensor as recorded_tensor
 from .joining import stack
 from .memory import another_handle, become_recorded, refuse_hazards
@@ -164,7 +164,7 @@ def from_numpy(ndarray: np.ndarray) -> Array:
     return Array(ndarray)
 
 
-def scalar_tensor(s: Any, *, dtype: DtypeLike | None = None, **kwargs: Any) -> Tensor:
+def scalar_tensor(s: Value, *, dtype: DtypeLike | None = None, **kwargs: Option) -> Tensor:
     """A tensor without dimensions.
 
     >>> trtnet.scalar_tensor(2.0).item()
@@ -202,7 +202,7 @@ def _default(dtype: DtypeLike | None, otherwise: Dtype = dtypes.float32) -> Dtyp
 _IGNORED = frozenset(("device", "layout", "requires_grad", "pin_memory", "memory_format", "generator"))
 
 
-def _ignore(name: str, options: dict[str, Any]) -> None:
+def _ignore(name: str, options: Mapping[str, Option | Sizes]) -> None:
     """Accept those of torch's arguments that mean nothing here, refuse the others."""
     for key, value in options.items():
         if key in _IGNORED:
@@ -215,7 +215,7 @@ def _ignore(name: str, options: dict[str, Any]) -> None:
 
 
 @refusing
-def zeros(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def zeros(*size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
     """Zeros, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.zeros(2, 2).tolist()
@@ -227,7 +227,7 @@ def zeros(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
 
 
 @refusing
-def ones(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def ones(*size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
     """Ones, float32 unless said otherwise; recorded where a size is a Dim.
 
     >>> trtnet.ones(2, 2).tolist()
@@ -239,7 +239,7 @@ def ones(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
 
 
 @refusing
-def empty(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def empty(*size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
     """As `zeros`: what is not written yet is 0.
 
     >>> trtnet.empty(2, 3).shape
@@ -252,7 +252,7 @@ def empty(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
 
 @refusing
 def full(
-    size: SizeLike | Sequence[SizeLike], fill_value: Value, *, dtype: DtypeLike | None = None, **options: Any
+    size: SizeLike | Sequence[SizeLike], fill_value: Value, *, dtype: DtypeLike | None = None, **options: Option
 ) -> Tensor:
     """One value everywhere, in its own dtype (int64, float32, bool) unless said otherwise.
 
@@ -269,11 +269,11 @@ def full(
     return _full(sizes, _number(fill_value), _default(dtype, _dtype_of_number(fill_value)))
 
 
-def _number(value: Any) -> Any:
+def _number(value: Value) -> Any:
     return value.item() if isinstance(value, (Array, np.ndarray, np.generic)) else value
 
 
-def _dtype_of_number(value: Any) -> Dtype:
+def _dtype_of_number(value: Value) -> Dtype:
     if isinstance(value, Dim):
         return dtypes.int64
     return value.dtype if isinstance(value, Array) else dtypes.get(type(_number(value)))
@@ -283,7 +283,7 @@ def _dtype_of_number(value: Any) -> Dtype:
 
 
 @refusing
-def full_like(input: Tensor, fill_value: Value, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def full_like(input: Tensor, fill_value: Value, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """One value in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -315,7 +315,7 @@ def fill(input: Tensor, value: Value) -> Tensor:
 
 
 @refusing
-def zeros_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """Zeros in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -327,7 +327,7 @@ def zeros_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any)
 
 
 @refusing
-def ones_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def ones_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """Ones in the shape and dtype of `input`; recorded where that is.
 
     Layers of the example: `constant`, `slice`.
@@ -339,7 +339,7 @@ def ones_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) 
 
 
 @refusing
-def empty_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def empty_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """As `zeros_like`.
 
     >>> trtnet.empty_like(trtnet.tensor([1, 2])).dtype
@@ -389,7 +389,7 @@ def _sized(value: Any) -> Any:
 
 
 @refusing
-def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: DtypeLike | None = None) -> Tensor:
+def range(start: float = 0, end: float | None = None, step: float = 1, *, dtype: DtypeLike | None = None) -> Tensor:
     """As torch's deprecated `range`: floats, the end included.
 
     >>> trtnet.range(1, 3).tolist()
@@ -401,7 +401,9 @@ def range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: DtypeLike | 
 
 
 @refusing
-def linspace(start: Any, end: Any, steps: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def linspace(
+    start: Value, end: Value, steps: SizeLike | Tensor, *, dtype: DtypeLike | None = None, **options: Option
+) -> Tensor:
     """`steps` numbers from start to end, both included.
 
     >>> trtnet.linspace(0, 1, 5).tolist()
@@ -414,7 +416,7 @@ def linspace(start: Any, end: Any, steps: Any, *, dtype: DtypeLike | None = None
     return Array(np.linspace(_number(start), _number(end), _count(steps, "linspace")).astype(to.numpy))
 
 
-def _recorded_linspace(start: Any, end: Any, count: int) -> Tensor:
+def _recorded_linspace(start: Value, end: Value, count: int) -> Tensor:
     """From both ends to the middle, as torch does."""
     first, last = (as_tensor(v, dtypes.float32).reshape(()) for v in (start, end))
     step = (last - first) / max(count - 1, 1)
@@ -426,7 +428,13 @@ def _recorded_linspace(start: Any, end: Any, count: int) -> Tensor:
 
 @refusing
 def logspace(
-    start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: DtypeLike | None = None, **options: Any
+    start: Value,
+    end: Value,
+    steps: SizeLike | Tensor,
+    base: float = 10.0,
+    *,
+    dtype: DtypeLike | None = None,
+    **options: Option,
 ) -> Tensor:
     """`steps` powers of `base`, from base**start to base**end.
 
@@ -440,7 +448,7 @@ def logspace(
     return Array(np.logspace(_number(start), _number(end), _count(steps, "logspace"), base=base).astype(to.numpy))
 
 
-def _count(value: Any, name: str) -> int:
+def _count(value: SizeLike | Tensor, name: str) -> int:
     size = size_of(value)
     if isinstance(size, Dim):
         raise UnsupportedError(
@@ -452,7 +460,9 @@ def _count(value: Any, name: str) -> int:
 
 
 @refusing
-def eye(n: Any, m: Any = None, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def eye(
+    n: SizeLike | Tensor, m: SizeLike | Tensor | None = None, *, dtype: DtypeLike | None = None, **options: Option
+) -> Tensor:
     """The identity matrix of n rows and m columns; recorded where one of them is a Dim.
 
     >>> trtnet.eye(2).tolist()
@@ -468,7 +478,7 @@ def eye(n: Any, m: Any = None, *, dtype: DtypeLike | None = None, **options: Any
 
 
 @refusing
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Option) -> Array:
     """Rows and columns of the lower triangle, (2, n).
 
     >>> trtnet.tril_indices(2, 2).tolist()
@@ -479,7 +489,7 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None
 
 
 @refusing
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None = None, **options: Option) -> Array:
     """Rows and columns of the upper triangle, (2, n).
 
     >>> trtnet.triu_indices(2, 2).tolist()
@@ -492,8 +502,8 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DtypeLike | None
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-def _new(make: Any) -> Any:
-    def method(self: Tensor, *size: Any, dtype: DtypeLike | None = None, **options: Any) -> Any:
+def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def method(self: Tensor, *size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
         return make(*size, dtype=_default(dtype, self.dtype), **options)
 
     method.__name__ = f"new_{make.__name__}"
@@ -501,12 +511,19 @@ def _new(make: Any) -> Any:
     return method
 
 
-def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Any:
+def _new_full(
+    self: Tensor,
+    size: SizeLike | Sequence[SizeLike],
+    fill_value: Value,
+    *,
+    dtype: DtypeLike | None = None,
+    **options: Option,
+) -> Tensor:
     """As `full`, in the dtype of `self` unless said otherwise."""
     return full(size, fill_value, dtype=_default(dtype, self.dtype), **options)
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def _new_tensor(self: Tensor, data: Any, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """As `tensor`, in the dtype of `self` unless said otherwise."""
     return tensor(data, dtype=_default(dtype, self.dtype))
 
@@ -522,7 +539,7 @@ def generator() -> np.random.Generator:
     return np.random.default_rng(next_seed())
 
 
-def filling(name: str, draw: Any, doc: str) -> None:
+def filling(name: str, draw: Callable[..., np.ndarray], doc: str) -> None:
     """A method that writes what `draw(generator, shape, ...)` gives: into an array now, a Parameter when it is read."""
 
     def method(self: Array, *args: Any, **kwargs: Any) -> Array:
@@ -542,7 +559,7 @@ def filling(name: str, draw: Any, doc: str) -> None:
     setattr(Array, name, refusing(method))
 
 
-def _copy(self: Array, src: Any, non_blocking: bool = False) -> Array:
+def _copy(self: Array, src: Value, non_blocking: bool = False) -> Array:
     """Write another tensor's values, broadcast and converted."""
     if is_recorded(src):
         become_recorded(self)

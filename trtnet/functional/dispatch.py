@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..basics.errors import (
     wrong_arguments,
 )
 from ..graph.recorder import emit, recorder
-from ..graph.tensor import Array, Parameter, Tensor, current_recorder
+from ..graph.tensor import Array, DeviceLike, Parameter, Tensor, current_recorder
 from ..layers.casting import Cast
 from ..layers.constant import Constant, constant, with_rank
 from ..layers.generation import Fill
@@ -35,6 +35,9 @@ from ..weights.recipes import Literal, Weight
 from . import memory, strides
 from .concrete import category
 from .strides import Rule
+
+if TYPE_CHECKING:
+    import torch
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -46,6 +49,24 @@ Ints = int | Sequence[int]
 
 Axes = int | Sequence[int] | None
 """One dimension, several, or all."""
+
+Sizes = SizeLike | Sequence[SizeLike] | Tensor
+"""One of the sizes that are given one by one, or all of them."""
+
+MemoryFormat: TypeAlias = "str | torch.memory_format"
+"""In which order torch lays out a tensor."""
+
+Option: TypeAlias = "DeviceLike | bool | torch.layout | MemoryFormat | Seeded | Tensor | None"
+"""What torch's functions that make tensors are told besides: `out=`, and what means nothing here."""
+
+Arguments = tuple[Any, ...]
+"""A call's positional arguments."""
+
+
+class Seeded(Protocol):
+    """torch's Generator, or ours."""
+
+    def manual_seed(self, seed: int) -> Self: ...
 
 
 def operation(
@@ -150,7 +171,7 @@ def writes_out(function: C) -> C:
     return function
 
 
-def _own(result: Any, args: Any, kwargs: Any) -> Any:
+def _own(result: Any, args: Arguments, kwargs: dict[str, Any]) -> Any:
     """What a function that copies gives, where that may be a tensor that the user, or the recording, has already."""
     current = current_recorder.get()
     if current is None or current.takes_values:
@@ -158,7 +179,7 @@ def _own(result: Any, args: Any, kwargs: Any) -> Any:
     return memory.own(result, (args, tuple(kwargs.values())))
 
 
-def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule, gives_itself: bool) -> Any:
+def _noted(result: Any, args: Arguments, kwargs: dict[str, Any], view: bool | Rule, gives_itself: bool) -> Any:
     """What a recording function gave, with a note of the memory that it has in torch."""
     if view is False:
         return _own(result, args, kwargs)
@@ -169,8 +190,8 @@ def _noted(result: Any, args: Any, kwargs: Any, view: bool | Rule, gives_itself:
 def _compute(
     function: Callable[..., Any],
     numpy: Callable[..., Any] | None,
-    args: Any,
-    kwargs: Any,
+    args: Arguments,
+    kwargs: dict[str, Any],
     view: bool | Rule,
     gives_itself: bool,
     order: str,
@@ -214,7 +235,7 @@ def _sharing(result: Any, base: Any, rule: Rule | None, gives_itself: bool) -> A
     return result
 
 
-def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def _share_concrete(result: Any, function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> None:
     base = args[0]
     others = [Array(a.numpy()) if type(a) is Array else a for a in args[1:]]  # their shapes may change in place
     for index, one in enumerate(result if isinstance(result, tuple) else (result,)):
@@ -229,7 +250,7 @@ def _share_concrete(result: Any, function: Callable[..., Any], args: Any, kwargs
         memory.mark_concrete_view(one, base, make)
 
 
-def owner_of(array: np.ndarray) -> Any:
+def owner_of(array: np.ndarray) -> np.ndarray:
     """The array whose memory another one is a view of."""
     owner: Any = array
     while getattr(owner, "base", None) is not None:  # as_strided puts an object of its own between
@@ -312,7 +333,7 @@ def is_recorded(value: Any) -> bool:
     return type(value) is Tensor or (isinstance(value, Parameter) and current_recorder.get() is not None)
 
 
-def _recorded(values: Any) -> bool:
+def _recorded(values: Iterable[Any]) -> bool:
     for value in values:
         if type(value) is Tensor or (isinstance(value, Parameter) and current_recorder.get() is not None):
             return True
@@ -329,7 +350,7 @@ def _unwrapped(value: Any) -> Any:
     return value
 
 
-def wrapped(result: Any, args: Any = ()) -> Any:
+def wrapped(result: Any, args: Iterable[Any] = ()) -> Any:
     """NumPy results as Arrays; float64 that no argument had becomes float32."""
     if isinstance(result, (np.ndarray, np.generic)):
         array = np.asarray(result)
@@ -342,7 +363,9 @@ def wrapped(result: Any, args: Any = ()) -> Any:
     return result
 
 
-def _bad_arguments(function: Callable[..., Any], args: Any, kwargs: Any, error: TypeError) -> Exception:
+def _bad_arguments(
+    function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any], error: TypeError
+) -> Exception:
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
@@ -431,7 +454,7 @@ def scalar(value: Any, dtype: Dtype, rank: int) -> Tensor:
     return constant(Literal(array), (1,) * rank)
 
 
-def common_type(name: str, *values: Any) -> Dtype:
+def common_type(name: str, *values: Value) -> Dtype:
     """torch's result type of tensors and numbers, for what a strongly typed network may cast by itself.
 
     Bools give way to integers, integers to floating point, narrow integers to wide ones. Within one of these three
@@ -454,13 +477,13 @@ def common_type(name: str, *values: Any) -> Dtype:
     return best
 
 
-def _level(value: Any) -> int:
+def _level(value: Value) -> int:
     if isinstance(value, (Tensor, np.ndarray)):
         return 0 if len(value.shape) else 1
     return 2
 
 
-def _type_of(value: Any) -> Dtype:
+def _type_of(value: Value) -> Dtype:
     if isinstance(value, Tensor):
         return value.dtype
     if isinstance(value, np.ndarray):
@@ -470,7 +493,7 @@ def _type_of(value: Any) -> Dtype:
     return dtypes.int64 if isinstance(value, (int, np.integer, Dim)) else dtypes.float32
 
 
-def _wider(name: str, a: Dtype, b: Dtype, values: tuple[Any, ...]) -> Dtype:
+def _wider(name: str, a: Dtype, b: Dtype, values: tuple[Value, ...]) -> Dtype:
     kinds = category(a.numpy), category(b.numpy)
     if kinds[0] != kinds[1]:
         return a if kinds[0] > kinds[1] else b
@@ -513,7 +536,7 @@ def typed(value: Any, dtype: Dtype, rank: int) -> Tensor:
     return made
 
 
-def pair(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
+def pair(name: str, a: Value, b: Value, *, floating: bool = False) -> tuple[Tensor, Tensor]:
     """Two operands of one dtype and one rank, as TensorRT's elementwise layers want them.
 
     They are promoted as torch does (`common_type`), with casts that are recorded; where `floating`, integers to

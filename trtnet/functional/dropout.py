@@ -20,7 +20,7 @@ _BATCHED = {"dropout1d": 3, "dropout3d": 5}
 which gives a second tensor of the same memory."""
 
 
-def _identity(name: str, input: Tensor, p: float, training: Any, inplace: bool) -> Tensor:
+def _identity(name: str, input: Tensor, p: float, training: bool | Mode, inplace: bool) -> Tensor:
     if not 0.0 <= p <= 1.0:
         raise ArgumentError("a dropout probability is between 0 and 1", expected="0 to 1", found=p)
     if type(training) is Mode:
@@ -36,7 +36,7 @@ def _identity(name: str, input: Tensor, p: float, training: Any, inplace: bool) 
     return input if inplace or len(input.shape) == _BATCHED.get(name, len(input.shape)) else detach(input)
 
 
-def _noted(name: str, x: Any, p: float, mode: Mode, inplace: bool) -> Tensor:
+def _noted(name: str, x: Tensor, p: float, mode: Mode, inplace: bool) -> Tensor:
     current = current_recorder.get()
     if current is None or type(x) is not Tensor:
         cannot_train(f"{name} of what the network does not compute", mode.owner)
@@ -55,7 +55,7 @@ def _written(base: Tensor, layer: Dropout, value: Tensor, positions: Any) -> Ten
 memory.writers[Dropout] = _written
 
 
-def dropout(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool = False) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool | Mode = True, inplace: bool = False) -> Tensor:
     """The input as it is; with `training=self.training`, `to_torch` drops in training.
 
     Raises UnsupportedError for `training=True` (torch's default) unless p is 0.
@@ -66,7 +66,7 @@ def dropout(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool =
     return _identity("dropout", input, p, training, inplace)
 
 
-def dropout1d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool = False) -> Tensor:
+def dropout1d(input: Tensor, p: float = 0.5, training: bool | Mode = True, inplace: bool = False) -> Tensor:
     """As dropout.
 
     Layers of the example: none.
@@ -77,7 +77,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool
     return _identity("dropout1d", input, p, training, inplace)
 
 
-def dropout2d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool = False) -> Tensor:
+def dropout2d(input: Tensor, p: float = 0.5, training: bool | Mode = True, inplace: bool = False) -> Tensor:
     """As dropout.
 
     Layers of the example: none.
@@ -88,7 +88,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool
     return _identity("dropout2d", input, p, training, inplace)
 
 
-def dropout3d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool = False) -> Tensor:
+def dropout3d(input: Tensor, p: float = 0.5, training: bool | Mode = True, inplace: bool = False) -> Tensor:
     """As dropout.
 
     Layers of the example: none.
@@ -99,7 +99,7 @@ def dropout3d(input: Tensor, p: float = 0.5, training: Any = True, inplace: bool
     return _identity("dropout3d", input, p, training, inplace)
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: Any = False, inplace: bool = False) -> Tensor:
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool | Mode = False, inplace: bool = False) -> Tensor:
     """The input as it is. Raises UnsupportedError for `training=True` unless p is 0.
 
     >>> trtnet.functional.alpha_dropout(trtnet.tensor([1.0, 2.0]), training=False).tolist()
@@ -108,7 +108,9 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: Any = False, inplace:
     return _identity("alpha_dropout", input, p, training, inplace)
 
 
-def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: Any = False, inplace: bool = False) -> Tensor:
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool | Mode = False, inplace: bool = False
+) -> Tensor:
     """As alpha_dropout.
 
     >>> trtnet.functional.feature_alpha_dropout(trtnet.tensor([[1.0, 2.0]]), training=False).tolist()

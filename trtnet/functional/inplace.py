@@ -22,7 +22,7 @@ from ..layers.shaping import Shuffle, inverse
 from . import memory
 from .concrete import category
 from .creation import full_like
-from .dispatch import is_scalar, tensor
+from .dispatch import Value, is_scalar, tensor
 from .strides import overlaps
 
 __all__ = ["rebind"]
@@ -113,7 +113,7 @@ def in_place(function: Callable[..., Any], name: str, is_elementwise: bool = Tru
     return method
 
 
-def write_concrete(target: Array, result: Any, is_one_number: bool = False) -> Array:
+def write_concrete(target: Array, result: Tensor, is_one_number: bool = False) -> Array:
     """Write concrete values over all of a concrete tensor."""
     new, written = result.numpy(), target.writeable()
     if new.shape != written.shape or category(new.dtype) > category(written.dtype):
@@ -165,15 +165,15 @@ def install_operators(functions: dict[str, Callable[..., Any]]) -> None:
 # --- values written over ----------------------------------------------------------------------------------------------
 
 
-def _filled(self: Tensor, value: Any) -> Any:
+def _filled(self: Tensor, value: Value) -> Tensor:
     return full_like(self, value)
 
 
-def _copied(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
+def _copied(self: Tensor, src: Value, non_blocking: bool = False) -> Tensor:
     return converted(tensor(src), self.dtype).expand(self.shape)
 
 
-def _fill(self: Any, value: Any) -> Any:
+def _fill(self: Any, value: Value) -> Any:
     """`fill`, in place: one number, also where elements of an expanded tensor share one place in memory."""
     result = _filled(self, value)
     if type(self) is not Tensor and type(result) is not Tensor:
@@ -204,7 +204,7 @@ _ARGUMENTS = {
 }  # fmt: skip
 
 
-def document(name: str, function: Any) -> None:
+def document(name: str, function: Callable[..., Any]) -> None:
     """Show, in the docstring of one of torch's functions that change a tensor, that it gives the tensor itself."""
     call = ", ".join(filter(None, ("x", _ARGUMENTS.get(name, ""))))
     function.__doc__ = (

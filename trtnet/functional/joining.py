@@ -133,7 +133,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 @refusing
-def hstack(tensors: Any) -> Any:
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenation along the second dimension, of vectors along the first.
 
     Layers of the example: `concatenation`.
@@ -146,7 +146,7 @@ def hstack(tensors: Any) -> Any:
 
 
 @refusing
-def vstack(tensors: Any) -> Any:
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenation along the first dimension; vectors are rows.
 
     Layers of the example: `shuffle`, `concatenation`.
@@ -161,7 +161,7 @@ row_stack = vstack
 
 
 @refusing
-def dstack(tensors: Any) -> Any:
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenation along the third dimension.
 
     Layers of the example: `shuffle`, `concatenation`.
@@ -214,7 +214,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
 # --- apart ------------------------------------------------------------------------------------------------------------
 
 
-def _pieces(x: Any, axis: int, sizes: Sequence[SizeLike]) -> tuple[Any, ...]:
+def _pieces(x: Tensor | np.ndarray, axis: int, sizes: Sequence[SizeLike]) -> tuple[Any, ...]:
     """Consecutive parts of these sizes, of a recorded tensor or a NumPy array."""
     made: list[Any] = []
     start: Any = 0
@@ -257,7 +257,9 @@ def unknown_parts(name: str, size: SizeLike) -> UnsupportedError:
     )
 
 
-def _split_numpy(input: np.ndarray, split_size_or_sections: Any, dim: int = 0) -> Any:
+def _split_numpy(
+    input: np.ndarray, split_size_or_sections: SizeLike | Sequence[SizeLike], dim: int = 0
+) -> tuple[np.ndarray, ...]:
     axis = axis_of(dim, input.ndim)
     return _pieces(input, axis, _split_sizes(input.shape[axis], split_size_or_sections))
 
@@ -275,7 +277,7 @@ def split(input: Tensor, split_size_or_sections: SizeLike | Sequence[SizeLike], 
     return _pieces(x, axis, _split_sizes(x.shape[axis], split_size_or_sections))
 
 
-def _split_method(self: Any, split_size: Any, dim: int = 0) -> Any:
+def _split_method(self: Tensor, split_size: SizeLike | Sequence[SizeLike], dim: int = 0) -> tuple[Tensor, ...]:
     """As the function `split`."""
     return split(self, split_size, dim)
 
@@ -309,7 +311,7 @@ def _chunk_sizes(size: SizeLike, chunks: int) -> list[SizeLike]:
     return _split_sizes(size, each) if size else [0] * chunks
 
 
-def _chunk_numpy(input: np.ndarray, chunks: int, dim: int = 0) -> Any:
+def _chunk_numpy(input: np.ndarray, chunks: int, dim: int = 0) -> tuple[np.ndarray, ...]:
     axis = axis_of(dim, input.ndim)
     return _pieces(input, axis, _chunk_sizes(input.shape[axis], chunks))
 
@@ -327,7 +329,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return _pieces(x, axis, _chunk_sizes(x.shape[axis], chunks))
 
 
-def _tensor_split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
+def _tensor_split_sizes(size: SizeLike, given: int | Sequence[SizeLike] | Tensor) -> list[SizeLike]:
     if isinstance(given, (int, np.integer)):
         if given < 1:
             raise ArgumentError("tensor_split takes a number of parts of at least 1", found=given)
@@ -344,7 +346,9 @@ def _tensor_split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
     return sizes
 
 
-def _tensor_split_numpy(input: np.ndarray, indices_or_sections: Any, dim: int = 0) -> Any:
+def _tensor_split_numpy(
+    input: np.ndarray, indices_or_sections: int | Sequence[SizeLike] | np.ndarray, dim: int = 0
+) -> tuple[np.ndarray, ...]:
     if isinstance(indices_or_sections, np.ndarray):
         indices_or_sections = indices_or_sections.tolist()
     return tuple(np.array_split(input, indices_or_sections, axis_of(dim, input.ndim)))
@@ -359,7 +363,12 @@ def _tensor_split(
 
 
 def tensor_split(
-    input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+    input: Tensor,
+    indices_or_sections: int | Sequence[SizeLike] | Tensor | None = None,
+    dim: int = 0,
+    *,
+    indices: Sequence[SizeLike] | Tensor | None = None,
+    sections: int | Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """That many parts of nearly one size, or parts that end at the given positions (in ascending order).
 
@@ -422,7 +431,7 @@ def _axes(rank: int, dims: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 @operation(lambda input, *dims: np.flip(input, _axes(input.ndim, dims)), method=True, order="first")
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """The order of the elements reversed in some dimensions.
 
     Layers of the example: `slice`.
@@ -439,7 +448,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     return emit(Slice((x,), start=start, shape=x.shape, stride=stride))
 
 
-def _quarter(rank: int, k: Any, dims: Any) -> tuple[int, int, int]:
+def _quarter(rank: int, k: int, dims: Sequence[int]) -> tuple[int, int, int]:
     if len(dims) != 2:
         raise ArgumentError("rot90 takes two dimensions", expected=2, found=dims)
     first, second = (axis_of(d, rank) for d in dims)
@@ -448,13 +457,13 @@ def _quarter(rank: int, k: Any, dims: Any) -> tuple[int, int, int]:
     return int(k) % 4, first, second
 
 
-def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Any = (0, 1)) -> np.ndarray:
+def _rot90_numpy(input: np.ndarray, k: int = 1, dims: Sequence[int] = (0, 1)) -> np.ndarray:
     turns, first, second = _quarter(input.ndim, k, dims)
     return np.rot90(input, turns, (first, second)) if turns else input.copy()
 
 
 @operation(_rot90_numpy, method=True, strided=True, order="natural")
-def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by k times 90 degrees in the plane of two dimensions, from the first towards the second; a copy.
 
     Layers of the example: `slice`, `shuffle`.

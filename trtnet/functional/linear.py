@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Size, format_shape
+from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
@@ -21,7 +22,7 @@ from ..layers.shaping import Shuffle
 from .arithmetic import add, mul
 from .concrete import promote
 from .creation import eye
-from .dispatch import axis_of, operand, operation, refusing, tensor
+from .dispatch import Value, axis_of, operand, operation, refusing, tensor
 from .inplace import install
 from .reduction import sum as summed
 from .shape import clone, permute, reshape, squeeze, unsqueeze
@@ -33,10 +34,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _typed(function: Any) -> Any:
+def _typed(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     """A product of two arrays in their common type: NumPy's of bfloat16 is float32."""
 
-    def call(a: Any, b: Any) -> np.ndarray:
+    def call(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(function(a, b)).astype(promote(a.dtype, b.dtype), copy=False)
 
     return call
@@ -67,14 +68,14 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     return emit(FullyConnected((x, weights, shift)))
 
 
-def _bilinear(input1: np.ndarray, input2: np.ndarray, weight: np.ndarray, bias: Any = None) -> np.ndarray:
+def _bilinear(input1: np.ndarray, input2: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     _check_bilinear(input1.shape, input2.shape, weight.shape)
     wide = [value if value.dtype == np.float64 else value.astype(np.float32) for value in (input1, weight, input2)]
     product = np.einsum("...i,oij,...j->...o", *wide)
     return np.asarray(product if bias is None else product + bias).astype(input1.dtype)
 
 
-def _check_bilinear(first: Any, second: Any, weight: Any) -> None:
+def _check_bilinear(first: Sequence[SizeLike], second: Sequence[SizeLike], weight: Sequence[SizeLike]) -> None:
     problem = "bilinear takes (..., in1), (..., in2), alike but for the last size, and a weight (out, in1, in2)"
     found = ", ".join(format_shape(shape) for shape in (first, second, weight))
     if len(weight) != 3 or not first or len(first) != len(second):
@@ -87,7 +88,7 @@ def _check_bilinear(first: Any, second: Any, weight: Any) -> None:
 
 
 @operation(_bilinear)
-def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., in1) and (..., in2) by a weight (out, in1, in2) and a bias (out,): input1 weight[o] input2 + bias[o] for
     each o, (..., out). All of one floating-point dtype.
 
@@ -174,7 +175,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 @operation(_typed(lambda self, other: np.matmul(other, self)), method="__rmatmul__")
-def _rmatmul(self: Any, other: Any) -> Tensor:
+def _rmatmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(other, self)
 
 
@@ -280,21 +281,21 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
-def _scaled(x: Any, factor: Any) -> Tensor:
+def _scaled(x: Tensor, factor: Value) -> Tensor:
     return x if factor == 1 else mul(x, factor)
 
 
-def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> np.ndarray:
+def _addmm(input: np.ndarray, mat1: np.ndarray, mat2: np.ndarray, *, beta: float = 1, alpha: float = 1) -> np.ndarray:
     return beta * input + alpha * np.matmul(mat1, mat2)
 
 
-def _sum(name: str, rank: int, input: Tensor, a: Any, b: Any, beta: Any, alpha: Any) -> Tensor:
+def _sum(name: str, rank: int, input: Tensor, a: Value, b: Value, beta: float, alpha: float) -> Tensor:
     product = _scaled(_multiply(*_of_rank(name, (a, rank), (b, rank))), alpha)
     return product if beta == 0 else add(_scaled(tensor(input), beta), product)
 
 
 @operation(_addmm, method=True)
-def addmm(input: Tensor, mat1: Any, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2), with two-dimensional matrices.
 
     Layers of the example: `matrix_multiply`, `elementwise`.
@@ -321,7 +322,7 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, a
     return _sum("baddbmm", 3, input, batch1, batch2, beta, alpha)
 
 
-def _weighted(input: Tensor, beta: Any, product: Any, alpha: Any) -> Tensor:
+def _weighted(input: Tensor, beta: float, product: Tensor, alpha: float) -> Tensor:
     product = _scaled(product, alpha)
     made = product if beta == 0 else add(_scaled(input, beta), product)
     return made if made.dtype is input.dtype else made.to(input.dtype)
@@ -368,7 +369,7 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 
 
 @refusing
-def chain_matmul(*matrices: Any) -> Tensor:
+def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of matrices, from left to right.
 
     >>> trtnet.chain_matmul(trtnet.ones(1, 2), trtnet.ones(2, 3), trtnet.ones(3, 1)).item()
@@ -426,7 +427,7 @@ def _tensordot(a: np.ndarray, b: np.ndarray, dims: Any = 2, out: Any = None) -> 
 
 
 @operation(_tensordot)
-def tensordot(a: Any, b: Any, dims: Any = 2, out: Tensor | None = None) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2, out: Tensor | None = None) -> Tensor:
     """Products summed over `dims`: a number of the last of `a` and first of `b`, or a pair of lists of dimensions.
 
     Layers of the example: `einsum`.
@@ -522,7 +523,7 @@ def _contracted_numpy(equation: str, *given: Any) -> np.ndarray:
 
 
 @operation(_contracted_numpy, strided=True)
-def _contracted(equation: str, *operands: Any) -> Tensor:
+def _contracted(equation: str, *operands: Tensor) -> Tensor:
     tensors = tuple(tensor(o) for o in operands)
     return emit(Einsum(tensors, _plain(equation, [len(t.shape) for t in tensors])))
 

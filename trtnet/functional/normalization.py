@@ -14,7 +14,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit, recorder
-from ..graph.tensor import Array, Tensor
+from ..graph.tensor import Array, Operand, Tensor
 from ..graph.training import Mode, cannot_train
 from ..layers.base import require_floating
 from ..layers.constant import constant, with_shape
@@ -63,7 +63,7 @@ def _log_softmax(
     return shifted - np.log(np.exp(shifted).sum(_axis(dim, x.ndim), keepdims=True))
 
 
-def _dtype(stacklevel: Any, dtype: DtypeLike | None) -> Any:
+def _dtype(stacklevel: int | DtypeLike | None, dtype: DtypeLike | None) -> DtypeLike | None:
     """torch.softmax and the method take the dtype third, torch.nn.functional.softmax fourth."""
     return dtype if isinstance(stacklevel, int) else stacklevel
 
@@ -77,7 +77,7 @@ def _prepared(name: str, input: Tensor, dim: int | None, dtype: DtypeLike | None
 
 
 @operation(_softmax, method=True)
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: DtypeLike | None = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`; `dtype` converts the input first.
 
     Layers of the example: `shuffle`, `softmax`.
@@ -93,7 +93,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: 
 
 
 @operation(_log_softmax, method=True)
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: DtypeLike | None = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike | None = None) -> Tensor:
     """The logarithm of softmax along `dim`.
 
     Layers of the example: `log_softmax`.
@@ -155,19 +155,19 @@ def _per_channel(name: str, channels: int, dtype: Dtype, **given: Any) -> dict[s
     return operands
 
 
-def _spread(value: Any, rank: int) -> Any:
+def _spread(value: Operand, rank: int) -> Tensor | None:
     """(C,) as (1, C, 1, ...)."""
     return None if value is None else with_shape(value, (1, value.shape[0], *(1,) * (rank - 2)))
 
 
 @operation()
 def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: Any = False,
+    input: Tensor,
+    running_mean: Operand,
+    running_var: Operand,
+    weight: Operand = None,
+    bias: Operand = None,
+    training: bool | Mode = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
@@ -234,7 +234,13 @@ class Statistics:
 
 
 def by_running_statistics(
-    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float, how: Statistics | None = None
+    input: Tensor,
+    running_mean: Operand,
+    running_var: Operand,
+    weight: Operand,
+    bias: Operand,
+    eps: float,
+    how: Statistics | None = None,
 ) -> Tensor:
     """Batch normalization by running statistics; `how` says what happens to them in training."""
     if running_mean is None or running_var is None:
@@ -283,7 +289,7 @@ def batch_statistics(x: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
 # --- by the input's own statistics ------------------------------------------------------------------------------------
 
 
-def _constant(value: Any, number: float, shape: tuple[int, ...], dtype: Dtype) -> Tensor:
+def _constant(value: Operand, number: float, shape: tuple[int, ...], dtype: Dtype) -> Tensor:
     """Weights (or a tensor) of that shape; a constant of one number where there are none."""
     if value is not None:
         return with_shape(value, shape)
@@ -390,8 +396,8 @@ def group_norm(
 @operation()
 def instance_norm(
     input: Tensor,
-    running_mean: Any = None,
-    running_var: Any = None,
+    running_mean: Operand = None,
+    running_var: Operand = None,
     weight: Tensor | Weight | None = None,
     bias: Tensor | Weight | None = None,
     use_input_stats: bool = True,
@@ -439,7 +445,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 # --- norms ------------------------------------------------------------------------------------------------------------
 
 
-def _norm(x: Any, p: float, dim: Axes) -> Tensor:
+def _norm(x: Tensor, p: float, dim: Axes) -> Tensor:
     return vector_norm(x, p, dim, True)
 
 
@@ -449,7 +455,7 @@ def _normalize(input: np.ndarray, p: float = 2.0, dim: Any = 1, eps: float = 1e-
 
 
 @operation(_normalize, order="first")
-def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: Axes = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """x / max(norm of order p along `dim`, eps).
 
     Layers of the example: `elementwise`, `reduce`, `unary`, `constant`.

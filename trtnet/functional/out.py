@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def written(call: Callable[..., Any], function: Callable[..., Any], args: Any, k
     return result._make(made) if hasattr(result, "_make") else tuple(made)
 
 
-def _tensors(values: Any) -> Any:
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -63,7 +63,7 @@ def _tensors(values: Any) -> Any:
             yield from _tensors(value)
 
 
-def _write(function: Callable[..., Any], given: Any, result: Any, operands: list[Tensor]) -> Any:
+def _write(function: Callable[..., Any], given: Any, result: Any, operands: list[Tensor]) -> Tensor:
     name = function.__name__
     if not isinstance(given, Tensor):
         raise ArgumentTypeError(f"{name}: out is a tensor", expected="a tensor", found=shown(given))
@@ -91,12 +91,12 @@ def _write(function: Callable[..., Any], given: Any, result: Any, operands: list
     return rebind(out, reshaped(value, tuple(out.shape)))
 
 
-def _may_be_resized(out: Any) -> bool:
+def _may_be_resized(out: Tensor) -> bool:
     """Whether it is empty, and nothing else sees its memory."""
     return type(out) is Array and out.alias is None and 0 in out.shape
 
 
-def _check_shape(name: str, out: Any, result: Any) -> None:
+def _check_shape(name: str, out: Tensor, result: Tensor) -> None:
     if out.shape == result.shape or _may_be_resized(out):
         return
     problem = f"{name}: the result does not fit the shape of out"

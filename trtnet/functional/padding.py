@@ -58,7 +58,9 @@ def _check_room(size: SizeLike, amount: SizeLike, axis: int, mode: str) -> None:
     require_at_least(size, needed, problem)
 
 
-def _pad_numpy(input: np.ndarray, pad: Sequence[SizeLike], mode: str = "constant", value: Any = None) -> np.ndarray:
+def _pad_numpy(
+    input: np.ndarray, pad: Sequence[SizeLike], mode: str = "constant", value: float | None = None
+) -> np.ndarray:
     if has_dims(pad):
         return globals()["pad"](constant(input), pad, mode, value)
     amounts: Any = _amounts(input.shape, pad, mode)
@@ -85,7 +87,7 @@ def _positions(at: np.ndarray, size: int, mode: str, before: int, after: int) ->
 
 
 @operation(_pad_numpy)
-def pad(input: Tensor, pad: Sequence[SizeLike], mode: str = "constant", value: Any = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[SizeLike], mode: str = "constant", value: float | None = None) -> Tensor:
     """`input` with elements around it: (left, right, top, bottom, …), the last dimension first; negative ones cut off.
 
     mode: "constant" (`value`, 0), "reflect", "replicate" or "circular". A padding layer where that is enough (zeros

@@ -20,7 +20,7 @@ from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes
 from .comparison import where
 from .creation import arange
-from .dispatch import Ints, axis_of, is_recorded, operation, owner_of, size_tensor, tensor
+from .dispatch import Ints, Value, axis_of, is_recorded, operation, owner_of, size_tensor, tensor
 from .indexing import from_end, from_start, recorded_index, select, write_gathered, written_value
 from .inplace import install
 from .joining import unknown_parts
@@ -44,7 +44,9 @@ __all__ = [
 ]
 
 
-def _narrowed(shape: tuple[SizeLike, ...], dim: int, start: Any, length: Any) -> tuple[int, SizeLike, SizeLike]:
+def _narrowed(
+    shape: tuple[SizeLike, ...], dim: int, start: SizeLike | Tensor, length: SizeLike
+) -> tuple[int, SizeLike, SizeLike]:
     axis = axis_of(dim, len(shape))
     size, first, count = shape[axis], size_of(start), size_of(length)
     if isinstance(first, int) and first < 0:
@@ -57,7 +59,7 @@ def _narrowed(shape: tuple[SizeLike, ...], dim: int, start: Any, length: Any) ->
     return axis, first, count
 
 
-def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> np.ndarray | Tensor:
+def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: SizeLike) -> np.ndarray | Tensor:
     if has_dims(start, length):
         return narrow(constant(input), dim, start, length)
     axis, first, count = _narrowed(input.shape, dim, start, length)
@@ -65,7 +67,7 @@ def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: Any) -> np.nd
 
 
 @operation(_narrow_numpy, method=True, view=True)
-def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
+def narrow(input: Tensor, dim: int, start: SizeLike | Tensor, length: SizeLike) -> Tensor:
     """`length` elements of one dimension from `start` on.
 
     Layers of the example: `slice`.
@@ -83,7 +85,7 @@ def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> np.nd
 
 
 @operation(_index_select_numpy, method=True)
-def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Value) -> Tensor:
     """The elements at a 1-D index of one dimension.
 
     Layers of the example: `gather`.
@@ -101,7 +103,7 @@ def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
     return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
 
 
-def _element_index(name: str, index: Any, size: SizeLike) -> Tensor:
+def _element_index(name: str, index: Tensor, size: SizeLike) -> Tensor:
     """An index that is not counted from the end; a constant one is checked."""
     if isinstance(index, Array) and not is_recorded(index):
         array = index.numpy()
@@ -164,7 +166,7 @@ def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | Non
 
 
 @operation(_take_along_dim_numpy, method=True)
-def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """As `gather`, with the other dimensions broadcast; over the flattened tensors without `dim`.
 
     Layers of the example: `constant`, `elementwise`, `select`, `gather`.
@@ -197,7 +199,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 
 
 def _scatter_numpy(
-    input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: Any = None
+    input: np.ndarray, dim: int, index: np.ndarray, src: Any = None, *, value: Any = None, reduce: str | None = None
 ) -> np.ndarray:
     if reduce is not None:
         return scatter_reduced_numpy(input, dim, index, value if src is None else src, reduce)
@@ -213,7 +215,7 @@ def _scatter_numpy(
 
 @operation(_scatter_numpy, method=True)
 def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
 ) -> Tensor:
     """`input` with the elements of `src` (or one number) written along `dim`, one for each element of `index`.
 
@@ -292,7 +294,9 @@ def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return view_of(made, x, any_layer=True)
 
 
-def _strided(shape: Any, size: Any, stride: Any, offset: Any) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
+def _strided(
+    shape: Sequence[SizeLike], size: Any, stride: Any, offset: Any
+) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...]]:
     """Sizes and steps of `as_strided`, within the tensor."""
     sizes, steps = sizes_of((tuple(size),)), sizes_of((tuple(stride),))
     if len(sizes) != len(steps):
@@ -336,7 +340,7 @@ def _not_contiguous(shape: tuple[SizeLike, ...]) -> UnsupportedError:
 
 
 def _as_strided_numpy(
-    input: np.ndarray, size: SizeLike | Sequence[SizeLike], stride: Ints, storage_offset: Any = None
+    input: np.ndarray, size: SizeLike | Sequence[SizeLike], stride: Ints, storage_offset: int | None = None
 ) -> np.ndarray | Tensor:
     if has_dims(size, stride, storage_offset):
         return as_strided(constant(input), size, stride, storage_offset)
@@ -352,7 +356,9 @@ def _as_strided_numpy(
 
 
 @operation(_as_strided_numpy, method=True, view=True)
-def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Tensor:
+def as_strided(
+    input: Tensor, size: SizeLike | Sequence[SizeLike], stride: int | Sequence[int], storage_offset: int | None = None
+) -> Tensor:
     """The elements at all sums of a multiple of each stride below each size, counted from `storage_offset`.
 
     They are counted over the elements of the tensor itself, which must lie in memory in row-major order: what torch
@@ -385,7 +391,7 @@ def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> np.ndarray:
 
 
 @operation(_one_hot_numpy)
-def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ones at the indices and zeros elsewhere, in a new last dimension of `num_classes`.
 
     Layers of the example: `constant`, `one_hot`.
@@ -401,7 +407,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     return emit(OneHot((recorded_index(tensor), values), size_of(num_classes)))  # type: ignore[arg-type]
 
 
-def _unbind_numpy(input: np.ndarray, dim: int = 0) -> Any:
+def _unbind_numpy(input: np.ndarray, dim: int = 0) -> tuple[np.ndarray, ...]:
     moved = np.moveaxis(input, axis_of(dim, input.ndim), 0)
     return tuple(moved[i, ...] for i in range(len(moved)))
 
@@ -423,7 +429,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _interleaved(
-    shape: Any, dim: int, times: SizeLike
+    shape: Sequence[SizeLike], dim: int, times: SizeLike
 ) -> tuple[tuple[SizeLike, ...], tuple[SizeLike, ...], tuple[SizeLike, ...]]:
     axis = axis_of(dim, len(shape))
     before, size, after = tuple(shape[:axis]), shape[axis], tuple(shape[axis + 1 :])
@@ -431,7 +437,7 @@ def _interleaved(
 
 
 def _repeat_interleave_numpy(
-    input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: Any = None
+    input: np.ndarray, repeats: Any, dim: int | None = None, *, output_size: int | None = None
 ) -> np.ndarray | Tensor:
     if has_dims(repeats):
         return repeat_interleave(constant(input), repeats, dim)
@@ -439,7 +445,9 @@ def _repeat_interleave_numpy(
 
 
 @operation(_repeat_interleave_numpy, method=True)
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each element `repeats` times, one after the other, along `dim`, or of the flattened tensor.
 
     `repeats` is a number, a Dim, or a concrete tensor with a number for each element.

@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _windows(name: str, spatial: int, kernel: Any, stride: Ints | None, padding: Ints) -> tuple[tuple[int, ...], ...]:
+def _windows(name: str, spatial: int, kernel: Ints, stride: Ints | None, padding: Ints) -> tuple[tuple[int, ...], ...]:
     window = tuple_of(kernel, spatial, "kernel_size")
     step = window if stride is None or stride == () or stride == [] else tuple_of(stride, spatial, "stride")
     before = tuple_of(padding, spatial, "padding")
@@ -123,7 +123,7 @@ def _max(
 
 def _dilated(
     name: str,
-    x: Any,
+    x: Tensor,
     window: Sequence[int],
     step: Sequence[int],
     before: Sequence[int],
@@ -225,7 +225,7 @@ def _average(
     padding: Ints,
     ceil_mode: bool,
     count_include_pad: bool,
-    divisor: Any,
+    divisor: int | None,
 ) -> Tensor:
     name = f"avg_pool{spatial}d"
     window, step, before = _windows(name, spatial, kernel_size, stride, padding)
@@ -413,7 +413,7 @@ def _adaptive(operation: str, spatial: int, input: Tensor, output_size: Any) -> 
     return reshaped(y, y.shape[1:]) if alone else y
 
 
-def _uneven(name: str, operation: str, x: Any, axis: int, size: int) -> Tensor:
+def _uneven(name: str, operation: str, x: Tensor, axis: int, size: int) -> Tensor:
     present = x.shape[axis]
     if isinstance(present, Dim):
         each = divide_exactly(present, size)

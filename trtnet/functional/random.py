@@ -11,7 +11,7 @@ are seeded by `trtnet.manual_seed`, those of a module to train (`to_torch`) by `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
 from .comparison import eq, lt
 from .creation import _default, _ignore, arange, filling, generator
-from .dispatch import refusing
+from .dispatch import Option, Sizes, Value, refusing
 from .inplace import in_place
 from .normalization import softmax
 from .shape import has_dims, not_negative, size_of, sizes_of, unsqueeze
@@ -50,7 +50,7 @@ MOST = 2**24  # a float32 between 0 and 1 has 24 bits
 # --- what TensorRT draws ----------------------------------------------------------------------------------------------
 
 
-def _records(options: dict[str, Any], *sizes: Any) -> bool:
+def _records(options: Mapping[str, Option | Sizes], *sizes: Any | Sequence[SizeLike]) -> bool:
     """Whether a draw is recorded. Raises UnsupportedError where it is, and is to come from a generator."""
     current = current_recorder.get()
     if current is None and not has_dims(sizes):
@@ -125,7 +125,7 @@ def _floating(name: str, dtype: Dtype) -> Dtype:
 
 
 @refusing
-def rand(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def rand(*size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
     """Uniform in [0, 1).
 
     >>> x = trtnet.rand(2, 3)
@@ -142,7 +142,7 @@ def rand(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
 
 
 @refusing
-def randn(*size: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def randn(*size: Sizes, dtype: DtypeLike | None = None, **options: Option | Sizes) -> Tensor:
     """Of the standard normal distribution.
 
     >>> trtnet.randn(2, 3).shape
@@ -217,7 +217,7 @@ def _whole(name: str, sizes: tuple[SizeLike, ...], low: SizeLike, high: SizeLike
 
 
 @refusing
-def randperm(n: Any, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def randperm(n: SizeLike, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """The whole numbers from 0 to n - 1 in some order; recorded, n is at most 3840, as for `sort`.
 
     >>> sorted(trtnet.randperm(4).tolist())
@@ -236,7 +236,7 @@ def _like(input: Tensor) -> tuple[SizeLike, ...]:
     return tuple(input.shape)
 
 
-def rand_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def rand_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """As `rand`, in the shape and dtype of `input`.
 
     >>> trtnet.rand_like(trtnet.zeros(2, 3)).shape
@@ -245,7 +245,7 @@ def rand_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) 
     return rand(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """As `randn`, in the shape and dtype of `input`.
 
     >>> trtnet.randn_like(trtnet.zeros(2, 3)).shape
@@ -254,7 +254,7 @@ def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Any)
     return randn(_like(input), dtype=_default(dtype, input.dtype), **options)
 
 
-def randint_like(input: Tensor, *bounds: Any, dtype: DtypeLike | None = None, **options: Any) -> Tensor:
+def randint_like(input: Tensor, *bounds: int, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
     """`randint_like(input, high)` or `(input, low, high)`: as `randint`, in the shape and dtype of `input`.
 
     >>> trtnet.randint_like(trtnet.zeros(2, 3), 5).dtype
@@ -265,12 +265,12 @@ def randint_like(input: Tensor, *bounds: Any, dtype: DtypeLike | None = None, **
 
 @refusing
 def normal(
-    mean: Any,
-    std: Any = 1.0,
+    mean: Value,
+    std: Value = 1.0,
     size: SizeLike | Sequence[SizeLike] | None = None,
     *,
     dtype: DtypeLike | None = None,
-    **options: Any,
+    **options: Option,
 ) -> Tensor:
     """Normally distributed: of tensors (broadcast) or numbers as mean and standard deviation, or of a `size`.
 
@@ -293,7 +293,7 @@ def normal(
     return add(mul(drawn, std), mean)
 
 
-def bernoulli(input: Tensor, p: Any = None, **options: Any) -> Tensor:
+def bernoulli(input: Tensor, p: float | None = None, **options: Option) -> Tensor:
     """1 with the probability that `input` (or the number p) says for each element, else 0, in the dtype of `input`.
 
     >>> trtnet.bernoulli(trtnet.tensor([0.0, 1.0])).tolist()
@@ -314,7 +314,7 @@ def _chosen(sizes: tuple[SizeLike, ...], p: Any) -> Tensor:
 
 
 @refusing
-def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """softmax((logits + noise) / tau) along `dim`, with Gumbel noise, -log(-log(u)) of uniform u; `hard` gives 1 at the
     largest and 0 elsewhere (https://arxiv.org/abs/1611.01144). `eps` has no effect, as in torch.
 
@@ -331,7 +331,7 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
 
 
 @refusing
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, **options: Any) -> Tensor:
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, **options: Option) -> Tensor:
     """Indices (int64) drawn from rows of weights: (n,) gives (num_samples,), (m, n) gives (m, num_samples).
 
     The weights are not negative and need not sum to 1. Each weight's logarithm gets Gumbel noise, -log(-log(u)), and
@@ -375,7 +375,7 @@ def _check_weights(weights: np.ndarray, count: int) -> None:
         )
 
 
-def gumbel_choice(logits: Any, count: int, replacement: bool) -> Tensor:
+def gumbel_choice(logits: Tensor, count: int, replacement: bool) -> Tensor:
     """Indices (int64) of `count` categories of the last dimension, from float32 log-probabilities up to a constant."""
     sizes = tuple(logits.shape)
     if replacement and count > 1:
@@ -462,7 +462,7 @@ def _to_random(sizes: tuple[SizeLike, ...], dtype: Dtype, from_: Any = None, to:
     return _whole("random_", sizes, size_of(low), size_of(high), dtype)
 
 
-def _to_bernoulli(sizes: tuple[SizeLike, ...], dtype: Dtype, p: Any = 0.5) -> Tensor:
+def _to_bernoulli(sizes: tuple[SizeLike, ...], dtype: Dtype, p: Value = 0.5) -> Tensor:
     return _chosen(sizes, p)
 
 
@@ -519,7 +519,7 @@ def _install(name: str, record: Callable[..., Any], draw: Callable[..., Any], do
     filling(name, draw, doc)
     fill_now = getattr(Array, name)
 
-    def drawn(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
+    def drawn(self: Tensor, *args: Any, generator: Option = None, **kwargs: Any) -> Tensor:
         _records({"generator": generator}, self.shape)
         return converted(record(tuple(self.shape), self.dtype, *args, **kwargs), self.dtype)
 

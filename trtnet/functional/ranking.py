@@ -22,7 +22,7 @@ from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, maximum, mul, neg, sub
 from .comparison import clamp, eq, ge, isnan, logical_and, logical_not, logical_or, lt, where
 from .creation import arange, filled
-from .dispatch import Axes, axis_of, operation, refusing, scalar, size_tensor, tensor
+from .dispatch import Axes, Value, axis_of, operation, refusing, scalar, size_tensor, tensor
 from .joining import cat
 from .math import lerp, round
 from .picking import gather, index_select
@@ -60,7 +60,7 @@ def _numbers(name: str, dtype: Dtype) -> None:
         raise DtypeError(f"{name} takes numbers", expected="numbers", found="bool", remedy="x.int()")
 
 
-def _kthvalue_numpy(input: np.ndarray, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+def _kthvalue_numpy(input: np.ndarray, k: int, dim: int = -1, keepdim: bool = False) -> Ranked:
     _numbers("kthvalue", dtypes.get(input.dtype))
     if not input.ndim:
         return Ranked(input, np.zeros((), np.int64))
@@ -71,7 +71,7 @@ def _kthvalue_numpy(input: np.ndarray, k: int, dim: int = -1, keepdim: bool = Fa
     return Ranked(*found) if keepdim else Ranked(*(v.squeeze(axis) for v in found))
 
 
-def _in_range(k: Any, size: SizeLike) -> None:
+def _in_range(k: int, size: SizeLike) -> None:
     low = size if isinstance(size, int) else size.bounds[0]
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= low:
         raise ArgumentError("kthvalue: k is out of range", expected=f"1 to {low}", found=k)
@@ -98,7 +98,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Ran
     return _kth(x, int(k), axis, keepdim)
 
 
-def _median_along_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+def _median_along_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Ranked:
     if not input.ndim:
         return Ranked(input, np.zeros((), np.int64))
     axis = axis_of(dim, input.ndim)
@@ -129,7 +129,7 @@ def _median_along(input: Tensor, dim: int, keepdim: bool) -> Ranked:
 
 
 @refusing
-def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median, of an even number the lower one; NaN where there is one.
 
     Without `dim` of all elements; with it values along the dimension, and where they are (int64). At most 3840
@@ -153,7 +153,7 @@ Tensor.median = median  # type: ignore[attr-defined]
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str) -> Any:
+def _quantiles(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str) -> Tensor:
     """Both quantiles, of the functions that record and compute alike."""
     if interpolation not in _INTERPOLATIONS:
         raise ArgumentError(f"{name}: there is no such interpolation", expected=_INTERPOLATIONS, found=interpolation)
@@ -182,14 +182,14 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
     return made.reshape((-1, *(1,) * input.ndim)) if dim is None else _restored(made, input, dim, 1)
 
 
-def _restored(made: Any, input: Any, dim: int, before: int = 0) -> Any:
+def _restored(made: Tensor, input: Tensor, dim: int, before: int = 0) -> Tensor:
     """With a dimension of size 1 in the place of the one that is gone."""
     if not input.ndim:
         return made.reshape(made.shape[:before])
     return made.unsqueeze(axis_of(dim, input.ndim) + before)
 
 
-def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Tensor:
+def _at_ranks(x: Tensor, q: Any, interpolation: str, is_among_numbers: bool) -> Tensor:
     """What lies at these shares of the last dimension: a last dimension of as many elements as `q` has."""
     bad = isnan(x)
     values = sort(where(bad, math.inf, x) if is_among_numbers else x, -1).values
@@ -203,7 +203,7 @@ def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Ten
         ranks = {"lower": floor, "higher": ceil, "nearest": round}[interpolation](ranks)
     below = floor(ranks)
 
-    def at(places: Any) -> Any:
+    def at(places: Tensor) -> Tensor:
         places = places.long()
         return gather(values, -1, places) if is_among_numbers else index_select(values, -1, places)
 
@@ -215,9 +215,14 @@ def _at_ranks(x: Any, q: Any, interpolation: str, is_among_numbers: bool) -> Ten
     return where(spoilt, math.nan, made)
 
 
-def _quantile_numpy(name: str) -> Any:
+def _quantile_numpy(name: str) -> Callable[..., np.ndarray]:
     def compute(
-        input: np.ndarray, q: Any, dim: Axes = None, keepdim: bool = False, *, interpolation: str = "linear"
+        input: np.ndarray,
+        q: np.ndarray | float,
+        dim: Axes = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
     ) -> Any:
         given = Array(q) if isinstance(q, np.ndarray) else q
         return _quantiles(name, Array(input), given, dim, keepdim, interpolation).numpy()
@@ -227,7 +232,7 @@ def _quantile_numpy(name: str) -> Any:
 
 @operation(_quantile_numpy("quantile"), method=True, strided=True, order="natural")
 def quantile(
-    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+    input: Tensor, q: Value, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """What lies at the share `q` of the elements along `dim` in their order, of all without `dim`; NaN where one is.
 
@@ -245,7 +250,7 @@ def quantile(
 
 @operation(_quantile_numpy("nanquantile"), method=True, strided=True, order="natural")
 def nanquantile(
-    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+    input: Tensor, q: Value, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """As `quantile`, of the elements that are no NaN; NaN where there is none.
 
@@ -262,7 +267,7 @@ def _longest(size: SizeLike) -> int:
     return size if isinstance(size, int) else size.bounds[1]
 
 
-def _earlier(x: Tensor, axis: int, by: int, neutral: Any) -> Tensor:
+def _earlier(x: Tensor, axis: int, by: int, neutral: float) -> Tensor:
     """`x` moved by some places along an axis, with a value in front."""
     shape = tuple(by if a == axis else s for a, s in enumerate(x.shape))
     return part(cat([filled(shape, neutral, x.dtype), x], axis), axis, 0, x.shape[axis])

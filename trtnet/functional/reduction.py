@@ -6,6 +6,7 @@ What torch promotes is cast: sums and products of bools and integers are int64, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -59,7 +60,7 @@ def reduced(x: Tensor, op: str, dim: Axes, keepdim: bool) -> Tensor:
     return emit(Reduce((x,), op, axes, bool(keepdim))) if axes else x
 
 
-def _axes(x: Any, dim: Axes) -> tuple[int, ...]:
+def _axes(x: Tensor | np.ndarray, dim: Axes) -> tuple[int, ...]:
     axes = axes_of(dim, x.ndim)
     return axes if x.ndim else ()  # a number has, for torch, a dimension 0 to name
 
@@ -237,8 +238,8 @@ def _as_bool(x: Tensor) -> Tensor:
     return x if x.dtype is dtypes.bool_ else comparison.ne(x, 0)
 
 
-def _truth_numpy(reduce: Any) -> Any:
-    def call(input: np.ndarray, dim: Axes = None, keepdim: bool = False) -> Any:
+def _truth_numpy(reduce: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    def call(input: np.ndarray, dim: Axes = None, keepdim: bool = False) -> np.ndarray:
         found = reduce(input != 0, _axes(input, dim), keepdims=keepdim)
         return found.astype(np.uint8) if input.dtype == np.uint8 else found
 
@@ -292,7 +293,7 @@ def count_nonzero(input: Tensor, dim: Axes = None) -> Tensor:
 _SPREAD = object()
 
 
-def _correction(dim: Axes, unbiased: Any, correction: Any) -> tuple[Any, float]:
+def _correction(dim: Axes, unbiased: Axes | bool, correction: float | None) -> tuple[Any, float]:
     """torch takes var(x, unbiased), var(x, dim, unbiased, keepdim) and var(x, dim, correction=1)."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -357,7 +358,7 @@ def std(
 
 def var_mean(
     input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
-) -> Any:
+) -> tuple[Tensor, Tensor]:
     """The variance and the mean. With an infinity among the values the mean is that infinity; torch's is NaN or
     infinite by its place.
 
@@ -371,7 +372,7 @@ def var_mean(
 
 def std_mean(
     input: Tensor, dim: Axes = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = _SPREAD
-) -> Any:
+) -> tuple[Tensor, Tensor]:
     """The standard deviation and the mean, as `var_mean`.
 
     Layers of the example: `reduce`, `elementwise`, `constant`, `unary`.
@@ -406,7 +407,7 @@ def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Ten
 
 @refusing
 def vector_norm(
-    x: Any, ord: Any = 2, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
+    x: Tensor, ord: float | str = 2, dim: Axes = None, keepdim: bool = False, *, dtype: DtypeLike | None = None
 ) -> Tensor:
     """The vector norm of order `ord` over some dimensions, or all.
 
@@ -451,7 +452,7 @@ def _vector_norm(input: Tensor, ord: float, dim: Axes, keepdim: bool) -> Tensor:
 @refusing
 def norm(
     input: Tensor,
-    p: Any = "fro",
+    p: float | str | None = "fro",
     dim: Axes = None,
     keepdim: bool = False,
     out: Tensor | None = None,
@@ -472,7 +473,7 @@ def norm(
 
 
 def _norm_method(
-    self: Any, p: Any = "fro", dim: Axes = None, keepdim: bool = False, dtype: DtypeLike | None = None
+    self: Tensor, p: float | str | None = "fro", dim: Axes = None, keepdim: bool = False, dtype: DtypeLike | None = None
 ) -> Tensor:
     """As the function `norm`."""
     return norm(self, p, dim, keepdim, dtype=dtype)

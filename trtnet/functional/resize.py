@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -60,14 +60,17 @@ _MODES = {
 }  # fmt: skip
 
 
+X = TypeVar("X", Tensor, np.ndarray)
+
+
 class _Plan:
     """What interpolate's arguments mean: TensorRT's mode and coordinates, output sizes, torch's sampling distances."""
 
     def __init__(
         self,
-        shape: Any,
-        size: Any,
-        scale_factor: Any,
+        shape: tuple[SizeLike, ...],
+        size: SizeLike | Sequence[SizeLike] | None,
+        scale_factor: float | Sequence[float] | None,
         mode: str,
         align_corners: bool | None,
         recompute_scale_factor: bool | None,
@@ -237,13 +240,13 @@ def _nearest(size: int, target: int, plan: _Plan, step: float | None) -> np.ndar
 
 def _interpolate_numpy(
     input: np.ndarray,
-    size: Any = None,
-    scale_factor: Any = None,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Any:
+) -> np.ndarray | Tensor:
     plan = _Plan(input.shape, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     if any(isinstance(s, Dim) for s in plan.after):
         return interpolate(constant(input), size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
@@ -265,8 +268,8 @@ def _interpolate_numpy(
 @operation(_interpolate_numpy)
 def interpolate(
     input: Tensor,
-    size: Any = None,
-    scale_factor: Any = None,
+    size: SizeLike | Sequence[SizeLike] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
@@ -387,7 +390,7 @@ def _divided(size: SizeLike, by: int, what: str) -> SizeLike:
     return size // by
 
 
-def _rearranged(x: Any, first: tuple[Any, ...], order: tuple[int, ...], last: tuple[Any, ...]) -> Any:
+def _rearranged(x: X, first: tuple[Any, ...], order: tuple[int, ...], last: tuple[Any, ...]) -> X:
     """Reshape, transpose, reshape: of a recorded tensor in two layers, of an array now."""
     if isinstance(x, np.ndarray):
         return x.reshape(first).transpose(order).reshape(last)
@@ -400,7 +403,7 @@ def _image(name: str, shape: tuple[SizeLike, ...]) -> tuple[Any, ...]:
     return Size(shape[:-3]).numel(), *shape[-3:]
 
 
-def _pixel_shuffled(x: Any, upscale_factor: int) -> Any:
+def _pixel_shuffled(x: X, upscale_factor: int) -> X:
     r = size_of(upscale_factor)
     n, c, h, w = _image("pixel_shuffle", x.shape)
     out = _divided(c, r * r, "pixel_shuffle: the number of channels")  # type: ignore[arg-type]
@@ -419,7 +422,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     return _pixel_shuffled(tensor(input), upscale_factor)
 
 
-def _pixel_unshuffled(x: Any, downscale_factor: int) -> Any:
+def _pixel_unshuffled(x: X, downscale_factor: int) -> X:
     r = size_of(downscale_factor)
     n, c, h, w = _image("pixel_unshuffle", x.shape)
     height, width = (_divided(s, r, "pixel_unshuffle: height and width") for s in (h, w))  # type: ignore[arg-type]
@@ -438,7 +441,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     return _pixel_unshuffled(tensor(input), downscale_factor)
 
 
-def _channel_shuffled(x: Any, groups: int) -> Any:
+def _channel_shuffled(x: X, groups: int) -> X:
     if len(x.shape) < 3:
         raise ShapeError(
             "channel_shuffle takes (N, C, …)", expected="3 dimensions or more", found=format_shape(x.shape)
@@ -468,7 +471,7 @@ _OUTSIDE = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
 
 @operation()
 def grid_sample(
-    input: Tensor, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
     """(N, C, H, W) at the positions (x, y) of a grid (N, H', W', 2), from -1 to 1; or the same with depth.
 
@@ -489,7 +492,7 @@ def grid_sample(
 
 
 @operation()
-def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
+def affine_grid(theta: Tensor, size: Sequence[SizeLike], align_corners: bool | None = None) -> Tensor:
     """The grid (N, H, W, 2) of the affine maps theta (N, 2, 3), for an output of size (N, C, H, W); in 3-D likewise.
 
     Layers of the example: `constant`, `shuffle`, `matrix_multiply`.

@@ -9,6 +9,7 @@ why very large ones raise. Indices are not negative, as in torch; those that are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def _checked(name: str, x: Tensor, source: Any, index: Any) -> tuple[Tensor, Ten
     return made, i
 
 
-def _reduced(x: Tensor, axis: int, index: Tensor, source: Tensor, op: str, neutral: Any) -> tuple[Tensor, Tensor]:
+def _reduced(x: Tensor, axis: int, index: Tensor, source: Tensor, op: str, neutral: Value) -> tuple[Tensor, Tensor]:
     """For each position of `axis` what `op` makes of the updates that are its own, and how many they are (int32).
 
     `index` and `source` have the rank of `x` and broadcast.
@@ -266,11 +267,13 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
     return axis, reshaped(i, (*(1,) * axis, count, *(1,) * (x.ndim - axis - 1))), updates
 
 
-def _at(axis: int, index: Any) -> Any:
+def _at(axis: int, index: np.ndarray) -> Any:
     return (*(slice(None),) * axis, np.atleast_1d(index))
 
 
-def _index_add_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarray, *, alpha: Any = 1) -> Any:
+def _index_add_numpy(
+    input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray, *, alpha: float = 1
+) -> np.ndarray:
     axis, result = axis_of(dim, input.ndim), input.copy()
     np.add.at(result, _at(axis, index), source * np.asarray(alpha, source.dtype))
     return result
@@ -330,7 +333,7 @@ def index_reduce(
     return _apply(x, axis, expanded(i, shape), expanded(updates, shape), reduce, include_self)
 
 
-def _index_copy_numpy(input: np.ndarray, dim: int, index: Any, source: np.ndarray) -> Any:
+def _index_copy_numpy(input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray) -> np.ndarray:
     result = input.copy()
     result[_at(axis_of(dim, input.ndim), index)] = source
     return result
@@ -357,7 +360,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     return transposed(made, tuple(int(a) for a in np.argsort(front)))
 
 
-def _index_fill_numpy(input: np.ndarray, dim: int, index: Any, value: Any) -> Any:
+def _index_fill_numpy(input: np.ndarray, dim: int, index: np.ndarray, value: float | np.ndarray) -> np.ndarray:
     result = input.copy()
     result[_at(axis_of(dim, input.ndim), index)] = value
     return result
@@ -390,7 +393,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Value) -> Tensor:
 # --- by several indices -----------------------------------------------------------------------------------------------
 
 
-def _index_put_numpy(input: np.ndarray, indices: Any, values: Any, accumulate: bool = False) -> np.ndarray:
+def _index_put_numpy(
+    input: np.ndarray, indices: Sequence[np.ndarray], values: np.ndarray, accumulate: bool = False
+) -> np.ndarray:
     result = input.copy()
     if accumulate:
         np.add.at(result, tuple(indices), values)
@@ -400,7 +405,7 @@ def _index_put_numpy(input: np.ndarray, indices: Any, values: Any, accumulate: b
 
 
 @operation(_index_put_numpy, method=True, order="first")
-def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+def index_put(input: Tensor, indices: Sequence[Tensor], values: Value, accumulate: bool = False) -> Tensor:
     """`input` with `values` at `input[indices]`, or added there; what is named twice is then added twice.
 
     Without `accumulate` either of two values may stay.

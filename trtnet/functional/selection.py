@@ -228,14 +228,16 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return selected(expanded(x, shape), expanded(chosen, shape))
 
 
-def _nonzero_numpy(input: np.ndarray, *, out: Any = None, as_tuple: bool = False) -> Any:
+def _nonzero_numpy(
+    input: np.ndarray, *, out: None = None, as_tuple: bool = False
+) -> np.ndarray | tuple[np.ndarray, ...]:
     if as_tuple:
         return tuple(found.astype(np.int64) for found in np.nonzero(np.atleast_1d(input)))
     return np.argwhere(input).astype(np.int64)
 
 
 @operation(_nonzero_numpy, method=True, strided=True)
-def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, *, out: Tensor | None = None, as_tuple: bool = False) -> Any:
     """The indices (int64) of the elements that are not zero, in row-major order: (count, rank).
 
     With `as_tuple` one index of shape (count,) for each dimension. The count is sized by the data.

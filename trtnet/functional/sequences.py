@@ -31,7 +31,9 @@ __all__ = [
 
 
 @refusing
-def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
     """The n-th difference of neighbours along one dimension; of bools, whether they differ.
 
     Layers of the example: `slice`, `elementwise`.
@@ -48,7 +50,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     return x
 
 
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M).
 
     Layers of the example: `shuffle`, `elementwise`, `reduce`, `unary`.
@@ -59,7 +61,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> T
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
-def _pairs(name: str, count: Any, r: int, with_replacement: bool) -> np.ndarray:
+def _pairs(name: str, count: SizeLike, r: int, with_replacement: bool) -> np.ndarray:
     if not isinstance(count, int):
         raise UnsupportedError(f"{name} needs a dimension of fixed size", found=f"{count!r}")
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
@@ -103,7 +105,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     return vector_norm(sub(input, other), p)
 
 
-def _widths(name: str, y: Any, x: Any, dim: int) -> Any:
+def _widths(name: str, y: Tensor, x: Tensor | None, dim: int) -> Tensor | None:
     """The distances between the points of `y` along `dim`: of a vector, or of what broadcasts with `y`; else None."""
     if dtypes.bool_ in (y.dtype, None if x is None else x.dtype):
         raise DtypeError(f"{name} takes numbers", expected="integers or floats", found="bool", remedy="y.int()")
@@ -119,14 +121,14 @@ def _widths(name: str, y: Any, x: Any, dim: int) -> Any:
     return diff(x, 1, dim)
 
 
-def _neighbours(y: Any, dim: int) -> Tensor:
+def _neighbours(y: Tensor, dim: int) -> Tensor:
     """The sum of each two points that are next to each other."""
     count = y.shape[axis_of(dim, y.ndim)] - 1
     return add(narrow(y, dim, 0, count), narrow(y, dim, 1, count))
 
 
 @refusing
-def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """The area under the points of one dimension, joined by lines: at `x` (a vector, or as `y`), or `dx` apart.
 
     >>> trtnet.trapezoid(trtnet.tensor([1.0, 3.0, 5.0]), dx=2).item()
@@ -145,7 +147,7 @@ trapz = trapezoid
 
 
 @refusing
-def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """As `trapezoid`, the area up to each point but the first.
 
     >>> trtnet.cumulative_trapezoid(trtnet.tensor([1.0, 3.0, 5.0])).tolist()
@@ -158,7 +160,7 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1)
 
 
 @refusing
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector, from N - 1 to 0 (or up), one in a column; as many as it has elements unless said.
 
     Of whole numbers int64.
@@ -177,7 +179,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
 
 
 @refusing
-def unravel_index(indices: Any, shape: tuple[SizeLike, ...]) -> tuple[Any, ...]:
+def unravel_index(indices: Tensor, shape: tuple[SizeLike, ...]) -> tuple[Any, ...]:
     """For each index over a flattened tensor of this shape the index in each of its dimensions (int64).
 
     >>> [i.tolist() for i in trtnet.unravel_index(trtnet.tensor([5, 2]), (2, 3))]
@@ -205,12 +207,14 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     return sub(mul(roll(input, -1, dim), roll(other, -2, dim)), mul(roll(input, -2, dim), roll(other, -1, dim)))
 
 
-def _isin_numpy(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> np.ndarray:
+def _isin_numpy(
+    elements: np.ndarray, test_elements: np.ndarray, *, assume_unique: bool = False, invert: bool = False
+) -> np.ndarray:
     return np.isin(elements, test_elements, invert=invert)
 
 
 @operation(_isin_numpy)
-def isin(elements: Any, test_elements: Value, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+def isin(elements: Value, test_elements: Value, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among `test_elements`; one of the two may be a number.
 
     Layers of the example: `shuffle`, `elementwise`, `cast`, `reduce`.
@@ -222,7 +226,7 @@ def isin(elements: Any, test_elements: Value, *, assume_unique: bool = False, in
     return logical_not(found) if invert else found
 
 
-def cartesian_prod(*tensors: Any) -> Tensor:
+def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every combination of the elements of vectors, one in a row; of one vector itself.
 
     Layers of the example: `shuffle`, `slice`, `concatenation`.
@@ -236,13 +240,13 @@ def cartesian_prod(*tensors: Any) -> Tensor:
 
 
 def _searchsorted_numpy(
-    sorted_sequence: Any,
+    sorted_sequence: np.ndarray,
     input: np.ndarray,
     *,
     out_int32: bool = False,
     right: bool = False,
     side: Any = None,
-    sorter: Any = None,
+    sorter: np.ndarray | None = None,
 ) -> np.ndarray:
     if np.ndim(sorted_sequence) != 1:
         raise ArgumentError("searchsorted takes one sorted vector", found=f"{np.ndim(sorted_sequence)} dimensions")
@@ -257,8 +261,8 @@ def searchsorted(
     *,
     out_int32: bool = False,
     right: bool = False,
-    side: Any = None,
-    sorter: Any = None,
+    side: str | None = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:
     """Where each value would go in a sorted vector: how many of its elements are less (with `right`, less or equal).
 
@@ -283,7 +287,7 @@ def searchsorted(
 
 
 @refusing
-def bucketize(input: Value, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
+def bucketize(input: Value, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The index of the bucket that each value falls in, by sorted boundaries.
 
     Layers of the example: `shuffle`, `elementwise`, `unary`, `cast`, `reduce`.
@@ -302,8 +306,12 @@ def _refused(name: str, why: str, remedy: str) -> NoReturn:
 
 
 def _unique_numpy(
-    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
-) -> Any:
+    input: np.ndarray,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> np.ndarray | tuple[np.ndarray, ...]:
     options: dict[str, Any] = {"return_inverse": return_inverse, "return_counts": return_counts, "axis": dim}
     found: Any = np.unique(input, **options)
     if isinstance(found, tuple) and return_inverse and dim is None:
@@ -330,7 +338,9 @@ def unique(
     _refused("unique", "the size of its result depends on values", "compute it outside the network")
 
 
-def _consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def _consecutive(
+    input: np.ndarray, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     flat = np.reshape(input, -1)
     first = np.concatenate([np.ones(min(1, flat.size), bool), flat[1:] != flat[:-1]])
     made = [flat[first]]
@@ -357,7 +367,7 @@ def unique_consecutive(
 
 
 @operation(lambda input, weights=None, minlength=0: np.bincount(input, weights, minlength), method=True)
-def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each whole number comes. Of concrete arrays only.
 
     >>> trtnet.bincount(trtnet.tensor([0, 2, 2]), minlength=4).tolist()

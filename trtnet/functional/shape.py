@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..graph.tensor import Array, Parameter, Tensor, current_recorder
 from ..layers.casting import Identity
 from ..layers.constant import constant
 from ..layers.shaping import Shuffle, reshaped
-from .dispatch import Axes, axes_of, axis_of, operation, steps_of, tensor, with_steps
+from .dispatch import Axes, Ints, MemoryFormat, Sizes, axes_of, axis_of, operation, steps_of, tensor, with_steps
 from .memory import another_handle, change_shape, mark_same
 from .strides import (
     Decision,
@@ -62,7 +62,7 @@ __all__ = [
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def size_of(value: Any) -> SizeLike:
+def size_of(value: SizeLike | Tensor) -> SizeLike:
     """One size: an int or a Dim. Raises ArgumentTypeError for anything else, a recorded Tensor without a value among
     it."""
     if type(value) is int or isinstance(value, Dim):
@@ -93,7 +93,7 @@ def sizes_of(given: tuple[Any, ...], keyword: Any = None) -> tuple[SizeLike, ...
     return tuple(size_of(s) for s in given)
 
 
-def has_dims(*values: Any) -> bool:
+def has_dims(*values: Any | Sequence[SizeLike]) -> bool:
     """Whether a Dim is among the values, in sequences and slices too."""
     for value in values:
         if isinstance(value, Dim):
@@ -158,7 +158,7 @@ def _reshaped_numpy(input: np.ndarray, sizes: SizeLike | Sequence[SizeLike]) -> 
     return with_steps(made, view_strides(input.shape, steps_of(input), made.shape))
 
 
-def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> np.ndarray | Tensor:
+def _reshape_numpy(input: np.ndarray, *size: Sizes, shape: Sizes | None = None) -> np.ndarray | Tensor:
     sizes = sizes_of(size, shape)
     if has_dims(sizes):
         return reshape(constant(input), sizes)
@@ -166,7 +166,7 @@ def _reshape_numpy(input: np.ndarray, *size: Any, shape: Any = None) -> np.ndarr
 
 
 @operation(_reshape_numpy, method=True, view=can_be_viewed)
-def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
+def reshape(input: Tensor, *size: Sizes, shape: Sizes | None = None) -> Tensor:
     """`input` with other sizes and as many elements; one of them may be -1, which stays symbolic over Dims.
 
     Raises ShapeError where the number of elements differs, at min, opt or max of a Dim while recording, and at the
@@ -304,12 +304,12 @@ def _order(rank: int, dims: tuple[Any, ...], keyword: Any) -> tuple[int, ...]:
     return order
 
 
-def _permute_numpy(input: np.ndarray, *order: Any, dims: Axes = None) -> np.ndarray:
+def _permute_numpy(input: np.ndarray, *order: int | Sequence[int], dims: Axes = None) -> np.ndarray:
     return input.transpose(_order(input.ndim, order, dims))
 
 
 @operation(_permute_numpy, method=True, view=True)
-def permute(input: Tensor, *order: Any, dims: Axes = None) -> Tensor:
+def permute(input: Tensor, *order: int | Sequence[int], dims: Axes = None) -> Tensor:
     """The dimensions in another order.
 
     Layers of the example: `shuffle`.
@@ -411,7 +411,7 @@ Tensor.H = property(_matrix_transposed)  # type: ignore[attr-defined]
 Tensor.mH = property(_matrix_transposed)  # type: ignore[attr-defined]
 
 
-def _moved(rank: int, source: Any, destination: Any) -> tuple[int, ...]:
+def _moved(rank: int, source: Ints, destination: Ints) -> tuple[int, ...]:
     sources = [axis_of(d, rank, "source") for d in (source if isinstance(source, (tuple, list)) else (source,))]
     targets = [
         axis_of(d, rank, "destination")
@@ -426,12 +426,12 @@ def _moved(rank: int, source: Any, destination: Any) -> tuple[int, ...]:
     return tuple(axis if axis >= 0 else next(rest) for axis in order)
 
 
-def _movedim_numpy(input: np.ndarray, source: Any, destination: Any) -> np.ndarray:
+def _movedim_numpy(input: np.ndarray, source: Ints, destination: Ints) -> np.ndarray:
     return input.transpose(_moved(input.ndim, source, destination))
 
 
 @operation(_movedim_numpy, method=("movedim", "moveaxis"), view=True)
-def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+def movedim(input: Tensor, source: Ints, destination: Ints) -> Tensor:
     """Dimensions at `source` moved to `destination`, the others in their order.
 
     Layers of the example: `shuffle`.
@@ -527,7 +527,7 @@ atleast_3d = _at_least(3, {0: (None,) * 3, 1: (None, 0, None), 2: (0, 1, None)})
 # --- copies -----------------------------------------------------------------------------------------------------------
 
 
-def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+def contiguous(input: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """`input` in row-major order: itself where torch's tensor would lie so, else a copy. TensorRT chooses the memory
     formats of the network, so that no layer is recorded.
 
@@ -546,7 +546,7 @@ setattr(Tensor, "contiguous", contiguous)  # noqa: B010
 
 
 @operation(lambda input, *, memory_format=None: input.copy(), method=True, order="first")
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor:
     """A copy: an identity layer, so that an input may be an output.
 
     Layers of the example: none.
@@ -587,7 +587,7 @@ def numel(input: Tensor) -> SizeLike:
 # --- what is asked of tensors -----------------------------------------------------------------------------------------
 
 
-def _stride(self: Any, dim: int | None = None) -> Any:
+def _stride(self: Tensor, dim: int | None = None) -> Any:
     """How many elements lie in memory between neighbours of each dimension, or of one, in torch's tensor.
 
     Raises UnsupportedError where a dynamic size, or a layout that torch may choose, leaves that open.
@@ -609,7 +609,7 @@ def _stride(self: Any, dim: int | None = None) -> Any:
     return steps if dim is None else steps[axis_of(dim, len(steps))]
 
 
-def _is_contiguous(self: Any, memory_format: Any = None) -> bool:
+def _is_contiguous(self: Tensor, memory_format: MemoryFormat | None = None) -> bool:
     """Whether torch's tensor lies in memory in row-major order, or channels last; False where that is not known, as
     `contiguous` costs nothing."""
     last = str(memory_format).rpartition(".")[2].startswith("channels_last")
@@ -624,12 +624,12 @@ def _is_contiguous(self: Any, memory_format: Any = None) -> bool:
     return decide(rule, self, self.shape) is Decision.YES
 
 
-def _nbytes(self: Any) -> Any:
+def _nbytes(self: Tensor) -> SizeLike:
     """The bytes of all elements."""
     return self.numel() * self.dtype.itemsize
 
 
-def _itemsize(self: Any) -> int:
+def _itemsize(self: Tensor) -> int:
     """The bytes of one element."""
     return int(self.dtype.itemsize)
 
@@ -678,10 +678,10 @@ for _name, _method in {
     setattr(Tensor, _name, _method)
 
 
-def _reshaping(function: Any) -> Any:
+def _reshaping(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The method that gives a tensor another shape in place; views of it keep theirs."""
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if type(self) is Tensor:
             change_shape(self, lambda value: function(value, *args, **kwargs))
             return self

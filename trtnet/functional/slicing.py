@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from ..basics.dims import Size, SizeLike, maximum, minimum
 from ..basics.errors import ArgumentError
@@ -23,7 +23,7 @@ def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
     )
 
 
-def sliced(x: Tensor, start: Any, size: Any, step: Any) -> Tensor:
+def sliced(x: Tensor, start: Sequence[SizeLike], size: Sequence[SizeLike], step: Sequence[SizeLike]) -> Tensor:
     """Record a slice; `x` itself where it is whole."""
     shape, stride = Size(size), tuple(step)
     if shape == x.shape and stride.count(1) == len(stride):

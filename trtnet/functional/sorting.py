@@ -5,7 +5,7 @@ TensorRT finds at most 3840 elements in order, so `sort` of a longer dimension r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,7 +126,7 @@ def _order(array: np.ndarray, axis: int, descending: bool) -> np.ndarray:
     return array.shape[axis] - 1 - reverse
 
 
-def _topk_numpy(input: np.ndarray, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def _topk_numpy(input: np.ndarray, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
     axis = axis_of(dim, input.ndim)
     if not 0 <= int(k) <= input.shape[axis]:
         raise ArgumentError("topk: k is out of range", expected=f"0 to {input.shape[axis]}", found=k)
@@ -135,7 +135,7 @@ def _topk_numpy(input: np.ndarray, k: Any, dim: int = -1, largest: bool = True, 
 
 
 @operation(_topk_numpy, method=True)
-def topk(input: Tensor, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
     """The k largest (or smallest) elements along `dim` in order, and their indices (int64); k may be a Dim.
 
     Which of several equal elements come first is TensorRT's choice.
@@ -149,7 +149,7 @@ def topk(input: Tensor, k: Any, dim: int = -1, largest: bool = True, sorted: boo
     return Sorted(*ranked(x, "MAX" if largest else "MIN", size_of(k), axis_of(dim, x.ndim)))
 
 
-def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def _sort_numpy(input: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Sorted:
     if not input.ndim:
         return Sorted(input, np.zeros((), np.int64))
     axis = axis_of(dim, input.ndim)
@@ -210,8 +210,8 @@ setattr(Tensor, "msort", msort)  # noqa: B010
 # --- one extremum -----------------------------------------------------------------------------------------------------
 
 
-def _arg_numpy(find: Any) -> Any:
-    def compute(input: np.ndarray, dim: int | None = None, keepdim: bool = False) -> Any:
+def _arg_numpy(find: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def compute(input: np.ndarray, dim: int | None = None, keepdim: bool = False) -> np.ndarray:
         if dim is None:
             found = np.asarray(find(input))
             return found.reshape((1,) * input.ndim) if keepdim else found
@@ -255,19 +255,19 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _arg(tensor(input), "MIN", dim, keepdim)
 
 
-def _max_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+def _max_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Extremum:
     return Extremum(_amax(input, dim, keepdim), _arg_numpy(np.argmax)(input, dim, keepdim))
 
 
-def _min_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+def _min_numpy(input: np.ndarray, dim: int, keepdim: bool) -> Extremum:
     return Extremum(_amin(input, dim, keepdim), _arg_numpy(np.argmin)(input, dim, keepdim))
 
 
-def _amax(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+def _amax(input: np.ndarray, dim: int, keepdim: bool) -> np.ndarray:
     return input.max(axes_of(dim, input.ndim) if input.ndim else (), keepdims=keepdim)
 
 
-def _amin(input: np.ndarray, dim: int, keepdim: bool) -> Any:
+def _amin(input: np.ndarray, dim: int, keepdim: bool) -> np.ndarray:
     return input.min(axes_of(dim, input.ndim) if input.ndim else (), keepdims=keepdim)
 
 
@@ -282,7 +282,9 @@ def _min_along(input: Tensor, dim: int, keepdim: bool) -> RecordedExtremum:
 
 
 @refusing
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def max(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None
+) -> Tensor | Extremum | RecordedExtremum:
     """max(x): the largest element. max(x, dim): values and indices along a dimension. max(x, y): elementwise.
 
     Layers of the example: `topk`, `cast`, `shuffle`.
@@ -296,7 +298,9 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 
 @refusing
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def min(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None
+) -> Tensor | Extremum | RecordedExtremum:
     """min(x): the smallest element. min(x, dim): values and indices along a dimension. min(x, y): elementwise.
 
     Layers of the example: `topk`, `cast`, `shuffle`.

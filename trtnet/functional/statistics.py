@@ -22,7 +22,9 @@ __all__ = ["corrcoef", "cov", "nanmedian"]
 
 
 @refusing
-def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
     """The covariances of the rows of a matrix, each a variable with one observation in a column: (n, k) gives (n, n).
 
     Divided by the number of observations less `correction`. One variable, a row or a vector, gives one number. Raises
@@ -66,7 +68,7 @@ def corrcoef(input: Tensor) -> Tensor:
 
 
 @refusing
-def nanmedian(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Ranked:
     """As `median`, of the elements that are no NaN: of two in the middle the smaller one; NaN where there is none.
 
     With `dim` a pair of values and of where they are (int64).

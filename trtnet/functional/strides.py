@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..basics import dims
+from ..basics.dims import SizeLike
 from ..graph.recorder import recorder
 from ..graph.tensor import Tensor
 from ..layers.shaping import Shuffle, Slice
@@ -173,7 +174,7 @@ def lies_channels_last(sizes: Sizes, strides: Sizes, target: Sizes) -> bool:
     return rank in (4, 5) and is_contiguous(sizes, strides, (0, *range(2, rank), 1))
 
 
-def decide(rule: Rule, base: Tensor, shape: Any) -> Decision:
+def decide(rule: Rule, base: Tensor, shape: Sequence[SizeLike]) -> Decision:
     """What `rule` says of a result of this shape, at all sizes that the Dims may take."""
     found: set[bool] = set()
     for sizes in _samples():
@@ -210,7 +211,7 @@ def _samples() -> Iterator[Mapping[str, int]]:
         yield dict(chosen)
 
 
-def _numbers(shape: Any, sizes: Mapping[str, int]) -> Sizes:
+def _numbers(shape: Sequence[SizeLike], sizes: Mapping[str, int]) -> Sizes:
     return tuple(size if isinstance(size, int) else dims.evaluate(size, sizes) for size in shape)
 
 

@@ -62,7 +62,7 @@ def _zero(x: Tensor) -> Any:
     return False if x.dtype.name == "bool" else 0
 
 
-def _diagonal_numpy(input: np.ndarray, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def _diagonal_numpy(input: np.ndarray, offset: int = 0, dim1: int = 0, dim2: int = 1) -> np.ndarray:
     found = np.diagonal(input, offset, axis_of(dim1, input.ndim), axis_of(dim2, input.ndim))
     if input.flags.writeable:
         found.setflags(write=True)
@@ -143,7 +143,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag(input.reshape(-1), offset)
 
 
-def block_diag(*tensors: Any) -> Any:
+def block_diag(*tensors: Tensor) -> Tensor:
     """Matrices one after the other on the diagonal of a larger one, zeros beside them; promoted to one dtype.
 
     Vectors are matrices of one row, numbers of one element.

@@ -28,7 +28,7 @@ KEEPS_ORDER = True
 _OF_INTEGERS = ("ABS", "NEG", "SIGN", "NOT", "FLOOR", "CEIL", "ROUND", "ISNAN", "ISINF")
 
 
-def apply_unary(op: str, value: Any) -> Tensor:
+def apply_unary(op: str, value: Value) -> Tensor:
     """One Unary layer; what gives fractions takes integers and bools as float32, as torch. A bool is its own sign."""
     if op == "SIGN" and getattr(value, "dtype", None) is dtypes.bool_:
         made: Tensor = emit(Identity((tensor(value),)))
@@ -36,7 +36,7 @@ def apply_unary(op: str, value: Any) -> Tensor:
     return emit(Unary((tensor(value) if op in _OF_INTEGERS else typed_float(value),), op))
 
 
-def typed_float(value: Any) -> Tensor:
+def typed_float(value: Value) -> Tensor:
     """The tensor itself, or float32 of integers and bools."""
     x = tensor(value)
     return x if x.dtype.is_floating_point else emit(Cast((x,), dtypes.float32))
@@ -50,7 +50,7 @@ def _declare(
     at: list[float],
     gives: list[float],
     alias: str | None = None,
-) -> Any:
+) -> Callable[[Value], Tensor]:
     """A function that is one Unary layer, and what it gives at some numbers."""
 
     def function(input: Value) -> Tensor:

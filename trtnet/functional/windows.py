@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError
 from ..graph.tensor import Array
 from .creation import _ignore
-from .dispatch import refusing
+from .dispatch import Option, refusing
 
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
 
@@ -47,7 +47,7 @@ def _window(
     length: int,
     periodic: bool,
     dtype: DtypeLike | None,
-    options: Any,
+    options: Mapping[str, Option],
     value: Callable[[_Rounded, int], _Rounded],
 ) -> Array:
     """`value` of the positions and the last one; a periodic window leaves that one out."""
@@ -71,7 +71,7 @@ def hamming_window(
     beta: float = 0.46,
     *,
     dtype: DtypeLike | None = None,
-    **options: Any,
+    **options: Option,
 ) -> Array:
     """alpha - beta * cos(2 pi n / N), with N = window_length, or one less where it is not periodic.
 
@@ -89,7 +89,9 @@ def hamming_window(
 
 
 @refusing
-def hann_window(window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any) -> Array:
+def hann_window(
+    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Option
+) -> Array:
     """(1 - cos(2 pi n / N)) / 2, with N = window_length, or one less where it is not periodic.
 
     >>> trtnet.hann_window(4).tolist()
@@ -107,7 +109,7 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: DtypeLike |
 
 @refusing
 def blackman_window(
-    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any
+    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Option
 ) -> Array:
     """0.42 - 0.5 cos(2 pi n / N) + 0.08 cos(4 pi n / N), with N = window_length, or one less where it is not periodic.
 
@@ -124,7 +126,7 @@ def blackman_window(
 
 @refusing
 def bartlett_window(
-    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Any
+    window_length: int, periodic: bool = True, *, dtype: DtypeLike | None = None, **options: Option
 ) -> Array:
     """1 - |2 n / N - 1|, with N = window_length, or one less where it is not periodic.
 
@@ -143,7 +145,7 @@ def bartlett_window(
 
 @refusing
 def kaiser_window(
-    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DtypeLike | None = None, **options: Any
+    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DtypeLike | None = None, **options: Option
 ) -> Array:
     """I0(beta * sqrt(1 - (2 n / N - 1)^2)) / I0(beta), with N = window_length, or one less where it is not periodic.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import format_shape
+from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
 from ..layers.base import require_equal
@@ -45,7 +45,7 @@ def _copy(input: Tensor) -> Tensor:
     return Array(made)
 
 
-def _with_view(name: str, input: Tensor, src: Tensor, view: Callable[[Any], Any]) -> Tensor:
+def _with_view(name: str, input: Tensor, src: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
     made = _copy(input)
     place = view(made)
     problem = f"{name}: {format_shape(src.shape)} does not fit the part that is written, {format_shape(place.shape)}"
@@ -54,7 +54,7 @@ def _with_view(name: str, input: Tensor, src: Tensor, view: Callable[[Any], Any]
     return made
 
 
-def _require_shape(found: Any, expected: Any, problem: str) -> None:
+def _require_shape(found: Sequence[SizeLike], expected: Sequence[SizeLike], problem: str) -> None:
     pairs = list(zip(found, expected))
     if len(found) != len(expected) or any(a != b and isinstance(a, int) and isinstance(b, int) for a, b in pairs):
         raise ShapeError(problem, expected=format_shape(expected), found=format_shape(found))
@@ -76,7 +76,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
 
 @refusing
 def slice_scatter(
-    input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    input: Tensor, src: Tensor, dim: int = 0, start: SizeLike | None = None, end: SizeLike | None = None, step: int = 1
 ) -> Tensor:
     """A copy of `input` with `src` in the place of the slice `start:end:step` of `dim`, whose shape it has.
 
@@ -128,7 +128,7 @@ def _check_mask(input: Any, mask: Any, source: Any) -> None:
         )
 
 
-def _enough(count: int, source: Any) -> None:
+def _enough(count: int, source: Tensor | np.ndarray) -> None:
     found = source.size if isinstance(source, np.ndarray) else source.shape.numel()
     if isinstance(found, int) and found < count:
         raise ShapeError(
@@ -136,7 +136,7 @@ def _enough(count: int, source: Any) -> None:
         )
 
 
-def _masked_scatter_numpy(input: np.ndarray, mask: np.ndarray, source: np.ndarray) -> Any:
+def _masked_scatter_numpy(input: np.ndarray, mask: np.ndarray, source: np.ndarray) -> np.ndarray:
     _check_mask(input, mask, source)
     shape = np.broadcast_shapes(input.shape, mask.shape)
     made, chosen = np.broadcast_to(input, shape).copy(), np.broadcast_to(mask, shape)
@@ -147,7 +147,7 @@ def _masked_scatter_numpy(input: np.ndarray, mask: np.ndarray, source: np.ndarra
 
 
 @operation(_masked_scatter_numpy, method=True)
-def masked_scatter(input: Tensor, mask: Any, source: Tensor) -> Tensor:
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """`input` with the elements of `source`, in their order, where the mask (bool) holds; both broadcast.
 
     Which element it is at each place is a running sum over the mask. `source` has at least as many elements as the mask
@@ -184,7 +184,7 @@ def _check_put(input: Any, index: Any, source: Any) -> None:
         )
 
 
-def _put_numpy(input: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool = False) -> Any:
+def _put_numpy(input: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool = False) -> np.ndarray:
     _check_put(input, index, source)
     made = input.copy()
     places = np.unravel_index(np.where(index < 0, index + input.size, index).reshape(-1), input.shape)
@@ -216,7 +216,7 @@ install({"masked_scatter": masked_scatter, "put": put})
 # --- the diagonal -----------------------------------------------------------------------------------------------------
 
 
-def _with_diagonal(self: Any, fill_value: Value, wrap: bool = False) -> Any:
+def _with_diagonal(self: Tensor, fill_value: Value, wrap: bool = False) -> Tensor:
     sizes = tuple(self.shape)
     problem = "fill_diagonal_ takes a matrix, or a tensor of equal sizes in all dimensions"
     if len(sizes) < 2:

@@ -180,7 +180,7 @@ if TYPE_CHECKING:
         prod = put = quantile = rad2deg = ravel = reciprocal = relu = remainder = repeat = repeat_interleave = _method
         reshape = reshape_as = resolve_conj = resolve_neg = roll = rot90 = round = rsqrt = scatter = _method
         scatter_add = scatter_reduce = select = select_scatter = sgn = short = sigmoid = sign = signbit = _method
-        sin = sinc = sinh = _method
+        ldexp = new_empty = new_full = new_ones = new_zeros = sin = sinc = sinh = _method
         slice_scatter = softmax = sqrt = square = squeeze = std = sub = subtract = sum = swapaxes = swapdims = _method
         t = take = take_along_dim = tan = tanh = tile = to = trace = transpose = tril = triu = true_divide = _method
         trunc = type_as = unflatten = unfold = unsqueeze = var = vdot = view = view_as = where = xlogy = _method
