@@ -266,6 +266,103 @@ recorded(
     Input((1,), "int32"),
 )
 
+# --- loops and conditionals
+recorded(
+    "while_loop(condition, body, (x,)) carries one tensor",
+    lambda x: trtnet.while_loop(lambda x: x.sum() < 9, lambda x: x + 1, x),
+    lambda x: trtnet.while_loop(lambda x: x.sum() < 9, lambda x: (x + 1,), (x,)),
+)
+recorded(
+    "where there is no result: return carry, None",
+    lambda x: trtnet.scan(lambda c, x: c + x, 0.0, x.sum(1)),
+    lambda x: trtnet.scan(lambda c, x: (c + x, None), 0.0, x.sum(1)),
+)
+recorded(
+    "scan(body, init, None, length=8)",
+    lambda x: trtnet.scan(lambda c, _: (c * 2, None), x),
+    lambda x: trtnet.scan(lambda c, _: (c * 2, None), x, None, length=8),
+)
+recorded(
+    "scan to the most there can be and keep the carry by ",
+    lambda x, n: trtnet.scan(lambda c, _: (c * 2, None), x, length=n),
+    lambda x, n: trtnet.scan(lambda c, i: (trtnet.where(i < n, c * 2, c), None), x, trtnet.arange(8)),
+    (2, 3),
+    Input((), "int64"),
+)
+recorded(
+    "return the same tuples, lists and dicts, with the same keys",
+    lambda x: trtnet.scan(lambda c, x: ([c[0] + x, c[1]], None), (x[0], x[1]), x),
+    lambda x: trtnet.scan(lambda c, x: ((c[0] + x, c[1]), None), (x[0], x[1]), x)[0],
+)
+recorded(
+    ", or begin with the other type",
+    lambda x: trtnet.scan(lambda c, x: (c + x, None), trtnet.zeros(3, dtype=trtnet.int32), x),
+    lambda x: trtnet.scan(lambda c, x: (c + x, None), trtnet.zeros(3), x),
+)
+recorded(
+    "begin with the shape that it has later, trtnet.zeros(...)",
+    lambda x: trtnet.scan(lambda c, x: (c + x, None), 0.0, x),
+    lambda x: trtnet.scan(lambda c, x: (c + x, None), trtnet.zeros(3), x),
+)
+recorded(
+    "compute it of what is carried: lambda i, x: i < 10",
+    lambda x: trtnet.while_loop(lambda i, x: True, lambda i, x: (i + 1, x * 2), (0, x)),
+    lambda x: trtnet.while_loop(lambda i, x: i < 10, lambda i, x: (i + 1, x * 2), (0, x)),
+)
+recorded(
+    "compute it of its arguments: lambda i, x: i < 10",
+    lambda y: trtnet.while_loop(lambda i, x: y.sum() < 9, lambda i, x: (i + 1, x * 2), (0, y)),
+    lambda y: trtnet.while_loop(lambda i, x: x.sum() < 9, lambda i, x: (i + 1, x * 2), (0, y)),
+)
+recorded(
+    "compare: x > 0, x != 0",
+    lambda x: trtnet.cond(x.sum(), lambda: x, lambda: -x),
+    lambda x: trtnet.cond(x.sum() != 0, lambda: x, lambda: -x),
+)
+recorded(
+    "x.any() or x.all(); where(condition, a, b) decides for each element",
+    lambda x: trtnet.cond(x > 0, lambda: x, lambda: -x),
+    lambda x: (trtnet.cond((x > 0).all(), lambda: x, lambda: -x), trtnet.where(x > 0, x, -x)),
+)
+recorded(
+    "compute it in the body, and carry it: while_loop(lambda goes_on, x: goes_on, ",
+    lambda x: trtnet.while_loop(
+        lambda x: trtnet.scan(lambda c, x: (c + x, None), 0.0, x.sum(1))[0] < 9, lambda x: (x + 1,), (x,)
+    ),
+    lambda x: trtnet.while_loop(
+        lambda goes_on, x: goes_on,
+        lambda goes_on, x: (trtnet.scan(lambda c, x: (c + x, None), 0.0, x.sum(1))[0] < 9, x + 1),
+        (True, x),
+    ),
+)
+recorded(
+    "draw them for all iterations before, and iterate over them: xs=trtnet.rand(8, 3)",
+    lambda x: trtnet.scan(lambda c, _: (c + trtnet.rand(3), None), x[0], length=8),
+    lambda x: trtnet.scan(lambda c, r: (c + r, None), x[0], trtnet.rand(8, 3)),
+)
+recorded(
+    ", and use what ",
+    lambda x: leaked(False, x),
+    lambda x: leaked(True, x),
+)
+recorded(
+    "keep the shape: trtnet.where(mask, x, 0)",
+    lambda x: trtnet.scan(lambda c, x: (c + x[x > 0].sum(), None), 0.0, x),
+    lambda x: trtnet.scan(lambda c, x: (c + trtnet.where(x > 0, x, 0).sum(), None), 0.0, x),
+)
+recorded(
+    "return the new value: make it a part of what is carried on, or of the result",
+    lambda x: (y := x.clone(), trtnet.scan(lambda c, x: (y.add_(x), None), 0.0, x)),
+    lambda x: trtnet.scan(lambda y, x: (y.add_(x), None), x.clone(), x),
+)
+
+
+def leaked(follow, x):
+    kept = []
+    _, ys = trtnet.scan(lambda c, x: (c + x.sum(), kept.append(x * 2) or x * 2), 0.0, x)
+    return (ys if follow else kept[0]) + 1
+
+
 # --- dtypes
 recorded("convert it first: x.float()", lambda x: F.softmax(x, 1), lambda x: F.softmax(x.float(), 1), INTS)
 recorded("x.float().mean(), or mean(dtype=trtnet.float32)", lambda x: x.mean(), lambda x: x.float().mean(), INTS)
@@ -2031,8 +2128,6 @@ def test_names_that_merely_look_alike_are_not_suggested():
     for name in ("cfloat", "complex64"):
         with pytest.raises(TrtnetError, match="no complex numbers"):
             getattr(trtnet, name)
-    with pytest.raises(TrtnetError, match=r"trtnet\.where"):
-        trtnet.cond  # noqa: B018
 
 
 def sites():

@@ -304,6 +304,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 remedy="return tensors, or tuples, lists and dicts of them",
             )
         value = recorder.settle(value)
+        recorder.check_outside((value,))
         if not name:
             raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:

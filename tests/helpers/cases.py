@@ -158,6 +158,24 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
         lambda: lambda x: (x[x > 0].exp() + 1, x[x[:, 0] > 0], x[:, x[0] > 0], x.masked_select(x[0] < 0)),
     ),
     "masks_sizes": ({"x": ROWS}, lambda: lambda x: (x[x > 0].sum(), x[x > 0].reshape(1, -1), F.cat([x[x > 0], x[0]]))),
+    "scan": (
+        {"x": image(5, 2, 3), "h": image(2, 4), "w": image(3, 4)},
+        lambda: lambda x, h, w: (
+            *trtnet.scan(lambda h, x: (F.tanh(x @ w + h), h * 2), h, x),
+            *trtnet.scan(lambda h, x: (F.tanh(x @ w + h), (h, x)), h, x, reverse=True)[1],
+        ),
+    ),
+    "while_loop": (
+        {"x": ROWS},
+        lambda: lambda x: trtnet.while_loop(lambda i, x: i < 5, lambda i, x: (i + 1, F.tanh(x) + x), (0, x))[1],
+    ),
+    "cond": (
+        {"x": ROWS, "y": ROWS},
+        lambda: lambda x, y: (
+            trtnet.cond(x.sum() > 0, lambda x: F.relu(x) + y, lambda x: x - y * 2, x),
+            trtnet.cond(x.sum() <= 0, lambda x: F.relu(x) + y, lambda x: x - y * 2, x),
+        ),
+    ),
 }  # fmt: skip
 
 DATA_SIZED = {"nonzero", "masks", "masks_sizes"}

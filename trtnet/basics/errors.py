@@ -89,10 +89,6 @@ ABSENT = {
         ("cfloat", "cdouble", "chalf", "complex", "complex32", "complex64", "complex128", "view_as_complex"),
         "TensorRT has no complex numbers: keep the real and the imaginary part as two tensors",
     ),
-    **dict.fromkeys(
-        ("cond", "while_loop", "scan"),
-        "decide by Python values while recording, or record both results: trtnet.where(condition, a, b)",
-    ),
 }
 """What to do in place of names that PyTorch has and trtnet has not."""
 

@@ -20,6 +20,7 @@ from .bitwise import *
 from .broadcasting import *
 from .casting import *
 from .comparison import *
+from .control import *
 from .convolution import *
 from .creation import *
 from .dropout import *

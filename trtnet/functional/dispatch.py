@@ -198,7 +198,9 @@ def _compute(
 ) -> Any:
     """Compute with NumPy. Views are of the same memory as in torch, other results have memory of their own."""
     current = current_recorder.get()
-    is_ours = current is not None and bool(args) and type(args[0]) is Array and args[0].recorder is current.token
+    made_in = args[0].recorder if current is not None and args and type(args[0]) is Array else None
+    is_ours = current is not None and made_in is current.token
+    is_around = current is not None and any(made_in is body.outside for body in current.bodies)
     if numpy is None:
         if current is not None:  # of constants
             return _noted(function(*args, **kwargs), args, kwargs, view, gives_itself)
@@ -213,7 +215,7 @@ def _compute(
     result = wrapped(computed, args)
     if view is False:
         return _owned(result, (*args, *kwargs.values()), order)
-    if is_ours:
+    if is_ours or (is_around and type(result) is not Tensor):
         if type(result) is Tensor:  # a view of a size that is known at run time only
             memory.become_recorded(args[0])
             return _noted(function(*args, **kwargs), args, kwargs, view, gives_itself)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..basics.errors import UnsupportedError
-from ..graph.recorder import Pending, Recorder, recorder
+from ..graph.recorder import Body, Pending, Recorder, recorder
 from ..graph.tensor import Array, Parameter, Producer, Recording, Tensor, current_recorder, recorded
 from ..layers.constant import Constant, constant
 from ..weights.recipes import Literal
@@ -41,6 +41,7 @@ class Alias(Pending):
         requires_grad: what forward made it; nothing depends on it.
         has_unknown_strides: whether torch's tensor may lie in memory otherwise than in row-major order.
         strides: those of a tensor of fixed sizes that are known otherwise than from its layer.
+        body: the body of a loop or a branch in which a tensor of its own memory was made that no layer gives.
         former: for a tensor that was given another shape in place, the value that it was made as.
         is_base_itself: whether it is the very same tensor as its base in torch, where it shares its memory.
     """
@@ -52,6 +53,7 @@ class Alias(Pending):
     has_unknown_strides: bool = False
     strides: tuple[int, ...] | None = None
     former: Tensor | None = None
+    body: Body | None = None
     is_base_itself: bool = False
     requires_grad: bool = False
     views: Sequence[Tensor] = ()
@@ -248,6 +250,7 @@ def another_handle(tensor: Tensor, base: Tensor | None = None, rule: Rule | None
     alias = made._note = made.recorder = Alias(current, value, base)
     if base is None:
         alias.has_unknown_strides = True
+        alias.body = current.bodies[-1] if current.bodies else None
     else:
         alias.rule, alias.source, alias._chain = rule, value, ()
         current.notes.append((made, base, rule, False))
@@ -315,6 +318,8 @@ def become_recorded(array: Array) -> None:
         root = root.alias.base
     if type(root) is not Array or root.recorder is not current.token:
         what = "a parameter" if isinstance(root, Parameter) else "a tensor that was made outside of this recording"
+        if any(root.recorder is body.outside for body in current.bodies):
+            raise _written_in(current.bodies[-1], array)
         raise UnsupportedError(
             f"{what} cannot be changed in forward",
             found=repr(array),
@@ -323,6 +328,7 @@ def become_recorded(array: Array) -> None:
     numbers = root.numpy()
     value = constant(Literal(numbers.copy()))
     _become(root, value)
+    root.alias.body = current.bodies[-1] if current.bodies else None
     root.alias.strides = tuple(step // max(numbers.itemsize, 1) for step in numbers.strides)
 
 
@@ -358,6 +364,7 @@ def change_shape(handle: Tensor, change: Callable[[Tensor], Tensor]) -> None:
     chain = _between(made, value)
     assert chain is not None
     _check_root(handle)
+    _check_body(handle)
     _check_names(handle)
     hidden = _in_place_of(handle)
     alias = Alias(current, made, hidden)
@@ -419,6 +426,7 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
     alias = alias_of(handle)
     path = list(_path(handle))
     _check_root(path[-1].base if path else handle)
+    _check_body(handle)
     if any(_expands(link.child) for link in path):  # the other elements of that memory have to follow at once
         if positions is None:
             positions = tuple(0 if isinstance(size, int) and size == 1 else None for size in handle.shape)
@@ -631,6 +639,27 @@ def _check_root(root: Tensor) -> None:
             found=f"{layer.inputs[0]!r}",
             remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
         )
+
+
+def _check_body(handle: Tensor) -> None:
+    """Raises UnsupportedError where a tensor is of memory that was made outside of the body that is being recorded."""
+    current = recorder()
+    if not current.bodies:
+        return
+    body, root = current.bodies[-1], handle
+    while root.alias is not None and root.alias.base is not None and root.alias.shares(root) is not Decision.NO:
+        root = root.alias.base
+    if (root.alias is None or root.alias.body is not body) and root.layer not in current.layers[body.start :]:
+        raise _written_in(body, handle)
+
+
+def _written_in(body: Body, tensor: Tensor) -> UnsupportedError:
+    return UnsupportedError(
+        f"{body.what} changes a tensor from outside in place",
+        expected="changes of what is computed in it alone, since it is run in each iteration, or not at all",
+        found=repr(tensor),
+        remedy="return the new value: make it a part of what is carried on, or of the result",
+    )
 
 
 def _stale() -> UnsupportedError:

@@ -154,9 +154,18 @@ class Graph:
     def drawn_outputs(self) -> list[str]:
         """The names of the outputs that depend on what a layer draws, and so differ from call to call."""
         drawn: set[Tensor] = set()
-        for layer in self.layers:
-            if layer.draws or any(type(o) is Tensor and o in drawn for o in layer.inputs):
-                drawn.update(layer.outputs)
+        deciding: set[int | None] = set()  # the loops and conditionals whose course is drawn
+        known = -1
+        while known < len(drawn):  # again for what a loop carries on
+            known = len(drawn)
+            for layer in self.layers:
+                hangs = layer.draws or any(type(o) is Tensor and o in drawn for o in layer.inputs)
+                if hangs or layer.region in deciding:
+                    drawn.update(layer.outputs)
+                    if not layer.outputs:
+                        deciding.add(layer.region)
+                    if layer.feeds is not None:
+                        drawn.add(layer.feeds)
         return [name for name, tensor in self.outputs.items() if tensor in drawn]
 
     # --- sizes

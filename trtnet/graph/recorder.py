@@ -12,11 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..basics import dims
+from ..basics import dims, dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError, WeightsError
+from ..basics.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ShapeError,
+    TrtnetError,
+    UnsupportedError,
+    WeightsError,
+)
 from ..basics.location import Location, here, user_level
 from ..weights.recipes import Frozen, Leaf, Literal, Weight, digest
 from .tensor import Array, Operand, Parameter, Producer, Tensor, current_recorder, recorded
@@ -52,6 +59,7 @@ def check_count(shape: Iterable[SizeLike], what: str = "a tensor", decided: Abst
 
 
 _new: Any = object.__new__
+_NO_OUTPUT = Size(()), dtypes.bool_
 
 
 @dataclass(slots=True)
@@ -90,6 +98,33 @@ class Pending:
         raise NotImplementedError
 
 
+@dataclass(slots=True, eq=False)
+class Body:
+    """The body of a loop, or a branch of a conditional, while it is recorded.
+
+    Attributes:
+        what: as messages name it: "the body of scan".
+        where: the user's line that has it recorded.
+        start: how many layers there were before.
+        inputs: how many inputs the network had before.
+        outside: the token of concrete tensors that were made just before.
+    """
+
+    what: str
+    where: Location | None
+    start: int
+    inputs: int
+    outside: object
+
+    def error(self, tensor: Tensor) -> TrtnetError:
+        return ArgumentError(
+            f"this tensor was computed in {self.what}, and is not there outside of it",
+            expected=f"what {self.what} returns",
+            found=repr(tensor),
+            remedy=f"return it from there ({self.where}), and use what {self.what.rpartition(' ')[2]} gives",
+        )
+
+
 class Recorder:
     """One recording: what modules and functions add layers to. Each `record` call has its own.
 
@@ -126,6 +161,9 @@ class Recorder:
         self.marks: dict[str, Tensor] = {}  # further outputs, by name
         self.draws_inputs = False  # whether a draw becomes an input of the network
         self.names: dict[str, int] = {}  # of layers, and the number that the next one of that name has
+        self.regions = 0  # how many loops and conditionals there are
+        self.bodies: list[Body] = []  # those that are being recorded, the innermost last
+        self.inside: dict[Tensor, Body] = {}  # what was computed in bodies that have been recorded
         self.origin: Producer | None = None  # in whose place layers are recorded, by whose name and source line
         self._warned = False
         self._counted: set[Size] = set()  # shapes that have not too many elements
@@ -138,8 +176,10 @@ class Recorder:
                 if type(operand) is Tensor and operand.recorder is not self:
                     self._settle_inputs(layer)
                     break
+        if self.inside:
+            self.check_outside(layer.inputs)
         outputs = layer.infer()
-        shape, dtype = outputs[0]
+        shape, dtype = outputs[0] if outputs else _NO_OUTPUT
         if shape not in self._counted or len(outputs) > 1:
             self._check_counts(outputs)
         origin = self.origin
@@ -155,7 +195,7 @@ class Recorder:
             self.names[name] = 1
         layer.name = name
         self.layers.append(layer)
-        if len(outputs) > 1:
+        if len(outputs) != 1:
             return self._give_all(layer, outputs)
         tensor: Tensor = _new(Tensor)  # as `recorded` does, with two calls less
         tensor.shape = shape
@@ -182,6 +222,24 @@ class Recorder:
             if shape not in self._counted:
                 check_count(shape, "a tensor", self.data_dims)
                 self._counted.add(shape)
+
+    def check_outside(self, operands: Iterable[Any]) -> None:
+        """Raises where an operand was computed in a body that has been recorded."""
+        for operand in operands:
+            if type(operand) is Tensor and operand in self.inside:
+                raise self.inside[operand].error(operand)
+
+    @contextmanager
+    def body(self, what: str, where: Location | None) -> Iterator[Body]:
+        """Record the body of a loop, or a branch."""
+        token, self.token = self.token, object()
+        body = Body(what, where, len(self.layers), len(self.inputs), token)
+        self.bodies.append(body)
+        try:
+            yield body
+        finally:
+            self.bodies.pop()
+            self.token = token
 
     def settle(self, tensor: Tensor) -> Tensor:
         """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""
@@ -215,7 +273,13 @@ class Recorder:
         return name
 
     def data_dim(self, stem: str, most: int) -> Dim:
-        """A new Dim, from 0 to `most`, that the data decides."""
+        """A new Dim, from 0 to `most`, that the data decides. Raises UnsupportedError in a body."""
+        if self.bodies:
+            raise UnsupportedError(
+                f"the size of this result hangs on the data, in {self.bodies[-1].what}",
+                expected="sizes that are the same in each iteration and each branch",
+                remedy="keep the shape: trtnet.where(mask, x, 0)",
+            )
         taken = {s.name for s in dims.symbols_of(s for t in self.inputs.values() for s in t.shape)} | self.data_dims
         name = next(name for i in range(len(taken) + 1) if (name := f"{stem}_{i}") not in taken)
         self.data_dims.add(name)
@@ -234,7 +298,7 @@ class Recorder:
         kept: list[Producer] = []
         for layer in reversed(self.layers):
             needed = not used.isdisjoint(layer.outputs) or str(layer.decides) in sizes or layer in self.training.instead
-            if layer in spare and not needed:
+            if layer in spare and not needed and layer.region is None:
                 spare.update(o.layer for o in layer.inputs if isinstance(o, Tensor) and o.layer is not None)
                 if layer.decides is not None:
                     self.data_dims.discard(str(layer.decides))

@@ -15,7 +15,8 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError, ShapeError
 from ..basics.location import Location
 from ..graph.recorder import Recorder, emit, recorder
-from ..graph.tensor import Operand, Tensor, recorded
+from ..graph.regions import Division, Turn
+from ..graph.tensor import Operand, Producer, Tensor, recorded
 from ..weights.recipes import Literal, Weight
 from .bounds import UNKNOWN, Bounds
 from .targets import Features, Functions, ILayer, ITensor, Network, Run
@@ -151,7 +152,7 @@ class Layer:
         copy.path, copy.location, copy.name = self.path, self.location, recorder.unique(self.name)
         copy.outputs = tuple(recorded(t.shape, t.dtype, recorder, copy, t.index) for t in self.outputs)
         recorder.layers.append(copy)
-        return copy.outputs if len(copy.outputs) > 1 else copy.outputs[0]
+        return copy.outputs if len(copy.outputs) != 1 else copy.outputs[0]
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         """The range of whole numbers for input `position` that keeps `output` in the range `wanted` and this layer's
@@ -188,6 +189,26 @@ class Layer:
     def draws(self) -> bool:
         """Whether the outputs are random numbers, drawn anew at each call."""
         return False
+
+    # --- loops and conditionals: layers that bound one
+
+    @property
+    def region(self) -> int | None:
+        """The number of the loop or the conditional that it bounds, if it does."""
+        return None
+
+    @property
+    def feeds(self) -> Tensor | None:
+        """The tensor of a loop that is, in the next iteration, what this layer's first input is in this one."""
+        return None
+
+    def divide(self, layers: Sequence[Producer]) -> Division:
+        """The layers from the first that bounds its region to the last, by what they are to that."""
+        raise NotImplementedError
+
+    def begun(self) -> Turn:
+        """For a run in PyTorch that comes to its region: where it is there."""
+        raise NotImplementedError
 
     @property
     def expands(self) -> bool:

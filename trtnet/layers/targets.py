@@ -29,6 +29,25 @@ class ITensor(Protocol):
 
     @property
     def shape(self) -> Iterable[int]: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+class ILoop(Protocol):
+    """A loop of a network, TensorRT's."""
+
+    def add_recurrence(self, initial_value: ITensor, /) -> ILayer: ...
+    def add_trip_limit(self, tensor: ITensor, kind: Any, /) -> ILayer: ...
+    def add_iterator(self, tensor: ITensor, axis: int, reverse: bool, /) -> ILayer: ...
+    def add_loop_output(self, tensor: ITensor, kind: Any, axis: int = 0, /) -> ILayer: ...
+
+
+class IIfConditional(Protocol):
+    """A conditional of a network, TensorRT's."""
+
+    def set_condition(self, condition: ITensor, /) -> ILayer: ...
+    def add_input(self, input: ITensor, /) -> ILayer: ...
+    def add_output(self, true_subgraph_output: ITensor, false_subgraph_output: ITensor, /) -> ILayer: ...
 
 
 class ILayer(Protocol):
@@ -166,6 +185,15 @@ class Network(Protocol):
     def require(self, tensor: Tensor, native: ITensor, remedy: str) -> None:
         """Raises BuildError where TensorRT infers another shape or dtype than was recorded."""
 
+    def loop(self, number: int) -> ILoop:
+        """The loop of this number."""
+
+    def conditional(self, number: int) -> IIfConditional:
+        """The conditional of this number."""
+
+    def boundary(self, tensor: Tensor) -> ILayer:
+        """The layer that gives a tensor, of those that bound loops and conditionals."""
+
 
 TensorLike = Tensor | SizeLike | float
 """What a function of two operands takes: tensors, and numbers beside them."""
@@ -213,11 +241,13 @@ class Run:
         torch: the torch module.
         device: where the run is.
         sizes: the values of the Dims.
+        regions: where the run is in the loops and conditionals that it is in, by their numbers; each is of the class
+            that the layers which bound it say (`Layer.begun`).
         explains: whether torch's errors come as trtnet's, with the user's line; in a module to train they do not.
     """
 
     _generator: torch.Generator | None
-    __slots__ = ("_double", "_generator", "_module", "device", "explains", "sizes", "torch")
+    __slots__ = ("_double", "_generator", "_module", "device", "explains", "regions", "sizes", "torch")
 
     def __init__(
         self,
@@ -234,6 +264,7 @@ class Run:
         self.device = device
         self.sizes = sizes
         self.explains = explains
+        self.regions: dict[int, Any] = {}
         self._double = double
 
     def size(self, size: SizeLike) -> int:

@@ -28,6 +28,7 @@ from ..basics.errors import BuildError, ProviderError, ShapeError, TrtnetError
 from ..engine.checked import BUILT, PERTURBED, Checked, CheckedOutput
 from ..engine.engine import Engine
 from ..graph.graph import Graph
+from ..graph.regions import interior
 from ..graph.tensor import Producer, Tensor
 from ..layers.targets import Run
 from ..rewriting.extra_outputs import with_tensors
@@ -81,14 +82,25 @@ class Way(NamedTuple):
 def ways(graph: Graph, tf32: bool = False) -> dict[Tensor, Way]:
     """The way to each tensor of a graph."""
     found: dict[Tensor, Way] = {}
-    for layer in graph.layers:
-        before = [found.get(o, Way()) for o in layer.inputs if isinstance(o, Tensor)]
-        rounding = max((way.rounding for way in before), default=0.0)
-        drawn = layer.draws or any(way.drawn for way in before)
-        for tensor in layer.outputs:
-            own = _rounding(tensor, tf32) if layer.rounds else 0.0
-            found[tensor] = Way(max(rounding, own), drawn)
-    return found
+    carried: dict[Tensor, Way] = {}  # what a loop carries on to its next iteration
+    deciding: dict[int | None, Way] = {}  # what a loop or a conditional decides by
+    while True:
+        for layer in graph.layers:
+            before = [found.get(o, Way()) for o in layer.inputs if isinstance(o, Tensor)]
+            before += [carried[t] for t in layer.outputs if t in carried]
+            if layer.region in deciding:
+                before.append(deciding[layer.region])
+            rounding = max((way.rounding for way in before), default=0.0)
+            drawn = layer.draws or any(way.drawn for way in before)
+            for tensor in layer.outputs:
+                own = _rounding(tensor, tf32) if layer.rounds else 0.0
+                found[tensor] = Way(max(rounding, own), drawn)
+            if not layer.outputs:
+                deciding[layer.region] = Way(rounding, drawn)
+        now = {layer.feeds: found[layer.outputs[0]] for layer in graph.layers if layer.feeds is not None}
+        if now == carried:
+            return found
+        carried = now
 
 
 def _rounding(tensor: Tensor, tf32: bool) -> float:
@@ -647,6 +659,8 @@ def _stops(graph: Graph, target: Tensor) -> list[Producer]:
             chain.append(layer)
             needed.update(o for o in layer.inputs if isinstance(o, Tensor))
     chain.reverse()
+    inside = interior(graph.layers)
+    chain = [layer for layer in chain if layer not in inside]
     return [layer for layer, after in zip(chain, [*chain[1:], None]) if after is None or after.path != layer.path]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..basics.arrays import import_torch
 from ..basics.dims import Dim, format_shape
 from ..basics.errors import ProviderError, TrtnetError
 from ..graph.graph import Graph
+from ..graph.regions import Region, Turn, arranged
 from ..graph.tensor import Producer
 from ..layers.targets import Run
 from ..weights.recipes import Leaf, TorchOperations, Weight, evaluate
@@ -31,38 +32,59 @@ class Program:
         numbers: dict[Any, int] = {}
         self.weights: list[tuple[int, Weight]] = []
         self.constant_steps: list[Step] = []
-        self.steps: list[Step] = []
+        self.steps: list[Step | RegionStep] = []
         constant: set[int] = set()
+        self._numbers, self._constant = numbers, constant
 
-        def number(key: Any) -> int:
-            return numbers.setdefault(key, len(numbers))
-
-        nothing = number(None)
-        constant.add(nothing)
+        number = self._number
+        constant.add(number(None))
         self.inputs = [number(t) for t in (*graph.inputs.values(), *graph.live.values())]
-        for layer in graph.layers:
+        self._add(arranged(graph.layers), self.steps)
+        self.outputs = [number(t) for t in graph.outputs.values()]
+        self.count = len(numbers)
+        _free_after_use(self.steps, constant | set(self.outputs))
+
+    def _number(self, key: Any) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def _add(self, layers: Sequence[Producer | Region], steps: list[Step | RegionStep]) -> None:
+        """Add the steps of layers to `steps`, or to those that depend on weights alone."""
+        constant = self._constant
+        for layer in layers:
+            if isinstance(layer, Region):
+                steps.append(self._region(layer))
+                continue
             given = []
             for operand in layer.inputs:
-                known = operand in numbers
-                slot = number(operand)
+                known = operand in self._numbers
+                slot = self._number(operand)
                 if isinstance(operand, Weight) and not known:
                     self.weights.append((slot, operand))
                     constant.add(slot)
                 given.append(slot)
-            made = [number(t) for t in layer.outputs]
+            made = [self._number(t) for t in layer.outputs]
             is_constant = constant.issuperset(given) and not layer.draws and not _is_dynamic(layer)
+            is_constant = is_constant and layer.region is None
             step = Step(layer, tuple(given), tuple(made))
-            (self.constant_steps if is_constant else self.steps).append(step)
+            (self.constant_steps if is_constant else steps).append(step)
             if is_constant:
                 constant.update(made)
-        self.outputs = [number(t) for t in graph.outputs.values()]
-        self.count = len(numbers)
-        keep = constant | set(self.outputs)
-        seen: set[int] = set()
-        for step in reversed(self.steps):
-            last = {*step.inputs, *step.outputs} - keep - seen
-            step.frees = tuple(last)
-            seen |= last
+
+    def _region(self, region: Region) -> RegionStep:
+        before: list[Step | RegionStep] = []
+        after: list[Step | RegionStep] = []
+        self._add(region.before, before)
+        parts: list[list[Step | RegionStep]] = [[] for _ in region.parts]
+        for part, steps in zip(region.parts, parts):
+            self._add(part, steps)
+        self._add(region.after, after)
+        step = RegionStep(region, before, parts, after)
+        for steps in parts:
+            made = {slot for one in steps for slot in one.outputs}
+            _free_after_use(
+                steps, (set(self._numbers.values()) - made) | {slot for one in after for slot in one.inputs}
+            )
+        return step
 
     def constants(self, read: Callable[[Leaf], Any], device: Any) -> list[Any]:
         """The slots with everything that depends on weights alone."""
@@ -93,12 +115,70 @@ class Program:
         run = Run(self.torch, device, found, self.double, self.explains, module)
         if watch is not None:  # such a run is no call of a user's, whose draws it would change
             run._generator = self.torch.Generator(device).manual_seed(0)
-        for step in self.steps:
+        _run(self.steps, run, slots, watch)
+        return [slots[slot] for slot in self.outputs]
+
+
+def _run(
+    steps: Sequence[Step | RegionStep], run: Run, slots: list[Any], watch: Watch | None, turn: Turn | None = None
+) -> None:
+    """Do the steps, as long as `turn` is not stopped."""
+    for step in steps:
+        if isinstance(step, RegionStep):
+            step.run(run, slots, watch)
+        else:
             step(run, slots, free=watch is None)
             if watch is not None:
                 watch(run, step, slots)
                 step.free(slots)
-        return [slots[slot] for slot in self.outputs]
+        if turn is not None and turn.stopped:
+            return
+
+
+def _free_after_use(steps: Sequence[Step | RegionStep], keep: set[int]) -> None:
+    """Have each step empty the slots that none behind it reads, but for those to keep."""
+    seen: set[int] = set()
+    for step in reversed(steps):
+        last = {*step.inputs, *step.outputs} - keep - seen
+        step.frees = tuple(last)
+        seen |= last
+
+
+class RegionStep:
+    """A loop or a conditional: its parts, one at a time, as the layers say that bound it.
+
+    Attributes:
+        inputs: the slots that it reads; outputs: those that it fills, on the way too.
+        frees: the slots that no step behind it reads.
+    """
+
+    __slots__ = ("after", "before", "first", "frees", "inputs", "number", "outputs", "parts")
+
+    def __init__(
+        self,
+        region: Region,
+        before: list[Step | RegionStep],
+        parts: list[list[Step | RegionStep]],
+        after: list[Step | RegionStep],
+    ) -> None:
+        self.number, self.first = region.number, region.first
+        self.before, self.parts, self.after = before, parts, after
+        steps = [*before, *(step for part in parts for step in part), *after]
+        made = {slot for step in steps for slot in step.outputs}
+        self.outputs: tuple[int, ...] = tuple(made)
+        self.inputs: tuple[int, ...] = tuple({slot for step in steps for slot in step.inputs} - made)
+        self.frees: tuple[int, ...] = ()
+
+    def run(self, run: Run, slots: list[Any], watch: Watch | None) -> None:
+        turn = run.regions[self.number] = self.first.begun()
+        _run(self.before, run, slots, watch)
+        while turn.part is not None:
+            _run(self.parts[turn.part], run, slots, watch, turn)
+            turn.passed()
+        _run(self.after, run, slots, watch)
+        del run.regions[self.number]
+        for slot in self.frees:
+            slots[slot] = None
 
 
 class Step:

@@ -62,7 +62,7 @@ def _layers(current: Recorder, value: Tensor) -> list[Producer] | None:
             if is_ready:
                 order[one] = None
             elif one not in order:
-                if one.draws and type(one) is not Dropout:
+                if (one.draws and type(one) is not Dropout) or one.region is not None:
                     return None
                 pending.append((one, True))
                 pending += [(operand, False) for operand in one.inputs if isinstance(operand, Tensor)]

@@ -11,11 +11,15 @@ from ..basics import dims, dtypes
 from ..basics.arrays import is_torch, to_numpy
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError
 from ..graph.graph import Graph
-from ..graph.tensor import Tensor
+from ..graph.tensor import Producer, Tensor
 from ..layers.bounds import FAR, UNKNOWN, Bounds
 
 FREE = ((-16, 16), (0, 16), (0, 1))
 """Where whole numbers that nothing limits are drawn from; the next where the network cannot compute with those."""
+
+
+PASSES = 4
+"""How often a graph is gone through for what its indices may be, before a loop is said to change them."""
 
 
 class Sampler:
@@ -33,17 +37,15 @@ class Sampler:
         self.graph = graph
         wanted: dict[Tensor, Bounds] = {}
         unknown: set[Tensor] = set()
-        for layer in reversed(graph.layers):
-            for output, tensor in enumerate(layer.outputs):
-                for position, operand in enumerate(layer.inputs):
-                    if not isinstance(operand, Tensor):
-                        continue
-                    for before in (wanted.get(tensor), UNKNOWN if tensor in unknown else None):
-                        bounds = layer.takes(position, before, output)
-                        if bounds == UNKNOWN:
-                            unknown.add(operand)
-                        elif bounds is not None:
-                            wanted[operand] = bounds if operand not in wanted else wanted[operand].both(bounds)
+        carries = any(layer.feeds is not None for layer in graph.layers)
+        for number in range(PASSES):
+            before, count = dict(wanted), len(unknown)
+            for layer in reversed(graph.layers):
+                _ask(layer, wanted, unknown)
+            if not carries or (before == wanted and count == len(unknown)):
+                break
+            if number == PASSES - 1:  # an index that moves on with each iteration
+                unknown.update(graph.inputs.values())
         self.bounds = {name: wanted[tensor].one() for name, tensor in graph.inputs.items() if tensor in wanted}
         self.is_known = unknown.isdisjoint(graph.inputs.values())
 
@@ -117,6 +119,20 @@ class Sampler:
                     remedy="give such as the network will get",
                 )
         return {name: arrays[name] for name in names}
+
+
+def _ask(layer: Producer, wanted: dict[Tensor, Bounds], unknown: set[Tensor]) -> None:
+    """Note what a layer wants of its operands, by what is wanted of its outputs."""
+    for output, tensor in enumerate((*layer.outputs, *([] if layer.feeds is None else [layer.feeds]))):
+        for position, operand in enumerate(layer.inputs):
+            if not isinstance(operand, Tensor):
+                continue
+            for before in (wanted.get(tensor), UNKNOWN if tensor in unknown else None):
+                bounds = layer.takes(position, before, output)
+                if bounds == UNKNOWN:
+                    unknown.add(operand)
+                elif bounds is not None:
+                    wanted[operand] = bounds if operand not in wanted else wanted[operand].both(bounds)
 
 
 def _drawn(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from ..basics.errors import ArgumentError
 from ..graph.graph import Graph
+from ..graph.regions import interior
 from ..graph.tensor import Tensor
 from ..layers.casting import Identity
 from .rewriting import Rewriting
@@ -20,7 +21,10 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
     by their names, and the paths. Raises ArgumentError for a path that no layer has.
     """
     last: dict[str, Tensor] = {}
+    inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
     for layer in graph.layers:
+        if layer in inside:
+            continue
         parts = layer.path.split(".") if layer.path else []
         for end in range(1, len(parts) + 1):
             last[".".join(parts[:end])] = layer.outputs[0]
@@ -34,7 +38,7 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
                 f"no layer was recorded in a module {pattern!r}",
                 expected=", ".join(close or list(last)[:8]) or "a module with layers",
                 found=pattern,
-                remedy="graph.summary() shows the module paths",
+                remedy="graph.summary() shows the module paths; those inside of a loop or a conditional give none",
             )
         chosen |= {path: last[path] for path in found}
     return with_tensors(graph, chosen)

@@ -9,6 +9,7 @@ from .. import functional as F
 from ..basics.errors import TrtnetError
 from ..graph.graph import Graph
 from ..graph.tensor import Tensor, recorded
+from ..layers.conditionals import Scope
 from ..layers.constant import constant
 from ..weights.recipes import ARITHMETIC, Leaf, Recipe, Weight
 from .rewriting import Rewriting
@@ -53,7 +54,7 @@ class _Live(Rewriting):
         super().__init__(of)
         self.leaves = leaves
         self.tensors: dict[Leaf, Tensor] = {}
-        self._made: dict[int, Tensor] = {}
+        self._made: dict[tuple[Scope, int], Tensor] = {}
 
     def depends(self, weight: Weight) -> bool:
         """Whether a weight is made of live parameters."""
@@ -68,10 +69,10 @@ class _Live(Rewriting):
                 found.name = f"{weight.name}@live" if weight.name in self.of.inputs else weight.name
                 self.tensors[weight] = found
             return found
-        made = self._made.get(id(weight))
+        made = self._made.get((self.scope, id(weight)))
         if made is None:
             assert isinstance(weight, Recipe)
-            made = self._made[id(weight)] = self._layers(weight)
+            made = self._made[self.scope, id(weight)] = self._layers(weight)
         return made
 
     def _layers(self, recipe: Recipe) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from ..graph.graph import Graph
 from ..graph.recorder import Recorder
 from ..graph.tensor import Operand, Producer, Tensor
+from ..layers.conditionals import Condition, ConditionalInput, Scope, branches, conditionals, confined
 
 
 class Rewriting:
@@ -19,12 +20,17 @@ class Rewriting:
         of: the graph that is written anew.
         recorder, layers, names: what takes the layers; those that it has, and their names.
         replaced: what takes the place of tensors of the graph.
+        scope: the branches of conditionals in which layers are being recorded.
     """
 
     def __init__(self, of: Graph) -> None:
         self.of = of
         self.recorder = Recorder(takes_values=True)
+        self.recorder.regions = 1 + max((n for layer in of.layers if (n := layer.region) is not None), default=-1)
         self.layers, self.names = self.recorder.layers, self.recorder.names
+        self.branches = branches(of.layers) if self.recorder.regions else {}
+        self.scope: Scope = ()
+        self._constants: dict[Scope, Any] = {(): self.recorder.constants}
         self.replaced: dict[Operand, Tensor] = {}
 
     def __enter__(self) -> Rewriting:
@@ -51,6 +57,9 @@ class Rewriting:
         self.recorder.origin = layer
         if layer is None:
             return ()
+        if self.branches:  # TensorRT takes nothing from one branch to the other
+            self.scope = self.branches.get(layer, ())
+            self.recorder.constants = self._constants.setdefault(self.scope, {})
         replaced = self.replaced
         return tuple([replaced.get(o, o) for o in layer.inputs]) if replaced else layer.inputs
 
@@ -58,9 +67,18 @@ class Rewriting:
         """Have `result`, a tensor or a tuple of them, in place of what the layer gave."""
         self.replaced.update(zip(layer.outputs, result if isinstance(result, tuple) else (result,)))
 
+    def _passed_in(self, condition: Condition, tensor: Tensor) -> Producer:
+        """A conditional input for what branches take from outside."""
+        self.recorder.origin = condition
+        self.recorder.emit(ConditionalInput((tensor,), condition.conditional))
+        return self.layers.pop()
+
     def graph(self, outputs: Mapping[str, Tensor], **changes: Any) -> Graph:
         """The graph with these outputs, by name, and other values of what else a Graph has."""
         for name, tensor in outputs.items():
             if tensor.recorder is self.recorder:
                 tensor.name = name
+        if self.branches:
+            for number in conditionals(self.layers):
+                self.layers[:] = confined(self.layers, number, self._passed_in)
         return dataclasses.replace(self.of, layers=self.layers, outputs=dict(outputs), training=None, **changes)

@@ -20,6 +20,7 @@ from ...basics.garbage import no_collection
 from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
+from ...layers.conditionals import Scope, branches
 from ...layers.targets import ITensor, NativePlugin, Network, PluginRequest
 from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
@@ -52,8 +53,12 @@ class Lowering:
         self.errors: ErrorRecorder = provider.error_recorder()
         self._tensors: dict[Tensor, Any] = {}
         self._layers: dict[str, Any] = {}
-        self._sizes: dict[SizeLike, Any] = {}
+        self._sizes: dict[Any, Any] = {}
         self._decided: dict[str, tuple[Dim, Any, int]] = {}
+        self._loops: dict[int, Any] = {}
+        self._conditionals: dict[int, Any] = {}
+        self._bounding: dict[Tensor, Any] = {}
+        self._branches = branches(graph.layers)
         self._layer: Producer | None = None
         self.enum = functools.cache(provider.enum)
         self.data_type = provider.data_type
@@ -76,7 +81,7 @@ class Lowering:
         return self._layers[self._known(path, name, "layer")]
 
     def _ends(self) -> dict[str, Tensor]:
-        return {layer.name: layer.outputs[0] for layer in self.graph.layers}
+        return {layer.name: layer.outputs[0] for layer in self.graph.layers if layer.outputs}
 
     def _known(self, name: str, found: Any, what: str) -> Any:
         if found is not None:
@@ -134,17 +139,24 @@ class Lowering:
 
     def size_tensor(self, size: SizeLike) -> Any:
         """A shape tensor of one element."""
-        found = self._sizes.get(size)
+        return self._size_in(size, self._branches.get(self._layer, ()) if self._branches else ())  # type: ignore[arg-type]
+
+    def _size_in(self, size: SizeLike, scope: Scope) -> Any:
+        """`size_tensor` in a branch of a conditional: an input of that, of what the size is outside."""
+        found = self._sizes.get((size, scope))
         if found is None:
             if isinstance(size, int):
                 found = self._constant([size])
+            elif scope:
+                outside = self._size_in(size, scope[:-1])
+                found = self._helper(self.conditional(scope[-1][0]).add_input(outside)).get_output(0)
             elif size.name is not None:
                 found = self._symbol(size)
             else:
                 found = size.fold(
-                    number=lambda n: self.size_tensor(n),
-                    symbol=lambda s: self.size_tensor(
-                        self._decided[s][0] if s in self._decided else self.graph.dims[s]
+                    number=lambda n: self._size_in(n, ()),
+                    symbol=lambda s: self._size_in(
+                        self._decided[s][0] if s in self._decided else self.graph.dims[s], ()
                     ),
                     add=self._operation("SUM"),
                     multiply=self._operation("PROD"),
@@ -152,11 +164,14 @@ class Lowering:
                     maximum=self._operation("MAX"),
                     minimum=self._operation("MIN"),
                 )
-            self._sizes[size] = found
+            self._sizes[size, scope] = found
         return found
 
     def scalar(self, size: SizeLike) -> Any:
         """A shape tensor without dimensions."""
+        if isinstance(size, int):
+            array = self.ledger.keep(np.array(size, self.provider.shape_dtype.numpy))
+            return self._helper(self.network.add_constant((), array)).get_output(0)
         layer = self._helper(self.network.add_shuffle(self.size_tensor(size)))
         layer.reshape_dims = ()
         return layer.get_output(0)
@@ -168,6 +183,24 @@ class Lowering:
     def data_decides(self, symbol: Dim, tensor: Any, axis: int) -> None:
         """The size of a Dim is that of this dimension of a layer's output."""
         self._decided[str(symbol)] = (symbol, tensor, axis)
+
+    def loop(self, number: int) -> Any:
+        """The loop of this number."""
+        found = self._loops.get(number)
+        if found is None:
+            found = self._loops[number] = self.network.add_loop()
+        return found
+
+    def conditional(self, number: int) -> Any:
+        """The conditional of this number."""
+        found = self._conditionals.get(number)
+        if found is None:
+            found = self._conditionals[number] = self.network.add_if_conditional()
+        return found
+
+    def boundary(self, tensor: Tensor) -> Any:
+        """The layer that gives a tensor, of those that bound loops and conditionals."""
+        return self._bounding[tensor]
 
     def _symbol(self, symbol: Dim) -> Any:
         if str(symbol) in self._decided:
@@ -190,9 +223,9 @@ class Lowering:
                     element = self._helper(
                         self.network.add_slice(self._input_shape(name), (axis,), (1,), (1,))
                     ).get_output(0)
-                    less = self._operation("SUB")(element, self.size_tensor(offset))
-                    units = self._operation("FLOOR_DIV")(less, self.size_tensor(factor))
-                    return units if unit == 1 else self._operation("PROD")(units, self.size_tensor(unit))
+                    less = self._operation("SUB")(element, self._size_in(offset, ()))
+                    units = self._operation("FLOOR_DIV")(less, self._size_in(factor, ()))
+                    return units if unit == 1 else self._operation("PROD")(units, self._size_in(unit, ()))
         raise ProviderError(
             f"{symbol} cannot be worked out from the inputs' shapes",
             expected=f"an input dimension that is {symbol}, or a multiple of it and a constant",
@@ -203,8 +236,8 @@ class Lowering:
         key = f"shape of {name}"
         if key not in self._sizes:
             tensor = self._tensors[self.graph.inputs[name]]
-            self._sizes[key] = self._helper(self.network.add_shape(tensor)).get_output(0)  # type: ignore[index]
-        return self._sizes[key]  # type: ignore[index]
+            self._sizes[key] = self._helper(self.network.add_shape(tensor)).get_output(0)
+        return self._sizes[key]
 
     def _constant(self, numbers: list[int]) -> Any:
         array = self.ledger.keep(np.asarray(numbers, self.provider.shape_dtype.numpy))
@@ -273,6 +306,8 @@ class Lowering:
             outputs = layer.outputs
             for tensor in outputs:
                 tensors[tensor] = added.get_output(tensor.index)
+            if layer.region is not None:
+                self._bounding.update(dict.fromkeys(outputs, added))
             if weak:
                 read = tuple(t.dtype for t in layer.inputs if t is not None)
                 _constrain_types(provider, added, read, tuple(t.dtype for t in outputs))

@@ -6,6 +6,7 @@ from ...basics.dims import Size, format_shape
 from ...basics.garbage import no_collection
 from ...basics.tables import render
 from ...graph.graph import Graph, method
+from ...graph.regions import depths
 from ...graph.tensor import Tensor
 from ...rewriting.composing import for_provider
 from ...weights.recipes import Leaf, Weight
@@ -54,7 +55,7 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
     sized: set[str | int] = set()
     shapes: dict[Size, str] = {}
     parameters = size = 0
-    for layer in graph.layers:
+    for layer, depth in zip(graph.layers, depths(graph.layers)):
         count = nbytes = 0
         for operand in layer.inputs:
             if type(operand) is Tensor or not isinstance(operand, Weight):
@@ -82,7 +83,7 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
                 kinds.append(kind)
         rows.append(
             (
-                layer.headline(),
+                "  " * depth + layer.headline(),
                 layer.path,
                 texts[0] if len(texts) == 1 else ", ".join(texts),
                 kinds[0] if len(kinds) == 1 else ", ".join(kinds),
