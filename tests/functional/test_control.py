@@ -1,4 +1,4 @@
-"""Loops and conditionals: against plain Python loops over torch in float64, TensorRT's own inference, and their errors."""
+"""Loops and conditionals: against plain loops over torch in float64, TensorRT's own inference, and their errors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import torch
 from harness import check_against_torch
 
 import trtnet
-from trtnet import Dim, Input, nn
-from trtnet import functional as F
-from trtnet.basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from trtnet import Dim, nn
 
 T = Dim("t", min=1, opt=4, max=9)
 B = Dim("b", min=1, opt=2, max=6)
