@@ -9,7 +9,7 @@ import numpy as np
 
 import trtnet
 from trtnet import functional as F
-from trtnet import nn
+from trtnet import layers, nn
 from trtnet.graph.recorder import emit
 from trtnet.layers.generation import Fill
 from trtnet.layers.shaping import Shape
@@ -149,6 +149,13 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
         {"x": X},
         lambda: lambda x: (
             x.clone(), emit(Shape((x,))), emit(Fill((), (5,), "LINSPACE", trtnet.float32, 0.5, 2.0)) * x.sum(),
+        ),
+    ),
+    "ragged": (
+        {"x": image(4, 5, 3), "n": np.array([0, 5, 3, 1], np.int32), "b": np.array([[[1], [3], [2], [3], [1]]] * 4, np.int32)},
+        lambda: lambda x, n, b: (
+            layers.add_reverse_sequence(x, n, batch_axis=0, sequence_axis=1), layers.add_ragged_softmax(x, b),
+            layers.add_unsqueeze(x, axes=(0, -1)), layers.add_squeeze(x[:1], axes=(0,)),
         ),
     ),
     "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),

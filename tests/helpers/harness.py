@@ -13,6 +13,7 @@ import trtnet
 from trtnet import provider
 from trtnet.basics import dims
 from trtnet.graph.graph import Graph
+from trtnet.tensorrt.abilities import Newest
 from trtnet.tensorrt.build.lowering import Lowering, lower
 
 TARGET = "sm86"
@@ -31,6 +32,28 @@ def needs_rtx() -> provider.Provider:
     if found is None:
         pytest.skip("tensorrt_rtx is not installed on this platform")
     return found
+
+
+class Lacking(Newest):
+    """A TensorRT that has everything but these methods of INetworkDefinition and abilities."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self._lacking = names
+        for name in names:
+            if not name.startswith("add_"):
+                setattr(self, name, False)
+
+    def has_layer(self, method: str) -> bool:
+        return method not in self._lacking
+
+
+def composed_without(graph: Graph, *names: str) -> Graph:
+    """The graph for a TensorRT that lacks these: its layers are composed of others."""
+    made = graph.for_provider(Lacking(*names))
+    assert made is not graph
+    assert not {method for layer in made.layers for method in layer.methods[-1:]} & set(names)
+    return made
 
 
 @functools.cache

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from families import values
-from harness import compile_network, lower_and_compare, needs_rtx
+from harness import compile_network, composed_without, lower_and_compare, needs_rtx
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trtnet
 from trtnet import Dim, Input, dtypes
 from trtnet.basics.dims import Size
-from trtnet.errors import DtypeError, ShapeError
+from trtnet.errors import DtypeError, ShapeError, TrtnetError
 from trtnet.functional.dispatch import scalar
 from trtnet.graph.recorder import emit
 from trtnet.layers.shaping import Concatenation, Padding, Shape, Shuffle, Slice
@@ -184,3 +184,38 @@ def test_refused() -> None:
     )
     assert "float32" in text
     _error(ShapeError, "other than 0", lambda x, y: emit(Concatenation((x, y), 0)), Input((2, 3)), Input((2, 3, 4)))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_squeeze_and_unsqueeze(dynamic) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 1, 4, 1)
+    first = Dim("batch", min=1, opt=3, max=5) if dynamic else 3
+
+    def function(x):
+        return (
+            trtnet.layers.add_squeeze(x, axes=(1, -1)),
+            trtnet.layers.add_squeeze(x, axes=[3]),
+            trtnet.layers.add_unsqueeze(x, axes=(0, -1)),
+            trtnet.layers.add_unsqueeze(x.sum(), axes=(0,)),
+        )
+
+    graph = trtnet.record(function, x=Input((first, 1, 4, 1)))
+    assert {"squeeze", "unsqueeze"} <= {layer.kind for layer in graph.layers}
+    lower_and_compare(graph)
+    composed = composed_without(graph, "add_squeeze", "add_unsqueeze")
+    for one in (graph, composed):
+        found = trtnet.reference(one)(x)
+        for mine, wanted in zip(found, (x[:, 0, :, 0], x[..., 0], x[None, ..., None], x.sum()[None]), strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+
+
+def test_squeeze_and_unsqueeze_refuse() -> None:
+    for match, function in (
+        ("dimension 0 of", lambda x: trtnet.layers.add_squeeze(x, axes=(0,))),
+        ("different dimensions", lambda x: trtnet.layers.add_squeeze(x, axes=(1, 1))),
+        ("no dimension 4", lambda x: trtnet.layers.add_unsqueeze(x, axes=(0, 4))),
+    ):
+        with pytest.raises(TrtnetError, match=match) as caught:
+            trtnet.record(function, x=Input((3, 1)))
+        assert caught.value.where is not None
+        assert caught.value.where.file == __file__

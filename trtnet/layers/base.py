@@ -56,6 +56,13 @@ class Layer:
     weight_attributes: ClassVar[dict[int, str]] = {}
     """Which attribute of TensorRT's layer holds the weights of an input index."""
 
+    methods: ClassVar[tuple[str, ...]] = ()
+    """The methods of an INetworkDefinition that add it, the newest last: `add_` and its kind, where nothing else is
+    said; none where it is always composed of others."""
+
+    is_offered: ClassVar[bool] = True
+    """Whether `trtnet.layers` has functions of these names, which record it."""
+
     attributes: ClassVar[tuple[str, ...]] = ()
     """TensorRT's attributes: the names of this kind's own fields."""
 
@@ -81,6 +88,18 @@ class Layer:
         names = [n for n, t in own.items() if "ClassVar" not in str(t)]
         cls.attributes = (*inherited, *(n for n in names if n not in inherited))
         cls.texts = (*cls.texts, *(n for n in names if "str" in str(own[n]) and n not in cls.texts))
+        if "methods" not in cls.__dict__:
+            cls.methods = (f"add_{cls.kind}",)
+
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
+        """The attributes that the recording chooses: the Dim of a size that the data decides."""
+        return {}
+
+    @classmethod
+    def rank_of_axes(cls, rank: int, count: int) -> int:
+        """How many dimensions there are to choose `count` axes of, where the first input has `rank`."""
+        return rank
 
     def infer(self) -> tuple[Output, ...]:
         """The shape and dtype of each output.

@@ -39,6 +39,7 @@ class Convolution(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "convolution"
+    methods: ClassVar[tuple[str, ...]] = ("add_convolution_nd",)
     method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
 
@@ -182,6 +183,7 @@ class Deconvolution(Convolution):
     """
 
     kind: ClassVar[str] = "deconvolution"
+    methods: ClassVar[tuple[str, ...]] = ("add_deconvolution_nd",)
     method: ClassVar[str] = "add_deconvolution_nd"
 
     def channels_of_kernel(self, channels: int) -> tuple[int, ...]:

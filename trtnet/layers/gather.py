@@ -80,6 +80,7 @@ class Gather(Layer):
     num_elementwise_dims: int = 0
 
     kind: ClassVar[str] = "gather"
+    methods: ClassVar[tuple[str, ...]] = ("add_gather", "add_gather_v2")
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
@@ -262,6 +263,10 @@ class OneHot(Layer):
 
     kind: ClassVar[str] = "one_hot"
     rounds: ClassVar[bool] = False
+
+    @classmethod
+    def rank_of_axes(cls, rank: int, count: int) -> int:
+        return rank + 1
 
     def infer(self) -> tuple[Output, ...]:
         index, values = _index(self, 0), self.inputs[1]

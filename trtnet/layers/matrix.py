@@ -177,6 +177,7 @@ class FullyConnected(Layer):
     """
 
     kind: ClassVar[str] = "fully_connected"
+    methods: ClassVar[tuple[str, ...]] = ()
 
     def infer(self) -> tuple[Output, ...]:
         x, weight, bias = self.inputs

@@ -74,6 +74,7 @@ class LogSoftMax(Layer):
     axis: int
 
     kind: ClassVar[str] = "log_softmax"
+    methods: ClassVar[tuple[str, ...]] = ()
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("log_softmax", self.inputs[0])
@@ -153,6 +154,7 @@ class Scale(Layer):
     channel_axis: int = 1
 
     kind: ClassVar[str] = "scale"
+    methods: ClassVar[tuple[str, ...]] = ("add_scale", "add_scale_nd")
     weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale"}
 
     def infer(self) -> tuple[Output, ...]:
@@ -254,6 +256,7 @@ class Normalization(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "normalization"
+    methods: ClassVar[tuple[str, ...]] = ("add_normalization", "add_normalization_v2")
 
     def infer(self) -> tuple[Output, ...]:
         x, scale, bias = self.inputs
@@ -342,6 +345,7 @@ class RMSNormalization(Layer):
     epsilon: float
 
     kind: ClassVar[str] = "rms_normalization"
+    methods: ClassVar[tuple[str, ...]] = ()
 
     def infer(self) -> tuple[Output, ...]:
         x, weight = self.inputs

@@ -114,6 +114,8 @@ class Plugin(Layer):
     dtypes: tuple[Dtype, ...]
 
     kind: ClassVar[str] = "plugin"
+    methods: ClassVar[tuple[str, ...]] = ("add_plugin_v2", "add_plugin_v3")
+    is_offered: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         for dtype in (*(t.dtype for t in self.tensors), *self.dtypes):

@@ -32,6 +32,7 @@ class Pooling(Layer):
     average_count_excludes_padding: bool = True
 
     kind: ClassVar[str] = "pooling"
+    methods: ClassVar[tuple[str, ...]] = ("add_pooling_nd",)
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

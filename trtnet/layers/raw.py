@@ -34,6 +34,7 @@ class Raw(Layer):
     keywords: Names = ()
 
     kind: ClassVar[str] = "raw"
+    methods: ClassVar[tuple[str, ...]] = ()
     passes_bytes: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:

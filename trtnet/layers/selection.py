@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, format_shape
 from ..basics.errors import DtypeError, ShapeError
+from ..graph.recorder import recorder
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import Bounds
@@ -33,6 +34,13 @@ class NonZero(Layer):
     @property
     def decides(self) -> Dim:
         return self.count
+
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
+        x = operands[0]
+        assert isinstance(x, Tensor)
+        elements = x.shape.numel()
+        return {"count": recorder().data_dim("nonzero", elements if isinstance(elements, int) else elements.bounds[1])}
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
-from ..basics.errors import DtypeError, ShapeError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, Position, require_equal, same_count
 from .bounds import Bounds
-from .targets import ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
     import torch
@@ -380,6 +380,7 @@ class Padding(Layer):
     post_padding: tuple[int, int] = (0, 0)
 
     kind: ClassVar[str] = "padding"
+    methods: ClassVar[tuple[str, ...]] = ("add_padding_nd",)
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
@@ -430,6 +431,104 @@ class Shape(Layer):
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return run.torch.tensor(inputs[0].shape, dtype=run.torch.int64, device=inputs[0].device)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Squeeze(Layer):
+    """`add_squeeze`: without the dimensions `axes`, each of size 1 (TensorRT 10.7 and later, else a shuffle)."""
+
+    axes: tuple[int, ...] = ()
+
+    kind: ClassVar[str] = "squeeze"
+    rounds: ClassVar[bool] = False
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        check_movable("squeeze", x)
+        axes = _counted(self.axes, len(x.shape), "squeeze")
+        for axis in axes:
+            require_equal(x.shape[axis], 1, f"squeeze: dimension {axis} of {format_shape(x.shape)} is not of size 1")
+        return ((Size([size for axis, size in enumerate(x.shape) if axis not in axes]), x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None else wanted.one()
+
+    def add_to(self, lowering: Network) -> ILayer | None:
+        return lowering.network.add_squeeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
+    def supported(self, provider: Features) -> bool:
+        return provider.has_layer("add_squeeze") and bool(self.axes)
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        x = inputs[0]
+        assert isinstance(x, Tensor)
+        return reshaped(x, tuple(self.outputs[0].shape))
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        return inputs[0].reshape(run.shape(self.outputs[0].shape))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Unsqueeze(Layer):
+    """`add_unsqueeze`: with dimensions of size 1 more, the `axes` of the output (TensorRT 10.7 and later, else a
+    shuffle)."""
+
+    axes: tuple[int, ...] = ()
+
+    kind: ClassVar[str] = "unsqueeze"
+    rounds: ClassVar[bool] = False
+
+    @classmethod
+    def rank_of_axes(cls, rank: int, count: int) -> int:
+        return rank + count
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        check_movable("unsqueeze", x)
+        rank = len(x.shape) + len(self.axes)
+        axes = _counted(self.axes, rank, "unsqueeze")
+        left = iter(x.shape)
+        shape = Size([1 if axis in axes else next(left) for axis in range(rank)])
+        if rank > MAX_RANK:
+            raise _too_many(shape)
+        return ((shape, x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None else wanted.one()
+
+    def add_to(self, lowering: Network) -> ILayer | None:
+        return lowering.network.add_unsqueeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
+    def supported(self, provider: Features) -> bool:
+        return provider.has_layer("add_unsqueeze") and bool(self.axes)
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        x = inputs[0]
+        assert isinstance(x, Tensor)
+        return reshaped(x, tuple(self.outputs[0].shape))
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        return inputs[0].reshape(run.shape(self.outputs[0].shape))
+
+
+def _counted(axes: tuple[int, ...], rank: int, kind: str) -> set[int]:
+    """The dimensions, counted from 0. Raises ArgumentError where one is not there, or is named twice."""
+    found = {axis + rank if axis < 0 else axis for axis in axes}
+    if len(found) != len(axes) or not found <= set(range(rank)):
+        raise ArgumentError(
+            f"the axes of {kind} are different dimensions",
+            expected=f"{-rank} to {rank - 1}, each once" if rank else "none: there are no dimensions",
+            found=axes,
+        )
+    return found
 
 
 # --- recorded by other layers and by functions

@@ -26,6 +26,7 @@ class Dropout(Layer):
     owner: str
 
     kind: ClassVar[str] = "dropout"
+    methods: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[tuple[str, ...]] = ()
     is_view: ClassVar[bool] = True
 
@@ -70,6 +71,7 @@ class BatchStatistics(Layer):
     owner: str
 
     kind: ClassVar[str] = "batch_statistics"
+    methods: ClassVar[tuple[str, ...]] = ()
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ class RandomSlopes(Layer):
     owner: str
 
     kind: ClassVar[str] = "random_slopes"
+    methods: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[tuple[str, ...]] = ()
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
