@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .torch_names import distributions as distributions
     from .torch_names import jit as jit
     from .torch_names import linalg as linalg
+    from .torch_names import ops as ops
     from .torch_names import utils as utils
     from .torch_names.compat import *
 
@@ -106,7 +107,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {
     "basics": ("dtypes", "errors"),
     "tensorrt": ("plugins", "provider"),
-    "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "utils"),
+    "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "ops", "utils"),
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names}
 _MODULES = ("functional", "nn", *_ROOM)

@@ -23,6 +23,13 @@ def positive(*shape: int) -> np.ndarray:
     return np.abs(image(*shape)) + 0.5
 
 
+def boxes(*shape: int, seed: int = 5) -> np.ndarray:
+    """Corners (x1, y1, x2, y2), of which many overlap."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(-1, 6, (*shape, 2))
+    return np.concatenate([low, low + rng.uniform(1, 5, (*shape, 2))], -1).astype(np.float32)
+
+
 X = image(2, 6, 8, 8)
 ROWS = image(4, 10)
 
@@ -158,6 +165,24 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
             layers.add_unsqueeze(x, axes=(0, -1)), layers.add_squeeze(x[:1], axes=(0,)),
         ),
     ),
+    "boxes": (
+        {"boxes": boxes(12), "scores": np.random.default_rng(3).permutation(12).astype(np.float32) - 6.0},
+        lambda: lambda boxes, scores: (trtnet.ops.nms(boxes, scores, 0.4), trtnet.ops.box_iou(boxes, boxes[:3])),
+    ),
+    "boxes_of_classes": (
+        {"boxes": boxes(2, 9, 3), "scores": np.random.default_rng(4).permutation(54).astype(np.float32).reshape(2, 9, 3)},
+        lambda: lambda boxes, scores: layers.add_nms(
+            boxes, scores, 4, 0.3, 5.5, bounding_box_format="CENTER_SIZES", topk_box_limit=20
+        ),
+    ),
+    "boxes_mask": (
+        {"boxes": boxes(12), "scores": np.random.default_rng(3).permutation(12).astype(np.float32) - 6.0},
+        lambda: lambda boxes, scores: trtnet.ops.nms_mask(boxes, scores, 0.4),
+    ),
+    "roi_align": (
+        {"x": X, "rois": np.concatenate([[[0], [1], [0]], boxes(3)], 1).astype(np.float32)},
+        lambda: lambda x, rois: trtnet.ops.roi_align(x, rois, (3, 2), 0.7, sampling_ratio=2),
+    ),
     "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),
     "nonzero": ({"x": ROWS}, lambda: lambda x: F.relu(x - 1).nonzero()),
     "masks": (
@@ -185,7 +210,7 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
     ),
 }  # fmt: skip
 
-DATA_SIZED = {"nonzero", "masks", "masks_sizes"}
+DATA_SIZED = {"nonzero", "masks", "masks_sizes", "boxes", "boxes_of_classes"}
 """Cases with sizes that the data decides, for which TensorRT-RTX 1.7 has no runners: it infers their shapes only."""
 
 

@@ -1,12 +1,13 @@
-"""NonZero: the layer whose values decide the size of its output."""
+"""NonZero and NMS: the layers whose values decide the size of their output."""
 
 import numpy as np
 import pytest
+from cases import boxes
 from harness import lower_and_compare, needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, dtypes
-from trtnet.errors import DtypeError, ShapeError
+from trtnet import Dim, Input, dtypes, layers
+from trtnet.errors import ArgumentError, DtypeError, ShapeError
 from trtnet.graph.recorder import emit, recorder
 from trtnet.layers.casting import Identity
 from trtnet.layers.selection import NonZero
@@ -103,3 +104,93 @@ def test_rtx_cannot_compile_it():
     graph = trtnet.record(found, x=Input((4, 6), "bool"))
     with pytest.raises(trtnet.errors.BuildError, match="non_zero"):
         trtnet.build_plan(graph, targets="sm86", optimization_level=0)
+
+
+CORNERS = boxes(2, 7, 3)
+
+
+def suppressed(boxes, scores, most, threshold, least, limit):
+    """NMS of each item and class by loops: rows (item, class, box), by item and score."""
+
+    def overlap(a, b):
+        low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+        shared = np.clip(high - low, 0, None).prod()
+        return shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
+
+    rows = []
+    for item in range(len(scores)):
+        places = sorted(np.ndindex(scores.shape[1:]), key=lambda at: -scores[item][at])
+        places = [at for at in places if scores[item][at] > least][:limit]
+        for box, of_class in places:
+            mine = boxes[item, box, of_class] if boxes.ndim == 4 else boxes[item, box]
+            before = [row for row in rows if row[:2] == (item, of_class)]
+            others = [boxes[item, b, of_class] if boxes.ndim == 4 else boxes[item, b] for _, _, b in before]
+            if len(before) < most and all(overlap(mine.astype(float), o.astype(float)) <= threshold for o in others):
+                rows.append((item, of_class, box))
+    return rows
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("most", "limit"), [(3, 5000), (20, 9)])
+def test_nms(dynamic, shared, most, limit) -> None:
+    given = CORNERS[:, :, 0] if shared else CORNERS
+    scores = np.random.default_rng(0).permutation(42).astype(np.float32).reshape(2, 7, 3)
+    batch = Dim("batch", min=1, opt=2, max=3) if dynamic else 2
+    specs = {"boxes": Input((batch, *given.shape[1:])), "scores": Input((batch, 7, 3))}
+    graph = trtnet.record(
+        lambda boxes, scores: layers.add_nms(boxes, scores, most, 0.2, 4.5, topk_box_limit=limit), **specs
+    )
+    (layer,) = (one for one in graph.layers if one.kind == "nms")
+    assert layer.count.max == (3 if dynamic else 2) * 3 * min(7, most)
+    lower_and_compare(graph, compile=False)
+    rows, count = trtnet.reference(graph)(given, scores)
+    wanted = suppressed(given, scores, most, 0.2, 4.5, limit)
+    assert [tuple(row) for row in rows.tolist()] == wanted
+    assert count == len(wanted) > 3
+    centred = np.concatenate([(given[..., :2] + given[..., 2:]) / 2, given[..., 2:] - given[..., :2]], -1)
+    graph = trtnet.record(
+        lambda boxes, scores: layers.add_nms(
+            boxes, scores, most, 0.2, 4.5, bounding_box_format="CENTER_SIZES", topk_box_limit=limit
+        )[0],
+        **specs,
+    )
+    assert [tuple(row) for row in trtnet.reference(graph)(centred, scores).tolist()] == wanted
+
+
+def test_nms_thresholds_are_0_where_they_are_left_out() -> None:
+    scores = np.array([[[0.5], [-0.5], [0.2], [0.0]]], np.float32)
+    apart = np.array([[[0, 0, 1, 1], [2, 2, 3, 3], [0.9, 0, 2, 1], [5, 5, 6, 6]]], np.float32)
+    graph = trtnet.record(
+        lambda boxes, scores: layers.add_nms(boxes, scores, 4)[0], boxes=Input((1, 4, 4)), scores=Input((1, 4, 1))
+    )
+    lower_and_compare(graph, compile=False)
+    assert trtnet.reference(graph)(apart, scores).tolist() == [[0, 0, 0]]
+
+
+def test_nms_refused() -> None:
+    def refuse(kind, match, function, boxes=(1, 4, 4), scores=(1, 4, 2), dtype="float32"):
+        with pytest.raises(kind, match=match) as caught:
+            trtnet.record(function, boxes=Input(boxes, dtype), scores=Input(scores))
+        assert caught.value.where is not None
+        assert caught.value.where.file == __file__
+
+    def plain(boxes, scores):
+        return layers.add_nms(boxes, scores, 4)
+
+    refuse(ShapeError, "four coordinates", plain, boxes=(1, 4, 5))
+    refuse(ShapeError, r"scores \(B, N, C\)", plain, scores=(1, 4))
+    refuse(ShapeError, "differ in dimension 1", plain, boxes=(1, 5, 4))
+    refuse(DtypeError, "one type", plain, dtype="float16")
+    refuse(DtypeError, "the most boxes", lambda boxes, scores: layers.add_nms(boxes, scores, 4.0))
+    refuse(DtypeError, "the overlap", lambda boxes, scores: layers.add_nms(boxes, scores, 4, scores[0, 0]))
+    refuse(
+        ArgumentError,
+        "few boxes of an item",
+        lambda boxes, scores: layers.add_nms(boxes, scores, 4, topk_box_limit=9000),
+    )
+    refuse(
+        ArgumentError,
+        "no such format",
+        lambda boxes, scores: layers.add_nms(boxes, scores, 4, bounding_box_format="XYXY"),
+    )
