@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..basics.dtypes import DtypeLike
 from . import dtypes
 from .dtypes import dtype as Dtype
 from .errors import ArgumentError, DtypeError, ProviderError, ShapeError, TrtnetError, shown
@@ -21,7 +23,7 @@ def is_torch(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "torch"
 
 
-def import_torch() -> Any:
+def import_torch() -> ModuleType:
     """torch, or ProviderError with the remedy."""
     try:
         import torch
@@ -133,7 +135,7 @@ def overflow(array: np.ndarray, dtype: Dtype) -> tuple[str, str] | None:
     return f"{limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
 
 
-def as_array(value: Any, dtype: Any = None) -> np.ndarray:
+def as_array(value: Any, dtype: DtypeLike | None = None) -> np.ndarray:
     """A C-contiguous NumPy array of a trtnet Array, a NumPy or torch tensor, a list or a number, copied only if it must
     be.
 

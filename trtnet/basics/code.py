@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -31,7 +32,7 @@ class Code:
         return self.name
 
 
-def _digest(function: Any) -> str:
+def _digest(function: Callable[..., Any]) -> str:
     hasher = hashlib.sha256()
     body = getattr(function, "__func__", function)
     try:

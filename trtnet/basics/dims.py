@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from math import prod
 from numbers import Integral
-from typing import Any, SupportsIndex, TypeVar, overload
+from typing import Any, NoReturn, SupportsIndex, TypeVar, overload
 
 from .errors import ArgumentError, ArgumentTypeError, ShapeError, TrtnetError
 from .size_algebra import (
@@ -309,7 +309,7 @@ class Quotient:
     def __ceil__(self) -> SizeLike:
         return ceil_divide(self.numerator, self.denominator)
 
-    def _refused(self, *_: object) -> Any:
+    def _refused(self, *_: object) -> NoReturn:
         raise ArgumentTypeError(
             f"{self} is no size, and no number while recording",
             expected="sizes, which are integers",

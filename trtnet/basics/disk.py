@@ -13,14 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from .errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 
 
-def as_path(value: Any) -> Path:
+def as_path(value: str | os.PathLike[str]) -> Path:
     """A path of the user's. Raises ArgumentTypeError and ArgumentError for what names no file on any disk."""
     try:
         path = Path(value)

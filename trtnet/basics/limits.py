@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import ml_dtypes
 
+from ..basics.dtypes import DtypeLike
 from . import dtypes
 from .errors import DtypeError
 
@@ -16,7 +16,7 @@ __all__ = ["finfo", "iinfo"]
 class finfo:
     """The limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution; Python floats."""
 
-    def __init__(self, type: Any = dtypes.float32) -> None:
+    def __init__(self, type: DtypeLike = dtypes.float32) -> None:
         dtype = dtypes.get(type)
         if not dtype.is_floating_point:
             raise DtypeError("finfo takes a floating-point dtype", found=dtype.name, remedy="trtnet.iinfo(dtype)")
@@ -37,7 +37,7 @@ class finfo:
 class iinfo:
     """The limits of an integer dtype: bits, max, min; Python ints."""
 
-    def __init__(self, type: Any) -> None:
+    def __init__(self, type: DtypeLike) -> None:
         dtype = dtypes.get(type)
         if dtype.is_floating_point or dtype is dtypes.bool_:
             raise DtypeError("iinfo takes an integer dtype", found=dtype.name, remedy="trtnet.finfo(dtype)")

@@ -17,6 +17,7 @@ import numpy as np
 from ..basics import dims, dtypes
 from ..basics.arrays import import_torch, is_torch, to_numpy
 from ..basics.dims import format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError, DtypeError, EngineError, ShapeError, WeightsError
 from ..graph import forms
@@ -498,7 +499,7 @@ class Engine:
         return f"{type(self).__name__}({inputs} -> {outputs})"
 
 
-def _known(dtype: Any) -> Dtype | None:
+def _known(dtype: DtypeLike | None) -> Dtype | None:
     try:
         return dtypes.get(dtype)
     except DtypeError:

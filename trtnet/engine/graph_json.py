@@ -22,11 +22,11 @@ from ..basics.code import Code
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import TrtnetError, WeightsError
-from ..basics.location import Place
+from ..basics.location import Location, Place
 from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.recorder import Equality, Recorder
-from ..graph.tensor import Producer, Tensor, recorded
+from ..graph.tensor import Operand, Producer, Tensor, recorded
 from ..graph.training import Reason, Training
 from ..layers.base import Layer
 from ..layers.training import DROPOUTS, INSTEAD, Dropout
@@ -67,7 +67,7 @@ def to_json(graph: Graph) -> dict[str, Any]:
             found = places[id(one)] = len(table) - 1
         return found
 
-    def operand(one: Any) -> Any:
+    def operand(one: Operand) -> dict[str, int] | int | None:
         if one is None:
             return None
         return {"weight": weight(one)} if isinstance(one, Weight) else numbers[one]
@@ -146,11 +146,11 @@ def _training(
     }
 
 
-def _place(location: Any) -> Any:
+def _place(location: Location | None) -> list[Any] | None:
     return None if location is None else [location.file, location.line, location.function, location.excerpt()]
 
 
-def _weight(one: Weight, number: Callable[[Weight], int]) -> Any:
+def _weight(one: Weight, number: Callable[[Weight], int]) -> list[Any]:
     if isinstance(one, Leaf):
         return ["parameter", one.name]
     if isinstance(one, Literal):

@@ -151,7 +151,7 @@ class Plan:
         manifest, data, parameters = Files(as_path(path)).read()
         return restored(manifest, data, parameters)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return restored, (_described(self), self.data, dict(self.parameters))
 
     def __repr__(self) -> str:

@@ -68,7 +68,7 @@ class Input:
         return f"Input({format_shape(self.shape)}, {self.dtype}{shown})"
 
 
-def _checked_range(given: Any) -> tuple[float, float]:
+def _checked_range(given: tuple[float, float]) -> tuple[float, float]:
     try:
         low, high = (number.item() if isinstance(number, np.generic) else number for number in given)
         if all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high)) and low <= high:

@@ -11,13 +11,14 @@ import functools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 
 from ..basics import dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import (
     ArgumentTypeError,
@@ -307,7 +308,11 @@ class Tensor(_Functions, metaclass=_Kind):
 
     ndimension = dim
 
-    def size(self, dim: int | None = None) -> Any:
+    @overload
+    def size(self) -> Size: ...
+    @overload
+    def size(self, dim: int) -> SizeLike: ...
+    def size(self, dim: int | None = None) -> Size | SizeLike:
         return self.shape if dim is None else self.shape[dim]
 
     def numel(self) -> SizeLike:
@@ -370,7 +375,7 @@ class Tensor(_Functions, metaclass=_Kind):
     def __float__(self) -> float:
         return float(self._value("float()"))
 
-    def __contains__(self, element: Any) -> bool:
+    def __contains__(self, element: Tensor | float | np.ndarray) -> bool:
         return bool((self == element).any())
 
     def __format__(self, spec: str) -> str:
@@ -386,12 +391,12 @@ class Tensor(_Functions, metaclass=_Kind):
     def tolist(self) -> Any:
         return self._value(".tolist()").tolist()
 
-    def numpy(self) -> Any:
+    def numpy(self) -> np.ndarray:
         """The value as an array that cannot be written to, where it depends on constants and parameters alone, while a
         module is recorded: the parameters are frozen in that graph. Raises ArgumentTypeError for other tensors."""
         return self._value(".numpy()").numpy()
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._value("a NumPy array").__array__(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -451,7 +456,7 @@ class Array(Tensor):
         self._note = None
         self.recorder = None if current is None else current.token
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Array, (self.numpy(),)
 
     def numpy(self) -> np.ndarray:
@@ -547,7 +552,7 @@ class Parameter(Array):
         requires_grad: bool = True,
         *,
         shape: tuple[int, ...] | None = None,
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
         initializer: Initializer | None = None,
     ) -> None:
         self._requires_grad = requires_grad
@@ -628,20 +633,20 @@ class Parameter(Array):
         refuse_in_forward(self)
         self.set(as_array(value))
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         state = self._requires_grad, self._shape, self._dtype, self.value, self.persistent, self.__dict__
         return object.__new__, (type(self),), state
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._requires_grad, self._shape, self._dtype, self.value, persistent, notes = state
         self.__dict__.update(notes)
         if isinstance(self, Buffer):
             self.persistent = persistent
 
-    def __copy__(self) -> Any:
+    def __copy__(self) -> Tensor:
         return self.__deepcopy__({})
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         current = current_recorder.get()
         if current is not None and id(self) in current.leaves:
             return self.clone()  # a tensor that depends on the parameter
@@ -682,7 +687,7 @@ class Buffer(Parameter):
         return copy
 
 
-def frozen(parameter: Any) -> Array:
+def frozen(parameter: Tensor) -> Array:
     """The parameter's value as a concrete tensor, with the word that it is meant to be a part of the network.
 
     What becomes a Python number while recording (`float(p)`, `p.item()`, `range(int(p))`, `if (p > 0).any():`) cannot
@@ -721,7 +726,7 @@ def next_seed() -> tuple[int, int]:
         return _Seeds.seed, _Seeds.drawn
 
 
-def _concrete_size(size: Any) -> int:
+def _concrete_size(size: SupportsIndex) -> int:
     if isinstance(size, bool) or not hasattr(size, "__index__"):
         raise ShapeError("the sizes of a parameter are whole numbers", expected="int", found=repr(size))
     number = size.__index__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from textwrap import indent
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from ..basics.errors import ArgumentTypeError, NameNotFoundError, ShapeError
 from ..graph.tensor import Array, Parameter
@@ -16,7 +16,7 @@ __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequen
 S = TypeVar("S", bound="_Sequence")
 
 
-def _position(index: Any, length: int) -> int:
+def _position(index: SupportsIndex, length: int) -> int:
     if not hasattr(index, "__index__"):
         raise ArgumentTypeError("an index is a whole number or a slice", found=repr(index))
     number = index.__index__()
@@ -34,10 +34,10 @@ class _Sequence(Module):
 
     _modules: dict[str, Any]
 
-    def _name(self, index: Any) -> str:
+    def _name(self, index: SupportsIndex) -> str:
         return list(self._modules)[_position(index, len(self))]
 
-    def _renumber(self, modules: Iterable[Any]) -> None:
+    def _renumber(self, modules: Iterable[Module]) -> None:
         modules = list(modules)
         self._modules.clear()
         for number, module in enumerate(modules):
@@ -52,7 +52,7 @@ class _Sequence(Module):
     def __contains__(self, module: object) -> bool:
         return any(module is m for m in self._modules.values())
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
         if isinstance(index, slice):
             return self._sliced(list(self._modules.items())[index])
         return self._modules[self._name(index)]
@@ -60,10 +60,10 @@ class _Sequence(Module):
     def _sliced(self, items: list[tuple[str, Any]]) -> Any:
         raise NotImplementedError
 
-    def __setitem__(self, index: Any, module: Module) -> None:
+    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
         setattr(self, self._name(index), module)
 
-    def __delitem__(self, index: Any) -> None:
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
         names = list(self._modules)
         for name in names[index] if isinstance(index, slice) else [self._name(index)]:
             del self._modules[name]
@@ -84,7 +84,7 @@ class _Sequence(Module):
         self._renumber(modules)
         return self
 
-    def pop(self, index: Any = -1) -> Any:
+    def pop(self, index: SupportsIndex = -1) -> Any:
         module = self[index]
         del self[index]
         return module
@@ -118,7 +118,7 @@ class Sequential(_Sequence):
     def _sliced(self, items: list[tuple[str, Any]]) -> Any:
         return type(self)(dict(items))
 
-    def __add__(self, other: Any) -> Sequential:
+    def __add__(self, other: Iterable[Module]) -> Sequential:
         if not isinstance(other, Sequential):
             return NotImplemented
         return Sequential(*self, *other)
@@ -252,7 +252,7 @@ class MissingKey(NameNotFoundError, KeyError):
     __str__ = NameNotFoundError.__str__
 
 
-def _parameter(value: Any) -> Any:
+def _parameter(value: Any) -> Parameter | Module | None:
     return Parameter(value) if isinstance(value, Array) and not isinstance(value, Parameter) else value
 
 
@@ -282,12 +282,12 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter([self[i] for i in range(self._size)])
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
         if isinstance(index, slice):
             return type(self)([self[i] for i in range(*index.indices(self._size))])
         return getattr(self, str(_position(index, self._size)))
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: SupportsIndex, value: Any) -> None:
         setattr(self, str(_position(index, self._size)), _parameter(value))
 
     def append(self, value: Any) -> ParameterList:

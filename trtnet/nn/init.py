@@ -10,7 +10,8 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, shown
-from ..graph.tensor import Array, Initializer, Parameter, next_seed
+from ..functional.dispatch import Seeded
+from ..graph.tensor import Array, Initializer, Parameter, Tensor, next_seed
 
 __all__ = [
     "calculate_gain",
@@ -121,18 +122,18 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 # --- torch's functions ------------------------------------------------------------------------------------------------
 
 
-def uniform_(tensor: A, a: float = 0.0, b: float = 1.0, generator: Any = None) -> A:
+def uniform_(tensor: A, a: float = 0.0, b: float = 1.0, generator: Seeded | None = None) -> A:
     """Uniform between a and b."""
     return initialize(tensor, uniform(a, b))
 
 
-def normal_(tensor: A, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> A:
+def normal_(tensor: A, mean: float = 0.0, std: float = 1.0, generator: Seeded | None = None) -> A:
     """Normal."""
     return initialize(tensor, normal(mean, std))
 
 
 def trunc_normal_(
-    tensor: A, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+    tensor: A, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Seeded | None = None
 ) -> A:
     """Normal, within a and b."""
     return initialize(tensor, truncated(mean, std, a, b))
@@ -186,7 +187,7 @@ def dirac_(tensor: A, groups: int = 1) -> A:
     return initialize(tensor, draw)
 
 
-def _calculate_fan_in_and_fan_out(tensor: Any) -> tuple[int, int]:
+def _calculate_fan_in_and_fan_out(tensor: Tensor | np.ndarray) -> tuple[int, int]:
     shape: Sequence[Any] = tensor.shape
     if len(shape) < 2:
         raise ShapeError(
@@ -198,7 +199,7 @@ def _calculate_fan_in_and_fan_out(tensor: Any) -> tuple[int, int]:
     return int(shape[1]) * field, int(shape[0]) * field
 
 
-def _calculate_correct_fan(tensor: Any, mode: str) -> int:
+def _calculate_correct_fan(tensor: Tensor | np.ndarray, mode: str) -> int:
     modes = ("fan_in", "fan_out")
     if mode.lower() not in modes:
         raise ArgumentError("there is no such mode", expected=" or ".join(modes), found=repr(mode))
@@ -221,20 +222,20 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def xavier_uniform_(tensor: A, gain: float = 1.0, generator: Any = None) -> A:
+def xavier_uniform_(tensor: A, gain: float = 1.0, generator: Seeded | None = None) -> A:
     """Uniform, with a variance of 2 gain**2 / (fan_in + fan_out)."""
     bound = gain * math.sqrt(6.0 / max(1, sum(_calculate_fan_in_and_fan_out(tensor))))
     return initialize(tensor, uniform(-bound, bound))
 
 
-def xavier_normal_(tensor: A, gain: float = 1.0, generator: Any = None) -> A:
+def xavier_normal_(tensor: A, gain: float = 1.0, generator: Seeded | None = None) -> A:
     """Normal, with a variance of 2 gain**2 / (fan_in + fan_out)."""
     std = gain * math.sqrt(2.0 / max(1, sum(_calculate_fan_in_and_fan_out(tensor))))
     return initialize(tensor, normal(0.0, std))
 
 
 def kaiming_uniform_(
-    tensor: A, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: A, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Seeded | None = None
 ) -> A:
     """Uniform, with a variance of gain**2 / fan; `a` is leaky_relu's slope."""
     std = calculate_gain(nonlinearity, a) / math.sqrt(max(1, _calculate_correct_fan(tensor, mode)))
@@ -242,7 +243,7 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: A, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: A, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Seeded | None = None
 ) -> A:
     """Normal, with a variance of gain**2 / fan; `a` is leaky_relu's slope."""
     return initialize(
@@ -250,14 +251,14 @@ def kaiming_normal_(
     )
 
 
-def orthogonal_(tensor: A, gain: float = 1, generator: Any = None) -> A:
+def orthogonal_(tensor: A, gain: float = 1, generator: Seeded | None = None) -> A:
     """Rows (or columns) at right angles, of length `gain`."""
     if len(tensor.shape) < 2:
         raise ShapeError("orthogonal_ takes two dimensions or more", found=format_shape(tensor.shape))
     return initialize(tensor, orthogonal(gain))
 
 
-def sparse_(tensor: A, sparsity: float, std: float = 0.01, generator: Any = None) -> A:
+def sparse_(tensor: A, sparsity: float, std: float = 0.01, generator: Seeded | None = None) -> A:
     """Normal, with a part `sparsity` of each column zero."""
     if len(tensor.shape) != 2:
         raise ShapeError("sparse_ takes a matrix", expected="2 dimensions", found=format_shape(tensor.shape))

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from textwrap import indent
-from typing import Any, TypeVar
+from typing import Any, NoReturn, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Module:
         super().__setattr__("_modules", {})
         super().__setattr__("_training", True)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...] | str:
         reduced = super().__reduce_ex__(protocol)
         if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
             # copies are made without arguments, which __new__ would miss
@@ -407,7 +407,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing: trtnet parameters have no gradients; train `trtnet.to_torch(graph)`."""
 
-    def register_forward_hook(self, *args: Any, **kwargs: Any) -> Any:
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise UnsupportedError("hooks are not recorded", remedy="write it in forward")
 
     register_forward_pre_hook = register_full_backward_hook = register_forward_hook
@@ -557,7 +557,7 @@ def _taken(module: Module, name: str) -> TrtnetError:
 _signatures: dict[Any, inspect.Signature] = {}
 
 
-def _signature(cls: Any) -> inspect.Signature:
+def _signature(cls: type[Module]) -> inspect.Signature:
     found = _signatures.get(cls)
     if found is None:
         found = _signatures[cls] = inspect.signature(cls.__init__)

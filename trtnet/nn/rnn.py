@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..basics.dims import format_shape
@@ -381,7 +381,7 @@ class RNNCellBase(Module):
         """torch's default: uniform, bounded by 1 / sqrt(hidden_size)."""
         _draw(self, self.hidden_size)
 
-    def _step(self, cell: Any, input: Tensor, states: Sequence[Tensor | None]) -> list[Tensor]:
+    def _step(self, cell: Callable[..., Any], input: Tensor, states: Sequence[Tensor | None]) -> list[Tensor]:
         """The next states; of one sample where the input is one."""
         if input.ndim not in (1, 2):
             raise ShapeError(

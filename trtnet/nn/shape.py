@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..basics.dims import SizeLike
 from ..basics.errors import UnsupportedError
@@ -58,7 +57,7 @@ class Unflatten(Module):
     Size([2, 3, 4])
     """
 
-    def __init__(self, dim: int | str, unflattened_size: Any) -> None:
+    def __init__(self, dim: int | str, unflattened_size: Sequence[SizeLike]) -> None:
         super().__init__()
         if isinstance(dim, str):
             raise UnsupportedError(

@@ -48,7 +48,7 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
-        _weight: Any = None,
+        _weight: Tensor | None = None,
         _freeze: bool = False,
         device: DeviceLike | None = None,
         dtype: DtypeLike | None = None,

@@ -33,7 +33,7 @@ class Upsample(Module):
 
     def __init__(
         self,
-        size: Any = None,
+        size: SizeLike | Sequence[SizeLike] | None = None,
         scale_factor: Any = None,
         mode: str = "nearest",
         align_corners: bool | None = None,

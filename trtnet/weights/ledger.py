@@ -155,7 +155,7 @@ def _address(array: np.ndarray) -> int:
     return int(array.ctypes.data)
 
 
-def _base(array: np.ndarray) -> Any:
+def _base(array: np.ndarray) -> mmap.mmap | np.ndarray | None:
     """The memory map that an array is a view of, if it is one."""
     base: Any = array
     while base is not None:

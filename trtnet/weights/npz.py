@@ -138,7 +138,7 @@ def _numbers(path: Path, name: str, array: Array) -> Array:
     return native(array)
 
 
-def _extended(path: Path, name: str, array: Array, dtype: Any) -> Array:
+def _extended(path: Path, name: str, array: Array, dtype: str) -> Array:
     if dtype not in EXTENDED:
         raise corrupt(path, f"the type of {name!r} is unknown", "one of " + ", ".join(EXTENDED), repr(dtype)[:80])
     wanted = np.dtype(getattr(ml_dtypes, dtype))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -76,7 +77,7 @@ def write(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
             raise OSError(str(error)) from error
 
 
-def _torch(path: Path) -> Any:
+def _torch(path: Path) -> ModuleType:
     try:
         import torch
     except ImportError as error:
@@ -89,7 +90,7 @@ def _torch(path: Path) -> Any:
     return torch
 
 
-def _tensors(torch: Any, path: Path, loaded: Any) -> dict[str, Any]:
+def _tensors(torch: ModuleType, path: Path, loaded: Any) -> dict[str, Any]:
     def refuse(found: str) -> WeightsError:
         problem = f"{path} is no mapping from name to tensor"
         expected = f"one, or one under {', '.join(HOLDERS[:-1])} or {HOLDERS[-1]}"
