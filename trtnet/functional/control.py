@@ -338,7 +338,8 @@ def _carried_on(
 
 
 def _carry(current: Recorder, number: int, following: Tensor, now: Tensor) -> Tensor:
-    made: Tensor = current.emit(LoopOutput((following, now), number, "LAST_VALUE"))
+    with current.values():  # `now` may have been changed in place in the body
+        made: Tensor = current.emit(LoopOutput((following, now), number, "LAST_VALUE"))
     return made
 
 

@@ -318,8 +318,8 @@ def become_recorded(array: Array) -> None:
         root = root.alias.base
     if type(root) is not Array or root.recorder is not current.token:
         what = "a parameter" if isinstance(root, Parameter) else "a tensor that was made outside of this recording"
-        if any(root.recorder is body.outside for body in current.bodies):
-            raise _written_in(current.bodies[-1], array)
+        if current.bodies:
+            raise current.bodies[-1].written_error(array)
         raise UnsupportedError(
             f"{what} cannot be changed in forward",
             found=repr(array),
@@ -650,16 +650,7 @@ def _check_body(handle: Tensor) -> None:
     while root.alias is not None and root.alias.base is not None and root.alias.shares(root) is not Decision.NO:
         root = root.alias.base
     if (root.alias is None or root.alias.body is not body) and root.layer not in current.layers[body.start :]:
-        raise _written_in(body, handle)
-
-
-def _written_in(body: Body, tensor: Tensor) -> UnsupportedError:
-    return UnsupportedError(
-        f"{body.what} changes a tensor from outside in place",
-        expected="changes of what is computed in it alone, since it is run in each iteration, or not at all",
-        found=repr(tensor),
-        remedy="return the new value: make it a part of what is carried on, or of the result",
-    )
+        raise body.written_error(handle)
 
 
 def _stale() -> UnsupportedError:

@@ -124,6 +124,14 @@ class Body:
             remedy=f"return it from there ({self.where}), and use what {self.what.rpartition(' ')[2]} gives",
         )
 
+    def written_error(self, tensor: Tensor) -> TrtnetError:
+        return UnsupportedError(
+            f"{self.what} changes a tensor from outside in place",
+            expected="changes of what is computed in it alone, since it is run in each iteration, or not at all",
+            found=repr(tensor),
+            remedy="return the new value: make it a part of what is carried on, or of the result",
+        )
+
 
 class Recorder:
     """One recording: what modules and functions add layers to. Each `record` call has its own.
@@ -228,6 +236,14 @@ class Recorder:
         for operand in operands:
             if type(operand) is Tensor and operand in self.inside:
                 raise self.inside[operand].error(operand)
+
+    def check_made_inside(self, array: Array) -> None:
+        """Raises UnsupportedError where a body that is being recorded would change a concrete tensor from outside."""
+        root: Tensor = array
+        while root.alias is not None and root.alias.base is not None:
+            root = root.alias.base
+        if self.bodies and root.recorder is not self.token:
+            raise self.bodies[-1].written_error(array)
 
     @contextmanager
     def body(self, what: str, where: Location | None) -> Iterator[Body]:

@@ -200,8 +200,9 @@ class LoopOutput(Bounding, Layer):
         return current
 
     def infer(self) -> tuple[Output, ...]:
-        value = self.inputs[0]
+        value, current = self.inputs[0], self.feeds
         assert isinstance(value, Tensor)
+        assert current is None or isinstance(current.layer, Recurrence)
         if self.length is None:
             return ((value.shape, value.dtype),)
         return ((Size((*value.shape[: self.axis], self.length, *value.shape[self.axis :])), value.dtype),)
