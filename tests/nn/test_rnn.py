@@ -16,8 +16,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from trtnet.functional.recurrent import UNROLLED
 
 CELLS = ["RNN", "LSTM", "GRU"]
+FORMS = pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "loop"])
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
@@ -78,14 +80,16 @@ def inputs_of(theirs, length, batch, states, packed=None):
     return arrays
 
 
-def dynamic(arrays, batch_first):
-    """Shapes with a dynamic batch."""
-    batch = Dim("batch", min=1, opt=2, max=4)
-    axes = {"x": 0 if batch_first else 1, "h": 1, "c": 1, "lengths": 0}
-    return {
-        name: tuple(batch if axis == axes[name] else size for axis, size in enumerate(array.shape))
-        for name, array in arrays.items()
-    }
+def dynamic(arrays, batch_first, unroll):
+    """Shapes with a dynamic batch, and of a loop with a dynamic number of steps."""
+    batch, length = Dim("batch", min=1, opt=2, max=4), Dim("length", min=1, opt=3, max=7)
+    states = (len(arrays["h"]) if "h" in arrays else 0, batch)
+    x = list(arrays["x"].shape)
+    x[0 if batch_first else 1] = batch
+    if not unroll:
+        x[1 if batch_first else 0] = length
+    shapes = {"x": tuple(x), "lengths": (batch,)}
+    return {name: shapes.get(name, (*states, array.shape[-1])) for name, array in arrays.items()}
 
 
 @st.composite
@@ -109,13 +113,15 @@ def configurations(draw):
     return name, (draw(st.integers(1, 3)), hidden), options, length, batch, draw(st.booleans()), packed
 
 
+@FORMS
 @given(configurations(), st.booleans())
-@settings(max_examples=80)
-def test_as_torchs(case, moves):
+@settings(max_examples=60)
+def test_as_torchs(unroll, case, moves):
     name, sizes, options, length, batch, states, packed = case
     ours, theirs = both(name, *sizes, **options)
+    ours.unroll = unroll
     arrays = inputs_of(theirs, length, batch, states, packed)
-    shapes = dynamic(arrays, theirs.batch_first) if moves and batch is not None else None
+    shapes = dynamic(arrays, theirs.batch_first, unroll) if moves and batch is not None else None
     compare(ours, theirs, arrays, shapes)
 
 
@@ -126,20 +132,49 @@ COMPILED = {
 }
 
 
+@FORMS
 @pytest.mark.parametrize("moves", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("name", CELLS)
-def test_compiled(name, moves):
+def test_compiled(name, moves, unroll):
     ours, theirs = both(name, 3, 4, **COMPILED[name])
+    ours.unroll = unroll
     arrays = inputs_of(theirs, 3, 2, True, packed=[2, 3])
-    shapes = dynamic(arrays, theirs.batch_first) if moves else None
+    shapes = dynamic(arrays, theirs.batch_first, unroll) if moves else None
     graph = compare(ours, theirs, arrays, shapes, compile=True)
     assert len(graph.outputs) == (3 if name == "LSTM" else 2)
+    loops = sum(layer.kind == "trip_limit" for layer in graph.layers)
+    assert loops == (0 if unroll else len(theirs.all_weights))
 
 
+@pytest.mark.parametrize(("length", "unroll", "loops"), [
+    (1, None, 0), (UNROLLED, None, 0), (UNROLLED + 1, None, 1), (2, False, 1), (UNROLLED + 1, True, 0),
+    (Dim("length", min=1, opt=4, max=9), None, 1), (Dim("length", min=1, opt=4, max=9), False, 1),
+])  # fmt: skip
+def test_what_is_unrolled(length, unroll, loops):
+    module = nn.LSTM(3, 4, batch_first=True)
+    module.unroll = unroll
+    graph = trtnet.record(module, input=Input((2, length, 3)))
+    assert sum(layer.kind == "trip_limit" for layer in graph.layers) == loops
+
+
+def test_a_dynamic_length_cannot_be_unrolled():
+    module = nn.GRU(3, 4, batch_first=True)
+    module.unroll = True
+    spec = Input((2, Dim("length", min=1, opt=4, max=9), 3))
+    with pytest.raises(ShapeError, match="only where it is known how many they are") as caught:
+        trtnet.record(module, input=spec)
+    assert caught.value.where.file == __file__
+    assert "leave unroll None" in caught.value.remedy
+    module.unroll = None
+    assert str(trtnet.record(module, input=spec).outputs["output_0"].shape) == "(2, length, 4)"
+
+
+@FORMS
 @pytest.mark.parametrize("name", CELLS)
-def test_lengths_at_the_bounds(name):
+def test_lengths_at_the_bounds(name, unroll):
     """0, which torch refuses, leaves the states as they were; what is longer than the input ends with it."""
     ours, theirs = both(name, 3, 4, batch_first=True, bidirectional=True)
+    ours.unroll = unroll
     ours.load_state_dict(torch_state(randomize(theirs)))
     arrays = inputs_of(theirs, 3, 3, True) | {"lengths": np.array([0, 2, 9], np.int32)}
     graph = trtnet.record(Calls(ours), **{name: Input(array.shape, str(array.dtype)) for name, array in arrays.items()})
@@ -193,9 +228,11 @@ def test_called_outside_a_recording():
     assert [state.shape for state in step(trtnet.tensor(x[0]))] == [(2, 4), (2, 4)]
 
 
+@FORMS
 @pytest.mark.parametrize("name", CELLS)
-def test_gradients_are_torchs(name):
+def test_gradients_are_torchs(name, unroll):
     ours, theirs = both(name, 3, 4, num_layers=2, bidirectional=True)
+    ours.unroll = unroll
     ours.load_state_dict(torch_state(theirs))
     mine = trtnet.to_torch(trtnet.record(Calls(ours), x=Input((4, 2, 3)), lengths=Input((2,), "int64"))).double()
     theirs.double()
@@ -206,11 +243,14 @@ def test_gradients_are_torchs(name):
         torch.testing.assert_close(mine.get_parameter(f"inner.{key}").grad, parameter.grad, rtol=1e-9, atol=1e-11)
 
 
-def test_dropout_between_layers_in_training():
+@FORMS
+def test_dropout_between_layers_in_training(unroll):
     ours, theirs = both("GRU", 3, 4, num_layers=2, dropout=0.5)
     ours.load_state_dict(torch_state(theirs))
+    dry = nn.GRU(3, 4, num_layers=2)
+    ours.unroll = dry.unroll = unroll
     graph = trtnet.record(Calls(ours), x=Input((3, 2, 3)))
-    plain = trtnet.record(Calls(nn.GRU(3, 4, num_layers=2)), x=Input((3, 2, 3)))
+    plain = trtnet.record(Calls(dry), x=Input((3, 2, 3)))
     assert graph.structure_hash() == plain.structure_hash()
     mine, theirs = trtnet.to_torch(graph).double(), theirs.double()
     x = torch.from_numpy(values((3, 2, 3))).double()
@@ -238,8 +278,10 @@ def test_weights_by_torchs_names(tmp_path):
     assert mine == torchs
 
 
-def test_a_refit_of_every_weight():
+@FORMS
+def test_a_refit_of_every_weight(unroll):
     ours, theirs = both("GRU", 3, 4, bidirectional=True)
+    ours.unroll = unroll
     engine = trtnet.reference(trtnet.record(Calls(ours), x=Input((3, 2, 3))))
     state = torch_state(randomize(theirs))
     engine.refit({f"inner.{key}": value for key, value in state.items()})

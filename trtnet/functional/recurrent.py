@@ -1,6 +1,7 @@
 """Recurrent networks: one step of each kind, and whole sequences, by torch's names and arguments.
 
-What does not depend on the step before is done for all steps at once: the product of the inputs with their weights.
+What does not depend on the step before is done for all steps at once: the product of the inputs with their weights. The
+steps are a loop of the network (`scan`), or each has layers of its own.
 Formulas: torch.nn.RNN, LSTM and GRU; projections as in https://arxiv.org/abs/1402.1128.
 """
 
@@ -11,12 +12,13 @@ from typing import Any, NamedTuple
 
 from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
-from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from ..layers.base import require_equal
 from .activation import relu, sigmoid, tanh
 from .arithmetic import add, mul, sub
 from .comparison import lt, where
+from .control import scan
 from .creation import arange
 from .dropout import dropout as dropped
 from .joining import cat, chunk, stack
@@ -162,11 +164,23 @@ def lstm_cell(
 
 # --- whole sequences --------------------------------------------------------------------------------------------------
 
+UNROLLED = 8
+"""Up to so many steps, where their number is known, each has layers of its own. More take longer to compile than a loop
+(benchmarks/recurrent.py)."""
+
 
 def _steps(
-    step: Callable[[Any, State], State], xs: tuple[Tensor, ...], state: State, dim: int, reverse: bool
+    step: Callable[[Any, State], State], xs: tuple[Tensor, ...], state: State, dim: int, reverse: bool, unroll: bool
 ) -> tuple[Tensor, State]:
     """The hidden states of all steps, along `dim`, and the last state."""
+    if not unroll:
+
+        def body(state: State, parts: Any) -> tuple[State, Tensor]:
+            following = step(parts, state)
+            return following, following[0]
+
+        last, made = scan(body, state, xs, dim=dim, reverse=reverse)
+        return made, last
     parts = list(zip(*(unbind(x, dim) for x in xs)))
     hidden: list[Tensor] = []
     for part in reversed(parts) if reverse else parts:
@@ -180,26 +194,41 @@ class _Sequences(NamedTuple):
 
     Attributes:
         dim: the dimension of the steps, 0 or 1; the batch is the other.
+        unroll: whether each step has layers of its own.
         inside: whether a step lies before the end of its sequence, (L, N, 1) or (N, L, 1); None where all do.
     """
 
     kind: _Kind
     dim: int
+    unroll: bool
     inside: Tensor | None
 
     def run(self, x: Tensor, state: State, weights: _Weights, reverse: bool) -> tuple[Tensor, State]:
         """One layer in one direction. A state beyond the end of a sequence stays as it is; backwards it is then still
         the initial one where the sequence begins from its end."""
-        projected = _projected(self.kind, x, weights)
+        projected, how = _projected(self.kind, x, weights), (self.dim, reverse, self.unroll)
         if self.inside is None:
-            return _steps(lambda x, s: self.kind.step(x[0], s, weights), (projected,), state, self.dim, reverse)
+            return _steps(lambda x, s: self.kind.step(x[0], s, weights), (projected,), state, *how)
 
         def step(x: tuple[Tensor, Tensor], state: State) -> State:
             following = self.kind.step(x[0], state, weights)
             return tuple(where(x[1], new, old) for new, old in zip(following, state))
 
-        made, last = _steps(step, (projected, self.inside), state, self.dim, reverse)
+        made, last = _steps(step, (projected, self.inside), state, *how)
         return where(self.inside, made, 0.0), last
+
+
+def _unrolled(unroll: bool | None, length: SizeLike) -> bool:
+    if isinstance(length, int):
+        return length <= UNROLLED if unroll is None else unroll
+    if unroll:
+        raise ShapeError(
+            "steps have layers of their own only where it is known how many they are",
+            expected="a number of steps",
+            found=length,
+            remedy="leave unroll None: the steps are then a loop",
+        )
+    return False
 
 
 def _inside(lengths: Any, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
@@ -255,14 +284,13 @@ def _run(
     bidirectional: bool,
     batch_first: bool,
     lengths: Any,
+    unroll: bool | None,
 ) -> tuple[Tensor, ...]:
     """The hidden states of the last layer, and the last states of all layers and directions."""
     if input.ndim != 3:
         raise ShapeError(f"{name} takes a batch of sequences", expected="three dimensions", found=input.shape)
     dim, directions = int(bool(batch_first)), 2 if bidirectional else 1
     length, batch = input.shape[dim], input.shape[1 - dim]
-    if not isinstance(length, int):
-        raise UnsupportedError(f"{name} takes a fixed number of steps", expected="a number", found=length)
     if length == 0:
         raise ShapeError(f"{name} takes one step or more", found=format_shape(input.shape))
     layers = _layers(params, has_biases, num_layers * directions)
@@ -270,7 +298,8 @@ def _run(
         projection = layers[0].projection if index == 0 else None
         size = layers[0].hidden.shape[0] // kind.gates if projection is None else projection.shape[0]
         require_sizes(("the hidden state", "the cell state")[index], states.shape, (len(layers), batch, size))
-    over = _Sequences(kind, dim, None if lengths is None else _inside(lengths, length, batch, dim))
+    inside = None if lengths is None else _inside(lengths, length, batch, dim)
+    over = _Sequences(kind, dim, _unrolled(unroll, length), inside)
     first = list(zip(*(unbind(states, 0) for states in hx)))
     last: list[State] = []
     x = input
@@ -299,6 +328,7 @@ def rnn_tanh(
     batch_first: bool,
     *,
     lengths: Any = None,
+    unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What nn.RNN computes: the hidden states of the last layer at each step, and the last ones of each layer.
 
@@ -310,13 +340,15 @@ def rnn_tanh(
         train: False, or `self.training`.
         lengths: the number of steps of each sequence, (N,) of int32 or int64; None where all have L. Beyond it the
             result is 0, and the last states are those at it.
+        unroll: whether each step has layers of its own, which takes a fixed L, or the steps are a loop; None unrolls up
+            to 8.
 
     >>> x, h, w = trtnet.ones(2, 1, 1), trtnet.zeros(1, 1, 1), trtnet.tensor([[0.5]])
     >>> output, last = trtnet.rnn_tanh(x, h, [w, w], False, 1, 0.0, False, False, False)
     >>> output.numpy().round(2).ravel().tolist(), last.numpy().round(2).ravel().tolist()
     ([0.46000000834465027, 0.6200000047683716], [0.6200000047683716])
     """
-    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths)
+    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths, unroll)
     output, last = _run("rnn_tanh", _TANH, input, (hx,), params, *options)
     return output, last
 
@@ -333,6 +365,7 @@ def rnn_relu(
     batch_first: bool,
     *,
     lengths: Any = None,
+    unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As rnn_tanh, with max(0, x) for tanh(x).
 
@@ -340,7 +373,7 @@ def rnn_relu(
     >>> trtnet.rnn_relu(x, h, [w, w], False, 1, 0.0, False, False, False)[0].tolist()
     [[[0.5]], [[0.75]]]
     """
-    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths)
+    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths, unroll)
     output, last = _run("rnn_relu", _RELU, input, (hx,), params, *options)
     return output, last
 
@@ -357,6 +390,7 @@ def gru(
     batch_first: bool,
     *,
     lengths: Any = None,
+    unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As rnn_tanh, with the steps of gru_cell.
 
@@ -364,7 +398,7 @@ def gru(
     >>> trtnet.gru(x, h, [w, w], False, 1, 0.0, False, False, False)[0].tolist()
     [[[0.5]], [[0.25]]]
     """
-    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths)
+    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths, unroll)
     output, last = _run("gru", _GRU, input, (hx,), params, *options)
     return output, last
 
@@ -381,6 +415,7 @@ def lstm(
     batch_first: bool,
     *,
     lengths: Any = None,
+    unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As rnn_tanh, with the steps of lstm_cell; the last hidden and the last cell states.
 
@@ -393,6 +428,6 @@ def lstm(
     >>> trtnet.lstm(x, (h, h), [w, w], False, 1, 0.0, False, False, False)[2].tolist()
     [[[0.25]]]
     """
-    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths)
+    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths, unroll)
     output, hidden, cell = _run("lstm", _LSTM, input, tuple(hx), params, *options)
     return output, hidden, cell

@@ -67,6 +67,10 @@ class RNNBase(Module):
         device: accepted; nothing depends on it.
         dtype: the parameters'.
 
+    Attributes:
+        unroll: None, to be set before recording: True gives each step layers of its own, which takes a fixed L, False
+            makes the steps a loop of the network; where it is None, up to 8 steps are unrolled.
+
     Parameters: of each layer k weight_ih_l{k} (gates H, I or D H), weight_hh_l{k} (gates H, H), bias_ih_l{k} and
         bias_hh_l{k} (gates H,), with projections weight_hr_l{k} (P, H); and the same with `_reverse`. Drawn as torch's,
         uniformly below 1 / sqrt(hidden_size).
@@ -124,6 +128,7 @@ class RNNBase(Module):
                     self.register_parameter(name, Parameter(shape=shape, dtype=dtype))
                 self._all_weights.append(names)
             size = features * (2 if bidirectional else 1)
+        self.unroll: bool | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -166,9 +171,9 @@ class RNNBase(Module):
         options = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
         made: tuple[Tensor, ...]
         if self.mode == "LSTM":
-            made = lstm(x, states, params, *options, lengths=lengths)
+            made = lstm(x, states, params, *options, lengths=lengths, unroll=self.unroll)
         else:
-            made = _SEQUENCES[self.mode](x, states[0], params, *options, lengths=lengths)
+            made = _SEQUENCES[self.mode](x, states[0], params, *options, lengths=lengths, unroll=self.unroll)
         return (squeeze(made[0], axis), *(squeeze(state, 1) for state in made[1:])) if single else made
 
     def extra_repr(self) -> str:
@@ -199,7 +204,8 @@ class RNN(RNNBase):
     Shape: input (L, N, I), (N, L, I) with batch_first, or (L, I); hx (D num_layers, N, H) or (D num_layers, H), zeros
         unless given; to (L, N, D H), (N, L, D H) or (L, D H), and the last states, shaped as hx.
     Layers: one `fully_connected` for all inputs of a layer, then for each step `fully_connected`, `elementwise` and
-        `activation`; between them `slice`, `gather`, `shuffle`, `concatenation`, `constant`.
+        `activation`; between them `slice`, `shuffle`, `concatenation`, `constant`, or, of a loop, `trip_limit`,
+        `iterator`, `recurrence`, `loop_output`.
 
     >>> rnn = nn.RNN(4, 8, batch_first=True)
     >>> graph = trtnet.record(rnn, input=Input((Dim("batch", max=64), 5, 4)))
@@ -253,7 +259,8 @@ class GRU(RNNBase):
     Parameters: RNNBase's, with three gates: r, z, n.
     Shape: as RNN's.
     Layers: one `fully_connected` for all inputs of a layer, then for each step `fully_connected`, `elementwise` and
-        `activation`; between them `slice`, `gather`, `shuffle`, `concatenation`, `constant`.
+        `activation`; between them `slice`, `shuffle`, `concatenation`, `constant`, or, of a loop, `trip_limit`,
+        `iterator`, `recurrence`, `loop_output`.
 
     >>> graph = trtnet.record(nn.GRU(4, 8, bidirectional=True), input=Input((5, 2, 4)))
     >>> [output.shape for output in graph.outputs.values()]
@@ -300,7 +307,8 @@ class LSTM(RNNBase):
     Shape: input as RNN's; hx, and the last states, are two: hidden states as RNN's, of P features where they are
         projected, and cell states of H.
     Layers: one `fully_connected` for all inputs of a layer, then for each step `fully_connected`, `elementwise` and
-        `activation`; between them `slice`, `gather`, `shuffle`, `concatenation`, `constant`.
+        `activation`; between them `slice`, `shuffle`, `concatenation`, `constant`, or, of a loop, `trip_limit`,
+        `iterator`, `recurrence`, `loop_output`.
 
     >>> graph = trtnet.record(nn.LSTM(4, 8, num_layers=2), input=Input((5, 2, 4)))
     >>> [output.shape for output in graph.outputs.values()]
