@@ -19,7 +19,7 @@ MACHINE = {"cpu", "cores", "memory", "os"}
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
-    if name in ("recording", "memory"):
+    if name in ("recording", "memory", "recurrent"):
         pytest.importorskip("tensorrt_rtx")
     if name == "memory" and not Path("/proc/self/status").exists():
         pytest.skip("there is no /proc/self/status here")

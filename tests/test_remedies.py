@@ -469,6 +469,15 @@ row(
     lambda: nn.EmbeddingBag(5, 3),
     lambda: record(lambda x: nn.Embedding(5, 3)(x).sum(1), INTS),
 )
+
+
+def steps(unroll):
+    module = nn.GRU(3, 4, batch_first=True)
+    module.unroll = unroll
+    return trtnet.record(module, input=Input((2, DYNAMIC, 3)))
+
+
+row("leave unroll None: the steps are then a loop", lambda: steps(True), lambda: steps(None))
 recorded("y.int()", lambda x: F.trapezoid(x > 0), lambda x: F.trapezoid((x > 0).int()))
 
 
