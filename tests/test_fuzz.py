@@ -17,7 +17,7 @@ from fuzzing import functions
 from fuzzing.compare import Verdict, check, compare, differing
 from fuzzing.generate import Generator, programs
 from fuzzing.packed import Pack, agreeing, build_all
-from fuzzing.program import Array, Program, Step
+from fuzzing.program import Array, Program, Step, run
 from fuzzing.report import Report
 from fuzzing.shrink import shrink
 from harness import lower_and_compare, needs_rtx
@@ -176,6 +176,32 @@ def test_ill_conditioned_answers_are_set_apart_and_others_not():
     wanted = {"v0": torch.from_numpy(jump.draw_inputs(3)["x0"]) / 3}
     found = {"v0": wanted["v0"].numpy() * np.float32(1.001) + 1e-3}
     assert compare(jump, wanted, found, 3, 0, Verdict(jump)) is not None
+
+
+def test_what_lies_at_a_threshold_is_set_apart_for_every_element():
+    x = {"x0": Array((256,), "float64")}
+    near = Program(1, x, {}, (
+        Step("v0 = x0 / 3", ("v0",), frozenset({"x0"}), exact=False),
+        Step("v1 = v0 - x0 / 3 >= 0", ("v1",), frozenset({"v0", "x0"})),
+    ), (3,))  # fmt: skip
+    wanted = {"v1": torch.ones(256, dtype=torch.bool)}
+    assert torch.equal(wanted["v1"], run(near, 3)["v1"])
+    verdict = Verdict(near)
+    assert compare(near, wanted, {"v1": np.zeros(256, bool)}, 3, 0, verdict) is None
+    assert verdict.unstable == 1
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+def test_what_cancels_is_judged_by_what_it_was_computed_of(dtype):
+    step = Step("v0 = T.sinc(x0)", ("v0",), frozenset({"x0"}), exact=False, sums=True)
+    given = Program(5, {"x0": Array((8,), dtype, "grid")}, {}, (step,), (3,))
+    wanted = run(given, 3)
+    whole = (torch.from_numpy(given.draw_inputs(3)["x0"]) % 1 == 0).numpy()
+    assert whole.any()
+    value = wanted["v0"].numpy()
+    for by, agrees in ((2e-8, True), (1e-4, False)):
+        found = {"v0": value + np.where(whole, np.float32(by), np.float32(0))}
+        assert (compare(given, wanted, found, 3, 0, Verdict(given)) is None) is agrees
 
 
 def test_tensorrt_rtx_compiles_programs_packed_into_one_network():

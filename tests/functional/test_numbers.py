@@ -112,6 +112,63 @@ def test_logaddexp_of_small_sums():
     np.testing.assert_allclose(trtnet.reference(graph)(x, y), wanted, rtol=3e-7)
 
 
+@pytest.mark.parametrize("rows", [16, Dim("rows", 1, 16, 32)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("name", ["logaddexp", "logaddexp2"])
+def test_logarithms_of_sums_lose_no_more_than_the_last_bit_of_what_they_add(name, rows):
+    """torch contracts the last multiplication and addition of logaddexp2 where the CPU can: both are this near."""
+    generator = np.random.default_rng(0)
+    special = np.stack([side.reshape(-1) for side in np.meshgrid(VALUES, VALUES)])
+    drawn = generator.normal(size=(2, 16 * 200)) * np.exp2(generator.integers(-8, 9, 16 * 200))
+    graph = trtnet.record(getattr(trtnet, name), input=Input((rows, 200)), other=Input((rows, 200)))
+    engine = trtnet.reference(graph)
+    padded = np.concatenate([special, np.full((2, 16 * 200 - special.shape[1]), -1.0)], 1)
+    for x, y in (padded.astype(np.float32), drawn.astype(np.float32)):
+        x, y = x.reshape(16, 200), y.reshape(16, 200)
+        wide = [torch.from_numpy(v).double() for v in (x, y)]
+        wanted = getattr(torch, name)(*wide).numpy()
+        of = getattr(torch, name)(torch.from_numpy(x), torch.from_numpy(y)).double().numpy()
+        for found in (engine(x, y), of, getattr(trtnet, name)(trtnet.tensor(x), trtnet.tensor(y)).numpy()):
+            with np.errstate(invalid="ignore", over="ignore"):
+                near = np.abs(found - wanted) <= 3 * 2.0**-24 * (np.maximum(np.abs(x), np.abs(y)) + 1)
+                same = (found == wanted.astype(np.float32)) | (np.isnan(found) & np.isnan(wanted))
+            assert (near | same).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["remainder", "fmod", "floor_divide", "div", "mul", "atan2", "copysign", "pow"])
+def test_zeros_of_concrete_pairs_have_torchs_signs(name, dtype):
+    x, y = (side.astype(dtype) for side in pairs())
+    wanted = getattr(torch, name)(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    found = getattr(trtnet, name)(trtnet.tensor(x), trtnet.tensor(y)).numpy()
+    zero = (wanted == 0) & (found == 0)
+    assert zero.any()
+    np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(wanted[zero]))
+
+
+@pytest.mark.parametrize(
+    "name", ["abs", "ceil", "floor", "neg", "relu", "round", "sin", "sqrt", "tanh", "trunc", "erf"]
+)
+def test_zeros_of_concrete_tensors_have_torchs_signs(name):
+    x = np.array([0.0, -0.0, 0.25, -0.25, -3], np.float32)
+    with np.errstate(invalid="ignore"):
+        found, wanted = (
+            getattr(trtnet, name)(trtnet.tensor(x)).numpy(),
+            getattr(torch, name)(torch.from_numpy(x)).numpy(),
+        )
+    zero = wanted == 0
+    assert (found[zero] == 0).all()
+    np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(wanted[zero]))
+
+
+@pytest.mark.parametrize("shape", [(), (2,)], ids=["a number", "a row"])
+def test_lerp_of_concrete_integers_has_the_type_of_a_tensor_of_weights(shape):
+    given = np.full(shape, -1), np.full(shape, 3), np.float32(-1.5)
+    wanted = torch.lerp(*(torch.as_tensor(v) for v in given))
+    found = trtnet.lerp(*(trtnet.tensor(v) for v in given))
+    assert found.dtype.torch is wanted.dtype
+    np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 3), (Dim("batch", 1, 2, 4), 3)], ids=["static", "dynamic"])
 def test_what_is_composed_compiles(shape, dtype):

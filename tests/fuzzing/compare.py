@@ -291,9 +291,10 @@ def compare(
 
 
 def _disturbed(program: Program, batch: int, generation: int, noise: float) -> list[Mapping[str, torch.Tensor]]:
-    """torch's answers with roundings that differ; none where it has none then."""
+    """torch's answers with roundings that differ, each way and the opposite one: what lies at a threshold then comes
+    to lie on both sides of it. None where torch has none then."""
     try:
-        return [run(program, batch, generation, noise, seed) for seed in range(6)]
+        return [run(program, batch, generation, by, seed) for seed in range(3) for by in (noise, -noise)]
     except (Hazard, *TORCHS):
         return []
 

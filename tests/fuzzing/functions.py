@@ -522,7 +522,7 @@ SUMS = {
     *PRODUCTS, *words("""group_norm layer_norm instance_norm batch_norm rms_norm local_response_norm normalize sum nansum mean
     nanmean std var std_mean var_mean cumsum interpolate upsample upsample_bilinear grid_sample affine_grid fold __matmul__
     __rmatmul__ scaled_dot_product_attention multi_head_attention_forward lerp addcmul addcdiv gelu logaddexp
-    logaddexp2"""),
+    logaddexp2 sinc"""),
     *(n for n in NETWORK if "conv" in n or "avg" in n),
 }  # fmt: skip
 

@@ -384,7 +384,15 @@ class Operands:
         four = self.rank(x) == 4
         mode = self.pick("nearest", "area", "nearest-exact", *(("bilinear", "bicubic") if four else ("linear",)))
         corners = ["align_corners=True"] if mode in ("bilinear", "linear", "bicubic") and self.chance(0.4) else []
-        return [to, f"mode='{mode}'", *corners]
+        args = [to, f"mode='{mode}'", *corners]
+        if mode not in (
+            "nearest",
+            "area",
+            "nearest-exact",
+        ):  # of one size torch copies on a GPU; on a CPU 0 * inf is NaN
+            same = f"F.interpolate({', '.join([x, *args])}).shape == {x}.shape"
+            self.guards.append(f"(not {same} or without_infinities({x}))")
+        return args
 
     def bounds(self, x: str) -> list[str]:
         if self.chance(0.25):

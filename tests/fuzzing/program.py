@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -237,7 +238,8 @@ def execute(step: Step, names: dict[str, Any]) -> None:
 
 
 def run(program: Program, batch: int, generation: int = 0, noise: float = 0.0, seed: int = 0) -> dict[str, Any]:
-    """torch's answers, by name. `noise` disturbs each rounded result by that much, to find what is ill-conditioned."""
+    """torch's answers, by name. `noise` disturbs each rounded result by that much, to find what is ill-conditioned;
+    where it is negative, the other way."""
     names = torch_namespace(program, batch, generation)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -274,7 +276,7 @@ def disturbed(step: Step, names: dict[str, Any], noise: float, generator: torch.
 
 def rms(value: Any) -> float:
     """Of the finite elements; 0 where there are none."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or value.dtype is torch.bool:
         return 0.0
     finite = value[torch.isfinite(value)].double()
     return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
@@ -284,7 +286,7 @@ def disturb(value: Any, noise: float, generator: torch.Generator, floor: float =
     """Move each element at random, by `noise` of itself, of a tenth of the RMS, and of half of `floor`."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
         return
-    noise = max(noise, 2 * torch.finfo(value.dtype).eps)
+    noise = math.copysign(max(abs(noise), 2 * torch.finfo(value.dtype).eps), noise)
     random = torch.rand(value.shape, generator=generator, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         by = noise * random * (value.double().abs() + max(0.1 * rms(value), 0.5 * floor))

@@ -64,7 +64,14 @@ def _done(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return rebind(input, result) if inplace else result
 
 
-@operation(quiet(lambda input, inplace=False: np.maximum(input, 0, out=input if inplace else None)), method=True)
+def _relu_numpy(input: np.ndarray, inplace: bool = False) -> np.ndarray:
+    """Of negative zero that, as in torch."""
+    result = input if inplace else input.copy()
+    np.copyto(result, result.dtype.type(0), where=result < 0)
+    return result
+
+
+@operation(quiet(_relu_numpy), method=True)
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x).
 

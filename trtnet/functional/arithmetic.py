@@ -291,7 +291,15 @@ def _divisor(value: Value, dtype: dtypes.dtype) -> float | None:
     return None if found is None else float(np.asarray(found).astype(dtype.numpy))
 
 
-@operation(binary(np.remainder), method=True)
+def _remainder_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As torch's: a remainder of zero has the sign of the dividend, which NumPy gives that of the divisor."""
+    if category(a.dtype) < 2:
+        return np.remainder(a, b)
+    rest = np.fmod(a, b)
+    return np.where((rest != 0) & ((b < 0) != (rest < 0)), rest + b, rest)
+
+
+@operation(binary(_remainder_numpy), method=True)
 def remainder(input: Value, other: Value) -> Tensor:
     """input % other, with the sign of the divisor: input - other * (input // other).
 

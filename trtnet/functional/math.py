@@ -240,8 +240,7 @@ def logit(input: Value, eps: float | None = None) -> Tensor:
 
 
 def _lerp_numpy(input: np.ndarray | float, end: np.ndarray | float, weight: np.ndarray | float) -> np.ndarray:
-    a, b = promoted(input, end)
-    w = np.asarray(weight).astype(a.dtype)
+    a, b, w = promoted(input, end, weight)
     return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)).astype(a.dtype)
 
 
@@ -297,7 +296,7 @@ def _log_of_sum(name: str, input: Value, other: Value, unit: float) -> Tensor:
     distance = chosen(same, 0.0, sub(smaller, larger))
     if unit == 1:
         return in_type(add(larger, log1p(exp(distance))), a.dtype)
-    return in_type(add(larger, div(log1p(exp(mul(distance, unit))), unit)), a.dtype)
+    return in_type(add(larger, mul(log1p(exp(mul(distance, unit))), 1 / unit)), a.dtype)
 
 
 # --- what TensorRT has not --------------------------------------------------------------------------------------------
