@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .graph.tensor import frozen as frozen
     from .graph.tensor import manual_seed as manual_seed
     from .loading import load as load
+    from .nn.kernel import kernel as kernel
     from .nn.plugin import Plugin as Plugin
     from .pytorch.engine import reference as reference
     from .pytorch.engine import to_torch as to_torch
@@ -98,6 +99,7 @@ _HOMES = {
     "recording": ("record",),
     "pytorch.engine": ("reference", "to_torch"),
     "loading": ("load",),
+    "nn.kernel": ("kernel",),
     "nn.plugin": ("Plugin",),
     "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -25,7 +25,7 @@ from ..graph.recorder import Recorder
 from ..graph.tensor import Array, Tensor, recorded
 from ..weights.recipes import TorchOperations, Weight, evaluate
 from .base import Layer, Operand, Output
-from .targets import Features, Functions, ILayer, Network, PluginField, PluginRequest, Run
+from .targets import Features, Functions, ILayer, KernelRequest, Network, PluginField, PluginRequest, Run
 
 if TYPE_CHECKING:
     import torch
@@ -264,6 +264,51 @@ class Plugin(Layer):
         """The creator and its fields, for the summary."""
         name = f"{self.creator} {self.version}" if self.creator else str(self.implementation)
         return ", ".join([name, *(f"{field[0]}={_short(field[2])}" for field in self.fields)])
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Kernel(Plugin):
+    """A plugin that launches one kernel of a CUDA source.
+
+    Attributes:
+        source, function, options: what is compiled when the network is lowered, for the GPU there.
+        launch: types, sizes, grid, block and arguments, as text (tensorrt/kernels/kernel_plugin.cpp).
+    """
+
+    source: str
+    function: str
+    options: tuple[str, ...]
+    launch: str
+
+    def supported(self, provider: Features) -> bool:
+        return provider.has_layer("add_plugin_v2")
+
+    def infer(self) -> tuple[Output, ...]:
+        require_types((*(t.dtype for t in self.tensors), *self.dtypes))
+        return Plugin.infer(self)
+
+    def request(self) -> PluginRequest:
+        wanted = Plugin.request(self)
+        return wanted._replace(kernel=KernelRequest(self.source, self.function, tuple(self.options), self.launch))
+
+    def describe(self) -> str:
+        return self.function
+
+
+TYPES = (types.float32, types.float16, types.bfloat16, types.int8, types.int32, types.int64, types.bool_)
+"""What kernels take and give."""
+
+
+def require_types(dtypes: Iterable[Dtype]) -> None:
+    """Raises DtypeError for tensors that no kernel takes and gives."""
+    for dtype in dtypes:
+        if dtype not in TYPES:
+            raise DtypeError(
+                "a kernel takes and gives no tensors of this type",
+                expected=", ".join(d.name for d in TYPES),
+                found=dtype,
+                remedy="convert them before and after: x.to(trtnet.float32)",
+            )
 
 
 def _short(values: tuple[Any, ...] | str) -> str:

@@ -114,6 +114,20 @@ class PluginField(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
+class KernelRequest(NamedTuple):
+    """CUDA source to be compiled, and how its kernel is launched.
+
+    Attributes:
+        source, function, options: what is compiled, which kernel of it, and what the compiler is told besides.
+        launch: types, sizes, grid, block and arguments, as the plugin that launches it reads them.
+    """
+
+    source: str
+    function: str
+    options: tuple[str, ...]
+    launch: str
+
+
 class PluginRequest(NamedTuple):
     """What makes a plugin: a creator of TensorRT's registry, and the attributes.
 
@@ -123,6 +137,7 @@ class PluginRequest(NamedTuple):
         library: the file name of the shared library that registers the creator; empty where TensorRT does.
         places: where the library may lie.
         fields: the attributes.
+        kernel: what it launches, of a plugin that is made for that.
     """
 
     layer: str
@@ -132,6 +147,7 @@ class PluginRequest(NamedTuple):
     library: str
     places: tuple[str, ...]
     fields: tuple[PluginField, ...]
+    kernel: KernelRequest | None = None
 
 
 class NativePlugin(NamedTuple):

@@ -135,14 +135,17 @@ class Plugin(Module):
                     found=shown(one),
                     remedy="what is no tensor is an attribute: a keyword of super().__init__",
                 )
+        return recorder().emit(self._made(given))
+
+    def _made(self, given: tuple[Tensor, ...]) -> layers.Plugin:
+        """The layer of these inputs."""
         definition = self.definition()
-        shapes, dtypes = layers.outputs_of(self.shapes(*map(_Pair.of, given)), definition)
+        shapes, dtypes = layers.outputs_of(self.shapes(*[Pair((t.shape, t.dtype)) for t in given]), definition)
         fields = tuple(layers.field(name, value) for name, value in self.fields().items())
         self._require_implementation(definition)
         code = Code(_snapshot(self), definition, self.digest())
         library = "" if self.library is None else Path(self.library).name
-        made = layers.Plugin(given, code, self.creator, self.version, self.namespace, library, fields, shapes, dtypes)
-        return recorder().emit(made)
+        return layers.Plugin(given, code, self.creator, self.version, self.namespace, library, fields, shapes, dtypes)
 
     def _require_implementation(self, definition: str) -> None:
         if self.reference_in not in ("torch", "numpy"):
@@ -207,14 +210,10 @@ class Plugin(Module):
         return ", ".join(f"{name}={shown(value)}" for name, value in self.fields().items())
 
 
-class _Pair(tuple[Any, ...]):
+class Pair(tuple[Any, ...]):
     """Shape and dtype of an input, by these names."""
 
     __slots__ = ()
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> _Pair:
-        return cls((tensor.shape, tensor.dtype))
 
     @property
     def shape(self) -> Any:

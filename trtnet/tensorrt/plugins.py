@@ -17,14 +17,19 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.disk import as_path, writable_by
 from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of
-from ..layers.targets import NativePlugin, PluginField, PluginRequest
+from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
+from ..nn.kernel import Kernel
 from . import provider as providers
+from .kernels import compiling, shim
 from .provider import Provider
 
 EXPORTS = ("getCreators", "getPluginCreators")
 """What a library exports that TensorRT itself can load, from a file or out of a plan: IPluginV3, IPluginV2."""
 
 Key = tuple[str, str, str]
+
+FUNCTION = "<function>"
+"""Stands in the launch of a kernel for the function's name in the compiled code."""
 
 
 class Creator(NamedTuple):
@@ -93,6 +98,14 @@ def load(path: str | os.PathLike[str], provider: str | None = None) -> list[Crea
     return [_described(found, one) for one in found.plugin_creators() if _key(one) in library.keys]
 
 
+def compiled(kernel: Kernel, arch: str | None = None) -> bytes:
+    """The machine code of a `trtnet.kernel` for a GPU, as "sm_90"; for the one here unless given. NVRTC needs no GPU.
+
+    Raises BuildError with the compiler's messages; ProviderError where NVRTC is not installed.
+    """
+    return compiling.compiled(*kernel.program, arch).code
+
+
 def _key(creator: Any) -> Key:
     return creator.name, creator.plugin_version, creator.plugin_namespace
 
@@ -112,7 +125,7 @@ def _loaded(provider: Provider, path: Path) -> Library:
     provider.plugin_registry  # noqa: B018  # TensorRT's own library, and ProviderError where there are no plugins
     try:
         path = path.resolve()
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = _digest(path)
     except OSError as error:
         raise ProviderError(
             f"there is no plugin library at {path}",
@@ -151,6 +164,10 @@ def _loaded(provider: Provider, path: Path) -> Library:
         return made
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _search(name: str, places: Iterable[str]) -> Path | None:
     """The first of the places, or of the folders of LD_LIBRARY_PATH, that has the library."""
     folders = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
@@ -184,6 +201,8 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
         ProviderError: no such library or creator. ArgumentError: a field that the creator has not.
         ArgumentTypeError: a field of another type. BuildError: the creator refused the fields.
     """
+    if wanted.kernel is not None:
+        wanted = _launching(provider, wanted.kernel, wanted)
     library = _library_of(provider, wanted)
     creator = provider.plugin_creator(wanted.creator, wanted.version, wanted.namespace)
     if creator is None:
@@ -206,11 +225,32 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
         "creator": wanted.creator, "version": wanted.version, "namespace": wanted.namespace,
         "library": None, "path": None, "sha256": None, "is_loadable": False,
     }  # fmt: skip
-    if library is not None:
+    if wanted.kernel is not None:  # it is built where it is needed
+        needs |= {"path": str(wanted.places[0]), "is_loadable": True}
+    elif library is not None:
         needs |= {"library": library.path.name, "path": str(library.path), "sha256": library.sha256}
         needs["is_loadable"] = library.is_loadable
     plugin = NativePlugin(native, provider.plugin_generation(native))
     return Made(plugin, (native, creator, *fields, *(array for array, _ in arrays)), needs)
+
+
+def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest) -> PluginRequest:
+    """What a plugin that launches a kernel is made from: its code, for this machine's GPU."""
+    tensors = set(kernel.launch.partition("\ngrid ")[0].split())
+    if lacking := [name for name in ("int64", "bfloat16") if name in tensors and not provider.strongly_typed]:
+        raise ProviderError(
+            f"{provider} has no {' and no '.join(lacking)}, which the kernel {kernel.function} takes or gives",
+            expected="float32, float16, int8, int32 or bool",
+            found=", ".join(lacking),
+            remedy="convert them before, and write the kernel for int32, and for float32 or float16",
+        )
+    path = shim.library(provider)
+    made = compiling.compiled(kernel.source, kernel.function, kernel.options)
+    launch = kernel.launch.replace("\n", " ").replace(FUNCTION, made.function, 1)
+    fields = (PluginField("launch", "text", launch), PluginField("code", "bytes", made.code.decode("latin-1")))
+    return wanted._replace(
+        creator=shim.CREATOR, version=shim.VERSION, library=path.name, places=(str(path),), fields=fields
+    )
 
 
 def _library_of(provider: Provider, wanted: PluginRequest) -> Library | None:
@@ -332,6 +372,11 @@ def _wrong_type(wanted: PluginRequest, field: PluginField, member: str) -> Argum
 # --- for a plan -------------------------------------------------------------------------------------------------------
 
 
+def digests(needs: Iterable[Mapping[str, Any]]) -> list[str | None]:
+    """What of a plan's plugins decides whether it is the same plan; the attributes are part of its structure."""
+    return [one["sha256"] for one in needs]
+
+
 def require_own(provider: Provider) -> None:
     """Have TensorRT's own plugins registered: a bare plan does not say what it needs."""
     if provider.has_layer("add_plugin_v2") or provider.has_layer("add_plugin_v3"):
@@ -347,6 +392,11 @@ def require(provider: Provider, needs: Sequence[Mapping[str, Any]], folder: Path
     if not needs:
         return
     for one in needs:
+        if one.get("in_plan"):
+            continue
+        if one["creator"] == shim.CREATOR:
+            _loaded(provider, shim.library(provider))
+            continue
         key = (one["creator"], one["version"], one["namespace"])
         known = next((library for library in _libraries.values() if key in library.keys), None)
         if known is not None and one["sha256"] not in (None, known.sha256):
@@ -368,7 +418,7 @@ def _find(provider: Provider, needed: Mapping[str, Any], folder: Path | None) ->
             tried.append(f"{place}: not there")
         elif writable_by(place.stat()) is not None:
             tried.append(f"{place}: others can write to it")
-        elif hashlib.sha256(place.read_bytes()).hexdigest() != needed["sha256"]:
+        elif _digest(place) != needed["sha256"]:
             tried.append(f"{place}: another build")
         else:
             _loaded(provider, place)

@@ -16,6 +16,7 @@ from ...rewriting.live_inputs import with_live
 from ...weights.matching import warn_nonfinite
 from ..callbacks import ProgressMonitor
 from ..device import Device
+from ..plugins import digests
 from ..provider import Provider
 from . import configuration
 from .lowering import Lowering, lower
@@ -80,7 +81,7 @@ class Job:
                 provider,
                 self.gpu,
                 changeable,
-                [self.targets, self.profiles, sorted(self.left_out), [one["sha256"] for one in lowering.plugins]],
+                [self.targets, self.profiles, sorted(self.left_out), digests(lowering.plugins)],
             )
             digest = weights_digest(lowering, changeable, fixed=False)
             hit = self.cache.read(self.key)
@@ -109,10 +110,12 @@ class Job:
             weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None)
         leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
         leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live}
+        kept = self.options.version_compatible
+        plugins = tuple({**one, "in_plan": kept and one["is_loadable"]} for one in lowering.plugins)
         return Plan(
             data, self.targets, provider.name, provider.version, seconds, bool(self.left_out) or self.options.stripped,
             graph, weights, {name: leaf.value.read() for name, leaf in leaves.items()}, self.refittable, dict(live),
-            self.gpu, self.options.plain(), self.profiles, cached, checked, tuple(lowering.plugins),
+            self.gpu, self.options.plain(), self.profiles, cached, checked, plugins,
         )  # fmt: skip
 
     def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:

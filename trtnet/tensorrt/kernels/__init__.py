@@ -1,0 +1,1 @@
+"""CUDA source as plugins: compiled by NVRTC (`compiling.py`), launched by a small C++ plugin (`shim.py` builds it)."""
