@@ -156,11 +156,12 @@ def lowered(provider: Provider, plugin: trtnet.Plugin, outputs: int = 1) -> tupl
 
 
 def test_what_is_available(provider, creator, monkeypatch):
+    without = needs_rtx()
     monkeypatch.setattr(plugins.providers, "load", lambda name: provider)
     found = {one.name: one for one in trtnet.plugins.available()}
     assert found["TrtnetTest"].fields == {name: kind.lower() for name, kind in FIELDS.items()}
     assert str(found["TrtnetTest"]).startswith("TrtnetTest 1 (alpha: float32, count: int32")
-    monkeypatch.setattr(plugins.providers, "load", lambda name: needs_rtx())
+    monkeypatch.setattr(plugins.providers, "load", lambda name: without)
     assert trtnet.plugins.available() == []
     with pytest.raises(trtnet.errors.ProviderError, match="has no plugins") as caught:
         trtnet.plugins.load("libmine.so")
