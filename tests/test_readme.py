@@ -35,7 +35,7 @@ def test_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "policy.safetensors").exists()
 
 
-@pytest.mark.parametrize("page", ["engines", "reinforcement-learning"])
+@pytest.mark.parametrize("page", ["engines", "reinforcement-learning", "plugins"])
 @pytest.mark.filterwarnings("ignore:no TensorRT can run here")
 def test_pages_run(page, tmp_path, monkeypatch):
     """The code of a page of docs/, from top to bottom."""
@@ -43,7 +43,7 @@ def test_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (README.parent / "docs" / f"{page}.md").read_text()
     found = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(found) > 2
+    assert len(found) > 1
     path = tmp_path / f"{page}.py"
     path.write_text("\n".join(found))
     exec(compile(path.read_text(), str(path), "exec"), {})

@@ -94,7 +94,7 @@ class Plugin(Module):
             setattr(self, name, value)
         self._fields = tuple(fields)
 
-    def shapes(self, *inputs: Any) -> Any:
+    def shapes(self, *inputs: Any, **named: Any) -> Any:
         """Shape and dtype of the output, or a list of such."""
         raise ArgumentError(
             f"{type(self).__name__} says no shapes",
@@ -102,11 +102,11 @@ class Plugin(Module):
             remedy="def shapes(self, x): return x",
         )
 
-    def reference(self, *tensors: Any) -> Any:
+    def reference(self, *tensors: Any, **named: Any) -> Any:
         """The output, in PyTorch or NumPy; a tuple where there are several."""
         raise NotImplementedError
 
-    def compose(self, *tensors: Any) -> Any:
+    def compose(self, *tensors: Any, **named: Any) -> Any:
         """The output, by other layers; a tuple where there are several."""
         raise NotImplementedError
 
