@@ -14,6 +14,7 @@ TITLES = {
     "serving": "Calls with CUDA tensors in one thread while another refits, FP32",
     "check": "The comparison with the reference beside the build; the first row's loads torch's GPU libraries",
     "live": "Live weights, bound with graph=True",
+    "recurrent": "An LSTM of 128 to 256 features, FP32, as a loop of the network and unrolled",
     "inference": "Inference",
 }
 HALF = 0.5  # seconds

@@ -89,7 +89,7 @@ class Case:
     def label(self) -> str:
         names = {
             "policy": "policy MLP", "mlp42m": "42 M MLP", "lenet": "LeNet", "resnet18": "ResNet-18",
-            "googlenet": "GoogLeNet",
+            "googlenet": "GoogLeNet", "lstm": "LSTM",
         }  # fmt: skip
         return names[self.name]
 

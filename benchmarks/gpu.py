@@ -33,7 +33,7 @@ from trtnet.cli import preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",
-    "inference-lenet", "inference-resnet18", "inference-googlenet",
+    "recurrent", "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -95,6 +95,8 @@ def run_group(given: argparse.Namespace) -> int:
         from _gpu_live import live, live_resnet18
 
         function = live_resnet18 if what else live
+    elif name == "recurrent":
+        from _gpu_recurrent import recurrent as function
     else:
         from _gpu_inference import inference
 

@@ -78,6 +78,7 @@ def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("serving", "", ("HotSwap", "HotSwap, refit by the bindings", "one engine", "no refit")),
         ("check", "policy,lenet", ("check", "build")),
         ("live", "policy,mlp42m", ("live weights", "constants", "step, weights bound")),
+        ("recurrent", "256 steps,8 steps", ("loop", "unrolled", "loop, graph=True", "PyTorch eager")),
         ("inference-lenet", "batch 1", ("bound call, graph=True", "by hand", "torch.compile")),
     ],
 )
