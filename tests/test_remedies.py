@@ -477,6 +477,33 @@ def steps(unroll):
     return trtnet.record(module, input=Input((2, DYNAMIC, 3)))
 
 
+def packed(use):
+    def call(x):
+        rnn = nn.utils.rnn
+        return use(rnn, rnn.pack_padded_sequence(x, [3, 2], batch_first=True))
+
+    return record(call, (2, 3, 3))
+
+
+def gru():
+    return nn.GRU(3, 4, batch_first=True)
+
+
+row(
+    "take pad_packed_sequence(packed), which gives them and their lengths",
+    lambda: packed(lambda rnn, one: one.data),
+    lambda: packed(lambda rnn, one: rnn.pad_packed_sequence(one)),
+)
+row(
+    "pad the batch before it is packed",
+    lambda: packed(lambda rnn, one: rnn.pad_packed_sequence(one, total_length=5)),
+    lambda: record(lambda x: nn.utils.rnn.pack_padded_sequence(F.pad(x, (0, 0, 0, 2)), [3, 2], True).padded, (2, 3, 3)),
+)
+row(
+    "give the padded batch and its lengths, or what pack_padded_sequence made of them",
+    lambda: packed(lambda rnn, one: gru()(one, lengths=one.lengths)),
+    lambda: packed(lambda rnn, one: (gru()(one)[1], gru()(one.padded, lengths=one.lengths)[1])),
+)
 row("leave unroll None: the steps are then a loop", lambda: steps(True), lambda: steps(None))
 recorded("y.int()", lambda x: F.trapezoid(x > 0), lambda x: F.trapezoid((x > 0).int()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import trtnet
 from trtnet import Dim, Input, nn
-from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from trtnet.functional.recurrent import UNROLLED
 
 CELLS = ["RNN", "LSTM", "GRU"]
@@ -276,6 +277,69 @@ def test_weights_by_torchs_names(tmp_path):
     assert again.flatten_parameters() is None
     mine, torchs = ([[tuple(w.shape) for w in weights] for weights in m.all_weights] for m in (again, theirs))
     assert mine == torchs
+
+
+class Packs(nn.Module):
+    """As model files of torch's write it."""
+
+    def __init__(self, inner, rnn, first):
+        super().__init__()
+        self.inner = inner
+        self.rnn, self.first = rnn, first
+
+    def forward(self, x, lengths, value=2.5):
+        packed = self.rnn.pack_padded_sequence(x, lengths, batch_first=self.first, enforce_sorted=False)
+        output, last = self.inner(packed)
+        size = x.shape[1 if self.first else 0]
+        padded, lengths = self.rnn.pad_packed_sequence(output, not self.first, value, total_length=size)
+        plain, _ = self.rnn.pad_packed_sequence(packed, batch_first=self.first, total_length=size)
+        return padded, lengths, plain, last
+
+
+@FORMS
+@pytest.mark.parametrize("first", [False, True], ids=["steps first", "batch first"])
+@pytest.mark.parametrize("moves", [False, True], ids=["static", "dynamic"])
+def test_packed_sequences_as_torchs(first, moves, unroll):
+    """The module's own batch_first means nothing to what is packed."""
+    ours, theirs = both("GRU", 3, 4, bidirectional=True, batch_first=True)
+    ours.unroll = unroll
+    randomize(theirs).double()
+    arrays = {"x": values((2, 5, 3) if first else (5, 2, 3)), "lengths": np.array([2, 4], np.int64)}
+    check_against_torch(
+        Packs(ours, nn.utils.rnn, first),
+        lambda x, lengths: Packs.forward(
+            SimpleNamespace(inner=theirs, rnn=torch.nn.utils.rnn, first=first), x, lengths
+        ),
+        arrays,
+        shapes=dynamic(arrays, first, unroll) if moves else None,
+        state_dict={f"inner.{key}": value for key, value in torch_state(theirs).items()},
+        **EXACT,
+    )
+
+
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_padding_of_any_rank(ndim):
+    def call(rnn, x):
+        return rnn.pad_packed_sequence(rnn.pack_padded_sequence(x, [3, 1], True), True, -1.0)[0]
+
+    x = values((2, 3, 4, 5)[:ndim])
+    check_against_torch(lambda x: call(nn.utils.rnn, x), lambda x: call(torch.nn.utils.rnn, x), {"x": x}, **EXACT)
+
+
+@pytest.mark.parametrize(("use", "kind", "message"), [
+    (lambda packed: packed.data, UnsupportedError, "has no data here"),
+    (lambda packed: packed.batch_sizes, UnsupportedError, "has no batch_sizes here"),
+    (lambda packed: nn.utils.rnn.pad_packed_sequence(packed, total_length=7), ShapeError, "keeps the size"),
+    (lambda packed: nn.GRU(3, 4)(packed, lengths=packed.lengths), ArgumentError, "has its lengths already"),
+])  # fmt: skip
+def test_what_packed_sequences_have_not(use, kind, message):
+    def call(x, lengths):
+        return use(nn.utils.rnn.pack_padded_sequence(x, lengths))
+
+    with pytest.raises(kind, match=message) as caught:
+        trtnet.record(call, x=Input((5, 2, 3)), lengths=Input((2,), "int64"))
+    assert caught.value.where.file == __file__
+    assert caught.value.remedy
 
 
 @FORMS

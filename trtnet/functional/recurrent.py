@@ -231,7 +231,8 @@ def _unrolled(unroll: bool | None, length: SizeLike) -> bool:
     return False
 
 
-def _inside(lengths: Any, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
+def inside(lengths: Any, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
+    """Whether a step lies before the end of its sequence: (L, N, 1), or (N, L, 1) where `dim`, the steps', is 1."""
     if lengths.ndim != 1 or lengths.dtype not in (dtypes.int32, dtypes.int64):
         error = DtypeError if lengths.ndim == 1 else ShapeError
         raise error(
@@ -298,8 +299,8 @@ def _run(
         projection = layers[0].projection if index == 0 else None
         size = layers[0].hidden.shape[0] // kind.gates if projection is None else projection.shape[0]
         require_sizes(("the hidden state", "the cell state")[index], states.shape, (len(layers), batch, size))
-    inside = None if lengths is None else _inside(lengths, length, batch, dim)
-    over = _Sequences(kind, dim, _unrolled(unroll, length), inside)
+    kept = None if lengths is None else inside(lengths, length, batch, dim)
+    over = _Sequences(kind, dim, _unrolled(unroll, length), kept)
     first = list(zip(*(unbind(states, 0) for states in hx)))
     last: list[State] = []
     x = input

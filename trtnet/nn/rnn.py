@@ -26,6 +26,7 @@ from ..functional.shape import squeeze, unsqueeze
 from ..graph.tensor import DeviceLike, Parameter, Tensor
 from . import init
 from .module import Module
+from .utils.rnn import PackedSequence
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
 
@@ -143,7 +144,25 @@ class RNNBase(Module):
         """The parameters of each layer and direction."""
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
-    def _sequences(self, input: Tensor, hx: Sequence[Tensor] | None, lengths: Tensor | None) -> tuple[Tensor, ...]:
+    def _sequences(
+        self, input: Tensor | PackedSequence, hx: Sequence[Tensor] | None, lengths: Tensor | None
+    ) -> tuple[Any, ...]:
+        """The hidden states of the last layer, packed where the input is, and the last states."""
+        if not isinstance(input, PackedSequence):
+            return self._padded(input, hx, lengths, self.batch_first)
+        if lengths is not None:
+            raise ArgumentError(
+                "a packed sequence has its lengths already",
+                expected="lengths=None",
+                found=format_shape(lengths.shape),
+                remedy="give the padded batch and its lengths, or what pack_padded_sequence made of them",
+            )
+        made = self._padded(input.padded, hx, input.lengths, input.batch_first)
+        return (input._replace(padded=made[0]), *made[1:])
+
+    def _padded(
+        self, input: Tensor, hx: Sequence[Tensor] | None, lengths: Tensor | None, batch_first: bool
+    ) -> tuple[Tensor, ...]:
         """The hidden states of the last layer, and the last states; of one sequence where the input is one."""
         if input.ndim not in (2, 3) or (lengths is not None and input.ndim != 3):
             raise ShapeError(
@@ -151,7 +170,7 @@ class RNNBase(Module):
                 expected="(L, I), or (N, L, I) with batch_first, else (L, N, I)",
                 found=format_shape(input.shape),
             )
-        single, axis = input.ndim == 2, 0 if self.batch_first else 1
+        single, axis = input.ndim == 2, 0 if batch_first else 1
         x = unsqueeze(input, axis) if single else input
         require_sizes("the input", x.shape[2:], (self.input_size,))
         count = len(self._all_weights)
@@ -168,7 +187,7 @@ class RNNBase(Module):
                     )
             states = [unsqueeze(state, 1) if single else state for state in hx]
         params = [parameter for weights in self.all_weights for parameter in weights]
-        options = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+        options = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, batch_first)
         made: tuple[Tensor, ...]
         if self.mode == "LSTM":
             made = lstm(x, states, params, *options, lengths=lengths, unroll=self.unroll)
@@ -231,10 +250,13 @@ class RNN(RNNBase):
         super().__init__(mode, input_size, hidden_size, *options, dtype=dtype)
         self.nonlinearity = nonlinearity
 
-    def forward(self, input: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """The hidden states of the last layer at each step, and the last ones of every layer.
 
         Args:
+            input: a padded batch, or what `nn.utils.rnn.pack_padded_sequence` gives; the result is then packed too.
             lengths: the number of steps of each sequence, (N,) of int32 or int64, as torch's pack_padded_sequence:
                 beyond it the result is 0, and the last states are those at it. All have L where it is None.
         """
@@ -282,7 +304,9 @@ class GRU(RNNBase):
         options = (num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__("GRU", input_size, hidden_size, *options, dtype=dtype)
 
-    def forward(self, input: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """As RNN's."""
         output, last = self._sequences(input, None if hx is None else (hx,), lengths)
         return output, last
@@ -332,12 +356,12 @@ class LSTM(RNNBase):
         super().__init__("LSTM", input_size, hidden_size, *options, dtype=dtype)
 
     def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, input: Tensor | PackedSequence, hx: tuple[Tensor, Tensor] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         """The hidden states of the last layer at each step, and the last hidden and cell states of every layer.
 
         Args:
-            lengths: the number of steps of each sequence; see RNN's.
+            input, lengths: see RNN's.
         """
         output, hidden, cell = self._sequences(input, hx, lengths)
         return output, (hidden, cell)

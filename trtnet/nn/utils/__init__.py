@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...basics.errors import UnsupportedError
-from . import parametrizations
+from . import parametrizations, rnn
 
-__all__ = ["clip_grad_norm_", "parametrizations", "remove_weight_norm", "spectral_norm", "weight_norm"]
+__all__ = ["clip_grad_norm_", "parametrizations", "remove_weight_norm", "rnn", "spectral_norm", "weight_norm"]
 
 weight_norm = parametrizations.weight_norm
 spectral_norm = parametrizations.spectral_norm
