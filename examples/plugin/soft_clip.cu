@@ -226,16 +226,6 @@ private:
     std::string mNamespace;
 };
 
+REGISTER_TENSORRT_PLUGIN(SoftClipCreator); // when the library is loaded
+
 } // namespace soft_clip
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
-
-EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
-
-EXPORT nvinfer1::IPluginCreator* const* getPluginCreators(int32_t& count)
-{
-    static soft_clip::SoftClipCreator creator;
-    static nvinfer1::IPluginCreator* const creators[]{&creator};
-    count = 1;
-    return creators;
-}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,6 +139,7 @@ def _loaded(provider: Provider, path: Path) -> Library:
         if known is not None:
             return known
         before = {_key(one) for one in provider.plugin_creators()}
+        _show_tensorrt()
         try:
             library = ctypes.CDLL(str(path), mode=getattr(os, "RTLD_GLOBAL", 0) | getattr(os, "RTLD_NOW", 0))
         except OSError as error:
@@ -162,6 +164,17 @@ def _loaded(provider: Provider, path: Path) -> Library:
             )
         made = _libraries[sha256] = Library(path, sha256, keys, is_loadable)
         return made
+
+
+def _show_tensorrt() -> None:
+    """Let libraries that do not name libnvinfer find its functions (getPluginRegistry): the bindings load it for
+    themselves alone."""
+    if sys.platform.startswith("linux"):
+        paths = {
+            line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libnvinfer.so" in line
+        }
+        for path in paths:
+            ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL | os.RTLD_NOW)
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,8 @@
 // A CUDA kernel as a TensorRT plugin (IPluginV2DynamicExt): the code that was compiled elsewhere, and how to launch it.
 //
 // It is built once against the headers of the TensorRT at hand, by trtnet/tensorrt/kernels/shim.py. It links against
-// nothing: the CUDA driver is found when it is first needed, and TensorRT loads it by getPluginCreators.
+// nothing: the CUDA driver is found when it is first needed, and TensorRT's registry where the process has it. Out of a
+// plan TensorRT loads it by getPluginCreators.
 //
 // The attribute "launch" is text of words:
 //
@@ -748,6 +749,21 @@ private:
     std::string mNamespace;
 };
 
+KernelCreator& theCreator()
+{
+    static KernelCreator creator;
+    return creator;
+}
+
+} // namespace
+
+extern "C" IPluginRegistry* getPluginRegistry() noexcept __attribute__((weak)); // none where TensorRT loads this itself
+
+namespace
+{
+
+bool const kIsRegistered = getPluginRegistry != nullptr && getPluginRegistry()->registerCreator(theCreator(), "");
+
 } // namespace
 
 #define TRTNET_EXPORT extern "C" __attribute__((visibility("default")))
@@ -756,8 +772,7 @@ TRTNET_EXPORT void setLoggerFinder(ILoggerFinder*) {}
 
 TRTNET_EXPORT IPluginCreator* const* getPluginCreators(int32_t& count)
 {
-    static KernelCreator creator;
-    static IPluginCreator* const creators[]{&creator};
+    static IPluginCreator* const creators[]{&theCreator()};
     count = 1;
     return creators;
 }
