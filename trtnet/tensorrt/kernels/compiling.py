@@ -116,4 +116,5 @@ def includes() -> tuple[str, ...]:
     places = [Path(root) / "include" for root in [*roots, "/usr/local/cuda"]]
     for entry in sys.path:
         places += sorted(Path(entry).glob("nvidia/*/include")) if entry else []
-    return tuple(dict.fromkeys(str(place) for place in places if (place / "cuda_fp16.h").is_file()))
+    found = [place for place in places if (place / "cuda_fp16.h").is_file()][:1]  # of one version
+    return tuple(str(place) for one in found for place in (one, one / "cccl") if place.is_dir())
