@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from families import check, check_concrete, flat, shapes, values
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,3 +186,33 @@ def test_errors() -> None:
     _error(ShapeError, "as many shifts as dimensions", lambda x: x.roll((1, 2), 1), x=x)
     _error(ShapeError, "at least 2 dimensions", lambda x: x[:, 0].tril(), x=x)
     _error(ArgumentTypeError, "the length of this tensor is not known", lambda x: [row for row in x], x=x)  # noqa: C416
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+@pytest.mark.parametrize("batch", [3, Dim("batch", 2, 3, 4)], ids=["static", "dynamic"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "x.roll(0)", "x.roll(2)", "x.roll(-1, 0)", "x.roll(1, 1)", "x.roll((1, 1), (0, 1))", "x.flip(0)", "x.flip(1)",
+        "x.rot90()", "x.repeat(2, 1)", "T.cat([x, x], 0)", "T.cat([x, x], 1)", "T.stack([x, x])", "x.split(1, 0)[0]",
+        "x.split(1, 1)[0]", "x.split(2, 1)[-1]", "x.chunk(2, 0)[0]", "x.chunk(2, 1)[0]", "x.tensor_split(2, 0)[1]",
+        "x.tensor_split(2, 1)[0]", "x.repeat_interleave(2, 0)", "x.repeat_interleave(2)", "T.block_diag(x, x)",
+    ],
+)  # fmt: skip
+def test_of_no_elements(call, shape, batch):
+    def taken(T, y):
+        return eval(call, {"T": T, "x": y[:0] if shape[0] == 0 else y[:, :0]})
+
+    if not isinstance(batch, int) and shape[1] == 0 and "0)[" in call:
+        pytest.skip("the parts of a dynamic size are not known")
+    full = np.ones((3, 3), np.float32)
+    wanted = taken(torch, torch.from_numpy(full)).numpy()
+    assert_same(taken(trtnet, trtnet.tensor(full)).numpy(), wanted)
+    graph = trtnet.record(lambda y: {"made": taken(trtnet, y), "more": y + 1}, y=Input((batch, 3)))
+    assert_same(trtnet.reference(graph)(full)["made"], wanted)
+
+
+def assert_same(found, wanted):
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)

@@ -241,6 +241,8 @@ def _split_sizes(size: SizeLike, given: Any) -> list[SizeLike]:
     each = size_of(given)
     if isinstance(each, int) and each < 1:
         raise ArgumentError("split: the size of the parts is at least 1", found=each)
+    if isinstance(size, int) and size == 0:
+        return [0]  # torch: one part, which is empty
     whole = divide_exactly(size, each)
     if isinstance(whole, int):
         return list(itertools.repeat(each, whole))
@@ -540,7 +542,7 @@ def roll(input: Tensor, shifts: SizeLike | Sequence[SizeLike], dims: Axes = None
     if dims is None or (isinstance(dims, (tuple, list)) and not dims):
         return reshaped(roll(reshaped(x, (x.shape.numel(),)), shifts, 0), tuple(x.shape))
     by = _shifts(x.ndim, shifts, dims)
-    start = tuple(-by[axis] % size if axis in by else 0 for axis, size in enumerate(x.shape))
+    start = tuple(-by[axis] % size if axis in by and size != 0 else 0 for axis, size in enumerate(x.shape))
     if all(isinstance(s, int) and s == 0 for s in start):
         return x
     return emit(Slice((x,), start=start, shape=x.shape, stride=(1,) * x.ndim, mode="WRAP"))
