@@ -2045,6 +2045,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "; trtnet.diverges(graph, x) finds the module again; check=False hands the engine",
             "write that module in another way; trtnet.diverges(graph, x) finds the module aga",
             "build without io_formats",
+            "leave graph=True out; or unroll a short loop: a Python for over the steps",
             "leave graph=True out, or move the inputs to the GPU first: tensor.cuda()",
             "build the plan with trtnet, which asks for that (PROFILE_SHARING_0806), or close",
             "call engine.context() for the other stream, or wait for the end of the capture",

@@ -768,3 +768,17 @@ def test_draws_that_hardly_ever_differ_may_be_the_same_twice():
     inputs = {"x": np.zeros(1, np.float32)}
     comparing = checking.Comparing(graph)
     comparing.rows(Once(trtnet.reference(graph)), inputs, comparing.wanted(inputs))
+
+
+def test_indices_that_a_loop_keeps_are_compared():
+    """An index of each iteration is judged as a whole number: what keeps them is not run once more."""
+
+    def forward(x):
+        return trtnet.scan(lambda c, row: (c, (row + c).argmax(-1)), trtnet.zeros(4), x)[1]
+
+    graph = trtnet.record(forward, x=trtnet.Input((5, 3, 4)))
+    inputs = {"x": np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)}
+    comparing = checking.Comparing(graph)
+    wanted = comparing.wanted(inputs)
+    assert wanted["output"].shape == (5, 3)
+    np.testing.assert_array_equal(wanted["output"], inputs["x"].argmax(-1))

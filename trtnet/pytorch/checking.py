@@ -127,6 +127,8 @@ class Picked:
             operands = [o for o in layer.inputs if o is not None]
             if layer.rounds or layer.draws or len(operands) != 1 or not isinstance(operands[0], Tensor):
                 return None
+            if layer.region is not None:  # it keeps what it is given in each iteration
+                return None
             moves.append(layer)
             tensor = operands[0]
             layer = tensor.layer

@@ -118,6 +118,12 @@ class Abilities(ABC):
         """
         return self.strongly_typed
 
+    @property
+    def captures_loops(self) -> bool:
+        """Whether a CUDA graph may hold a loop or a conditional. 8.6 fails to capture any (static and dynamic trip
+        counts, conditions; an H200); later ones were not run, and are tried."""
+        return self.strongly_typed
+
     @functools.cached_property
     def highest_level_for_tensor_weights(self) -> int:
         """The highest optimization level for convolutions whose weights are tensors.

@@ -309,8 +309,7 @@ class Lowering:
             if layer.region is not None:
                 self._bounding.update(dict.fromkeys(outputs, added))
             if weak:
-                read = tuple(t.dtype for t in layer.inputs if t is not None)
-                _constrain_types(provider, added, read, tuple(t.dtype for t in outputs))
+                _constrain_types(provider, added, tuple(t.dtype for t in outputs))
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
@@ -460,16 +459,11 @@ def _is_strongly_typed(provider: Provider, network: Any) -> bool:
     return bool(network.get_flag(provider.enum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")))
 
 
-def _constrain_types(provider: Provider, layer: Any, inputs: tuple[Dtype, ...], outputs: tuple[Dtype, ...]) -> None:
-    """Hold a layer of a weakly typed network to the recorded types.
-
-    One without such outputs is held to its inputs' type: free to choose, 8.6 reads the float32 of a comparison or a
-    cast as float16 where the network has any, and gives what else shares that tensor rounded.
-    """
-    held = [d for d in (*inputs, *outputs) if d.is_floating_point or d is dtypes.int8]
-    if held:
-        layer.precision = provider.data_type(held[-1])
+def _constrain_types(provider: Provider, layer: Any, outputs: tuple[Dtype, ...]) -> None:
+    """Hold a layer of a weakly typed network to the recorded types."""
     for index, dtype in enumerate(outputs):
+        if dtype.is_floating_point or dtype is dtypes.int8:
+            layer.precision = provider.data_type(dtype)
         layer.set_output_type(index, provider.data_type(dtype))
 
 

@@ -49,6 +49,13 @@ class TensorRTBoundCall:
                 expected="outputs of fixed shapes",
                 remedy="call the engine itself",
             )
+        if graph and not engine.provider.captures_loops and any(one.region is not None for one in engine.graph.layers):
+            raise ProviderError(
+                "a network with a loop or a conditional cannot be captured as a CUDA graph",
+                expected=f"a network without them: {engine.provider} has the host read how to go on",
+                found="graph=True",
+                remedy="leave graph=True out; or unroll a short loop: a Python for over the steps",
+            )
         self._shared = shared_memory
         self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._lock = self._stream_lock.lock
