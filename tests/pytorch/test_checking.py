@@ -122,7 +122,7 @@ def test_layers_that_do_not_round_only_move_values():
 
         def watch(run, step, slots):
             layer = step.layer
-            if layer.rounds or layer.kind == "constant":
+            if layer.rounds or layer.kind == "constant" or layer.region is not None:  # of an iteration before, perhaps
                 return
             given = [slots[i] for i in step.inputs if isinstance(slots[i], torch.Tensor)]
             known = torch.cat([torch.zeros(1).double(), *(v.double().reshape(-1) for v in given)])
