@@ -15,6 +15,23 @@ from .loaded import Loaded
 from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
+def _require_fixed(engine: Loaded, route: Route, graph: bool) -> None:
+    """Raises ProviderError where not all of a call can be fixed, or not captured where it is to be a CUDA graph."""
+    if route.open:
+        raise ProviderError(
+            "a call whose output shapes the data decides cannot be bound",
+            expected="outputs of fixed shapes",
+            remedy="call the engine itself",
+        )
+    if graph and not engine.provider.captures_loops and any(one.region is not None for one in engine.graph.layers):
+        raise ProviderError(
+            "a network with a loop or a conditional cannot be captured as a CUDA graph",
+            expected=f"a network without them: {engine.provider} has the host read how to go on",
+            found="graph=True",
+            remedy="leave graph=True out; or unroll a short loop: a Python for over the steps",
+        )
+
+
 class TensorRTBoundCall:
     """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
 
@@ -43,19 +60,7 @@ class TensorRTBoundCall:
             if engine.placed(spec.name, value).data_ptr() != value.data_ptr():
                 found = f"one that is not contiguous there: strides {value.stride()}"
                 raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
-        if self._route.open:
-            raise ProviderError(
-                "a call whose output shapes the data decides cannot be bound",
-                expected="outputs of fixed shapes",
-                remedy="call the engine itself",
-            )
-        if graph and not engine.provider.captures_loops and any(one.region is not None for one in engine.graph.layers):
-            raise ProviderError(
-                "a network with a loop or a conditional cannot be captured as a CUDA graph",
-                expected=f"a network without them: {engine.provider} has the host read how to go on",
-                found="graph=True",
-                remedy="leave graph=True out; or unroll a short loop: a Python for over the steps",
-            )
+        _require_fixed(engine, self._route, graph)
         self._shared = shared_memory
         self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._lock = self._stream_lock.lock
