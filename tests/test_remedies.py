@@ -2033,10 +2033,262 @@ recorded(
 )
 
 
+# --- layers by TensorRT's names ---------------------------------------------------------------------------------------
+
+
+recorded(
+    "trtnet.raw(function, ...) adds any calls of TensorRT's own",
+    lambda x: trtnet.layers.add_quux(x),
+    lambda x: trtnet.raw(passed_on, x, shapes=x.shape),
+)
+recorded("give a tensor", lambda x: trtnet.layers.add_softmax("x"), lambda x: trtnet.layers.add_softmax(x, axis=1))
+recorded(
+    "give them by keyword",
+    lambda x: trtnet.layers.add_activation(x),
+    lambda x: trtnet.layers.add_activation(x, type="RELU"),
+)
+recorded(
+    "reshape both first; the softmax is over the last dimension",
+    lambda x, lengths: trtnet.layers.add_ragged_softmax(x, lengths),
+    lambda x, lengths: trtnet.layers.add_ragged_softmax(x.reshape(1, 2, 3), lengths.reshape(1, 2, 1)),
+    (2, 3),
+    Input((2,), "int32"),
+)
+recorded(
+    "convert them first: .int()",
+    lambda x, lengths: trtnet.layers.add_ragged_softmax(x, lengths),
+    lambda x, lengths: trtnet.layers.add_ragged_softmax(x, lengths.int()),
+    (1, 2, 3),
+    (1, 2, 1),
+)
+recorded(
+    "convert them first: .float()",
+    lambda boxes, scores: trtnet.layers.add_nms(boxes, scores, 3),
+    lambda boxes, scores: trtnet.layers.add_nms(boxes, scores.float(), 3),
+    (1, 5, 4),
+    Input((1, 5, 2), "float16"),
+)
+recorded(
+    "take a number of them: best = scores.topk(100).indices; boxes[best]",
+    lambda boxes, scores: trtnet.ops.nms_mask(boxes, scores, 0.5),
+    lambda boxes, scores: trtnet.ops.nms_mask(boxes[scores.topk(2).indices], scores.topk(2).values, 0.5),
+    (DYNAMIC, 4),
+    (DYNAMIC,),
+)
+recorded(
+    "sampling_ratio=2, as torchvision's detectors have it: the sizes of the boxes are known to no layer",
+    lambda x, boxes: trtnet.ops.roi_align(x, boxes, 2),
+    lambda x, boxes: trtnet.ops.roi_align(x, boxes, 2, sampling_ratio=2),
+    FOUR,
+    (3, 5),
+)
+recorded(
+    "convert the boxes: .to(x.dtype)",
+    lambda x, boxes: trtnet.ops.roi_align(x, boxes, 2, sampling_ratio=2),
+    lambda x, boxes: trtnet.ops.roi_align(x, boxes.to(x.dtype), 2, sampling_ratio=2),
+    FOUR,
+    Input((3, 5), "float16"),
+)
+
+
+# --- plugins and kernels ----------------------------------------------------------------------------------------------
+
+
+class Doubled(trtnet.Plugin):
+    """A plugin of a creator that no TensorRT here has, with all that takes its place."""
+
+    creator = "Doubled"
+
+    def __init__(self, **attributes):
+        super().__init__(**attributes)
+
+    def shapes(self, x, *more):
+        return x
+
+    def reference(self, x, *more):
+        return x * 2
+
+    def compose(self, x, *more):
+        return x * 2
+
+
+def plugin(*more, shape=(2, 3), attributes=None, **changes):
+    """The graph of one, of a class with these changes."""
+    kind = type("Changed", (Doubled,), changes)
+    return record(lambda x: kind(**(attributes or {}))(x, *more), shape)
+
+
+def composed(graph):
+    return graph.for_provider(needs_rtx())
+
+
+def referred(graph):
+    return trtnet.reference(graph)(np.ones((2, 3), np.float32))
+
+
+def without(name):
+    """A plugin that lacks a method."""
+    methods = {n: getattr(Doubled, n) for n in ("shapes", "reference", "compose") if n != name}
+    kind = type("Lacking", (trtnet.Plugin,), {"creator": "Lacking", **methods})
+    return record(lambda x: kind()(x), (2, 3))
+
+
+row(
+    "a size that is known at run time only is read in the plugin from its inputs' shapes",
+    lambda: plugin(attributes={"rows": DYNAMIC}),
+    lambda: plugin(shape=(DYNAMIC, 3)),
+)
+row(
+    "set a Parameter after super().__init__(): it becomes an input, and can be refitted",
+    lambda: plugin(attributes={"scale": nn.Parameter(np.ones(3, np.float32))}),
+    lambda: plugin(nn.Parameter(np.ones(3, np.float32))),
+)
+row(
+    "give numbers, text or arrays; leave out what is None",
+    lambda: plugin(attributes={"scale": None}),
+    lambda: plugin(attributes={}),
+)
+row(
+    "convert it before and after: x.to(trtnet.int32)",
+    lambda: plugin(shape=Input((2, 3), "uint8")),
+    lambda: plugin(shape=INTS),
+)
+row(
+    "write it, with other layers (compose), which every TensorRT has",
+    lambda: composed(without("compose")),
+    lambda: composed(plugin()),
+)
+row(
+    "write it, in PyTorch; or build without the comparison: build(graph, check=False)",
+    lambda: referred(
+        record(lambda x: type("Bare", (trtnet.Plugin,), {"creator": "B", "shapes": Doubled.shapes})()(x), (2, 3))
+    ),
+    lambda: referred(plugin()),
+)
+row(
+    "make shapes() and compose() agree",
+    lambda: composed(plugin(compose=lambda self, x: x[0])),
+    lambda: composed(plugin(compose=lambda self, x: x)),
+)
+row(
+    "make shapes() and reference() agree",
+    lambda: referred(plugin(reference=lambda self, x: x[0])),
+    lambda: referred(plugin(reference=lambda self, x: x)),
+)
+row(
+    "parameters come as arguments of reference, after the inputs; attributes are ",
+    lambda: referred(plugin(attributes={"slope": 2.0}, reference=lambda self, x: x * self.slop)),
+    lambda: referred(plugin(attributes={"slope": 2.0}, reference=lambda self, x: x * self.slope)),
+)
+row(
+    "return x, or (x.shape, x.dtype), or ((x.shape[0], 10), trtnet.float32)",
+    lambda: plugin(shapes=lambda self, x: 3),
+    lambda: plugin(shapes=lambda self, x: (x.shape, x.dtype)),
+)
+row(
+    "def shapes(self, x): return x",
+    lambda: record(lambda x: type("Bare", (trtnet.Plugin,), {"creator": "B"})()(x), (2, 3)),
+    lambda: plugin(),
+)
+row(
+    "trtnet.plugins.available() shows the creators that there are",
+    lambda: record(lambda x: type("Bare", (trtnet.Plugin,), {"shapes": Doubled.shapes})()(x), (2, 3)),
+    lambda: plugin(),
+)
+row(
+    "what is no tensor is an attribute: a keyword of super().__init__",
+    lambda: plugin(3),
+    lambda: plugin(attributes={"number": 3}),
+)
+
+KERNEL = 'extern "C" __global__ void {name}({parameters}) {{}}'
+POINTERS = "const float* x, float* y"
+
+
+def launched(parameters=POINTERS, shape=(2, 3), source=None, name=None, grid=1, **options):
+    made = trtnet.kernel(
+        source or KERNEL.format(name="one", parameters=parameters), *([name] if name else []),
+        shapes=lambda x: x, grid=grid, reference=lambda x: x, **options,
+    )  # fmt: skip
+    return record(lambda x: made(x), shape)
+
+
+BOTH = KERNEL.format(name="one", parameters=POINTERS) + "\n" + KERNEL.format(name="two", parameters=POINTERS)
+row(
+    "name one of them: trtnet.kernel(source, 'name', ...)",
+    lambda: launched(source=BOTH),
+    lambda: launched(source=BOTH, name="one"),
+)
+row(
+    "declare pointers to the inputs, pointers to the outputs, then what arguments= gives",
+    lambda: launched("const float* x"),
+    lambda: launched(POINTERS),
+)
+row(
+    "inputs are const pointers, and what they point to is of the tensor's dtype",
+    lambda: launched("float* x, float* y"),
+    lambda: launched(POINTERS),
+)
+row(
+    "give float(",
+    lambda: launched(f"{POINTERS}, float a", arguments=lambda x: (2,)),
+    lambda: launched(f"{POINTERS}, float a", arguments=lambda x: (float(2),)),
+)
+row(
+    "declare the parameter in the argument's type",
+    lambda: launched(f"{POINTERS}, int a", arguments=lambda x: (2.5,)),
+    lambda: launched(f"{POINTERS}, float a", arguments=lambda x: (2.5,)),
+)
+row(
+    "declare the parameter as long long, or give the Dims a smaller max",
+    lambda: launched(f"{POINTERS}, int a", arguments=lambda x: (1 << 40,)),
+    lambda: launched(f"{POINTERS}, long long a", arguments=lambda x: (1 << 40,)),
+)
+row(
+    "divide sizes by //: (x.shape.numel() + 255) // 256",
+    lambda: launched(grid=lambda x: x.shape.numel() / 256),
+    lambda: launched(grid=lambda x: (x.shape.numel() + 255) // 256),
+)
+row(
+    "convert them before and after: x.to(trtnet.float32)",
+    lambda: launched("const unsigned char* x, unsigned char* y", Input((2, 3), "uint8")),
+    lambda: launched(POINTERS),
+)
+
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
 NOT_FOLLOWED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "return one shape for each output from shapes(): a list where there are several",
+            "import {} before",
+            "mend that line of the source",
+            "mend the source; for headers that are not found: options=['--include-path=/usr/local/cuda/include']",
+            "build where the network is to run; trtnet.plugins.compiled(kernel, 'sm_90') looks for errors alone",
+            "give a CUDA version that knows this GPU: pip install -U nvidia-cuda-nvrtc",
+            "install them (Debian and Ubuntu: libnvinfer-headers-dev; or the tar file of TensorRT",
+            "set TRTNET_CACHE to another folder",
+            "install one (Debian and Ubuntu: g++)",
+            "the compiler's messages are above; CXX names another compiler",
+            "build it, and load it before: trtnet.plugins.load('/path/to/{}')",
+            "give that version",
+            "load its library before: library = '...' in the class, or trtnet.plugins.load(path)",
+            "give text",
+            "give a number that fits, or numpy.{}(...)",
+            "give a list of at most 8 whole numbers",
+            "load it before: trtnet.plugins.load('/path/to/{}'); or load(path, provider='reference')",
+            "what it said, if anything, is in the log of 'trtnet.tensorrt'; give the fields that it needs",
+            "convert them before, and write the kernel for int32, and for float32 or float16",
+            "build it, or give the path where it lies: trtnet.plugins.load(path)",
+            "trtnet.plugins.available() shows what is there; restart Python to load another build",
+            "load one of them only, or give one plugin another version",
+            "build it against this TensorRT and CUDA; a missing library that it needs must be on LD_LIBRARY_PATH",
+            "give the plugin a composition (def compose(self, *tensors)), which every TensorRT builds",
+        ),
+        ELSEWHERE,
+    ),
     **dict.fromkeys(
         (
             "choose others with refit=[patterns], or make them live=[patterns]; a change of t",
