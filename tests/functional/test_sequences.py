@@ -9,7 +9,7 @@ from harness import check_against_torch
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.errors import UnsupportedError
+from trtnet.errors import ArgumentError, UnsupportedError
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 3)).astype(np.float32)
@@ -42,6 +42,34 @@ def test_differences_of_bools() -> None:
         shapes={"m": (Dim("b", 3, 4, 8), 3)},
     )
     assert trtnet.tensor(mask).diff().tolist() == torch.tensor(mask).diff().tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+@pytest.mark.parametrize(("shape", "dim"), [((0,), 0), ((0, 3), 0), ((0, 3), 1), ((3, 0), 1), ((3, 0), 0), ((2, 3), 1)])
+def test_differences_of_few_or_no_elements(shape, dim, n, dtype) -> None:
+    x = np.ones((shape[0] + 1, *shape[1:]), dtype)
+    check_against_torch(lambda x: x[1:].diff(n, dim), lambda x: x[1:].diff(n, dim), {"x": x})
+    found = trtnet.tensor(x[1:]).diff(n, dim)
+    wanted = torch.from_numpy(x[1:]).diff(n, dim)
+    assert (found.dtype.torch, found.shape) == (wanted.dtype, tuple(wanted.shape))
+    assert found.tolist() == wanted.tolist()
+
+
+def test_no_difference_is_a_copy() -> None:
+    def forward(x):
+        y = x * 1
+        z = y.diff(n=0, prepend=x[..., :1])
+        z.add_(1)
+        return y, z
+
+    check_against_torch(forward, forward, {"x": X})
+    x = trtnet.tensor([1.0, 2.0])
+    x.diff(n=0).zero_()
+    assert x.tolist() == [1.0, 2.0]
+    with pytest.raises(ArgumentError, match="diff: n is how often the difference is taken") as caught:
+        x.diff(-1)
+    assert "found:    -1" in str(caught.value)
 
 
 @pytest.mark.parametrize("right", [False, True])

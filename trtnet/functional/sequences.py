@@ -21,7 +21,7 @@ from .picking import index_select, narrow, unbind
 from .reduction import any as any_of
 from .reduction import cumsum, vector_norm
 from .reduction import sum as summed
-from .shape import reshape, sizes_of, unsqueeze
+from .shape import clone, reshape, sizes_of, unsqueeze
 
 __all__ = [
     "bincount", "bucketize", "cartesian_prod", "cdist", "combinations", "complex", "cross", "cumulative_trapezoid",
@@ -36,16 +36,25 @@ def diff(
 ) -> Tensor:
     """The n-th difference of neighbours along one dimension; of bools, whether they differ.
 
+    For n = 0 a copy of `input`.
+
     Layers of the example: `slice`, `elementwise`.
 
     >>> trtnet.diff(trtnet.tensor([1.0, 3.0, 6.0])).tolist()
     [2.0, 3.0]
     """
+    if n < 0:
+        raise ArgumentError("diff: n is how often the difference is taken", expected="at least 0", found=n)
+    axis = axis_of(dim, input.ndim)
     parts = [p for p in (prepend, input, append) if p is not None]
-    x = cat(parts, dim) if len(parts) > 1 else input
+    x = cat(parts, dim) if n and len(parts) > 1 else input
+    size = x.shape[axis]
+    times = min(n, size) if isinstance(size, int) else n
+    if not times:
+        return clone(x)
     difference = ne if x.dtype is dtypes.bool_ else sub
-    for _ in range(n):
-        length = x.shape[axis_of(dim, x.ndim)] - 1
+    for _ in range(times):
+        length = x.shape[axis] - 1
         x = difference(narrow(x, dim, 1, length), narrow(x, dim, 0, length))
     return x
 
