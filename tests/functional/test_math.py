@@ -423,6 +423,21 @@ def test_concrete_where_masked_fill_lerp() -> None:
     same(c & True, m & True)
 
 
+@pytest.mark.parametrize("decimals", [1, 2, 3, -1, -2, 4])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_decimals_are_rounded_in_float32_as_torch_does(dtype, decimals) -> None:
+    x = np.concatenate([np.arange(-400, 401) / 200, numbers("float32", (500,), 5) * 30, SPECIAL]).astype(np.float32)
+    wanted = torch.from_numpy(x).to(getattr(torch, dtype)).round(decimals=decimals).float().numpy()
+
+    def call(v):
+        return F.round(v.to(getattr(trtnet, dtype)), decimals=decimals).float()
+
+    np.testing.assert_array_equal(call(trtnet.tensor(x)).numpy(), wanted)
+    graph = trtnet.record(call, v=Input(x.shape))
+    np.testing.assert_array_equal(trtnet.reference(graph)(x), wanted)
+    lower_and_compare(graph)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -430,6 +445,33 @@ def refused(kind: type[Exception], match: str, function, **inputs: Input) -> str
     with pytest.raises(kind, match=match) as caught:
         trtnet.record(function, **inputs)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: F.sub(m, m), lambda m: -m, lambda m: m.frac(), lambda m: m.softmax(0),
+        lambda m: F.softmin(m, 0), lambda m: F.dist(m, m),
+    ],
+)  # fmt: skip
+def test_concrete_bools_are_refused_where_torch_refuses_them(call) -> None:
+    mask = trtnet.tensor([True, False])
+    with pytest.raises(DtypeError, match="arithmetic with a bool tensor") as caught:
+        call(mask)
+    assert "convert" in str(caught.value)
+    call(mask.float())
+
+
+def test_lerp_of_concrete_bools_by_a_recorded_weight() -> None:
+    mask = trtnet.tensor([True, False])
+    with pytest.raises(DtypeError, match="sub: arithmetic with a bool tensor") as caught:
+        trtnet.record(lambda w: F.lerp(mask, ~mask, w), w=Input((2,)))
+    assert "F.lerp(mask, ~mask, w)" in str(caught.value)
+    check_against_torch(
+        lambda w: F.lerp(mask.float(), (~mask).float(), w),
+        lambda w: torch.lerp(torch.tensor([1.0, 0.0]).to(w.dtype), torch.tensor([0.0, 1.0]).to(w.dtype), w),
+        {"w": numbers("float32", (2,), 3)},
+    )
 
 
 def test_mixed_dtypes_name_both_sides_and_the_line() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
@@ -17,7 +16,7 @@ from ..layers.base import require_floating
 from ..layers.casting import Cast, Identity
 from ..layers.elementwise import ElementWise, Select, Unary
 from .concrete import binary, category, floats, promoted, quiet, unary
-from .dispatch import Value, common_type, is_scalar, operation, pair, refusing, scalar, tensor, typed
+from .dispatch import Value, common_type, is_scalar, of_bools, operation, pair, refusing, scalar, tensor, typed
 from .division import floored_quotient, floored_remainder, truncated_remainder
 from .inplace import install, install_operators
 from .unary import abs as absolute
@@ -40,18 +39,9 @@ def apply(name: str, op: str, a: Value, b: Value, logical: str | None = None) ->
         left, right = pair(name, a, b)
     if left.dtype is dtypes.bool_:
         if logical is None:
-            raise _of_bools(name, left)
+            raise of_bools(name, left.shape)
         op = logical
     return emit(ElementWise((left, right), op))
-
-
-def _of_bools(name: str, x: Tensor) -> DtypeError:
-    return DtypeError(
-        f"{name}: arithmetic with a bool tensor",
-        expected="numbers",
-        found=f"bool {format_shape(x.shape)}",
-        remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
-    )
 
 
 def number(value: Value | None) -> Any:
@@ -115,7 +105,7 @@ def sub(input: Value, other: Value, *, alpha: float = 1) -> Tensor:
     """
     for value in (input, other):
         if isinstance(value, (bool, np.bool_)) or (isinstance(value, Tensor) and value.dtype is dtypes.bool_):
-            raise _of_bools("sub", tensor(value))
+            raise of_bools("sub", tensor(value).shape)
     input, other = _scaled_by("sub", input, other, alpha)
     return apply("sub", "SUB", input, other)
 
@@ -450,7 +440,7 @@ def addcmul(input: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -
     [7.0]
     """
     if common_type("addcmul", input, tensor1, tensor2) is dtypes.bool_:
-        raise _of_bools("addcmul", tensor(input))
+        raise of_bools("addcmul", tensor(input).shape)
     return add(input, mul(tensor1, tensor2), alpha=value)
 
 

@@ -374,7 +374,19 @@ def _bad_arguments(
     except TypeError as mismatch:
         return wrong_arguments(function.__name__, signature, args, kwargs, mismatch)
     values = (*args, *kwargs.values())
+    if "numpy boolean" in str(error):  # NumPy subtracts and negates no bools, as torch
+        masks = [v for v in values if isinstance(v, Tensor) and v.dtype is dtypes.bool_]
+        return of_bools(function.__name__, masks[0].shape if masks else ())
     return refusal(function.__name__, values, error) if too_large(values) else error
+
+
+def of_bools(name: str, shape: Sequence[SizeLike]) -> DtypeError:
+    return DtypeError(
+        f"{name}: arithmetic with a bool tensor",
+        expected="numbers",
+        found=f"bool {format_shape(shape)}",
+        remedy="convert it first: mask.to(x.dtype) or mask.to(trtnet.int32); ~mask inverts a mask",
+    )
 
 
 def refusing(function: C) -> C:

@@ -16,7 +16,7 @@ from ..layers.base import require_floating
 from ..layers.elementwise import ElementWise
 from .arithmetic import add, chosen, compared, div, in_float32, in_type, mul, pow, reciprocal, rsub, sub, trunc
 from .comparison import clamp, gt, lt, where
-from .concrete import binary, each, promoted, quiet, unary
+from .concrete import binary, category, each, promoted, quiet, unary
 from .concrete import erfc as _erfc
 from .concrete import erfinv as _erfinv
 from .concrete import lgamma as _lgamma
@@ -44,7 +44,14 @@ def frac(input: Value) -> Tensor:
     return sub(input, trunc(input))
 
 
-@operation(lambda input, *, decimals=0: np.round(input, decimals), method=True)
+def _round_numpy(input: np.ndarray, *, decimals: int = 0) -> np.ndarray:
+    if category(input.dtype) < 2:
+        return input.copy()
+    wide = input.astype(np.float32) if input.dtype.itemsize < 4 else input
+    return np.asarray(np.round(wide, decimals)).astype(input.dtype, copy=False)
+
+
+@operation(quiet(_round_numpy), method=True)
 def round(input: Value, *, decimals: int = 0) -> Tensor:
     """Rounded to the nearest, halves to even; integers stay as they are.
 
@@ -59,9 +66,10 @@ def round(input: Value, *, decimals: int = 0) -> Tensor:
     if decimals == 0:
         return apply_unary("ROUND", x)
     scale = 10.0 ** _math.fabs(decimals)
+    (wide,) = in_float32(x)
     if decimals > 0:
-        return div(apply_unary("ROUND", mul(x, scale)), scale)
-    return mul(apply_unary("ROUND", div(x, scale)), scale)
+        return in_type(div(apply_unary("ROUND", mul(wide, scale)), scale), x.dtype)
+    return in_type(mul(apply_unary("ROUND", div(wide, scale)), scale), x.dtype)
 
 
 @operation(unary(np.exp2), method=True)
