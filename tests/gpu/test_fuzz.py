@@ -1,4 +1,4 @@
-"""A thousand random programs on TensorRT, fifty to a network: it must give torch's numbers."""
+"""A thousand random programs on TensorRT, fifty to a network, and forty refitted ones: it must give torch's numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trtnet
 
 torch = pytest.importorskip("torch")
 SEED = 20261128
-PACKS = 20
+PACKS, REFITTED = 20, 4
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,28 @@ def apart():
     made.close()
 
 
-@pytest.mark.parametrize("part", range(PACKS))
-def test_random_programs(part, apart):
-    """At every batch size that all of them take; every fourth network is refitted to other weights, too."""
-    report = apart(agreeing(SEED + part, 50, lines=16), refit=part % 4 == 3)
+def assert_right(report):
     assert report.crashed == []
     assert report.failed == []
     assert report.wrong == []
+
+
+@pytest.mark.parametrize("part", range(PACKS))
+def test_random_programs(part, apart):
+    """At every batch size that all of them take."""
+    report = apart(agreeing(SEED + part, 50, lines=16))
+    assert_right(report)
     assert len(report.refused) <= 8, report.refused
     assert report.compared > 300
+
+
+@pytest.mark.parametrize("part", range(REFITTED))
+def test_random_programs_refitted(part, apart):
+    """To other weights, ten to a network: TensorRT builds fifty that can be refitted for many minutes."""
+    report = apart(agreeing(SEED + PACKS + part, 10, lines=16), refit=True)
+    assert_right(report)
+    assert len(report.refused) <= 3, report.refused
+    assert report.compared > 80
 
 
 def test_a_wrong_answer_would_be_seen():
