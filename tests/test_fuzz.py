@@ -10,6 +10,7 @@ import io
 import os
 import secrets
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from fuzzing import functions
 from fuzzing.compare import Verdict, check, compare, differing
 from fuzzing.generate import Generator, programs
 from fuzzing.packed import Pack, agreeing, build_all
-from fuzzing.program import Array, Program, Step, run
+from fuzzing.program import Array, Hazard, Program, Step, execute, run, torch_namespace
 from fuzzing.report import Report
 from fuzzing.shrink import shrink
 from harness import lower_and_compare, needs_rtx
@@ -289,6 +290,24 @@ def test_most_programs_record_and_nearly_every_function_is_called():
     assert len(called & offered) >= 0.9 * len(offered), total.summary()
     cells, recorded = total.cells()
     assert len(recorded) >= 0.85 * len(cells), total.summary()
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "defined"),
+    [
+        ("uint8", -1.3, False), ("uint8", float("nan"), False), ("uint8", 3.7, True), ("int64", -1.3, True),
+        ("int32", float("inf"), False), ("float32", float("nan"), True), ("bool", -1.3, True),
+    ],
+)  # fmt: skip
+def test_floats_are_written_into_integers_only_where_torch_defines_what_becomes_of_them(target, value, defined) -> None:
+    given = program("x0[...] = x1 * 1", inputs={"x0": Array((2,), target), "x1": Array((2,), "float32")})
+    step = replace(given.steps[0], guard="holds(x0, x1)")
+    names = torch_namespace(given, 3) | {"x1": torch.full((2,), value)}
+    if defined:
+        execute(step, names)
+    else:
+        with pytest.raises(Hazard, match="holds"):
+            execute(step, names)
 
 
 def test_numbers_of_what_a_parameter_wrote_freeze_it() -> None:

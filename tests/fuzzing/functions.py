@@ -71,7 +71,7 @@ UNARY = {
     "t": fn("-2"),
     "msort": fn("1+"),
     "bitwise_not": fn(families=INTEGER),
-    "round": fn(args=lambda g, x: g.maybe("decimals=1", "decimals=0", "decimals=-1") if g.is_float(x) else []),
+    "round": fn(args=lambda g, x: g.maybe("decimals=1", "decimals=0", "decimals=-1", "decimals=2") if g.is_float(x) else []),
     "nan_to_num": fn(args=lambda g, x: g.maybe("0.5", "nan=1.0", "0.0, 2.0, -2.0", "posinf=3.0")),
     "logit": fn(args=lambda g, x: ["eps=0.1"] if g.chance(0.7) else []),
     "argwhere": fn("1+", wild=True),
@@ -95,18 +95,18 @@ ACTIVATIONS = {
     "prelu": fn(args=lambda g, x: [g.of((1,)) if g.rank(x) < 2 or g.chance(0.5) else g.of((g.shape(x)[1],))]),
     "softplus": fn(args=lambda g, x: g.maybe("2.0", "beta=0.5", "1.0, 2.0")),
     "threshold": fn(args=lambda g, x: [g.number(x), g.number(x)]),
-    "softmax": fn(args=lambda g, x: [g.dim(x)]),
-    "log_softmax": fn(args=lambda g, x: [g.dim(x)]),
-    "softmin": fn(args=lambda g, x: [g.dim(x)]),
+    **_table("softmax log_softmax softmin", fn(args=lambda g, x: [g.dim(x), *g.seldom("dtype=T.float32")])),
 }
 
 BINARY = {
     **_table(
-        "mul div divide true_divide multiply floor_divide remainder fmod maximum minimum fmax fmin atan2 arctan2 hypot "
+        "mul true_divide multiply floor_divide remainder fmod maximum minimum fmax fmin atan2 arctan2 hypot "
         "logaddexp logaddexp2 xlogy logical_and logical_or logical_xor eq ne gt ge lt le greater greater_equal less less_equal "
-        "not_equal isclose",
+        "not_equal",
         fn(args=lambda g, x: [g.other(x)]),
     ),
+    **_table("div divide", fn(args=lambda g, x: [g.other(x), *g.seldom("rounding_mode='floor'", "rounding_mode='trunc'")])),
+    "isclose": fn(args=lambda g, x: [g.other(x, numbers=False), *g.maybe("equal_nan=True", "rtol=0.5", "0.0, 1.0", "atol=0.25, equal_nan=True")]),
     **_table("bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift", fn(args=lambda g, x: [g.other(x)], families=INTEGER)),
     "ldexp": fn(args=lambda g, x: [g.pick("T.tensor(2)", "T.tensor([1])", "T.tensor(-1)")]),
     "copysign": fn(args=lambda g, x: [g.other(x)]),
@@ -132,15 +132,21 @@ def _one(g: Any, x: str) -> list[str]:
 
 def _spread(g: Any, x: str) -> list[str]:
     return g.maybe(
-        g.dim(x), f"{g.dims(x)}, unbiased=False", f"dim={g.dims(x)}, correction=0", f"{g.dim(x)}, keepdim=True", "False"
+        g.dim(x),
+        f"{g.dims(x)}, unbiased=False",
+        f"dim={g.dims(x)}, correction=0",
+        f"{g.dim(x)}, keepdim=True",
+        "False",
+        "correction=2",
+        f"{g.dims(x)}, correction=2, keepdim=True",
     )
 
 
 REDUCTIONS = {
-    **_table("sum nansum", fn(args=lambda g, x: [*_reduced(g, x), *g.seldom("dtype=T.float32", "dtype=T.int32")])),
+    **_table("sum nansum", fn(args=lambda g, x: [*_reduced(g, x), *g.seldom("dtype=T.float32", "dtype=T.int32", "dtype=T.int64")])),
     **_table("mean nanmean", fn(args=lambda g, x: [*_reduced(g, x), *g.seldom("dtype=T.float32")])),
     **_table("amax amin", fn(args=_reduced)),
-    "prod": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True", "dtype=T.float32")),
+    "prod": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True", "dtype=T.float32", f"{g.dim(x)}, dtype=T.float32", "dtype=T.int64")),
     "aminmax": fn(args=lambda g, x: g.maybe(f"dim={g.dim(x)}", f"dim={g.dim(x)}, keepdim=True")),
     **_table("all any", fn(args=_reduced)),
     **_table("max min", fn(args=lambda g, x: g.extreme(x))),
@@ -148,36 +154,37 @@ REDUCTIONS = {
     **_table("std var", fn(args=_spread)),
     **_table("std_mean var_mean", fn(args=_spread, guard="without_infinities({x})")),
     "count_nonzero": fn(args=lambda g, x: g.maybe(g.dim(x), f"dim={g.dims(x)}")),
-    "norm": fn(args=lambda g, x: g.maybe("1", f"2, {g.dim(x)}", f"p='fro', dim={g.dims(x)}, keepdim=True", "float('inf')")),
-    "vector_norm": fn(args=lambda g, x: g.maybe("1", f"3, {g.dim(x)}", f"dim={g.dims(x)}, keepdim=True", "float('inf')")),
-    "logsumexp": fn(args=_one),
+    "norm": fn(args=lambda g, x: g.maybe("1", "0", "3", f"float('-inf'), {g.dims(x)}", f"0.5, {g.dim(x)}, True", f"2, {g.dim(x)}", f"p='fro', dim={g.dims(x)}, keepdim=True", "float('inf')")),
+    "vector_norm": fn(args=lambda g, x: g.maybe("1", "0", f"float('-inf'), {g.dims(x)}", f"0.5, {g.dim(x)}, True", f"ord=2, dim={g.dim(x)}, keepdim=True", f"3, {g.dim(x)}", f"dim={g.dims(x)}, keepdim=True", "float('inf')")),
+    "logsumexp": fn(args=lambda g, x: [g.dims(x), *g.maybe("keepdim=True", "True")]),
     **_table("cumsum cumprod", fn("1+", lambda g, x: [g.dim(x), *g.seldom("dtype=T.float32")])),
     **_table("cummax cummin", fn("1+", lambda g, x: [g.dim(x)])),
     "logcumsumexp": fn("1+", lambda g, x: [g.dim(x)], FLOAT),
     "median": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
-    "kthvalue": fn("1+", lambda g, x: ["1", g.dim(x), *g.maybe("keepdim=True")], NUMBER, guard="distinct({x}, {1})"),
-    **_table("quantile nanquantile", fn(args=lambda g, x: [g.pick("0.5", "0.25", "T.tensor([0.0, 0.75])"), *g.maybe(g.dim(x), f"dim={g.dim(x)}, keepdim=True", "interpolation='nearest'", f"{g.dim(x)}, interpolation='midpoint'")], families=FLOAT)),
+    "kthvalue": fn("1+", lambda g, x: [g.pick("1", "2"), g.dim(x), *g.maybe("keepdim=True")], NUMBER, guard="distinct({x}, {1})"),
+    **_table("quantile nanquantile", fn(args=lambda g, x: [g.pick("0.5", "0.25", "T.tensor([0.0, 0.75])"), *g.maybe(g.dim(x), f"dim={g.dim(x)}, keepdim=True", "interpolation='nearest'", f"{g.dim(x)}, interpolation='midpoint'", f"{g.dim(x)}, True, interpolation='lower'", f"dim={g.dim(x)}, interpolation='higher'")], families=FLOAT)),
     "nanmedian": fn(args=lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, keepdim=True"), families=NUMBER, guard="distinct({x}, {dim})"),
     **_table("trapezoid trapz cumulative_trapezoid", fn("1+", lambda g, x: g.maybe("dx=0.5", f"dim={g.dim(x)}"), NUMBER)),
-    **_table("cov corrcoef", fn("1-2", families=NUMBER)),
+    "corrcoef": fn("1-2", families=NUMBER),
+    "cov": fn("1-2", lambda g, x: g.maybe("correction=0"), NUMBER),
     "trace": fn(2),
-    "dist": fn(args=lambda g, x: [g.same(x), *g.maybe("1.0")], families=FLOAT),
-    "pdist": fn(2, lambda g, x: g.maybe("1.0"), FLOAT),
-    "diff": fn("1+", lambda g, x: g.maybe(f"dim={g.dim(x)}", "2", f"1, {g.dim(x)}")),
-    "normalize": fn("1+", lambda g, x: [f"dim={g.dim(x)}"] if g.rank(x) < 2 or g.chance(0.5) else g.maybe("1.0", "2.0, 1"), FLOAT),
+    "dist": fn(args=lambda g, x: [g.same(x), *g.maybe("1.0", "0", "float('inf')", "3")], families=FLOAT),
+    "pdist": fn(2, lambda g, x: g.maybe("1.0", "0.0", "float('inf')"), FLOAT),
+    "diff": fn("1+", lambda g, x: g.maybe(f"dim={g.dim(x)}", "2", f"1, {g.dim(x)}", f"prepend={x}", f"dim={g.dim(x)}, append={x}", "n=0")),
+    "normalize": fn("1+", lambda g, x: [f"dim={g.dim(x)}"] if g.rank(x) < 2 or g.chance(0.5) else g.maybe("1.0", "2.0, 1", "float('inf')", "p=3.0, eps=0.5"), FLOAT),
 }  # fmt: skip
 
 VIEWS = {
     **_table("reshape", fn(args=lambda g, x: [g.new_shape(x)])),
     "view": fn(args=lambda g, x: [g.new_shape(x)]),
     **_table("view_as reshape_as", fn(args=lambda g, x: [g.with_numel(x)])),
-    "flatten": fn(args=lambda g, x: g.maybe("1", "0, 1", "start_dim=-2", "0, -1")),
+    "flatten": fn(args=lambda g, x: g.maybe("1", "0, 1", "start_dim=-2", "0, -1", "-2, -1", "end_dim=1", "0, 0", "1, 2")),
     "unflatten": fn("1+", lambda g, x: g.unflattened(x)),
     "squeeze": fn(args=lambda g, x: g.maybe(g.dim(x), g.dims(x))),
     "unsqueeze": fn(args=lambda g, x: [str(g.random.randint(-g.rank(x) - 1, g.rank(x)))]),
     **_table("transpose swapaxes swapdims", fn("1+", lambda g, x: [g.dim(x), g.dim(x)])),
     "permute": fn("1+", lambda g, x: g.order(x)),
-    **_table("movedim moveaxis", fn("1+", lambda g, x: [g.dim(x), g.dim(x)])),
+    **_table("movedim moveaxis", fn("1+", lambda g, x: [g.pick("(0, 1)", "(-1, 0)"), g.pick("(1, 0)", "(-1, 0)", "(0, -1)")] if g.chance(0.3) else [g.dim(x), g.dim(x)])),
     "expand": fn(args=lambda g, x: [g.expansion(x)]),
     "broadcast_to": fn(args=lambda g, x: [f"({g.expansion(x)},)"]),
     "expand_as": fn(args=lambda g, x: [g.larger(x)]),
@@ -193,15 +200,15 @@ VIEWS = {
     "vsplit": fn("2+", lambda g, x: [g.pick("1", "2", "(1,)")]),
     "dsplit": fn("3+", lambda g, x: [g.pick("1", "(1,)")]),
     "as_strided": fn("1+", lambda g, x: g.strided(x)),
-    "diagonal": fn("2+", lambda g, x: g.maybe("1", "-1", "0, -2, -1", "dim1=1, dim2=0")),
-    "unfold": fn("1+", lambda g, x: [g.dim(x), g.pick("1", "2", "3"), g.pick("1", "2")]),
+    "diagonal": fn("2+", lambda g, x: g.maybe("1", "-1", "0, -2, -1", "dim1=1, dim2=0", "2, -1, 0", "offset=-2")),
+    "unfold": fn("1+", lambda g, x: [g.dim(x), g.pick("1", "2", "3"), g.pick("1", "2", "3")]),
     "detach": fn(),
 }  # fmt: skip
 
 COPIES = {
     "repeat": fn(args=lambda g, x: [", ".join(["1", "2"][g.chance(0.4)] for _ in range(g.rank(x) + g.chance(0.3))) or "2"]),
     "tile": fn(args=lambda g, x: [f"({g.pick('1', '2', '2, 1', '1, 2', '1, 1')},)"]),
-    "roll": fn("1+", lambda g, x: [g.pick("1", "-1", "2", "0"), *g.maybe(g.dim(x))]),
+    "roll": fn("1+", lambda g, x: ["(1, -2), (0, -1)"] if g.rank(x) > 1 and g.chance(0.2) else [g.pick("1", "-1", "2", "0", "7", "-5"), *g.maybe(g.dim(x))]),
     "flip": fn("1+", lambda g, x: [g.dims(x)]),
     "rot90": fn("2+", lambda g, x: g.maybe("1", "2", "-1, (1, 0)", "0", "k=3, dims=(0, -1)")),
     "diag": fn("1-2", lambda g, x: g.maybe("1", "-1")),
@@ -210,8 +217,8 @@ COPIES = {
     "combinations": fn(1, lambda g, x: g.maybe("2", "1", "with_replacement=True")),
     "unravel_index": fn(args=lambda g, x: f"{x} % 6, (2, 3)", families=("int",)),
     "fill": fn(args=lambda g, x: [g.number(x)]),
-    "diag_embed": fn("1+", lambda g, x: g.maybe("1", "-1")),
-    **_table("tril triu", fn("2+", lambda g, x: g.maybe("1", "-1", "diagonal=-2"))),
+    "diag_embed": fn("1+", lambda g, x: g.maybe("1", "-1", "0, 0, 1", "dim1=0, dim2=-1", "1, -1, 0")),
+    **_table("tril triu", fn("2+", lambda g, x: g.maybe("1", "-1", "diagonal=-2", "5", "-7"))),
     "repeat_interleave": fn(args=lambda g, x: [g.pick("1", "2", "3"), *g.maybe(g.dim(x))]),
     "meshgrid": fn(1, lambda g, x: f"{x}, {g.vector(x)}, indexing={g.pick(chr(39) + 'ij' + chr(39), chr(39) + 'xy' + chr(39))}"),
     "cartesian_prod": fn(1, lambda g, x: [g.vector(x)]),
@@ -243,13 +250,13 @@ PRODUCTS = {
     "addr": fn(2, lambda g, x: [g.of((g.shape(x)[0],)), g.of((g.shape(x)[1],)), *g.maybe("beta=0.5", "alpha=2")], FLOAT),
     "addbmm": fn(2, lambda g, x: [g.of((b := g.size(), g.shape(x)[0], k := g.size())), g.of((b, k, g.shape(x)[1])), *g.maybe("alpha=2")], FLOAT),
     "einsum": fn("1-3", lambda g, x: g.einsum(x)),
-    "tensordot": fn("1+", lambda g, x: [g.of((g.shape(x)[-1], g.size())), "1"]),
+    "tensordot": fn("1+", lambda g, x: [g.of((g.shape(x)[-1], g.size())), g.pick("1", "([-1], [0])", "dims=1")]),
     "cross": fn("1+", lambda g, x: [g.other(x, numbers=False), "dim=-1"]),
     "linear": fn("1+", lambda g, x: [g.of((n := g.size(), g.shape(x)[-1])), *([g.of((n,))] if g.chance(0.5) else [])]),
     "bilinear": fn("1+", lambda g, x: [x, g.of((g.size(), g.shape(x)[-1], g.shape(x)[-1]))]),
-    "cdist": fn("2-3", lambda g, x: [g.of((*g.shape(x)[:-2], g.size(), g.shape(x)[-1])), *g.maybe("1.0", "p=2.0")]),
-    "pairwise_distance": fn("1+", lambda g, x: [g.same(x), *g.maybe("1.0", "keepdim=True")]),
-    "cosine_similarity": fn("1+", lambda g, x: [g.same(x), g.dim(x)]),
+    "cdist": fn("2-3", lambda g, x: [g.of((*g.shape(x)[:-2], g.size(), g.shape(x)[-1])), *g.maybe("1.0", "p=2.0", "0.0", "float('inf')", "3.0")]),
+    "pairwise_distance": fn("1+", lambda g, x: [g.same(x), *g.maybe("1.0", "keepdim=True", "float('inf'), 0.0, True", "eps=0.5")]),
+    "cosine_similarity": fn("1+", lambda g, x: [g.same(x), g.dim(x), *g.seldom("eps=0.5")]),
 }  # fmt: skip
 
 INDEXING = {
@@ -263,12 +270,12 @@ INDEXING = {
     "embedding": fn(args=lambda g, x: f"{x} % 4, {g.table(4)}", families=("int",)),
     "embedding_bag": fn(args=lambda g, x: f"{x} % 4, {g.table(4)}, mode={g.pick(chr(39) + 'sum' + chr(39), chr(39) + 'mean' + chr(39), chr(39) + 'max' + chr(39))}{g.pick('', ', padding_idx=1')}", rank=2, families=("int",)),
     "one_hot": fn(args=lambda g, x: f"{x} % 4, 4", families=("int",)),
-    "searchsorted": fn(args=lambda g, x: f"T.tensor([-1.0, 0.0, 0.5, 2.0]), {x}{g.pick('', ', right=True')}"),
-    "bucketize": fn(args=lambda g, x: ["T.tensor([-1.0, 0.0, 0.5, 2.0])" if g.is_float(x) else "T.tensor([-1, 0, 2])", *g.maybe("right=True")]),
-    "isin": fn(args=lambda g, x: [g.pick("T.tensor([1.0, 2.0])", "T.tensor([0.5])") if g.is_float(x) else g.pick("T.tensor([1, 2])", "1")]),
-    "sort": fn("1+", lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, descending=True", "descending=True"), guard="distinct({x}, {dim_or_last})"),
+    "searchsorted": fn(args=lambda g, x: f"T.tensor([-1.0, 0.0, 0.5, 2.0]), {x}{g.pick('', ', right=True', ', right=False', ', out_int32=True')}"),
+    "bucketize": fn(args=lambda g, x: ["T.tensor([-1.0, 0.0, 0.5, 2.0])" if g.is_float(x) else "T.tensor([-1, 0, 2])", *g.maybe("right=True", "out_int32=True")]),
+    "isin": fn(args=lambda g, x: [g.pick("T.tensor([1.0, 2.0])", "T.tensor([0.5])") if g.is_float(x) else g.pick("T.tensor([1, 2])", "1"), *g.seldom("invert=True", "assume_unique=False")]),
+    "sort": fn("1+", lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, descending=True", "descending=True", f"dim={g.dim(x)}, stable=True", "stable=True, descending=True"), guard="distinct({x}, {dim_or_last})"),
     "argsort": fn("1+", lambda g, x: g.maybe(g.dim(x), f"{g.dim(x)}, descending=True"), guard="distinct({x}, {dim_or_last})"),
-    "topk": fn("1+", lambda g, x: [g.pick("1", "2"), g.dim(x), *g.maybe("largest=False")], guard="distinct({x}, {1})"),
+    "topk": fn("1+", lambda g, x: [g.pick("1", "2"), g.dim(x), *g.maybe("largest=False", "False, True")], guard="distinct({x}, {1})"),
     "bincount": fn(1, lambda g, x: f"{x} % 5, minlength=5", ("int",)),
     "scatter": fn("1+", lambda g, x: g.scattered(x), guard="different({1}, {x}.shape[{0}], {0})"),
     "scatter_add": fn("1+", lambda g, x: g.scattered(x, numbers=False), NUMBER),
@@ -293,7 +300,21 @@ def _conv(rank: int, transposed: bool = False) -> Make:
         kernel = tuple(g.random.choice((1, 2)) for _ in range(rank))
         weight = g.of(((channels, out) if transposed else (out, channels)) + kernel)
         bias = g.of((out,)) if g.chance(0.5) else "None"
-        return [weight, bias, *g.maybe("stride=2", "padding=1", "2, 1")]
+        return [
+            weight,
+            bias,
+            *g.maybe(
+                "stride=2",
+                "padding=1",
+                "2, 1",
+                "dilation=2",
+                *(
+                    ["2, 1, 1", "stride=2, output_padding=1"]
+                    if transposed
+                    else ["padding='same'", "2, 1, 2", "padding='valid'"]
+                ),
+            ),
+        ]
 
     return args
 
@@ -308,16 +329,16 @@ def _pool(rank: int, *more: str) -> Make:
 NETWORK = {
     **{f"conv{n}d": fn(n + 2, _conv(n), FLOAT) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": fn(n + 2, _conv(n, True), FLOAT) for n in (1, 2, 3)},
-    **{f"max_pool{n}d": fn(n + 2, _pool(n, "padding=0", "ceil_mode=True"), FLOAT) for n in (1, 2, 3)},
-    **{f"avg_pool{n}d": fn(n + 2, _pool(n, "ceil_mode=True", "count_include_pad=False"), FLOAT) for n in (1, 2, 3)},
+    **{f"max_pool{n}d": fn(n + 2, _pool(n, "padding=0", "ceil_mode=True", "return_indices=True", "dilation=2", "stride=2, ceil_mode=True"), FLOAT) for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": fn(n + 2, _pool(n, "ceil_mode=True", "count_include_pad=False", "1, 1, True, False", *(["divisor_override=3"] if n > 1 else [])), FLOAT) for n in (1, 2, 3)},
     **{f"lp_pool{n}d": fn(n + 2, lambda g, x: ["2.0", g.pick("1", "2"), *g.maybe("stride=1")], FLOAT) for n in (1, 2, 3)},
-    **{f"adaptive_{k}_pool{n}d": fn(n + 2, lambda g, x: [g.pick("1", "2")], FLOAT) for n in (1, 2, 3) for k in ("avg", "max")},
+    **{f"adaptive_{k}_pool{n}d": fn(n + 2, lambda g, x: [g.pick("1", "2", "3")], FLOAT) for n in (1, 2, 3) for k in ("avg", "max")},
     "interpolate": fn("3-4", lambda g, x: g.resized(x), FLOAT),
-    "upsample": fn("3-4", lambda g, x: ["scale_factor=2"], FLOAT),
+    "upsample": fn("3-4", lambda g, x: [g.pick("scale_factor=2", "size=3", "scale_factor=1.5"), *g.maybe("mode='nearest'")], FLOAT),
     "upsample_nearest": fn("3-4", lambda g, x: ["scale_factor=2"], FLOAT),
     "upsample_bilinear": fn(4, lambda g, x: ["scale_factor=2"], FLOAT),
     "fold": fn(args=lambda g, x: f"{x}.mean() * {g.made((1, 4, 4))}, (4, 2), (2, 1), stride=(2, 1)", families=FLOAT),
-    "grid_sample": fn(4, lambda g, x: [g.grid(x), "align_corners=" + g.pick("True", "False")], FLOAT),
+    "grid_sample": fn(4, lambda g, x: [g.grid(x), "align_corners=" + g.pick("True", "False"), *g.maybe("mode='nearest'", "padding_mode='border'", "padding_mode='reflection'", "mode='bicubic'")], FLOAT),
     "affine_grid": fn(args=lambda g, x: f"{x}.mean() + {g.made((2, 2, 3))}, (2, 1, 3, 2), align_corners={g.pick('True', 'False')}", families=FLOAT),
     "batch_norm": fn("2+", lambda g, x: [g.of((c := g.shape(x)[1],)), g.of((c,), positive=True), *g.maybe(f"{g.of((c,))}, {g.of((c,))}", "eps=0.1")], FLOAT),
     "instance_norm": fn("3-4", lambda g, x: g.maybe("eps=0.1"), FLOAT),
@@ -361,7 +382,7 @@ METHODS = {
 }
 
 WRITES = {
-    "copy_": fn(args=lambda g, x: [g.other(x, numbers=False, mixed=True)], guard="apart({x}, {0})"),
+    "copy_": fn(args=lambda g, x: [g.other(x, numbers=False, mixed=True)], guard="apart({x}, {0}) and holds({x}, {0})"),
     "fill_": fn(args=lambda g, x: [g.number(x)]),
     "zero_": fn(),
     # wrapped, torch counts in the memory of a contiguous matrix: of a view with gaps it writes beside it

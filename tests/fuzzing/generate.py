@@ -914,7 +914,7 @@ class Generator(Operands):
             shapes = [tuple(p.shape) for p in part]
             shape = tuple(s[0] if len(set(s)) == 1 else None for s in zip(*shapes))
             value = self.written(shape, part[0].dtype)
-            guard = " and ".join([*([guard] if guard else []), f"apart({x}, {value})"])
+            guard = " and ".join([*([guard] if guard else []), f"apart({x}, {value})", f"holds({x}, {value})"])
         self.statement(f"{text} = {value}", x, [card], True, guard, text, fills)
 
     def written(self, shape: Shape, dtype: torch.dtype) -> str:

@@ -210,7 +210,17 @@ def apart(a: torch.Tensor, b: Any) -> bool:
     return not isinstance(b, torch.Tensor) or a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr()
 
 
+def holds(target: torch.Tensor, *values: Any) -> bool:
+    """Whether writing the values into the target converts them to its type in a way that is defined."""
+    if target.is_floating_point() or target.dtype == torch.bool:
+        return True
+    tensors = [torch.as_tensor(v) for v in values]
+    floats = [v for v in tensors if v.is_floating_point()]
+    return unsigned(*floats) if target.dtype == torch.uint8 else integral(*floats)
+
+
 GUARDS = {
+    "holds": holds,
     "integral": integral,
     "unsigned": unsigned,
     "without_infinities": without_infinities,
