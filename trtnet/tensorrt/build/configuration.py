@@ -10,7 +10,7 @@ from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentError, ProviderError
 from ..callbacks import ProgressMonitor
 from ..provider import Provider
-from .options import FLAGS, SINCE, BuildOptions
+from .options import SINCE, BuildOptions
 
 
 def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
@@ -25,8 +25,14 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
     ):
         if wanted:
             config.set_flag(provider.enum("BuilderFlag", member))
-    for name in FLAGS:
-        if getattr(options, name):
+    for name, wanted in (
+        ("strict_nans", options.strict_nans),
+        ("distributive_independence", options.distributive_independence),
+        ("exclude_lean_runtime", options.exclude_lean_runtime),
+        ("monitor_memory", options.monitor_memory),
+        ("editable_timing_cache", options.editable_timing_cache),
+    ):
+        if wanted:
             _since(provider, name, provider.has("BuilderFlag", name.upper()))
             config.set_flag(provider.enum("BuilderFlag", name.upper()))
     pools = dict(options.memory_pools)
