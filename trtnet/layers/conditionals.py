@@ -45,6 +45,8 @@ class Bounding:
 
     __slots__ = ()
 
+    is_offered: ClassVar[bool] = False
+
     conditional: int
 
     @property

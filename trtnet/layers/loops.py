@@ -53,6 +53,8 @@ class Bounding:
 
     __slots__ = ()
 
+    is_offered: ClassVar[bool] = False
+
     loop: int
 
     @property

@@ -34,6 +34,7 @@ class Raw(Layer):
     keywords: Names = ()
 
     kind: ClassVar[str] = "raw"
+    is_offered: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ()
     passes_bytes: ClassVar[bool] = True
 
