@@ -335,3 +335,23 @@ def test_gradients_through_rows_that_are_masked_entirely():
             ),
             q, q[::-1].copy(), q + 1,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_concrete_sigmoid_of_small_results_keeps_its_digits(dtype):
+    x = np.linspace(-80, 80, 4001).astype(dtype)
+    found = trtnet.sigmoid(trtnet.tensor(x)).numpy()
+    wanted = torch.sigmoid(torch.tensor(x).double()).to(getattr(torch, dtype)).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6 if dtype == "float32" else 1e-3, atol=1e-38)
+    assert trtnet.sigmoid(trtnet.tensor([-200.0, 200.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("correction", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("name", ["std", "var"])
+def test_a_correction_of_more_than_there_is_of_a_dynamic_size(name, correction):
+    batch = trtnet.Dim("batch", min=1, opt=2, max=6)
+    graph = trtnet.record(lambda x: getattr(trtnet, name)(x, 0, correction=correction), x=trtnet.Input((batch, 3)))
+    for count in (1, 2, 3, 5):
+        x = np.random.default_rng(count).standard_normal((count, 3)).astype(np.float32)
+        wanted = getattr(torch.from_numpy(x), name)(0, correction=correction).numpy()
+        np.testing.assert_allclose(trtnet.reference(graph)(x), wanted, rtol=1e-5)

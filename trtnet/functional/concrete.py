@@ -132,5 +132,7 @@ erfinv = each(_erfinv)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    half = np.asarray(0.5, x.dtype)
-    return half * (np.tanh(half * x) + np.asarray(1, x.dtype))
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    with np.errstate(over="ignore"):  # infinity gives 0
+        found: np.ndarray = np.reciprocal(np.exp(-wide) + np.asarray(1, wide.dtype)).astype(x.dtype)
+    return found

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import format_shape, product
+from ..basics.dims import format_shape, maximum, product
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, DtypeError, UnsupportedError
 from ..graph.recorder import emit
@@ -398,7 +398,8 @@ def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Ten
         return arithmetic.mul(average, count / (count - correction) if count > correction else math.nan), middle
     if not isinstance(correction, int):
         raise ArgumentError("the correction over a dynamic dimension is a whole number", found=correction)
-    ratio = arithmetic.div(size_tensor(count, dtypes.float32), size_tensor(count - correction, dtypes.float32))
+    rest = maximum(count - correction, 0)  # where nothing is left, 0 / 0 or infinity as in torch
+    ratio = arithmetic.div(size_tensor(count, dtypes.float32), size_tensor(rest, dtypes.float32))
     return arithmetic.mul(average, converted(ratio, x.dtype)), middle
 
 
