@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from ..basics.errors import ArgumentError
 from ..graph.graph import Graph
 from ..graph.regions import interior
-from ..graph.tensor import Tensor
+from ..graph.tensor import Producer, Tensor
 from ..layers.casting import Identity
 from .rewriting import Rewriting
 
@@ -20,14 +20,13 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
     A module's tensor is that of the last layer that was recorded in it. The result is a dict then: the ordinary outputs
     by their names, and the paths. Raises ArgumentError for a path that no layer has.
     """
-    last: dict[str, Tensor] = {}
-    inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
+    latest: dict[str, Producer] = {}
     for layer in graph.layers:
-        if layer in inside:
-            continue
         parts = layer.path.split(".") if layer.path else []
         for end in range(1, len(parts) + 1):
-            last[".".join(parts[:end])] = layer.outputs[0]
+            latest[".".join(parts[:end])] = layer
+    inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
+    last = {path: layer.outputs[0] for path, layer in latest.items() if layer not in inside}
     patterns = [paths] if isinstance(paths, str) else list(paths)
     chosen: dict[str, Tensor] = {}
     for pattern in patterns:
