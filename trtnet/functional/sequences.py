@@ -67,7 +67,12 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
     >>> trtnet.cdist(trtnet.tensor([[0.0, 0.0]]), trtnet.tensor([[3.0, 4.0]])).tolist()
     [[5.0]]
     """
-    return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+    return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+def _distance(difference: Tensor, p: float, dim: int) -> Tensor:
+    """The norm; of order 0 as torch has it for distances: a NaN is no difference that is counted, but the result."""
+    return vector_norm(difference, p, dim) if p else difference.abs().ceil().clamp(max=1).sum(dim)
 
 
 def _pairs(name: str, count: SizeLike, r: int, with_replacement: bool) -> np.ndarray:
@@ -101,7 +106,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise ShapeError("pdist takes a matrix", found=format_shape(input.shape))
     places = _pairs("pdist", input.shape[0], 2, False)
     first, second = (index_select(input, 0, Array(np.ascontiguousarray(places[:, side]))) for side in (0, 1))
-    return vector_norm(sub(first, second), p, 1)
+    return _distance(sub(first, second), p, 1)
 
 
 @refusing
