@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..basics.dims import Size, format_shape
-from ..basics.errors import ArgumentTypeError, DtypeError, ShapeError, shown
+from ..basics.dims import Size
+from ..basics.errors import ArgumentTypeError, DtypeError, shown
 from ..graph.tensor import Array, Parameter, Tensor
-from ..layers.base import require_equal
+from ..layers.base import require_shape
 from ..layers.shaping import reshaped
 from . import memory
 from .concrete import category
@@ -100,18 +100,8 @@ def _check_shape(name: str, out: Tensor, result: Tensor) -> None:
     if out.shape == result.shape or _may_be_resized(out):
         return
     problem = f"{name}: the result does not fit the shape of out"
-    pairs = list(zip(out.shape, result.shape))
-    if len(out.shape) != len(result.shape) or any(
-        a != b and isinstance(a, int) and isinstance(b, int) for a, b in pairs
-    ):
-        raise ShapeError(
-            problem,
-            expected=format_shape(result.shape),
-            found=format_shape(out.shape),
-            remedy="give an empty tensor, which takes the result's shape: out=trtnet.empty(0)",
-        )
-    for a, b in pairs:
-        require_equal(a, b, problem)
+    remedy = "give an empty tensor, which takes the result's shape: out=trtnet.empty(0)"
+    require_shape(out.shape, result.shape, problem, remedy)
 
 
 def _check_memory(function: Callable[..., Any], out: Tensor, operands: list[Tensor]) -> None:

@@ -14,7 +14,7 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
-from ..layers.base import require_equal
+from ..layers.base import require_shape
 from .activation import relu, sigmoid, tanh
 from .arithmetic import add, mul, sub
 from .comparison import lt, where
@@ -248,12 +248,8 @@ def inside(lengths: Any, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
 def require_sizes(name: str, shape: Sequence[SizeLike], expected: Sequence[SizeLike]) -> None:
     """Raises ShapeError where `name` is not of the shape; where that depends on Dims it is checked at each call."""
     problem = f"{name} is of another shape than the input and the weights ask for"
-    if len(shape) != len(expected) or any(
-        isinstance(one, int) and isinstance(other, int) and one != other for one, other in zip(shape, expected)
-    ):
-        raise ShapeError(problem, expected=format_shape(expected), found=format_shape(shape))
-    for one, other in zip(shape, expected):
-        require_equal(one, other, f"{problem}: {format_shape(shape)}, not {format_shape(expected)}")
+    kept = f"{problem}: {format_shape(shape)}, not {format_shape(expected)}"
+    require_shape(shape, expected, problem, kept=kept)
 
 
 def _layers(params: Sequence[Any], has_biases: bool, count: int) -> list[_Weights]:

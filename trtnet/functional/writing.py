@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
 from ..graph.tensor import Array, Tensor
-from ..layers.base import require_equal
+from ..layers.base import require_shape
 from ..layers.shaping import expanded, reshaped
 from .arithmetic import remainder, sub
 from .broadcasting import broadcast_shapes
@@ -49,17 +49,9 @@ def _with_view(name: str, input: Tensor, src: Tensor, view: Callable[[Tensor], T
     made = _copy(input)
     place = view(made)
     problem = f"{name}: {format_shape(src.shape)} does not fit the part that is written, {format_shape(place.shape)}"
-    _require_shape(src.shape, place.shape, problem)
+    require_shape(src.shape, place.shape, problem)
     place.copy_(src)
     return made
-
-
-def _require_shape(found: Sequence[SizeLike], expected: Sequence[SizeLike], problem: str) -> None:
-    pairs = list(zip(found, expected))
-    if len(found) != len(expected) or any(a != b and isinstance(a, int) and isinstance(b, int) for a, b in pairs):
-        raise ShapeError(problem, expected=format_shape(expected), found=format_shape(found))
-    for a, b in pairs:
-        require_equal(a, b, problem)
 
 
 @refusing
@@ -222,7 +214,7 @@ def _with_diagonal(self: Tensor, fill_value: Value, wrap: bool = False) -> Tenso
     if len(sizes) < 2:
         raise ShapeError(problem, found=format_shape(sizes))
     if len(sizes) > 2:
-        _require_shape(sizes, sizes[:1] * len(sizes), problem)
+        require_shape(sizes, sizes[:1] * len(sizes), problem)
     rows, *others = (
         arange(size).reshape((1,) * axis + (size,) + (1,) * (len(sizes) - axis - 1)) for axis, size in enumerate(sizes)
     )

@@ -305,6 +305,18 @@ def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:
         recorder().require_equal(left, right, problem)
 
 
+def require_shape(
+    found: Sequence[SizeLike], expected: Sequence[SizeLike], problem: str, remedy: str | None = None, kept: str = ""
+) -> None:
+    """Raises ShapeError where a shape is another than expected; where that depends on Dims it is checked at each call
+    too, which then says `kept`, or the same."""
+    pairs = list(zip(found, expected))
+    if len(found) != len(expected) or any(a != b and isinstance(a, int) and isinstance(b, int) for a, b in pairs):
+        raise ShapeError(problem, expected=format_shape(expected), found=format_shape(found), remedy=remedy)
+    for a, b in pairs:
+        require_equal(a, b, kept or problem)
+
+
 def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
     """Raises ShapeError where a size is smaller; where that depends on Dims it is checked at each call too."""
     low = size - least
