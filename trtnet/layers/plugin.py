@@ -229,22 +229,17 @@ class Plugin(Layer):
                     ", ".join(one[0] for one in self.fields) or "none"
                 )
                 raise
-        found = [
-            run.torch.as_tensor(one, device=run.device)
-            for one in (made if isinstance(made, (tuple, list)) else (made,))
-        ]
-        wanted = [run.shape(shape) for shape in self.shapes]
-        if [list(one.shape) for one in found] != wanted:
-            raise ShapeError(
-                f"the reference of the plugin {self.implementation} gives other shapes than its shapes()",
-                expected=", ".join(map(format_shape, wanted)),
-                found=", ".join(format_shape(tuple(one.shape)) for one in found),
-                module=self.path or None,
-                where=self.location,
-                remedy="make shapes() and reference() agree",
-            )
-        results = tuple(one.to(run.dtype(dtype)) for one, dtype in zip(found, self.dtypes))
-        return results if len(results) > 1 else results[0]
+        return run.results(made, self.shapes, self.dtypes, self._other_shapes)
+
+    def _other_shapes(self, expected: str, found: str) -> ShapeError:
+        return ShapeError(
+            f"the reference of the plugin {self.implementation} gives other shapes than its shapes()",
+            expected=expected,
+            found=found,
+            module=self.path or None,
+            where=self.location,
+            remedy="make shapes() and reference() agree",
+        )
 
     def _run_composition(self, run: Run, user: Implementation, inputs: Sequence[torch.Tensor]) -> Any:
         """The composition, computed layer by layer."""

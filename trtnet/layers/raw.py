@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics.code import Code
-from ..basics.dims import Size, format_shape
+from ..basics.dims import Size
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ..graph.tensor import Tensor
@@ -108,17 +108,14 @@ class Raw(Layer):
             )
         tensors, weights = self._apart(inputs)
         made = self.reference.function(*tensors, **weights)
-        found = tuple(made) if isinstance(made, (tuple, list)) else (made,)
-        results = [run.torch.as_tensor(one, device=run.device) for one in found]
-        wanted = [run.shape(shape) for shape in self.shapes]
-        if [list(one.shape) for one in results] != wanted:
-            raise ProviderError(
-                f"the reference {self.reference} of the raw layer {self.name} gives other shapes",
-                expected=", ".join(map(format_shape, wanted)),
-                found=", ".join(format_shape(tuple(one.shape)) for one in results),
-                module=self.path or None,
-                where=self.location,
-                remedy="make shapes= and reference= agree",
-            )
-        results = [one.to(run.dtype(dtype)) for one, dtype in zip(results, self.dtypes)]
-        return results[0] if len(results) == 1 else tuple(results)
+        return run.results(made, self.shapes, self.dtypes, self._other_shapes)
+
+    def _other_shapes(self, expected: str, found: str) -> ProviderError:
+        return ProviderError(
+            f"the reference {self.reference} of the raw layer {self.name} gives other shapes",
+            expected=expected,
+            found=found,
+            module=self.path or None,
+            where=self.location,
+            remedy="make shapes= and reference= agree",
+        )

@@ -7,15 +7,16 @@ functions it is composed of, a run in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..basics import dims
-from ..basics.dims import Dim, SizeLike
+from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import TrtnetError
 from ..graph.tensor import Operand, Tensor, next_seed
 
 if TYPE_CHECKING:
@@ -312,6 +313,23 @@ class Run:
             seed = int(np.random.SeedSequence(next_seed()).generate_state(1, np.uint64)[0])
             self._generator = self.torch.Generator(self.device).manual_seed(seed >> 1)
         return self._generator
+
+    def results(
+        self, made: Any, shapes: Sequence[Size], dtypes: Sequence[Dtype], wrong: Callable[[str, str], TrtnetError]
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """What a user's reference computed, as a layer of these outputs gives it. Raises what `wrong` makes of the
+        shapes expected and found where they differ."""
+        found = [
+            self.torch.as_tensor(one, device=self.device)
+            for one in (made if isinstance(made, (tuple, list)) else (made,))
+        ]
+        wanted = [self.shape(shape) for shape in shapes]
+        if [list(one.shape) for one in found] != wanted:
+            raise wrong(
+                ", ".join(map(dims.format_shape, wanted)), ", ".join(dims.format_shape(one.shape) for one in found)
+            )
+        results = tuple([one.to(self.dtype(dtype)) for one, dtype in zip(found, dtypes)])
+        return results if len(results) > 1 else results[0]
 
     def dtype(self, dtype: Dtype) -> torch.dtype:
         """torch's dtype; float64 for every floating-point one where the reference computes in float64."""
