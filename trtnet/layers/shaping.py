@@ -433,8 +433,31 @@ class Shape(Layer):
         return run.torch.tensor(inputs[0].shape, dtype=run.torch.int64, device=inputs[0].device)
 
 
+class _Ones:
+    """What layers have in common that add or take dimensions of size 1, each a reshape where TensorRT has no such."""
+
+    __slots__ = ()
+
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Tensor, ...]
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return None if wanted is None else wanted.one()
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        x = inputs[0]
+        assert isinstance(x, Tensor)
+        return reshaped(x, tuple(self.outputs[0].shape))
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        return inputs[0].reshape(run.shape(self.outputs[0].shape))
+
+
 @dataclass(slots=True, eq=False, repr=False)
-class Squeeze(Layer):
+class Squeeze(_Ones, Layer):
     """`add_squeeze`: without the dimensions `axes`, each of size 1 (TensorRT 10.7 and later, else a shuffle)."""
 
     axes: tuple[int, ...] = ()
@@ -451,29 +474,15 @@ class Squeeze(Layer):
             require_equal(x.shape[axis], 1, f"squeeze: dimension {axis} of {format_shape(x.shape)} is not of size 1")
         return ((Size([size for axis, size in enumerate(x.shape) if axis not in axes]), x.dtype),)
 
-    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return None if wanted is None else wanted.one()
-
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_squeeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))
-
-    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        return self.inputs
 
     def supported(self, provider: Features) -> bool:
         return provider.has_layer("add_squeeze") and bool(self.axes)
 
-    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
-        x = inputs[0]
-        assert isinstance(x, Tensor)
-        return reshaped(x, tuple(self.outputs[0].shape))
-
-    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
-        return inputs[0].reshape(run.shape(self.outputs[0].shape))
-
 
 @dataclass(slots=True, eq=False, repr=False)
-class Unsqueeze(Layer):
+class Unsqueeze(_Ones, Layer):
     """`add_unsqueeze`: with dimensions of size 1 more, the `axes` of the output (TensorRT 10.7 and later, else a
     shuffle)."""
 
@@ -498,25 +507,11 @@ class Unsqueeze(Layer):
             raise _too_many(shape)
         return ((shape, x.dtype),)
 
-    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return None if wanted is None else wanted.one()
-
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_unsqueeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))
 
-    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        return self.inputs
-
     def supported(self, provider: Features) -> bool:
         return provider.has_layer("add_unsqueeze") and bool(self.axes)
-
-    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
-        x = inputs[0]
-        assert isinstance(x, Tensor)
-        return reshaped(x, tuple(self.outputs[0].shape))
-
-    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
-        return inputs[0].reshape(run.shape(self.outputs[0].shape))
 
 
 def _counted(axes: tuple[int, ...], rank: int, kind: str) -> set[int]:
