@@ -77,6 +77,25 @@ class Bounding:
         return Choice()
 
 
+class Passing(Bounding):
+    """What the layers have in common through which tensors come into a conditional, and out of it, as they are."""
+
+    __slots__ = ()
+
+    inputs: tuple[Operand, ...]
+
+    def infer(self) -> tuple[Output, ...]:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return ((x.shape, x.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        return wanted
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs
+
+
 def _needed(layers: Sequence[Producer], results: Sequence[Operand], own: set[Producer]) -> set[Producer]:
     """Those of the layers that the results are computed by, but for `own`; with a loop or conditional all that bounds
     it."""
@@ -122,7 +141,7 @@ class Condition(Bounding, Layer):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class ConditionalInput(Bounding, Layer):
+class ConditionalInput(Passing, Layer):
     """`IIfConditional.add_input`: a tensor from outside, for the branches."""
 
     conditional: int
@@ -130,26 +149,15 @@ class ConditionalInput(Bounding, Layer):
     kind: ClassVar[str] = "conditional_input"
     rounds: ClassVar[bool] = False
 
-    def infer(self) -> tuple[Output, ...]:
-        x = self.inputs[0]
-        assert isinstance(x, Tensor)
-        return ((x.shape, x.dtype),)
-
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.conditional(self.conditional).add_input(lowering[self.inputs[0]])
-
-    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return wanted
-
-    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        return self.inputs
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0]
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class ConditionalOutput(Bounding, Layer):
+class ConditionalOutput(Passing, Layer):
     """`IIfConditional.add_output`: what the branch that is taken gives, of the two inputs: the first where the
     condition is true. Both are of one shape and type."""
 
@@ -158,20 +166,9 @@ class ConditionalOutput(Bounding, Layer):
     kind: ClassVar[str] = "conditional_output"
     rounds: ClassVar[bool] = False
 
-    def infer(self) -> tuple[Output, ...]:
-        x = self.inputs[0]
-        assert isinstance(x, Tensor)
-        return ((x.shape, x.dtype),)
-
     def add_to(self, lowering: Network) -> ILayer | None:
         conditional = lowering.conditional(self.conditional)
         return conditional.add_output(lowering[self.inputs[0]], lowering[self.inputs[1]])
-
-    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return wanted
-
-    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        return self.inputs
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         return inputs[0] if run.regions[self.conditional].taken else inputs[1]
