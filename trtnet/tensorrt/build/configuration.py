@@ -10,7 +10,7 @@ from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentError, ProviderError
 from ..callbacks import ProgressMonitor
 from ..provider import Provider
-from .options import SINCE, BuildOptions
+from .options import CHOICES, SINCE, BuildOptions
 
 
 def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
@@ -19,13 +19,9 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
         config.set_preview_feature(provider.enum("PreviewFeature", "PROFILE_SHARING_0806"), True)
     flag = provider.enum("BuilderFlag", "TF32")
     config.set_flag(flag) if options.tf32 else config.clear_flag(flag)
-    for wanted, member in (
-        (options.sparsity, "SPARSE_WEIGHTS"),
-        (options.version_compatible, "VERSION_COMPATIBLE"),
-    ):
-        if wanted:
-            config.set_flag(provider.enum("BuilderFlag", member))
     for name, wanted in (
+        ("sparse_weights", options.sparsity),
+        ("version_compatible", options.version_compatible),
         ("strict_nans", options.strict_nans),
         ("distributive_independence", options.distributive_independence),
         ("exclude_lean_runtime", options.exclude_lean_runtime),
@@ -82,21 +78,17 @@ def _set_values(provider: Provider, config: Any, options: BuildOptions) -> None:
         if value is not None:
             _since(provider, name, hasattr(config, name))
             _set(provider, config, name, value)
-    if options.tiling_level != "none":
-        _since(provider, "tiling_level", hasattr(config, "tiling_optimization_level"))
-        level = provider.enum("TilingOptimizationLevel", options.tiling_level.upper())
-        _set(provider, config, "tiling_optimization_level", level)
-    if options.runtime_platform != "same_as_build":
-        _since(provider, "runtime_platform", hasattr(config, "runtime_platform"))
-        platform = provider.enum("RuntimePlatform", options.runtime_platform.upper())
-        _set(provider, config, "runtime_platform", platform)
-    for name, kind, choice, usual in (
-        ("hardware_compatibility_level", "HardwareCompatibilityLevel", options.hardware_compatibility, "none"),
-        ("engine_capability", "EngineCapability", options.engine_capability, "standard"),
-        ("profiling_verbosity", "ProfilingVerbosity", options.profiling_verbosity, "layer_names_only"),
-    ):
-        if choice != usual:
-            _set(provider, config, name, provider.enum(kind, choice.upper()))
+    for name, attribute, kind, choice in (
+        ("hardware_compatibility", "hardware_compatibility_level", "HardwareCompatibilityLevel",
+         options.hardware_compatibility),
+        ("engine_capability", "engine_capability", "EngineCapability", options.engine_capability),
+        ("profiling_verbosity", "profiling_verbosity", "ProfilingVerbosity", options.profiling_verbosity),
+        ("tiling_level", "tiling_optimization_level", "TilingOptimizationLevel", options.tiling_level),
+        ("runtime_platform", "runtime_platform", "RuntimePlatform", options.runtime_platform),
+    ):  # fmt: skip
+        if choice != CHOICES[name][0]:
+            _since(provider, name, hasattr(config, attribute))
+            _set(provider, config, attribute, provider.enum(kind, choice.upper()))
 
 
 def _since(provider: Provider, name: str, there: bool) -> None:

@@ -33,6 +33,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tiling_level": ("none", "fast", "moderate", "full"),
     "runtime_platform": ("same_as_build", "windows_amd64"),
 }
+"""What options may be; the first is what TensorRT takes unless told."""
 FLAGS = (
     "strict_nans", "exclude_lean_runtime", "distributive_independence", "monitor_memory", "editable_timing_cache",
 )  # fmt: skip
