@@ -204,7 +204,24 @@ class RNNBase(Module):
         return ", ".join(shown)
 
 
-class RNN(RNNBase):
+class _OneState(RNNBase):
+    """What RNN and GRU have in common, whose state is one tensor."""
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        """The hidden states of the last layer at each step, and the last ones of every layer.
+
+        Args:
+            input: a padded batch, or what `nn.utils.rnn.pack_padded_sequence` gives; the result is then packed too.
+            lengths: the number of steps of each sequence, (N,) of int32 or int64, as torch's pack_padded_sequence:
+                beyond it the result is 0, and the last states are those at it. All have L where it is None.
+        """
+        output, last = self._sequences(input, None if hx is None else (hx,), lengths)
+        return output, last
+
+
+class RNN(_OneState):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh) from step to step, or max(0, …).
 
     Args:
@@ -250,21 +267,8 @@ class RNN(RNNBase):
         super().__init__(mode, input_size, hidden_size, *options, dtype=dtype)
         self.nonlinearity = nonlinearity
 
-    def forward(
-        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """The hidden states of the last layer at each step, and the last ones of every layer.
 
-        Args:
-            input: a padded batch, or what `nn.utils.rnn.pack_padded_sequence` gives; the result is then packed too.
-            lengths: the number of steps of each sequence, (N,) of int32 or int64, as torch's pack_padded_sequence:
-                beyond it the result is 0, and the last states are those at it. All have L where it is None.
-        """
-        output, last = self._sequences(input, None if hx is None else (hx,), lengths)
-        return output, last
-
-
-class GRU(RNNBase):
+class GRU(_OneState):
     """n + z * (h - n) from step to step; see `F.gru_cell`.
 
     Args:
@@ -303,13 +307,6 @@ class GRU(RNNBase):
     ) -> None:
         options = (num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__("GRU", input_size, hidden_size, *options, dtype=dtype)
-
-    def forward(
-        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """As RNN's."""
-        output, last = self._sequences(input, None if hx is None else (hx,), lengths)
-        return output, last
 
 
 class LSTM(RNNBase):
