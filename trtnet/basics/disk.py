@@ -34,6 +34,11 @@ def as_path(value: str | os.PathLike[str]) -> Path:
     return path
 
 
+def user_cache() -> Path:
+    """Where what is built for this machine is kept unless told otherwise: `trtnet` in the user's folder of caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trtnet"
+
+
 def lock_file(path: Path, whose: str = "") -> Path:
     """A file for the writers of `path` to lock: not beside it, where it would stay."""
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]

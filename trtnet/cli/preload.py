@@ -21,6 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..basics.disk import user_cache
 from ..basics.errors import ProviderError
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -42,8 +43,7 @@ def library(folder: str | os.PathLike[str] | None = None) -> Path:
             found=f"{platform.system()} {' '.join(platform.libc_ver())}".strip(),
             remedy="live weights need no refit: build(graph, live=True)",
         )
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    place = Path(folder if folder is not None else Path(caches) / "trtnet").absolute()
+    place = Path(folder if folder is not None else user_cache()).absolute()
     if any(c in str(place) for c in " :\t\n"):
         raise ProviderError(
             "LD_PRELOAD takes no path with a space or a colon",

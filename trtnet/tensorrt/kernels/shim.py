@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...basics.disk import replacing, writable_by
+from ...basics.disk import replacing, user_cache, writable_by
 from ...basics.errors import BuildError, ProviderError
 from ..provider import Provider
 
@@ -43,8 +43,7 @@ def _release(version: str) -> str:
 
 def _folder() -> Path:
     chosen = os.environ.get("TRTNET_CACHE")
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trtnet"
-    folder = Path(chosen) if chosen else root
+    folder = Path(chosen) if chosen else user_cache()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         others = writable_by(folder.stat())
