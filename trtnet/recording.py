@@ -7,7 +7,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -261,14 +261,6 @@ def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str,
     return arguments
 
 
-def _with_marks(form: forms.Form, marks: Iterable[str]) -> forms.Form:
-    """The form of a result with None among its values, and marked tensors behind them."""
-    if isinstance(form, list):
-        form = {f"output_{place}": name for place, name in enumerate(form)}
-    assert isinstance(form, dict)
-    return form | {name: name for name in marks}
-
-
 def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
     form, named = forms.named(result)
     if not named:
@@ -287,7 +279,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
                 remedy="give trtnet.mark another name",
             )
     if recorder.marks:
-        form = "dict" if isinstance(form, str) else _with_marks(form, recorder.marks)
+        form = forms.with_marks(form, recorder.marks)
         named |= recorder.marks
     outputs: dict[str, Tensor] = {}
     taken: set[int] = set()

@@ -248,6 +248,14 @@ def test_beside_whatever_forward_returns(result, names):
     assert found["hidden"].shape == (2, 4)
 
 
+def test_beside_a_nested_result():
+    graph = trtnet.record(Marked(lambda h: (h, {"twice": (h * 2, None)})), x=trtnet.Input((2, 3)))
+    found = trtnet.reference(graph)(np.ones((2, 3), np.float32))
+    assert list(found) == ["output_0", "output_1", "hidden"]
+    np.testing.assert_array_equal(found["output_1"]["twice"][0], found["hidden"] * 2)
+    assert found["output_1"]["twice"][1] is None
+
+
 def test_inputs_parameters_and_changed_tensors_can_be_marked():
     class Odd(nn.Module):
         def __init__(self):

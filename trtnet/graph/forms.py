@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..basics.dims import Size
@@ -50,6 +50,14 @@ def _place(value: Any, name: Any, found: dict[Any, Any]) -> Any:
         )
     found[name] = value
     return "output" if name is None else name
+
+
+def with_marks(form: Form, marks: Iterable[str]) -> Form:
+    """The form of a result, as a dict by the outputs' names, with marked tensors behind its own."""
+    if isinstance(form, str):
+        return "dict"
+    own = {f"output_{index}": place for index, place in enumerate(form)} if isinstance(form, list) else form
+    return own | {name: name for name in marks}
 
 
 def _places(form: Form, names: Sequence[str]) -> Place:
