@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from ..basics import dtypes
 from ..basics.disk import as_path, writable_by
 from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of
 from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
-from ..nn.kernel import Kernel
 from . import provider as providers
 from .kernels import compiling, shim
 from .provider import Provider
@@ -99,7 +98,15 @@ def load(path: str | os.PathLike[str], provider: str | None = None) -> list[Crea
     return [_described(found, one) for one in found.plugin_creators() if _key(one) in library.keys]
 
 
-def compiled(kernel: Kernel, arch: str | None = None) -> bytes:
+class Compilable(Protocol):
+    """What has CUDA source: a `trtnet.kernel`."""
+
+    @property
+    def program(self) -> tuple[str, str, tuple[str, ...]]:
+        """The source, the function's name, and NVRTC's options."""
+
+
+def compiled(kernel: Compilable, arch: str | None = None) -> bytes:
     """The machine code of a `trtnet.kernel` for a GPU, as "sm_90"; for the one here unless given. NVRTC needs no GPU.
 
     Raises BuildError with the compiler's messages; ProviderError where NVRTC is not installed.
