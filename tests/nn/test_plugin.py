@@ -349,3 +349,16 @@ def test_init_that_was_not_called():
     op = Forgot()
     with pytest.raises(trtnet.errors.ArgumentError, match="Forgot was not initialized"):
         trtnet.record(lambda x: op(x), x=Input((2,)))
+
+
+def test_the_digest_of_a_class_without_source_knows_its_numbers():
+    """As one typed at a prompt: classes that differ in a number alone are two."""
+
+    def typed(number):
+        names = {"trtnet": trtnet}
+        text = f"class Typed(trtnet.Plugin):\n    creator = 'T'\n\n    def reference(self, x): return x * {number}\n"
+        exec(compile(text, "<prompt>", "exec"), names)
+        return names["Typed"].digest()
+
+    assert typed(2) == typed(2)
+    assert typed(2) != typed(3)

@@ -32,14 +32,22 @@ class Code:
         return self.name
 
 
+def source_of(body: Any) -> bytes:
+    """The source text of a function or a class; what its code is made of where there is no source."""
+    try:
+        return inspect.getsource(body).encode()
+    except (OSError, TypeError):  # typed at a prompt, built in, or an object that is called
+        if isinstance(body, type):
+            code: Any = [_plain(one.__code__) for one in vars(body).values() if inspect.isfunction(one)]
+        else:
+            code = _plain(body.__code__) if hasattr(body, "__code__") else type(body).__qualname__
+        return repr(code).encode()
+
+
 def _digest(function: Callable[..., Any]) -> str:
     hasher = hashlib.sha256()
     body = getattr(function, "__func__", function)
-    try:
-        hasher.update(inspect.getsource(body).encode())
-    except (OSError, TypeError):  # typed at a prompt, built in, or an object that is called
-        code = getattr(body, "__code__", None)
-        hasher.update(repr(_plain(code) if code is not None else type(function).__qualname__).encode())
+    hasher.update(source_of(body))
     for cell in getattr(body, "__closure__", None) or ():
         try:
             hasher.update(repr(_plain(cell.cell_contents)).encode())

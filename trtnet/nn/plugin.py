@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..basics import dtypes as types
-from ..basics.code import Code
+from ..basics.code import Code, source_of
 from ..basics.errors import ArgumentError, ArgumentTypeError, shown
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor
@@ -175,11 +174,7 @@ class Plugin(Module):
         if "_digest" not in cls.__dict__:
             hasher = hashlib.sha256()
             for one in cls.__mro__[: cls.__mro__.index(Plugin)]:
-                try:
-                    hasher.update(inspect.getsource(one).encode())
-                except (OSError, TypeError):  # typed at a prompt
-                    codes = [value.__code__.co_code for value in vars(one).values() if inspect.isfunction(value)]
-                    hasher.update(b"".join(codes))
+                hasher.update(source_of(one))
             cls._digest = hasher.hexdigest()
         return cls._digest
 
