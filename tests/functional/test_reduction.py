@@ -227,3 +227,17 @@ def test_errors() -> None:
     _error(DtypeError, "reduce layer does not take float8", lambda x: x.amax(1), x=Input((2, 3), "float8_e4m3fn"))
     with pytest.raises(ArgumentError, match="topk: k is out of range"):
         trtnet.ones(3).topk(4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("correction", [1, 2, 3])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_variances_of_fewer_numbers_than_the_correction(correction, count, dtype, dynamic) -> None:
+    x = np.arange(count, dtype=dtype)
+    graph = trtnet.record(
+        lambda x: x.var(0, correction=correction) * 1,
+        x=trtnet.Input((trtnet.Dim("n", 1, 2, 4) if dynamic else count,), dtype),
+    )
+    wanted = torch.from_numpy(x).var(0, correction=correction).numpy()
+    np.testing.assert_allclose(trtnet.reference(graph)(x), wanted, rtol=1e-3)

@@ -395,7 +395,7 @@ def _spread(x: Tensor, dim: Axes, correction: float, keepdim: bool) -> tuple[Ten
     if correction == 0:
         return average, middle
     if isinstance(count, int):
-        return arithmetic.mul(average, count / (count - correction) if count > correction else math.nan), middle
+        return arithmetic.mul(average, count / (count - correction) if count > correction else math.inf), middle
     if not isinstance(correction, int):
         raise ArgumentError("the correction over a dynamic dimension is a whole number", found=correction)
     rest = maximum(count - correction, 0)  # where nothing is left, 0 / 0 or infinity as in torch
