@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from harness import needs_rtx
+from networks import RawNetwork, convolved
 
 import trtnet
 from trtnet import nn
@@ -18,30 +19,8 @@ X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
 BATCH = trtnet.Dim("batch", 1, 2, 4)
 
 
-def convolved(network, x, shift, kernel):
-    layer = network.add_convolution_nd(x, 5, (1, 1), kernel)
-    sums = needs_rtx().enum("ElementWiseOperation", "SUM")
-    return network.add_elementwise(layer.get_output(0), shift, sums).get_output(0)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        generator = np.random.default_rng(1)
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.kernel = nn.Parameter(generator.standard_normal((5, 4, 1, 1)).astype(np.float32))
-        self.shift = nn.Parameter(generator.standard_normal((1, 5, 1, 1)).astype(np.float32))
-
-    def forward(self, x):
-        x = self.conv(x)
-        return trtnet.raw(
-            convolved, x, self.shift, shapes=(x.shape[0], 5, *x.shape[2:]), weights={"kernel": self.kernel},
-            reference=lambda x, shift, kernel: torch.nn.functional.conv2d(x, kernel) + shift,
-        ).relu()  # fmt: skip
-
-
 def graph_of(net=None, batch=BATCH):
-    return trtnet.record(net or Net(), x=trtnet.Input((batch, 3, 8, 8)))
+    return trtnet.record(net or RawNetwork(), x=trtnet.Input((batch, 3, 8, 8)))
 
 
 def by_torch(net, x):
@@ -52,7 +31,7 @@ def by_torch(net, x):
 
 @pytest.mark.parametrize("batch", [2, BATCH])
 def test_the_reference_computes_it(batch):
-    net = Net()
+    net = RawNetwork()
     found = trtnet.reference(graph_of(net, batch), dtype="float64")(X)
     np.testing.assert_allclose(found, by_torch(net, X), rtol=1e-6, atol=1e-6)
 
@@ -91,7 +70,7 @@ def test_others_go_on_after_the_graph():
 
 
 def test_weights_follow_a_refit_of_the_reference():
-    net, other = Net(), Net()
+    net, other = RawNetwork(), RawNetwork()
     state = {name: np.asarray(value) * 0.5 + 0.1 for name, value in other.state_dict().items()}
     engine = trtnet.reference(graph_of(net), dtype="float64")
     engine.refit(state)

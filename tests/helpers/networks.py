@@ -81,3 +81,37 @@ def close(found, wanted, tolerance=1e-4):
 def same(found, wanted):
     """Bit for bit."""
     return all(np.array_equal(host(a), host(b)) for a, b in zip(flat(found), flat(wanted), strict=True))
+
+
+def convolved(network, x, shift, kernel):
+    """TensorRT's own calls: a 1x1 convolution, and a sum."""
+    layer = network.add_convolution_nd(x, 5, (1, 1), kernel)
+    sums = trtnet.provider.of(network).enum("ElementWiseOperation", "SUM")
+    return network.add_elementwise(layer.get_output(0), shift, sums).get_output(0)
+
+
+class RawNetwork(nn.Module):
+    """A raw layer with weights of both kinds, between others."""
+
+    def __init__(self):
+        super().__init__()
+        generator = np.random.default_rng(1)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.kernel = nn.Parameter(generator.standard_normal((5, 4, 1, 1)).astype(np.float32))
+        self.shift = nn.Parameter(generator.standard_normal((1, 5, 1, 1)).astype(np.float32))
+
+    def features(self, x):
+        return self.conv(x)
+
+    def forward(self, x):
+        x = self.features(x)
+        return trtnet.raw(
+            convolved, x, self.shift, shapes=(x.shape[0], 5, *x.shape[2:]), weights={"kernel": self.kernel},
+            reference=convolved_by_torch,
+        ).relu()  # fmt: skip
+
+
+def convolved_by_torch(x, shift, kernel):
+    import torch
+
+    return torch.nn.functional.conv2d(x, kernel) + shift
