@@ -7,6 +7,7 @@ import pytest
 from harness import lower_and_compare, needs_rtx
 
 import trtnet
+import trtnet.pytorch.training  # has a kind of its own, without a name
 from trtnet import Input, layers, nn
 from trtnet.errors import ArgumentError, ArgumentTypeError, NameNotFoundError
 from trtnet.layers.adding import kinds, methods

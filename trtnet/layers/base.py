@@ -89,7 +89,7 @@ class Layer:
         cls.attributes = (*inherited, *(n for n in names if n not in inherited))
         cls.texts = (*cls.texts, *(n for n in names if "str" in str(own[n]) and n not in cls.texts))
         if "methods" not in cls.__dict__:
-            cls.methods = (f"add_{cls.kind}",)
+            cls.methods = (f"add_{cls.kind}",) if cls.kind else ()  # what stands for a layer only in training has none
 
     @classmethod
     def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
