@@ -103,6 +103,9 @@ def main() -> int:
                 options.save.mkdir(parents=True, exist_ok=True)
                 name = text.split("\n")[0].strip("# ").replace(", ", "-").replace(" ", "")
                 (options.save / f"{name}.py").write_text(text)
+        if total.programs % 1000 < report.programs:
+            spent = time.monotonic() - started
+            print(f"{total.programs} programs, {spent:.0f} s", file=sys.stderr, flush=True)
     print("--- refused\n" + total.refused())
     if options.coverage:
         print("--- covered: recorded of called\n" + total.table())

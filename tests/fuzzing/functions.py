@@ -346,7 +346,7 @@ NETWORK = {
     "rms_norm": fn("1+", lambda g, x: [f"({n},)" if isinstance(n := g.shape(x)[-1], int) else g.skip(), *g.maybe(g.of((n,)), "eps=0.1")], FLOAT),
     "group_norm": fn("2+", lambda g, x: [g.pick("1", "2"), *g.maybe("eps=0.1")], FLOAT),
     "local_response_norm": fn("3-4", lambda g, x: [g.pick("1", "2", "3"), *g.maybe("alpha=0.5", "0.5, 0.5, 2.0")], FLOAT),
-    "scaled_dot_product_attention": fn("3-4", lambda g, x: g.attention(x), FLOAT),
+    "scaled_dot_product_attention": fn("3-4", lambda g, x: g.attention(x), FLOAT, guard="scored({x}, {0})"),
     "multi_head_attention_forward": fn(3, lambda g, x: g.heads(x), FLOAT),
 }  # fmt: skip
 

@@ -184,6 +184,18 @@ def without_infinities(value: torch.Tensor) -> bool:
     return not bool(torch.isinf(value).any())
 
 
+def scored(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Whether no score of attention is NaN or minus infinity.
+
+    Where all of a row's are NaN, torch's kernels differ from each other: its flash attention, for four dimensions on
+    the CPU, takes the row for one that is masked and gives 0, its composition of products and softmax, for any other,
+    NaN.
+    Where all are minus infinity without a mask, both give 0 and trtnet NaN, as its docstring says.
+    """
+    scores = query @ key.transpose(-1, -2)
+    return not bool((torch.isnan(scores) | torch.isneginf(scores)).any())
+
+
 def distinct(value: torch.Tensor, dim: int | None = None) -> bool:
     """Whether nothing ties along a dimension (None: over all): torch leaves open which of two is first."""
     if not value.numel():
@@ -224,6 +236,7 @@ GUARDS = {
     "integral": integral,
     "unsigned": unsigned,
     "without_infinities": without_infinities,
+    "scored": scored,
     "distinct": distinct,
     "different": different,
     "apart": apart,

@@ -94,7 +94,10 @@ def scaled_dot_product_attention(
 
     Args:
         attn_mask: bool (True takes part) or of the query's dtype (added); broadcast to (..., L, S). A row that is
-            masked entirely, by False or minus infinity, gives 0, as in torch.
+            masked entirely, by False or minus infinity, gives 0, as in torch. Without a mask nothing looks for such
+            rows: one whose scores are all minus infinity, of infinite keys, gives NaN, and torch 0. A row whose scores
+            are all NaN gives NaN, as torch's composition of products and softmax; its flash attention on the CPU
+            gives 0.
         dropout_p: must be 0.
         is_causal: each row sees the columns up to its own number.
         scale: 1 / sqrt(E) when left out.
