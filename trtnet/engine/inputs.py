@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsInt, TypeAlias, TypeVar, Union
 
 import numpy as np
 
@@ -12,8 +12,22 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.tensor import Array, Tensor
 
+if TYPE_CHECKING:
+    import torch
+
 Key = TypeVar("Key")
 Found = TypeVar("Found")
+
+
+class CudaStream(Protocol):
+    """A stream of another library's, by NVIDIA's protocol of streams."""
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """The protocol's version, and the stream's address."""
+
+
+StreamLike: TypeAlias = Union[SupportsInt, CudaStream, "torch.cuda.Stream"]
+"""A CUDA stream, or its address."""
 
 
 class TensorSpec(NamedTuple):

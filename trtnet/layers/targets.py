@@ -23,24 +23,38 @@ if TYPE_CHECKING:
     import torch
 
 
+class EnumMember(Protocol):
+    """A member of one of TensorRT's enums."""
+
+    @property
+    def name(self) -> str: ...
+    def __int__(self) -> int: ...
+
+
 class ITensor(Protocol):
     """A tensor of a network, TensorRT's."""
 
     name: str
+    dtype: EnumMember
 
     @property
     def shape(self) -> Iterable[int]: ...
+
+
+class Weights(Protocol):
+    """Where the numbers of weights are, their type and count: TensorRT's, or an array."""
+
     @property
-    def dtype(self) -> Any: ...
+    def size(self) -> int: ...
 
 
 class ILoop(Protocol):
     """A loop of a network, TensorRT's."""
 
     def add_recurrence(self, tensor: ITensor, /) -> ILayer: ...
-    def add_trip_limit(self, tensor: ITensor, kind: Any, /) -> ILayer: ...
+    def add_trip_limit(self, tensor: ITensor, kind: EnumMember, /) -> ILayer: ...
     def add_iterator(self, tensor: ITensor, axis: int, reverse: bool, /) -> ILayer: ...
-    def add_loop_output(self, tensor: ITensor, kind: Any, axis: int = 0, /) -> ILayer: ...
+    def add_loop_output(self, tensor: ITensor, kind: EnumMember, axis: int = 0, /) -> ILayer: ...
 
 
 class IIfConditional(Protocol):
@@ -169,16 +183,16 @@ class Network(Protocol):
     def provider(self) -> Features:
         """The TensorRT that it is of."""
 
-    def enum(self, kind: str, member: str) -> Any:
+    def enum(self, kind: str, member: str) -> EnumMember:
         """`tensorrt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
 
-    def data_type(self, dtype: Dtype) -> Any:
+    def data_type(self, dtype: Dtype) -> EnumMember:
         """`tensorrt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
 
     def __getitem__(self, tensor: Operand) -> ITensor:
         """The ITensor of a recorded tensor."""
 
-    def weights(self, operand: Operand, like: Operand = None) -> Any:
+    def weights(self, operand: Operand, like: Operand = None) -> Weights:
         """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
 
     def is_static(self, sizes: Sequence[SizeLike]) -> bool:

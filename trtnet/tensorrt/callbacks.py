@@ -6,8 +6,19 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .device import Owned
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..layers.targets import EnumMember
+    from .bindings import IErrorRecorder, ILogger, IProgressMonitor
+
+Memory: TypeAlias = "Owned | torch.Tensor"
 
 log = logging.getLogger("trtnet.tensorrt")
 
@@ -23,7 +34,7 @@ class ProgressMonitor:
         self.report = report
         self.failure: BaseException | None = None
 
-    def native(self, trt: Any) -> Any:
+    def native(self, trt: Any) -> IProgressMonitor:
         monitor = self
         steps: dict[str, int] = {}
 
@@ -58,12 +69,12 @@ class OutputAllocator:
     """Memory for an output whose shape the data decides.
 
     Attributes:
-        memory: what `allocate` gave last: something with `data_ptr()` or `handle`.
+        memory: what `allocate` gave last.
         shape: the output's shape, once the work is done.
     """
 
-    def __init__(self, trt: Any, allocate: Callable[[int], Any]) -> None:
-        self.memory: Any = None
+    def __init__(self, trt: Any, allocate: Callable[[int], Memory]) -> None:
+        self.memory: Memory | None = None
         self.shape: tuple[int, ...] = ()
         self.failure: BaseException | None = None
         owner = self
@@ -74,19 +85,18 @@ class OutputAllocator:
 
             def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int:
                 try:
-                    owner.memory = allocate(size)
+                    found = owner.memory = allocate(size)
                 except Exception as error:  # TensorRT takes 0 for failure, and would only print this
                     owner.failure = error
                     return 0
-                found = owner.memory
-                return int(found.data_ptr() if hasattr(found, "data_ptr") else found.handle)
+                return found.handle if isinstance(found, Owned) else int(found.data_ptr())
 
             def reallocate_output_async(
                 self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
             ) -> int:
                 return self.reallocate_output(tensor_name, memory, size, alignment)
 
-            def notify_shape(self, tensor_name: str, shape: Any) -> None:
+            def notify_shape(self, tensor_name: str, shape: Iterable[int]) -> None:
                 owner.shape = tuple(shape)
 
         self.native = Native()
@@ -95,7 +105,7 @@ class OutputAllocator:
 class ErrorRecorder:
     """TensorRT's errors, as text, in the order in which they came; safe to write from TensorRT's own threads."""
 
-    def __init__(self, trt: Any) -> None:
+    def __init__(self, trt: ModuleType) -> None:
         self.errors: list[str] = []
         self.native = _native_recorder(trt)(self.errors)
 
@@ -107,7 +117,7 @@ class ErrorRecorder:
 
 
 @functools.cache
-def _native_recorder(trt: Any) -> Any:
+def _native_recorder(trt: Any) -> Callable[[list[str]], IErrorRecorder]:
     class Native(trt.IErrorRecorder):
         def __init__(self, errors: list[str]) -> None:
             trt.IErrorRecorder.__init__(self)
@@ -119,7 +129,7 @@ def _native_recorder(trt: Any) -> Any:
 
         get_num_errors = num_errors  # its name in 8.6
 
-        def get_error_code(self, index: int) -> Any:
+        def get_error_code(self, index: int) -> EnumMember:
             return trt.ErrorCodeTRT.UNSPECIFIED_ERROR
 
         def get_error_desc(self, index: int) -> str:
@@ -132,7 +142,7 @@ def _native_recorder(trt: Any) -> Any:
             with self.lock:
                 self.errors.clear()
 
-        def report_error(self, code: Any, description: str) -> bool:
+        def report_error(self, code: EnumMember, description: str) -> bool:
             # without a GPU every error is followed by one about CUDA itself
             if "catchCudaError" not in description:
                 with self.lock:
@@ -142,14 +152,14 @@ def _native_recorder(trt: Any) -> Any:
     return Native
 
 
-def logger(trt: Any) -> Any:
+def logger(trt: Any) -> ILogger:
     levels = {"INTERNAL_ERROR": 50, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: EnumMember, message: str) -> None:
             level = levels.get(severity.name, 10)
             if log.isEnabledFor(level):
                 # what a handler raises would go into TensorRT, which would log it

@@ -14,15 +14,18 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..basics.errors import ProviderError
+from ..graph.tensor import DeviceLike
 
 
 @functools.cache
-def cuda() -> Any:
+def cuda() -> ModuleType:
     """`cuda.bindings.runtime` of cuda-python, or ProviderError with the remedy."""
     try:
         from cuda.bindings import runtime
@@ -35,7 +38,7 @@ def cuda() -> Any:
     return runtime
 
 
-def checked(result: Any) -> Any:
+def checked(result: tuple[Any, ...]) -> Any:
     """What a call of cuda-python gave beside its error code. Raises ProviderError with CUDA's own words."""
     error, *values = result
     if int(error) != 0:
@@ -92,12 +95,12 @@ class _Current:
         if self.before != self.device.ordinal:
             self.device.use()
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self.before != self.device.ordinal:
             self.device.runtime.cudaSetDevice(self.before)
 
 
-_NOTHING: Any = contextlib.nullcontext()
+_NOTHING = contextlib.nullcontext()
 
 
 class Device:
@@ -127,7 +130,7 @@ class Device:
         """Make it the calling thread's current device, for good: in threads of trtnet's own."""
         self.runtime.cudaSetDevice(self.ordinal)
 
-    def current(self) -> Any:
+    def current(self) -> AbstractContextManager[None]:
         """Make it the calling thread's current device for a `with` block; then the caller's own is that again."""
         if self.alone:
             self.use()
@@ -221,7 +224,7 @@ class Device:
         return Owned(self, int(executable), runtime.cudaGraphExecDestroy)
 
 
-def ordinal(device: Any) -> int:
+def ordinal(device: DeviceLike | None) -> int:
     """The number of a CUDA device: of "cuda:1", 1, torch's object; 0 for None. Raises ProviderError for others."""
     if device is None:
         return 0
@@ -237,7 +240,7 @@ def ordinal(device: Any) -> int:
     return int(number or 0)
 
 
-def _driver() -> Any:
+def _driver() -> ctypes.CDLL | None:
     """The driver's own library, initialised; None where there is none, or no device."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -248,7 +251,7 @@ def _driver() -> Any:
     return None if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) else driver
 
 
-def _attribute(driver: Any, attribute: int) -> int | None:
+def _attribute(driver: ctypes.CDLL, attribute: int) -> int | None:
     """An attribute of the first device, by its number in cuda.h."""
     value = ctypes.c_int()
     return None if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) else value.value

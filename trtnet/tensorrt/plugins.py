@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginReq
 from . import provider as providers
 from .kernels import compiling, shim
 from .provider import Provider
+
+if TYPE_CHECKING:
+    from .bindings import IPluginCreator
 
 EXPORTS = ("getCreators", "getPluginCreators")
 """What a library exports that TensorRT itself can load, from a file or out of a plan: IPluginV3, IPluginV2."""
@@ -114,18 +117,18 @@ def compiled(kernel: Compilable, arch: str | None = None) -> bytes:
     return compiling.compiled(*kernel.program, arch).code
 
 
-def _key(creator: Any) -> Key:
+def _key(creator: IPluginCreator) -> Key:
     return creator.name, creator.plugin_version, creator.plugin_namespace
 
 
-def _types(provider: Provider, creator: Any) -> dict[str, str]:
+def _types(provider: Provider, creator: IPluginCreator) -> dict[str, str]:
     """What a creator says of its fields: members of PluginFieldType by name."""
     said = creator.field_names
     fields = [said[i] for i in range(len(said))] if said is not None else []
     return {str(field.name): field.type.name for field in fields}
 
 
-def _described(provider: Provider, creator: Any) -> Creator:
+def _described(provider: Provider, creator: IPluginCreator) -> Creator:
     return Creator(*_key(creator), {name: kind.lower() for name, kind in _types(provider, creator).items()})
 
 

@@ -7,7 +7,8 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,20 @@ from ..basics.errors import ArgumentError, ProviderError
 from . import device as gpu
 from .abilities import Abilities
 from .callbacks import ErrorRecorder, logger
+
+if TYPE_CHECKING:
+    from ..layers.targets import EnumMember, Weights
+    from .bindings import (
+        Builder,
+        ICudaEngine,
+        INetworkDefinition,
+        IPlugin,
+        IPluginCreator,
+        IPluginRegistry,
+        PluginField,
+        Recording,
+        Refitter,
+    )
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 
@@ -28,12 +43,12 @@ class Provider(Abilities):
         trt: the module itself.
     """
 
-    def __init__(self, name: str, module: Any) -> None:
+    def __init__(self, name: str, module: ModuleType) -> None:
         super().__init__(name, module.__version__)
         self.trt = module
         self.logger = logger(module)
-        self._data_types: dict[Dtype, Any] = {}
-        self._first_builder: Any = None
+        self._data_types: dict[Dtype, EnumMember] = {}
+        self._first_builder: Builder | None = None
 
     def offers(self, name: str) -> bool:
         return hasattr(self.trt, name)
@@ -43,7 +58,7 @@ class Provider(Abilities):
 
     # --- types
 
-    def enum(self, kind: str, member: str) -> Any:
+    def enum(self, kind: str, member: str) -> EnumMember:
         """`trt.<kind>.<member>`. Raises ProviderError where this TensorRT has none."""
         found = getattr(getattr(self.trt, kind, None), member, None)
         if found is None:
@@ -53,7 +68,7 @@ class Provider(Abilities):
             )
         return found
 
-    def data_type(self, dtype: Dtype) -> Any:
+    def data_type(self, dtype: Dtype) -> EnumMember:
         """`trt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
         found = self._data_types.get(dtype)
         if found is None:
@@ -70,7 +85,7 @@ class Provider(Abilities):
             found = self._data_types[dtype] = self.enum("DataType", member)
         return found
 
-    def dtype_of(self, native: Any) -> Dtype:
+    def dtype_of(self, native: EnumMember) -> Dtype:
         """The dtype of a `trt.DataType`."""
         for dtype in dtypes.ALL:
             if dtype.tensorrt is not None and native == getattr(self.trt.DataType, dtype.tensorrt, None):
@@ -79,7 +94,7 @@ class Provider(Abilities):
 
     # --- weights
 
-    def weights(self, array: np.ndarray, dtype: Dtype, address: int | None = None) -> Any:
+    def weights(self, array: np.ndarray, dtype: Dtype, address: int | None = None) -> Weights:
         """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive.
 
         By address where the bindings allow it (9.1 on): they know no bfloat16, float8 and int4 arrays, and are slower
@@ -103,18 +118,18 @@ class Provider(Abilities):
         """Whether a Refitter takes weights in device memory, in the order of a stream (9.1 on)."""
         return hasattr(self.trt.Refitter, "refit_cuda_engine_async") and self._by_address
 
-    def no_weights(self, dtype: Dtype) -> Any:
+    def no_weights(self, dtype: Dtype) -> Weights:
         """Empty weights: no bias, or a kernel that is a tensor."""
         return self.trt.Weights(self.data_type(dtype))
 
-    def placeholder(self, dtype: Dtype, count: int) -> Any:
+    def placeholder(self, dtype: Dtype, count: int) -> Weights:
         """Weights without values, which a refit gives later (TensorRT-RTX; needs REFIT_INDIVIDUAL and STRIP_PLAN)."""
         return self.trt.Weights(self.data_type(dtype), 0, count)
 
     # --- plugins
 
     @functools.cached_property
-    def plugin_registry(self) -> Any:
+    def plugin_registry(self) -> IPluginRegistry:
         """TensorRT's registry of plugins, with those of its own library. Raises ProviderError where networks take none
         (TensorRT-RTX)."""
         if not (self.has_layer("add_plugin_v2") or self.has_layer("add_plugin_v3")):
@@ -128,18 +143,18 @@ class Provider(Abilities):
             self.trt.init_libnvinfer_plugins(self.logger, "")
         return self.trt.get_plugin_registry()
 
-    def plugin_creators(self) -> list[Any]:
+    def plugin_creators(self) -> list[IPluginCreator]:
         """Every creator that is registered."""
         registry = self.plugin_registry
         return list(registry.all_creators if hasattr(registry, "all_creators") else registry.plugin_creator_list)
 
-    def plugin_creator(self, name: str, version: str, namespace: str) -> Any:
+    def plugin_creator(self, name: str, version: str, namespace: str) -> IPluginCreator | None:
         """One creator, or None."""
         registry = self.plugin_registry
         find = registry.get_creator if hasattr(registry, "get_creator") else registry.get_plugin_creator
         return find(name, version, namespace)
 
-    def make_plugin(self, creator: Any, layer: str, fields: Sequence[Any]) -> Any:
+    def make_plugin(self, creator: IPluginCreator, layer: str, fields: Sequence[PluginField]) -> IPlugin | None:
         """An IPluginV2 or IPluginV3 of a creator, or None where that refuses the fields (`trt.PluginField`)."""
         given = self.trt.PluginFieldCollection(fields)
         one = getattr(self.trt, "IPluginCreatorV3One", None)
@@ -147,21 +162,21 @@ class Provider(Abilities):
             return creator.create_plugin(layer, given, self.trt.TensorRTPhase.BUILD)
         return creator.create_plugin(layer, given)
 
-    def plugin_generation(self, plugin: Any) -> int:
+    def plugin_generation(self, plugin: IPlugin) -> int:
         """3 of an IPluginV3, else 2."""
         newer = getattr(self.trt, "IPluginV3", None)
         return 3 if newer is not None and isinstance(plugin, newer) else 2
 
     # --- what builds and engines are made from
 
-    def builder(self) -> Any:
+    def builder(self) -> Builder:
         """A new Builder. The first one stays: TensorRT 8.6 unloads its kernels with the last (10 s to load them
         again)."""
         if self._first_builder is None:
             self._first_builder = self.trt.Builder(self.logger)
         return self.trt.Builder(self.logger)
 
-    def create_network(self, builder: Any) -> Any:
+    def create_network(self, builder: Builder) -> INetworkDefinition:
         """An empty network: explicit batch, strongly typed where there is such a thing."""
         flags = 0
         for member in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
@@ -171,12 +186,12 @@ class Provider(Abilities):
             flags = 0  # always strongly typed, and other flags are refused
         return builder.create_network(flags)
 
-    def refitter(self, engine: Any) -> Any:
+    def refitter(self, engine: ICudaEngine) -> Refitter:
         return self.trt.Refitter(engine, self.logger)
 
     # --- errors
 
-    def error_recorder(self, native: Any = None) -> ErrorRecorder:
+    def error_recorder(self, native: Recording | None = None) -> ErrorRecorder:
         """A new collector of errors: of `native`'s for all its life, or of what takes its `.native` later."""
         errors = ErrorRecorder(self.trt)
         if native is not None:
@@ -184,7 +199,7 @@ class Provider(Abilities):
         return errors
 
     @contextlib.contextmanager
-    def recorded(self, native: Any) -> Iterator[ErrorRecorder]:
+    def recorded(self, native: Recording) -> Iterator[ErrorRecorder]:
         """Collect the errors of a runtime or an engine for a while."""
         before, errors = native.error_recorder, self.error_recorder(native)
         try:
@@ -253,7 +268,7 @@ def find(name: str | None = None) -> Provider:
     )
 
 
-def of(network: Any) -> Provider:
+def of(network: INetworkDefinition) -> Provider:
     """The provider that an INetworkDefinition came from."""
     name = type(network).__module__.partition(".")[0]
     for candidate in MODULES:

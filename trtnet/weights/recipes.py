@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..basics import dtypes
 from ..basics.arrays import from_numpy
 from ..basics.dtypes import dtype
 from ..basics.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
 
 VERSION = 1
 
@@ -270,7 +273,7 @@ class NumPyOperations:
 class TorchOperations:
     """The evaluator for torch tensors, on their device; differentiable. `double` makes every float float64."""
 
-    def __init__(self, device: Any = "cpu", double: bool = False) -> None:
+    def __init__(self, device: torch.device | str = "cpu", double: bool = False) -> None:
         import torch
 
         self.torch = torch
@@ -279,23 +282,23 @@ class TorchOperations:
         self.add, self.subtract, self.multiply, self.divide = torch.add, torch.sub, torch.mul, torch.div
         self.sqrt, self.negate, self.reshape = torch.sqrt, torch.neg, torch.reshape
 
-    def to(self, a: Any, to: dtype) -> Any:
+    def to(self, a: torch.Tensor, to: dtype) -> torch.Tensor:
         return a.to(self.torch.float64 if self.double and to.is_floating_point else to.torch)
 
-    def storage(self, a: Any, dtype: dtype) -> Any:
+    def storage(self, a: torch.Tensor, dtype: dtype) -> torch.Tensor:
         """The final value, in the type that the reference computes in."""
         return self.to(a, dtype) if self.double else a
 
-    def permute(self, a: Any, order: tuple[int, ...]) -> Any:
+    def permute(self, a: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
         return a.permute(order).contiguous()
 
-    def concatenate(self, *tensors: Any, axis: int) -> Any:
+    def concatenate(self, *tensors: torch.Tensor, axis: int) -> torch.Tensor:
         return self.torch.cat(tensors, axis)
 
-    def take(self, a: Any, axis: int, start: int, stop: int) -> Any:
+    def take(self, a: torch.Tensor, axis: int, start: int, stop: int) -> torch.Tensor:
         return a.narrow(axis, start, stop - start).contiguous()
 
-    def constant(self, array: np.ndarray) -> Any:
+    def constant(self, array: np.ndarray) -> torch.Tensor:
         return from_numpy(array).to(self.device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...basics import dtypes
 from ...basics.dtypes import dtype as Dtype
@@ -12,8 +12,12 @@ from ..callbacks import ProgressMonitor
 from ..provider import Provider
 from .options import CHOICES, SINCE, BuildOptions
 
+if TYPE_CHECKING:
+    from ...layers.targets import EnumMember
+    from ..bindings import IBuilderConfig, INetworkDefinition, ITimingCache
 
-def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
+
+def configure(provider: Provider, config: IBuilderConfig, options: BuildOptions) -> None:
     """Tell a builder config its options. Raises ProviderError for what this TensorRT lacks or does not take."""
     if provider.has("PreviewFeature", "PROFILE_SHARING_0806"):  # several contexts on one profile; always so later
         config.set_preview_feature(provider.enum("PreviewFeature", "PROFILE_SHARING_0806"), True)
@@ -58,14 +62,14 @@ def configure(provider: Provider, config: Any, options: BuildOptions) -> None:
         _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
 
 
-def keep_plugins(provider: Provider, config: Any, needs: Iterable[Mapping[str, Any]]) -> None:
+def keep_plugins(provider: Provider, config: IBuilderConfig, needs: Iterable[Mapping[str, Any]]) -> None:
     """Have the libraries of plugins that TensorRT can load out of a plan put into it."""
     paths = list(dict.fromkeys(one["path"] for one in needs if one["is_loadable"]))
     if paths:
         _set(provider, config, "plugins_to_serialize", paths)
 
 
-def _set_values(provider: Provider, config: Any, options: BuildOptions) -> None:
+def _set_values(provider: Provider, config: IBuilderConfig, options: BuildOptions) -> None:
     """The options that are attributes of a builder config."""
     for name, value in (
         ("builder_optimization_level", options.optimization_level),
@@ -102,7 +106,7 @@ def _since(provider: Provider, name: str, there: bool) -> None:
         )
 
 
-def _set(provider: Provider, config: Any, name: str, value: Any) -> None:
+def _set(provider: Provider, config: IBuilderConfig, name: str, value: int | str | list[str] | EnumMember) -> None:
     if hasattr(config, name):
         setattr(config, name, value)
     _require(provider, f"{name} = {value}", getattr(config, name, None) == value)
@@ -118,7 +122,7 @@ def _require(provider: Provider, what: str, taken: bool) -> None:
         )
 
 
-def set_formats(provider: Provider, network: Any, formats: Mapping[str, str]) -> None:
+def set_formats(provider: Provider, network: INetworkDefinition, formats: Mapping[str, str]) -> None:
     """The memory formats of inputs and outputs, by name."""
     if not formats:
         return
@@ -136,7 +140,7 @@ def set_formats(provider: Provider, network: Any, formats: Mapping[str, str]) ->
         known[name].allowed_formats = 1 << int(provider.enum("TensorFormat", one.upper()))
 
 
-def use_timings(provider: Provider, config: Any, data: bytes) -> Any:
+def use_timings(provider: Provider, config: IBuilderConfig, data: bytes) -> ITimingCache | None:
     """Have a build start from timings and add to them; what it gave, or None where TensorRT keeps none (RTX)."""
     if provider.name == "tensorrt_rtx" or not hasattr(config, "create_timing_cache"):
         return None
@@ -147,7 +151,7 @@ def use_timings(provider: Provider, config: Any, data: bytes) -> Any:
     return cache
 
 
-def merged_timings(config: Any, cache: Any, others: bytes) -> bytes | None:
+def merged_timings(config: IBuilderConfig, cache: ITimingCache, others: bytes) -> bytes | None:
     """Timings of a build and of others, serialised."""
     if others:
         other = config.create_timing_cache(others)
@@ -156,7 +160,7 @@ def merged_timings(config: Any, cache: Any, others: bytes) -> bytes | None:
     return bytes(cache.serialize())
 
 
-def allow_types(provider: Provider, config: Any, used: Iterable[Dtype]) -> None:
+def allow_types(provider: Provider, config: IBuilderConfig, used: Iterable[Dtype]) -> None:
     """Hold a weakly typed build to the types that the lowering set."""
     if provider.strongly_typed:
         return
@@ -166,14 +170,14 @@ def allow_types(provider: Provider, config: Any, used: Iterable[Dtype]) -> None:
             config.set_flag(provider.enum("BuilderFlag", member))
 
 
-def set_targets(provider: Provider, config: Any, targets: Sequence[str]) -> None:
+def set_targets(provider: Provider, config: IBuilderConfig, targets: Sequence[str]) -> None:
     """Compute capabilities to compile for (TensorRT-RTX)."""
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         config.set_compute_capability(provider.enum("ComputeCapability", target.upper()), index)
 
 
-def set_progress(provider: Provider, config: Any, monitor: ProgressMonitor) -> bool:
+def set_progress(provider: Provider, config: IBuilderConfig, monitor: ProgressMonitor) -> bool:
     """Have the build report to `monitor`; False where this TensorRT reports nothing (before 9.1)."""
     if not hasattr(provider.trt, "IProgressMonitor"):
         return False

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from ...basics import dims, dtypes
 from ...basics.errors import ArgumentError, BuildError, ProviderError
@@ -22,6 +23,11 @@ from . import configuration
 from .lowering import Lowering, lower
 from .options import BuildOptions
 from .plan_cache import PlanCache, plan_key, weights_digest
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from ..bindings import Builder, IBuilderConfig, IHostMemory, INetworkDefinition
 
 Profile = Mapping[str, tuple[int, int, int]]
 Progress = bool | Callable[[str, int, int], None]
@@ -118,7 +124,7 @@ class Job:
             self.gpu, self.options.plain(), self.profiles, cached, checked, plugins,
         )  # fmt: skip
 
-    def _compile(self, builder: Any, network: Any, lowering: Lowering) -> bytes:
+    def _compile(self, builder: Builder, network: INetworkDefinition, lowering: Lowering) -> bytes:
         provider, options = self.provider, self.options
         check_level(lowering.graph, options.optimization_level, provider)
         # shapes and layers are reported to the network's recorder, everything later to the builder's
@@ -161,7 +167,7 @@ class Job:
             self.cache.add_timings(provider, self.gpu["name"], config, timings)
         return bytes(plan)
 
-    def _allow_refit(self, config: Any, network: Any, lowering: Lowering) -> None:
+    def _allow_refit(self, config: IBuilderConfig, network: INetworkDefinition, lowering: Lowering) -> None:
         """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
         provider, graph = self.provider, self.graph
         if self.options.version_compatible and not provider.refits_version_compatible:
@@ -208,7 +214,7 @@ def warn_nonfinite_weights(graph: Graph) -> None:
     warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
 
 
-def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> None:
+def _add_profile(graph: Graph, builder: Builder, config: IBuilderConfig, ranges: Profile) -> None:
     profile = builder.create_optimization_profile()
     for name, tensor in graph.inputs.items():
         if any(not isinstance(s, int) for s in tensor.shape):
@@ -221,10 +227,15 @@ def _add_profile(graph: Graph, builder: Any, config: Any, ranges: Profile) -> No
 
 
 def _in_thread(
-    provider: Provider, builder: Any, network: Any, config: Any, progress: Progress, device: Device | None
-) -> Any:
+    provider: Provider,
+    builder: Builder,
+    network: INetworkDefinition,
+    config: IBuilderConfig,
+    progress: Progress,
+    device: Device | None,
+) -> IHostMemory | None:
     """Build in a thread of its own, so that Ctrl-C reaches Python; it cancels where TensorRT listens (9.1 on)."""
-    result: list[Any] = []
+    result: list[IHostMemory | None] = []
     failure: list[BaseException] = []
     with _Bar(progress) as bar:
         monitor = ProgressMonitor(bar)
@@ -260,22 +271,24 @@ class _Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._function = progress if callable(progress) else None
-        self._bar: Any = None
+        self._bar: rich.progress.Progress | None = None
         if progress is True:
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, rich.progress.TaskID] = {}
 
     def __enter__(self) -> _Bar:
         if self._bar is not None:
             self._bar.__enter__()
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
-            self._bar.__exit__(*exc)
+            self._bar.__exit__(kind, error, trace)
 
     def __call__(self, phase: str, done: int, steps: int) -> None:
         if self._function is not None:
@@ -294,6 +307,7 @@ def _recover(provider: Provider) -> None:
     builder = provider.builder()
     network = provider.create_network(builder)
     x = network.add_input("x", provider.data_type(dtypes.float32), (1,))
+    assert x is not None
     layer = network.add_activation(x, provider.enum("ActivationType", "RELU"))
     network.mark_output(layer.get_output(0))
     builder.build_serialized_network(network, builder.create_builder_config())

@@ -7,8 +7,8 @@ import difflib
 import functools
 import re
 import weakref
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
 from ...layers.conditionals import Scope, branches
-from ...layers.targets import ITensor, NativePlugin, Network, PluginRequest
+from ...layers.targets import IIfConditional, ILayer, ILoop, ITensor, NativePlugin, Network, PluginRequest, Weights
 from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
@@ -29,6 +29,12 @@ from .. import plugins
 from .. import provider as providers
 from ..callbacks import ErrorRecorder
 from ..provider import Provider
+
+if TYPE_CHECKING:
+    from ..bindings import INetworkDefinition, INetworkTensor, ITypedLayer
+
+T = TypeVar("T")
+L = TypeVar("L", bound=ILayer)
 
 
 class Lowering:
@@ -42,7 +48,9 @@ class Lowering:
         plugins: what a plan of the network needs to be loaded, as its manifest says it.
     """
 
-    def __init__(self, graph: Graph, network: Any, provider: Provider, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, network: INetworkDefinition, provider: Provider, left_out: Collection[str] = ()
+    ) -> None:
         self.graph = graph
         self.network = network
         self.provider = provider
@@ -51,13 +59,13 @@ class Lowering:
         self.plugins: list[Mapping[str, Any]] = []
         self._left_out = left_out
         self.errors: ErrorRecorder = provider.error_recorder()
-        self._tensors: dict[Tensor, Any] = {}
-        self._layers: dict[str, Any] = {}
-        self._sizes: dict[Any, Any] = {}
-        self._decided: dict[str, tuple[Dim, Any, int]] = {}
-        self._loops: dict[int, Any] = {}
-        self._conditionals: dict[int, Any] = {}
-        self._bounding: dict[Tensor, Any] = {}
+        self._tensors: dict[Tensor, INetworkTensor] = {}
+        self._layers: dict[str, ILayer] = {}
+        self._sizes: dict[tuple[SizeLike, Scope] | str, ITensor] = {}
+        self._decided: dict[str, tuple[Dim, ITensor, int]] = {}
+        self._loops: dict[int, ILoop] = {}
+        self._conditionals: dict[int, IIfConditional] = {}
+        self._bounding: dict[Tensor, ILayer] = {}
         self._branches = branches(graph.layers)
         self._layer: Producer | None = None
         self.enum = functools.cache(provider.enum)
@@ -65,7 +73,7 @@ class Lowering:
 
     # --- for who goes on after the graph
 
-    def tensor(self, name: str) -> Any:
+    def tensor(self, name: str) -> INetworkTensor:
         """The ITensor of an input or an output of the graph, or of the first output of the layer of this name.
 
         Raises ArgumentError for another name.
@@ -73,7 +81,7 @@ class Lowering:
         found = {**self._ends(), **self.graph.inputs, **self.graph.outputs}.get(name)
         return self._tensors[self._known(name, found, "tensor")]
 
-    def layer(self, path: str) -> Any:
+    def layer(self, path: str) -> ILayer:
         """The ILayer of this name, as TensorRT's log shows it; or the last one that was recorded in the module at this
         path. Raises ArgumentError for another one, and for a raw layer."""
         last = {layer.path: layer.name for layer in self.graph.layers if layer.name in self._layers}
@@ -83,7 +91,7 @@ class Lowering:
     def _ends(self) -> dict[str, Tensor]:
         return {layer.name: layer.outputs[0] for layer in self.graph.layers if layer.outputs}
 
-    def _known(self, name: str, found: Any, what: str) -> Any:
+    def _known(self, name: str, found: T | None, what: str) -> T:
         if found is not None:
             return found
         names = [*self.graph.inputs, *self.graph.outputs, *self._ends()]
@@ -97,11 +105,11 @@ class Lowering:
 
     # --- what a layer's add_to uses
 
-    def __getitem__(self, tensor: Operand) -> Any:
+    def __getitem__(self, tensor: Operand) -> INetworkTensor:
         """The ITensor of a recorded tensor."""
         return self._tensors[tensor]  # type: ignore[index]
 
-    def weights(self, operand: Operand, like: Operand = None) -> Any:
+    def weights(self, operand: Operand, like: Operand = None) -> Weights:
         """What TensorRT takes for a weight operand; empty weights of the dtype of `like` for None and for tensors."""
         if not isinstance(operand, Weight):
             reference = operand if operand is not None else like
@@ -126,7 +134,7 @@ class Lowering:
     def is_static(self, sizes: Sequence[SizeLike]) -> bool:
         return all(isinstance(s, int) for s in sizes)
 
-    def shape_tensor(self, sizes: Sequence[SizeLike]) -> Any:
+    def shape_tensor(self, sizes: Sequence[SizeLike]) -> ITensor:
         """A 1-D shape tensor of these sizes, made of layers where they depend on the inputs."""
         if all(isinstance(s, int) for s in sizes):
             return self._constant([int(s) for s in sizes])
@@ -137,11 +145,11 @@ class Lowering:
         layer.axis = 0
         return layer.get_output(0)
 
-    def size_tensor(self, size: SizeLike) -> Any:
+    def size_tensor(self, size: SizeLike) -> ITensor:
         """A shape tensor of one element."""
         return self._size_in(size, self._branches.get(self._layer, ()) if self._branches else ())  # type: ignore[arg-type]
 
-    def _size_in(self, size: SizeLike, scope: Scope) -> Any:
+    def _size_in(self, size: SizeLike, scope: Scope) -> ITensor:
         """`size_tensor` in a branch of a conditional: an input of that, of what the size is outside."""
         found = self._sizes.get((size, scope))
         if found is None:
@@ -167,7 +175,7 @@ class Lowering:
             self._sizes[size, scope] = found
         return found
 
-    def scalar(self, size: SizeLike) -> Any:
+    def scalar(self, size: SizeLike) -> ITensor:
         """A shape tensor without dimensions."""
         if isinstance(size, int):
             array = self.ledger.keep(np.array(size, self.provider.shape_dtype.numpy))
@@ -176,33 +184,33 @@ class Lowering:
         layer.reshape_dims = ()
         return layer.get_output(0)
 
-    def _operation(self, name: str) -> Any:
+    def _operation(self, name: str) -> Callable[[ITensor, ITensor], ITensor]:
         operation = self.enum("ElementWiseOperation", name)
         return lambda a, b: self._helper(self.network.add_elementwise(a, b, operation)).get_output(0)
 
-    def data_decides(self, symbol: Dim, tensor: Any, axis: int) -> None:
+    def data_decides(self, symbol: Dim, tensor: ITensor, axis: int) -> None:
         """The size of a Dim is that of this dimension of a layer's output."""
         self._decided[str(symbol)] = (symbol, tensor, axis)
 
-    def loop(self, number: int) -> Any:
+    def loop(self, number: int) -> ILoop:
         """The loop of this number."""
         found = self._loops.get(number)
         if found is None:
             found = self._loops[number] = self.network.add_loop()
         return found
 
-    def conditional(self, number: int) -> Any:
+    def conditional(self, number: int) -> IIfConditional:
         """The conditional of this number."""
         found = self._conditionals.get(number)
         if found is None:
             found = self._conditionals[number] = self.network.add_if_conditional()
         return found
 
-    def boundary(self, tensor: Tensor) -> Any:
+    def boundary(self, tensor: Tensor) -> ILayer:
         """The layer that gives a tensor, of those that bound loops and conditionals."""
         return self._bounding[tensor]
 
-    def _symbol(self, symbol: Dim) -> Any:
+    def _symbol(self, symbol: Dim) -> ITensor:
         if str(symbol) in self._decided:
             _, decided, axis = self._decided[str(symbol)]
             shape = self._helper(self.network.add_shape(decided)).get_output(0)
@@ -232,18 +240,18 @@ class Lowering:
             found=", ".join(f"{n}: {dims.format_shape(t.shape)}" for n, t in self.graph.inputs.items()),
         )
 
-    def _input_shape(self, name: str) -> Any:
+    def _input_shape(self, name: str) -> ITensor:
         key = f"shape of {name}"
         if key not in self._sizes:
             tensor = self._tensors[self.graph.inputs[name]]
             self._sizes[key] = self._helper(self.network.add_shape(tensor)).get_output(0)
         return self._sizes[key]
 
-    def _constant(self, numbers: list[int]) -> Any:
+    def _constant(self, numbers: list[int]) -> ITensor:
         array = self.ledger.keep(np.asarray(numbers, self.provider.shape_dtype.numpy))
         return self._helper(self.network.add_constant((len(numbers),), array)).get_output(0)
 
-    def _helper(self, layer: Any) -> Any:
+    def _helper(self, layer: L | None) -> L:
         if layer is None:
             raise self._refused("TensorRT refused a helper layer for a shape")
         of = self._layer.name if self._layer else "inputs"
@@ -316,7 +324,7 @@ class Lowering:
         self._mark_outputs(weak)
         return self
 
-    def _take(self, layer: Producer, added: tuple[Any, ...]) -> None:
+    def _take(self, layer: Producer, added: tuple[INetworkTensor, ...]) -> None:
         """The outputs of what a user's function added, once they are those that were recorded."""
         for tensor, native in zip(layer.outputs, added):
             self.require(tensor, native, "make shapes= and dtypes= what the function adds")
@@ -336,8 +344,9 @@ class Lowering:
                 if isinstance(size, Dim) and size.name is not None:
                     added.set_dimension_name(axis, size.name)
             tensors[tensor] = added
-        for tensor in self.graph.live.values():
-            added = network.add_input(tensor.name, provider.data_type(tensor.dtype), tuple(tensor.shape))
+        for name, tensor in self.graph.live.items():
+            shape = tuple(int(s) for s in tensor.shape)
+            added = network.add_input(tensor.name or name, provider.data_type(tensor.dtype), shape)
             if added is None:
                 raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
             tensors[tensor] = added
@@ -356,7 +365,7 @@ class Lowering:
         if self.errors.errors:
             raise self._refused("TensorRT refused the network")
 
-    def _name_placeholders(self, layer: Producer, added: Any) -> None:
+    def _name_placeholders(self, layer: Producer, added: ILayer) -> None:
         for index, attribute in layer.weight_attributes.items():
             operand = layer.operand(index)
             if isinstance(operand, Weight) and operand.name is not None and self._is_left_out(operand):
@@ -435,7 +444,7 @@ class Lowering:
         return None
 
 
-def _shape_of(native: Any) -> tuple[int, ...] | None:
+def _shape_of(native: ITensor) -> tuple[int, ...] | None:
     """The shape that TensorRT infers, -1 for what it does not know; None where it can infer none."""
     try:
         return tuple(native.shape)
@@ -450,7 +459,7 @@ def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
     )
 
 
-def _is_strongly_typed(provider: Provider, network: Any) -> bool:
+def _is_strongly_typed(provider: Provider, network: INetworkDefinition) -> bool:
     """From TensorRT 11 on always (no layer has a precision), before where that was asked for."""
     if not provider.strongly_typed:
         return False
@@ -459,7 +468,7 @@ def _is_strongly_typed(provider: Provider, network: Any) -> bool:
     return bool(network.get_flag(provider.enum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")))
 
 
-def _constrain_types(provider: Provider, layer: Any, outputs: tuple[Dtype, ...]) -> None:
+def _constrain_types(provider: Provider, layer: ITypedLayer, outputs: tuple[Dtype, ...]) -> None:
     """Hold a layer of a weakly typed network to the recorded types."""
     for index, dtype in enumerate(outputs):
         if dtype.is_floating_point or dtype is dtypes.int8:
@@ -467,7 +476,7 @@ def _constrain_types(provider: Provider, layer: Any, outputs: tuple[Dtype, ...])
         layer.set_output_type(index, provider.data_type(dtype))
 
 
-def has_implicit_batch(provider: Provider, network: Any) -> bool:
+def has_implicit_batch(provider: Provider, network: INetworkDefinition) -> bool:
     """Whether a network has no batch dimension of its own, as some have before TensorRT 10, where asking warns."""
     return provider.has("Builder", "max_batch_size") and bool(network.has_implicit_batch_dimension)
 
@@ -476,7 +485,7 @@ _alive: dict[int, list[Any]] = {}
 
 
 @method
-def lower(graph: Graph, network: Any, refit: bool = True, left_out: Collection[str] = ()) -> Lowering:
+def lower(graph: Graph, network: INetworkDefinition, refit: bool = True, left_out: Collection[str] = ()) -> Lowering:
     provider = providers.of(network)
     if has_implicit_batch(provider, network):
         raise ProviderError(

@@ -13,9 +13,9 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from ..provider import Provider
 from .configuration import merged_timings
 from .lowering import Lowering
 from .options import BuildOptions
+
+if TYPE_CHECKING:
+    from ..bindings import IBuilderConfig, ITimingCache
 
 MAGIC = b"trtnet plan 1\n"
 
@@ -131,7 +134,7 @@ class PlanCache:
             with contextlib.suppress(OSError):
                 (Path(folder) / path.name).write_bytes(read_bytes(path, owned=True))
 
-    def add_timings(self, provider: Provider, gpu: str, config: Any, cache: Any) -> None:
+    def add_timings(self, provider: Provider, gpu: str, config: IBuilderConfig, cache: ITimingCache) -> None:
         """Keep what a build timed, together with what other builds did meanwhile."""
         self._replace(
             self.timing_path(provider, gpu),
@@ -143,9 +146,9 @@ def plan_key(
     lowering: Lowering,
     options: BuildOptions,
     provider: Provider,
-    gpu: Any,
+    gpu: Mapping[str, str] | None,
     changeable: Collection[str],
-    extra: Any = (),
+    extra: Sequence[object] = (),
 ) -> str:
     """The name of a plan: a hash of everything that it depends on."""
     graph: Graph = lowering.graph
@@ -173,7 +176,7 @@ def weights_digest(lowering: Lowering, changeable: Collection[str], fixed: bool)
     return digest.hexdigest()
 
 
-def check_folder(cache: Any) -> PlanCache | None:
+def check_folder(cache: str | os.PathLike[str] | None) -> PlanCache | None:
     """The plan cache at a folder; None for None. Raises ArgumentError for what is no folder, or not only yours."""
     if cache is None:
         return None

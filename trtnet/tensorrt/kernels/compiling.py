@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ...basics.errors import BuildError, ProviderError
@@ -67,7 +68,7 @@ def _arch() -> str:
     return f"sm_{found[0]}{found[1]}"
 
 
-def _nvrtc() -> Any:
+def _nvrtc() -> ModuleType:
     try:
         from cuda.bindings import nvrtc
 
@@ -81,7 +82,7 @@ def _nvrtc() -> Any:
     return nvrtc
 
 
-def _checked(nvrtc: Any, result: tuple[Any, ...]) -> Any:
+def _checked(nvrtc: ModuleType, result: tuple[Any, ...]) -> Any:
     error, *values = result
     if error != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise ProviderError(

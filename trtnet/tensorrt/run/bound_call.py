@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ...basics.arrays import is_torch, lasting
 from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
-from ...engine.inputs import TensorSpec, one_kind
+from ...engine.inputs import StreamLike, TensorSpec, one_kind
+from ..device import Owned
 from .execution import Native, Route
 from .layouts import Layout
 from .loaded import Loaded
@@ -52,6 +54,7 @@ class TensorRTBoundCall:
             engine.check_device(spec, value)
         one_kind(engine.inputs, values)
         self.engine = engine
+        self.closed: str | None = None
         self.tensors = values
         self.generation = engine.generation
         self._storages = [value.untyped_storage() for value in values]
@@ -87,9 +90,9 @@ class TensorRTBoundCall:
         self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
         self._one = values[0] if len(values) == 1 else None
         self._first, self._count = self._addresses[0], self._counts[0]
-        self._execute: Any = None
-        self._native: Any = None
-        self._captured: Any = None
+        self._execute: Callable[[int], bool] | None = None
+        self._native: Native | None = None
+        self._captured: Owned | None = None
         self._live = engine.live_weights
         self._version = -1
         engine.register(self)
@@ -112,7 +115,7 @@ class TensorRTBoundCall:
         self._lock = self._stream_lock.lock = threading.Lock()
         self._execute = None
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Callable[[int], bool]:
         engine, device = self.engine, self.engine.device
         native = Native(
             engine, self._route.profile, engine.shared_memory() if self._shared else None, self._stream_lock
@@ -129,7 +132,7 @@ class TensorRTBoundCall:
             self._version = self._live.version
         if not self._graph:
             self._execute, self._native = context.execute_async_v3, native
-            return
+            return self._execute
         side = self._stream_lock.side()
         current = engine.stream_of(None)
         device.order(self._stream_lock.event, current, side)
@@ -145,9 +148,10 @@ class TensorRTBoundCall:
         launch, executable = device.runtime.cudaGraphLaunch, device.runtime.cudaGraphExec_t(captured.handle)
         self._native, self._captured = native, captured
         success = device.runtime.cudaError_t.cudaSuccess
-        self._execute = lambda stream: launch(executable, stream)[0] is success
+        self._execute = execute = lambda stream: launch(executable, stream)[0] is success
+        return execute
 
-    def __call__(self, stream: Any = None) -> Any:
+    def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
         if self._alone:
             return self._run(stream)
@@ -156,7 +160,7 @@ class TensorRTBoundCall:
         with self.engine.device.current():
             return self._run(stream)
 
-    def _run(self, stream: Any) -> Any:
+    def _run(self, stream: StreamLike | None) -> Any:
         handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
         one = self._one
         if one is not None:
@@ -195,15 +199,14 @@ class TensorRTBoundCall:
         with self._lock:
             self._stream_lock.enter(stream)
 
-    def _again(self) -> Any:
+    def _again(self) -> Callable[[int], bool]:
         """The first call, or the first after everything was dropped. The stream lock is held."""
         if self.engine.closed:
             raise self.engine.closed_error()
         if self._native is not None and self.engine.draws:
             self.engine.device.synchronize()
             self.renew()  # there is one context at a time
-        self._prepare()
-        return self._execute
+        return self._prepare()
 
     def close(self) -> None:
         """Wait for what is running, and free the context and the graph."""

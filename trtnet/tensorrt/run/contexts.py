@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
 from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
-from ...engine.inputs import TensorSpec, one_kind, remember
+from ...engine.inputs import StreamLike, TensorSpec, one_kind, remember
 from ...graph.tensor import Array
 from ..callbacks import OutputAllocator
 from ..device import Device
@@ -25,6 +26,11 @@ from .host_buffers import HostBuffers
 from .loaded import Loaded
 from .sources import ForeignSource, HostSource, Source, TorchSource
 from .stream_lock import DEFAULT_STREAM, StreamLock
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..bindings import IExecutionContext
 
 
 class Context(BorrowingEngine):
@@ -77,13 +83,13 @@ class Context(BorrowingEngine):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         if self._alone:
             return self._of_their_kind(values, stream, graph)
         with self.engine.device.current():
             return self._of_their_kind(values, stream, graph)
 
-    def _of_their_kind(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _of_their_kind(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         first = values[0]
         if is_torch(first) and first.is_cuda:
             if graph:
@@ -106,7 +112,7 @@ class Context(BorrowingEngine):
             return [from_numpy(r) for r in results], generation
         return [Array(r) for r in results] if kind == "array" else list(results), generation
 
-    def _on_device(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
+    def _on_device(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], int]:
         """CUDA tensors of torch's: read where they lie, outputs from torch's allocator, on the caller's stream."""
         engine = self.engine
         try:
@@ -179,7 +185,7 @@ class Context(BorrowingEngine):
                 native.set_live()
         return native
 
-    def _enqueue(self, context: Any, handle: int) -> None:
+    def _enqueue(self, context: IExecutionContext, handle: int) -> None:
         stream_lock = self._stream_lock
         if handle == DEFAULT_STREAM and self.engine.provider.waits_on_default_stream:
             side, device = stream_lock.side(), stream_lock.device
@@ -244,7 +250,7 @@ class Context(BorrowingEngine):
 
     # --- other libraries' arrays on the GPU
 
-    def _foreign(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _foreign(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         """Outputs that offer DLPack and `__cuda_array_interface__`.
 
         Where torch is imported already they are torch tensors, which offer both; else DeviceArrays. The work is on
@@ -297,7 +303,7 @@ class Context(BorrowingEngine):
         with self.engine.device.current():
             return TensorRTBoundCall(self.engine, values, graph, self._shared)
 
-    def _replayed(self, values: list[Any], stream: Any) -> tuple[list[Any], int]:
+    def _replayed(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], int]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
         engine = self.engine
         key = tuple([(v.shape, v.dtype, v.device) for v in values])
@@ -333,14 +339,14 @@ class _Like(NamedTuple):
     dtype: np.dtype
 
 
-def torch_here() -> Any:
+def torch_here() -> ModuleType | None:
     """torch, where somebody imported it already and it can use CUDA; else None."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return torch if cuda is not None and cuda.is_available() else None
 
 
-def _as_torch(torch: Any, value: Any, device: Device, stream: int) -> Any:
+def _as_torch(torch: ModuleType, value: Any, device: Device, stream: int) -> torch.Tensor:
     """A torch tensor over another library's memory."""
     if hasattr(value, "__dlpack_device__"):
         check_place(value, device, CUDA)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ...basics.dims import format_shape
 from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentTypeError, DtypeError, NameNotFoundError, ProviderError, ShapeError
 from ..device import Device, Owned, checked
+
+if TYPE_CHECKING:
+    from typing_extensions import CapsuleType
 
 CPU, CUDA = 1, 2  # kDLCPU, kDLCUDA of dlpack.h
 _DEVICES = {1: "the CPU", 2: "a CUDA device", 3: "page-locked host memory", 10: "ROCm", 13: "CUDA managed memory"}
@@ -76,7 +79,7 @@ class _Memory:
         }  # fmt: skip
 
 
-def capsule(address: int, shape: tuple[int, ...], dtype: Dtype, owner: Any, device: tuple[int, int]) -> Any:
+def capsule(address: int, shape: tuple[int, ...], dtype: Dtype, owner: Any, device: tuple[int, int]) -> CapsuleType:
     """A DLPack capsule; it and what is made of it keep `owner` alive.
 
     NumPy makes it, for an array at that address which nobody reads, and device and type are written in. So deleter and
@@ -90,6 +93,13 @@ def capsule(address: int, shape: tuple[int, ...], dtype: Dtype, owner: Any, devi
     tensor.device_type, tensor.device_id = device
     tensor.code, tensor.bits = _CODES[dtype]
     return made
+
+
+class Handled(Protocol):
+    """Memory that lives as long as this object."""
+
+    @property
+    def handle(self) -> int: ...
 
 
 class DeviceArray:
@@ -106,7 +116,7 @@ class DeviceArray:
 
     def __init__(
         self,
-        memory: Any,
+        memory: Handled,
         shape: tuple[int, ...],
         dtype: Dtype,
         device: Device | None,
@@ -179,8 +189,13 @@ class DeviceArray:
         return self._kind, 0 if self.device is None else self.device.ordinal
 
     def __dlpack__(
-        self, *, stream: int | None = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
-    ) -> Any:
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType:
         """A DLPack capsule (not versioned, which every consumer takes).
 
         Args:
@@ -274,7 +289,7 @@ def _elsewhere(device: Device, number: int) -> ProviderError:
     )
 
 
-def _consumed(made: Any, value: Any) -> Foreign:
+def _consumed(made: CapsuleType, value: Any) -> Foreign:
     """What a capsule holds; the capsule is used up."""
     if not _is_valid(made, _NEW):
         raise ArgumentTypeError(

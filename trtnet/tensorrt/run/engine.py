@@ -21,8 +21,10 @@ from ...basics.arrays import is_torch
 from ...basics.errors import ProviderError, WeightsError
 from ...engine.checked import Checked
 from ...engine.engine import RefitReport, Snapshot
+from ...engine.inputs import StreamLike
 from ...engine.plan import Plan
 from ...engine.weight_table import plan_table
+from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
 from ...weights.table import WeightTable
 from ..device import Device, ordinal
@@ -46,7 +48,7 @@ class TensorRTEngine(Loaded):
         device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
     """
 
-    def __init__(self, plan: Plan, provider: Provider, device: Any = None) -> None:
+    def __init__(self, plan: Plan, provider: Provider, device: DeviceLike | None = None) -> None:
         super().__init__(plan, provider, device)
         self._refitting: Refitting | None = None
         self._written_to = False
@@ -56,7 +58,7 @@ class TensorRTEngine(Loaded):
         forking.tell(self)
 
     @classmethod
-    def bare(cls, data: bytes, provider: Provider, device: Any = None) -> TensorRTEngine:
+    def bare(cls, data: bytes, provider: Provider, device: DeviceLike | None = None) -> TensorRTEngine:
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
         found = Device(ordinal(device))
         with found.current():
@@ -65,7 +67,7 @@ class TensorRTEngine(Loaded):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         return self._default._results(values, stream, graph)
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> TensorRTBoundCall:

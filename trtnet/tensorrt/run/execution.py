@@ -23,7 +23,7 @@ class Native:
         engine.about_to_draw(self)
         self.context = engine.make_context(memory)
         self.memory = memory
-        self.shapes: Any = None
+        self.shapes: Route | None = None
         self.live = -1
         self.addresses: list[int] = []
         self.engine = engine

@@ -6,7 +6,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,14 +16,32 @@ from ...basics.arrays import import_torch, is_torch, overflow
 from ...basics.errors import BuildError, ProviderError, ShapeError
 from ...engine.checked import Checked
 from ...engine.engine import Engine
-from ...engine.inputs import TensorSpec
+from ...engine.inputs import StreamLike, TensorSpec
 from ...engine.plan import Plan
+from ...graph.tensor import DeviceLike
 from .. import plugins
 from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .layouts import layouts_of
 from .live_memory import LiveMemory
 from .stream_lock import StreamLock
+
+if TYPE_CHECKING:
+    from torch import device as TorchDevice
+
+    from ..bindings import ICudaEngine, IExecutionContext
+
+
+class Running(Protocol):
+    """What runs a loaded plan: a context or a bound call."""
+
+    closed: str | None
+
+    @property
+    def stream_locks(self) -> list[StreamLock]: ...
+    def renew(self) -> None: ...
+    def release(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class Loaded(Engine):
@@ -35,7 +54,7 @@ class Loaded(Engine):
         device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
     """
 
-    def __init__(self, plan: Plan, provider: Provider, device: Any = None) -> None:
+    def __init__(self, plan: Plan, provider: Provider, device: DeviceLike | None = None) -> None:
         super().__init__(plan.graph)
         self.provider = provider
         self.device = Device(ordinal(device))
@@ -70,10 +89,10 @@ class Loaded(Engine):
         self._check_types()
         self._admin = threading.RLock()
         self._scratch = threading.Lock()
-        self._contexts: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._contexts: weakref.WeakSet[Running] = weakref.WeakSet()
         self._shared: Owned | None = None
         self._streams: Callable[[int], int] | None = None
-        self._torch_device: Any = None
+        self._torch_device: TorchDevice | None = None
         self.draws = self.graph.drawn_outputs()
         self._drawing: weakref.WeakSet[Any] = weakref.WeakSet()
         self.shared_stream_lock = StreamLock(self.device)
@@ -96,26 +115,26 @@ class Loaded(Engine):
     # --- what contexts ask for
 
     @property
-    def torch(self) -> Any:
+    def torch(self) -> ModuleType:
         """torch, which has been imported where there are torch tensors."""
         return sys.modules.get("torch") or import_torch()
 
     @property
-    def torch_device(self) -> Any:
+    def torch_device(self) -> TorchDevice:
         if self._torch_device is None:
             self._torch_device = self.torch.device("cuda", self.device.ordinal)
         return self._torch_device
 
-    def stream_of(self, stream: Any) -> int:
+    def stream_of(self, stream: StreamLike | None) -> int:
         """The address of the stream to run on: the given one, else the caller's current one."""
         if stream is None:
             return self.current_streams()(self.device.ordinal)
         if isinstance(stream, int):
             return stream
-        found = getattr(stream, "cuda_stream", None)
-        if found is None and hasattr(stream, "__cuda_stream__"):
+        found: Any = getattr(stream, "cuda_stream", stream)
+        if found is stream and hasattr(stream, "__cuda_stream__"):
             found = stream.__cuda_stream__()[1]
-        return int(stream) if found is None else int(found)
+        return int(found)
 
     def current_streams(self) -> Callable[[int], int]:
         """What gives the address of torch's current stream on a device."""
@@ -123,7 +142,7 @@ class Loaded(Engine):
             self._streams = _current_streams(self.torch)
         return self._streams
 
-    def make_context(self, memory: int | None) -> Any:
+    def make_context(self, memory: int | None) -> IExecutionContext:
         """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
         with self.device.current(), self.provider.recorded(self._engine) as errors:
             context = _new_context(self.provider, self._engine, memory)
@@ -137,7 +156,7 @@ class Loaded(Engine):
             )
         return context
 
-    def about_to_draw(self, native: Any = None) -> None:
+    def about_to_draw(self, native: object = None) -> None:
         """An execution context is to be made. Raises ProviderError where there is one, and the network draws."""
         if not self.draws:
             return
@@ -243,7 +262,7 @@ class Loaded(Engine):
             remedy="if GPU memory ran out, run smaller batches or close other engines",
         )
 
-    def register(self, context: Any) -> None:
+    def register(self, context: Running) -> None:
         with self._admin:
             self._contexts.add(context)
             for stream_lock in context.stream_locks:
@@ -251,7 +270,7 @@ class Loaded(Engine):
                     stream_lock.stream = self._refitted_on
 
 
-def _new_context(provider: Provider, engine: Any, memory: int | None) -> Any:
+def _new_context(provider: Provider, engine: ICudaEngine, memory: int | None) -> IExecutionContext | None:
     """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
     if memory is None:
         return engine.create_execution_context()
@@ -267,13 +286,13 @@ def _new_context(provider: Provider, engine: Any, memory: int | None) -> Any:
     return context
 
 
-def _scratch_bytes(engine: Any) -> int:
+def _scratch_bytes(engine: ICudaEngine) -> int:
     """The scratch memory that a context of any profile needs."""
     name = "device_memory_size_v2" if hasattr(engine, "device_memory_size_v2") else "device_memory_size"
     return int(getattr(engine, name))
 
 
-def _current_streams(torch: Any) -> Callable[[int], int]:
+def _current_streams(torch: ModuleType) -> Callable[[int], int]:
     """What gives the address of torch's current stream on a device; by the function that torch's own compiler calls
     where there is one (0.2 µs in place of 9)."""
     raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)

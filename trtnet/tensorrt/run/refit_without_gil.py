@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..bindings import Refitter
 
 HELD = object.__basicsize__  # where an instance of pybind11 has the address of what it holds
 IMPLEMENTATION = ctypes.sizeof(ctypes.c_void_p)  # of an nvinfer1::IRefitter, behind its table of virtual functions
@@ -21,7 +24,7 @@ REFIT, LOGGER, MAX_THREADS = 3, 15, 17  # virtual functions of apiv::VRefitter; 
 _agreed: dict[type, bool] = {}
 
 
-def refit(refitter: Any) -> bool:
+def refit(refitter: Refitter) -> bool:
     """`refitter.refit_cuda_engine()`, during which other Python threads run where TensorRT's function is found."""
     kind = type(refitter)
     if kind not in _agreed:
@@ -29,7 +32,7 @@ def refit(refitter: Any) -> bool:
     return bool(_call(refitter, REFIT, ctypes.c_bool) if _agreed[kind] else refitter.refit_cuda_engine())
 
 
-def agrees(refitter: Any) -> bool:
+def agrees(refitter: Refitter) -> bool:
     """Whether a Refitter is laid out as 8.6.1's, as far as two of its functions can tell."""
     if sys.implementation.name != "cpython" or sys.platform != "linux":
         return False
@@ -43,14 +46,14 @@ def _pointer(address: int) -> int:
     return ctypes.c_void_p.from_address(address).value or 0
 
 
-def _places(refitter: Any) -> tuple[int, int]:
+def _places(refitter: Refitter) -> tuple[int, int]:
     """Where the apiv::VRefitter is, and its table of functions; 0 where a pointer is null."""
     interface = _pointer(id(refitter) + HELD)
     implementation = interface and _pointer(interface + IMPLEMENTATION)
     return implementation, implementation and _pointer(implementation)
 
 
-def _call(refitter: Any, function: int, returns: Any) -> Any:
+def _call(refitter: Refitter, function: int, returns: Any) -> Any:
     implementation, table = _places(refitter)
     address = _pointer(table + function * ctypes.sizeof(ctypes.c_void_p))
     return ctypes.CFUNCTYPE(returns, ctypes.c_void_p)(address)(implementation)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,12 @@ from ..device import Device, Owned
 from ..provider import Provider
 from . import refit_without_gil
 from .staging import Staging
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...layers.targets import Weights
+    from ..bindings import ICudaEngine, Refitter
 
 State = dict[str, np.ndarray]
 REFITTERS = 32  # that are kept
@@ -39,7 +46,7 @@ class KeptRefitter:
         times: how many values it was given so far.
     """
 
-    refitter: Any
+    refitter: Refitter
     errors: ErrorRecorder
     companions: list[str] | None = None
     values: dict[str, np.ndarray | int] = field(default_factory=dict)
@@ -63,7 +70,7 @@ class Refitting:
     weights, the last few of which are kept; it is given only what lies elsewhere than before.
     """
 
-    def __init__(self, provider: Provider, engine: Any, plan: Plan, device: Device) -> None:
+    def __init__(self, provider: Provider, engine: ICudaEngine, plan: Plan, device: Device) -> None:
         self.provider = provider
         self.engine = engine
         self.device = device
@@ -98,10 +105,10 @@ class Refitting:
                 if array is None:
                     array = self._evaluated(one, lambda leaf: self.staging.host(leaf.name))
                 np.copyto(self.staging.host(self._segments[name]), array.reshape(one.weight.shape))
-        self._operations: Any = None
+        self._operations: CachingOperations | None = None
         self._literals: dict[str, np.ndarray] = {}
         self._refitters: dict[frozenset[str], KeptRefitter] = {}
-        self._natives: dict[tuple[str, int], Any] = {}  # of arrays over fixed memory
+        self._natives: dict[tuple[str, int], Weights] = {}  # of arrays over fixed memory
         self._training: tuple[frozenset[str], int] = frozenset(), 0
         self._side: Owned | None = None
         self._event: Owned | None = None
@@ -114,10 +121,10 @@ class Refitting:
         return self.missing.isdisjoint(leaf.name for leaf in one.weight.leaves())
 
     @staticmethod
-    def _evaluated(one: EngineWeight, read: Any) -> np.ndarray:
+    def _evaluated(one: EngineWeight, read: Callable[[Leaf], np.ndarray]) -> np.ndarray:
         return as_stored(evaluate(one.weight, read), one.weight, one.dtype)
 
-    def _refitter(self) -> Any:
+    def _refitter(self) -> Refitter:
         return self.provider.refitter(self.engine)
 
     # --- a refit
@@ -164,9 +171,6 @@ class Refitting:
         """Copy given values to the new buffers; which of them differ from the present ones, and where they are."""
         staging, new = self.staging, New(set(), set())
         cuda = {name: value for name, value in given.items() if is_torch(value) and value.is_cuda}
-        torch = where = None
-        if cuda:
-            torch, where = import_torch(), next(iter(cuda.values())).device
         brought: Mapping[str, Any] = {}
         if cuda and self._is_little(cuda):
             staging.into_host(cuda, stream)
@@ -186,7 +190,8 @@ class Refitting:
                 changed.append(name)
         new.host.update(changed)
         if cuda:
-            different, fetched = self._gather(cuda, torch, where, stream)
+            where = next(iter(cuda.values())).device
+            different, fetched = self._gather(cuda, import_torch(), where, stream)
             found = [name for name in cuda if name in different or name in self.missing]
             new.device.update(found)
             if fetched:
@@ -200,7 +205,9 @@ class Refitting:
             return False
         return sum(self.staging.segments[name].nbytes for name in cuda) <= HOST_BYTES
 
-    def _gather(self, cuda: Mapping[str, Any], torch: Any, where: Any, stream: int) -> tuple[set[str], bool]:
+    def _gather(
+        self, cuda: Mapping[str, Any], torch: ModuleType, where: torch.device, stream: int
+    ) -> tuple[set[str], bool]:
         """Copy CUDA tensors to the new buffers on the device; which of them differ, and whether all of them are on the
         host as well, where TensorRT reads them: those of a training loop, which changes them all each time. Their copy
         to the host goes on while the GPU compares."""
@@ -302,7 +309,11 @@ class Refitting:
         if constant is None:
             return self.staging.present(self._segments[name])
         if name not in self._literals:
-            array = self._evaluated(constant, None) if constant.array is None else constant.array
+            array = (
+                self._evaluated(constant, lambda leaf: self.staging.present(leaf.name))
+                if constant.array is None
+                else constant.array
+            )
             self._literals[name] = np.ascontiguousarray(array)
         return self._literals[name]
 
@@ -324,7 +335,7 @@ class Refitting:
         self._refitters[names] = kept  # the last to be dropped
         return list(kept.companions)
 
-    def _asked_for(self, refitter: Any) -> list[str]:
+    def _asked_for(self, refitter: Refitter) -> list[str]:
         """What TensorRT wants beside the weights that it was given."""
         names = list(refitter.get_missing_weights())
         unknown = [name for name in names if name not in self.weights]
@@ -414,23 +425,23 @@ class Refitting:
 class CachingOperations(TorchOperations):
     """Constants of recipes are copied to the GPU once."""
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self._cached: dict[int, tuple[np.ndarray, Any]] = {}
+        self._cached: dict[int, tuple[np.ndarray, torch.Tensor]] = {}
 
-    def constant(self, array: np.ndarray) -> Any:
+    def constant(self, array: np.ndarray) -> torch.Tensor:
         found = self._cached.get(id(array))
         if found is None:
             found = self._cached[id(array)] = (array, super().constant(array))
         return found[1]
 
 
-def _set_on_device(provider: Provider, refitter: Any, name: str, one: EngineWeight, address: int) -> bool:
+def _set_on_device(provider: Provider, refitter: Refitter, name: str, one: EngineWeight, address: int) -> bool:
     weights = provider.trt.Weights(provider.data_type(one.dtype), address, one.weight.count)
     return bool(refitter.set_named_weights(name, weights, provider.trt.TensorLocation.DEVICE))
 
 
-def execute(provider: Provider, refitter: Any, stream: int, on_device: bool) -> bool:
+def execute(provider: Provider, refitter: Refitter, stream: int, on_device: bool) -> bool:
     """Whether TensorRT took the weights that were set."""
     if on_device:
         return bool(refitter.refit_cuda_engine_async(stream))

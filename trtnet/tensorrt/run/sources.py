@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ...engine.inputs import TensorSpec
-from ..device import checked
+from ..device import Owned, checked
 from .device_array import DeviceArray, Foreign
 from .host_buffers import HostBuffers
 from .loaded import Loaded
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..callbacks import Memory
 
 Shape = tuple[int, ...]
 
@@ -25,8 +30,8 @@ class Source(Protocol):
     def output(self, spec: TensorSpec, shape: Shape) -> int:
         """The address of memory for an output."""
 
-    def allocate(self, nbytes: int) -> Any:
-        """Memory for an output whose shape the data decides: something with `data_ptr()` or `handle`."""
+    def allocate(self, nbytes: int) -> Memory:
+        """Memory for an output whose shape the data decides."""
 
     def results(self, shapes: Sequence[Shape], allocated: Mapping[str, Any], stream: int) -> list[Any]:
         """The outputs, once the work is enqueued; `allocated` is the memory of those that `allocate` made it for."""
@@ -38,7 +43,7 @@ class TorchSource:
     def __init__(self, engine: Loaded, values: list[Any]) -> None:
         self.engine = engine
         self.values = values
-        self._memory: dict[str, Any] = {}
+        self._memory: dict[str, torch.Tensor] = {}
 
     def inputs(self, stream: int) -> Iterator[int]:
         return (value.data_ptr() for value in self.values)
@@ -48,7 +53,7 @@ class TorchSource:
         memory = self._memory[spec.name] = torch.empty(shape, dtype=stored.torch, device=self.engine.torch_device)
         return int(memory.data_ptr())
 
-    def allocate(self, nbytes: int) -> Any:
+    def allocate(self, nbytes: int) -> torch.Tensor:
         torch = self.engine.torch
         return torch.empty(max(nbytes, 1), dtype=torch.uint8, device=self.engine.torch_device)
 
@@ -82,7 +87,7 @@ class HostSource:
         count = int(np.prod(self.engine.buffer_shape(spec.name, shape)))
         return self.buffers.on_device(spec.name, self.engine.stored[spec.name].nbytes(count))
 
-    def allocate(self, nbytes: int) -> Any:
+    def allocate(self, nbytes: int) -> Owned:
         return self.engine.device.allocate(nbytes)
 
     def results(self, shapes: Sequence[Shape], allocated: Mapping[str, Any], stream: int) -> list[Any]:
@@ -105,20 +110,21 @@ class ForeignSource:
     def __init__(self, engine: Loaded, values: list[Foreign]) -> None:
         self.engine = engine
         self.values = values
-        self._memory: dict[str, Any] = {}
-        self._anywhere: Any = None  # for an empty input, which TensorRT does not read but wants an address of
+        self._memory: dict[str, Owned] = {}
+        self._anywhere: Owned | None = None  # for an empty input, which TensorRT does not read but wants an address of
 
     def inputs(self, stream: int) -> Iterator[int]:
         if self._anywhere is None and not all(value.address for value in self.values):
             self._anywhere = self.engine.device.allocate(1)
-        return (value.address or int(self._anywhere.handle) for value in self.values)
+        anywhere = 0 if self._anywhere is None else self._anywhere.handle
+        return (value.address or anywhere for value in self.values)
 
     def output(self, spec: TensorSpec, shape: Shape) -> int:
         memory = self.allocate(self.engine.stored[spec.name].nbytes(int(np.prod(shape))))
         self._memory[spec.name] = memory
         return int(memory.handle)
 
-    def allocate(self, nbytes: int) -> Any:
+    def allocate(self, nbytes: int) -> Owned:
         return self.engine.device.allocate(nbytes)
 
     def results(self, shapes: Sequence[Shape], allocated: Mapping[str, Any], stream: int) -> list[Any]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...basics.arrays import lasting
 from ...basics.dtypes import dtype as Dtype
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNK = 4096  # bytes: segments begin at multiples of it, and are compared in pieces of it on the device
 
@@ -71,7 +75,7 @@ class Staging:
         self._pinned, self._copy, self.synchronize = pinned, copy, synchronize
         self._host: list[np.ndarray | None] = [None, None]
         self._device: list[Any] = [None, None]
-        self._views: dict[tuple[str, int], Any] = {}
+        self._views: dict[tuple[str, int], torch.Tensor] = {}
         self._arrays: dict[tuple[str, int], np.ndarray] = {}
         self._addresses: dict[int, int] = {}
         self._compared: tuple[list[str], int, int, np.ndarray] | None = None  # names, and their places
@@ -125,7 +129,7 @@ class Staging:
 
     # --- the device, through torch
 
-    def device(self, name: str, buffer: int, torch: Any, where: Any) -> Any:
+    def device(self, name: str, buffer: int, torch: ModuleType, where: torch.device) -> torch.Tensor:
         """A segment as a torch tensor over its fixed device memory."""
         found = self._views.get((name, buffer))
         if found is None:
@@ -141,7 +145,7 @@ class Staging:
         """Where the next value is on the device."""
         return int(self._views[name, 1 - self.segments[name].buffer].data_ptr())
 
-    def host_to_device(self, names: Iterable[str], torch: Any, where: Any, stream: int) -> None:
+    def host_to_device(self, names: Iterable[str], torch: ModuleType, where: torch.device, stream: int) -> None:
         """Have present values on the device, too."""
         for name in names:
             segment = self.segments[name]
@@ -150,7 +154,7 @@ class Staging:
                 self._copy(target.data_ptr(), self.host(name).ctypes.data, segment.nbytes, stream)
                 segment.on_device = True
 
-    def into_device(self, values: Mapping[str, Any], torch: Any, where: Any, stream: int) -> None:
+    def into_device(self, values: Mapping[str, Any], torch: ModuleType, where: torch.device, stream: int) -> None:
         """Copy CUDA tensors into the new buffers on the device, by a few kernels for all of them."""
         self.host_to_device(values, torch, where, stream)  # what they are compared with
         by_type: dict[Any, tuple[list[Any], list[Any]]] = {}
@@ -171,7 +175,7 @@ class Staging:
             to = self._address(1 - segment.buffer) + segment.start
             self._copy(to, source.data_ptr(), segment.nbytes, stream)
 
-    def differing(self, names: list[str], torch: Any, stream: int) -> list[str]:
+    def differing(self, names: list[str], torch: ModuleType, stream: int) -> list[str]:
         """Those whose buffers on the device differ: one comparison over all of them, and one wait for its result."""
         if self._compared is None or self._compared[0] != names:
             segments = [self.segments[name] for name in names]
