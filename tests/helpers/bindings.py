@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bindings_state
 import numpy as np
 
 DATA = Path(__file__).resolve().parent.parent / "bindings" / "api.json"
@@ -53,10 +54,15 @@ def _of(per: dict[str, Any], version: str) -> Any:
 
 
 class Bindings(ModuleType):
-    """The bindings of one version."""
+    """The bindings of one version.
+
+    Attributes:
+        inferred: name: (member of DataType, shape) of tensors inside and of outputs, which TensorRT would infer.
+    """
 
     def __init__(self, version: str) -> None:
         super().__init__("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
+        self.inferred: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.__version__ = data()["versions"][version]
         entries = {
             name: entry
@@ -133,7 +139,10 @@ class _Property:
         vars(owner)[self.name] = value
 
 
-_UNSET = {"num_layers": 0, "num_inputs": 0, "num_outputs": 0, "shape": (), "has_implicit_batch_dimension": False}
+_UNSET = {
+    "num_layers": 0, "num_inputs": 0, "num_outputs": 0, "shape": (), "has_implicit_batch_dimension": False,
+    "persistent_cache_limit": 0,
+}  # fmt: skip
 
 
 class _Function:
@@ -150,7 +159,8 @@ class _Function:
             def construct(owner: Any, *args: Any, **kwargs: Any) -> None:
                 if not self.signatures:
                     raise TypeError(f"{type(owner).__name__}: No constructor defined!")
-                self._take((owner, *args), kwargs)
+                given = self._take((owner, *args), kwargs)[1]
+                bindings_state.remember(self.name, (owner, *args), None, given)
 
             return construct
 
@@ -160,28 +170,28 @@ class _Function:
         return call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        result = self._take(args, kwargs)
+        result, given = self._take(args, kwargs)
         method = self.name.rpartition(".")[2]
         if method.startswith("set_") and len(args) > 1:  # what was set is what `get_` gives
             vars(args[0])[f"get_{method[4:]}", *args[1:-1]] = args[-1]
-        elif method.startswith("get_") and (method, *args[1:]) in vars(args[0]):
+        elif method.startswith("get_") and args and (method, *args[1:]) in vars(args[0]):
             return vars(args[0])[method, *args[1:]]
         made = self._made(result)
-        if args and isinstance(args[0], _Native):
-            _remember(self.name, args, made)
+        if (args and isinstance(args[0], _Native)) or not self.bound:
+            made = bindings_state.remember(self.name, args, made, given)
         return _kept(self.name, args, made)
 
-    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """The annotation of the result. Raises TypeError as pybind11 does."""
+    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The annotation of the result, and the arguments by name. Raises TypeError as pybind11 does."""
         if not self.texts:
-            return "object"
+            return "object", {}
         for signature in self.signatures:
             given = signature.bound(args, kwargs)
             if given is not None and all(
                 name == "self" or takes(self.module, signature.takes.get(name, "object"), value)
                 for name, value in given.items()
             ):
-                return signature.result
+                return signature.result, given
         shown = ", ".join([*(repr(a) for a in args[self.bound :]), *(f"{k}={v!r}" for k, v in kwargs.items())])
         raise TypeError(f"{self.name}({shown}): incompatible function arguments; supported: {'; '.join(self.texts)}")
 
@@ -195,29 +205,20 @@ class _Function:
         return plain.get(result, [] if result.lower().startswith("list") else None)
 
 
-def _remember(name: str, args: tuple[Any, ...], made: Any) -> None:
-    """What a network tells of what was added to it."""
-    own = vars(args[0])
-    if name == "INetworkDefinition.add_input":
-        vars(made)["name"] = args[1]
-        own["num_inputs"] = own.get("num_inputs", 0) + 1
-        own["get_input", own["num_inputs"] - 1] = made
-    elif name == "INetworkDefinition.mark_output":
-        own["num_outputs"] = own.get("num_outputs", 0) + 1
-        own["get_output", own["num_outputs"] - 1] = args[1]
-    elif name.startswith(("INetworkDefinition.add_", "ILoop.add_", "IIfConditional.add_")):
-        own["num_layers"] = own.get("num_layers", 0) + 1
-
-
 def _kept(name: str, args: tuple[Any, ...], made: Any) -> Any:
     """The object that was given before for the same arguments, like a layer's output; else `made`."""
     method = name.rpartition(".")[2]
-    if made is None or not method.startswith("get_") or not args or not isinstance(args[0], _Native):
+    if not isinstance(made, _Native) or not method.startswith("get_") or not args or not isinstance(args[0], _Native):
         return made
     return vars(args[0]).setdefault((method, *args[1:]), made)
 
 
-_NAMES = {"typing.SupportsInt": "int", "typing.SupportsFloat": "float", "typing_extensions.Buffer": "buffer"}
+_NAMES = {
+    "typing.SupportsInt": "int", "typing.SupportsFloat": "float", "typing_extensions.Buffer": "buffer",
+    "nvinfer1::IEngineInspector": "EngineInspector", "nvinfer1::v_1_0::": "", "nvinfer1::": "",
+    "detail::accessorNone": "IPluginRegistry", "Iterable": "object",
+    "collections.abc.Iterable": "object",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -298,12 +299,14 @@ def takes(module: Bindings, annotation: str, value: Any) -> bool:
         return isinstance(value, numbers.Integral) or hasattr(value, "__index__")
     if annotation == "float":
         return isinstance(value, numbers.Real)
-    if annotation == "str":
+    if annotation in ("str", "FallbackString"):
         return isinstance(value, str)
     if annotation == "buffer":
         return isinstance(value, (bytes, bytearray, memoryview, np.ndarray))
     if annotation in ("Dims", "Dims2", "Dims3", "Dims4", "DimsHW", "Permutation"):
         return isinstance(value, getattr(module, annotation)) or _are_integers(value)
+    if annotation == "PluginFieldCollection_":
+        return isinstance(value, (module.PluginFieldCollection, module.PluginFieldCollection_))
     if annotation == "Weights":
         return isinstance(value, (module.Weights, np.ndarray))
     if annotation == "ndarray":

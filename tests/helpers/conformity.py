@@ -1,13 +1,14 @@
-"""Graphs and options that go through the bindings of every version; `python tests/helpers/conformity.py` prints the
-table of what came of it."""
+"""Graphs, options and engines that go through the bindings of every version; as a script, it prints a table of what is
+taken, refused and composed."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-from bindings import Bindings, versions
+from bindings import versions
 from cases import CASES, recorded
+from judged_engines import STEPS, judged, provider_of
 
 import trtnet
 from trtnet.errors import ProviderError
@@ -40,12 +41,6 @@ OPTIONS: list[tuple[str, Any]] = [
 
 
 @functools.cache
-def provider_of(version: str) -> Provider:
-    bindings = Bindings(version)
-    return Provider(bindings.__name__, bindings)
-
-
-@functools.cache
 def graphs() -> list[tuple[str, trtnet.Graph]]:
     return [(name, recorded(name)[0]) for name in CASES]
 
@@ -67,7 +62,8 @@ def table() -> None:
     from rich.table import Table
 
     shown = Table(title="Calls judged by the signatures of the bindings; nothing was computed")
-    for title in ("version", "networks taken", "refused", "options taken", "refused ", "kinds of layers composed"):
+    titles = ("networks taken", "refused", "options taken", "refused ", "engine steps taken", "refused  ", "composed")
+    for title in ("version", *titles):
         shown.add_column(title)
     for version in versions():
         provider = provider_of(version)
@@ -84,12 +80,15 @@ def table() -> None:
                 configured(provider, BuildOptions(**{name: value}))
             except ProviderError:
                 options.append(name if not isinstance(value, (str, tuple, dict)) else f"{name}={value}")
+        steps = [name for name in STEPS if judged(version, name) is not None]
         shown.add_row(
             version,
             str(len(graphs()) - len(refused)),
             ", ".join(refused),
             str(len(OPTIONS) - len(options)),
             ", ".join(options),
+            str(len(STEPS) - len(steps)),
+            ", ".join(steps),
             ", ".join(sorted(composed)),
         )
     Console().print(shown)

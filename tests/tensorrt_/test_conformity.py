@@ -1,15 +1,20 @@
-"""Every call that trtnet makes while it lowers, configures and builds, judged by the bindings of 16 versions.
+"""Every call that trtnet makes while it lowers, configures, builds, loads, runs and refits, judged by the bindings of
+16 versions.
 
 It shows that calls conform to the signatures, members and enums of `tests/bindings/api.json`; nothing is computed.
 """
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from bindings import Bindings, versions
 from cases import CASES, recorded
-from conformity import OPTIONS, configured, graphs, lowered, provider_of
+from conformity import OPTIONS, configured, graphs, lowered
+from host_cuda import HostCUDA
+from judged_engines import STEPS, X, judged, provider_of, standing_in
 
 import trtnet
 from trtnet.errors import ProviderError
@@ -18,6 +23,9 @@ from trtnet.tensorrt import provider as installed
 from trtnet.tensorrt.build.job import Job
 from trtnet.tensorrt.build.lowering import Lowering
 from trtnet.tensorrt.build.options import SINCE, BuildOptions
+from trtnet.tensorrt.callbacks import OutputAllocator
+from trtnet.tensorrt.run import loaded, refitting
+from trtnet.tensorrt.run.execution import Native
 
 VERSIONS = versions()
 
@@ -61,7 +69,25 @@ def test_builds(version, how, monkeypatch):
     profiles = ({"batch": (1, 2, 4)}, {"batch": (1, 1, 1)}) if how == "dynamic" else ()
     live = frozenset(("conv.bias",)) if how == "live" else frozenset()
     plan = Job(graph, provider_of(version), options, refittable, live, profiles=profiles).run()
-    assert plan.data == b"a plan"
+    told = json.loads(plan.data)
+    assert [one["name"] for one in told["inputs"]] == ["x", *plan.live.values()]
+    assert bool(told["weights"]) == bool(refittable)
+    assert len(told["profiles"]) == len(profiles)
+
+
+REFUSED = {
+    "stripped plan": ["8.6.1"],
+    "plugins of the registry": ["rtx1.7.1"],
+    "plugins of a library": ["rtx1.7.1"],
+}
+"""The steps that some versions refuse."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_engines(version):
+    """Loading, calls, contexts, graphs, refits, live weights, saving: each is taken, or refused by trtnet itself."""
+    refused = {name: why for name in STEPS if (why := judged(version, name)) is not None}
+    assert set(refused) == {name for name, versions in REFUSED.items() if version in versions}, refused
 
 
 def recorded_module():
@@ -127,6 +153,78 @@ def test_a_lowering_that_does_not_conform_is_noticed(monkeypatch):
         lowered(recorded("softmax")[0], provider_of("10.8"), False)
 
 
+@pytest.mark.parametrize(
+    ("where", "name", "wrong", "step", "message"),
+    [
+        (Native, "set_shapes", lambda self, route: self.context.set_shape(1), "dynamic sizes", "attribute 'set_shape'"),
+        (
+            Native,
+            "set_addresses",
+            lambda self, names, addresses: self.context.set_tensor_address(names[0], "there"),
+            "call",
+            r"set_tensor_address\('x', 'there'\): incompatible",
+        ),
+        (OutputAllocator, "__init__", lambda self, trt, allocate: None, "sizes that the data decides", "native"),
+        (
+            refitting,
+            "execute",
+            lambda provider, refitter, stream, on_device: refitter.refit_engine(),
+            "refit",
+            "attribute 'refit_engine'",
+        ),
+        (
+            loaded,
+            "_new_context",
+            lambda provider, engine, memory: engine.create_execution_context(memory, 3),
+            "contexts",
+            "create_execution_context.*incompatible",
+        ),
+    ],
+)
+@pytest.mark.parametrize("version", ["8.6.1", "10.16", "11.4"])
+def test_an_engine_that_does_not_conform_is_noticed(where, name, wrong, step, message, version, monkeypatch):
+    monkeypatch.setattr(where, name, wrong)
+    with pytest.raises((TypeError, AttributeError), match=message):
+        judged(version, step)
+
+
+def test_an_enqueue_needs_addresses_shapes_and_scratch_memory():
+    with standing_in("11.4") as here, here.build() as engine:
+        context = engine.make_context(None)
+        with pytest.raises(AssertionError, match="the input x has no address"):
+            context.execute_async_v3(1)
+        context.set_tensor_address("x", X.ctypes.data)
+        with pytest.raises(AssertionError, match="the output output has no address"):
+            context.execute_async_v3(1)
+        strategy = here.provider.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with pytest.raises(AssertionError, match="without scratch memory"):
+            engine._engine.create_execution_context(strategy).execute_async_v3(1)
+        with pytest.raises(AssertionError, match="the engine has no y"):
+            context.set_tensor_address("y", 1)
+
+
+def test_a_refit_needs_what_belongs_together():
+    with standing_in("8.6.1") as here, here.build(refit=True) as engine:
+        refitter = here.provider.refitter(engine._engine)
+        assert refitter.set_named_weights("linear.bias", np.zeros(2, np.float32))
+        assert not refitter.set_named_weights("linear.bias", np.zeros(3, np.float32)), "another number of elements"
+        assert not refitter.set_named_weights("other.bias", np.zeros(2, np.float32))
+        assert refitter.get_missing_weights() == ["linear.weight"]
+        assert not refitter.refit_cuda_engine()
+
+
+def test_memory_is_not_used_after_it_was_freed():
+    host = HostCUDA()
+    address = host.cudaMalloc(16)[1]
+    host.cudaMemcpyAsync(address, X.ctypes.data, 16, 4, 0)
+    host.cudaFree(address)
+    with pytest.raises(AssertionError, match="freed"):
+        host.cudaMemcpyAsync(address, X.ctypes.data, 16, 4, 0)
+    with pytest.raises(KeyError):
+        host.cudaFree(address)
+
+
 def test_the_cases_are_not_few():
     assert len(CASES) > 50
+    assert len(STEPS) >= 16
     assert len(VERSIONS) == 16

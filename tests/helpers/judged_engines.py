@@ -1,0 +1,321 @@
+"""Everything that an engine of trtnet does, by the bindings of one version: `STEPS`, which `judged` runs.
+
+The GPU is the host (`host_cuda.py`), and TensorRT's runtime computes nothing: what is judged is each call and callback,
+by that version's signatures, members and enums, and in the order that TensorRT documents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from bindings import Bindings
+from host_cuda import Foreign, HostCUDA, TorchHere, on_device
+
+import trtnet
+from trtnet import Dim, Input, nn
+from trtnet import functional as F
+from trtnet.errors import BuildError, ProviderError
+from trtnet.tensorrt import device, plugins, provider
+from trtnet.tensorrt.build.lowering import Lowering
+from trtnet.tensorrt.provider import Provider
+from trtnet.tensorrt.run import loaded, refit_without_gil, refitting
+
+X = np.ones((2, 3, 8, 8), np.float32)
+BATCH = Dim("batch", 1, 2, 4)
+STEPS: dict[str, Callable[[Here], None]] = {}
+
+
+@functools.cache
+def provider_of(version: str) -> Provider:
+    bindings = Bindings(version)
+    return Provider(bindings.__name__, bindings)
+
+
+class Here:
+    """The TensorRT of a step."""
+
+    def __init__(self, found: Provider) -> None:
+        self.provider = found
+
+    def build(self, net: Any = None, batch: Any = 2, x: Any = None, **options: Any) -> Any:
+        graph = trtnet.record(net or Net(), x=x or Input((batch, 3, 8, 8)))
+        self.infers(graph)
+        return trtnet.build(graph, provider=self.provider.name, check=False, **options)
+
+    def infers(self, graph: trtnet.Graph) -> None:
+        """Tell the bindings the types and shapes that TensorRT would infer."""
+        tensors = {layer.name: layer.outputs[0] for layer in graph.layers if layer.outputs}
+        tensors |= {layer.path: layer.outputs[0] for layer in graph.layers if layer.outputs}
+        self.provider.trt.inferred = {
+            name: (
+                self.provider.data_type(one.dtype).name,
+                tuple(size if isinstance(size, int) else -1 for size in one.shape),
+            )
+            for name, one in (tensors | dict(graph.outputs)).items()
+            if self.provider.has("DataType", self.provider.stored(one.dtype).tensorrt or "")
+        }
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+@contextlib.contextmanager
+def standing_in(version: str) -> Iterator[Here]:
+    """Have this version's bindings as the TensorRT that is installed, with a GPU that it runs on."""
+    found = provider_of(version)
+    found.__dict__["cannot_execute"] = None
+    host = HostCUDA()
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in (
+            (device, "cuda", lambda: host),
+            (provider, "load", lambda name: found),
+            (provider, "of", lambda network: found),
+            (Lowering, "check_outputs", lambda self: None),  # these bindings infer no shapes
+            (loaded.Loaded, "torch", TorchHere()),
+            (loaded, "_current_streams", lambda torch: lambda ordinal: 1),
+            (refitting, "import_torch", TorchHere),
+            (plugins, "_libraries", {}),
+            (refit_without_gil, "agrees", lambda refitter: False),  # it looks at the memory of 8.6.1's own objects
+        ):
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield Here(found)
+
+
+def judged(version: str, step: str) -> str | None:
+    """Why this version refuses a step, or None. What its bindings do not take is a TypeError or AttributeError."""
+    with standing_in(version) as here:
+        try:
+            STEPS[step](here)
+        except ProviderError as error:
+            return str(error)
+    return None
+
+
+def step(run: Callable[[Here], None]) -> Callable[[Here], None]:
+    STEPS[run.__name__.replace("_", " ").strip()] = run
+    return run
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+@step
+def call(here: Here) -> None:
+    with here.build() as engine:
+        assert engine(X).shape == engine(torch.from_numpy(X)).shape == (2, 2)
+        assert engine(Foreign(X)).shape == (2, 2)
+        assert engine(on_device(X)).shape == engine(on_device(X)).shape == (2, 2)
+        engine.warmup()
+        assert engine.inspect() == {"Layers": []}
+
+
+@step
+def bound_call(here: Here) -> None:
+    with here.build() as engine:
+        for graph in (False, True):
+            call = engine.bind(on_device(X), graph=graph)
+            assert call().shape == call(stream=7).shape == (2, 2)
+            call.close()
+        assert engine(on_device(X), graph=True).shape == (2, 2)
+
+
+@step
+def dynamic_sizes(here: Here) -> None:
+    profiles = [{"batch": (1, 1, 1)}, {"batch": (2, 3, 4)}]
+    with here.build(batch=BATCH, profiles=profiles) as engine:
+        for batch in (1, 3, 1, 4):
+            x = np.ones((batch, 3, 8, 8), np.float32)
+            assert engine(x).shape == engine(on_device(x)).shape == (batch, 2)
+            assert engine.bind(on_device(x))().shape == (batch, 2)
+
+
+@step
+def sizes_that_the_data_decides(here: Here) -> None:
+    with here.build(lambda x: F.nonzero(x), x=Input((2, 3))) as engine:
+        x = np.ones((2, 3), np.float32)
+        for given in (x, torch.from_numpy(x), Foreign(x), on_device(x)):
+            assert tuple(engine(given).shape) == (2, 2)
+
+
+@step
+def memory_formats(here: Here) -> None:
+    with here.build(batch=BATCH, io_formats={"x": "hwc"}) as engine:
+        assert engine(X).shape == engine(on_device(X)).shape == (2, 2)
+
+
+@step
+def contexts(here: Here) -> None:
+    with here.build(batch=BATCH) as engine:
+        for shared in (False, True):
+            context = engine.context(shared_memory=shared)
+            assert context(X).shape == context.bind(on_device(X))().shape == (2, 2)
+            context.close()
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@step
+def refit(here: Here) -> None:
+    net = Net()
+    with here.build(net, refit=True) as engine:
+        values = {name: np.array(value) + 1 for name, value in net.state_dict().items() if value.dtype == np.float32}
+        snapshot = engine.snapshot()
+        assert engine.refit(values).changed
+        assert engine.refit(values).unchanged
+        assert engine.refit({"linear.bias": np.zeros(2, np.float32)}, fresh_contexts=True).companions is not None
+        for scale in range(5):  # a training loop, which is given room of its own
+            engine.refit({name: on_device(value * (scale + 2)) for name, value in values.items()})
+        assert engine.refit({"norm.weight": on_device(np.full(4, 9, np.float32))}).changed
+        engine.restore(snapshot)
+        assert np.array_equal(engine.parameters()["linear.bias"], snapshot_of(net)["linear.bias"])
+        assert "conv.weight" in str(engine.weights)
+        assert engine(X).shape == (2, 2)
+
+
+def snapshot_of(net: nn.Module) -> dict[str, np.ndarray]:
+    return {name: np.array(value) for name, value in net.state_dict().items()}
+
+
+@step
+def refit_of_some(here: Here) -> None:
+    with here.build(refit="linear.*") as engine:
+        engine.refit({"linear.weight": np.ones((2, 4), np.float32)})
+        assert engine.refittable == {"linear.weight", "linear.bias"}
+
+
+@step
+def stripped_plan(here: Here) -> None:
+    with tempfile.TemporaryDirectory() as folder, here.build(refit=True, stripped=True) as engine:
+        path = engine.save(Path(folder, "net.engine"))
+        with trtnet.load(path) as again:
+            again.refit({"linear.bias": np.ones(2, np.float32)})
+
+
+@step
+def live_weights(here: Here) -> None:
+    net = Net()
+    with here.build(net, live="linear.*") as engine:
+        engine.refit({"linear.bias": np.ones(2, np.float32)})
+        snapshot = engine.snapshot()
+        assert engine(X).shape == engine.bind(on_device(X))().shape == (2, 2)
+        engine.restore(snapshot)
+        learner = {"linear.weight": on_device(np.ones((2, 4), np.float32)), "linear.bias": on_device(np.ones(2, "f"))}
+        with mock.patch.object(type(engine.device), "__repr__", return_value="cpu:0"):  # where these tensors are
+            engine.bind_weights(learner)
+        assert engine(on_device(X)).shape == (2, 2)
+
+
+@step
+def two_engines_in_turn(here: Here) -> None:
+    with trtnet.HotSwap(here.build(refit=True)) as engine:
+        engine.refit({"linear.bias": np.ones(2, np.float32)})
+        assert engine(X).shape == (2, 2)
+
+
+# --- plugins ----------------------------------------------------------------------------------------------------------
+
+
+class Judged(trtnet.Plugin):
+    creator, version = "JudgedIPluginCreator", "1"
+
+    def shapes(self, x: Any) -> Any:
+        return x
+
+    def reference(self, x: Any) -> Any:
+        return x
+
+
+class JudgedV3(Judged):
+    creator = "JudgedIPluginCreatorV3One"
+
+
+@step
+def plugins_of_the_registry(here: Here) -> None:
+    name = here.provider.name
+    newer = here.provider.offers("IPluginCreatorV3One")
+    for kind in (Judged, JudgedV3) if newer else (Judged,):
+        with tempfile.TemporaryDirectory() as folder, here.build(kind(alpha=0.5)) as engine:
+            assert kind.creator in [one.name for one in trtnet.plugins.available(name)]
+            path = engine.save(Path(folder, "net.engine"))
+            trtnet.load(path).close()
+
+
+@step
+def plugins_of_a_library(here: Here) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "creators.c"), Path(folder, f"lib{here.provider.version}.so")
+        source.write_text(f'char const version[] = "{here.provider}"; void* getPluginCreators(void) {{ return 0; }}')
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+        (loaded_one,) = trtnet.plugins.load(library, here.provider.name)
+        assert dict(loaded_one.fields) == {"alpha": "float32"}
+        kind = type("Loaded", (Judged,), {"creator": loaded_one.name})
+        here.build(kind(alpha=0.5), version_compatible=True).close()
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@step
+def save_and_load(here: Here) -> None:
+    with tempfile.TemporaryDirectory() as folder, here.build(batch=BATCH, refit=True) as engine:
+        engine.refit({"linear.bias": np.ones(2, np.float32)})
+        path = engine.save(Path(folder, "net.engine"))
+        with trtnet.load(path) as again, again.clone() as other:
+            assert again(X).shape == other(on_device(X)).shape == (2, 2)
+            again.refit({"linear.bias": np.zeros(2, np.float32)})
+        bare = Path(folder, "bare.engine")
+        bare.write_bytes(path.read_bytes())
+        with trtnet.load(bare, provider=here.provider.name) as again:
+            assert again(X).shape == (2, 2)
+        bare.write_bytes(b"cut off")
+        with pytest.raises(BuildError, match="this is no plan"):  # as the recorder was told
+            trtnet.load(bare, provider=here.provider.name)
+
+
+@step
+def plans_without_a_gpu(here: Here) -> None:
+    graph = trtnet.record(Net(), x=Input((2, 3, 8, 8)))
+    name, targets = here.provider.name, here.provider.targets[:2]
+    assert trtnet.build_plan(graph, targets, provider=name).data
+    if targets:
+        assert trtnet.build_plan(graph, targets[0], provider=name, refit=True).stripped
+
+
+@step
+def plan_cache(here: Here) -> None:
+    phases: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        graph = trtnet.record(Net(), x=Input((2, 3, 8, 8)))
+        here.infers(graph)
+
+        def build() -> Any:
+            return trtnet.build(
+                graph, provider=here.provider.name, refit=True, cache=folder, check=False,
+                progress=lambda phase, done, steps: phases.append(phase),
+            )  # fmt: skip
+
+        build().close()
+        assert phases if here.provider.offers("IProgressMonitor") else not phases
+        graph.load_state_dict({"linear.bias": np.full(2, 3, np.float32)}, strict=False)
+        engine = build()
+        assert engine.plan.cached
+        engine.close()
