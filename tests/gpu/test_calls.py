@@ -253,6 +253,28 @@ def test_close_and_use_after(tmp_path):
             use()
 
 
+def test_an_engine_is_freed_when_nothing_keeps_it():
+    """Its own context and replays refer to it, and do not keep it; what the user bound does."""
+    import gc
+    import weakref
+
+    x = torch.randn(2, 3, 8, 8, device="cuda")
+    engine = trtnet.build(convolutions(), **LEVEL)
+    engine(x), engine(x.cpu().numpy()), engine(x, graph=True)
+    call = engine.bind(x)
+    gone = weakref.ref(engine)
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert gone() is not None
+        call()
+        del call
+        assert gone() is None, "there is no cycle"
+    finally:
+        gc.enable()
+
+
 def test_dropped_while_a_call_is_in_flight():
     import gc
 

@@ -128,7 +128,7 @@ def _hidden(path: Path) -> str:
 
 def sync(folder: Path) -> None:
     """Have renames in a folder reach the disk, where the system lets a folder be opened."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(opened)

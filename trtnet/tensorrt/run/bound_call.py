@@ -13,7 +13,7 @@ from ...engine.inputs import StreamLike, TensorSpec, one_kind
 from ..device import Owned
 from .execution import Native, Route
 from .layouts import Layout
-from .loaded import Loaded
+from .loaded import Loaded, Owner
 from .stream_lock import DEFAULT_STREAM, StreamLock
 
 
@@ -229,6 +229,12 @@ class TensorRTBoundCall:
             found="another address or size",
             remedy="write to it in place (buffer.copy_(new)), or bind again",
         )
+
+
+class OwnBoundCall(TensorRTBoundCall):
+    """The replays of an engine's own calls."""
+
+    engine = Owner()
 
 
 def _cannot_be_bound(spec: TensorSpec, found: str, layout: Layout | None) -> ArgumentTypeError:

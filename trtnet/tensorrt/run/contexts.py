@@ -19,11 +19,11 @@ from ...engine.inputs import StreamLike, TensorSpec, one_kind, remember
 from ...graph.tensor import Array
 from ..callbacks import OutputAllocator
 from ..device import Device
-from .bound_call import TensorRTBoundCall
+from .bound_call import OwnBoundCall, TensorRTBoundCall
 from .device_array import CUDA, DeviceArray, Foreign, by_interface, capsule, check_place, foreign
 from .execution import Native, Route
 from .host_buffers import HostBuffers
-from .loaded import Loaded
+from .loaded import Loaded, Owner
 from .sources import ForeignSource, HostSource, Source, TorchSource
 from .stream_lock import DEFAULT_STREAM, StreamLock
 
@@ -40,6 +40,7 @@ class Context(BorrowingEngine):
     """
 
     engine: Loaded
+    _replay: type[TensorRTBoundCall] = TensorRTBoundCall
 
     def __init__(self, engine: Loaded, shared_memory: bool = False) -> None:
         super().__init__(engine)
@@ -91,7 +92,7 @@ class Context(BorrowingEngine):
 
     def _of_their_kind(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         first = values[0]
-        if is_torch(first) and first.is_cuda:
+        if is_torch(first) and first.is_cuda and (len(values) == 1 or all(map(is_torch, values))):
             if graph:
                 return self._replayed(values, stream)
             return self._on_device(values, stream)
@@ -117,7 +118,7 @@ class Context(BorrowingEngine):
         engine = self.engine
         try:
             key = tuple([(v.shape, v.dtype, v.device) for v in values])
-        except (AttributeError, RuntimeError):
+        except RuntimeError:  # nested ones have no shape
             one_kind(self.inputs, values)
             raise
         route = self._routes.get(key)
@@ -178,7 +179,7 @@ class Context(BorrowingEngine):
         native = self._natives.get(route.profile) or self.native(route.profile)
         if native.shapes is not route:
             native.set_shapes(route)
-        live = self.engine.live_weights
+        live = native.live_weights
         if live is not None:
             live.check()
             if native.live != live.version:
@@ -315,7 +316,7 @@ class Context(BorrowingEngine):
                 engine._check(values)
                 with lasting():
                     buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
-                bound = self._bound[key] = TensorRTBoundCall(engine, buffers, True, self._shared)
+                bound = self._bound[key] = self._replay(engine, buffers, True, self._shared)
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)
@@ -330,6 +331,13 @@ class Context(BorrowingEngine):
             self.engine.device.synchronize()
             self.release()
             self.closed = self.closed or "its context was closed"
+
+
+class OwnContext(Context):
+    """The context of an engine's own calls."""
+
+    engine = Owner()
+    _replay = OwnBoundCall
 
 
 class _Like(NamedTuple):

@@ -7,7 +7,6 @@ import ctypes
 import json
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from os import PathLike
@@ -31,7 +30,7 @@ from ..device import Device, ordinal
 from ..provider import Provider
 from .bare_plan import bare_plan
 from .bound_call import TensorRTBoundCall
-from .contexts import Context
+from .contexts import Context, OwnContext
 from .loaded import Loaded
 from .refitting import Refitting
 
@@ -52,9 +51,8 @@ class TensorRTEngine(Loaded):
         super().__init__(plan, provider, device)
         self._refitting: Refitting | None = None
         self._written_to = False
-        own: Any = weakref.proxy(self)
         with self.device.current():
-            self._default = Context(own)  # no cycle: dropping the engine frees it
+            self._default = OwnContext(self)
         forking.tell(self)
 
     @classmethod

@@ -26,7 +26,7 @@ class Native:
         self.shapes: Route | None = None
         self.live = -1
         self.addresses: list[int] = []
-        self.engine = engine
+        self.live_weights = engine.live_weights
         if engine.profiles > 1 or self.context.active_optimization_profile != profile:
             side = stream_lock.side()
             if not self.context.set_optimization_profile_async(profile, side):
@@ -53,7 +53,7 @@ class Native:
         self.addresses = addresses
 
     def set_live(self) -> None:
-        live = self.engine.live_weights
+        live = self.live_weights
         assert live is not None
         for name, address in live.addresses():
             self.context.set_tensor_address(name, address)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...basics import dtypes
 from ...basics.arrays import import_torch, is_torch, overflow
-from ...basics.errors import BuildError, ProviderError, ShapeError
+from ...basics.errors import BuildError, EngineError, ProviderError, ShapeError
 from ...engine.checked import Checked
 from ...engine.engine import Engine
 from ...engine.inputs import StreamLike, TensorSpec
@@ -268,6 +268,22 @@ class Loaded(Engine):
             for stream_lock in context.stream_locks:
                 if stream_lock.stream is None:  # its first work waits for a refit that goes on on the device
                     stream_lock.stream = self._refitted_on
+
+
+class Owner:
+    """The attribute `engine` of what an engine has for its own calls: it does not keep the engine alive."""
+
+    def __get__(self, instance: Any, kind: type | None = None) -> Loaded:
+        """The engine. Raises EngineError once it is gone."""
+        found: Loaded | None = instance._owner()
+        if found is None:
+            raise EngineError(
+                "this engine cannot be used any more: nothing kept it", expected="an open engine", found="none"
+            )
+        return found
+
+    def __set__(self, instance: Any, engine: Loaded) -> None:
+        instance._owner = weakref.ref(engine)
 
 
 def _new_context(provider: Provider, engine: ICudaEngine, memory: int | None) -> IExecutionContext | None:
