@@ -15,6 +15,7 @@ from .engine.engine import Engine
 from .engine.plan import Plan
 from .engine.weight_table import require_refittable
 from .graph.graph import Graph
+from .graph.tensor import DeviceLike
 from .pytorch.checking import Divergence, devices, failed, first_wrong
 from .pytorch.checking import check as compared
 from .pytorch.engine import ReferenceEngine
@@ -99,7 +100,7 @@ def build(
     graph: Graph,
     *,
     provider: str | None = None,
-    device: Any = None,
+    device: DeviceLike | None = None,
     refit: Refit = False,
     live: Refit = False,
     cache: str | os.PathLike[str] | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from . import recording  # noqa: F401  # gives graphs their methods
 from .basics.disk import as_path
@@ -12,15 +11,17 @@ from .basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNo
 from .engine.engine import Engine
 from .engine.files import Files
 from .engine.plan import Plan
+from .graph.tensor import DeviceLike
 from .pytorch.engine import ReferenceEngine
 from .tensorrt import plugins
 from .tensorrt import provider as providers
 from .tensorrt.device import Device, ordinal
 from .tensorrt.provider import Provider
 from .tensorrt.run.engine import TensorRTEngine
+from .weights.recipes import Leaf
 
 
-def load(path: str | os.PathLike[str], *, provider: str | None = None, device: Any = None) -> Engine:
+def load(path: str | os.PathLike[str], *, provider: str | None = None, device: DeviceLike | None = None) -> Engine:
     """The engine that `engine.save` or `plan.save` wrote, or one of a bare plan without manifest.
 
     The files' SHA-256 are checked first, then the version of TensorRT, then the GPU.
@@ -63,7 +64,7 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: A
     return engine
 
 
-def _bare(path: Path, provider: str | None, device: Any) -> Engine:
+def _bare(path: Path, provider: str | None, device: DeviceLike | None) -> Engine:
     if provider == "reference":
         raise ArgumentError(
             "a bare plan holds no network for the reference engine",
@@ -121,7 +122,7 @@ def _check_version(plan: Plan, found: Provider) -> None:
     )
 
 
-def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
+def _check_gpu(plan: Plan, found: Provider, device: DeviceLike | None) -> None:
     _check_executes(found)
     here = Device(ordinal(device)).properties[1]
     wanted = (plan.gpu["capability"],) if plan.gpu else plan.targets
@@ -140,7 +141,7 @@ def _check_gpu(plan: Plan, found: Provider, device: Any) -> None:
     )
 
 
-def _reference(plan: Plan, path: Path, device: Any) -> ReferenceEngine:
+def _reference(plan: Plan, path: Path, device: DeviceLike | None) -> ReferenceEngine:
     lacking = [name for name, leaf in plan.graph.parameters.items() if leaf.value.array is None and _used(plan, leaf)]
     if lacking:
         raise WeightsError(
@@ -156,5 +157,5 @@ def _reference(plan: Plan, path: Path, device: Any) -> ReferenceEngine:
     return engine
 
 
-def _used(plan: Plan, leaf: Any) -> bool:
+def _used(plan: Plan, leaf: Leaf) -> bool:
     return any(leaf in weight.leaves() for _, _, weight in plan.graph.weights())

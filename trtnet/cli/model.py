@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
@@ -196,7 +196,9 @@ class user_code:
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None or isinstance(error, (TrtnetError, KeyboardInterrupt, GeneratorExit)):
             return
         where = None
@@ -219,7 +221,7 @@ class user_code:
         ) from error
 
 
-def _instruction(trace: Any, frame: Any) -> int:
+def _instruction(trace: TracebackType | None, frame: FrameType) -> int:
     while trace is not None:
         if trace.tb_frame is frame:
             return trace.tb_lasti

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from ..basics.arrays import check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentTypeError, WeightsError
+from ..graph.tensor import DeviceLike
 from ..weights.matching import match
 from ..weights.recipes import Leaf
+
+if TYPE_CHECKING:
+    import torch
+
+Trained: TypeAlias = Union[Mapping[str, Any], "torch.nn.Module"]
+"""What live weights are bound to: a module, or its state_dict."""
 
 
 class Bound(NamedTuple):
@@ -54,7 +61,7 @@ class Bindings:
         version: changes when other tensors are bound.
     """
 
-    def __init__(self, leaves: Iterable[Leaf], device: Any) -> None:
+    def __init__(self, leaves: Iterable[Leaf], device: DeviceLike) -> None:
         self.leaves = {leaf.name: leaf for leaf in leaves}
         self.device = device
         self.now = Bound.of({})
@@ -68,7 +75,7 @@ class Bindings:
         self.now = Bound.of({})
         self.version += 1
 
-    def bind(self, keys: Mapping[str, Leaf], weights: Any, prefix: str = "") -> None:
+    def bind(self, keys: Mapping[str, Leaf], weights: Trained, prefix: str = "") -> None:
         """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none.
 
         `keys` are the parameters of the whole network: those that are not live may be given, and are left alone.
@@ -98,7 +105,7 @@ class Bindings:
         self.now = Bound.of(found)
         self.version += 1
 
-    def _check(self, name: str, tensor: Any) -> None:
+    def _check(self, name: str, tensor: torch.Tensor) -> None:
         leaf = self.leaves[name]
         if not is_torch(tensor):
             raise WeightsError(

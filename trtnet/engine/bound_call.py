@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from .inputs import StreamLike
+
 
 class BoundCall(Protocol):
     """A call whose input arrays are fixed: it reads what they hold, and gives the same output arrays each time.
@@ -19,7 +21,7 @@ class BoundCall(Protocol):
     result: Any
     generation: int
 
-    def __call__(self, stream: Any = None) -> Any:
+    def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
 
     def close(self) -> None:

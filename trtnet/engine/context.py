@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..weights.table import WeightTable
+from .bindings import Trained
 from .checked import Checked
 from .engine import Engine, RefitReport, Snapshot
 
@@ -47,11 +48,26 @@ class BorrowingEngine(Engine):
     def generation(self, value: int) -> None:
         self.engine.generation = value
 
-    def refit(self, *args: Any, **kwargs: Any) -> RefitReport:
-        return self.engine.refit(*args, **kwargs)
+    def refit(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        prefix: str = "",
+        finite: str | None = "warn",
+        fresh_contexts: bool = False,
+    ) -> RefitReport:
+        return self.engine.refit(state_dict, prefix=prefix, finite=finite, fresh_contexts=fresh_contexts)
 
-    def _refit_with(self, *args: Any, **kwargs: Any) -> RefitReport:
-        return self.engine._refit_with(*args, **kwargs)
+    def _refit_with(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        finite: str | None,
+        fresh_contexts: bool,
+        beside: Callable[[set[str]], dict[str, Any]] | None = None,
+        generation: int | None = None,
+    ) -> RefitReport:
+        return self.engine._refit_with(state_dict, prefix, finite, fresh_contexts, beside, generation)
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
@@ -59,7 +75,7 @@ class BorrowingEngine(Engine):
     def context(self, shared_memory: bool = False) -> Engine:
         return self.engine.context(shared_memory)
 
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         self.engine.bind_weights(weights, prefix=prefix)
 
     def snapshot(self) -> Snapshot:

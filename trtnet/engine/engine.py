@@ -7,10 +7,11 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -25,9 +26,10 @@ from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
+from .bindings import Trained
 from .bound_call import BoundCall
 from .checked import Checked
-from .inputs import TensorSpec, one_kind, remember
+from .inputs import StreamLike, TensorSpec, one_kind, remember
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Engine:
         self,
         /,
         *args: Any,
-        stream: Any = None,
+        stream: StreamLike | None = None,
         out: Any = None,
         graph: bool = False,
         with_generation: bool = False,
@@ -156,7 +158,7 @@ class Engine:
             return self._formed(results), generation
         return results[0] if self.graph.form == "one" else self._formed(results)
 
-    def _on_stream(self, stream: Any) -> Any:
+    def _on_stream(self, stream: StreamLike) -> AbstractContextManager[None]:
         """A context in which torch's current stream is this one."""
         torch = import_torch()
         if isinstance(stream, torch.cuda.Stream):
@@ -164,7 +166,7 @@ class Engine:
         found = stream.__cuda_stream__()[1] if hasattr(stream, "__cuda_stream__") else int(stream)
         return torch.cuda.stream(torch.cuda.ExternalStream(found) if found else torch.cuda.default_stream())
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         """Outputs of the inputs' kind, and the generation that they were computed with."""
         kind = one_kind(self.inputs, values)
         if kind == "array":
@@ -270,7 +272,7 @@ class Engine:
             + (" in this process (multiprocessing: start method 'spawn')" if "fork" in str(self.closed) else ""),
         )
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise EngineError(
             "an engine cannot be pickled or copied",
             expected="files, or one engine for each process",
@@ -388,7 +390,7 @@ class Engine:
     def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
         raise NotImplementedError
 
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         """Read the live parameters where a trainer keeps them: what it writes there, the next call uses.
 
         Args:

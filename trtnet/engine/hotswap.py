@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from ..basics import forking, interrupts
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentTypeError
+from .bindings import Trained
 from .bound_call import BoundCall
 from .context import BorrowingEngine
 from .engine import Engine, RefitReport, Snapshot, next_serial
+from .inputs import StreamLike
 
 _Made = TypeVar("_Made")
 
@@ -41,7 +43,7 @@ class _Swapping(BorrowingEngine):
         """Run the engine, or the context, that is active now."""
         return self.active(*args, **kwargs)
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         return self.active._results(values, stream, graph)
 
 
@@ -132,7 +134,7 @@ class HotSwap(_Swapping):
             self._idle, self.engine, self._behind = active, idle, changed
             return report
 
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         """As `Engine.bind_weights`, of both engines."""
         with self._lock, interrupts.later():
             for engine in (self._idle, self.engine):  # what does not fit is refused by the first
@@ -197,7 +199,7 @@ class SwappingBoundCall:
         self.tensors, self.results, self.result = first.tensors, first.results, first.result
         self.generation = first.generation
 
-    def __call__(self, stream: Any = None) -> Any:
+    def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now, with the engine that is active."""
         engine = self.engine.engine
         call = self._calls[engine.serial]
@@ -215,8 +217,8 @@ class SwappingBoundCall:
         for call in self._calls.values():
             call.close()
 
-    def __reduce__(self) -> Any:
-        return self.engine.__reduce__()
+    def __reduce__(self) -> NoReturn:
+        self.engine.__reduce__()
 
 
 class SwappingContext(_Swapping):

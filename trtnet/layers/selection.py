@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics import dtypes
@@ -202,13 +203,13 @@ MOST_BOXES = 5000
 """Boxes of one batch item that TensorRT's NMS considers at most: INMSLayer's K."""
 
 
-def _corners(torch: Any, boxes: torch.Tensor) -> torch.Tensor:
+def _corners(torch: ModuleType, boxes: torch.Tensor) -> torch.Tensor:
     """(x, y, width, height) about the centre as two opposite corners."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half, centre + half], -1)
 
 
-def _overlaps(torch: Any, box: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def _overlaps(torch: ModuleType, box: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The intersection over union of a box and each of others, by any two opposite corners."""
     a, b = (
         torch.stack([torch.minimum(x[..., :2], x[..., 2:]), torch.maximum(x[..., :2], x[..., 2:])])

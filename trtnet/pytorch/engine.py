@@ -13,14 +13,16 @@ import numpy as np
 
 from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
+from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
-from ..engine.bindings import Bindings, Bound
+from ..engine.bindings import Bindings, Bound, Trained
 from ..engine.context import BorrowingEngine
 from ..engine.engine import Engine, RefitReport, Snapshot
-from ..engine.inputs import TensorSpec, one_kind
+from ..engine.inputs import StreamLike, TensorSpec, one_kind
 from ..engine.plan import Plan
 from ..engine.weight_table import table
 from ..graph.graph import Graph
+from ..graph.tensor import DeviceLike
 from ..rewriting.live_inputs import with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, Value
@@ -44,7 +46,7 @@ class _State(NamedTuple):
 
     slots: list[Any] | None
     held: frozenset[int]
-    live: list[Any]
+    live: list[torch.Tensor]
     generation: int
     bound: Bound
 
@@ -67,7 +69,7 @@ class ReferenceEngine(Engine):
         graph: Graph,
         *,
         device: str = "cpu",
-        dtype: Any = None,
+        dtype: DtypeLike | None = None,
         raw: bool = False,
         live: Collection[str] = (),
         values: Mapping[str, Any] | None = None,
@@ -110,7 +112,7 @@ class ReferenceEngine(Engine):
         self._lock = threading.RLock()
         self.closed = self.closed or forking.FORKED
 
-    def _found(self, device: Any) -> Any:
+    def _found(self, device: DeviceLike) -> torch.device:
         torch = self.torch
         try:
             found = torch.device(device)
@@ -147,7 +149,7 @@ class ReferenceEngine(Engine):
                 raise self.closed_error()
             yield
 
-    def _read(self, leaf: Leaf) -> Any:
+    def _read(self, leaf: Leaf) -> torch.Tensor:
         found = self._values.get(leaf.name)
         return from_numpy(Value().read()) if found is None else found  # which says that there is no value
 
@@ -199,7 +201,7 @@ class ReferenceEngine(Engine):
         with self._held():
             self._replace(dict(snapshot.weights))
 
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._held():
@@ -211,7 +213,7 @@ class ReferenceEngine(Engine):
         with self._held():
             return {name: np.array(to_numpy(self._present(leaf))) for name, leaf in self._leaves.items()}
 
-    def _present(self, leaf: Leaf) -> Any:
+    def _present(self, leaf: Leaf) -> torch.Tensor:
         bound = self.bindings.tensors.get(leaf.name)
         return self._read(leaf) if bound is None else bound
 
@@ -251,7 +253,7 @@ class ReferenceEngine(Engine):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         if not isinstance(values[0], np.ndarray) and one_kind(self.inputs, values) == "device":
             torch = self.torch
             values = [torch.from_dlpack(v) if hasattr(v, "__dlpack__") else torch.as_tensor(v) for v in values]
@@ -362,7 +364,7 @@ class ReferenceBoundCall:
     def _found(self) -> list[tuple[int, tuple[int, ...]]]:
         return [(value.data_ptr(), tuple(value.shape)) for value in self.tensors]
 
-    def __call__(self, stream: Any = None) -> Any:
+    def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now."""
         engine = self.engine
         if engine.closed:
@@ -403,7 +405,7 @@ class ReferenceContext(BorrowingEngine):
     def closed(self, reason: str | None) -> None:
         self._closed = reason
 
-    def _results(self, values: list[Any], stream: Any, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
         return self.engine._results(values, stream, graph)
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBoundCall:
@@ -424,7 +426,7 @@ def _plan_of(engine: ReferenceEngine) -> Plan:
     )  # fmt: skip
 
 
-def same_bytes(a: Any, b: Any) -> bool:
+def same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors of one dtype hold the same bytes: NaN is NaN, and 0.0 is not -0.0."""
     if a.numel() == 0:
         return True
@@ -435,7 +437,7 @@ def same_bytes(a: Any, b: Any) -> bool:
 
 
 def reference(
-    graph: Graph, *, device: str = "cpu", dtype: Any = None, raw: bool = False, live: Collection[str] = ()
+    graph: Graph, *, device: str = "cpu", dtype: DtypeLike | None = None, raw: bool = False, live: Collection[str] = ()
 ) -> ReferenceEngine:
     """An Engine that runs the graph in PyTorch, here and now. The arguments are ReferenceEngine's."""
     return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw, live=live)

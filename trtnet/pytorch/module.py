@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class _Followed:
     def again(cls, graph: dict[str, Any]) -> _Followed:
         return cls(from_json(graph))
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], _Followed], tuple[dict[str, Any]]]:
         return self.again, (to_json(self.graph),)
 
 
@@ -85,9 +86,9 @@ class Recorded(torch.nn.Module):
             self._owner(path)
         self.eval()
 
-    def _owner(self, path: str) -> Any:
+    def _owner(self, path: str) -> torch.nn.Module:
         """The module at a path, made if need be."""
-        owner: Any = self
+        owner: torch.nn.Module = self
         for part in path.split(".") if path else ():
             if part not in owner._modules:
                 _named(owner.add_module, part, torch.nn.Module())
@@ -111,7 +112,7 @@ class Recorded(torch.nn.Module):
             args, kwargs = tuple(self._ordered(args, kwargs)), {}
         return super().__call__(*args, **kwargs)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's. Raises WeightsError for another value of a parameter that is frozen in the graph."""
         check_frozen(self._trtnet.graph.parameters, state_dict)
         return super().load_state_dict(state_dict, strict, assign)
@@ -139,7 +140,7 @@ class Recorded(torch.nn.Module):
             raise ArgumentTypeError("these are not the inputs", expected=", ".join(names), found=", ".join(given))
         return [given[name] for name in names]
 
-    def _read(self, leaf: Leaf) -> Any:
+    def _read(self, leaf: Leaf) -> torch.Tensor:
         owner: Any = self
         for part in self._trtnet.names[leaf].split("."):
             owner = getattr(owner, part)
@@ -149,7 +150,7 @@ class Recorded(torch.nn.Module):
         return repr(self._trtnet.graph)
 
 
-def _named(register: Any, name: str, *value: Any, **options: Any) -> None:
+def _named(register: Callable[..., None], name: str, *value: torch.nn.Module | torch.Tensor, **options: bool) -> None:
     try:
         register(name, *value, **options)
     except KeyError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..basics.arrays import import_torch
 from ..basics.dims import Dim, format_shape
@@ -13,6 +13,9 @@ from ..graph.regions import Region, Turn, arranged
 from ..graph.tensor import Producer
 from ..layers.targets import Run
 from ..weights.recipes import Leaf, TorchOperations, Weight, evaluate
+
+if TYPE_CHECKING:
+    import torch
 
 Watch = Callable[[Run, "Step", list[Any]], None]
 
@@ -86,7 +89,7 @@ class Program:
             )
         return step
 
-    def constants(self, read: Callable[[Leaf], Any], device: Any) -> list[Any]:
+    def constants(self, read: Callable[[Leaf], Any], device: torch.device) -> list[Any]:
         """The slots with everything that depends on weights alone."""
         torch = self.torch
         slots: list[Any] = [None] * self.count
@@ -102,10 +105,10 @@ class Program:
         self,
         slots: list[Any],
         inputs: list[Any],
-        device: Any,
+        device: torch.device,
         sizes: Mapping[str, int],
         watch: Watch | None = None,
-        module: Any = None,
+        module: torch.nn.Module | None = None,
     ) -> list[Any]:
         """The outputs for these inputs, of the torch module `module` if any. `slots` is used up; `watch` is called
         after each step, and may change them."""

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 
 from ..basics.errors import ProviderError, WeightsError
 from . import torch_claims
 from ._common import Array, Arrays, check_bool, corrupt, mapped, native, no_metadata, some
+
+if TYPE_CHECKING:
+    import torch
 
 HOLDERS = ("state_dict", "model_state_dict", "model")
 _RESAVE = "save its tensors alone where it was made: torch.save(model.state_dict(), path)"
@@ -112,7 +115,7 @@ def _tensors(torch: ModuleType, path: Path, loaded: Any) -> dict[str, Any]:
     return dict(loaded)
 
 
-def _array(torch: Any, path: Path, name: str, tensor: Any) -> Array:
+def _array(torch: ModuleType, path: Path, name: str, tensor: torch.Tensor) -> Array:
     dtype = str(tensor.dtype).removeprefix("torch.")
     special = getattr(ml_dtypes, dtype, None)
     try:
@@ -133,7 +136,7 @@ def _array(torch: Any, path: Path, name: str, tensor: Any) -> Array:
         ) from error
 
 
-def _tensor(torch: Any, name: str, array: Array) -> Any:
+def _tensor(torch: ModuleType, name: str, array: Array) -> torch.Tensor:
     array = native(array)
     special = array.dtype.name.startswith(("bfloat16", "float8"))
     wanted = getattr(torch, array.dtype.name, None) if special else None

@@ -18,6 +18,7 @@ import numpy as np
 from ...basics import forking, interrupts
 from ...basics.arrays import is_torch
 from ...basics.errors import ProviderError, WeightsError
+from ...engine.bindings import Trained
 from ...engine.checked import Checked
 from ...engine.engine import RefitReport, Snapshot
 from ...engine.inputs import StreamLike
@@ -214,7 +215,7 @@ class TensorRTEngine(Loaded):
         with self._paused():  # what a refit needs is made again when there is one
             self._written_to, self._refitting = written, refitting
 
-    def bind_weights(self, weights: Any, *, prefix: str = "") -> None:
+    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         if self.live_weights is None:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._paused():

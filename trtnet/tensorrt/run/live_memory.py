@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...basics.arrays import is_torch, to_numpy
-from ...engine.bindings import Bindings
+from ...engine.bindings import Bindings, Trained
 from ...engine.plan import Plan
 from ...weights.ledger import as_stored
 from ..device import Device
@@ -48,7 +48,7 @@ class LiveMemory:
             (self._inputs[name], bound[name].data_ptr() if bound else self._own[name].handle) for name in self.leaves
         ]
 
-    def bind(self, weights: Any, prefix: str) -> None:
+    def bind(self, weights: Trained, prefix: str) -> None:
         self.bindings.bind(self._keys, weights, prefix)
 
     def prepared(self, values: Mapping[str, Any]) -> dict[str, Any]:

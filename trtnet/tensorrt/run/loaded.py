@@ -54,6 +54,8 @@ class Loaded(Engine):
         device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
     """
 
+    device: Device
+
     def __init__(self, plan: Plan, provider: Provider, device: DeviceLike | None = None) -> None:
         super().__init__(plan.graph)
         self.provider = provider
