@@ -14,6 +14,7 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
+from ..graph.training import Mode
 from ..layers.base import require_shape
 from .activation import relu, sigmoid, tanh
 from .arithmetic import add, mul, sub
@@ -35,11 +36,11 @@ State = tuple[Tensor, ...]
 class _Weights(NamedTuple):
     """The parameters of one layer in one direction."""
 
-    input: Any
-    hidden: Any
-    input_bias: Any = None
-    hidden_bias: Any = None
-    projection: Any = None
+    input: Tensor
+    hidden: Tensor
+    input_bias: Tensor | None = None
+    hidden_bias: Tensor | None = None
+    projection: Tensor | None = None
 
 
 class _Kind(NamedTuple):
@@ -99,7 +100,9 @@ def _cell(name: str, kind: _Kind, input: Tensor, state: State, weights: _Weights
     return kind.step(_projected(kind, input, weights), state, weights)
 
 
-def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Tensor:
+def rnn_tanh_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """tanh(input w_ih^T + b_ih + hx w_hh^T + b_hh), the next hidden state (N, H).
 
     Args:
@@ -115,7 +118,9 @@ def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = N
     return _cell("rnn_tanh_cell", _TANH, input, (hx,), _Weights(w_ih, w_hh, b_ih, b_hh))[0]
 
 
-def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Tensor:
+def rnn_relu_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """As rnn_tanh_cell, with max(0, x) for tanh(x).
 
     >>> x, h, w = trtnet.tensor([[1.0]]), trtnet.tensor([[1.0]]), trtnet.tensor([[0.5]])
@@ -125,7 +130,9 @@ def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = N
     return _cell("rnn_relu_cell", _RELU, input, (hx,), _Weights(w_ih, w_hh, b_ih, b_hh))[0]
 
 
-def gru_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Tensor:
+def gru_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """The next hidden state (N, H) of a gated recurrent unit, n + z * (hx - n), where
     n = tanh(W_in x + b_in + r * (W_hn hx + b_hn)) and r, z = sigmoid(W_i x + b_i + W_h hx + b_h).
 
@@ -143,7 +150,12 @@ def gru_cell(input: Tensor, hx: Tensor, w_ih: Any, w_hh: Any, b_ih: Any = None, 
 
 
 def lstm_cell(
-    input: Tensor, hx: Sequence[Tensor], w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None
+    input: Tensor,
+    hx: Sequence[Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The next hidden and cell state of a long short-term memory, (N, H) each: c' = f * c + i * g, h' = o * tanh(c'),
     where i, f, g, o = W_i x + b_i + W_h h + b_h, of g its tanh and of the others their sigmoid.
@@ -231,7 +243,7 @@ def _unrolled(unroll: bool | None, length: SizeLike) -> bool:
     return False
 
 
-def inside(lengths: Any, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
+def inside(lengths: Tensor, length: SizeLike, batch: SizeLike, dim: int) -> Tensor:
     """Whether a step lies before the end of its sequence: (L, N, 1), or (N, L, 1) where `dim`, the steps', is 1."""
     if lengths.ndim != 1 or lengths.dtype not in (dtypes.int32, dtypes.int64):
         error = DtypeError if lengths.ndim == 1 else ShapeError
@@ -252,7 +264,7 @@ def require_sizes(name: str, shape: Sequence[SizeLike], expected: Sequence[SizeL
     require_shape(shape, expected, problem, kept=kept)
 
 
-def _layers(params: Sequence[Any], has_biases: bool, count: int) -> list[_Weights]:
+def _layers(params: Sequence[Tensor], has_biases: bool, count: int) -> list[_Weights]:
     """The parameters of each layer and direction."""
     each = 4 if has_biases else 2
     if len(params) == (each + 1) * count:
@@ -273,14 +285,14 @@ def _run(
     kind: _Kind,
     input: Tensor,
     hx: Sequence[Tensor],
-    params: Sequence[Any],
+    params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,
     dropout: float,
-    train: Any,
+    train: bool | Mode,
     bidirectional: bool,
     batch_first: bool,
-    lengths: Any,
+    lengths: Tensor | None,
     unroll: bool | None,
 ) -> tuple[Tensor, ...]:
     """The hidden states of the last layer, and the last states of all layers and directions."""
@@ -316,15 +328,15 @@ def _run(
 def rnn_tanh(
     input: Tensor,
     hx: Tensor,
-    params: Sequence[Any],
+    params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,
     dropout: float,
-    train: Any,
+    train: bool | Mode,
     bidirectional: bool,
     batch_first: bool,
     *,
-    lengths: Any = None,
+    lengths: Tensor | None = None,
     unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What nn.RNN computes: the hidden states of the last layer at each step, and the last ones of each layer.
@@ -353,15 +365,15 @@ def rnn_tanh(
 def rnn_relu(
     input: Tensor,
     hx: Tensor,
-    params: Sequence[Any],
+    params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,
     dropout: float,
-    train: Any,
+    train: bool | Mode,
     bidirectional: bool,
     batch_first: bool,
     *,
-    lengths: Any = None,
+    lengths: Tensor | None = None,
     unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As rnn_tanh, with max(0, x) for tanh(x).
@@ -378,15 +390,15 @@ def rnn_relu(
 def gru(
     input: Tensor,
     hx: Tensor,
-    params: Sequence[Any],
+    params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,
     dropout: float,
-    train: Any,
+    train: bool | Mode,
     bidirectional: bool,
     batch_first: bool,
     *,
-    lengths: Any = None,
+    lengths: Tensor | None = None,
     unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As rnn_tanh, with the steps of gru_cell.
@@ -403,15 +415,15 @@ def gru(
 def lstm(
     input: Tensor,
     hx: Sequence[Tensor],
-    params: Sequence[Any],
+    params: Sequence[Tensor],
     has_biases: bool,
     num_layers: int,
     dropout: float,
-    train: Any,
+    train: bool | Mode,
     bidirectional: bool,
     batch_first: bool,
     *,
-    lengths: Any = None,
+    lengths: Tensor | None = None,
     unroll: bool | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As rnn_tanh, with the steps of lstm_cell; the last hidden and the last cell states.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from textwrap import indent
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, NoReturn, Self, SupportsIndex, TypeVar, overload
 
 from ..basics.errors import ArgumentTypeError, NameNotFoundError, ShapeError
 from ..graph.tensor import Array, Parameter
@@ -52,12 +52,16 @@ class _Sequence(Module):
     def __contains__(self, module: object) -> bool:
         return any(module is m for m in self._modules.values())
 
-    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Module: ...
+    @overload
+    def __getitem__(self: S, index: slice) -> S: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Module:
         if isinstance(index, slice):
             return self._sliced(list(self._modules.items())[index])
         return self._modules[self._name(index)]
 
-    def _sliced(self, items: list[tuple[str, Any]]) -> Any:
+    def _sliced(self: S, items: list[tuple[str, Module]]) -> S:
         raise NotImplementedError
 
     def __setitem__(self, index: SupportsIndex, module: Module) -> None:
@@ -78,13 +82,13 @@ class _Sequence(Module):
             self.append(module)
         return self
 
-    def insert(self: S, index: int, module: Module) -> Any:
+    def insert(self: S, index: int, module: Module) -> S | None:
         modules = list(self._modules.values())
         modules.insert(index, module)
         self._renumber(modules)
         return self
 
-    def pop(self, index: SupportsIndex = -1) -> Any:
+    def pop(self, index: SupportsIndex = -1) -> Module:
         module = self[index]
         del self[index]
         return module
@@ -115,7 +119,7 @@ class Sequential(_Sequence):
             for number, module in enumerate(args):
                 self.add_module(str(number), module)
 
-    def _sliced(self, items: list[tuple[str, Any]]) -> Any:
+    def _sliced(self, items: list[tuple[str, Module]]) -> Self:
         return type(self)(dict(items))
 
     def __add__(self, other: Iterable[Module]) -> Sequential:
@@ -148,7 +152,7 @@ class ModuleList(_Sequence):
         if modules is not None:
             self.extend(modules)
 
-    def _sliced(self, items: list[tuple[str, Any]]) -> Any:
+    def _sliced(self, items: list[tuple[str, Module]]) -> Self:
         return type(self)(module for _, module in items)
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
@@ -172,7 +176,7 @@ class ModuleList(_Sequence):
         shown = [f"({a}): {text}" if a == b else f"({a}-{b}): {b - a + 1} x {text}" for a, b, text in lines]
         return f"{self._get_name()}(\n{indent(chr(10).join(shown), '  ')}\n)" if shown else f"{self._get_name()}()"
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ArgumentTypeError(
             "a ModuleList cannot be called", remedy="call its modules: for module in self.blocks: x = module(x)"
         )
@@ -194,12 +198,12 @@ class ModuleDict(Module):
 
     _modules: dict[str, Any]
 
-    def __init__(self, modules: Any = None) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
         if modules is not None:
             self.update(modules)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Module:
         if key not in self._modules:
             raise MissingKey(
                 f"there is no module {key!r}", expected=", ".join(self._modules) or "no modules", found=key
@@ -224,7 +228,7 @@ class ModuleDict(Module):
     def clear(self) -> None:
         self._modules.clear()
 
-    def pop(self, key: str) -> Any:
+    def pop(self, key: str) -> Module:
         module = self[key]
         del self[key]
         return module
@@ -232,17 +236,17 @@ class ModuleDict(Module):
     def keys(self) -> Iterable[str]:
         return self._modules.keys()
 
-    def items(self) -> Iterable[tuple[str, Any]]:
+    def items(self) -> Iterable[tuple[str, Module]]:
         return self._modules.items()
 
-    def values(self) -> Iterable[Any]:
+    def values(self) -> Iterable[Module]:
         return self._modules.values()
 
-    def update(self, modules: Any) -> None:
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         for name, module in modules.items() if hasattr(modules, "items") else modules:
             self[name] = module
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ArgumentTypeError("a ModuleDict cannot be called", remedy="call one of its modules: self.heads[name](x)")
 
 
@@ -306,7 +310,7 @@ class ParameterList(Module):
     def extra_repr(self) -> str:
         return "\n".join(f"({i}): {value!r}" for i, value in enumerate(self))
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ArgumentTypeError("a ParameterList cannot be called")
 
 
@@ -324,7 +328,7 @@ class ParameterDict(Module):
     Size([1, 8])
     """
 
-    def __init__(self, parameters: Any = None) -> None:
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
         super().__init__()
         self._keys: dict[str, None] = {}
         if parameters is not None:
@@ -363,7 +367,7 @@ class ParameterDict(Module):
     def items(self) -> Iterable[tuple[str, Any]]:
         return [(key, self[key]) for key in self._keys]
 
-    def update(self, parameters: Any) -> None:
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         for name, value in parameters.items() if hasattr(parameters, "items") else parameters:
             self[name] = value
 
@@ -378,5 +382,5 @@ class ParameterDict(Module):
     def extra_repr(self) -> str:
         return "\n".join(f"({key}): {value!r}" for key, value in self.items())
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ArgumentTypeError("a ParameterDict cannot be called")

@@ -81,10 +81,10 @@ def kernel(
 
 class _Launch(NamedTuple):
     shapes: Callable[..., Any]
-    grid: Any
-    block: Any
-    arguments: Any
-    shared: Any
+    grid: Sizes | Callable[..., Sizes]
+    block: Sizes | Callable[..., Sizes]
+    arguments: Sequence[Any] | Callable[..., Sequence[Any]]
+    shared: SizeLike | Callable[..., SizeLike]
 
 
 class Kernel(Plugin):
@@ -100,7 +100,7 @@ class Kernel(Plugin):
         self,
         source: str,
         function: str | None,
-        launch: Any,
+        launch: _Launch,
         reference: Callable[..., Any] | None,
         compose: Callable[..., Any] | None,
         reference_in: str,

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..basics import dtypes as types
 from ..basics.code import Code, source_of
+from ..basics.dims import Size
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, shown
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor
@@ -211,11 +213,11 @@ class Pair(tuple[Any, ...]):
     __slots__ = ()
 
     @property
-    def shape(self) -> Any:
+    def shape(self) -> Size:
         return self[0]
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> Dtype:
         return self[1]
 
 
