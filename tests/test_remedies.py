@@ -20,10 +20,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from harness import needs_rtx
+from harness import composed_without, needs_rtx
 
 import trtnet
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input, layers, nn
 from trtnet import functional as F
 from trtnet.cli import preload
 from trtnet.errors import TrtnetError, nearest
@@ -864,6 +864,59 @@ recorded(
     lambda q: F.scaled_dot_product_attention(q, q, q),
     lambda q: F.scaled_dot_product_attention(q, q, q, scale=0.5),
     (1, 3, DYNAMIC),
+)
+QKV = (1, 2, 3, 4)
+recorded(
+    "a dimension that it lacks has size 1",
+    lambda q: layers.add_attention_v2(q, q, q),
+    lambda q: layers.add_attention_v2(*(q.reshape(1, 1, 3, 4),) * 3),
+    (3, 4),
+)
+recorded(
+    "convert it first: .to(trtnet.float16)",
+    lambda q, k: layers.add_attention_v2(q, k, k),
+    lambda q, k: layers.add_attention_v2(q, *(k.to(trtnet.float16),) * 2),
+    Input(QKV, "float16"),
+    QKV,
+)
+recorded(
+    "put both into the mask",
+    lambda q, m: layers.add_attention_v2(q, q, q, m, causal_kind="UPPER_LEFT"),
+    lambda q, m: layers.add_attention_v2(q, q, q, trtnet.tril(m)),
+    QKV,
+    Input((1, 1, 3, 3), "bool"),
+)
+recorded(
+    'leave norm_op="SOFTMAX"',
+    lambda q: layers.add_attention(q, q, q, norm_op="NONE", causal=True),
+    lambda q: layers.add_attention(q, q, q, norm_op="SOFTMAX", causal=True),
+    QKV,
+)
+recorded(
+    "convert them first: .long()",
+    lambda x, cos, i: layers.add_rotary_embedding(x, cos, cos, i),
+    lambda x, cos, i: layers.add_rotary_embedding(x, cos, cos, i.long()),
+    QKV,
+    (9, 2),
+    Input((1, 3), "int32"),
+)
+
+
+def quantized(*to):
+    one = [trtnet.tensor(0.01)] if to else []
+    graph = record(
+        lambda q: layers.add_attention_v2(
+            q, q, q, *(None for _ in one), *one, normalization_quantize_to_type=to[0] if to else None
+        ),
+        QKV,
+    )
+    return composed_without(graph, "add_attention", "add_attention_v2")
+
+
+row(
+    "quantize the weights to int8, or leave the scale and",
+    lambda: quantized("float8_e4m3fn"),
+    lambda: quantized("int8"),
 )
 recorded(
     "normalize(x, out=y)",

@@ -1,16 +1,20 @@
 """Scaled dot product attention against torch, in float64 and on TensorRT-RTX."""
 
+import doctest
+import functools
+
 import numpy as np
 import pytest
 import torch
-from harness import check_against_torch
+from harness import check_against_torch, composed_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trtnet
-from trtnet import Dim, Input
+from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
+from trtnet.nn.attention import SDPBackend, sdpa_kernel
 
 T = torch.nn.functional
 
@@ -41,9 +45,19 @@ def attention(draw):
     return inputs, options
 
 
-@given(attention())
+def one_layer(function):
+    """The function, with attention recorded as one layer."""
+
+    def call(*args, **kwargs):
+        with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+            return function(*args, **kwargs)
+
+    return functools.wraps(function)(call)
+
+
+@given(attention(), st.booleans())
 @settings(max_examples=60)
-def test_attention(case):
+def test_attention(case, fused):
     inputs, options = case
 
     def call(f):
@@ -51,25 +65,38 @@ def test_attention(case):
             query, key, value, attn_mask, **options
         )
 
-    check_against_torch(call(F), call(T), inputs, compile=False, rtol=1e-6, atol=1e-7)
+    mine = one_layer(call(F)) if fused else call(F)
+    graph = check_against_torch(mine, call(T), inputs, compile=False, rtol=1e-6, atol=1e-7)
+    q = inputs["query"]
+    mask = inputs.get("attn_mask", q)
+    taken = q.shape[-1] == inputs["value"].shape[-1] and mask.ndim <= q.ndim
+    assert ("attention" in [layer.kind for layer in graph.layers]) == (fused and taken)
+    if fused and taken:
+        composed = composed_without(graph, "add_attention", "add_attention_v2")
+        found, wanted = (trtnet.reference(one, dtype="float64")(**inputs) for one in (composed, graph))
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
 
 
-def test_grouped_queries():
+@pytest.mark.parametrize("fused", [False, True])
+def test_grouped_queries(fused):
     inputs = {"q": values((2, 6, 3, 4), 1), "k": values((2, 2, 5, 4), 2), "v": values((2, 2, 5, 4), 3)}
 
     def call(f):
         return lambda q, k, v: f.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 
-    check_against_torch(call(F), call(T), inputs)
+    graph = check_against_torch(one_layer(call(F)) if fused else call(F), call(T), inputs)
+    assert fused == ("attention" in [layer.kind for layer in graph.layers])
     with pytest.raises(ShapeError, match="multiple of the key's"):
         trtnet.record(call(F), q=Input((2, 5, 3, 4)), k=Input((2, 2, 5, 4)), v=Input((2, 2, 5, 4)))
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("causal", [True, False])
-def test_dynamic_lengths_compile(causal):
+def test_dynamic_lengths_compile(causal, fused):
     batch, length = Dim("batch", min=1, opt=2, max=4), Dim("length", min=1, opt=3, max=8)
+    call = one_layer if fused else lambda function: function
     check_against_torch(
-        lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=causal),
+        call(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=causal)),
         lambda x: T.scaled_dot_product_attention(x, x, x, is_causal=causal),
         {"x": values((2, 3, 4))},
         shapes={"x": (batch, length, 4)},
@@ -112,10 +139,11 @@ def test_errors(call, kind, message):
 ROWS = np.array([[True, True, False], [False, False, False], [True, False, True]])
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("kind", ["bool", "float"])
 @pytest.mark.parametrize("how", ["input", "constant", "buffer"])
-def test_a_row_that_is_masked_entirely_is_zero(how, kind, dynamic):
+def test_a_row_that_is_masked_entirely_is_zero(how, kind, dynamic, fused):
     mask = ROWS if kind == "bool" else np.where(ROWS, np.float32(0.5), np.float32(-np.inf))
 
     class Net(trtnet.nn.Module):
@@ -125,7 +153,8 @@ def test_a_row_that_is_masked_entirely_is_zero(how, kind, dynamic):
 
         def forward(self, x, m):
             given = {"input": m, "constant": trtnet.tensor(mask), "buffer": self.mask}[how]
-            return F.scaled_dot_product_attention(x, x, x, given)
+            attend = F.scaled_dot_product_attention
+            return (one_layer(attend) if fused else attend)(x, x, x, given)
 
     graph = check_against_torch(
         Net(),
@@ -135,6 +164,10 @@ def test_a_row_that_is_masked_entirely_is_zero(how, kind, dynamic):
         rtol=1e-6,
     )
     assert np.array_equal(trtnet.reference(graph)(values((2, 4, 3, 8)), mask)[:, :, 1], np.zeros((2, 4, 8)))
+    for layer in graph.layers:
+        if layer.kind == "attention" and layer.inputs[3].layer.kind == "constant":
+            weights = layer.inputs[3].layer.inputs[0].array
+            assert np.any(weights if kind == "bool" else np.isfinite(weights), -1).all(), "TensorRT meets no empty row"
 
 
 @pytest.mark.parametrize("masked", [None, "causal", "open"])
@@ -162,3 +195,124 @@ def test_float16_scores_that_become_infinite():
     wanted = call(torch.nn.functional)(*(torch.from_numpy(v).float() for v in (q, -q * 8, mask))).numpy()
     assert not found[:, 0].any()
     np.testing.assert_allclose(found[:, 1].astype(np.float32), wanted[:, 1], rtol=2e-3)
+
+
+# --- sdpa_kernel
+
+
+def kinds_with(*args, **kwargs):
+    def forward(x):
+        with sdpa_kernel(*args, **kwargs):
+            return F.scaled_dot_product_attention(x, x, x)
+
+    return [layer.kind for layer in trtnet.record(forward, x=Input((1, 2, 3, 4))).layers]
+
+
+MATH, FLASH, CUDNN = SDPBackend.MATH, SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION
+
+
+def test_which_backends_record_one_layer():
+    for backends, priority, fused in (
+        (MATH, False, False),
+        ([MATH], False, False),
+        (FLASH, False, True),
+        ([MATH, CUDNN], False, True),
+        ([MATH, CUDNN], True, False),
+        ([CUDNN, MATH], True, True),
+        (torch.nn.attention.SDPBackend.FLASH_ATTENTION, False, True),
+        (torch.nn.attention.SDPBackend.MATH, False, False),
+        ([], False, False),
+    ):
+        assert ("attention" in kinds_with(backends, set_priority=priority)) == fused, backends
+    for wrong in ("flash", 3, [FLASH, None]):
+        with pytest.raises(ArgumentTypeError, match="sdpa_kernel takes backends"):
+            kinds_with(wrong)
+    assert [b.name for b in SDPBackend] == list(torch.nn.attention.SDPBackend.__members__)
+
+
+def test_it_lasts_as_long_as_the_block():
+    def forward(x):
+        made = []
+
+        def attend():
+            made.append(F.scaled_dot_product_attention(x, x, x))
+
+        attend()
+        with sdpa_kernel(FLASH):
+            attend()
+            with sdpa_kernel(MATH):
+                attend()
+            attend()
+        sdpa_kernel(FLASH)(attend)()
+        with pytest.raises(ShapeError), sdpa_kernel(FLASH):
+            F.scaled_dot_product_attention(x, x[..., :2], x)
+        attend()
+        return made
+
+    graph = trtnet.record(forward, x=Input((1, 2, 3, 4)))
+    made = [t.layer.kind == "attention" for t in graph.outputs.values()]
+    assert made == [False, True, False, True, True, False]
+
+
+def test_its_example():
+    runner, said = doctest.DocTestRunner(verbose=False), []
+    for test in doctest.DocTestFinder().find(
+        sdpa_kernel, "sdpa_kernel", globs={"trtnet": trtnet, "nn": nn, "Input": Input}
+    ):
+        runner.run(test, out=said.append)
+    assert (runner.tries, runner.failures) == (3, 0), "".join(said)
+
+
+@pytest.mark.parametrize("mask", [None, "attn_mask", "key_padding_mask", "both", "float"])
+def test_multi_head_attention_is_one_layer(mask):
+    ours, theirs = nn.MultiheadAttention(8, 2, batch_first=True), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    inputs = {"x": values((2, 4, 8))}
+    if mask in ("attn_mask", "both"):
+        inputs["attn_mask"] = ~np.tri(4, dtype=bool)
+    if mask in ("key_padding_mask", "both"):
+        inputs["key_padding_mask"] = np.array([[False, False, True, True], [False, True, False, False]])
+    if mask == "float":
+        inputs["attn_mask"] = values((4, 4), 5)
+
+    def call(module):
+        def forward(x, *masks):
+            given = dict(zip(list(inputs)[1:], masks))
+            return module(x, x, x, need_weights=False, **given)[0]
+
+        return forward
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = ours
+
+        def forward(self, x, attn_mask=None, key_padding_mask=None):
+            return one_layer(ours)(x, x, x, need_weights=False, attn_mask=attn_mask, key_padding_mask=key_padding_mask)[
+                0
+            ]
+
+    graph = check_against_torch(
+        Net(),
+        call(theirs.double().eval()),
+        inputs,
+        shapes={"x": (Dim("batch", 1, 2, 4), 4, 8)} if mask in (None, "attn_mask", "float") else None,
+        state_dict={f"inner.{n}": v.float().numpy() for n, v in theirs.state_dict().items()},
+        rtol=1e-6,
+        atol=1e-7,
+    )
+    assert [layer.kind for layer in graph.layers].count("attention") == 1
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_multi_head_attention_that_needs_its_weights_is_not(dropout, need_weights):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, 2, dropout=dropout)
+
+        def forward(self, x):
+            return one_layer(self.inner)(x, x, x, need_weights=need_weights)[0]
+
+    graph = trtnet.record(Net(), x=Input((4, 2, 8)))
+    assert ("attention" in [layer.kind for layer in graph.layers]) == (not dropout and not need_weights)

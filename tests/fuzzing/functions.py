@@ -483,6 +483,7 @@ LEFT_OUT = {
     "functions of functions": "cond scan while_loop: take functions; tests/functional/test_control.py compares them",
     "recurrent": "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell: take many weights at once; "
     "tests/nn/test_rnn.py compares them",
+    "another place of torch's": "rotary_embedding: torch has it in torch.onnx.ops; tests/layers/test_attention.py compares them",
     "host": "from_numpy: takes a NumPy array, which no program has",
 }
 

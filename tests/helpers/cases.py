@@ -165,6 +165,28 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
             layers.add_unsqueeze(x, axes=(0, -1)), layers.add_squeeze(x[:1], axes=(0,)),
         ),
     ),
+    "attention_layer": (
+        {"q": image(2, 4, 5, 8), "k": image(2, 2, 7, 8, seed=1), "v": image(2, 2, 7, 8, seed=2), "mask": image(2, 1, 5, 7, seed=3)},
+        lambda: lambda q, k, v, mask: (
+            layers.add_attention_v2(q, k, v, mask, decomposable=True),
+            layers.add_attention_v2(q, k, v, mask > -0.5, decomposable=True),
+            layers.add_attention_v2(q, k, v, causal_kind="LOWER_RIGHT", decomposable=True),
+            layers.add_attention(q, k, v, causal=True, decomposable=True),
+            layers.add_attention_v2(q * 0.1, k * 0.1, v, mask, norm_op="NONE", decomposable=True),
+        ),
+    ),
+    "rotary": (
+        {"x": image(2, 4, 5, 8), "cos": image(2, 5, 4, seed=1), "sin": image(2, 5, 4, seed=2), "i": np.array([[3, 0, 2, 2, 1], [0, 4, 9, 1, 3]])},
+        lambda: lambda x, cos, sin, i: tuple(
+            made
+            for interleaved in (False, True)
+            for made in (
+                F.rotary_embedding(x, cos, sin, interleaved=interleaved),
+                F.rotary_embedding(x, cos.reshape(10, 4), sin.reshape(10, 4), i, interleaved=interleaved),
+                F.rotary_embedding(x, cos[..., 1:3], sin[..., 1:3], interleaved=interleaved, rotary_embedding_dim=4),
+            )
+        ),
+    ),
     "boxes": (
         {"boxes": boxes(12), "scores": np.random.default_rng(3).permutation(12).astype(np.float32) - 6.0},
         lambda: lambda boxes, scores: (trtnet.ops.nms(boxes, scores, 0.4), trtnet.ops.box_iou(boxes, boxes[:3])),

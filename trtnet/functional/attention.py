@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..basics.dims import SizeLike, format_shape
-from ..basics.dtypes import bool_, float16
+from ..basics.dtypes import bool_, float16, int64
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
 from ..basics.limits import finfo
+from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
 from ..graph.training import Mode
+from ..layers.attention import Attention, RotaryEmbedding, shared_heads
 from ..layers.base import require_floating
+from ..layers.casting import converted
 from ..weights import recipes
 from ..weights.recipes import Weight
 from .arithmetic import add, mul
@@ -34,7 +39,19 @@ from .reduction import any as any_of
 from .reduction import mean as average
 from .shape import reshape, squeeze, transpose, unsqueeze
 
-__all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
+__all__ = ["multi_head_attention_forward", "rotary_embedding", "scaled_dot_product_attention"]
+
+_fuses: ContextVar[bool] = ContextVar("whether attention is recorded as one layer", default=False)
+
+
+@contextmanager
+def fusing(wanted: bool) -> Iterator[None]:
+    """Have attention recorded as one layer inside, or not."""
+    token = _fuses.set(wanted)
+    try:
+        yield
+    finally:
+        _fuses.reset(token)
 
 
 def masked(scores: Tensor, mask: Tensor, allowed: bool) -> Tensor:
@@ -72,11 +89,84 @@ def masked_rows(scores: Tensor, mask: Tensor, allowed: bool) -> tuple[Tensor, Te
     return where(rows, scores, 0.0), rows
 
 
-def causal(rows: SizeLike, columns: SizeLike) -> Tensor:
-    """A bool mask (rows, columns): whether each row may see each column, those up to its own number."""
-    if isinstance(rows, int) and isinstance(columns, int):
-        return tensor(np.tri(rows, columns, dtype=bool))
-    return ge(unsqueeze(arange(rows), 1), unsqueeze(arange(columns), 0))
+def causal(rows: SizeLike, columns: SizeLike, diagonal: SizeLike = 0) -> Tensor:
+    """A bool mask (rows, columns): whether each row may see each column, those up to its own number + diagonal."""
+    if isinstance(rows, int) and isinstance(columns, int) and isinstance(diagonal, int):
+        return tensor(np.tri(rows, columns, diagonal, dtype=bool))
+    last = arange(rows) if diagonal == 0 else arange(diagonal, diagonal + rows)
+    return ge(unsqueeze(last, 1), unsqueeze(arange(columns), 0))
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    diagonal: SizeLike | None,
+    weights: Callable[[Tensor], Tensor],
+    /,
+) -> Tensor:
+    """weights(query key^T, masked) value; 0 where everything of a row is masked.
+
+    `diagonal`: each row sees the columns up to its own number + diagonal; all where it is None.
+    """
+    scores = matmul(query, transpose(key, -1, -2))
+    rows = None
+    if diagonal is not None:
+        mask = causal(scores.shape[-2], scores.shape[-1], diagonal)
+        least = diagonal if isinstance(diagonal, int) else diagonal.bounds[0]
+        if least >= 0:  # each row sees the first column
+            scores, mask = masked(scores, mask, True), None
+    if mask is not None:
+        scores, rows = masked_rows(scores, mask, True)
+    made = matmul(weights(scores), value)
+    return made if rows is None else where(rows, made, 0.0)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    return softmax(scores, -1)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
+    """One attention layer; None where none is wanted (`fusing`), or where it does not take these shapes."""
+    rank = len(query.shape)
+    if not _fuses.get() or rank > 4 or len(key.shape) != rank or key.shape != value.shape:
+        return None
+    if query.shape[-1] != key.shape[-1] or (rank > 2 and query.shape[0] != key.shape[0]):
+        return None
+    inputs, rows = [_in_four(x) for x in (query, key, value)], None
+    if mask is not None:
+        if len(mask.shape) > rank or mask.dtype not in (bool_, query.dtype):
+            return None
+        mask, rows = _with_no_empty_row(mask)
+        mask = reshape(mask, (1,) * (rank - len(mask.shape)) + tuple(mask.shape))
+        front = _in_four(mask).shape[:2]
+        inputs.append(expand(_in_four(mask), (*front, query.shape[-2], key.shape[-2])))
+    kind = "UPPER_LEFT" if is_causal else "NONE"
+    made = reshape(emit(Attention(tuple(inputs), "SOFTMAX", kind, decomposable=True)), query.shape)
+    return made if rows is None else where(rows, made, 0.0)
+
+
+def _in_four(x: Tensor) -> Tensor:
+    """(batch, heads, ...) of what has no heads, or neither."""
+    *front, length, size = x.shape
+    return reshape(x, (*front, *(1,) * (2 - len(front)), length, size))
+
+
+def _with_no_empty_row(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The mask, where it leaves nothing of a row opened there, and the rows of which it leaves something: None where
+    those are all."""
+    if isinstance(mask, Array) and not is_recorded(mask):
+        array = mask.numpy()
+        left = np.any(array if array.dtype == np.bool_ else array != -np.inf, axis=-1, keepdims=True)
+        opened = np.where(left, array, array.dtype.type(array.dtype == np.bool_))
+        return tensor(Array(opened)), None if left.all() else Array(left)
+    mask = tensor(mask)
+    if mask.dtype is bool_:
+        rows = any_of(mask, -1, keepdim=True)
+        return logical_or(mask, logical_not(rows)), rows
+    rows = logical_not(lt(amax(mask, -1, keepdim=True), finfo(mask.dtype).min))
+    return where(rows, mask, 0.0), rows
 
 
 @operation(strided=True)
@@ -103,6 +193,11 @@ def scaled_dot_product_attention(
         scale: 1 / sqrt(E) when left out.
         enable_gqa: key and value have fewer heads (dimension -3) than the query, each used for several of them.
 
+    It is recorded as products and a softmax, which TensorRT fuses itself where it can. Inside `with
+    torch.nn.attention.sdpa_kernel(SDPBackend.FLASH_ATTENTION):`, or another of the fused ones, it is recorded as one
+    attention layer instead, which TensorRT has from 10.14 on and may take apart again; for TensorRT without it, it is
+    composed of the same products and softmax.
+
     Layers of the example: `constant`, `elementwise`, `shuffle`, `matrix_multiply`, `softmax`.
 
     >>> q, k = trtnet.Input((1, 2, 5, 8)), trtnet.Input((1, 2, 7, 8))
@@ -128,8 +223,6 @@ def scaled_dot_product_attention(
         )
     if is_causal and attn_mask is not None:
         raise ArgumentError("attention takes attn_mask or is_causal, not both", remedy="put both into attn_mask")
-    if enable_gqa:
-        k, v = _repeated(k, q), _repeated(v, q)
     if scale is None:
         size = q.shape[-1]
         if not isinstance(size, int):
@@ -137,18 +230,20 @@ def scaled_dot_product_attention(
                 "the last size of the query must be a number", found=format_shape(q.shape), remedy="give scale="
             )
         scale = 1.0 / math.sqrt(size)
-    scores = matmul(mul(q, scale), transpose(k, -1, -2))
-    rows = None
-    if is_causal:  # each row sees the first column
-        scores = masked(scores, causal(scores.shape[-2], scores.shape[-1]), True)
-    elif attn_mask is not None:
-        scores, rows = masked_rows(scores, attn_mask, True)
-    made = matmul(softmax(scores, -1), v)
-    return made if rows is None else where(rows, made, 0.0)
+    q = mul(q, scale)
+    if enable_gqa:
+        _require_multiple(k, q)
+        _require_multiple(v, q)
+    made = _fused(q, k, v, attn_mask, is_causal) if enable_gqa or q.shape[-3:-2] == k.shape[-3:-2] else None
+    if made is not None:
+        return made
+    if enable_gqa:
+        k, v = (shared_heads(x, q.shape[-3]) for x in (k, v))
+    return attend(q, k, v, attn_mask, 0 if is_causal else None, _softmax)
 
 
-def _repeated(x: Tensor, query: Tensor) -> Tensor:
-    """(..., heads, S, E) with each head as often as the query's heads need."""
+def _require_multiple(x: Tensor, query: Tensor) -> None:
+    """Raises ShapeError unless the query's heads are so many times those of a key or value."""
     heads, wanted = x.shape[-3], query.shape[-3]
     if not isinstance(heads, int) or not isinstance(wanted, int) or wanted % heads:
         raise ShapeError(
@@ -156,11 +251,58 @@ def _repeated(x: Tensor, query: Tensor) -> Tensor:
             expected=f"a multiple of {heads}",
             found=wanted,
         )
-    if heads == wanted:
-        return x
-    front, back = x.shape[:-3], x.shape[-2:]
-    spread = expand(unsqueeze(x, -3), (*front, heads, wanted // heads, *back))
-    return reshape(spread, (*front, wanted, *back))
+
+
+@operation()
+def rotary_embedding(
+    X: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    position_ids: Tensor | None = None,
+    *,
+    interleaved: bool = False,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+) -> Tensor:
+    """Rotary positions, named as `torch.onnx.ops.rotary_embedding`: pairs of elements turned by their position's angle.
+
+    A pair (a, b) of the last dimension becomes (a cos - b sin, a sin + b cos). TensorRT has a layer for it from 10.15
+    on; for others it is composed. Source: https://arxiv.org/abs/2104.09864, and ONNX's RotaryEmbedding.
+
+    Args:
+        X: (batch, heads, length, E), or (batch, length, num_heads * E).
+        cos_cache, sin_cache: (batch or 1, length, E / 2), or with position_ids tables (positions, E / 2).
+        position_ids: (batch, length), whole numbers.
+        interleaved: whether a pair are two neighbours; else they are E / 2 apart.
+        num_heads: of an X of three dimensions.
+        rotary_embedding_dim: how many elements of the E are turned, the first; all where it is 0.
+
+    Layers of the example: `rotary_embedding`.
+
+    >>> x, angles = trtnet.Input((1, 2, 5, 8)), trtnet.Input((1, 5, 4))
+    >>> turn = lambda x, cos, sin: trtnet.functional.rotary_embedding(x, cos, sin)
+    >>> graph = trtnet.record(turn, x=x, cos=angles, sin=angles)
+    >>> graph.outputs["output"].shape
+    Size([1, 2, 5, 8])
+    """
+    x, cos, sin = tensor(X), tensor(cos_cache), tensor(sin_cache)
+    flat = len(x.shape) == 3
+    if flat:
+        if num_heads < 1:
+            raise ArgumentError(
+                "an input of three dimensions needs num_heads", expected="1 or more", found=f"num_heads={num_heads}"
+            )
+        size = x.shape[2]
+        if not isinstance(size, int) or size % num_heads:
+            raise ShapeError(
+                "the last size must be a multiple of num_heads", expected=f"a multiple of {num_heads}", found=size
+            )
+        x = transpose(reshape(x, (x.shape[0], x.shape[1], num_heads, size // num_heads)), 1, 2)
+    if position_ids is None and len(cos.shape) == 3 == len(sin.shape):
+        cos, sin = (expand(t, (x.shape[0], -1, -1)) for t in (cos, sin))
+    ids = () if position_ids is None else (converted(tensor(position_ids), int64),)
+    made: Tensor = emit(RotaryEmbedding((x, cos, sin, *ids), interleaved, rotary_embedding_dim))
+    return reshape(transpose(made, 1, 2), X.shape) if flat else made
 
 
 def multi_head_attention_forward(
@@ -308,7 +450,13 @@ class Heads:
         need_weights: bool,
     ) -> tuple[Tensor, Tensor]:
         """The values (N, heads, L, size) in proportion to the weights (N, heads, L, S), and these."""
-        scores = matmul(mul(q, 1.0 / math.sqrt(self.size)), transpose(k, -1, -2))
+        q = mul(q, 1.0 / math.sqrt(self.size))
+        if not need_weights and not dropout_p:
+            shown = logical_not(mask) if mask is not None and mask.dtype is bool_ else mask
+            made = _fused(q, k, v, shown, False)
+            if made is not None:
+                return made, made
+        scores = matmul(q, transpose(k, -1, -2))
         rows = None
         if mask is not None:
             if self.add_zero_attn or self.bias_k is not None:  # one more position, which nothing hides

@@ -17,6 +17,7 @@ from typing import Any as _Any
 
 from . import (
     activation,
+    attention,
     casting,
     constant,
     convolution,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from ..basics.dtypes import DtypeLike
-from ..basics.errors import ArgumentError
-from ..functional.attention import Heads, check_attention
+from ..basics.errors import ArgumentError, ArgumentTypeError, shown
+from ..functional.attention import Heads, check_attention, fusing
 from ..graph.tensor import DeviceLike, Parameter, Tensor
 from . import init
 from .linear import NonDynamicallyQuantizableLinear
@@ -144,15 +144,37 @@ class MultiheadAttention(Module):
 
 
 class SDPBackend(enum.Enum):
-    """torch's ways to compute attention; TensorRT chooses its own."""
+    """torch's ways to compute attention: by products and a softmax (MATH), or fused ones."""
 
     ERROR = -1
     MATH = 0
     FLASH_ATTENTION = 1
     EFFICIENT_ATTENTION = 2
     CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
 
 
-def sdpa_kernel(backends: Any = None, set_priority: bool = False) -> AbstractContextManager[None]:
-    """`with sdpa_kernel(...):` of torch.nn.attention; nothing depends on it."""
-    return nullcontext()
+def sdpa_kernel(
+    backends: SDPBackend | Iterable[SDPBackend], set_priority: bool = False
+) -> AbstractContextManager[None]:
+    """`with sdpa_kernel(...):` of torch.nn.attention: whether attention inside is recorded as one layer.
+
+    It is where a fused backend is among those named (with `set_priority` the first of them), whichever; TensorRT
+    chooses its kernels itself. Inside, `scaled_dot_product_attention` and `MultiheadAttention` (without dropout, and
+    with need_weights=False) record TensorRT's attention layer; outside, and with MATH alone, products and a softmax.
+
+    >>> shape = Input((1, 2, 5, 8), "float16")
+    >>> def attend(q, k, v):
+    ...     with nn.attention.sdpa_kernel(nn.attention.SDPBackend.FLASH_ATTENTION):
+    ...         return trtnet.functional.scaled_dot_product_attention(q, k, v)
+    >>> [layer.kind for layer in trtnet.record(attend, q=shape, k=shape, v=shape).layers][-1]
+    'attention'
+    """
+    several = list(backends) if isinstance(backends, Iterable) else [backends]
+    names = [getattr(one, "name", None) for one in several]  # torch's own, too
+    for name, one in zip(names, several):
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                "sdpa_kernel takes backends", expected="a SDPBackend, or a list of them", found=shown(one)
+            )
+    return fusing(any(name not in ("MATH", "ERROR") for name in (names[:1] if set_priority else names)))

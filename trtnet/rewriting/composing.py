@@ -7,6 +7,7 @@ from operator import methodcaller
 from typing import Any
 
 from ..basics import dtypes
+from ..basics.errors import TrtnetError
 from ..basics.garbage import no_collection
 from ..graph.graph import Graph, method
 from ..graph.recorder import Recorder
@@ -65,11 +66,20 @@ def _composed(graph: Graph, takes: Callable[[Producer], bool], used: Collection[
             elif is_taken:
                 result = layer.again(operands, new)
             else:
-                result = _all_taken(new, before, layer.compose(F, *operands), takes)
+                result = _all_taken(new, before, _instead(layer, operands), takes)
             if len(new.layers) == before or not _gives(new.layers[-1], result, layer.outputs):
                 rewriting.replace(layer, result)
         outputs = {name: _narrowed(rewriting, t, replaced.get(t, t)) for name, t in graph.outputs.items()}
     return rewriting.graph(outputs)
+
+
+def _instead(layer: Producer, operands: tuple[Operand, ...]) -> Any:
+    """Record what a layer is composed of. Raises ProviderError where that is nothing, with the user's line."""
+    try:
+        return layer.compose(F, *operands)
+    except TrtnetError as error:
+        error.module, error.where = error.module or layer.path or None, layer.location or error.where
+        raise
 
 
 def _is_widened(layer: Producer, used: Collection[Tensor]) -> bool:
@@ -135,5 +145,5 @@ def _again(
     """Record `layer`, or what it is composed of where it is not taken."""
     if not takes(layer):
         before = len(recorder.layers)
-        return _all_taken(recorder, before, layer.compose(F, *operands), takes)
+        return _all_taken(recorder, before, _instead(layer, operands), takes)
     return layer.again(operands, recorder)

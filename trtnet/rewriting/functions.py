@@ -27,6 +27,7 @@ from ..functional import (
     pow,
     remainder,
     reshape,
+    round,
     sqrt,
     sub,
     sum,
@@ -34,12 +35,14 @@ from ..functional import (
     transpose,
     where,
 )
+from ..functional.attention import attend
 
 __all__ = [
     "abs",
     "add",
     "amax",
     "arange",
+    "attend",
     "cat",
     "div",
     "eq",
@@ -60,6 +63,7 @@ __all__ = [
     "pow",
     "remainder",
     "reshape",
+    "round",
     "sqrt",
     "sub",
     "sum",

@@ -469,7 +469,9 @@ def _is_strongly_typed(provider: Provider, network: INetworkDefinition) -> bool:
 
 
 def _constrain_types(provider: Provider, layer: ITypedLayer, outputs: tuple[Dtype, ...]) -> None:
-    """Hold a layer of a weakly typed network to the recorded types."""
+    """Hold a layer of a weakly typed network to the recorded types; an IAttention has its inputs'."""
+    if not hasattr(layer, "set_output_type"):
+        return
     for index, dtype in enumerate(outputs):
         if dtype.is_floating_point or dtype is dtypes.int8:
             layer.precision = provider.data_type(dtype)

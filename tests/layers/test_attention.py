@@ -1,0 +1,331 @@
+"""Attention and rotary positions against torch in float64, with and without TensorRT's own layers; compiled by
+TensorRT-RTX."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from families import values
+from harness import Lacking, composed_without, lower_and_compare, needs_rtx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trtnet
+from trtnet import Dim, Input, layers
+from trtnet import functional as F
+from trtnet.errors import ArgumentError, BuildError, DtypeError, ProviderError, ShapeError
+
+BATCH, ROWS, COLUMNS = Dim("batch", 1, 2, 4), Dim("rows", 1, 5, 8), Dim("columns", 1, 7, 9)
+ATTENTION = ("add_attention", "add_attention_v2")
+
+
+def recorded(function, inputs, shapes):
+    """With these arrays' shapes, or where given with others."""
+    return trtnet.record(function, **{n: Input((shapes or {}).get(n, a.shape), a.dtype) for n, a in inputs.items()})
+
+
+def in_double(inputs):
+    tensors = {n: torch.from_numpy(a) for n, a in inputs.items()}
+    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def compare(graph, inputs, wanted, *methods, compile=True, tolerance=1e-12):
+    """The layer, and what it is composed of without these methods."""
+    assert any(set(methods) & set(layer.methods) for layer in graph.layers)
+    composed = composed_without(graph, *methods)
+    doubles = {
+        n: torch.from_numpy(a).double() if a.dtype == np.float32 else torch.from_numpy(a) for n, a in inputs.items()
+    }
+    for one in (graph, composed):
+        found = trtnet.reference(one, dtype="float64", raw=True)(**doubles)
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+        lower_and_compare(one, compile=compile)
+
+
+# --- attention
+
+
+def hidden(kind, rows, columns):
+    """Which positions take part, for a causal kind."""
+    return torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows if kind == "LOWER_RIGHT" else 0)
+
+
+def attended(q, k, v, mask=None, kind="NONE"):
+    """By torch, in float64."""
+    q, k, v = (torch.from_numpy(a).double() for a in (q, k, v))
+    if kind != "NONE":
+        mask = hidden(kind, q.shape[2], k.shape[2])
+    elif mask is not None:
+        mask = torch.from_numpy(mask)
+        mask = mask.double() if mask.is_floating_point() else mask
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=True)
+
+
+def operands(heads=4, shared=2, rows=5, columns=7, size=8, batch=2):
+    return {
+        "q": values((batch, heads, rows, size), seed=1),
+        "k": values((batch, shared, columns, size), seed=2),
+        "v": values((batch, shared, columns, size), seed=3),
+    }
+
+
+DYNAMIC = {"q": (BATCH, 4, ROWS, 8), "k": (BATCH, 2, COLUMNS, 8), "v": (BATCH, 2, COLUMNS, 8)}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("kind", ["NONE", "UPPER_LEFT", "LOWER_RIGHT"])
+def test_attention(kind, dynamic):
+    """With fewer heads of keys, and rows of LOWER_RIGHT that see nothing."""
+    inputs = operands(rows=8, columns=6) if kind == "LOWER_RIGHT" else operands()
+    graph = recorded(
+        lambda q, k, v: layers.add_attention_v2(q, k, v, causal_kind=kind, decomposable=True),
+        inputs,
+        DYNAMIC if dynamic else None,
+    )
+    (layer,) = graph.layers
+    assert (layer.kind, layer.causal_kind, layer.decomposable) == ("attention", kind, True)
+    compare(graph, inputs, attended(**inputs, kind=kind), *ATTENTION)
+
+
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("front", [(1, 1), (2, 1), (1, 4), (2, 4)])
+def test_masks(kind, dynamic, front):
+    """The second row sees nothing and gives 0."""
+    inputs = operands()
+    shown = np.random.default_rng(0).random((*front, 5, 7)) > 0.4
+    shown[:, :, 1], shown[:, :, 0, 0] = False, True
+    inputs["mask"] = shown if kind == "bool" else np.where(shown, values(shown.shape, seed=4), -np.inf).astype("f")
+    graph = recorded(
+        lambda q, k, v, mask: layers.add_attention_v2(q, k, v, mask, decomposable=True),
+        inputs,
+        {**DYNAMIC, "mask": (BATCH if front[0] > 1 else 1, front[1], ROWS, COLUMNS)} if dynamic else None,
+    )
+    wanted = attended(**inputs)
+    assert not wanted[:, :, 1].any()
+    compare(graph, inputs, wanted, *ATTENTION, compile=front == (2, 1))
+
+
+def test_the_first_version_is_added_where_there_is_no_second():
+    """And composed for what that cannot say."""
+    inputs = operands()
+    for kind in ("UPPER_LEFT", "LOWER_RIGHT"):
+        graph = recorded(lambda q, k, v, kind=kind: layers.add_attention_v2(q, k, v, causal_kind=kind), inputs, None)
+        made = graph.for_provider(Lacking("add_attention_v2"))
+        assert ("attention" in [layer.kind for layer in made.layers]) == (kind == "UPPER_LEFT")
+    (layer,) = recorded(lambda q, k, v: layers.add_attention(q, k, v, causal=True), inputs, None).layers
+    assert repr(layer) == "Attention(causal_kind=UPPER_LEFT)"
+
+
+def test_without_a_softmax():
+    inputs = {**operands(), "mask": values((1, 4, 5, 7), seed=4)}
+    q, k, v, mask = (torch.from_numpy(a).double() for a in inputs.values())
+    k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+    for count, wanted in ((4, (q @ k.mT + mask) @ v), (3, (q @ k.mT) @ v)):
+        some = dict(list(inputs.items())[:count])
+        graph = recorded(
+            lambda q, k, v, mask=None: layers.add_attention_v2(q, k, v, mask, norm_op="NONE", decomposable=True),
+            some,
+            None,
+        )
+        compare(graph, some, wanted, *ATTENTION)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_quantized_weights(shape, masked):
+    """int8, by hand; float8 by hand of ml_dtypes, and composed for no TensorRT."""
+    inputs = {**operands(shared=4), **({"mask": np.tri(5, 7, -1, dtype=bool)[None, None]} if masked else {})}
+    scale = np.full(shape, 1 / 100, np.float32)
+    q, k, v = (torch.from_numpy(inputs[n]).double() for n in "qkv")
+    scores = q @ k.mT
+    if masked:
+        scores = scores.masked_fill(~torch.from_numpy(inputs["mask"]), -torch.inf)
+    weights = scores.softmax(-1).nan_to_num(0.0).numpy()
+
+    def graph_of(to):
+        return recorded(
+            lambda q, k, v, mask=None: layers.add_attention_v2(
+                q, k, v, mask, scale, normalization_quantize_to_type=to, decomposable=True
+            ),
+            inputs,
+            None,
+        )
+
+    step = float(scale.reshape(-1)[0])
+    wanted = torch.from_numpy(np.rint(weights / step).clip(-128, 127) * step) @ v
+    compare(graph_of("int8"), inputs, wanted, *ATTENTION)
+    graph = graph_of("float8_e4m3fn")
+    wanted = torch.from_numpy((weights / step).astype(ml_dtypes.float8_e4m3fn).astype(np.float64) * step) @ v
+    found = trtnet.reference(graph, dtype="float64", raw=True)(**in_double(inputs))
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    lower_and_compare(graph, target="sm89")
+    with pytest.raises(ProviderError, match="cannot be composed") as caught:
+        composed_without(graph, *ATTENTION)
+    assert caught.value.where.file == __file__
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["none", "bool", "added", "UPPER_LEFT", "LOWER_RIGHT"])
+def test_half_types_compile_to_one_kernel(dtype, kind):
+    """TensorRT-RTX has fused ones for them, and refuses where it has none."""
+    needs_rtx()
+    shape, mask = (BATCH, 4, ROWS, 64), (BATCH, 1, ROWS, ROWS)
+    causal = kind if kind.isupper() else "NONE"
+    specs = {n: Input(shape, dtype) for n in "qkv"}
+    if kind in ("bool", "added"):
+        specs["mask"] = Input(mask, "bool" if kind == "bool" else dtype)
+        graph = trtnet.record(lambda q, k, v, mask: layers.add_attention_v2(q, k, v, mask), **specs)
+    else:
+        graph = trtnet.record(lambda q, k, v: layers.add_attention_v2(q, k, v, causal_kind=causal), **specs)
+    lower_and_compare(graph)
+
+
+def test_float32_has_no_fused_kernel():
+    """As TensorRT-RTX 1.7 says itself; `decomposable` builds."""
+    needs_rtx()
+    for decomposable in (False, True):
+        graph = recorded(
+            lambda q, k, v, d=decomposable: layers.add_attention_v2(q, k, v, decomposable=d), operands(), None
+        )
+        if decomposable:
+            assert bytes(trtnet.build_plan(graph, ["sm86"], provider="tensorrt_rtx"))
+            continue
+        with pytest.raises(BuildError, match="not supported by a dedicated kernel"):
+            trtnet.build_plan(graph, ["sm86"], provider="tensorrt_rtx")
+
+
+def refused(kind, match, function, **specs):
+    with pytest.raises(kind, match=match) as caught:
+        trtnet.record(function, **specs)
+    assert caught.value.where is not None
+    assert caught.value.where.file == __file__
+
+
+def test_attention_refuses():
+    def attend(q, k, v, mask=None):
+        return layers.add_attention_v2(q, k, v, mask)
+
+    q, k = Input((2, 4, 5, 8)), Input((2, 2, 7, 8))
+    three = Input((2, 5, 8))
+    refused(ShapeError, "query of four dimensions", attend, q=three, k=three, v=three)
+    refused(ShapeError, "value of the key's shape", attend, q=q, k=k, v=Input((2, 2, 7, 4)))
+    refused(ShapeError, "one batch size", attend, q=Input((1, 4, 5, 8)), k=k, v=k)
+    refused(ShapeError, "of one size", attend, q=Input((2, 4, 5, 4)), k=k, v=k)
+    refused(ShapeError, "multiple of the key's", attend, q=Input((2, 3, 5, 8)), k=k, v=k)
+    refused(DtypeError, "one dtype", attend, q=q, k=k, v=Input((2, 2, 7, 8), "float16"))
+    refused(DtypeError, "floating-point", attend, **dict.fromkeys("qkv", Input((2, 4, 5, 8), "int32")))
+    refused(ShapeError, "in dimension 2: expand it first", attend, q=q, k=k, v=k, mask=Input((2, 1, 1, 7), "bool"))
+    refused(ShapeError, "in dimension 1: expand it first", attend, q=q, k=k, v=k, mask=Input((2, 2, 5, 7), "bool"))
+    refused(ShapeError, "mask of four dimensions", attend, q=q, k=k, v=k, mask=Input((5, 7), "bool"))
+    refused(DtypeError, "one dtype", attend, q=q, k=k, v=k, mask=Input((2, 1, 5, 7), "float16"))
+    for match, attributes in {
+        "no such normalization": {"norm_op": "MAX"},
+        "no such causal mask": {"causal_kind": "LEFT"},
+        "a scale and a type": {"normalization_quantize_to_type": "int8"},
+    }.items():
+        refused(ArgumentError, match, lambda q, k, a=attributes: layers.add_attention_v2(q, k, k, **a), q=q, k=k)
+    for match, kind, scale, to in (
+        ("no weights of this type", DtypeError, 0.1, "int32"),
+        ("is one number", ShapeError, np.ones(2, np.float32), "int8"),
+        ("a scale and a type", ArgumentError, 0.1, None),
+    ):
+        refused(
+            kind,
+            match,
+            lambda q, k, s=scale, t=to: layers.add_attention_v2(q, k, k, None, s, normalization_quantize_to_type=t),
+            q=q,
+            k=k,
+        )
+
+
+# --- rotary positions
+
+
+@st.composite
+def rotations(draw):
+    heads, length, size = draw(st.integers(1, 3)), draw(st.integers(1, 5)), 2 * draw(st.integers(1, 5))
+    turned = draw(st.sampled_from([0, *range(2, size + 1, 2)]))
+    half = (turned or size) // 2
+    inputs = {"x": values((2, heads, length, size), seed=1)}
+    tabled = draw(st.booleans())
+    for seed, name in enumerate(("cos", "sin")):
+        inputs[name] = values((6, half) if tabled else (draw(st.sampled_from([1, 2])), length, half), seed=seed)
+    if tabled:
+        inputs["ids"] = np.random.default_rng(0).integers(0, 6, (2, length))
+    return inputs, {"interleaved": draw(st.booleans()), "rotary_embedding_dim": turned}
+
+
+@given(rotations(), st.booleans())
+@settings(max_examples=15)
+def test_rotary_embedding(case, dynamic):
+    inputs, options = case
+    shapes = None
+    if dynamic:
+        first = {n: BATCH if a.shape[0] == 2 else 1 for n, a in inputs.items()}
+        shapes = {"x": (BATCH, inputs["x"].shape[1], ROWS, inputs["x"].shape[3])}
+        if "ids" in inputs:
+            shapes["ids"] = (BATCH, ROWS)
+        else:
+            shapes |= {n: (first[n], ROWS, inputs[n].shape[2]) for n in ("cos", "sin")}
+    graph = recorded(lambda x, cos, sin, ids=None: F.rotary_embedding(x, cos, sin, ids, **options), inputs, shapes)
+    x, *tables = in_double(inputs).values()
+    if "ids" not in inputs:
+        tables = [t.expand(2, -1, -1) for t in tables]
+    wanted = torch.onnx.ops.rotary_embedding(x, *tables, **options)
+    compare(graph, inputs, wanted, "add_rotary_embedding", compile=False)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("tabled", [False, True])
+def test_rotary_embedding_compiles(interleaved, dtype, tabled):
+    specs = {n: Input((10, 4) if tabled else (BATCH, ROWS, 4), dtype) for n in ("cos", "sin")}
+    graph = trtnet.record(
+        lambda x, cos, sin, ids: F.rotary_embedding(x, cos, sin, ids if tabled else None, interleaved=interleaved),
+        x=Input((BATCH, 4, ROWS, 8), dtype),
+        **specs,
+        ids=Input((BATCH, ROWS), "int32"),
+    )
+    assert {layer.kind for layer in graph.layers} <= {"rotary_embedding", "cast"}
+    lower_and_compare(graph)
+
+
+def test_rotary_embedding_of_three_dimensions():
+    inputs = {"x": values((2, 5, 12), seed=1), "cos": values((2, 5, 2), seed=2), "sin": values((2, 5, 2), seed=3)}
+    graph = recorded(lambda x, cos, sin: F.rotary_embedding(x, cos, sin, num_heads=3), inputs, {"x": (2, 5, 12)})
+    wanted = torch.onnx.ops.rotary_embedding(*in_double(inputs).values(), num_heads=3)
+    compare(graph, inputs, wanted, "add_rotary_embedding")
+
+
+def test_rotary_embedding_refuses():
+    def turn(x, cos, sin, ids=None):
+        return layers.add_rotary_embedding(x, cos, sin, *(() if ids is None else (ids,)))
+
+    x, cos = Input((2, 4, 5, 8)), Input((2, 5, 4))
+    refused(ShapeError, "turns pairs", turn, x=Input((2, 4, 5, 7)), cos=cos, sin=cos)
+    refused(ShapeError, "cosines .* do not fit", turn, x=x, cos=Input((2, 5, 8)), sin=cos)
+    refused(ShapeError, "cosines .* do not fit", turn, x=x, cos=Input((1, 5, 4)), sin=cos)
+    refused(ShapeError, "another shape than the cosines", turn, x=x, cos=cos, sin=Input((2, 5, 2)))
+    refused(DtypeError, "one dtype", turn, x=Input((2, 4, 5, 8), "float16"), cos=cos, sin=cos)
+    table = Input((9, 4))
+    refused(DtypeError, "ids .* are int64", turn, x=x, cos=table, sin=table, ids=Input((2, 5), "int32"))
+    refused(ShapeError, "a position for each", turn, x=x, cos=table, sin=table, ids=Input((5, 2), "int64"))
+    for turned in (3, 10, -2):
+        refused(
+            ShapeError,
+            "even rotary_embedding_dim",
+            lambda x, cos, t=turned: layers.add_rotary_embedding(x, cos, cos, rotary_embedding_dim=t),
+            x=x,
+            cos=cos,
+        )
+    flat = Input((2, 5, 12))
+    refused(ArgumentError, "needs num_heads", lambda x, c: F.rotary_embedding(x, c, c), x=flat, c=cos)
+    refused(ShapeError, "multiple of num_heads", lambda x, c: F.rotary_embedding(x, c, c, num_heads=5), x=flat, c=cos)
+
+
+def test_a_position_that_is_no_row_of_the_table_is_an_error():
+    inputs = {"x": values((1, 1, 2, 4)), "t": values((3, 2)), "ids": np.array([[-1, 0]])}
+    graph = recorded(lambda x, t, ids: F.rotary_embedding(x, t, t, ids), inputs, None)
+    with pytest.raises(trtnet.TrtnetError, match="a position is negative: -1"):
+        trtnet.reference(graph)(**inputs)
