@@ -59,21 +59,27 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module |
 
 
 class ResNet(nn.Module):
-    """Image classification: `image` (batch, 3, H, W), normalized as ImageNet's -> logits (batch, classes)."""
+    """Image classification: `image` (batch, 3, H, W), normalized as ImageNet's -> logits (batch, classes).
 
-    def __init__(self, block: type, layers: tuple[int, int, int, int], classes: int = 1000) -> None:
+    `layers` are the blocks of the four stages, of which each has twice the channels of the one before, from `width` on.
+    """
+
+    def __init__(
+        self, block: type, layers: tuple[int, int, int, int], classes: int = 1000, width: int = 64
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels = 64
-        for number, (width, count) in enumerate(zip((64, 128, 256, 512), layers, strict=True), start=1):
+        channels = width
+        for number, count in enumerate(layers, start=1):
             blocks = []
             for index in range(count):
                 blocks.append(block(channels, width, stride=2 if number > 1 and index == 0 else 1))
                 channels = width * block.expansion
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
+            width *= 2
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(channels, classes)
         for module in self.modules():
