@@ -64,9 +64,7 @@ class ResNet(nn.Module):
     `layers` are the blocks of the four stages, of which each has twice the channels of the one before, from `width` on.
     """
 
-    def __init__(
-        self, block: type, layers: tuple[int, int, int, int], classes: int = 1000, width: int = 64
-    ) -> None:
+    def __init__(self, block: type, layers: tuple[int, int, int, int], classes: int = 1000, width: int = 64) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
