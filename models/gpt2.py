@@ -20,7 +20,10 @@ class Conv1D(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal self-attention. `past` is the keys and values of the tokens before, (batch, heads, length, size)."""
+    """Causal self-attention. `past` is the keys and values of the tokens before, (batch, heads, length, size).
+
+    With `place`, they are of a fixed number of tokens: those of the token at `place` are written among them.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -28,13 +31,21 @@ class Attention(nn.Module):
         self.c_attn = Conv1D(width, 3 * width)
         self.c_proj = Conv1D(width, width)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None, place: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         batch, length, width = x.shape
         parts = self.c_attn(x).split(width, 2)
         q, k, v = (part.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2) for part in parts)
-        if past is not None:
+        mask = None
+        if place is not None:
+            places = trtnet.arange(past[0].shape[2])
+            here = (places == place)[:, None]
+            k, v = trtnet.where(here, k, past[0]), trtnet.where(here, v, past[1])
+            mask = (places <= place)[None]
+        elif past is not None:
             k, v = trtnet.cat([past[0], k], 2), trtnet.cat([past[1], v], 2)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past is None)
         return self.c_proj(y.transpose(1, 2).reshape(batch, length, width)), (k, v)
 
 
@@ -56,8 +67,10 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = MLP(width)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y, present = self.attn(self.ln_1(x), past)
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None, place: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y, present = self.attn(self.ln_1(x), past, place)
         x = x + y
         return x + self.mlp(self.ln_2(x)), present
 
@@ -66,7 +79,7 @@ class GPT2(nn.Module):
     """Language model: `tokens` (batch, length) -> logits (batch, length, vocabulary).
 
     `first` reads a prompt and `step` one token more, each with keys and values of all layers, for generation by one
-    engine call a token: (layers, 2, batch, heads, length, size).
+    engine call a token: (layers, 2, batch, heads, length, size). `generate` writes a text by itself, in one call.
     """
 
     def __init__(
@@ -98,9 +111,26 @@ class GPT2(nn.Module):
         x = self.wte(token) + self.wpe(trtnet.arange(length, length + 1))
         return self._layers(x, past)
 
-    def _layers(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def generate(self, tokens: Tensor, count: int = 20) -> Tensor:
+        """What follows a prompt: `count` tokens (batch, count), each the likeliest, by a loop inside the network."""
+        logits, past = self.first(tokens)
+        token = logits[:, -1:].argmax(-1)
+        length = tokens.shape[1]
+
+        def body(carry: tuple[Tensor, Tensor, Tensor], _: None) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+            token, place, past = carry
+            logits, past = self._layers(self.wte(token) + self.wpe(place), past, place)
+            token = logits.argmax(-1)
+            return (token, place + 1, past), token[:, 0]
+
+        room = F.pad(past, (0, 0, 0, count - 1))
+        place = trtnet.arange(length, length + 1)
+        _, more = trtnet.scan(body, (token, place, room), length=count - 1)
+        return trtnet.cat([token, more.transpose(0, 1)], 1)
+
+    def _layers(self, x: Tensor, past: Tensor | None, place: Tensor | None = None) -> tuple[Tensor, Tensor]:
         present = []
         for index, block in enumerate(self.h):
-            x, pair = block(x, None if past is None else (past[index, 0], past[index, 1]))
+            x, pair = block(x, None if past is None else (past[index, 0], past[index, 1]), place)
             present.append(trtnet.stack(pair))
         return self.ln_f(x) @ self.wte.weight.T, trtnet.stack(present)

@@ -271,3 +271,32 @@ def test_generation_step_by_step():
         logits, kept = step(np.array([text[-1:]]), kept)
         np.testing.assert_allclose(logits[0, -1], whole(np.array([text]))[0, -1], rtol=1e-5, atol=1e-6)
     assert kept.shape[4] == len(text)
+
+
+@pytest.mark.parametrize("batch", ["static", "dynamic"])
+def test_generation_in_one_call(batch):
+    """A prompt gives the tokens that torch's network finds one by one; TensorRT-RTX compiles the loop."""
+    net, theirs, _ = pair("gpt2")
+    for key, value in theirs.state_dict().items():
+        if "wpe" in key or "attn" in key:
+            value *= 10  # small weights repeat one token
+    net.load_state_dict(torch_state(theirs))
+    theirs = theirs.double()
+
+    class Writer(trtnet.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, tokens):
+            return self.net.generate(tokens, count=6)
+
+    def wanted(tokens):
+        for _ in range(6):
+            tokens = torch.cat([tokens, theirs(tokens)[:, -1:].argmax(-1)], 1)
+        return tokens[:, -6:]
+
+    prompt = tokens(50, 5)
+    assert len(set(wanted(torch.from_numpy(prompt)).flatten().tolist())) > 4
+    shapes = {"tokens": (BATCH, LENGTH)} if batch == "dynamic" else None
+    check_against_torch(Writer(), wanted, {"tokens": prompt}, shapes=shapes)
