@@ -112,6 +112,8 @@ def interior(layers: Sequence[Producer]) -> set[Producer]:
 def depths(layers: Sequence[Producer]) -> list[int]:
     """In how many loops and conditionals each layer stands; one that bounds them stands outside."""
     last = last_of(layers)
+    if not last:
+        return [0] * len(layers)
     open_: list[int] = []
     found = []
     for place, layer in enumerate(layers):

@@ -177,7 +177,7 @@ class ConditionalOutput(Passing, Layer):
 def branches(layers: Sequence[Producer]) -> dict[Producer, Scope]:
     """The scopes of the layers that are in branches."""
     found: dict[Producer, Scope] = {}
-    if not any(isinstance(layer, Condition) for layer in layers):
+    if Condition not in set(map(type, layers)):
         return found
 
     def note(one: Producer | Region, scope: Scope) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from operator import methodcaller
+from itertools import chain
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from ..basics import dtypes
@@ -25,16 +26,15 @@ F: Functions = functions
 def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
-    kinds = {type(layer) for layer in made.layers}
+    kinds = set(map(type, made.layers))
     failing = {id(layer) for kind in kinds for layer in kind.failing(made.layers, provider, refit)}
     return _composed(made, lambda layer: id(layer) not in failing) if failing else made
 
 
 def _used_by_layers(graph: Graph) -> Collection[Tensor]:
     """What layers take, where there is uint8 in the graph; else nothing."""
-    found = {t.dtype for t in graph.inputs.values()}
-    found.update([t.dtype for layer in graph.layers for t in layer.outputs])
-    if dtypes.uint8 not in found:
+    made = chain.from_iterable(map(attrgetter("outputs"), graph.layers))
+    if dtypes.uint8 not in set(map(attrgetter("dtype"), chain(graph.inputs.values(), made))):
         return ()
     return {o for layer in graph.layers for o in layer.inputs if type(o) is Tensor}
 

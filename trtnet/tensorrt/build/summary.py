@@ -8,6 +8,7 @@ from ...basics.tables import render
 from ...graph.graph import Graph, method
 from ...graph.regions import depths
 from ...graph.tensor import Tensor
+from ...layers.targets import Features
 from ...rewriting.composing import for_provider
 from ...weights.recipes import Leaf, Weight
 from ..abilities import Newest
@@ -17,11 +18,16 @@ from ..provider import Provider
 @method
 def summary(graph: Graph, provider: Provider | None = None) -> str:
     with no_collection():
-        shown = for_provider(graph, provider or Newest())
-        text = _summary(shown)
-        for layer in set(shown.layers).difference(graph.layers):
-            layer.outputs = ()  # else what was made for the table would wait for the search for cycles
-        return text
+        return _shown(graph, provider or Newest())
+
+
+def _shown(graph: Graph, provider: Features) -> str:
+    """The text. What was made for it is gone before the search for cycles begins again."""
+    shown = for_provider(graph, provider)
+    text = _summary(shown)
+    for layer in set(shown.layers).difference(graph.layers):
+        layer.outputs = ()
+    return text
 
 
 def _summary(graph: Graph) -> str:
@@ -72,23 +78,15 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
                     count += elements if leaf is operand else leaf.count
         parameters += count
         size += nbytes
-        texts, kinds = [], []
-        for tensor in layer.outputs:
-            shape, kind = tensor.shape, tensor.dtype.name
+        outputs = layer.outputs
+        if len(outputs) == 1:
+            shape, kind = outputs[0].shape, outputs[0].dtype.name
             text = shapes.get(shape)
             if text is None:
                 text = shapes[shape] = format_shape(shape)
-            texts.append(text)
-            if kind not in kinds:
-                kinds.append(kind)
-        rows.append(
-            (
-                "  " * depth + layer.headline(),
-                layer.path,
-                texts[0] if len(texts) == 1 else ", ".join(texts),
-                kinds[0] if len(kinds) == 1 else ", ".join(kinds),
-                f"{count:,}" if count else "",
-                f"{nbytes:,}" if nbytes else "",
-            )
-        )
+        else:
+            text = ", ".join([format_shape(t.shape) for t in outputs])
+            kind = ", ".join(dict.fromkeys([t.dtype.name for t in outputs]))
+        name = "  " * depth + layer.headline()
+        rows.append((name, layer.path, text, kind, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
     return rows, parameters, size
