@@ -27,7 +27,9 @@ from trtnet import Dim, Input, layers, nn
 from trtnet import functional as F
 from trtnet.cli import preload
 from trtnet.errors import TrtnetError, nearest
+from trtnet.tensorrt import device
 from trtnet.tensorrt.build.plan_cache import PlanCache
+from trtnet.tensorrt.kernels import compiling, shim
 
 SOURCES = Path(trtnet.__file__).parent
 ROWS: dict[str, tuple] = {}
@@ -2007,7 +2009,86 @@ def compiled_by(compiler, folder):
         os.environ.pop("CC") if before is None else os.environ.update(CC=before)
 
 
+# --- plugins and kernels ----------------------------------------------------------------------------------------------
+
+
+def of_another_process(folder, imported):
+    """Run a graph with a plugin that was pickled where the plugin's class was; here its module is `imported` first."""
+    from trtnet.layers.plugin import definitions
+
+    (folder / "ours_doubled.py").write_text(
+        "import trtnet\n\nclass Doubled(trtnet.Plugin):\n"
+        "    def shapes(self, x):\n        return x\n\n    def compose(self, x):\n        return x * 2\n"
+    )
+    sys.path.insert(0, str(folder))
+    try:
+        import ours_doubled
+
+        pickled = pickle.dumps(trtnet.record(ours_doubled.Doubled(), x=Input((2, 3))))
+        del sys.modules["ours_doubled"], definitions["ours_doubled.Doubled"]
+        if imported:
+            import ours_doubled
+        return (trtnet.reference(pickle.loads(pickled))(np.ones((2, 3), np.float32)) == 2).all()
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("ours_doubled", None)
+        definitions.pop("ours_doubled.Doubled", None)
+
+
+row(
+    "import ours_doubled before the graph is run",
+    in_folder(lambda p: of_another_process(p, imported=False)),
+    in_folder(lambda p: of_another_process(p, imported=True)),
+)
+
+
+def kept_in(folder):
+    """Where the plugin that launches kernels is kept while TRTNET_CACHE names this folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRTNET_CACHE", str(folder))
+        return shim._folder()
+
+
+row(
+    "set TRTNET_CACHE to another folder",
+    in_folder(lambda p: p.chmod(0o777) or kept_in(p)),
+    in_folder(lambda p: kept_in(p / "own") == p / "own"),
+)
+
+
+def without_cuda_python(call):
+    """Call where cuda-python is not there, as before it is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cuda.bindings", None)
+        device.cuda.cache_clear()
+        return call()
+
+
+def with_extra(name, of, call):
+    """Call what needs `of`, which an extra of trtnet's installs, where it was installed."""
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert any(one.startswith(of) for one in extras[name]), extras[name]
+    pytest.importorskip("cuda.bindings.nvrtc", reason=f"{of} is not installed", exc_type=ImportError)
+    return call()
+
+
+row(
+    "pip install 'trtnet[cuda]'",
+    lambda: without_cuda_python(device.cuda),
+    lambda: with_extra("cuda", "cuda-python", device.cuda),
+)
+row(
+    "pip install 'trtnet[cuda]' nvidia-cuda-nvrtc",
+    lambda: without_cuda_python(compiling._nvrtc),
+    lambda: with_extra("cuda", "cuda-python", compiling._nvrtc),
+)
+
+
 GPU = "needs an engine on a GPU"
+
 # --- TensorRT's own calls ---------------------------------------------------------------------------------------------
 
 
@@ -2316,13 +2397,11 @@ NOT_FOLLOWED: dict[str, str] = {
     **dict.fromkeys(
         (
             "return one shape for each output from shapes(): a list where there are several",
-            "import {} before",
             "mend that line of the source",
             "mend the source; for headers that are not found: options=['--include-path=/usr/local/cuda/include']",
             "build where the network is to run; trtnet.plugins.compiled(kernel, 'sm_90') looks for errors alone",
             "give a CUDA version that knows this GPU: pip install -U nvidia-cuda-nvrtc",
             "install them (Debian and Ubuntu: libnvinfer-headers-dev; or the tar file of TensorRT",
-            "set TRTNET_CACHE to another folder",
             "install one (Debian and Ubuntu: g++)",
             "the compiler's messages are above; CXX names another compiler",
             "build it, and load it before: trtnet.plugins.load('/path/to/{}')",
@@ -2361,7 +2440,6 @@ NOT_FOLLOWED: dict[str, str] = {
             "free GPU memory (close engines that are not needed, torch.cuda.empty_cache()), o",
             "an earlier kernel or call may have failed: run with CUDA_LAUNCH_BLOCKING=1 to fi",
             "build(graph, provider='reference', device=...) runs elsewhere",
-            "pip install 'trtnet[cuda]'",
             "build(graph, device='cuda:0')",
             "build it with another io_formats, or leave that out",
             "print(engine.weights) shows which weights the engine has",

@@ -176,7 +176,9 @@ class Plugin(Layer):
                     found="no class of that name in this process" if known is None else "another class of that name",
                     module=self.path or None,
                     where=self.location,
-                    remedy=f"import {name.rpartition('.')[0]} before" if known is None else "record the module again",
+                    remedy=f"import {name.rpartition('.')[0]} before the graph is run"
+                    if known is None
+                    else "record the module again",
                 )
             found = known.restored([PluginField(*one) for one in self.fields])
         if not found.has(method) and not (method == "reference" and found.has("compose")):
