@@ -76,7 +76,8 @@ def _spectral_norm(key: str, weight: Any, u: Any, v: Any) -> Any:
             expected="vectors that fit the weight's first dimension, or its second alone",
             found=f"weight {format_shape(weight.shape)}, u {format_shape(u.shape)}, v {format_shape(v.shape)}",
             remedy="fold it in PyTorch before the state dict is taken: "
-            "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')",
+            "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight'); what the older "
+            "torch.nn.utils.spectral_norm made: torch.nn.utils.remove_spectral_norm(module)",
         )
     made = weight / next(iter(found.values()))
     return made if is_torch(made) else np.ascontiguousarray(made.astype(weight.dtype))
