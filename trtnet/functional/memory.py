@@ -183,9 +183,11 @@ def view_of(
 def mark_same(result: Tensor, base: Tensor) -> Tensor:
     """`result`, with a note that in torch it is `base` itself where it shares its memory: the shape of neither can be
     changed in place."""
+    notes = recorder().notes
     if result._note is None:
-        view_of(result, base)
-    recorder().notes.append((result, None, "is_base_itself", False))
+        result._note = note = (result, base, None, False)
+        notes.append(note)
+    notes.append((result, None, "is_base_itself", False))
     return result
 
 

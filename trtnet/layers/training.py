@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, count
 from operator import attrgetter, not_
 from typing import TYPE_CHECKING, ClassVar
 
@@ -126,22 +126,22 @@ def without_dropouts(training: Training, layers: list[Producer], outputs: dict[s
     """The recorded layers without dropouts, which are noted in `training`; in `outputs` what they were given."""
     if Dropout not in map(type, layers):
         return layers
-    left: list[Producer] = []
-    dropped: dict[Tensor, Dropout] = {}
-    for layer in layers:
-        if type(layer) is not Dropout:
-            left.append(layer)
-            continue
-        training.drops.append((len(left), layer))
+    stays = [kind is not Dropout for kind in map(type, layers)]
+    left = list(compress(layers, stays))
+    dropped: dict[Operand, Dropout] = {}
+    for before, place in enumerate(compress(count(), map(not_, stays))):
+        layer = layers[place]
+        assert isinstance(layer, Dropout)
+        training.drops.append((place - before, layer))
         dropped[layer.outputs[0]] = layer
     takes_none = map(dropped.keys().isdisjoint, map(attrgetter("inputs"), left))
     for layer in compress(left, map(not_, takes_none)):
         inputs = list(layer.inputs)
         for index, operand in enumerate(inputs):
-            if type(operand) is Tensor and type(operand.layer) is Dropout:
-                if operand in dropped:
-                    training.uses.append((layer, index, dropped[operand]))
-                inputs[index] = undropped(operand)
+            drop = dropped.get(operand)
+            if drop is not None:
+                training.uses.append((layer, index, drop))
+                inputs[index] = undropped(drop.outputs[0])
         layer.inputs = tuple(inputs)
     for name, tensor in outputs.items():
         if tensor in dropped:
