@@ -42,7 +42,7 @@ def _table(layer: Gather | Scatter, axis: int) -> Bounds:
     assert isinstance(index, Tensor)
     if layer.mode != "ND":
         return Bounds.below(data.shape[axis])
-    skipped = getattr(layer, "num_elementwise_dims", 0)
+    skipped = layer.num_elementwise_dims if isinstance(layer, Gather) else 0
     return Bounds.below(*data.shape[skipped : skipped + int(index.shape[-1])])
 
 
@@ -51,7 +51,7 @@ def _check_table(layer: Gather | Scatter, axis: int) -> None:
     data, index = layer.inputs[:2]
     assert isinstance(data, Tensor)
     assert isinstance(index, Tensor)
-    skipped = getattr(layer, "num_elementwise_dims", 0)
+    skipped = layer.num_elementwise_dims if isinstance(layer, Gather) else 0
     axes = range(skipped, skipped + int(index.shape[-1])) if layer.mode == "ND" else (axis,)
     for at in axes:
         size = data.shape[at]
