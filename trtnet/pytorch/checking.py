@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from ..weights.recipes import Leaf
 from .engine import ReferenceEngine
 from .program import Step
 from .sampling import FREE, Sampler
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger("trtnet.check")
 
@@ -134,7 +137,7 @@ class Picked:
             layer = tensor.layer
         return None
 
-    def places(self, run: Run, data: Any) -> tuple[Any, Any]:
+    def places(self, run: Run, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The rows of the data in which values are picked, and the row of each of the output's elements."""
         torch = run.torch
         rows = data.movedim(self.axis, -1)
@@ -248,7 +251,7 @@ class Comparing:
 
     # --- one output
 
-    def _values(self, name: str, array: np.ndarray) -> Any:
+    def _values(self, name: str, array: np.ndarray) -> torch.Tensor:
         """What an output is judged by, as a tensor of float64: its numbers, or those that its indices pick."""
         torch = self.reference.torch
         value = from_numpy(np.asarray(array, order="C"))
@@ -347,7 +350,9 @@ class Comparing:
         return row
 
     @staticmethod
-    def _excused_whole(row: CheckedOutput, mine: Any, clean: Any, others: Sequence[Any]) -> CheckedOutput:
+    def _excused_whole(
+        row: CheckedOutput, mine: torch.Tensor, clean: torch.Tensor, others: Sequence[torch.Tensor]
+    ) -> CheckedOutput:
         """Of bools, whole numbers and indices: as many may differ as do where roundings are changed, or a few more."""
         differ = _share(mine != clean)
         most = max(_share(other != clean) for other in others)
@@ -357,7 +362,7 @@ class Comparing:
         return row
 
 
-def _share(condition: Any) -> float:
+def _share(condition: torch.Tensor) -> float:
     """Where a condition holds, of all."""
     return float(condition.double().mean())
 
@@ -370,7 +375,7 @@ FAR = 1e4
 SMALLEST = 1e-34  # below it float32 has fewer digits, and a GPU may give 0
 
 
-def scale_of(wanted: Any) -> Any:
+def scale_of(wanted: torch.Tensor) -> torch.Tensor | float:
     """What errors are relative to: the root mean square of the finite values. Values of 10,000 and more, as masks are
     filled with, count by themselves where the others are 10,000 times smaller, and the others without them."""
     finite = wanted.isfinite()
@@ -387,7 +392,7 @@ def scale_of(wanted: Any) -> Any:
     return scale if limit is None else wanted.abs().where(wanted.abs() > limit, scale)
 
 
-def errors(found: Any, wanted: Any) -> tuple[float, float]:
+def errors(found: torch.Tensor, wanted: torch.Tensor) -> tuple[float, float]:
     """The largest difference where the reference is finite, and the root mean square of all, relative to the scale."""
     apart = (found - wanted).abs_().div_(scale_of(wanted))
     finite = wanted.isfinite()
