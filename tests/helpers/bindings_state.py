@@ -149,9 +149,14 @@ def _(made: Any, builder: Any, network: Any, config: Any) -> Any:
     assert all(one["name"] in profile for one in inputs for profile in profiles or [{}] if -1 in one["shape"]), (
         "an input with -1 has a range in each profile"
     )
+    outputs = [own["get_output", index] for index in range(own.get("num_outputs", 0))]
+    for cache, output in own.get("caches", ()):
+        assert vars(cache)["name"] in [one["name"] for one in inputs], "a cache is an input"
+        assert any(output is one for one in outputs), "a cache that is updated is an output"
     plan = {
         "inputs": inputs,
-        "outputs": [told(own["get_output", index]) for index in range(own.get("num_outputs", 0))],
+        "outputs": [told(one) for one in outputs],
+        "aliases": {vars(output)["name"]: vars(cache)["name"] for cache, output in own.get("caches", ())},
         "debug": [told(tensor) for tensor in own.get("debug", ())],
         "weights": {name: one["size"] for name, one in weights.items()},
         "profiles": profiles,
@@ -197,6 +202,14 @@ def _plugin(layer: Any, network: Any, inputs: list[Any], *given: Any) -> Any:
 
 on("INetworkDefinition.add_plugin_v2")(_plugin)
 on("INetworkDefinition.add_plugin_v3")(_plugin)
+
+
+@on("INetworkDefinition.add_kv_cache_update")
+def _(layer: Any, network: Any, cache: Any, *others: Any) -> Any:
+    """A layer whose output lies in its cache."""
+    output = vars(_plugin(layer, network, [cache]))["get_output", 0]
+    vars(network).setdefault("caches", []).append((cache, output))
+    return layer
 
 
 @on("IPluginRegistry.load_library")
@@ -273,6 +286,8 @@ def _(engine: Any, runtime: Any, data: bytes) -> Any:
         own["get_tensor_format", name] = getattr(module.TensorFormat, one["format"])
         for number, profile in enumerate(profiles):
             own["get_tensor_profile_shape", name, number] = profile.get(name, [shape, shape, shape])
+    for one in plan["outputs"]:
+        own["get_aliased_input_tensor", one["name"]] = plan["aliases"].get(one["name"])
     return engine
 
 
@@ -440,6 +455,8 @@ def _(made: Any, context: Any, stream: int) -> bool:
             newer = getattr(allocator, "reallocate_output_async", None)
             assert newer(*given, stream) if newer and module.__version__ > "9" else allocator.reallocate_output(*given)
             allocator.notify_shape(name, shape)
+    for output, cache in plan["aliases"].items():
+        assert own["addresses"][output] == own["addresses"][cache], f"{output} does not lie in {cache}"
     listener = own.get("listener")
     for one in plan["debug"] if listener is not None else ():
         if one["name"] in own["heard"]:

@@ -187,6 +187,13 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
             )
         ),
     ),
+    "kv_cache": (
+        {"keys": image(3, 2, 6, 4), "values": image(3, 2, 6, 4, seed=1), "k": image(3, 2, 2, 4, seed=2), "i": np.array([0, 4, 3], np.int32)},
+        lambda: lambda keys, values, k, i: (
+            layers.add_kv_cache_update(keys, k, i), layers.add_kv_cache_update(values, k * 2, i),
+            layers.add_kv_cache_update(k * 3, k[:, :, 1:], i // 5).exp(),
+        ),
+    ),
     "boxes": (
         {"boxes": boxes(12), "scores": np.random.default_rng(3).permutation(12).astype(np.float32) - 6.0},
         lambda: lambda boxes, scores: (trtnet.ops.nms(boxes, scores, 0.4), trtnet.ops.box_iou(boxes, boxes[:3])),

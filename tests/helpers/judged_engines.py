@@ -162,6 +162,32 @@ def memory_formats(here: Here) -> None:
 
 
 @step
+def cache_in_place(here: Here) -> None:
+    """The caller's cache stays as it is, and a bound call's is written into."""
+    graph = trtnet.record(
+        lambda keys, new, where: (new * 2, trtnet.layers.add_kv_cache_update(keys, new, where)),
+        keys=Input((BATCH, 1, 5, 2)),
+        new=Input((BATCH, 1, 1, 2)),
+        where=Input((BATCH,), "int32"),
+    )
+    here.infers(graph)
+    newer = here.provider.has_layer("add_kv_cache_update")
+    given = np.arange(20, dtype="f").reshape(2, 1, 5, 2), np.ones((2, 1, 1, 2), "f"), np.zeros(2, np.int32)
+    with trtnet.build(graph, provider=here.provider.name, check=False) as engine:
+        for move in (np.asarray, torch.from_numpy, Foreign, on_device):
+            made = engine(*map(move, given))[1]
+            assert tuple(made.shape) == (2, 1, 5, 2)
+            if newer:  # nothing is computed, and so nothing written into the copy
+                assert np.array_equal(made if isinstance(made, np.ndarray) else made.numpy(), given[0])
+        for graph in (False, True):
+            keys = on_device(given[0])
+            call = engine.bind(keys, *map(on_device, given[1:]), graph=graph)
+            assert (call()[1].data_ptr() == keys.data_ptr()) == newer
+        made = engine(keys, *map(on_device, given[1:]), graph=True)[1]
+        assert made.data_ptr() != keys.data_ptr()
+
+
+@step
 def contexts(here: Here) -> None:
     with here.build(batch=BATCH) as engine:
         for shared in (False, True):

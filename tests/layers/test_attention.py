@@ -329,3 +329,91 @@ def test_a_position_that_is_no_row_of_the_table_is_an_error():
     graph = recorded(lambda x, t, ids: F.rotary_embedding(x, t, t, ids), inputs, None)
     with pytest.raises(trtnet.TrtnetError, match="a position is negative: -1"):
         trtnet.reference(graph)(**inputs)
+
+
+# --- caches of keys and values
+
+
+def updated(cache, update, where):
+    """By hand: what would lie beyond the cache is left out."""
+    wanted = cache.copy()
+    for row, first in enumerate(where):
+        for place in range(update.shape[2]):
+            if first + place < cache.shape[2]:
+                wanted[row, :, first + place] = update[row, :, place]
+    return wanted
+
+
+CACHE = {"cache": (BATCH, 2, 6, 4), "update": (BATCH, 2, Dim("length", 1, 2, 6), 4), "where": (BATCH,)}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("length", [1, 3, 6])
+def test_cache_update(length, dynamic):
+    where = np.minimum(np.array([2, 0, 5]), 6 - length).astype(np.int32)
+    inputs = {"cache": values((3, 2, 6, 4), seed=1), "update": values((3, 2, length, 4), seed=2), "where": where}
+    graph = recorded(
+        lambda cache, update, where: layers.add_kv_cache_update(cache, update, where, cache_mode="LINEAR"),
+        inputs,
+        CACHE if dynamic else None,
+    )
+    wanted = torch.from_numpy(updated(*inputs.values())).double()
+    lower_and_compare(graph)
+    assert [layer.kind for layer in graph.for_provider(needs_rtx()).layers] == ["kv_cache_update"]
+    compare(graph, inputs, wanted, "add_kv_cache_update")
+    beyond = inputs | {"where": np.array([5, 6, 9], np.int32)}
+    for one in (graph, composed_without(graph, "add_kv_cache_update")):
+        np.testing.assert_array_equal(trtnet.reference(one)(**beyond), updated(*beyond.values()))
+        if one is graph:
+            with pytest.raises(trtnet.TrtnetError, match="a position of a cache update is negative: -1"):
+                trtnet.reference(one)(**inputs | {"where": np.array([0, -1, 0], np.int32)})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_cache_update_of_half_types(dtype):
+    specs = {n: Input(shape, "int32" if n == "where" else dtype) for n, shape in CACHE.items()}
+    lower_and_compare(
+        trtnet.record(lambda cache, update, where: layers.add_kv_cache_update(cache, update, where), **specs)
+    )
+
+
+LONGEST = Dim("longest", 3, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("function", "longest"),
+    [
+        (lambda c, u, w: layers.add_kv_cache_update(c * 2, u, w), 6),
+        (lambda c, u, w: layers.add_kv_cache_update(c, u, w) * 2, 6),
+        (lambda c, u, w: (layers.add_kv_cache_update(c, u, w), c * 2), 6),
+        (lambda c, u, w: (layers.add_kv_cache_update(c, u, w), layers.add_kv_cache_update(c, u * 2, w)), 6),
+        (lambda c, u, w: (layers.add_kv_cache_update(c, u, w), c.clone()), 6),
+        (lambda c, u, w: layers.add_kv_cache_update(c, u, w), LONGEST),
+        (lambda c, u, w: layers.add_kv_cache_update(c, c[:, :, :3], w), 6),
+    ],
+)
+def test_a_cache_that_is_not_tensorrts_own_is_composed(function, longest):
+    """TensorRT takes inputs and outputs alone, and would write into what others read."""
+    graph = trtnet.record(function, c=Input((3, 2, longest, 4)), u=Input((3, 2, 3, 4)), w=Input((3,), "int32"))
+    provider = needs_rtx()
+    assert "kv_cache_update" not in [layer.kind for layer in graph.for_provider(provider).layers]
+    lower_and_compare(graph)
+    inputs = {"c": values((3, 2, 6, 4), seed=1), "u": values((3, 2, 3, 4), seed=2), "w": np.array([0, 3, 1], np.int32)}
+    found, wanted = (trtnet.reference(one)(**inputs) for one in (graph.for_provider(provider), graph))
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_cache_update_refuses():
+    def update(c, u, w):
+        return layers.add_kv_cache_update(c, u, w)
+
+    c, u, w = Input((3, 2, 6, 4)), Input((3, 2, 3, 4)), Input((3,), "int32")
+    refused(ShapeError, "a cache of four dimensions", update, c=Input((3, 6, 4)), u=u, w=w)
+    refused(ShapeError, "another size than its cache in dimension 1", update, c=c, u=Input((3, 1, 3, 4)), w=w)
+    refused(ShapeError, "longer than its cache", update, c=c, u=Input((3, 2, 7, 4)), w=w)
+    refused(ShapeError, "one position for each", update, c=c, u=u, w=Input((1,), "int32"))
+    refused(DtypeError, "positions .* are int32", update, c=c, u=u, w=Input((3,), "int64"))
+    refused(DtypeError, "one dtype", update, c=c, u=Input((3, 2, 3, 4), "float16"), w=w)
+    refused(DtypeError, "floating-point", update, c=Input((3, 2, 6, 4), "int32"), u=Input((3, 2, 3, 4), "int32"), w=w)
+    wrong = lambda c, u, w: layers.add_kv_cache_update(c, u, w, cache_mode="RING")  # noqa: E731
+    refused(ArgumentError, "no such mode", wrong, c=c, u=u, w=w)

@@ -6,6 +6,8 @@ IKVCacheUpdateLayer).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,9 +15,10 @@ from ..basics import dtypes
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
+from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from .base import Layer, Operand, Output, require_equal, require_floating, require_shape
+from .base import Layer, Operand, Output, require_at_least, require_equal, require_floating, require_shape
 from .bounds import Bounds
 from .casting import within
 from .constant import with_shape
@@ -380,3 +383,94 @@ def _part(x: Tensor, start: int, size: int) -> Tensor:
     first = (*(0,) * (len(x.shape) - 1), start)
     made: Tensor = emit(Slice((x,), start=first, shape=Size((*x.shape[:-1], size)), stride=(1,) * len(x.shape)))
     return made
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class KVCacheUpdate(Layer):
+    """`add_kv_cache_update`: a cache of keys or values with new ones written from a position of each batch element on.
+
+    Inputs: cache (batch, heads, longest, E); update (batch, heads, length, E); where to write, int32, (batch,).
+    `cache_mode`: LINEAR. What would lie beyond the cache is left out.
+
+    TensorRT writes into the memory of the cache, which must be an input that nothing else reads, of a fixed longest
+    length; the result must be an output. Anywhere else it is composed. A call of an engine leaves the caller's cache as
+    it is; a bound call writes into it where TensorRT does, and its result is then the cache.
+    """
+
+    cache_mode: str = "LINEAR"
+
+    kind: ClassVar[str] = "kv_cache_update"
+    rounds: ClassVar[bool] = False
+
+    def infer(self) -> tuple[Output, ...]:
+        name = "a cache update"
+        cache, update = _four(name, "cache", self.inputs[0]), _four(name, "update", self.inputs[1])
+        _same_type(name, cache, update)
+        where = _whole_numbers(name, "positions", self.inputs[2], dtypes.int32, "convert them first: .int()")
+        for axis in (0, 1, 3):
+            problem = f"{name} has another size than its cache in dimension {axis}"
+            require_equal(update.shape[axis], cache.shape[axis], problem)
+        require_at_least(cache.shape[2], update.shape[2], f"{name} is longer than its cache")
+        require_shape(where.shape, cache.shape[:1], f"{name} takes one position for each batch element")
+        if self.cache_mode != "LINEAR":
+            raise ArgumentError("there is no such mode of a cache", expected="LINEAR", found=self.cache_mode)
+        return ((cache.shape, cache.dtype),)
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        cache, update = self.inputs[:2]
+        assert isinstance(cache, Tensor)
+        assert isinstance(update, Tensor)
+        return Bounds((0,), (cache.shape[2] - update.shape[2],)) if position == 2 else None
+
+    def supported(self, provider: Features) -> bool:
+        cache = self.inputs[0]
+        assert isinstance(cache, Tensor)
+        return provider.has_layer("add_kv_cache_update") and isinstance(cache.shape[2], int)
+
+    @classmethod
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
+        """Those of which TensorRT takes no cache but an input, no result but an output."""
+        mine = [layer for layer in graph.layers if isinstance(layer, cls)]
+        readers = Counter(operand for layer in graph.layers for operand in layer.inputs) if mine else Counter()
+        inputs, outputs = set(graph.inputs.values()), set(graph.outputs.values())
+        return [
+            layer
+            for layer in mine
+            if not (
+                layer.inputs[0] in inputs and readers[layer.inputs[0]] == 1
+                and layer.inputs[0] not in outputs and layer.outputs[0] in outputs
+            )
+        ]  # fmt: skip
+
+    def add_to(self, lowering: Network) -> ILayer | None:
+        mode = lowering.enum("KVCacheMode", self.cache_mode)
+        made: ILayer | None = lowering.network.add_kv_cache_update(*(lowering[x] for x in self.inputs), mode)
+        return made
+
+    def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        return self.inputs[:2]
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        """A choice, for each position, between the cache's and the update's, which a gather brings there."""
+        cache, update, where = inputs
+        assert isinstance(cache, Tensor)
+        assert isinstance(update, Tensor)
+        assert isinstance(where, Tensor)
+        batch, longest, length = cache.shape[0], cache.shape[2], update.shape[2]
+        at = F.reshape(F.arange(longest, dtype=dtypes.int32), (1, longest))
+        places = F.sub(at, reshaped(where, (batch, 1)))
+        inside = F.logical_and(F.gt(places, -1), F.lt(places, length))
+        if length != 1:
+            places = F.minimum(F.maximum(places, 0), length - 1)
+            update = emit(Gather((update, places), axis=2, num_elementwise_dims=1))
+        return F.where(reshaped(inside, (batch, 1, longest, 1)), update, cache)
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        cache, update, where = inputs
+        within(where, "a position of a cache update is negative")
+        places = run.torch.arange(cache.shape[2], device=cache.device) - where.unsqueeze(1)
+        inside = (places >= 0) & (places < update.shape[2])
+        places = places.clamp(0, max(update.shape[2] - 1, 0))[:, None, :, None]
+        if not update.shape[2]:
+            return cache
+        return run.torch.where(inside[:, None, :, None], update.take_along_dim(places, 2), cache)

@@ -14,6 +14,7 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError, ShapeError
 from ..basics.location import Location
+from ..graph.graph import Graph
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.regions import Division, Turn
 from ..graph.tensor import Operand, Producer, Tensor, recorded
@@ -133,8 +134,8 @@ class Layer:
         return True
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
-        """The layers of this kind that this TensorRT computes wrongly in a network of all these `layers`, which is
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
+        """The layers of this kind that this TensorRT computes wrongly, or refuses, in this network, which is
         refittable or not. What they are composed of is not asked again."""
         return ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +10,7 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.dtypes import float32, int64
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
@@ -68,9 +69,9 @@ class Fill(Layer):
         return None
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
         """Draws, where `Abilities.draws_anew` is False: see there."""
-        return () if provider.draws_anew else [x for x in layers if isinstance(x, cls) and x.draws]
+        return () if provider.draws_anew else [x for x in graph.layers if isinstance(x, cls) and x.draws]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """A draw, and the largest number of each window of one."""

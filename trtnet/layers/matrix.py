@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import DtypeError, ShapeError
+from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
-from ..graph.tensor import Tensor
+from ..graph.tensor import Producer, Tensor
 from ..weights.recipes import Weight
 from .base import Layer, Operand, Output, require_equal, require_floating
 from .casting import Cast
@@ -80,12 +81,12 @@ class MatrixMultiply(Layer):
         return ((Size([*shape, *m, *n]), a.dtype),)
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
         """Products of an attention's result and weights, where `Abilities.refits_attention` is False: see there."""
         if not refit or provider.refits_attention:
             return ()
-        products = [layer for layer in layers if isinstance(layer, cls) and "VECTOR" not in (layer.op0, layer.op1)]
-        makers = makers_of(layers)
+        products = [x for x in graph.layers if isinstance(x, cls) and "VECTOR" not in (x.op0, x.op1)]
+        makers = makers_of(graph.layers)
         return [x for x in products if is_of_weights(x.inputs[1], makers) and _attends(x.inputs[0], makers)]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
@@ -134,11 +135,11 @@ class MatrixMultiply(Layer):
         return run.torch.matmul(a, b)
 
 
-Makers = Mapping[Operand, Layer]
+Makers = Mapping[Operand, Producer]
 """The layer of a graph that produces a tensor; the tensor's own `layer` is the recorded one, before decomposition."""
 
 
-def makers_of(layers: Sequence[Layer]) -> Makers:
+def makers_of(layers: Sequence[Producer]) -> Makers:
     return {tensor: layer for layer in layers for tensor in layer.outputs}
 
 

@@ -27,7 +27,7 @@ def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
     kinds: set[type[Producer]] = set(map(type, made.layers))
-    failing = {id(layer) for kind in kinds for layer in kind.failing(made.layers, provider, refit)}
+    failing = {id(layer) for kind in kinds for layer in kind.failing(made, provider, refit)}
     return _composed(made, lambda layer: id(layer) not in failing) if failing else made
 
 

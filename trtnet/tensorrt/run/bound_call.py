@@ -42,7 +42,8 @@ class TensorRTBoundCall:
 
     Attributes:
         tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
-        result: the outputs, in the form that `forward` returned. Each call overwrites them.
+        result: the outputs, in the form that `forward` returned. Each call overwrites them. One that TensorRT writes
+            into an input, as of a cache, is that tensor.
         generation: how many times the weights had been changed at the last call.
     """
 
@@ -76,10 +77,14 @@ class TensorRTBoundCall:
         self.results: list[Any] = []
         self._converts: list[tuple[Any, str, Any]] = []
         with lasting():
-            for spec, shape in zip(engine.outputs, self._route.shapes):
+            written = dict(engine.aliases)
+            for number, (spec, shape) in enumerate(zip(engine.outputs, self._route.shapes)):
                 assert shape is not None
                 buffer, dtype = engine.buffer_shape(spec.name, shape), engine.stored[spec.name].torch
-                raw = torch.empty(buffer, dtype=dtype, device=engine.torch_device)
+                if number in written:
+                    raw = values[written[number]]
+                else:
+                    raw = torch.empty(buffer, dtype=dtype, device=engine.torch_device)
                 result = engine.read(spec.name, raw, shape)
                 if dtype != spec.dtype.torch or result.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr():
                     result = torch.empty(shape, dtype=spec.dtype.torch, device=engine.torch_device)

@@ -5,6 +5,7 @@ One context runs one call at a time.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from types import ModuleType
@@ -149,6 +150,8 @@ class Context(BorrowingEngine):
             if engine.closed:
                 raise engine.closed_error()
             native = self._ready(route)
+            if engine.aliases:
+                self._place_together(route, addresses, handle)
             if addresses != native.addresses:
                 native.set_addresses(route.names, addresses)
             self._enqueue(native.context, handle)
@@ -192,6 +195,16 @@ class Context(BorrowingEngine):
                 native.set_live()
         return native
 
+    def _place_together(self, route: Route, addresses: list[int], stream: int) -> None:
+        """Have each output that TensorRT writes into an input lie with a copy of that: the caller's stays as it is.
+        The stream lock is held."""
+        engine = self.engine
+        for number, at in engine.aliases:
+            nbytes = engine.stored[self._input_names[at]].nbytes(math.prod(route.inputs[at]))
+            memory = addresses[len(self.inputs) + number]
+            engine.device.copy(memory, addresses[at], nbytes, stream)
+            addresses[at] = memory
+
     def _enqueue(self, context: IExecutionContext, handle: int) -> None:
         stream_lock = self._stream_lock
         if handle == DEFAULT_STREAM and self.engine.provider.waits_on_default_stream:
@@ -220,14 +233,16 @@ class Context(BorrowingEngine):
             if handle is None:
                 handle = self._stream_lock.side()
                 self._stream_lock.enter(handle)
-            for name, address in zip(self._input_names, source.inputs(handle)):
-                context.set_tensor_address(name, address)
+            addresses = list(source.inputs(handle))
             for spec, shape in zip(self.outputs, route.shapes):
                 if shape is None:
                     allocator = allocators[spec.name] = OutputAllocator(engine.provider.trt, source.allocate)
                     context.set_output_allocator(spec.name, allocator.native)
-                else:
-                    context.set_tensor_address(spec.name, source.output(spec, shape))
+                addresses.append(0 if shape is None else source.output(spec, shape))
+            self._place_together(route, addresses, handle)
+            for name, address in zip(route.names, addresses):
+                if name not in allocators:
+                    context.set_tensor_address(name, address)
             self._enqueue(context, handle)
             generation = engine.generation
             if allocators:

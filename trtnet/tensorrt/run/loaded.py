@@ -89,6 +89,7 @@ class Loaded(Engine):
         self.converts = any(self.stored[s.name] is not s.dtype for s in self.outputs)
         self.layouts = layouts_of(self._engine, {s.name: s.shape for s in (*self.inputs, *self.outputs)})
         self._check_types()
+        self.aliases = self._aliases()
         self._admin = threading.RLock()
         self._scratch = threading.Lock()
         self._contexts: weakref.WeakSet[Running] = weakref.WeakSet()
@@ -102,6 +103,14 @@ class Loaded(Engine):
         if plan.live:
             self.live_weights = LiveMemory(plan, provider, self.device)
         self._refitted_on: int | None = None
+
+    def _aliases(self) -> list[tuple[int, int]]:
+        """The outputs that TensorRT writes into an input, and these inputs, by number."""
+        if not self.provider.has("ICudaEngine", "get_aliased_input_tensor"):
+            return []
+        numbers = {spec.name: number for number, spec in enumerate(self.inputs)}
+        names = [self._engine.get_aliased_input_tensor(spec.name) for spec in self.outputs]
+        return [(number, numbers[name]) for number, name in enumerate(names) if name]
 
     def _check_types(self) -> None:
         for name, dtype in self.stored.items():
