@@ -888,6 +888,23 @@ recorded(
     QKV,
     Input((1, 1, 3, 3), "bool"),
 )
+LENGTHS = Input((1,), "int32")
+recorded(
+    "give padded sequences, and a mask",
+    lambda q, n, m: layers.add_attention_v2(q, q, q, None, None, n),
+    lambda q, n, m: layers.add_attention_v2(q, q, q, m),
+    QKV,
+    LENGTHS,
+    Input((1, 1, 3, 3), "bool"),
+)
+recorded(
+    "put both into a mask",
+    lambda q, n, m: layers.add_attention_v2(q, q, q, None, None, None, n, causal_kind="LOWER_RIGHT"),
+    lambda q, n, m: layers.add_attention_v2(q, q, q, trtnet.tril(m)),
+    QKV,
+    LENGTHS,
+    Input((1, 1, 3, 3), "bool"),
+)
 recorded(
     'leave norm_op="SOFTMAX"',
     lambda q: layers.add_attention(q, q, q, norm_op="NONE", causal=True),

@@ -106,6 +106,34 @@ def test_masks(kind, dynamic, front):
     compare(graph, inputs, wanted, *ATTENTION, compile=front == (2, 1))
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("kind", ["none", "bool", "float", "UPPER_LEFT"])
+def test_lengths_of_keys(kind, dynamic):
+    """A length of 0 leaves nothing of any row."""
+    inputs, lengths = operands(), np.array([3, 0], np.int32)
+    shown = np.broadcast_to(np.arange(7) < lengths.reshape(2, 1, 1, 1), (2, 1, 5, 7))
+    mask = np.random.default_rng(0).random((1, 1, 5, 7)) > 0.3
+    given = {"bool": mask, "float": values(mask.shape, seed=4)}.get(kind)
+    wanted = shown & (hidden(kind, 5, 7).numpy() if kind.isupper() else mask if kind == "bool" else True)
+    if kind == "float":
+        wanted = np.where(shown, given, -np.inf).astype("f")
+    shapes = {**DYNAMIC, "lengths": (BATCH,)} if dynamic else {}
+    if given is not None:
+        inputs["mask"] = given
+        shapes |= {"mask": (1, 1, ROWS, COLUMNS)} if dynamic else {}
+    wanted = attended(inputs["q"], inputs["k"], inputs["v"], wanted)
+    assert not wanted[1].any()
+    graph = recorded(
+        lambda q, k, v, lengths, mask=None: layers.add_attention_v2(
+            q, k, v, mask, None, None, lengths, decomposable=True,
+            causal_kind="UPPER_LEFT" if kind.isupper() else "NONE",
+        ),
+        inputs | {"lengths": lengths},
+        shapes,
+    )  # fmt: skip
+    compare(graph, inputs | {"lengths": lengths}, wanted, *ATTENTION)
+
+
 def test_the_first_version_is_added_where_there_is_no_second():
     """And composed for what that cannot say."""
     inputs = operands()
@@ -219,6 +247,22 @@ def test_attention_refuses():
     refused(ShapeError, "in dimension 1: expand it first", attend, q=q, k=k, v=k, mask=Input((2, 2, 5, 7), "bool"))
     refused(ShapeError, "mask of four dimensions", attend, q=q, k=k, v=k, mask=Input((5, 7), "bool"))
     refused(DtypeError, "one dtype", attend, q=q, k=k, v=k, mask=Input((2, 1, 5, 7), "float16"))
+    lengths = Input((2,), "int32")
+    for match, kind, at, spec, attributes in (
+        ("lengths of queries", ArgumentError, 5, lengths, {}),
+        ("does not say where the last column", ArgumentError, 6, lengths, {"causal_kind": "LOWER_RIGHT"}),
+        ("without a softmax", ArgumentError, 6, lengths, {"norm_op": "NONE"}),
+        ("lengths of attention are int32", DtypeError, 6, Input((2,), "int64"), {}),
+        ("one length for each", ShapeError, 6, Input((1,), "int32"), {}),
+    ):
+        refused(
+            kind,
+            match,
+            lambda q, k, n, i=at, a=attributes: layers.add_attention_v2(q, k, k, *(None,) * (i - 3), n, **a),
+            q=q,
+            k=k,
+            n=spec,
+        )
     for match, attributes in {
         "no such normalization": {"norm_op": "MAX"},
         "no such causal mask": {"causal_kind": "LEFT"},

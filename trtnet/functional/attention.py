@@ -113,10 +113,12 @@ def attend(
     scores = matmul(query, transpose(key, -1, -2))
     rows = None
     if diagonal is not None:
-        mask = causal(scores.shape[-2], scores.shape[-1], diagonal)
+        seen = causal(scores.shape[-2], scores.shape[-1], diagonal)
         least = diagonal if isinstance(diagonal, int) else diagonal.bounds[0]
-        if least >= 0:  # each row sees the first column
-            scores, mask = masked(scores, mask, True), None
+        if mask is None and least >= 0:  # each row sees the first column
+            scores = masked(scores, seen, True)
+        else:
+            mask = seen if mask is None else logical_and(mask, seen)
     if mask is not None:
         scores, rows = masked_rows(scores, mask, True)
     made = matmul(weights(scores), value)

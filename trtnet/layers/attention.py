@@ -70,7 +70,8 @@ class Attention(Layer):
 
     Inputs: query (batch, heads, L, E); key and value (batch, shared heads, S, E), each of whose heads is used for
     several of the query; a mask (batch or 1, heads or 1, L, S), bool (True takes part) or of the query's dtype (added);
-    the scale of the quantized weights, one number. The last two may be left out.
+    the scale of the quantized weights, one number; nothing; lengths (batch,), int32: how many of the first keys and
+    values take part. All but the first three may be left out, or None.
 
     `norm_op` is SOFTMAX or NONE. `causal_kind`: NONE, UPPER_LEFT (a row sees the columns up to its own number) or
     LOWER_RIGHT (the last row sees all); `causal=True` of `add_attention` is UPPER_LEFT. `decomposable`: whether
@@ -113,6 +114,7 @@ class Attention(Layer):
         if mask is not None:
             self._check_mask(q, k, mask)
         self._check_quantization(scale)
+        self._check_lengths(k)
         return ((q.shape, q.dtype),)
 
     def _check_choices(self, mask: Operand) -> None:
@@ -129,12 +131,16 @@ class Attention(Layer):
                 found=f'causal_kind="{self.causal_kind}" and a mask',
                 remedy="put both into the mask",
             )
-        hides = self.causal_kind != "NONE" or (mask is not None and mask.dtype is dtypes.bool_)
+        hides = (
+            self.causal_kind != "NONE"
+            or self.operand(6) is not None
+            or (mask is not None and mask.dtype is dtypes.bool_)
+        )
         if self.norm_op == "NONE" and hides:
             raise ArgumentError(
                 "nothing says what a hidden position counts in an attention without a softmax",
                 expected="a mask of numbers, or none",
-                found="a bool mask" if mask is not None else f'causal_kind="{self.causal_kind}"',
+                found="a bool mask, lengths or a causal kind",
                 remedy='leave norm_op="SOFTMAX", or set the hidden scores yourself, between two matrix products',
             )
 
@@ -166,8 +172,36 @@ class Attention(Layer):
                 "the scale of an attention's weights is one number", expected="()", found=format_shape(scale.shape)
             )
 
+    def _check_lengths(self, k: Tensor) -> None:
+        if self.operand(5) is not None:
+            raise ArgumentError(
+                "attention takes no lengths of queries: those are of sequences packed into one",
+                expected="None at input 5",
+                found="a tensor",
+                remedy="give padded sequences, and a mask where rows are to be left out",
+            )
+        lengths = self.operand(6)
+        if lengths is None:
+            return
+        if self.causal_kind == "LOWER_RIGHT":
+            raise ArgumentError(
+                "TensorRT does not say where the last column of LOWER_RIGHT is among keys of these lengths",
+                expected='causal_kind="NONE" or "UPPER_LEFT"',
+                found='lengths, and causal_kind="LOWER_RIGHT"',
+                remedy="put both into a mask",
+            )
+        lengths = _whole_numbers("attention", "lengths", lengths, dtypes.int32, "convert them first: .int()")
+        require_shape(lengths.shape, k.shape[:1], "attention takes one length for each batch element")
+
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        k = self.inputs[1]
+        assert isinstance(k, Tensor)
+        return Bounds((0,), (k.shape[2],)) if position == 6 else None
+
     def supported(self, provider: Features) -> bool:
-        """The first version knows one causal kind."""
+        """The first version knows one causal kind, and no lengths."""
+        if self.operand(6) is not None and not provider.has("IAttention", "key_value_lengths"):
+            return False
         return provider.has_layer(f"add_attention{'_v2' if self.causal_kind == 'LOWER_RIGHT' else ''}")
 
     def add_to(self, lowering: Network) -> ILayer | None:
@@ -187,12 +221,14 @@ class Attention(Layer):
             assert self.normalization_quantize_to_type is not None
             layer.normalization_quantize_scale = lowering[scale]
             layer.normalization_quantize_to_type = lowering.data_type(self.normalization_quantize_to_type)
+        if self.operand(6) is not None:
+            layer.key_value_lengths = lowering[self.operand(6)]
         made: ILayer = layer
         return made
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Two matrix products, and what is between them."""
-        q, k, v, mask, scale = (*inputs, None, None)[:5]
+        q, k, v, mask, scale, _, lengths = (*inputs, *(None,) * 4)[:7]
         assert isinstance(q, Tensor)
         assert isinstance(k, Tensor)
         assert isinstance(v, Tensor)
@@ -205,6 +241,16 @@ class Attention(Layer):
                 found=f"normalization_quantize_to_type={self.normalization_quantize_to_type}",
                 remedy="quantize the weights to int8, or leave the scale and normalization_quantize_to_type out",
             )
+        if lengths is not None:
+            assert isinstance(lengths, Tensor)
+            at = F.reshape(F.arange(k.shape[2], dtype=dtypes.int32), (1, 1, 1, k.shape[2]))
+            there = F.lt(at, reshaped(lengths, (k.shape[0], 1, 1, 1)))
+            if mask is None:
+                mask = there
+            elif mask.dtype is dtypes.bool_:
+                mask = F.logical_and(mask, there)
+            else:
+                mask = F.where(there, mask, float("-inf"))
         diagonal: SizeLike | None = None
         if self.causal_kind != "NONE":
             diagonal = 0 if self.causal_kind == "UPPER_LEFT" else k.shape[2] - q.shape[2]
@@ -220,13 +266,19 @@ class Attention(Layer):
         return F.attend(q, k, v, mask if self.norm_op == "SOFTMAX" else None, diagonal, weights)
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
-        q, k, v, mask, scale = (*inputs, None, None)[:5]
+        q, k, v, mask, scale, _, lengths = (*inputs, *(None,) * 4)[:7]
         torch = run.torch
         assert k is not None
         assert v is not None
         if self.causal_kind != "NONE":
             seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
             mask = seen.tril(0 if self.causal_kind == "UPPER_LEFT" else k.shape[2] - q.shape[2])
+        if lengths is not None:
+            there = torch.arange(k.shape[2], device=q.device) < lengths.reshape(-1, 1, 1, 1)
+            if mask is None or mask.dtype is torch.bool:
+                mask = there if mask is None else mask & there
+            else:
+                mask = torch.where(there, mask, -torch.inf)
         if self.norm_op == "SOFTMAX" and scale is None:
             attend = torch.nn.functional.scaled_dot_product_attention
             return attend(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=q.shape[1] != k.shape[1])
