@@ -888,6 +888,13 @@ recorded(
     QKV,
     Input((1, 1, 3, 3), "bool"),
 )
+recorded(
+    "give sizes as shape=(...), and both tensors",
+    lambda a, b: layers.add_fill(b, a, shape=(3,), to_type="float32"),
+    lambda a, b: layers.add_fill(None, a, b, shape=(3,), to_type="float32"),
+    (),
+    (1,),
+)
 LENGTHS = Input((1,), "int32")
 recorded(
     "give padded sequences, and a mask",

@@ -155,6 +155,7 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
     "as_they_are": (
         {"x": X},
         lambda: lambda x: (
+            layers.add_fill(None, x.sum(), x.sum((0, 1, 2))[:1], shape=(5,), to_type="float32"),
             x.clone(), emit(Shape((x,))), emit(Fill((), (5,), "LINSPACE", trtnet.float32, 0.5, 2.0)) * x.sum(),
         ),
     ),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from harness import lower_and_compare
+from harness import composed_without, lower_and_compare
 
 import trtnet
-from trtnet import Dim, Input, dtypes
+from trtnet import Dim, Input, dtypes, layers
 from trtnet.errors import ArgumentError, DtypeError, ShapeError
 from trtnet.graph.recorder import emit
 from trtnet.layers.generation import Fill
@@ -55,6 +55,58 @@ def test_random(operation) -> None:
     mean, deviation = (3.5, 3 / 12**0.5) if operation == "RANDOM_UNIFORM" else (2, 5)
     assert abs(found[2].mean() - mean) < 6 * deviation / 1000**0.5
     assert not Fill((), (3,)).draws
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("length", [4, N])
+def test_numbers_that_are_computed(dtype, length) -> None:
+    """Alpha and beta of what the network computes."""
+    graph = trtnet.record(
+        lambda x, a, b: layers.add_fill(None, a * 2, b + 1, shape=(length,), to_type=dtype),
+        x=Input((length, 2)),
+        a=Input((), dtype),
+        b=Input((1,), dtype),
+    )
+    lower_and_compare(graph)
+    count = 4 if length == 4 else 6
+    found = trtnet.reference(graph)(np.zeros((count, 2), np.float32), np.array(3, dtype), np.array([1], dtype))
+    np.testing.assert_array_equal(found, 6 + 2 * np.arange(count))
+
+
+@pytest.mark.parametrize("operation", ["RANDOM_UNIFORM", "RANDOM_NORMAL"])
+@pytest.mark.parametrize("anew", [False, True])
+def test_draws_between_numbers_that_are_computed(operation, anew) -> None:
+    graph = trtnet.record(
+        lambda a, b: layers.add_fill(None, a * 2, b, shape=(3, 500), operation=operation, to_type="float32"),
+        a=Input(()),
+        b=Input(()),
+    )
+    lower_and_compare(graph)
+    if anew:
+        graph = composed_without(graph, "draws_anew")
+        lower_and_compare(graph)
+    found = trtnet.reference(graph)(np.array(1, np.float32), np.array(5, np.float32))
+    mean, deviation = (3.5, 3 / 12**0.5) if operation == "RANDOM_UNIFORM" else (2, 5)
+    assert abs(found.mean() - mean) < 6 * deviation / 1500**0.5
+    assert abs(found.std() - deviation) < 0.2 * deviation
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    one, scalar = Input((1,)), Input(())
+    for kind, match, function, a, b in (
+        (ArgumentError, "or neither", lambda a, b: layers.add_fill(a, b, shape=(3,), to_type="float32"), scalar, one),
+        (ArgumentError, "or neither", lambda a, b: layers.add_fill(None, b, shape=(3,), to_type="float32"), one, one),
+        (ShapeError, "beta .* one number", lambda a, b: filled(a, b), scalar, scalar),
+        (ShapeError, "alpha .* one number", lambda a, b: filled(a, b), one, one),
+        (ShapeError, "beta .* one number", lambda a, b: filled(a, b, operation="RANDOM_NORMAL"), scalar, one),
+        (DtypeError, "alpha .* the type", lambda a, b: filled(a, b), Input((), "int64"), one),
+    ):
+        with pytest.raises(kind, match=match):
+            trtnet.record(function, a=a, b=b)
+
+
+def filled(*ends, **attributes):
+    return layers.add_fill(None, *ends, shape=(3,), to_type="float32", **attributes)
 
 
 def test_refused() -> None:

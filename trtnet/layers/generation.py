@@ -29,7 +29,8 @@ class Fill(Layer):
     deviation beta, in any shape of one dimension or more. Which generator, TensorRT does not say; it takes no seed.
     CUDA's gives (0, 1] before it is scaled, torch's [0, 1): either end may occur.
 
-    Of int64, alpha and beta may be Dims.
+    Of int64, alpha and beta may be Dims. They may also be tensors, inputs 1 and 2 (input 0 is None): alpha without
+    dimensions, beta too, or (1,) for LINSPACE.
     """
 
     shape: tuple[SizeLike, ...]
@@ -60,11 +61,33 @@ class Fill(Layer):
             raise ShapeError("LINSPACE makes one dimension", found=format_shape(self.shape))
         elif self.to_type not in (float32, int64):
             raise DtypeError("a fill layer makes float32 or int64", found=self.to_type)
+        if self.inputs:
+            self._check_tensors()
         return ((Size(self.shape), self.to_type),)
+
+    def _check_tensors(self) -> None:
+        first, *ends = self.inputs
+        if first is not None or len(ends) != 2 or not all(isinstance(end, Tensor) for end in ends):
+            raise ArgumentError(
+                "a fill layer takes alpha and beta as tensors, or neither",
+                expected="None, alpha, beta",
+                found=", ".join("None" if x is None else format_shape(x.shape) for x in self.inputs),
+                remedy="give sizes as shape=(...), and both tensors: add_fill(None, alpha, beta, shape=...)",
+            )
+        for name, end, shape in zip(("alpha", "beta"), ends, ((), () if self.draws else (1,))):
+            assert end is not None
+            if end.dtype is not self.to_type:
+                raise DtypeError(
+                    f"{name} of a fill has the type of what it makes", expected=self.to_type, found=end.dtype
+                )
+            if tuple(end.shape) != shape:
+                raise ShapeError(
+                    f"{name} of a fill is one number", expected=format_shape(shape), found=format_shape(end.shape)
+                )
 
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
         alpha = self.alpha
-        if self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(alpha, float):
+        if not self.inputs and self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(alpha, float):
             return alpha, alpha
         return None
 
@@ -75,7 +98,7 @@ class Fill(Layer):
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """A draw, and the largest number of each window of one."""
-        drawn = emit(Fill((), self.shape, self.operation, self.to_type, self.alpha, self.beta))
+        drawn = emit(Fill(inputs, self.shape, self.operation, self.to_type, self.alpha, self.beta))
         plane = F.reshape(drawn, (1, 1, -1, self.shape[-1]))
         return F.reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
 
@@ -88,6 +111,10 @@ class Fill(Layer):
             return None
         if not static:
             layer.set_input(0, lowering.shape_tensor(self.shape))
+        if self.inputs:
+            layer.set_input(1, lowering[self.inputs[1]])
+            layer.set_input(2, lowering[self.inputs[2]])
+            return layer
         if self.to_type is float32:
             layer.alpha, layer.beta = float(self.alpha), float(self.beta)
             return layer
@@ -97,12 +124,14 @@ class Fill(Layer):
         return layer
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
+        if self.inputs:
+            return None if self.operation == "RANDOM_NORMAL" else self.inputs[1:]
         ends = [v.bounds[0] if isinstance(v, Dim) else v for v in (self.alpha, self.beta)]
         return None if self.operation == "RANDOM_NORMAL" or min(ends) < 0 else ()
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         torch, dtype = run.torch, run.dtype(self.to_type)
-        alpha, beta = (v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta))
+        alpha, beta = inputs[1:] or [v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta)]
         if self.draws:
             draw, scale = (torch.randn, beta) if self.operation == "RANDOM_NORMAL" else (torch.rand, beta - alpha)
             # in float32 where the reference is in float64 too, so that the same seed gives the same draws
