@@ -10,6 +10,7 @@ from quotients import compare, pairs
 import trtnet
 from trtnet import Dim, Input
 from trtnet import functional as F
+from trtnet.nn.attention import SDPBackend, sdpa_kernel
 
 torch = pytest.importorskip("torch")
 
@@ -73,16 +74,18 @@ ATTENTION = {
 
 
 @pytest.mark.parametrize("batch", [2, Dim("batch", 1, 2, 4)], ids=["static", "dynamic"])
-@pytest.mark.parametrize("name", ATTENTION)
-def test_rows_that_are_masked_entirely(name, batch):
+@pytest.mark.parametrize(("name", "backend"), [*((name, "MATH") for name in ATTENTION), ("all", "FLASH_ATTENTION")])
+def test_rows_that_are_masked_entirely(name, backend, batch):
     q = np.random.default_rng(0).normal(size=(2, 4, 3, 8)).astype(np.float32)
     added, call = np.where(MASK, np.float32(0.5), np.float32(-np.inf)), ATTENTION[name]
-    graph = trtnet.record(
-        lambda **given: call(F, trtnet, **given),
-        q=Input((batch, 4, 3, 8)),
-        mask=Input((3, 3), "bool"),
-        added=Input((3, 3)),
-    )
+    with sdpa_kernel(SDPBackend[backend]):
+        graph = trtnet.record(
+            lambda **given: call(F, trtnet, **given),
+            q=Input((batch, 4, 3, 8)),
+            mask=Input((3, 3), "bool"),
+            added=Input((3, 3)),
+        )
+    assert ("attention" in [layer.kind for layer in graph.layers]) == (backend != "MATH")
     found = trtnet.build(graph, **{**QUICK, "optimization_level": 2})(q=q, mask=MASK, added=added)
     wanted = call(
         torch.nn.functional, torch, q=torch.from_numpy(q), mask=torch.from_numpy(MASK), added=torch.from_numpy(added)

@@ -6,7 +6,7 @@ import numpy as np
 from cases import randomize
 
 import trtnet
-from trtnet import Dim, Input, nn
+from trtnet import Dim, Input, layers, nn
 from trtnet import functional as F
 
 LEVEL = {"provider": "tensorrt", "optimization_level": 0}
@@ -115,3 +115,56 @@ def convolved_by_torch(x, shift, kernel):
     import torch
 
     return torch.nn.functional.conv2d(x, kernel) + shift
+
+
+class Decoding(nn.Module):
+    """Attention of one new token to a cache of those before it and itself, with rotary positions.
+
+    forward: x (batch, 1, heads * size), the caches of keys and values (batch, heads, longest, size), and how many
+    tokens they hold, (batch,) int32. Gives the token's output, and the caches.
+    """
+
+    def __init__(self, heads=2, size=8, longest=6):
+        super().__init__()
+        self.heads, self.size = heads, size
+        self.project = nn.Linear(heads * size, 3 * heads * size)
+        angles = np.arange(longest)[:, None] / 10.0 ** np.linspace(0, 2, size // 2)
+        self.register_buffer("cos", trtnet.tensor(np.cos(angles).astype(np.float32)))
+        self.register_buffer("sin", trtnet.tensor(np.sin(angles).astype(np.float32)))
+
+    def forward(self, x, keys, values, count):
+        q, k, v = (part.reshape(-1, 1, self.heads, self.size).transpose(1, 2) for part in self.project(x).chunk(3, -1))
+        place = count.reshape(-1, 1)
+        q, k = (F.rotary_embedding(t, self.cos, self.sin, place) for t in (q, k))
+        keys = layers.add_kv_cache_update(keys, k, count)
+        values = layers.add_kv_cache_update(values, v, count)
+        q = q * (1 / self.size**0.5)
+        y = layers.add_attention_v2(q, keys, values, None, None, None, count + 1, decomposable=True)
+        return y.transpose(1, 2).reshape(x.shape), keys, values
+
+
+def decoding(batch, seed=0, dtype="float32"):
+    net = randomize(Decoding(), seed)
+    if dtype != "float32":
+        net.to(dtype)
+    cache = Input((batch, 2, 6, 8), dtype)
+    return trtnet.record(net, x=Input((batch, 1, 16), dtype), keys=cache, values=cache, count=Input((batch,), "int32"))
+
+
+def decoded_by_torch(state, tokens):
+    """What `Decoding` gives for each of the tokens (batch, count, width) in turn: causal attention, all at once."""
+    import torch
+
+    state = {name: torch.from_numpy(np.array(value)).double() for name, value in state.items()}
+    x = torch.from_numpy(tokens).double()
+    batch, count, width = x.shape
+    parts = torch.nn.functional.linear(x, state["project.weight"], state["project.bias"]).chunk(3, -1)
+    q, k, v = (part.reshape(batch, count, 2, width // 2).transpose(1, 2) for part in parts)
+    cos, sin = state["cos"][:count], state["sin"][:count]
+
+    def turned(t):
+        a, b = t.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    made = torch.nn.functional.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=True)
+    return made.transpose(1, 2).reshape(batch, count, width).numpy()

@@ -9,6 +9,7 @@ from families import values
 from harness import Lacking, composed_without, lower_and_compare, needs_rtx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import decoded_by_torch, decoding
 
 import trtnet
 from trtnet import Dim, Input, layers
@@ -461,3 +462,29 @@ def test_cache_update_refuses():
     refused(DtypeError, "floating-point", update, c=Input((3, 2, 6, 4), "int32"), u=Input((3, 2, 3, 4), "int32"), w=w)
     wrong = lambda c, u, w: layers.add_kv_cache_update(c, u, w, cache_mode="RING")  # noqa: E731
     refused(ArgumentError, "no such mode", wrong, c=c, u=u, w=w)
+
+
+# --- together
+
+
+@pytest.mark.parametrize("composed", [False, True])
+@pytest.mark.parametrize("batch", [2, BATCH])
+def test_decoding_token_by_token_is_causal_attention(batch, composed):
+    graph = decoding(batch)
+    state = graph.state_dict()
+    if composed:
+        graph = composed_without(graph, *ATTENTION, "add_rotary_embedding", "add_kv_cache_update")
+    lower_and_compare(graph)
+    engine = trtnet.reference(graph, dtype="float64", raw=True)
+    tokens = values((2, 5, 16))
+    keys = cached = torch.full((2, 2, 6, 8), 7.0, dtype=torch.float64)
+    for place, wanted in enumerate(decoded_by_torch(state, tokens).swapaxes(0, 1)):
+        x = torch.from_numpy(tokens[:, place : place + 1]).double()
+        y, keys, cached = engine(x, keys, cached, torch.full((2,), place, dtype=torch.int32))
+        np.testing.assert_allclose(y[:, 0].numpy(), wanted, rtol=1e-7, atol=1e-7)
+
+
+def test_decoding_uses_tensorrts_own_layers():
+    kinds = [layer.kind for layer in decoding(BATCH, dtype="float16").for_provider(needs_rtx()).layers]
+    assert [kinds.count(kind) for kind in ("attention", "rotary_embedding", "kv_cache_update")] == [1, 2, 2]
+    lower_and_compare(decoding(BATCH, dtype="float16"))
