@@ -1,8 +1,8 @@
 """What the wheel has beside the package.
 
-LeNet and its weights, so that `trtnet demo` works without a checkout; and `trtnet-stubs` (PEP 561, partial), which
-tells type checkers where the modules are that trtnet finds under other names when they are imported: `trtnet.errors` is
-trtnet/basics/errors.py. It is made from the tables of these names.
+The networks of models/ and LeNet's weights, so that `trtnet demo` and models/NAME work without a checkout; and
+`trtnet-stubs` (PEP 561, partial), which tells type checkers where the modules are that trtnet finds under other names
+when they are imported: `trtnet.errors` is trtnet/basics/errors.py. It is made from the tables of these names.
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUNDLED = ("models/lenet.py", "weights/lenet.safetensors", "weights/README.md")
-PACKAGE = Path(__file__).parent / "trtnet"
+ROOT = Path(__file__).parent
+PACKAGE = ROOT / "trtnet"
+BUNDLED = (
+    *sorted(f"models/{path.name}" for path in (ROOT / "models").glob("*.py") if not path.name.startswith("train_")),
+    "weights/lenet.safetensors",
+    "weights/README.md",
+)
 
 
 class BundleHook(BuildHookInterface):

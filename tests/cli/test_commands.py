@@ -15,6 +15,7 @@ import trtnet
 from trtnet import Dim
 from trtnet.cli.commands import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
+from trtnet.cli.networks import networks
 from trtnet.errors import ArgumentError
 
 ROOT = Path(trtnet.__file__).parents[1]
@@ -106,7 +107,7 @@ def test_real_process_error_in_ascii(tmp_path):
     assert "net.py:Net?" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "summary", "build", "run", "doctor", "preload"])
+@pytest.mark.parametrize("command", ["demo", "models", "summary", "build", "run", "doctor", "preload"])
 def test_every_command_teaches_by_example(command):
     code, text, _ = call(command, "--help")
     assert code == 0
@@ -116,7 +117,7 @@ def test_every_command_teaches_by_example(command):
 def test_help_lists_the_commands():
     code, text, _ = call("--help")
     assert code == 0
-    for command in ("demo", "summary", "build", "run", "doctor", "preload"):
+    for command in ("demo", "models", "summary", "build", "run", "doctor", "preload"):
         assert re.search(rf"\b{command}\b", text)
 
 
@@ -164,9 +165,57 @@ def test_model_imports_its_neighbours(folder):
     assert "44 parameters" in text
 
 
+def test_model_file_of_a_package_imports_its_neighbours(folder):
+    for name, width in (("one", 7), ("two", 8)):
+        (folder / name / "networks").mkdir(parents=True)
+        (folder / name / "networks" / "__init__.py").write_text("")
+        (folder / name / "networks" / "sizes.py").write_text(f"WIDTH = {width}")
+        text = NET.replace("width=4", "width=WIDTH")
+        (folder / name / "networks" / "m.py").write_text("from .sizes import WIDTH\n" + text)
+    assert "44 parameters" in call("summary", "one/networks/m.py:Net", "-i", "x=1x3")[1]
+    assert "50 parameters" in call("summary", "two/networks/m.py:Net", "-i", "x=1x3")[1]
+    (folder / "two" / "networks" / "__init__.py").write_text("1 / 0")
+    (folder / "two").rename(folder / "three")
+    assert "__init__.py raised ZeroDivisionError" in fails("summary", "three/networks/m.py:Net", "-i", "x=1x3")
+
+
+# --- models/NAME ------------------------------------------------------------------------------------------------------
+
+
+def test_models_lists_every_network_file(folder):
+    code, text, _ = call("models")
+    assert code == 0
+    assert re.search(r"models/resnet50 +image classification +image=1x3x224x224 +25,557,032\n", text)
+    listed = {network.made_by.partition(":")[0] for network in networks().values()}
+    files = {path.stem for path in (ROOT / "models").glob("[a-z]*.py") if not path.stem.startswith("train_")}
+    assert files - listed == {"policy"}  # its sizes are the task's
+    assert listed <= files
+
+
+def test_a_listed_network_anywhere(folder):
+    code, text, _ = call("summary", "models/squeezenet")
+    assert code == 0
+    assert "image  (1, 3, 224, 224)" in text
+    code, text, _ = call("summary", "models/efficientnet_b0", "-i", "image=2x3x64x64", "--arg", "classes=10")
+    assert code == 0
+    assert "(2, 10)" in text
+    needs_rtx()
+    assert call("build", "models/lenet", "-o", "digits.engine", "-w", ROOT / "weights/lenet.safetensors")[0] == 0
+    assert Path("digits.engine").is_file()
+
+
+def test_a_file_or_folder_of_the_users_comes_first(folder):
+    (folder / "models").mkdir()
+    (folder / "models" / "lenet").write_text(NET)
+    assert "28 parameters" in call("summary", "models/lenet:Net", "-i", "x=1x3")[1]
+    assert "which class of models/lenet is meant" in fails("summary", "models/lenet", "-i", "x=1x3")
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
+        ("models/resnet51", ["there is no network models/resnet51", "did you mean models/resnet50?"]),
+        ("models/qqqq", ["one of those that `trtnet models` lists", "list them: trtnet models"]),
         ("nett.py:Net", ["there is no file nett.py", "did you mean net.py?"]),
         ("net.py:Ne", ["net.py has no Ne", "expected: one of Net, Two", "did you mean net.py:Net?"]),
         ("net.py", ["which class of net.py", "Net, Two", "write net.py:"]),
@@ -600,6 +649,8 @@ FOLLOWED = {
     "for instance": (("summary", "no/such thing", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "write net.py:": (("summary", "net.py", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "did you mean net.py:Net": (("summary", "net.py:Nett", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "did you mean models/resnet50?": (("summary", "models/resnet51"), ("summary", "models/resnet50")),
+    "list them: trtnet models": (("summary", "models/qqqq"), ("models",)),
     "look into net.py": (("summary", "net.py:Qqqqqqq", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "give a file as path/to/file.py:Class": (
         ("summary", "nett:Net", "-i", "x=1x3"),

@@ -26,7 +26,8 @@ Model = Annotated[
     str,
     typer.Argument(
         help="[cyan]path/to/file.py:Class[/] or [cyan]package.module:Class[/]. Without [cyan]:Class[/], the only "
-        "module there. A function that makes a module will do too.",
+        "module there. A function that makes a module will do too. Or [cyan]models/NAME[/], of those that "
+        "[bold]trtnet models[/] lists.",
     ),
 ]
 Weights = Annotated[
@@ -82,8 +83,9 @@ def _network(model: str, weights: Path | None, arguments: list[str] | None, inpu
     from ..nn.module import Module
     from .inputs import parse_arguments
     from .model import load_model
+    from .networks import resolve
 
-    network = load_model(model, parse_arguments(arguments or ()), inputs)
+    network = load_model(resolve(model).model, parse_arguments(arguments or ()), inputs)
     if weights is not None and isinstance(network, Module):
         network.load_weights(weights)
     return network
@@ -130,8 +132,9 @@ def summary(model: Model, input: Shapes = None, weights: Weights = None, arg: Ar
     """
     from .inputs import parse_inputs
     from .model import record_model
+    from .networks import resolve
 
-    inputs = parse_inputs(input or ())
+    inputs = parse_inputs(input or resolve(model).inputs)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
     out.print(graph.summary(), markup=False, soft_wrap=True)
 
@@ -177,11 +180,12 @@ def build(
     from ..engine.plan import precision
     from .inputs import parse_bytes, parse_inputs
     from .model import record_model
+    from .networks import resolve
     from .results import check_plan_file
 
     if output is not None:
         check_plan_file(output)
-    inputs = parse_inputs(input or ())
+    inputs = parse_inputs(input or resolve(model).inputs)
     limit = parse_bytes(workspace)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
     plan = build_plan(
@@ -263,6 +267,20 @@ def run(
     print_results(engine, results)
     if output is not None:
         save_results(output, results)
+
+
+@app.command()
+@command
+def models() -> None:
+    """List the networks that come with trtnet: each is MODEL for the other commands, as models/NAME.
+
+    Without --input, [bold]summary[/] and [bold]build[/] take the inputs that are listed.
+
+    [dim]Example:[/] [bold]trtnet models[/], then [bold]trtnet summary models/resnet50[/]
+    """
+    from .networks import listing
+
+    out.print(listing(), markup=False, soft_wrap=True)
 
 
 @app.command()

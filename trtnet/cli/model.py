@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
@@ -108,9 +109,14 @@ def load_module(source: str) -> ModuleType:
 
 
 def load_file(path: Path) -> ModuleType:
-    """A Python file as a module; its own folder is where it imports from, as for a script."""
+    """A Python file as a module; its own folder is where it imports from, as for a script.
+
+    Where the folder is a package, `from .other import` finds its other files, too.
+    """
     path = path.resolve()
     name = f"model_file_{path.stem}"
+    if (path.parent / "__init__.py").is_file() and path.stem != "__init__":
+        name = f"{load_package(path.parent).__name__}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ArgumentError(
@@ -125,6 +131,26 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         with user_code(f"the import of {path.name}"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def load_package(folder: Path) -> ModuleType:
+    """A folder's `__init__.py`, under a name that no other package has."""
+    folder = folder.resolve()
+    name = f"model_folder_{zlib.crc32(bytes(folder)):08x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    init = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with user_code(f"the import of {folder.name}/__init__.py"):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
@@ -151,7 +177,7 @@ def _pick(module: ModuleType, source: str, name: str) -> Any:
         # only what could be meant: its own classes and functions
         functions = {k: v for k, v in vars(module).items() if inspect.isfunction(v)}
         choices = [*own, *(k for k, v in functions.items() if v.__module__ == module.__name__)]
-        near = _nearest(name, choices)
+        near = nearest(name, choices)
         raise ModelError(
             f"{source} has no {name}",
             expected="one of " + ", ".join(choices) if choices else "a class of trtnet.nn modules",
@@ -168,7 +194,7 @@ def _pick(module: ModuleType, source: str, name: str) -> Any:
     return found
 
 
-def _nearest(name: str, choices: Iterable[str]) -> str | None:
+def nearest(name: str, choices: Iterable[str]) -> str | None:
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(name.lower(), by_lower, 1, 0.5)
     return by_lower[near[0]] if near else None
