@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs conformity bindings bench clean
+.PHONY: help demo test test-all test-models quick lint docs conformity bindings bench clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: $(VENV)/.installed-demo  ## LeNet on real handwritten digits, from module to TensorRT plan
 	@$(BIN)/trtnet demo
@@ -29,6 +29,13 @@ test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .
 	done; \
 	[ -n "$$passed" ] || { echo "there is no Python from 3.11 to 3.14 here"; exit 1; }; \
 	echo "The suite passed on Python$$passed."
+
+test-models: $(VENV)/.installed-test  ## every network of models/ at full size: compiled, and compared with torch (up to 90 minutes)
+	$(BIN)/python -m pytest tests/models/full_size.py $(PYTEST_ARGS)
+
+QUICK := basics weights graph rewriting engine
+quick: $(VENV)/.installed-test  ## the tests of the lower rooms alone, in under 2 minutes
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(addprefix tests/,$(QUICK)) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test  ## ruff, mypy, and vulture for what nothing reaches
 	$(BIN)/ruff check .

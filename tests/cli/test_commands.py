@@ -195,7 +195,7 @@ def test_models_lists_every_network_file(folder):
 def test_a_listed_network_anywhere(folder):
     code, text, _ = call("summary", "models/squeezenet")
     assert code == 0
-    assert "image  (1, 3, 224, 224)" in text
+    assert "image (1, 3, 224, 224)" in text
     code, text, _ = call("summary", "models/efficientnet_b0", "-i", "image=2x3x64x64", "--arg", "classes=10")
     assert code == 0
     assert "(2, 10)" in text
@@ -207,8 +207,9 @@ def test_a_listed_network_anywhere(folder):
 def test_a_file_or_folder_of_the_users_comes_first(folder):
     (folder / "models").mkdir()
     (folder / "models" / "lenet").write_text(NET)
-    assert "28 parameters" in call("summary", "models/lenet:Net", "-i", "x=1x3")[1]
-    assert "which class of models/lenet is meant" in fails("summary", "models/lenet", "-i", "x=1x3")
+    assert "lenet is no Python file" in fails("summary", "models/lenet", "-i", "x=1x3")
+    (folder / "models" / "lenet.py").write_text(NET)
+    assert "26 parameters" in call("summary", "models/lenet.py:Net", "-i", "x=1x3")[1]
 
 
 @pytest.mark.parametrize(

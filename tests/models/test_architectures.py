@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import re
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from harness import check_against_torch, torch_state
+from swapped_models import nms, swapped
 
 import models
 import trtnet
@@ -38,75 +35,35 @@ from models import (
     yolo,
 )
 
-
-def nms(boxes, scores, iou_threshold):
-    """torchvision's, by its definition."""
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    left, kept = scores.sort(descending=True, stable=True).indices, []
-    while len(left):
-        one, left = left[0], left[1:]
-        kept.append(int(one))
-        sides = torch.minimum(boxes[one, 2:], boxes[left, 2:]) - torch.maximum(boxes[one, :2], boxes[left, :2])
-        shared = sides.clamp(min=0).prod(1)
-        left = left[shared / (area[one] + area[left] - shared) <= iou_threshold]
-    return torch.tensor(kept, dtype=torch.int64)
-
-
-OPS = ModuleType("torchs_ops")
-OPS.nms = nms
-OPS.batched_nms = lambda boxes, scores, idxs, limit: nms(boxes + (idxs * (boxes.max() + 1))[:, None], scores, limit)
-sys.modules["torchs_ops"] = OPS
-FOLDER = Path(models.__file__).parent
-SWAPPED: dict[str, ModuleType] = {}
-
-
-def swapped(module: ModuleType) -> ModuleType:
-    """The same file, as one written for PyTorch."""
-    name = module.__name__.rpartition(".")[2]
-    if name not in SWAPPED:
-        text = (FOLDER / f"{name}.py").read_text()
-        text = text.replace(
-            "from trtnet import Tensor, nn, ops", "import torchs_ops as ops\nfrom trtnet import Tensor, nn"
-        )
-        text = text.replace("from trtnet import Tensor, nn", "from torch import Tensor, nn")
-        text = text.replace("from trtnet import functional as F", "import torch.nn.functional as F")
-        text = re.sub(r"^import trtnet$", "import torch as trtnet", text, flags=re.MULTILINE)
-        for other in re.findall(r"^from \.(\w+) import", text, flags=re.MULTILINE):
-            sys.modules[f"{other}_of_torch"] = swapped(importlib.import_module(f"models.{other}"))
-        text = re.sub(r"^from \.(\w+) import", r"from \1_of_torch import", text, flags=re.MULTILINE)
-        made = SWAPPED[name] = ModuleType(name)
-        exec(compile(text, f"{name}.py, of torch", "exec"), vars(made))
-    return SWAPPED[name]
+# some of each original's names
+NAMES = {
+    "alexnet": {"features.0.weight", "classifier.6.bias"},
+    "vgg16": {"features.28.weight", "classifier.6.bias"},
+    "squeezenet": {"features.12.expand3x3.weight", "classifier.1.bias"},
+    "mobilenet_v2": {"features.1.conv.0.0.weight", "features.17.conv.3.running_var"},
+    "mobilenet_v3_small": {"features.1.block.1.fc1.weight", "classifier.3.bias"},
+    "densenet121": {"features.denseblock4.denselayer16.conv2.weight", "features.norm5.bias"},
+    "efficientnet_b0": {"features.7.0.block.2.fc2.bias", "classifier.1.weight"},
+    "inception_v3": {"Mixed_5b.branch5x5_2.bn.bias", "Mixed_7c.branch3x3dbl_3b.conv.weight"},
+    "convnext_tiny": {"features.1.0.layer_scale", "features.7.2.block.5.bias"},
+    "vit_b_16": {"encoder.layers.encoder_layer_11.mlp.3.bias"},
+    "swin_t": {"features.1.0.attn.relative_position_index", "head.bias"},
+    "retinanet": {"backbone.fpn.extra_blocks.p7.bias", "head.regression_head.bbox_reg.bias"},
+    "ddpm": {"up_blocks.2.attentions.2.to_out.0.bias", "mid_block.resnets.1.norm2.weight"},
+    "pointnet": {"feat.stn.bn5.running_var", "feat.conv3.weight", "bn2.bias"},
+    "wavenet": {"filter_convs.39.weight", "end_conv_2.bias"},
+    "gpt2": {"h.11.attn.c_attn.weight", "wpe.weight"},
+    "bert": {"encoder.layer.11.attention.self.query.bias", "pooler.dense.weight"},
+}
 
 
-# torchvision's documentation, and transformers' checkpoints, have these counts
-COUNTS = [
-    (alexnet, "AlexNet", 61_100_840, {"features.0.weight", "classifier.6.bias"}),
-    (vgg, "vgg16", 138_357_544, {"features.28.weight", "classifier.6.bias"}),
-    (squeezenet, "SqueezeNet", 1_235_496, {"features.12.expand3x3.weight", "classifier.1.bias"}),
-    (mobilenet, "MobileNetV2", 3_504_872, {"features.1.conv.0.0.weight", "features.17.conv.3.running_var"}),
-    (mobilenet, "MobileNetV3", 2_542_856, {"features.1.block.1.fc1.weight", "classifier.3.bias"}),
-    (densenet, "densenet121", 7_978_856, {"features.denseblock4.denselayer16.conv2.weight", "features.norm5.bias"}),
-    (efficientnet, "EfficientNet", 5_288_548, {"features.7.0.block.2.fc2.bias", "classifier.1.weight"}),
-    (inception, "InceptionV3", 23_834_568, {"Mixed_5b.branch5x5_2.bn.bias", "Mixed_7c.branch3x3dbl_3b.conv.weight"}),
-    (swin, "SwinTransformer", 28_288_354, {"features.1.0.attn.relative_position_index", "head.bias"}),
-    (retinanet, "RetinaNet", 34_068_119, {"backbone.fpn.extra_blocks.p7.bias", "head.regression_head.bbox_reg.bias"}),
-    (ddpm, "UNet2D", 35_746_307, {"up_blocks.2.attentions.2.to_out.0.bias", "mid_block.resnets.1.norm2.weight"}),
-    (pointnet, "PointNet", 1_614_129, {"feat.stn.bn5.running_var", "feat.conv3.weight", "bn2.bias"}),
-    (yolo, "YOLO", 3_157_200 - 16, {"detection.cv2.0.2.weight"}),  # YOLOv8n's count has the numbers 0 to 15 among them
-    (wavenet, "WaveNet", 686_336, {"filter_convs.39.weight", "end_conv_2.bias"}),
-    (convnext, "ConvNeXt", 28_589_128, {"features.1.0.layer_scale", "features.7.2.block.5.bias"}),
-    (vision_transformer, "VisionTransformer", 86_567_656, {"encoder.layers.encoder_layer_11.mlp.3.bias"}),
-    (gpt2, "GPT2", 124_439_808, {"h.11.attn.c_attn.weight", "wpe.weight"}),
-    (bert, "BERT", 109_482_240, {"encoder.layer.11.attention.self.query.bias", "pooler.dense.weight"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("module", "make", "count", "names"), COUNTS, ids=lambda v: v if isinstance(v, str) else "")
-def test_the_originals_parameters(module, make, count, names):
-    net = getattr(module, make)()
-    assert sum(parameter.numel() for parameter in net.parameters()) == count
-    assert names <= set(net._leaves())
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_the_parameters_that_are_listed(name):
+    network = models.NETWORKS[name]
+    file, _, made_by = network.made_by.partition(":")
+    net = getattr(importlib.import_module(f"models.{file}"), made_by)()
+    assert sum(parameter.numel() for parameter in net.parameters()) == network.parameters
+    assert NAMES.get(name, set()) <= set(net._leaves())
 
 
 def image(channels=3, size=64, batch=2, scale=1.0):
