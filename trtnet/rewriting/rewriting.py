@@ -81,4 +81,5 @@ class Rewriting:
         if self.branches:
             for number in conditionals(self.layers):
                 self.layers[:] = confined(self.layers, number, self._passed_in)
+        self.recorder.layers, self.recorder.constants = [], {}  # tensors, which keep it, are not to keep each other
         return dataclasses.replace(self.of, layers=self.layers, outputs=dict(outputs), training=None, **changes)
