@@ -667,7 +667,128 @@ def plan(inner=None, shape=FOUR, target="sm86", **options):
 
 
 row("a network computes in the types of its module", lambda: plan(fp16=True), lambda: plan_in_half())
-row("quantization is not in trtnet", lambda: plan(int8=True), lambda: plan_in_half())
+row(
+    "what is quantized is written in the network",
+    lambda: plan(int8=True),
+    lambda: plan(fake_quantized(lambda x: F.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127))),
+)
+
+
+def fake_quantized(function):
+    module = nn.ReLU()
+    module.forward = function
+    return module
+
+
+# --- quantized tensors
+def quantized(x, scale=0.1, **options):
+    return trtnet.layers.add_dequantize(trtnet.layers.add_quantize(x, scale, **options), scale)
+
+
+def for_old(dtype):
+    from conformity import provider_of
+
+    record(lambda x: quantized(x, to_type=dtype), (2, 3)).for_provider(provider_of("8.6.1"))
+
+
+def of_four_bits(refit, dtype):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(np.ones((3, 4), trtnet.dtypes.get(dtype).numpy), requires_grad=False)
+
+        def forward(self, x):
+            weight = self.weight
+            return x @ (quantized(weight) if dtype == "float32" else trtnet.layers.add_dequantize(weight, 0.1))
+
+    trtnet.build(record(Net(), (2, 3)), provider="reference", refit=refit)
+
+
+FEW = trtnet.tensor([0.1, 0.2, 0.3])
+recorded(
+    "dequantize it first (trtnet.layers.add_dequantize(x, scale)), or cast",
+    lambda x: trtnet.layers.add_quantize(trtnet.layers.add_quantize(x, 0.1), 0.1),
+    lambda x: trtnet.layers.add_quantize(quantized(x), 0.1),
+)
+recorded(
+    "leave to_type out: it is int8 then",
+    lambda x: trtnet.layers.add_quantize(x, 0.1, to_type="int32"),
+    lambda x: trtnet.layers.add_quantize(x, 0.1),
+)
+recorded(
+    "leave to_type out: it is float32 then",
+    lambda x: trtnet.layers.add_dequantize(trtnet.layers.add_quantize(x, 0.1), 0.1, to_type="int32"),
+    quantized,
+)
+recorded(
+    "quantize it first: trtnet.layers.add_quantize(x, scale)",
+    lambda x: trtnet.layers.add_dequantize(x, 0.1),
+    quantized,
+)
+recorded("give it one first: x.reshape(1)", quantized, lambda x: quantized(x.reshape(1)), ())
+recorded(
+    "convert it: scale.float()",
+    lambda x, scale: quantized(x, scale),
+    lambda x, scale: quantized(x, scale.float()),
+    (2, 3),
+    Input((), "float16"),
+)
+recorded(
+    "of values of a range it is the largest absolute one / 127",
+    lambda x: quantized(x, 0.0),
+    lambda x: quantized(x, 5.0 / 127),
+)
+recorded(
+    "leave block_shape out",
+    lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),
+    lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32)),
+)
+recorded(
+    "one scale for all is a number; for each channel give axis=",
+    lambda x: quantized(x, FEW),
+    lambda x: trtnet.layers.add_quantize(x, FEW, axis=1),
+)
+row("quantize to int8 (to_type=trtnet.int8)", lambda: for_old("float8_e4m3fn"), lambda: for_old("int8"))
+recorded(
+    "quantize and dequantize in the network",
+    lambda x: trtnet.layers.add_quantize(x, 0.1, to_type="int4"),
+    lambda x: trtnet.layers.add_dequantize(trtnet.layers.add_quantize(x, 0.1, to_type="int4"), 0.1),
+)
+row(
+    "keep it as floats, which the network",
+    lambda: of_four_bits("weight", "int4"),
+    lambda: of_four_bits("weight", "float32"),
+)
+recorded(
+    "use quant_min=-128, quant_max=127",
+    lambda x: F.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255),
+    lambda x: (F.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127), (x / 0.1).round().clamp(0, 255) * 0.1),
+)
+recorded(
+    "one for each channel: fake_quantize_per_channel_affine",
+    lambda x: F.fake_quantize_per_tensor_affine(x, FEW, 0, -128, 127),
+    lambda x: F.fake_quantize_per_channel_affine(x, FEW, trtnet.tensor([0, 0, 0]), 1, -128, 127),
+)
+recorded(
+    "one for all: fake_quantize_per_tensor_affine",
+    lambda x: F.fake_quantize_per_channel_affine(x, trtnet.tensor(0.1), 0, 1, -128, 127),
+    lambda x: F.fake_quantize_per_tensor_affine(x, trtnet.tensor(0.1), 0, -128, 127),
+)
+recorded(
+    "quantize to int8, without a zero point",
+    lambda x: trtnet.quantize_per_tensor(x, 0.1, 0, "quint8"),
+    lambda x: trtnet.quantize_per_tensor(x, 0.1, 0, trtnet.int8),
+)
+recorded(
+    "use 0, and a scale of the largest absolute value / 127",
+    lambda x: trtnet.quantize_per_tensor(x, 0.1, 3, trtnet.int8),
+    lambda x: trtnet.quantize_per_tensor(x, 0.1, 0, trtnet.int8),
+)
+recorded(
+    "say the scale: trtnet.layers.add_dequantize(x, scale)",
+    lambda x: F.relu(trtnet.layers.add_quantize(x, 0.1)).dequantize(),
+    lambda x: trtnet.layers.add_dequantize(F.relu(trtnet.layers.add_quantize(x, 0.1)), 0.1),
+)
 row("workspace=1 << 30 is 1 GiB; leave it out", lambda: plan(workspace=0), lambda: plan(workspace=1 << 30))
 row("0 builds fastest, 5 searches longest", lambda: plan(optimization_level=9), lambda: plan(optimization_level=0))
 row("give a larger workspace= (it is", lambda: plan(workspace=1), lambda: plan(workspace=1 << 28))

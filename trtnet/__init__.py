@@ -17,7 +17,9 @@ from .basics.dims import Size as Size
 from .basics.dims import sym_int as sym_int
 from .basics.dtypes import bfloat16 as bfloat16
 from .basics.dtypes import dtype as dtype
+from .basics.dtypes import float4_e2m1fn as float4_e2m1fn
 from .basics.dtypes import float8_e4m3fn as float8_e4m3fn
+from .basics.dtypes import float8_e8m0fnu as float8_e8m0fnu
 from .basics.dtypes import float16 as float16
 from .basics.dtypes import float32 as float32
 from .basics.dtypes import float64 as float64

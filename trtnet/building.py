@@ -239,9 +239,11 @@ def _compare(
 
 
 def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
-    """The parameters that `refit` (or `live`) selects. Raises WeightsError for a pattern that matches none."""
+    """The parameters that `refit` (or `live`) selects. Raises WeightsError for a pattern that matches none, and for one
+    that is the name of weights of 4 bits."""
     if isinstance(refit, bool):
-        names = graph.parameters.keys() if refit else ()
+        wide = [name for name, leaf in graph.parameters.items() if leaf.dtype.bits >= 8]  # the others stay
+        names = wide if refit else []
         return frozenset(name for name in names if what == "refit" or name not in graph.frozen)
     chosen: set[str] = set()
     patterns = [refit] if isinstance(refit, str) else list(refit) if isinstance(refit, Iterable) else [refit]
@@ -258,7 +260,14 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
                 found=pattern,
                 remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
             )
-        chosen.update(found)
+        if graph.parameters[found[0]].dtype.bits < 8 and found == [pattern]:
+            raise WeightsError(
+                "weights of 4 bits cannot be changed in an engine",
+                expected="weights of 8 bits or more",
+                found=f"{pattern}: {graph.parameters[pattern].dtype}",
+                remedy=f"leave it out of {what}=, or keep it as floats, which the network quantizes",
+            )
+        chosen.update(name for name in found if graph.parameters[name].dtype.bits >= 8)
     if what == "live" and (frozen := sorted(chosen & graph.frozen.keys())):
         raise WeightsError(
             "parameters that forward reads as numbers cannot be live",

@@ -19,7 +19,7 @@ from .basics.garbage import no_collection
 from .engine.graph_json import from_json, to_json
 from .engine.plan import Plan
 from .graph import forms
-from .graph.graph import Graph, Input
+from .graph.graph import Graph, Input, require_bytes
 from .graph.recorder import Recorder
 from .graph.tensor import Array, Buffer, Tensor
 from .layers.casting import Identity
@@ -297,6 +297,7 @@ def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.
             )
         value = recorder.settle(value)
         recorder.check_outside((value,))
+        require_bytes(value.dtype, f"the output {name!r}")
         if not name:
             raise ArgumentError("an output needs a name", expected="a string that is not empty", found=repr(name))
         if name in recorder.inputs:

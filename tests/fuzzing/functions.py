@@ -480,6 +480,8 @@ LEFT_OUT = {
     "requires_grad cuda pin_memory grad grad_fn is_cpu is_leaf is_mkldnn is_mps is_sparse_csr is_xla is_xpu requires_grad_ "
     "retain_grad retains_grad: attributes and places, "
     "tested where they are defined",
+    "quantization": "dequantize fake_quantize_per_channel_affine fake_quantize_per_tensor_affine quantize_per_channel "
+    "quantize_per_tensor: a rounding decides between two far numbers; tests/functional/test_quantization.py compares them",
     "functions of functions": "cond scan while_loop: take functions; tests/functional/test_control.py compares them",
     "recurrent": "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell: take many weights at once; "
     "tests/nn/test_rnn.py compares them",

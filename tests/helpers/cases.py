@@ -240,6 +240,24 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
     ),
 }  # fmt: skip
 
+CASES |= {
+    "quantize": (
+        {"x": X},
+        lambda: lambda x: (
+            layers.add_dequantize(layers.add_quantize(x, 0.05), 0.05),
+            F.fake_quantize_per_tensor_affine(x, 0.05, 0, -100, 127),
+            F.fake_quantize_per_channel_affine(x, trtnet.linspace(0.1, 0.6, 6), trtnet.zeros(6).int(), 1, -128, 127),
+        ),
+    ),
+    "quantized_network": ({"x": X}, lambda: Quantized()),
+    "quantized_weights": (
+        {"x": ROWS},
+        lambda: lambda x: (
+            x @ layers.add_dequantize(trtnet.arange(-20, 20, dtype="int8").reshape(10, 4), trtnet.ones(4) / 4, axis=1)
+        ),
+    ),
+}  # fmt: skip
+
 DATA_SIZED = {"nonzero", "masks", "masks_sizes", "boxes", "boxes_of_classes"}
 """Cases with sizes that the data decides, for which TensorRT-RTX 1.7 has no runners: it infers their shapes only."""
 
@@ -262,7 +280,7 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     state = {
         name: (np.abs(rng.standard_normal(a.shape)) + 0.5 if "var" in name else rng.standard_normal(a.shape) * 0.3)
         for name, a in module.state_dict().items()
-        if a.dtype.kind == "f"
+        if a.dtype.kind == "f" and "scale" not in name
     }
     module.load_state_dict({name: a.astype(np.float32) for name, a in state.items()}, strict=False)
     return module
@@ -278,3 +296,23 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self._call(self.inner, x)
+
+
+class Quantized(nn.Module):
+    """A convolution and a linear layer between quantize and dequantize layers, with scales that are parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 5)
+        self.scale = nn.Parameter(np.full(1, 0.02, np.float32))
+        self.scales = nn.Parameter(np.linspace(0.01, 0.02, 8, dtype=np.float32))
+
+    def forward(self, x: Any) -> Any:
+        zeros = trtnet.zeros(8, dtype=trtnet.int32)
+        x = F.fake_quantize_per_tensor_affine(x, self.scale, 0, -128, 127)
+        weight = F.fake_quantize_per_channel_affine(self.conv.weight, self.scales, zeros, 0, -128, 127)
+        x = F.relu(F.conv2d(x, weight, self.conv.bias, padding=1)).mean((2, 3))
+        x = F.fake_quantize_per_tensor_affine(x, 0.02, 0, -128, 127)
+        weight = F.fake_quantize_per_tensor_affine(self.fc.weight, 0.01, 0, -128, 127)
+        return F.linear(x, weight, self.fc.bias)

@@ -46,13 +46,17 @@ def lasting() -> Iterator[None]:
         yield
 
 
-_THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8}
+_THROUGH = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8, "float8_e8m0fnu": np.uint8}
+_WIDER = {"int4": np.int8, "float4_e2m1fn": np.float32}
+"""What holds the numbers of types that torch has no tensors of."""
 
 
 def from_numpy(array: np.ndarray) -> torch.Tensor:
-    """A torch tensor over the same memory, ml_dtypes' types included."""
+    """A torch tensor over the same memory, ml_dtypes' types included; of those of 4 bits a copy, in a wider type."""
     torch = import_torch()
     name = array.dtype.name
+    if name in _WIDER:
+        array = array.astype(_WIDER[name])
     if name in _THROUGH:
         array = array.view(np.int16 if name == "bfloat16" else np.uint8)
     if not array.flags.writeable:
@@ -125,6 +129,17 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         integers = tensor.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy()
         return integers.view(_THROUGH[name]).view(dtypes.get(name).numpy)
     return tensor.numpy()
+
+
+def packed(array: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """An array as TensorRT reads it from memory: itself; of 4 bits, where NumPy has one element in a byte, two in each,
+    the first of them in its lower half."""
+    if dtype.bits != 4:
+        return array
+    halves = np.ascontiguousarray(array).reshape(-1).view(np.uint8) & 15
+    if halves.size % 2:
+        halves = np.append(halves, np.uint8(0))
+    return halves[::2] | halves[1::2] << 4
 
 
 def overflow(array: np.ndarray, dtype: Dtype) -> tuple[str, str] | None:

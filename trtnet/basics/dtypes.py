@@ -19,7 +19,7 @@ class dtype:
     Attributes:
         name: as in torch: `float32`, `bfloat16`, `bool`.
         tensorrt: the member of `tensorrt.DataType`, or None where TensorRT has none.
-        numpy: the NumPy dtype (ml_dtypes' for bfloat16, float8 and int4).
+        numpy: the NumPy dtype (ml_dtypes' for bfloat16, float8, float4 and int4).
         bits: size of one element.
     """
 
@@ -35,7 +35,7 @@ class dtype:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element; 1 for int4, of which TensorRT packs two in a byte."""
+        """Bytes of one element in NumPy; 1 for those of 4 bits, of which TensorRT has two in a byte (`packed`)."""
         return max(1, self.bits // 8)
 
     def nbytes(self, count: int) -> int:
@@ -44,9 +44,12 @@ class dtype:
 
     @property
     def torch(self) -> torch.dtype:
-        """torch's dtype of the same name. Raises DtypeError where torch has none."""
+        """torch's dtype of the same name; of those of 4 bits, with which torch does not compute, one that holds their
+        numbers: int8, float32. Raises DtypeError where torch has none."""
         import torch
 
+        if self.bits < 8:
+            return torch.float32 if self.is_floating_point else torch.int8
         found = getattr(torch, self.name, None)
         if not isinstance(found, torch.dtype):
             raise DtypeError(f"torch {torch.__version__} has no {self.name}")
@@ -66,6 +69,8 @@ float32 = dtype("float32", "FLOAT", np.float32)
 float16 = dtype("float16", "HALF", np.float16)
 bfloat16 = dtype("bfloat16", "BF16", ml_dtypes.bfloat16)
 float8_e4m3fn = dtype("float8_e4m3fn", "FP8", ml_dtypes.float8_e4m3fn)
+float8_e8m0fnu = dtype("float8_e8m0fnu", "E8M0", ml_dtypes.float8_e8m0fnu)
+float4_e2m1fn = dtype("float4_e2m1fn", "FP4", ml_dtypes.float4_e2m1fn, bits=4)
 int8 = dtype("int8", "INT8", np.int8)
 int4 = dtype("int4", "INT4", ml_dtypes.int4, bits=4)
 uint8 = dtype("uint8", "UINT8", np.uint8)
@@ -75,7 +80,10 @@ bool_ = dtype("bool", "BOOL", np.bool_)
 float64 = dtype("float64", None, np.float64)
 int16 = dtype("int16", None, np.int16)
 
-ALL = (float32, float16, bfloat16, float8_e4m3fn, int8, int4, uint8, int32, int64, bool_, float64, int16)
+ALL = (
+    float32, float16, bfloat16, float8_e4m3fn, float8_e8m0fnu, float4_e2m1fn, int8, int4, uint8, int32, int64, bool_,
+    float64, int16,
+)  # fmt: skip
 ALIASES = {"float": float32, "half": float16, "double": float64, "int": int32, "long": int64, "short": int16}
 
 _BY_NAME = {d.name: d for d in ALL} | ALIASES

@@ -65,6 +65,8 @@ def _status(
         return "frozen", f"a number at {leaf.frozen.place}"
     if leaf.name not in used:
         return "unused", "no output depends on it"
+    if leaf.dtype.bits < 8:
+        return "fixed", "of 4 bits"
     if key not in refittable:
         return "fixed", "not chosen by refit" if refittable else "built without refit"
     lost = [name for name, _ in weights if known is not None and name not in known]

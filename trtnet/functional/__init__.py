@@ -36,6 +36,7 @@ from .normalization import *
 from .padding import *
 from .picking import *
 from .pooling import *
+from .quantization import *
 from .random import *
 from .ranking import *
 from .raw import *

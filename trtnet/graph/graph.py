@@ -15,7 +15,7 @@ from ..basics import dims, dtypes
 from ..basics.code import Code
 from ..basics.dims import Dim, Size, format_shape
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentError, ShapeError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..weights.matching import load_into
 from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Weight
 from .forms import Form
@@ -61,11 +61,23 @@ class Input:
         check_count(sizes, "an input")
         self.shape = Size(sizes)
         self.dtype = dtypes.for_network(dtype, "an input")
+        require_bytes(self.dtype, "an input")
         self.range = None if range is None else _checked_range(range)
 
     def __repr__(self) -> str:
         shown = "" if self.range is None else f", range={self.range}"
         return f"Input({format_shape(self.shape)}, {self.dtype}{shown})"
+
+
+def require_bytes(dtype: Dtype, what: str) -> None:
+    """Raises DtypeError for the types that TensorRT packs two to a byte, of which NumPy and torch have no arrays."""
+    if dtype.bits < 8:
+        raise DtypeError(
+            f"{what} has at least 8 bits for each element",
+            expected="float32, float16, bfloat16, float8_e4m3fn, int8 …",
+            found=dtype,
+            remedy="quantize and dequantize in the network: trtnet.layers.add_quantize, trtnet.layers.add_dequantize",
+        )
 
 
 def _checked_range(given: tuple[float, float]) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from . import (
     matrix,
     normalization,
     pooling,
+    quantization,
     reduction,
     resize,
     selection,

@@ -79,6 +79,9 @@ class Layer:
     rounds: ClassVar[bool] = True
     """Whether it computes floats, and so rounds them; False where it only selects, moves or copies values."""
 
+    takes_quantized: ClassVar[bool] = False
+    """Whether it takes quantized weights, and what follows may be computed in their type: a dequantize layer."""
+
     is_elementwise: ClassVar[bool] = False
     """Whether each output element depends on the input elements at the same (broadcast) position alone, and any finite
     input is safe: no error, a finite derivative."""
@@ -108,6 +111,16 @@ class Layer:
         Raises ShapeError and DtypeError where TensorRT would refuse the layer.
         """
         raise NotImplementedError
+
+    def precision(self) -> Dtype | None:
+        """The type that a weakly typed network is told to compute it in; None where that is left to TensorRT.
+
+        That is so behind a dequantize layer, which TensorRT takes together with what follows, in its few bits.
+        """
+        if any(t.layer is not None and t.layer.takes_quantized for t in self.tensors):
+            return None
+        found = [t.dtype for t in self.outputs if t.dtype.is_floating_point or t.dtype is dtypes.int8]
+        return found[-1] if found else None
 
     def lies(self) -> tuple[int, ...] | None:
         """The strides of torch's tensor, where the layer itself knows that they are not those of row-major order."""

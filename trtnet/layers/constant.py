@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,8 +59,16 @@ class Constant(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
-    def supported(self, provider: Features) -> bool:
-        return self.outputs[0].dtype is not dtypes.int8
+    @classmethod
+    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+        """Those of int8 that something else takes than dequantize layers."""
+        made = {layer.outputs[0]: layer for layer in layers if isinstance(layer, cls)}
+        made = {t: layer for t, layer in made.items() if t.dtype is dtypes.int8}
+        if not made:
+            return ()
+        taken = {o for layer in layers if layer.takes_quantized for o in layer.inputs}
+        others = {o for layer in layers if not layer.takes_quantized for o in layer.inputs}
+        return [layer for t, layer in made.items() if t not in taken or t in others]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Of int8, which TensorRT takes before a dequantize layer only: int32, and a cast."""

@@ -134,7 +134,7 @@ def _is_one(size: SizeLike) -> bool:
 
 
 MAX_RANK = 8
-_UNMOVED = (dtypes.float8_e4m3fn, dtypes.int4)
+_UNMOVED = (dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn)
 
 
 def check_movable(kind: str, x: Tensor) -> None:

@@ -96,6 +96,10 @@ class Features(Protocol):
         """Whether infinity equals a constant infinity."""
 
     @property
+    def quantizes_by_tensors(self) -> bool:
+        """Whether the scales of quantize and dequantize layers may be computed."""
+
+    @property
     def refits_attention(self) -> bool:
         """Whether a refittable network with attention may hold its weights on the right of its products."""
 

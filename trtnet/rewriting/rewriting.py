@@ -78,6 +78,9 @@ class Rewriting:
         for name, tensor in outputs.items():
             if tensor.recorder is self.recorder:
                 tensor.name = name
+        if self.recorder.spare:
+            self.recorder.drop_spare(outputs.values())
+            self.layers = self.recorder.layers
         if self.branches:
             for number in conditionals(self.layers):
                 self.layers[:] = confined(self.layers, number, self._passed_in)

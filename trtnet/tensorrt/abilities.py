@@ -73,6 +73,13 @@ class Abilities(ABC):
         return self.strongly_typed
 
     @functools.cached_property
+    def quantizes_by_tensors(self) -> bool:
+        """Whether the scales of quantize and dequantize layers may be computed: up to 10.12 "the subgraph which
+        terminates with the scale tensor must be a build-time constant" (NvInfer.h); 10.13 has E8M0, and that no longer.
+        RTX 1.7 compiles them."""
+        return self.has("DataType", "E8M0")
+
+    @functools.cached_property
     def draws_anew(self) -> bool:
         """Whether every fill layer draws other numbers at each call.
 

@@ -69,14 +69,18 @@ class Provider(Abilities):
         return found
 
     def data_type(self, dtype: Dtype) -> EnumMember:
-        """`trt.DataType` of a dtype. Raises ProviderError where this TensorRT has none."""
+        """`trt.DataType` of a dtype. Raises ProviderError where this TensorRT has none, or none for whole numbers."""
+        if dtype is dtypes.int8 and not self.strongly_typed:
+            raise ProviderError(
+                f"{self} has int8 only for quantized tensors: with whole numbers in them nothing builds",
+                remedy="use int32: x.to(trtnet.int32), or a newer TensorRT",
+            )
+        return self.native_type(dtype)
+
+    def native_type(self, dtype: Dtype) -> EnumMember:
+        """`data_type`, also of quantized tensors."""
         found = self._data_types.get(dtype)
         if found is None:
-            if dtype is dtypes.int8 and not self.strongly_typed:
-                raise ProviderError(
-                    f"{self} has int8 only for quantized tensors: with whole numbers in them nothing builds",
-                    remedy="use int32: x.to(trtnet.int32), or a newer TensorRT",
-                )
             member = self.stored(dtype).tensorrt
             if member is None or not self.has("DataType", member):
                 raise ProviderError(
@@ -94,15 +98,19 @@ class Provider(Abilities):
 
     # --- weights
 
-    def weights(self, array: np.ndarray, dtype: Dtype, address: int | None = None) -> Weights:
-        """What `network.add_*` takes for `array`. Nothing is copied, and the caller keeps the array alive.
+    def weights(
+        self, array: np.ndarray, dtype: Dtype, address: int | None = None, count: int | None = None
+    ) -> Weights:
+        """What `network.add_*` takes for `array`, of `count` elements if that is not its size, as where it is packed.
+        Nothing is copied, and the caller keeps the array alive.
 
         By address where the bindings allow it (9.1 on): they know no bfloat16, float8 and int4 arrays, and are slower
         with arrays.
         """
         if self._by_address:
             native = self._data_types.get(dtype) or self.data_type(dtype)
-            return self.trt.Weights(native, array.ctypes.data if address is None else address, array.size)
+            place = array.ctypes.data if address is None else address
+            return self.trt.Weights(native, place, array.size if count is None else count)
         return self.trt.Weights(array)
 
     @functools.cached_property

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..basics.arrays import overflow
+from ..basics.arrays import overflow, packed
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import WeightsError
@@ -40,7 +40,7 @@ def kept(array: np.ndarray) -> np.ndarray:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """One array: its name in the engine, where it came from, and which layers point to it.
+    """One array as TensorRT reads it: its name in the engine, where it came from, and which layers point to it.
 
     A constant that is no parameter is named after the first layer that uses it: in a refittable engine TensorRT asks
     for the constants that it fused with the weights, too.
@@ -90,6 +90,8 @@ class Ledger:
                 owner = "recipe" if name else "constant"
             if dtype is not weight.dtype:
                 array, owner = as_stored(array, weight, dtype), f"converted to {dtype.name}"
+            if dtype.bits < 8:
+                array, owner = packed(array, dtype), "two elements in a byte"
             address = _address(array)
             flags = array.flags
             if not flags.c_contiguous or not flags.aligned or address in self._by_address or not array.size:

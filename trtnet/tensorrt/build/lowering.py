@@ -14,7 +14,6 @@ import numpy as np
 
 from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
-from ...basics.dtypes import dtype as Dtype
 from ...basics.errors import ArgumentError, BuildError, ProviderError, TrtnetError
 from ...basics.garbage import no_collection
 from ...graph.graph import Graph, method
@@ -125,7 +124,7 @@ class Lowering:
             return provider.no_weights(dtype)  # TensorRT refuses an address of nothing
         holding = self.ledger.hold(operand, dtype, self._layer.name)
         if holding.given is None:
-            holding.given = provider.weights(holding.array, dtype, holding.address)
+            holding.given = provider.weights(holding.array, dtype, holding.address, operand.count)
         return holding.given
 
     def _is_left_out(self, weight: Weight) -> bool:
@@ -268,7 +267,7 @@ class Lowering:
         return made.plugin
 
     def require(self, tensor: Tensor, native: ITensor, remedy: str) -> None:
-        shape, dtype = _shape_of(native), self.provider.data_type(self.provider.stored(tensor.dtype))
+        shape, dtype = _shape_of(native), self.provider.native_type(self.provider.stored(tensor.dtype))
         found = getattr(native, "dtype", None)
         if shape is None or not _may_be(shape, tensor) or found != dtype:
             error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", self._layer)
@@ -317,7 +316,7 @@ class Lowering:
             if layer.region is not None:
                 self._bounding.update(dict.fromkeys(outputs, added))
             if weak:
-                _constrain_types(provider, added, tuple(t.dtype for t in outputs))
+                _constrain_types(provider, added, layer)
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
@@ -358,7 +357,7 @@ class Lowering:
             tensors[tensor].name = name
             network.mark_output(tensors[tensor])
             if weak:
-                tensors[tensor].dtype = provider.data_type(tensor.dtype)
+                tensors[tensor].dtype = provider.native_type(tensor.dtype)
         for holding in self.ledger:
             if not network.set_weights_name(holding.given, holding.name):
                 raise self._refused(f"TensorRT refused the name {holding.name!r} for weights")
@@ -388,7 +387,7 @@ class Lowering:
                 raise self.explain(
                     f"TensorRT cannot infer the shape of the output {name!r}" if self._misfit() is None else ""
                 )
-            if not _may_be(shape, tensor) or native.dtype != self.provider.data_type(tensor.dtype):
+            if not _may_be(shape, tensor) or native.dtype != self.provider.native_type(tensor.dtype):
                 error = self.explain(f"TensorRT infers another shape or type of the output {name!r}")
                 error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
                 error.found = f"{dims.format_shape(shape)} {native.dtype}"
@@ -468,14 +467,15 @@ def _is_strongly_typed(provider: Provider, network: INetworkDefinition) -> bool:
     return bool(network.get_flag(provider.enum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")))
 
 
-def _constrain_types(provider: Provider, layer: ITypedLayer, outputs: tuple[Dtype, ...]) -> None:
+def _constrain_types(provider: Provider, added: ITypedLayer, layer: Producer) -> None:
     """Hold a layer of a weakly typed network to the recorded types; an IAttention has its inputs'."""
-    if not hasattr(layer, "set_output_type"):
+    if not hasattr(added, "set_output_type"):
         return
-    for index, dtype in enumerate(outputs):
-        if dtype.is_floating_point or dtype is dtypes.int8:
-            layer.precision = provider.data_type(dtype)
-        layer.set_output_type(index, provider.data_type(dtype))
+    precision = layer.precision()
+    if precision is not None:
+        added.precision = provider.native_type(precision)
+    for tensor in layer.outputs:
+        added.set_output_type(tensor.index, provider.native_type(tensor.dtype))
 
 
 def has_implicit_batch(provider: Provider, network: INetworkDefinition) -> bool:

@@ -20,7 +20,8 @@ _ELSEWHERE = {
     **dict.fromkeys(("fp16", "bf16", "half", "precision", "enabled_precisions", "strict_types"), _TYPES),
     **dict.fromkeys(
         ("int8", "fp8", "int4", "calibrator", "int8_calibrator"),
-        "quantization is not in trtnet; the smallest types that it computes in are float16 and bfloat16: module.half()",
+        "what is quantized is written in the network: fake_quantize_per_tensor_affine(x, scale, 0, -128, 127) and "
+        "fake_quantize_per_channel_affine of trtnet.functional, or trtnet.layers.add_quantize and add_dequantize",
     ),
     "max_workspace_size": "workspace=1 << 30 is 1 GiB",
     "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',

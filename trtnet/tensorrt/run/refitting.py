@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...basics.arrays import import_torch, is_torch, to_numpy
+from ...basics.arrays import import_torch, is_torch, packed, to_numpy
 from ...basics.errors import WeightsError
 from ...engine.engine import RefitReport
 from ...engine.plan import EngineWeight, Plan
@@ -79,12 +79,13 @@ class Refitting:
         self.missing = {
             leaf.name for e in self.weights.values() for leaf in e.weight.leaves() if leaf.name not in plan.parameters
         }
-        self._constants = {name: e for name, e in self.weights.items() if e.weight.name is None}
-        leaves = {leaf.name: leaf for e in self.weights.values() for leaf in e.weight.leaves()}
+        self._constants = {n: e for n, e in self.weights.items() if e.weight.name is None or e.dtype.bits < 8}
+        changing = {name: one for name, one in self.weights.items() if name not in self._constants}
+        leaves = {leaf.name: leaf for e in changing.values() for leaf in e.weight.leaves()}
         # a parameter that is an engine weight as it stands has one segment for both
         self._segments = {
             name: one.weight.name
-            for name, one in self.weights.items()
+            for name, one in changing.items()
             if isinstance(one.weight, Leaf) and one.dtype is one.weight.dtype
         }
         self._made = {n: e for n, e in self.weights.items() if n not in self._segments and n not in self._constants}
@@ -113,7 +114,7 @@ class Refitting:
         self._side: Owned | None = None
         self._event: Owned | None = None
         self._users: dict[str, list[str]] = {name: [] for name in leaves}
-        for name, one in self.weights.items():
+        for name, one in changing.items():
             for leaf in dict.fromkeys(one.weight.leaves()):
                 self._users[leaf.name].append(name)
 
@@ -122,7 +123,7 @@ class Refitting:
 
     @staticmethod
     def _evaluated(one: EngineWeight, read: Callable[[Leaf], np.ndarray]) -> np.ndarray:
-        return as_stored(evaluate(one.weight, read), one.weight, one.dtype)
+        return packed(as_stored(evaluate(one.weight, read), one.weight, one.dtype), one.dtype)
 
     def _refitter(self) -> Refitter:
         return self.provider.refitter(self.engine)
@@ -359,7 +360,7 @@ class Refitting:
             else:
                 native = self._natives.get((name, id(value)))
                 if native is None:
-                    native = self._natives[name, id(value)] = provider.weights(value, one.dtype)
+                    native = self._natives[name, id(value)] = provider.weights(value, one.dtype, count=one.weight.count)
                 taken = kept.refitter.set_named_weights(name, native)
             if not taken:
                 raise WeightsError(

@@ -1,0 +1,402 @@
+"""Numbers in few bits, and back: quantize, dequantize, and quantize by the data's own range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ..basics import dtypes
+from ..basics.dims import SizeLike, format_shape
+from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
+from ..graph.recorder import emit, recorder
+from ..graph.tensor import Tensor
+from ..weights.recipes import Literal, Weight, cast
+from .base import Layer, Operand, Output, require_floating
+from .casting import Cast, converted
+from .constant import Constant, constant
+from .shaping import reshaped
+from .targets import Features, Functions, ILayer, Network, Run
+
+if TYPE_CHECKING:
+    import torch
+
+QUANTIZED = (dtypes.int8, dtypes.float8_e4m3fn, dtypes.int4, dtypes.float4_e2m1fn)
+"""What tensors are quantized to."""
+_WHOLE = {dtypes.int8: (-128, 127), dtypes.int4: (-8, 7)}
+_FLOATS = {dtypes.float8_e4m3fn: (3, -6, 448.0), dtypes.float4_e2m1fn: (1, 0, 6.0)}
+"""Bits behind the point, the exponent of the smallest normal number, and the largest number."""
+CLOSE = 2.0**-8
+"""Of a step: what lies so close to the middle between two numbers is rounded either way where roundings are changed."""
+
+
+def largest(dtype: Dtype) -> float:
+    """The largest number of a type that tensors are quantized to."""
+    return _WHOLE[dtype][1] if dtype in _WHOLE else _FLOATS[dtype][2]
+
+
+def _steps(run: Run, x: torch.Tensor, dtype: Dtype) -> torch.Tensor:
+    """The distance between neighbouring numbers of a type, at each of these."""
+    if dtype in _WHOLE:
+        return run.torch.ones_like(x)
+    bits, lowest, most = _FLOATS[dtype]
+    exponent = run.torch.frexp(x.abs().clamp(max=most)).exponent - 1
+    return run.torch.ldexp(run.torch.ones_like(x), exponent.clamp(min=lowest) - bits)
+
+
+def _nearest(
+    run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearest number of a type, of two the even one, and whether it is inside the type's range; the last one for
+    what is beyond it. In x's own type. With a `shift`, that of what lies so much of a step further."""
+    low, high = _WHOLE.get(dtype) or (-largest(dtype), largest(dtype))
+    steps = _steps(run, x, dtype)
+    free = (x / steps + shift).round() * steps
+    found = free.clamp(low, high)
+    return found, free == found
+
+
+def rounded(x: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """`_nearest` in NumPy, for the types of whole numbers."""
+    low, high = _WHOLE[dtype]
+    return np.clip(np.rint(x), low, high)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Quantize(Layer):
+    """`add_quantize`: x / scale as the nearest number of `to_type`, of two the even one; what is beyond the last one
+    becomes that.
+
+    The scale (input 1) has one element for all; or, with `axis`, one for each index of that dimension; or the rank of
+    the input, and in a dimension that is divided into blocks one index for each block. `block_shape` says the blocks
+    to TensorRT where a shape leaves them open.
+    """
+
+    to_type: Dtype = dtypes.int8
+    axis: int | None = None
+    block_shape: tuple[int, ...] | None = None
+
+    kind: ClassVar[str] = "quantize"
+
+    def typed(self, x: Tensor) -> None:
+        """Raises DtypeError unless input and result have types that TensorRT quantizes."""
+        if x.dtype in QUANTIZED:
+            raise DtypeError(
+                "this tensor is quantized already, or has whole numbers",
+                expected="float32, float16 or bfloat16",
+                found=x.dtype,
+                remedy="dequantize it first (trtnet.layers.add_dequantize(x, scale)), or cast whole numbers: x.float()",
+            )
+        require_floating("quantize", x)
+        if self.to_type not in QUANTIZED:
+            raise DtypeError(
+                "a tensor is quantized to a type of few bits",
+                expected=", ".join(map(str, QUANTIZED)),
+                found=self.to_type,
+                remedy="leave to_type out: it is int8 then",
+            )
+
+    def infer(self) -> tuple[Output, ...]:
+        x, scale = self.inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        self.typed(x)
+        if not x.shape:
+            raise ShapeError(
+                f"TensorRT's {self.kind} takes no tensor without dimensions",
+                expected="one dimension or more",
+                found="()",
+                remedy="give it one first: x.reshape(1)",
+            )
+        wide = x.dtype if x.dtype not in QUANTIZED else self.to_type
+        powers = self.quantized in _FLOATS and scale.dtype is dtypes.float8_e8m0fnu
+        if scale.dtype not in (dtypes.float32, wide) and not powers:
+            raise DtypeError(
+                "the scale of a quantization has the type of its floating-point side, or float32",
+                expected=f"float32 or {wide}" if wide is not dtypes.float32 else "float32",
+                found=scale.dtype,
+                remedy="convert it: scale.float()",
+            )
+        self._check_positive(scale)
+        self.blocks()
+        return ((x.shape, self.to_type),)
+
+    @staticmethod
+    def _check_positive(scale: Tensor) -> None:
+        made = scale.layer
+        weight = made.inputs[0] if isinstance(made, Constant) else None
+        if isinstance(weight, Literal) and not (np.asarray(weight.array, np.float32) > 0).all():
+            raise ArgumentError(
+                "the scales of a quantization are positive",
+                expected="more than 0",
+                found=f"{np.asarray(weight.array, np.float32).min():g}",
+                remedy="of values of a range it is the largest absolute one / 127",
+            )
+
+    def blocks(self) -> tuple[tuple[SizeLike, int], ...] | None:
+        """For each dimension of the input, how many scales there are along it, and how many elements share one; None
+        where one scale is for all. Raises ShapeError and ArgumentError where scale and input do not fit."""
+        x, scale = self.inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        shape, rank = tuple(scale.shape), len(x.shape)
+        if all(size == 1 for size in shape) and self.block_shape is None:
+            return None
+        if self.axis is not None:
+            if not 0 <= self.axis < rank:
+                raise ArgumentError(f"{self.kind}: there is no dimension {self.axis}", found=format_shape(x.shape))
+            if shape != (x.shape[self.axis],):
+                raise self._misfit(f"({x.shape[self.axis]},), one scale for each index of dimension {self.axis}")
+            return tuple((size, 1) if d == self.axis else (1, 1) for d, size in enumerate(x.shape))
+        if len(shape) != rank or rank < 2:
+            raise self._misfit("(), or a scale of the input's rank for blocks, or axis= and a 1-D scale")
+        given = self.block_shape or (None,) * rank
+        found: list[tuple[SizeLike, int]] = []
+        for size, count, block in zip(x.shape, shape, given, strict=False):
+            if size == count and block in (None, 1):
+                found.append((count, 1))
+            elif isinstance(size, int) and isinstance(count, int) and count and not size % count:
+                found.append((count, size // count))
+            else:
+                raise self._misfit("sizes that divide the input's, which are numbers where there are blocks")
+        sizes = [block for _, block in found]
+        if self.block_shape is not None and any(
+            b not in (block, -1) for b, block in zip(self.block_shape, sizes, strict=len(given) == rank)
+        ):
+            raise ArgumentError(
+                "the blocks of a quantization are those that its scales are for",
+                expected=format_shape(sizes),
+                found=format_shape(self.block_shape),
+                remedy="leave block_shape out",
+            )
+        return tuple(found)
+
+    def _misfit(self, expected: str) -> ShapeError:
+        x, scale = self.tensors
+        return ShapeError(
+            f"the scale of this {self.kind} does not fit its input",
+            expected=expected,
+            found=f"scale {format_shape(scale.shape)}, input {format_shape(x.shape)}"
+            + ("" if self.axis is None else f", axis {self.axis}"),
+            remedy="one scale for all is a number; for each channel give axis= and as many scales as it has indices",
+        )
+
+    # --- TensorRT
+
+    def precision(self) -> Dtype | None:
+        return None  # both kinds have one of their own, whatever types they take and give
+
+    def add_to(self, lowering: Network) -> ILayer | None:
+        network, provider = lowering.network, lowering.provider
+        given = [lowering[operand] for operand in self.inputs]
+        if provider.has("IQuantizeLayer", "to_type"):
+            given.append(lowering.data_type(self.to_type))
+        layer: ILayer | None = getattr(network, f"add_{self.kind}")(*given)
+        if layer is not None and self.axis is not None:
+            layer.axis = self.axis  # type: ignore[attr-defined]
+        if layer is not None and self.block_shape is not None:
+            layer.block_shape = self.block_shape  # type: ignore[attr-defined]
+        return layer
+
+    def supported(self, provider: Features) -> bool:
+        x, scale = self.inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        quantized = self.quantized
+        if not self._is_simple and not self._takes_form(provider, x, scale):
+            return False
+        if quantized is dtypes.int8:
+            return True
+        typed = provider.has("IQuantizeLayer", "to_type")  # from 9.1 on; before, there is int8 alone
+        return typed and all(provider.has("DataType", t.dtype.tensorrt or "") for t in (*self.tensors, *self.outputs))
+
+    @property
+    def quantized(self) -> Dtype:
+        """The type of few bits."""
+        return self.to_type
+
+    @property
+    def _is_simple(self) -> bool:
+        """Whether it has one scale, which is a constant: every TensorRT takes that."""
+        return self.blocks() is None and _is_constant(self.inputs[1])
+
+    def _takes_form(self, provider: Features, x: Tensor, scale: Tensor) -> bool:
+        """Scales by channel are for weights alone, blocks for the smaller types, and scales that are computed for
+        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1)."""
+        if not _is_constant(scale) and not provider.quantizes_by_tensors:
+            return False
+        if self.block_shape is not None and not provider.has("IQuantizeLayer", "block_shape"):
+            return False
+        if self.blocks() is None:
+            return True
+        return _is_rooted(x) if self.axis is not None else self.quantized is not dtypes.int8
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        """Divided by the scales, and quantized by 1."""
+        x, scale = inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        if self._is_simple:
+            raise self._lacking()
+        wide = converted(x, dtypes.float32)
+        y = self._scaled(wide, F.div(*self._split(F, wide, converted(scale, dtypes.float32))))
+        made: Tensor = emit(type(self)((y, _one()), self.to_type))
+        return made
+
+    def _lacking(self) -> ProviderError:
+        return ProviderError(
+            f"this TensorRT has no {self.kind} of {self.quantized}",
+            expected="int8; float8_e4m3fn and int4 from 10.0 on; float4_e2m1fn from 10.8 on",
+            found=self.quantized,
+            module=self.path or None,
+            where=self.location,
+            remedy="quantize to int8 (to_type=trtnet.int8), or use a newer TensorRT",
+        )
+
+    def _split(self, F: Functions, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """The input with a dimension for the inside of each block, and the scale so that it broadcasts to that."""
+        blocks = self.blocks()
+        if blocks is None:
+            return x, F.reshape(scale, (1,) * len(x.shape))
+        inner: list[SizeLike] = []
+        outer: list[SizeLike] = []
+        for size, (count, block) in zip(x.shape, blocks, strict=True):
+            if block == 1 or count == 1:
+                inner.append(size)
+                outer.append(count)
+            else:
+                inner += [count, block]
+                outer += [count, 1]
+        return F.reshape(x, inner) if len(inner) > len(x.shape) else x, F.reshape(scale, outer)
+
+    @staticmethod
+    def _scaled(x: Tensor, y: Tensor) -> Tensor:
+        """What `_split` made, in the input's shape again."""
+        return y if len(y.shape) == len(x.shape) else reshaped(y, tuple(x.shape))
+
+    # --- PyTorch
+
+    def spread(self, run: Run, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """The scale so that it broadcasts to the input, in the type to compute in."""
+        wide = scale.to(run.dtype(dtypes.float32))
+        blocks = self.blocks()
+        if blocks is None:
+            return wide.reshape(())
+        if self.axis is not None:
+            return wide.reshape([-1 if d == self.axis else 1 for d in range(x.ndim)])
+        for dim, (_, block) in enumerate(blocks):
+            if block != 1 and wide.shape[dim] != 1:
+                wide = wide.repeat_interleave(block, dim)
+        return wide
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        """In training with torch's gradient: that of what is not rounded, and 0 for what is beyond the range."""
+        y = self._divided(run, *inputs)
+        found, inside = _nearest(run, y.detach(), self.to_type)
+        if not run.explains and y.requires_grad:
+            y = run.torch.where(inside, y, y.detach())
+            return y + (found - y).detach()
+        return found.to(run.dtype(self.to_type))
+
+    def _divided(self, run: Run, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        wide = self.spread(run, x, scale)
+        return x.to(wide.dtype) / wide
+
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
+        """What lies close to the middle between two numbers may become either."""
+        found, _ = _nearest(run, self._divided(run, *inputs), self.to_type, CLOSE if number % 2 else -CLOSE)
+        return found.to(run.dtype(self.to_type))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Dequantize(Quantize):
+    """`add_dequantize`: x * scale, of a quantized tensor or quantized weights, in `to_type`.
+
+    The scale is as that of a quantize layer.
+    """
+
+    to_type: Dtype = dtypes.float32
+
+    kind: ClassVar[str] = "dequantize"
+    takes_quantized: ClassVar[bool] = True
+
+    def typed(self, x: Tensor) -> None:
+        if x.dtype not in QUANTIZED:
+            raise DtypeError(
+                "what is dequantized is of a type of few bits",
+                expected=", ".join(map(str, QUANTIZED)),
+                found=x.dtype,
+                remedy="quantize it first: trtnet.layers.add_quantize(x, scale)",
+            )
+        if self.to_type not in (dtypes.float32, dtypes.float16, dtypes.bfloat16):
+            raise DtypeError(
+                "a tensor is dequantized to floating point",
+                expected="float32, float16 or bfloat16",
+                found=self.to_type,
+                remedy="leave to_type out: it is float32 then",
+            )
+
+    @property
+    def quantized(self) -> Dtype:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return x.dtype
+
+    def supported(self, provider: Features) -> bool:
+        """Quantized weights are taken from TensorRT 9.1 on: before, constants of int8 are not documented."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return Quantize.supported(self, provider) and (provider.strongly_typed or not isinstance(x.layer, Constant))
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        """Dequantized by 1, and multiplied by the scales; of int8 weights, quantized from floats."""
+        x, scale = inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(scale, Tensor)
+        made: Tensor
+        weights = x.layer.inputs[0] if isinstance(x.layer, Constant) else None
+        if isinstance(weights, Weight) and x.dtype is dtypes.int8 and x.layer is not None:
+            floats = Literal(weights.array.astype(np.float32)) if isinstance(weights, Literal) else None
+            recorder().spare.append(x.layer)
+            wide = constant(floats or cast(weights, dtypes.float32), tuple(x.layer.outputs[0].shape))  # type: ignore[arg-type]
+            made = emit(Dequantize((emit(Quantize((wide, _one()))), scale), self.to_type, self.axis, self.block_shape))
+            return made
+        if self._is_simple:
+            raise self._lacking()
+        plain = emit(Dequantize((x, _one())))
+        y = self._scaled(plain, F.mul(*self._split(F, plain, converted(scale, dtypes.float32))))
+        return converted(y, self.to_type)
+
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        x, scale = inputs
+        scale = self.spread(run, x, scale)
+        return (x.to(scale.dtype) * scale).to(run.dtype(self.to_type))
+
+
+def _one() -> Tensor:
+    return constant(np.ones((), np.float32))
+
+
+def _is_constant(scale: Operand) -> bool:
+    """Whether a scale is a constant, perhaps cast: what TensorRT takes while it builds."""
+    layer = scale.layer if isinstance(scale, Tensor) else None
+    if isinstance(layer, Cast):
+        layer = layer.inputs[0].layer if isinstance(layer.inputs[0], Tensor) else None
+    return isinstance(layer, Constant)
+
+
+def _is_rooted(x: Tensor) -> bool:
+    """Whether a tensor is weights, moved, cast or quantized at most."""
+    layer = x.layer
+    while layer is not None and not isinstance(layer, Constant):
+        others = [o for o in layer.inputs[1:] if o is not None]
+        moved = layer.is_view or isinstance(layer, Cast)
+        if not (isinstance(layer, Quantize) or (moved and not others)):
+            return False
+        layer = layer.inputs[0].layer if isinstance(layer.inputs[0], Tensor) else None
+    return isinstance(layer, Constant)
