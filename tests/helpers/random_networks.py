@@ -7,14 +7,16 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import torch
 from cases import randomize
 
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.graph.graph import Graph
-from trtnet.layers.convolution import Convolution, Deconvolution
+from trtnet.layers.convolution import Convolution
 from trtnet.layers.matrix import MatrixMultiply
+from trtnet.layers.quantization import Quantize
 from trtnet.layers.reduction import Reduce
 
 ACTIVATIONS = (F.relu, F.gelu, F.silu, F.tanh, F.sigmoid, F.elu, F.leaky_relu, F.softplus, F.hardswish)
@@ -125,6 +127,45 @@ class Rows(nn.Module):
         return found | {"ranks": x.argsort(-1)} if self.ranks else found
 
 
+class FewBits(nn.Module):
+    """Convolutions and a head between quantizations of activations and weights, by tensor and by channel, to int8 and
+    float8, with scales that fit, are too coarse, or cut much off."""
+
+    def __init__(self, chance: np.random.Generator) -> None:
+        super().__init__()
+        self.channels = channels = int(chance.integers(2, 6))
+        self.convs, self.scales, self.grids = nn.ModuleList(), [], []
+        self.dtype = str(chance.choice(["int8", "int8", "float8_e4m3fn"]))
+        for _ in range(int(chance.integers(1, 5))):
+            out = int(chance.integers(4, 13))
+            self.convs.append(nn.Conv2d(channels, out, int(chance.choice([1, 3])), padding=1))
+            self.scales.append(float(np.exp(chance.uniform(-5, -2))))
+            self.grids.append(trtnet.tensor(np.exp(chance.uniform(-6, -4, out)).astype(np.float32)))
+            channels = out
+        self.fc = nn.Linear(channels, 5)
+        self.residual = bool(chance.integers(2))
+
+    def few(self, x: Any, scale: Any, axis: int | None = None) -> Any:
+        scale = scale if self.dtype == "int8" else scale / 4
+        if axis is None:
+            return trtnet.quantize_per_tensor(x, scale, 0, self.dtype).dequantize()
+        return trtnet.quantize_per_channel(x, scale, 0, axis, self.dtype).dequantize()
+
+    def forward(self, x: Any) -> Any:
+        for conv, scale, grid in zip(self.convs, self.scales, self.grids, strict=True):
+            y = F.relu(F.conv2d(self.few(x, scale), self.few(conv.weight, grid, 0), conv.bias, padding=1))
+            x = y + y.mean((2, 3), keepdim=True) if self.residual else y
+        coarse = self.few(x.mean((2, 3)), 0.02)
+        return {"scores": F.linear(coarse, self.few(self.fc.weight, 0.004), self.fc.bias), "map": x, "coarse": coarse}
+
+
+def few_bits(seed: int) -> Graph:
+    """A quantized network with random weights; every third with a dynamic batch."""
+    chance = np.random.default_rng(seed)
+    net = randomize(FewBits(chance), seed)
+    return trtnet.record(net, x=Input((Dim("batch", 1, 3, 5) if seed % 3 == 0 else 3, net.channels, 8, 8)))
+
+
 def network(seed: int, dtype: str = "float32") -> Graph:
     """One network with random weights; every third with a dynamic batch."""
     chance = np.random.default_rng(seed)
@@ -196,7 +237,10 @@ def _of(layers: list[Any], graph: Graph) -> Graph:
 
 
 def _axis(graph: Graph, chance: np.random.Generator) -> tuple[trtnet.Engine, str] | None:
-    places = [i for i, one in enumerate(graph.layers) if {"axis", "axes", "first_transpose"} & set(one.attributes)]
+    names = {"axis", "axes", "first_transpose"}
+    places = [
+        i for i, one in enumerate(graph.layers) if names & set(one.attributes) and getattr(one, "axis", 0) is not None
+    ]
     if not places:
         return None
     place = int(chance.choice(places))
@@ -264,8 +308,13 @@ def reordered(graph: Graph) -> Graph:
 
 
 def _reordered(layer: Any) -> Any:
-    kind = {MatrixMultiply: Product, Convolution: Convolved, Reduce: Reduced}.get(type(layer))
-    if kind is None or isinstance(layer, Deconvolution):
+    return _like(layer, {MatrixMultiply: Product, Convolution: Convolved, Reduce: Reduced, Quantize: Multiplied})
+
+
+def _like(layer: Any, kinds: dict[Any, Any]) -> Any:
+    """The layer as one of another class, if there is one for its own."""
+    kind = kinds.get(type(layer))
+    if kind is None:
         return layer
     made = kind(layer.inputs, **{name: getattr(layer, name) for name in layer.attributes})
     for name in ("outputs", "name", "path", "location"):
@@ -302,3 +351,46 @@ class Reduced(Reduce):
         for axis in self.axes:
             x = x.index_select(axis, _order(run, x.shape[axis]))
         return super().compute(run, x)
+
+
+class Multiplied(Quantize):
+    """By 1 / scale, as kernels do."""
+
+    def compute(self, run: Any, *inputs: Any) -> Any:
+        x, scale = inputs
+        y = x.float() * (1 / self.spread(run, x, scale).float())
+        return super().compute(run, y, run.torch.ones_like(scale))
+
+
+def in_tf32(graph: Graph) -> Graph:
+    """The graph with the products of convolutions and matrix products of numbers of ten bits behind the point."""
+    return _of(
+        [_like(layer, {MatrixMultiply: ShortProduct, Convolution: ShortConvolved}) for layer in graph.layers], graph
+    )
+
+
+def floored(graph: Graph) -> Graph:
+    """The graph with quantizations that round down."""
+    return _of([_like(layer, {Quantize: Floored}) for layer in graph.layers], graph)
+
+
+def _short(x: Any) -> Any:
+    return None if x is None else ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+class ShortProduct(MatrixMultiply):
+    def compute(self, run: Any, *inputs: Any) -> Any:
+        return super().compute(run, *map(_short, inputs))
+
+
+class ShortConvolved(Convolution):
+    def compute(self, run: Any, *inputs: Any) -> Any:
+        return super().compute(run, *map(_short, inputs[:2]), *inputs[2:])
+
+
+class Floored(Quantize):
+    """Rounded down, which is wrong."""
+
+    def compute(self, run: Any, *inputs: Any) -> Any:
+        x, scale = inputs
+        return super().compute(run, x - 0.499 * self.spread(run, x, scale), scale)

@@ -13,7 +13,7 @@ import torch
 from cases import CASES, randomize, recorded
 from fuzzing.packed import Pack, agreeing
 from networks import convolutions, policy
-from random_networks import corrupted, network, reordered
+from random_networks import corrupted, few_bits, floored, in_tf32, network, reordered
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -91,6 +91,64 @@ def test_no_false_alarm_in_500_networks(dtype, seeds):
         assert not figures.skipped
         differ += any(row.error is not None and row.error > 0 for row in figures.rows)
     assert differ > 0.97 * len(seeds), "they were computed in another way"
+
+
+@pytest.mark.parametrize(("changed", "tf32", "most"), [(reordered, False, 0), (in_tf32, True, 1e-2)])
+def test_no_false_alarm_in_quantized_networks(changed, tf32, most):
+    """Values close to the middle between two numbers become the other one; no further runs of the reference needed."""
+    differ = 0
+    for seed in range(30):
+        graph = few_bits(seed)
+        figures = check(trtnet.reference(changed(graph)), graph, tf32=tf32)
+        assert not figures.wrong, (seed, str(figures))
+        assert not any(row.error and row.unchecked for row in figures.rows), (seed, str(figures))
+        differ += any(row.error > most for row in figures.rows if row.error is not None)
+    assert differ >= 15, "some values came out otherwise"
+
+
+def test_what_is_wrong_in_quantized_networks_is_found():
+    missed = []
+    for seed in range(24):
+        graph = few_bits(seed)
+        engine, what = one_wrong(graph, seed + 1000)
+        if not check(engine, graph).wrong:
+            missed.append((seed, what))
+    assert len(missed) <= 2, missed
+    assert sum(bool(check(trtnet.reference(floored(g)), g).wrong) for g in map(few_bits, range(20))) >= 17
+
+
+def test_what_is_allowed_behind_a_quantization():
+    """The root of what is allowed before, times a step; in a loop, a step."""
+
+    def forward(x):
+        one = F.fake_quantize_per_tensor_affine(x, 0.125, 0, -128, 127)
+        rounded = trtnet.quantize_per_tensor(x, 0.125, 0, trtnet.int8)
+        loop, _ = trtnet.scan(
+            lambda c, x: (F.fake_quantize_per_tensor_affine(c + x, 0.125, 0, -128, 127), None), trtnet.zeros(400), x
+        )
+        return {"before": x * 2, "one": one, "whole": rounded, "loop": loop}
+
+    graph = trtnet.record(forward, x=Input((4, 400)))
+    rows = {row.output: row for row in check(trtnet.reference(graph), graph).rows}
+    step = 0.125  # of values whose root mean square is 1
+    assert rows["before"].allowed == 2e-3
+    assert rows["one"].mean_allowed == pytest.approx((5e-4 * step) ** 0.5, rel=0.1)
+    assert rows["one"].allowed == pytest.approx(checking.SOME * step, rel=0.1)
+    assert rows["whole"].mean_allowed == pytest.approx(rows["one"].mean_allowed)
+    assert rows["loop"].mean_allowed == pytest.approx(step, rel=0.1)
+
+    def moved(count):
+        def change(result):
+            result = result.clone()
+            result.view(-1)[:count] += step
+            return result
+
+        return change
+
+    graph = trtnet.record(lambda x: F.fake_quantize_per_tensor_affine(x, 0.125, 0, -128, 127), x=Input((4, 400)))
+    assert not off(graph, moved(4)).wrong
+    assert off(graph, moved(200)).wrong
+    assert off(graph, lambda result: result * 1.05).wrong
 
 
 def test_no_false_alarm_in_random_programs():

@@ -79,6 +79,9 @@ class Layer:
     rounds: ClassVar[bool] = True
     """Whether it computes floats, and so rounds them; False where it only selects, moves or copies values."""
 
+    quantizes: ClassVar[bool] = False
+    """Whether it rounds to the numbers of a type of few bits, far more coarsely than its input is computed."""
+
     takes_quantized: ClassVar[bool] = False
     """Whether it takes quantized weights, and what follows may be computed in their type: a dequantize layer."""
 
@@ -199,6 +202,11 @@ class Layer:
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         """Another valid result, computed by PyTorch, a different one for each `number`: of layers whose result is not
         determined, as with duplicate indices of a scatter. None where only rounding is left open."""
+        return None
+
+    def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
+        """Of a layer that quantizes: how far its input's values are apart that become two neighbouring numbers, in the
+        mean and at most, relative to the root mean square of what it gives. None of others."""
         return None
 
     def picks(self, output: int) -> int | None:

@@ -58,10 +58,16 @@ def _nearest(
     return found, free == found
 
 
-def rounded(x: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """`_nearest` in NumPy, for the types of whole numbers."""
-    low, high = _WHOLE[dtype]
-    return np.clip(np.rint(x), low, high)
+def grain_of(run: Run, y: torch.Tensor, scale: torch.Tensor, dtype: Dtype) -> tuple[float, float] | None:
+    """`Layer.grain` of y, quantized to a type and multiplied by the scale. What is beyond the type's range stays there,
+    as the last number."""
+    if not y.numel():
+        return None
+    y = y.nan_to_num(0.0)
+    found, _ = _nearest(run, y, dtype)
+    steps = (_steps(run, found, dtype) * scale).where(y.abs() <= largest(dtype) + 1, 0)
+    size = float((found * scale).square().mean().sqrt()) or float(steps.max()) or 1.0
+    return float(steps.mean()) / size, float(steps.max()) / size
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -79,6 +85,7 @@ class Quantize(Layer):
     block_shape: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "quantize"
+    quantizes: ClassVar[bool] = True
 
     def typed(self, x: Tensor) -> None:
         """Raises DtypeError unless input and result have types that TensorRT quantizes."""
@@ -309,6 +316,9 @@ class Quantize(Layer):
         found, _ = _nearest(run, self._divided(run, *inputs), self.to_type, CLOSE if number % 2 else -CLOSE)
         return found.to(run.dtype(self.to_type))
 
+    def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
+        return grain_of(run, self._divided(run, *inputs), self.spread(run, *inputs), self.to_type)
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Dequantize(Quantize):
@@ -320,6 +330,7 @@ class Dequantize(Quantize):
     to_type: Dtype = dtypes.float32
 
     kind: ClassVar[str] = "dequantize"
+    quantizes: ClassVar[bool] = False
     takes_quantized: ClassVar[bool] = True
 
     def typed(self, x: Tensor) -> None:
@@ -370,6 +381,9 @@ class Dequantize(Quantize):
         return converted(y, self.to_type)
 
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
         return None
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:

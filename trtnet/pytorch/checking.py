@@ -5,6 +5,13 @@ computed in on the way to that output (`TOLERANCES`). Where an engine differs by
 every computed value changed by some roundings of its type: what the output then changes by is no fault of the engine's
 (networks that compare, round or sort numbers can be as sensitive as that), and such an output counts as unchecked.
 
+Through a quantization an error does not pass as it is: most values are rounded to the same number all the same, and one
+that lies as close to the middle between two as the error is large becomes the other one. Of values that are off by d,
+and steps s, that is a share of d / s, each off by s: in the mean square d * s. So what is allowed behind it is the root
+of what is allowed before it times the mean step (`Layer.grain`, as the reference finds it), relative to the values; and
+for one value some of the largest steps. After many quantizations that tends to one step for all values, as it should:
+each of them may then be off by that.
+
 Unchecked are also values that are not finite in the reference, outputs that are one and the same number everywhere, and
 what depends on random draws. Indices (of top-k, argmax, sorting) are judged by the values that they pick.
 """
@@ -18,6 +25,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -64,6 +72,8 @@ STRENGTH = {2.0**-24: 64, 2.0**-11: 4, 2.0**-8: 2, 2.0**-4: 1}
 ROUNDING = {
     dtypes.float32: 2.0**-24, dtypes.float16: 2.0**-11, dtypes.bfloat16: 2.0**-8, dtypes.float8_e4m3fn: 2.0**-4,
 }  # fmt: skip
+SOME = 4
+"""Of the largest steps: what one value may be off by behind a quantization."""
 FREE_TO = "roundings, or what is left open,"  # such as the order of writes to one place
 RUNS = 8  # of the reference with changed roundings
 FIXED = 16  # values that another draw has otherwise: so many do not come out the same twice by chance
@@ -76,16 +86,51 @@ class Way(NamedTuple):
     Attributes:
         rounding: the largest relative rounding; 0 where values are moved alone.
         drawn: whether random draws are on it.
+        allowed: what it may differ by.
+        quantized: whether a quantization is on it.
     """
 
     rounding: float = 0.0
     drawn: bool = False
+    allowed: Tolerance = TOLERANCES[0.0]
+    quantized: bool = False
+
+    def rounded(self, own: float) -> Way:
+        """Behind a layer that rounds its results to this, relatively."""
+        return self._replace(rounding=max(self.rounding, own), allowed=_both(self.allowed, TOLERANCES[own]))
+
+    def through(self, grain: tuple[float, float], repeated: bool) -> Way:
+        """Behind a quantization with steps of this mean and largest size, once or in each iteration of a loop."""
+        step, largest = grain
+        mean = step if repeated else math.sqrt(self.allowed.mean * step)
+        behind = Tolerance(SOME * max(largest, mean), mean)
+        return self._replace(allowed=_both(self.allowed, behind), quantized=True)
+
+    @staticmethod
+    def joined(ways: Sequence[Way]) -> Way:
+        made = Way()
+        for one in ways:
+            made = Way(
+                max(made.rounding, one.rounding),
+                made.drawn or one.drawn,
+                _both(made.allowed, one.allowed),
+                made.quantized or one.quantized,
+            )
+        return made
 
 
-def ways(graph: Graph, tf32: bool = False) -> dict[Tensor, Way]:
-    """The way to each tensor of a graph."""
+def _both(one: Tolerance, two: Tolerance) -> Tolerance:
+    return Tolerance(max(one.worst, two.worst), max(one.mean, two.mean))
+
+
+Grains = Mapping[Producer, tuple[float, float]]
+
+
+def ways(graph: Graph, tf32: bool = False, grains: Grains = MappingProxyType({})) -> dict[Tensor, Way]:
+    """The way to each tensor of a graph, whose quantizations have these steps."""
     found: dict[Tensor, Way] = {}
     carried: dict[Tensor, Way] = {}  # what a loop carries on to its next iteration
+    entering: dict[Producer, Way] = {}  # what comes to a quantization before loops come round
     deciding: dict[int | None, Way] = {}  # what a loop or a conditional decides by
     while True:
         for layer in graph.layers:
@@ -93,20 +138,27 @@ def ways(graph: Graph, tf32: bool = False) -> dict[Tensor, Way]:
             before += [carried[t] for t in layer.outputs if t in carried]
             if layer.region in deciding:
                 before.append(deciding[layer.region])
-            rounding = max((way.rounding for way in before), default=0.0)
-            drawn = layer.draws or any(way.drawn for way in before)
+            way = Way.joined(before)
+            if layer.draws:
+                way = way._replace(drawn=True)
             for tensor in layer.outputs:
-                own = _rounding(tensor, tf32) if layer.rounds else 0.0
-                found[tensor] = Way(max(rounding, own), drawn)
+                behind = way.rounded(_rounding(layer, tensor, tf32)) if layer.rounds else way
+                if layer in grains:
+                    behind = behind.through(grains[layer], entering.setdefault(layer, behind) != behind)
+                found[tensor] = behind
             if not layer.outputs:
-                deciding[layer.region] = Way(rounding, drawn)
+                deciding[layer.region] = way
         now = {layer.feeds: found[layer.outputs[0]] for layer in graph.layers if layer.feeds is not None}
         if now == carried:
             return found
         carried = now
 
 
-def _rounding(tensor: Tensor, tf32: bool) -> float:
+def _rounding(layer: Producer, tensor: Tensor, tf32: bool) -> float:
+    """How a layer rounds what it computes. Before a quantization that is float32; products of float8 are added up with
+    fewer bits than that (Hopper's have 14)."""
+    if layer.quantizes:
+        return ROUNDING[dtypes.float16 if tensor.dtype.is_floating_point else dtypes.float32]
     found = ROUNDING.get(tensor.dtype, 0.0)
     return max(found, ROUNDING[dtypes.float16]) if tf32 and tensor.dtype is dtypes.float32 else found
 
@@ -171,11 +223,18 @@ class Comparing:
         self.ways = ways(graph, tf32)
         self.picked = {name: p for name, t in graph.outputs.items() if (p := Picked.of(t)) is not None}
         self._places: dict[str, tuple[Any, Any]] = {}
+        self._grains: dict[Producer, tuple[float, float]] = {}
+        self._quantizes = any(layer.quantizes for layer in graph.layers)
 
     def wanted(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """The reference's outputs by name. Raises Late, and what the reference raises."""
         self._places.clear()
-        return self._run(inputs, self._watch)
+        self._grains.clear()
+        found = self._run(inputs, self._watch)
+        if self._quantizes:
+            self.reference.watch_constants(self._notice)
+            self.ways = ways(self.graph, self.tf32, self._grains)
+        return found
 
     def _run(self, inputs: Inputs, watch: Callable[[Run, Step, list[Any]], None]) -> dict[str, np.ndarray]:
         cudnn = self.reference.torch.backends.cudnn
@@ -196,8 +255,16 @@ class Comparing:
         if time.perf_counter() > self.until:
             raise Late
 
+    def _notice(self, run: Run, step: Step, slots: list[Any]) -> None:
+        """Keep the steps of a quantization, the largest of all iterations of a loop."""
+        grain = step.layer.grain(run, *(slots[slot] for slot in step.inputs)) if step.layer.quantizes else None
+        if grain is not None:
+            before = self._grains.get(step.layer, grain)
+            self._grains[step.layer] = max(before[0], grain[0]), max(before[1], grain[1])
+
     def _watch(self, run: Run, step: Step, slots: list[Any]) -> None:
         self.in_time()
+        self._notice(run, step, slots)
         for name, picked in self.picked.items():
             if picked.layer is step.layer:
                 self._places[name] = picked.places(run, slots[step.inputs[0]])
@@ -271,8 +338,8 @@ class Comparing:
         tensor = self.graph.outputs[name]
         if way.drawn or self.ways.get(tensor, Way()).drawn:
             return replace(row, unchecked="random draws are on the way to it")
-        moved = not way.rounding or not (tensor.dtype.is_floating_point or name in self.picked)
-        allowed = TOLERANCES[0.0] if moved else TOLERANCES[way.rounding]
+        numbers = tensor.dtype.is_floating_point or (way.quantized and tensor.dtype is dtypes.int8)
+        allowed = way.allowed if numbers or name in self.picked else TOLERANCES[0.0]
         row = replace(row, allowed=allowed.worst, mean_allowed=allowed.mean)
         if found.shape != wanted.shape:
             if way.rounding and not self.graph.data_dims.isdisjoint(map(str, _symbols(tensor))):
@@ -306,10 +373,10 @@ class Comparing:
             other = step.layer.either(run, number, *(slots[slot] for slot in step.inputs))
             if other is not None:
                 slots[step.outputs[0]] = other
-            if not step.layer.rounds:
+            if not step.layer.rounds or step.layer.quantizes:
                 return
             for slot, tensor in zip(step.outputs, step.layer.outputs):
-                rounding = _rounding(tensor, self.tf32)
+                rounding = _rounding(step.layer, tensor, self.tf32)
                 value = slots[slot]
                 if not rounding or not value.is_floating_point():
                     continue

@@ -269,6 +269,10 @@ class ReferenceEngine(Engine):
             raise self.closed_error()
         return ReferenceContext(self)
 
+    def watch_constants(self, watch: Watch) -> None:
+        """Call `watch` for each layer that depends on weights alone: those are computed once, and not in a call."""
+        self._program.watch_constants(self._state.slots or self._make_slots(), self.device, watch)
+
     def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
         torch = self.torch
         if is_torch(values[0]):

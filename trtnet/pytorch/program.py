@@ -101,6 +101,12 @@ class Program:
             step(run, slots, free=False)
         return slots
 
+    def watch_constants(self, slots: list[Any], device: Any, watch: Watch) -> None:
+        """Call `watch` for each step that depends on weights alone, with the slots of `constants`."""
+        run = Run(self.torch, device, {}, self.double, self.explains)
+        for step in self.constant_steps:
+            watch(run, step, slots)
+
     def run(
         self,
         slots: list[Any],
