@@ -256,6 +256,12 @@ CASES |= {
             x @ layers.add_dequantize(trtnet.arange(-20, 20, dtype="int8").reshape(10, 4), trtnet.ones(4) / 4, axis=1)
         ),
     ),
+    "dynamic_quantize": (
+        {"x": image(4, 64)},
+        lambda: lambda x: layers.add_dequantize(
+            *layers.add_dynamic_quantize(x, axis=1, block_size=32, to_type="float8_e4m3fn", scale_type="float8_e8m0fnu")
+        ),
+    ),
 }  # fmt: skip
 
 DATA_SIZED = {"nonzero", "masks", "masks_sizes", "boxes", "boxes_of_classes"}

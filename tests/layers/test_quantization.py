@@ -304,3 +304,79 @@ def test_composed_for_one_without_the_layers_types() -> None:
     graph = trtnet.record(there_and_back(CHANNELS, axis=1), x=Input((6, 4)))
     composed = composed_without(graph, "quantizes_by_tensors")
     assert "elementwise" in [layer.kind for layer in composed.layers]
+
+
+# --- by the data's own range ------------------------------------------------------------------------------------------
+
+
+def mxfp8(x: Any, **blocks: Any) -> Any:
+    made, scales = layers.add_dynamic_quantize(x, to_type="float8_e4m3fn", scale_type="float8_e8m0fnu", **blocks)
+    return layers.add_dequantize(made, scales)
+
+
+def nvfp4(x: Any) -> Any:
+    made, scales = layers.add_dynamic_quantize(x, 0.01, axis=-1, block_size=16)
+    return layers.add_dequantize(made, layers.add_dequantize(scales, 0.01))
+
+
+ROW, COLUMN = {"axis": -1, "block_size": 32}, {"axis": 0, "block_size": 32}
+
+
+@pytest.mark.parametrize("blocks", [ROW, COLUMN, {"block_shape": (1, 32)}])
+def test_mxfp8(blocks: dict[str, Any]) -> None:
+    """The scale is the power of two by which the largest value of a block just fits."""
+    shape = (64, 4) if blocks.get("axis") == 0 else (4, 64)
+    x = (values(shape) * np.exp(values(shape, seed=3))).astype(np.float32)
+    x.reshape(-1)[:5] = 448, 0, -448, 1e-30, 3
+    graph = trtnet.record(lambda x: mxfp8(x, **blocks), x=Input(shape))
+    rows = np.moveaxis(x, blocks.get("axis", -1), -1).reshape(4, 2, 32).astype(np.float64)
+    scales = 2.0 ** np.ceil(np.log2(np.abs(rows).max(-1, keepdims=True) / 448))
+    wanted = (few_bits(rows / scales, "float8_e4m3fn") * scales).reshape(4, 64)
+    wanted = wanted.T if shape == (64, 4) else wanted
+    for found in (trtnet.reference(graph)(x=x), trtnet.reference(graph, dtype="float64")(x=x)):
+        np.testing.assert_array_equal(found, wanted)
+    lower_and_compare(graph, target="sm120")
+
+
+def test_nvfp4() -> None:
+    x = values((6, 48))
+    x[0, :16] = 0
+    graph = trtnet.record(nvfp4, x=Input((Dim("batch", 1, 6, 8), 48)))
+    rows = x.reshape(6, 3, 16).astype(np.float64)
+    scales = few_bits(np.abs(rows).max(-1, keepdims=True) / 6 / np.float32(0.01), "float8_e4m3fn") * np.float32(0.01)
+    with np.errstate(invalid="ignore"):
+        wanted = few_bits(np.nan_to_num(rows / scales), "float4_e2m1fn") * scales
+    np.testing.assert_allclose(trtnet.reference(graph, dtype="float64")(x=x), wanted.reshape(6, 48), rtol=1e-6)
+    lower_and_compare(graph, target="sm120")
+
+
+@pytest.mark.parametrize("version", versions())
+def test_dynamic_quantize_by_version(version: str) -> None:
+    order = versions().index(version)
+    for function, since in ((nvfp4, "10.8"), (lambda x: mxfp8(x, axis=-1, block_size=32), "10.13")):
+        graph = trtnet.record(function, x=Input((4, 64)))
+        if order >= versions().index(since):
+            assert lowered(graph, provider_of(version), True).network.num_layers
+            continue
+        with pytest.raises(ProviderError, match="no dynamic quantize") as caught:
+            graph.for_provider(provider_of(version))
+        assert "add_quantize(x, scale)" in str(caught.value)
+    several = trtnet.record(
+        lambda x: layers.add_dynamic_quantize(x, block_shape=(2, -1), to_type="float8_e4m3fn", scale_type="float32"),
+        x=Input((4, 64)),
+    )
+    assert [tuple(t.shape) for t in several.outputs.values()] == [(4, 64), (2, 1)]
+    if order >= versions().index("10.15"):
+        assert lowered(several, provider_of(version), True).network.num_layers == 1
+
+
+def test_errors_of_dynamic_quantize() -> None:
+    add = layers.add_dynamic_quantize
+    eight = {"to_type": "float8_e4m3fn", "scale_type": "float8_e8m0fnu"}
+    refused(DtypeError, "float8 or float4", lambda x: add(x, axis=1, block_size=32, to_type="int8"), (4, 64))
+    refused(DtypeError, "quantized already", lambda x: add(layers.add_quantize(x, 0.1), axis=1, block_size=32), (4, 64))
+    refused(ShapeError, "divide a dimension", lambda x: add(x, axis=1, block_size=32, **eight), (4, 63))
+    refused(ShapeError, "divide a dimension", lambda x: add(x, axis=0, block_size=2, **eight), (BATCH, 64))
+    refused(ShapeError, "is one number", lambda x: add(x, np.ones(2, np.float32), axis=1, block_size=16), (4, 64))
+    refused(ArgumentError, "along one axis, or of a shape", lambda x: add(x, **eight), (4, 64))
+    refused(ArgumentError, "along one axis, or of a shape", lambda x: add(x, block_shape=(1,), **eight), (4, 64))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import SizeLike, format_shape
+from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.recorder import emit, recorder
@@ -58,6 +58,15 @@ def _nearest(
     return found, free == found
 
 
+def not_floating(x: Tensor) -> DtypeError:
+    return DtypeError(
+        "this tensor is quantized already, or has whole numbers",
+        expected="float32, float16 or bfloat16",
+        found=x.dtype,
+        remedy="dequantize it first (trtnet.layers.add_dequantize(x, scale)), or cast whole numbers: x.float()",
+    )
+
+
 def grain_of(run: Run, y: torch.Tensor, scale: torch.Tensor, dtype: Dtype) -> tuple[float, float] | None:
     """`Layer.grain` of y, quantized to a type and multiplied by the scale. What is beyond the type's range stays there,
     as the last number."""
@@ -90,12 +99,7 @@ class Quantize(Layer):
     def typed(self, x: Tensor) -> None:
         """Raises DtypeError unless input and result have types that TensorRT quantizes."""
         if x.dtype in QUANTIZED:
-            raise DtypeError(
-                "this tensor is quantized already, or has whole numbers",
-                expected="float32, float16 or bfloat16",
-                found=x.dtype,
-                remedy="dequantize it first (trtnet.layers.add_dequantize(x, scale)), or cast whole numbers: x.float()",
-            )
+            raise not_floating(x)
         require_floating("quantize", x)
         if self.to_type not in QUANTIZED:
             raise DtypeError(
@@ -231,8 +235,9 @@ class Quantize(Layer):
 
     def _takes_form(self, provider: Features, x: Tensor, scale: Tensor) -> bool:
         """Scales by channel are for weights alone, blocks for the smaller types, and scales that are computed for
-        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1)."""
-        if not _is_constant(scale) and not provider.quantizes_by_tensors:
+        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1); for float4, which is used with no others, from the start."""
+        computed = provider.quantizes_by_tensors or self.quantized is dtypes.float4_e2m1fn
+        if not _is_constant(scale) and not computed:
             return False
         if self.block_shape is not None and not provider.has("IQuantizeLayer", "block_shape"):
             return False
@@ -390,6 +395,150 @@ class Dequantize(Quantize):
         x, scale = inputs
         scale = self.spread(run, x, scale)
         return (x.to(scale.dtype) * scale).to(run.dtype(self.to_type))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class DynamicQuantize(Layer):
+    """`add_dynamic_quantize`: each block of the input divided by a scale that fits its largest value, and rounded to
+    the nearest number of `to_type`; and the scales, one for each block, as `scale_type`.
+
+    Blocks are `block_size` elements along `axis`, or have the shape `block_shape`, where -1 is the whole dimension.
+    MXFP8 is to_type float8_e4m3fn, scale_type float8_e8m0fnu, blocks of 32: scales are powers of two, rounded up.
+    NVFP4 is float4_e2m1fn, float8_e4m3fn, blocks of 16, and input 1, a positive number that the scales are divided by
+    before they are rounded. What TensorRT computes of this on a GPU was not compared; the numbers are those of cuDNN's
+    block scaling (docs.nvidia.com, "Block Scaling").
+    """
+
+    axis: int | None = None
+    block_size: int | None = None
+    block_shape: tuple[int, ...] | None = None
+    to_type: Dtype = dtypes.float4_e2m1fn
+    scale_type: Dtype = dtypes.float8_e4m3fn
+
+    kind: ClassVar[str] = "dynamic_quantize"
+    methods: ClassVar[tuple[str, ...]] = ("add_dynamic_quantize", "add_dynamic_quantize_v2")
+    quantizes: ClassVar[bool] = True
+
+    def infer(self) -> tuple[Output, ...]:
+        x, double = self.inputs[0], self.operand(1)
+        assert isinstance(x, Tensor)
+        if x.dtype in QUANTIZED:
+            raise not_floating(x)
+        require_floating("dynamic quantize", x)
+        known = [t for t in (dtypes.float8_e8m0fnu, dtypes.float8_e4m3fn, dtypes.float32) if t is self.scale_type]
+        if self.to_type not in _FLOATS or not known:
+            raise DtypeError(
+                "dynamic quantize gives float8 or float4 and their scales",
+                expected="to_type float8_e4m3fn or float4_e2m1fn, scale_type float8_e8m0fnu or float8_e4m3fn",
+                found=f"{self.to_type} and {self.scale_type}",
+                remedy="to_type=trtnet.float8_e4m3fn, scale_type=trtnet.float8_e8m0fnu, block_size=32 is MXFP8",
+            )
+        if double is not None and (double.shape or double.dtype not in (dtypes.float32, x.dtype)):
+            raise ShapeError(
+                "the scale that the scales are divided by is one number",
+                expected="() float32",
+                found=f"{format_shape(double.shape)} {double.dtype}",
+            )
+        sizes = self.sizes()
+        scales = []
+        for size, block in zip(x.shape, sizes, strict=True):
+            if block != 1 and (not isinstance(size, int) or size % block):
+                raise ShapeError(
+                    "the blocks of dynamic quantize divide a dimension of fixed size",
+                    expected=f"a multiple of {block}",
+                    found=format_shape(x.shape),
+                    remedy="pad it first: trtnet.functional.pad(x, (0, missing))",
+                )
+            scales.append(size if block == 1 else size // block)
+        return (x.shape, self.to_type), (Size(scales), self.scale_type)
+
+    def sizes(self) -> tuple[int, ...]:
+        """How many elements a block has along each dimension. Raises ArgumentError where none is said."""
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        rank = len(x.shape)
+        if self.block_shape is not None and self.axis is None and len(self.block_shape) == rank:
+            whole = [size if isinstance(size, int) else 0 for size in x.shape]
+            found = tuple(w if b == -1 else b for b, w in zip(self.block_shape, whole, strict=True))
+            if min(found, default=0) > 0:
+                return found
+        if self.block_shape is None and self.axis is not None and 0 <= self.axis < rank and (self.block_size or 0) > 0:
+            return tuple((self.block_size or 1) if d == self.axis else 1 for d in range(rank))
+        raise ArgumentError(
+            "dynamic quantize has blocks along one axis, or of a shape",
+            expected="axis= and block_size=, or block_shape= with a size for each dimension",
+            found=self.describe(),
+            remedy="axis=-1, block_size=32 are blocks of 32 neighbours",
+        )
+
+    def precision(self) -> Dtype | None:
+        return None
+
+    def supported(self, provider: Features) -> bool:
+        several = sum(size != 1 for size in self.sizes()) > 1
+        made = provider.has_layer("add_dynamic_quantize_v2" if several else "add_dynamic_quantize")
+        return made and all(provider.has("DataType", t.dtype.tensorrt or "") for t in self.outputs)
+
+    def compose(self, F: Functions, *inputs: Operand) -> tuple[Tensor, ...]:
+        raise ProviderError(
+            f"this TensorRT has no dynamic quantize to {self.to_type} with scales of {self.scale_type}",
+            expected="10.8 or newer; of float8_e8m0fnu 10.13 or newer; of blocks in two dimensions 10.15 or newer",
+            found=self.describe() or "its defaults",
+            module=self.path or None,
+            where=self.location,
+            remedy="quantize to int8 by a scale that is known: trtnet.layers.add_quantize(x, scale)",
+        )
+
+    def add_to(self, lowering: Network) -> ILayer | None:
+        network, x, double = lowering.network, lowering[self.inputs[0]], self.operand(1)
+        sizes = self.sizes()
+        blocked = [d for d, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
+        types = lowering.data_type(self.to_type), lowering.data_type(self.scale_type)
+        layer: ILayer | None
+        if len(blocked) == 1:  # 11 has both; the newer one does not take input 1 (RTX 1.7)
+            layer = network.add_dynamic_quantize(x, blocked[0], sizes[blocked[0]], *types)
+        else:
+            layer = network.add_dynamic_quantize_v2(x, sizes, *types)
+        if layer is not None and double is not None:
+            layer.set_input(1, lowering[double])
+        return layer
+
+    def _parts(self, run: Run, x: torch.Tensor, double: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scales, as they are stored; and for each element what it is divided by."""
+        wide = x.to(run.dtype(dtypes.float32))
+        sizes = self.sizes()
+        split = [part for size, block in zip(x.shape, sizes, strict=True) for part in (size // block, block)]
+        inside = range(1, len(split), 2)
+        scale = wide.abs().reshape(split).amax(tuple(inside)) / largest(self.to_type)
+        factor = 1.0 if double is None else double.to(wide.dtype)
+        if self.scale_type is dtypes.float8_e8m0fnu:
+            mantissa, exponent = run.torch.frexp(scale)
+            exponent = (exponent - (mantissa == 0.5).to(exponent.dtype)).clamp(-127, 127)
+            scale = run.torch.ldexp(run.torch.ones_like(scale), exponent)
+        elif self.scale_type is dtypes.float8_e4m3fn:
+            scale, _ = _nearest(run, scale / factor, self.scale_type)
+        by = scale * factor
+        for dim, block in enumerate(sizes):
+            by = by.repeat_interleave(block, dim)
+        return scale, by
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        scale, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
+        found, _ = _nearest(run, self._over(inputs[0], by), self.to_type)
+        return found.to(run.dtype(self.to_type)), scale.to(run.dtype(self.scale_type))
+
+    @staticmethod
+    def _over(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+        return (x.to(by.dtype) / by).where(by > 0, 0)
+
+    def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
+        _, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
+        shift = CLOSE if number % 2 else -CLOSE
+        return _nearest(run, self._over(inputs[0], by), self.to_type, shift)[0].to(run.dtype(self.to_type))
+
+    def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
+        _, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
+        return grain_of(run, self._over(inputs[0], by), by, self.to_type)
 
 
 def _one() -> Tensor:
