@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cases import Quantized, recorded
+from cases import Quantized
 from families import values
 from harness import check_against_torch, compile_network, lower_and_compare
 
@@ -114,8 +114,8 @@ def test_quantize_and_dequantize(dtype: str) -> None:
 
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_a_quantized_network_against_torch(dynamic: bool) -> None:
-    net, inputs = recorded("quantized_network")
-    state = {name.removeprefix("inner."): torch.from_numpy(a.copy()) for name, a in net.state_dict().items()}
+    net, x = Quantized(), values((2, 6, 8, 8))
+    state = {name: torch.from_numpy(np.array(value)) for name, value in net.state_dict().items()}
 
     def expected(x: torch.Tensor) -> torch.Tensor:
         fake, zeros = torch.fake_quantize_per_tensor_affine, torch.zeros(8, dtype=torch.int32)
@@ -127,9 +127,7 @@ def test_a_quantized_network_against_torch(dynamic: bool) -> None:
         weight = fake(state["fc.weight"], 0.01, 0, -128, 127)
         return torch.nn.functional.linear(fake(x, 0.02, 0, -128, 127), weight, state["fc.bias"])
 
-    x = inputs["x"]
-    graph = trtnet.record(Quantized(), x=Input((BATCH if dynamic else len(x), *x.shape[1:])))
-    graph.load_state_dict({name: value.numpy() for name, value in state.items()})
+    graph = trtnet.record(net, x=Input((BATCH if dynamic else len(x), *x.shape[1:])))
     found = trtnet.reference(graph)(x=x)
     np.testing.assert_allclose(found, expected(torch.from_numpy(x)).numpy(), atol=1e-5)
     lowering = lower_and_compare(graph)

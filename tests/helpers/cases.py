@@ -249,13 +249,19 @@ CASES |= {
             F.fake_quantize_per_channel_affine(x, trtnet.linspace(0.1, 0.6, 6), trtnet.zeros(6).int(), 1, -128, 127),
         ),
     ),
-    "quantized_network": ({"x": X}, lambda: Quantized()),
+    "quantized_network": (
+        {"x": X},
+        lambda: lambda x: quantized(x, 0.02, trtnet.linspace(0.01, 0.02, 8), *map(trtnet.tensor, QUANTIZED_WEIGHTS)),
+    ),
     "quantized_weights": (
         {"x": ROWS},
         lambda: lambda x: (
             x @ layers.add_dequantize(trtnet.arange(-20, 20, dtype="int8").reshape(10, 4), trtnet.ones(4) / 4, axis=1)
         ),
     ),
+}  # fmt: skip
+
+NEWER: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
     "dynamic_quantize": (
         {"x": image(4, 64)},
         lambda: lambda x: layers.add_dequantize(
@@ -263,6 +269,7 @@ CASES |= {
         ),
     ),
 }  # fmt: skip
+"""Those of kinds that only newer TensorRTs have, and that are composed of no others."""
 
 DATA_SIZED = {"nonzero", "masks", "masks_sizes", "boxes", "boxes_of_classes"}
 """Cases with sizes that the data decides, for which TensorRT-RTX 1.7 has no runners: it infers their shapes only."""
@@ -270,7 +277,7 @@ DATA_SIZED = {"nonzero", "masks", "masks_sizes", "boxes", "boxes_of_classes"}
 
 def recorded(name: str) -> tuple[trtnet.Graph, dict[str, np.ndarray]]:
     """The graph of a case, with random weights, and its inputs."""
-    inputs, make = CASES[name]
+    inputs, make = (CASES | NEWER)[name]
     module = make()
     if isinstance(module, nn.Module):
         (argument,) = inputs
@@ -286,7 +293,7 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     state = {
         name: (np.abs(rng.standard_normal(a.shape)) + 0.5 if "var" in name else rng.standard_normal(a.shape) * 0.3)
         for name, a in module.state_dict().items()
-        if a.dtype.kind == "f" and "scale" not in name
+        if a.dtype.kind == "f"
     }
     module.load_state_dict({name: a.astype(np.float32) for name, a in state.items()}, strict=False)
     return module
@@ -304,8 +311,21 @@ class Wrapped(nn.Module):
         return self._call(self.inner, x)
 
 
+def quantized(x: Any, scale: Any, scales: Any, *weights: Any) -> Any:
+    """A convolution and a linear layer between quantize and dequantize layers."""
+    kernel, bias, matrix, offset = weights
+    x = F.fake_quantize_per_tensor_affine(x, scale, 0, -128, 127)
+    kernel = F.fake_quantize_per_channel_affine(kernel, scales, trtnet.zeros(8, dtype=trtnet.int32), 0, -128, 127)
+    x = F.relu(F.conv2d(x, kernel, bias, padding=1)).mean((2, 3))
+    x = F.fake_quantize_per_tensor_affine(x, 0.02, 0, -128, 127)
+    return F.linear(x, F.fake_quantize_per_tensor_affine(matrix, 0.01, 0, -128, 127), offset)
+
+
+QUANTIZED_WEIGHTS = [image(*shape, seed=seed) * 0.3 for seed, shape in enumerate([(8, 6, 3, 3), (8,), (5, 8), (5,)])]
+
+
 class Quantized(nn.Module):
-    """A convolution and a linear layer between quantize and dequantize layers, with scales that are parameters."""
+    """`quantized`, of parameters: the weights, and scales beside them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,12 +333,11 @@ class Quantized(nn.Module):
         self.fc = nn.Linear(8, 5)
         self.scale = nn.Parameter(np.full(1, 0.02, np.float32))
         self.scales = nn.Parameter(np.linspace(0.01, 0.02, 8, dtype=np.float32))
+        kernel, bias, matrix, offset = QUANTIZED_WEIGHTS
+        self.load_state_dict(
+            {"conv.weight": kernel, "conv.bias": bias, "fc.weight": matrix, "fc.bias": offset}, strict=False
+        )
 
     def forward(self, x: Any) -> Any:
-        zeros = trtnet.zeros(8, dtype=trtnet.int32)
-        x = F.fake_quantize_per_tensor_affine(x, self.scale, 0, -128, 127)
-        weight = F.fake_quantize_per_channel_affine(self.conv.weight, self.scales, zeros, 0, -128, 127)
-        x = F.relu(F.conv2d(x, weight, self.conv.bias, padding=1)).mean((2, 3))
-        x = F.fake_quantize_per_tensor_affine(x, 0.02, 0, -128, 127)
-        weight = F.fake_quantize_per_tensor_affine(self.fc.weight, 0.01, 0, -128, 127)
-        return F.linear(x, weight, self.fc.bias)
+        weights = self.conv.weight, self.conv.bias, self.fc.weight, self.fc.bias
+        return quantized(x, self.scale, self.scales, *weights)

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 import pytest
-from cases import CASES, DATA_SIZED, recorded
+from cases import CASES, DATA_SIZED, NEWER, recorded
 from harness import lower_and_compare, needs_rtx
 
 import trtnet.layers
@@ -33,10 +33,16 @@ def test_case_compiles(name):
     lower_and_compare(recorded(name)[0], compile=name not in DATA_SIZED)
 
 
+@pytest.mark.parametrize("name", NEWER)
+def test_what_is_new_compiles(name):
+    needs_rtx()
+    lower_and_compare(recorded(name)[0], target="sm120")
+
+
 def test_the_cases_use_every_kind():
     # by name: a dataclass with slots leaves the class that it was made from behind
     used: set[str] = set()
-    for name in CASES:
+    for name in CASES | NEWER:
         graph, _ = recorded(name)
         used |= {type(layer).__name__ for layer in graph.layers}
         used |= {type(layer).__name__ for layer in graph.for_provider(needs_rtx()).layers}

@@ -235,7 +235,7 @@ class Quantize(Layer):
 
     def _takes_form(self, provider: Features, x: Tensor, scale: Tensor) -> bool:
         """Scales by channel are for weights alone, blocks for the smaller types, and scales that are computed for
-        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1); for float4, which is used with no others, from the start."""
+        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1); for float4, which has no others in use, from the start."""
         computed = provider.quantizes_by_tensors or self.quantized is dtypes.float4_e2m1fn
         if not _is_constant(scale) and not computed:
             return False
