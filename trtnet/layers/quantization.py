@@ -202,9 +202,8 @@ class Quantize(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         network, provider = lowering.network, lowering.provider
         given = [lowering[operand] for operand in self.inputs]
-        if provider.has("IQuantizeLayer", "to_type"):
-            given.append(lowering.data_type(self.to_type))
-        layer: ILayer | None = getattr(network, f"add_{self.kind}")(*given)
+        typed = [lowering.data_type(self.to_type)] if provider.has("IQuantizeLayer", "to_type") else []
+        layer: ILayer | None = getattr(network, f"add_{self.kind}")(*given, *typed)
         if layer is not None and self.axis is not None:
             layer.axis = self.axis  # type: ignore[attr-defined]
         if layer is not None and self.block_shape is not None:
