@@ -681,14 +681,14 @@ def fake_quantized(function):
 
 
 # --- quantized tensors
-def quantized(x, scale=0.1, **options):
+def few_bits(x, scale=0.1, **options):
     return trtnet.layers.add_dequantize(trtnet.layers.add_quantize(x, scale, **options), scale)
 
 
 def for_old(dtype):
     from conformity import provider_of
 
-    record(lambda x: quantized(x, to_type=dtype), (2, 3)).for_provider(provider_of("8.6.1"))
+    record(lambda x: few_bits(x, to_type=dtype), (2, 3)).for_provider(provider_of("8.6.1"))
 
 
 def of_four_bits(refit, dtype):
@@ -699,16 +699,45 @@ def of_four_bits(refit, dtype):
 
         def forward(self, x):
             weight = self.weight
-            return x @ (quantized(weight) if dtype == "float32" else trtnet.layers.add_dequantize(weight, 0.1))
+            return x @ (few_bits(weight) if dtype == "float32" else trtnet.layers.add_dequantize(weight, 0.1))
 
     trtnet.build(record(Net(), (2, 3)), provider="reference", refit=refit)
 
 
+def by_blocks(x, **options):
+    options = {"axis": -1, "block_size": 32, "to_type": "float8_e4m3fn", "scale_type": "float8_e8m0fnu"} | options
+    return trtnet.layers.add_dequantize(*trtnet.layers.add_dynamic_quantize(x, **options))
+
+
+def for_one_without(function):
+    from conformity import provider_of
+
+    record(function, (2, 64)).for_provider(provider_of("8.6.1"))
+
+
 FEW = trtnet.tensor([0.1, 0.2, 0.3])
+recorded(
+    "scale_type=trtnet.float8_e8m0fnu, block_size=32 is MXFP8",
+    lambda x: by_blocks(x, to_type="int8"),
+    by_blocks,
+    (2, 64),
+)
+recorded(
+    "pad it first: trtnet.functional.pad(x, (0, missing))",
+    by_blocks,
+    lambda x: by_blocks(F.pad(x, (0, 1))),
+    (2, 63),
+)
+recorded("axis=-1, block_size=32 are blocks", lambda x: trtnet.layers.add_dynamic_quantize(x), by_blocks, (2, 64))
+row(
+    "quantize to int8 by a scale that is known",
+    lambda: for_one_without(by_blocks),
+    lambda: for_one_without(few_bits),
+)
 recorded(
     "dequantize it first (trtnet.layers.add_dequantize(x, scale)), or cast",
     lambda x: trtnet.layers.add_quantize(trtnet.layers.add_quantize(x, 0.1), 0.1),
-    lambda x: trtnet.layers.add_quantize(quantized(x), 0.1),
+    lambda x: trtnet.layers.add_quantize(few_bits(x), 0.1),
 )
 recorded(
     "leave to_type out: it is int8 then",
@@ -718,25 +747,25 @@ recorded(
 recorded(
     "leave to_type out: it is float32 then",
     lambda x: trtnet.layers.add_dequantize(trtnet.layers.add_quantize(x, 0.1), 0.1, to_type="int32"),
-    quantized,
+    few_bits,
 )
 recorded(
     "quantize it first: trtnet.layers.add_quantize(x, scale)",
     lambda x: trtnet.layers.add_dequantize(x, 0.1),
-    quantized,
+    few_bits,
 )
-recorded("give it one first: x.reshape(1)", quantized, lambda x: quantized(x.reshape(1)), ())
+recorded("give it one first: x.reshape(1)", few_bits, lambda x: few_bits(x.reshape(1)), ())
 recorded(
     "convert it: scale.float()",
-    lambda x, scale: quantized(x, scale),
-    lambda x, scale: quantized(x, scale.float()),
+    lambda x, scale: few_bits(x, scale),
+    lambda x, scale: few_bits(x, scale.float()),
     (2, 3),
     Input((), "float16"),
 )
 recorded(
     "of values of a range it is the largest absolute one / 127",
-    lambda x: quantized(x, 0.0),
-    lambda x: quantized(x, 5.0 / 127),
+    lambda x: few_bits(x, 0.0),
+    lambda x: few_bits(x, 5.0 / 127),
 )
 recorded(
     "leave block_shape out",
@@ -745,7 +774,7 @@ recorded(
 )
 recorded(
     "one scale for all is a number; for each channel give axis=",
-    lambda x: quantized(x, FEW),
+    lambda x: few_bits(x, FEW),
     lambda x: trtnet.layers.add_quantize(x, FEW, axis=1),
 )
 row("quantize to int8 (to_type=trtnet.int8)", lambda: for_old("float8_e4m3fn"), lambda: for_old("int8"))
