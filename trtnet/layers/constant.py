@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import Size, SizeLike
+from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
@@ -60,14 +61,15 @@ class Constant(Layer):
         return lowering.network.add_constant(self.shape, lowering.weights(self.inputs[0]))
 
     @classmethod
-    def failing(cls, layers: Sequence[Layer], provider: Features, refit: bool) -> Collection[Layer]:
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
         """Those of int8 that something else takes than dequantize layers."""
-        made = {layer.outputs[0]: layer for layer in layers if isinstance(layer, cls)}
+        made = {layer.outputs[0]: layer for layer in graph.layers if isinstance(layer, cls)}
         made = {t: layer for t, layer in made.items() if t.dtype is dtypes.int8}
         if not made:
             return ()
-        taken = {o for layer in layers if layer.takes_quantized for o in layer.inputs}
-        others = {o for layer in layers if not layer.takes_quantized for o in layer.inputs}
+        taken = {o for layer in graph.layers if layer.takes_quantized for o in layer.inputs}
+        others = {o for layer in graph.layers if not layer.takes_quantized for o in layer.inputs}
+        others |= {*graph.outputs.values()}
         return [layer for t, layer in made.items() if t not in taken or t in others]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
