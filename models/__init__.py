@@ -53,6 +53,7 @@ NETWORKS = {
     ),
     "gpt2": Network("gpt2:GPT2", "text: GPT-2 small", "tokens=1x128:int64", 124_439_808),
     "llama": Network("llama:Llama", "text: a small Llama", "tokens=1x128:int64", 1_498_482_688),
+    "katago": Network("katago:KataGo", "Go", "input_spatial=1x22x19x19 input_global=1x19", 1_004_333),
     "nature_dqn": Network("atari:NatureDQN", "Atari games", "frames=1x4x84x84", 1_693_362),
     "impala": Network("atari:Impala", "Atari games", "frames=1x4x84x84", 1_094_115),
 }
