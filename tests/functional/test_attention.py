@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from conformity import provider_of
 from harness import check_against_torch, composed_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -252,6 +253,14 @@ def test_it_lasts_as_long_as_the_block():
     graph = trtnet.record(forward, x=Input((1, 2, 3, 4)))
     made = [t.layer.kind == "attention" for t in graph.outputs.values()]
     assert made == [False, True, False, True, True, False]
+
+
+def test_it_stands_around_a_recording_too():
+    with sdpa_kernel(FLASH):
+        graph = trtnet.record(lambda x: F.scaled_dot_product_attention(x, x, x), x=Input((1, 2, 3, 4)))
+    assert "attention" in [layer.kind for layer in graph.layers]
+    made = graph.for_provider(provider_of("8.6.1"))
+    assert "attention" not in [layer.kind for layer in made.layers]
 
 
 def test_its_example():

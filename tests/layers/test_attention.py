@@ -5,6 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from conformity import lowered, provider_of
 from families import values
 from harness import Lacking, composed_without, lower_and_compare, needs_rtx
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ import trtnet
 from trtnet import Dim, Input, layers
 from trtnet import functional as F
 from trtnet.errors import ArgumentError, BuildError, DtypeError, ProviderError, ShapeError
+from trtnet.tensorrt.build import lowering
 
 BATCH, ROWS, COLUMNS = Dim("batch", 1, 2, 4), Dim("rows", 1, 5, 8), Dim("columns", 1, 7, 9)
 ATTENTION = ("add_attention", "add_attention_v2")
@@ -40,7 +42,7 @@ def compare(graph, inputs, wanted, *methods, compile=True, tolerance=1e-12):
     for one in (graph, composed):
         found = trtnet.reference(one, dtype="float64", raw=True)(**doubles)
         torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
-        lower_and_compare(one, compile=compile)
+        lower_and_compare(one, compile=compile and one is graph)
 
 
 # --- attention
@@ -90,7 +92,7 @@ def test_attention(kind, dynamic):
 
 @pytest.mark.parametrize("kind", ["bool", "float"])
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("front", [(1, 1), (2, 1), (1, 4), (2, 4)])
+@pytest.mark.parametrize("front", [(2, 1), (1, 4)])
 def test_masks(kind, dynamic, front):
     """The second row sees nothing and gives 0."""
     inputs = operands()
@@ -104,7 +106,7 @@ def test_masks(kind, dynamic, front):
     )
     wanted = attended(**inputs)
     assert not wanted[:, :, 1].any()
-    compare(graph, inputs, wanted, *ATTENTION, compile=front == (2, 1))
+    compare(graph, inputs, wanted, *ATTENTION, compile=dynamic and kind == "bool")
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -132,7 +134,7 @@ def test_lengths_of_keys(kind, dynamic):
         inputs | {"lengths": lengths},
         shapes,
     )  # fmt: skip
-    compare(graph, inputs | {"lengths": lengths}, wanted, *ATTENTION)
+    compare(graph, inputs | {"lengths": lengths}, wanted, *ATTENTION, compile=dynamic)
 
 
 def test_the_first_version_is_added_where_there_is_no_second():
@@ -144,6 +146,15 @@ def test_the_first_version_is_added_where_there_is_no_second():
         assert ("attention" in [layer.kind for layer in made.layers]) == (kind == "UPPER_LEFT")
     (layer,) = recorded(lambda q, k, v: layers.add_attention(q, k, v, causal=True), inputs, None).layers
     assert repr(layer) == "Attention(causal_kind=UPPER_LEFT)"
+
+
+@pytest.mark.parametrize("version", ["10.14", "10.16"])
+def test_in_a_weakly_typed_network(version, monkeypatch):
+    """An IAttention is no ILayer: it has no types to be held to."""
+    monkeypatch.setattr(lowering, "_is_strongly_typed", lambda *network: False)
+    graph = recorded(lambda q, k, v: layers.add_attention(q, k, v) * 2, operands(), None)
+    made = lowered(graph, provider_of(version), False)
+    assert made.graph.layers[0].kind == "attention"
 
 
 def test_without_a_softmax():
@@ -403,7 +414,6 @@ def test_cache_update(length, dynamic):
         CACHE if dynamic else None,
     )
     wanted = torch.from_numpy(updated(*inputs.values())).double()
-    lower_and_compare(graph)
     assert [layer.kind for layer in graph.for_provider(needs_rtx()).layers] == ["kv_cache_update"]
     compare(graph, inputs, wanted, "add_kv_cache_update")
     beyond = inputs | {"where": np.array([5, 6, 9], np.int32)}
