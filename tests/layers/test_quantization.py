@@ -117,7 +117,7 @@ def test_scales_that_are_computed() -> None:
     graph = trtnet.record(forward, x=Input((BATCH, 6)))
     scale = np.abs(x).max() / np.float32(127)
     lower_and_compare(graph)
-    for version, simple in (("8.6.1", False), ("10.8", False), ("10.13", True), ("rtx1.7.1", True)):
+    for version, simple in (("8.6.1", False), ("10.8", False), ("10.13", True), ("11.4", True), ("rtx1.7.1", False)):
         made = graph.for_provider(provider_of(version))
         assert (made is graph) == simple, version
         assert lowered(graph, provider_of(version), False).network.num_layers

@@ -234,8 +234,10 @@ class Quantize(Layer):
 
     def _takes_form(self, provider: Features, x: Tensor, scale: Tensor) -> bool:
         """Scales by channel are for weights alone, blocks for the smaller types, and scales that are computed for
-        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1); for float4, which has no others in use, from the start."""
-        computed = provider.quantizes_by_tensors or self.quantized is dtypes.float4_e2m1fn
+        TensorRT from 10.13 on (NvInfer.h of 8.6.1 to 11.1); those of blocks for what dynamic quantize layers give."""
+        blocked = self.blocks() is not None and self.axis is None
+        dynamic = self.quantized is dtypes.float4_e2m1fn or provider.has("DataType", "E8M0")
+        computed = dynamic if blocked else provider.quantizes_by_tensors
         if not _is_constant(scale) and not computed:
             return False
         if self.block_shape is not None and not provider.has("IQuantizeLayer", "block_shape"):

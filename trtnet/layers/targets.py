@@ -97,7 +97,7 @@ class Features(Protocol):
 
     @property
     def quantizes_by_tensors(self) -> bool:
-        """Whether the scales of quantize and dequantize layers may be computed."""
+        """Whether the scales of quantize and dequantize layers may be computed, but for those of blocks."""
 
     @property
     def refits_attention(self) -> bool:

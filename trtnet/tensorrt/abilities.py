@@ -74,10 +74,13 @@ class Abilities(ABC):
 
     @functools.cached_property
     def quantizes_by_tensors(self) -> bool:
-        """Whether the scales of quantize and dequantize layers may be computed: up to 10.12 "the subgraph which
-        terminates with the scale tensor must be a build-time constant" (NvInfer.h); 10.13 has E8M0, and that no longer.
-        RTX 1.7 compiles them."""
-        return self.has("DataType", "E8M0")
+        """Whether the scales of quantize and dequantize layers may be computed, but for those of blocks.
+
+        Up to 10.12 "the subgraph which terminates with the scale tensor must be a build-time constant" (NvInfer.h), and
+        no longer in 10.13, which has E8M0. RTX 1.7.1 builds some of them, and crashes the process (a segmentation
+        fault) with a convolution of quantized constants behind a scale that is an input.
+        """
+        return self.name != "tensorrt_rtx" and self.has("DataType", "E8M0")
 
     @functools.cached_property
     def draws_anew(self) -> bool:
