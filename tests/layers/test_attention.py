@@ -137,6 +137,26 @@ def test_lengths_of_keys(kind, dynamic):
     compare(graph, inputs | {"lengths": lengths}, wanted, *ATTENTION, compile=dynamic)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(5, 7), (7, 7), (COLUMNS, COLUMNS), (1, COLUMNS), (ROWS, 8)])
+def test_lower_right_is_tensorrts_where_each_row_sees_something(rows, columns):
+    assert last_sees_all(rows, columns).for_provider(needs_rtx()).layers[-1].kind == "attention"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 7), (ROWS, COLUMNS), (COLUMNS, 1)])
+def test_lower_right_is_composed_where_a_row_may_see_nothing(rows, columns):
+    graph = last_sees_all(rows, columns)
+    assert "attention" not in [layer.kind for layer in graph.for_provider(needs_rtx()).layers]
+    lower_and_compare(graph, compile=False)
+
+
+def last_sees_all(rows, columns):
+    return trtnet.record(
+        lambda q, k: layers.add_attention_v2(q, k, k, causal_kind="LOWER_RIGHT", decomposable=True),
+        q=Input((2, 4, rows, 8)),
+        k=Input((2, 4, columns, 8)),
+    )
+
+
 def test_the_first_version_is_added_where_there_is_no_second():
     """And composed for what that cannot say."""
     inputs = operands()

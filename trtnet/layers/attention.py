@@ -79,7 +79,7 @@ class Attention(Layer):
     `normalization_quantize_to_type`: int8 or float8_e4m3fn, what the normalized weights are quantized to.
 
     A row of which everything is masked gives 0 in the reference and where the layer is composed; TensorRT says nothing
-    of it.
+    of it. So a mask, and lengths, should leave something of each row; `scaled_dot_product_attention` sees to it.
     """
 
     norm_op: str = "SOFTMAX"
@@ -196,10 +196,17 @@ class Attention(Layer):
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         k = self.inputs[1]
         assert isinstance(k, Tensor)
-        return Bounds((0,), (k.shape[2],)) if position == 6 else None
+        return Bounds((1,), (k.shape[2],)) if position == 6 else None
 
     def supported(self, provider: Features) -> bool:
-        """The first version knows one causal kind, and no lengths."""
+        """The first version knows one causal kind, and no lengths. Where LOWER_RIGHT may leave rows of which everything
+        is masked, none is taken: see above."""
+        q, k = self.inputs[:2]
+        assert isinstance(q, Tensor)
+        assert isinstance(k, Tensor)
+        more = k.shape[2] - q.shape[2]
+        if self.causal_kind == "LOWER_RIGHT" and (more if isinstance(more, int) else more.bounds[0]) < 0:
+            return False
         if self.operand(6) is not None and not provider.has("IAttention", "key_value_lengths"):
             return False
         return provider.has_layer(f"add_attention{'_v2' if self.causal_kind == 'LOWER_RIGHT' else ''}")

@@ -46,9 +46,7 @@ def _steps(run: Run, x: torch.Tensor, dtype: Dtype) -> torch.Tensor:
     return run.torch.ldexp(run.torch.ones_like(x), exponent.clamp(min=lowest) - bits)
 
 
-def _nearest(
-    run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest number of a type, of two the even one, and whether it is inside the type's range; the last one for
     what is beyond it. In x's own type. With a `shift`, that of what lies so much of a step further."""
     low, high = _WHOLE.get(dtype) or (-largest(dtype), largest(dtype))

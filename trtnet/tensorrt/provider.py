@@ -98,9 +98,7 @@ class Provider(Abilities):
 
     # --- weights
 
-    def weights(
-        self, array: np.ndarray, dtype: Dtype, address: int | None = None, count: int | None = None
-    ) -> Weights:
+    def weights(self, array: np.ndarray, dtype: Dtype, address: int | None = None, count: int | None = None) -> Weights:
         """What `network.add_*` takes for `array`, of `count` elements if that is not its size, as where it is packed.
         Nothing is copied, and the caller keeps the array alive.
 
