@@ -651,12 +651,17 @@ def fixed(refit):
     made.refit({"inner.bias": np.ones(4, np.float32)})
 
 
-def saved():
+def shown(debug_tensors, path):
+    graph = trtnet.record(linear(), x=Input((2, 3)))
+    trtnet.build(graph, provider="reference", debug_tensors=debug_tensors).set_debug_listener(print, path)
+
+
+def saved(**options):
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         engine().save(f"{folder}/a.engine")
-        return trtnet.load(f"{folder}/a.engine", provider="reference")(x=ONES).shape == (2, 4)
+        return trtnet.load(f"{folder}/a.engine", provider="reference", **options)(x=ONES).shape == (2, 4)
 
 
 # --- builds: TensorRT-RTX compiles without a GPU
@@ -1221,6 +1226,40 @@ row(
 )
 row("leave profiles out", lambda: plan(profiles=[]), lambda: plan())
 row("build(graph, refit=True, stripped=True), or leave stripped out", lambda: plan(stripped=True), lambda: plan())
+row(
+    "build(graph, stripped=True, refit_identical=True), or leave it out",
+    lambda: plan(refit_identical=True),
+    lambda: plan(),
+)
+row(
+    "leave refit_identical out",
+    lambda: plan(refit=True, stripped=True, refit_identical=True),
+    lambda: plan(refit=True, stripped=True),
+)
+row(
+    "build_plan(graph, target, refit=True): that plan holds no weights either",
+    lambda: plan(stripped=True, refit_identical=True),
+    lambda: plan(refit=True),
+)
+row("profiles= of build says how many there are", lambda: plan(profile_stream=[1]), lambda: plan(profile_stream=[]))
+row(
+    "build(graph, debug_tensors=[paths]): these alone can be shown",
+    lambda: shown([], "inner"),
+    lambda: shown(["inner"], "inner"),
+)
+row("leave cache out", lambda: plan(profile_stream=0, cache="plans"), lambda: plan(profile_stream=0))
+row("it is an option of trtnet.load and trtnet.build", lambda: plan(persistent_cache_limit=1), lambda: plan())
+row("what a plan was built with is in it: leave the option out", lambda: saved(tf32=True), lambda: saved())
+row(
+    "it is of the engine: give it to trtnet.build or trtnet.load",
+    lambda: engine().context(weight_streaming_budget=0),
+    lambda: saved(weight_streaming_budget=0),
+)
+row(
+    "leave one of them out",
+    lambda: engine().context(shared_memory=True, execution_context_allocation_strategy="static"),
+    lambda: engine().context(shared_memory=True),
+)
 row("lower each graph onto a network of its own", lambda: lowered(True), lambda: lowered(False))
 row(
     "give a network made by builder.create_network(flags)",
@@ -2599,6 +2638,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "the compiler's messages are above; CXX names another compiler",
             "build it, and load it before: trtnet.plugins.load('/path/to/{}')",
             "give that version",
+            "extra_outputs= gives them as outputs",
             "load its library before: library = '...' in the class, or trtnet.plugins.load(path)",
             "give text",
             "give a number that fits, or numpy.{}(...)",
@@ -2624,6 +2664,11 @@ NOT_FOLLOWED: dict[str, str] = {
             "build without io_formats",
             "leave graph=True out; or unroll a short loop: a Python for over the steps",
             "leave graph=True out, or move the inputs to the GPU first: tensor.cuda()",
+            "leave graph=True out, or give the engine room for all its weights",
+            "engine.set_debug_listener(None) before calls that replay a CUDA graph",
+            "build it again with debug_tensors=",
+            "build(graph, weight_streaming=True), or leave the budget out: all weights are on the GPU then",
+            "give less, or leave the option out",
             "build the plan with trtnet, which asks for that (PROFILE_SHARING_0806), or close",
             "call engine.context() for the other stream, or wait for the end of the capture",
             ", or build the engine there: device='cuda:",

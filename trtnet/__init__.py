@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .engine.engine import RefitReport as RefitReport
     from .engine.engine import Snapshot as Snapshot
     from .engine.hotswap import HotSwap as HotSwap
+    from .engine.options import RunOptions as RunOptions
     from .engine.plan import Plan as Plan
     from .functional import *
     from .graph.graph import Graph as Graph
@@ -95,6 +96,7 @@ _HOMES = {
     "engine.engine": ("Engine", "RefitReport", "Snapshot"),
     "graph.graph": ("Graph", "Input"),
     "tensorrt.build.options": ("BuildOptions",),
+    "engine.options": ("RunOptions",),
     "engine.plan": ("Plan",),
     "engine.hotswap": ("HotSwap",),
     "basics.limits": ("finfo", "iinfo"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
 from .engine.engine import Engine
+from .engine.options import RunOptions
 from .engine.plan import Plan
 from .engine.weight_table import require_refittable
 from .graph.graph import Graph
@@ -20,7 +21,7 @@ from .pytorch.checking import Divergence, devices, failed, first_wrong
 from .pytorch.checking import check as compared
 from .pytorch.engine import ReferenceEngine
 from .pytorch.sampling import Sampler
-from .rewriting.extra_outputs import with_outputs
+from .rewriting.extra_outputs import DebugTensors, with_outputs
 from .tensorrt import provider as providers
 from .tensorrt.build.job import Job, Profile, Progress, warn_nonfinite_weights
 from .tensorrt.build.options import BuildOptions
@@ -40,6 +41,7 @@ def build_plan(
     live: Refit = False,
     cache: str | os.PathLike[str] | None = None,
     extra_outputs: str | Iterable[str] = (),
+    debug_tensors: str | Iterable[str] = (),
     profiles: Sequence[Profile] | None = None,
     progress: Progress = False,
     provider: str = "tensorrt_rtx",
@@ -55,6 +57,8 @@ def build_plan(
         live: likewise: parameters that become inputs of the network, for `bind_weights`.
         cache: a folder of plans: the same network and options are not compiled again.
         extra_outputs: module paths, or patterns over them, whose tensors become outputs, too; the result is a dict.
+        debug_tensors: likewise: tensors that `engine.set_debug_listener` shows, and that become no outputs. TensorRT
+            does not fuse what they are between.
         profiles: ranges of the Dims, {"batch": (min, opt, max)}, one dict for each optimization profile; they lie in
             the Dims' own, which are the one profile unless given.
         progress: True shows a progress bar; or a function of (phase, steps done, steps).
@@ -80,6 +84,7 @@ def build_plan(
         )
     chosen = BuildOptions.of(options)
     graph = with_outputs(graph, extra_outputs)
+    debug = DebugTensors.at(graph, debug_tensors)
     live_names = refittable_names(graph, live, "live")
     left_out = refittable_names(graph, refit) - live_names
     if left_out and len(targets) != 1:
@@ -91,7 +96,7 @@ def build_plan(
         )
     job = Job(
         graph, found, chosen, refittable=left_out, live=live_names, left_out=left_out, targets=targets,
-        profiles=_profiles(graph, profiles), progress=progress, cache=check_folder(cache),
+        profiles=_profiles(graph, profiles), progress=progress, cache=check_folder(cache), debug=debug,
     )  # fmt: skip
     return job.run()
 
@@ -106,6 +111,7 @@ def build(
     cache: str | os.PathLike[str] | None = None,
     check: Any = True,
     extra_outputs: str | Iterable[str] = (),
+    debug_tensors: str | Iterable[str] = (),
     profiles: Sequence[Profile] | None = None,
     progress: Progress = False,
     **options: Any,
@@ -125,51 +131,35 @@ def build(
             (`Input(range=...)`), at each profile's opt sizes; beside loading torch, 5 % of the build's time or half a
             second may go to it, whichever is more. A refittable engine is compared after a refit to other weights,
             too. A plan from the cache that has passed is not compared again, unless inputs are given.
-        extra_outputs, profiles, progress: as in `build_plan`.
-        options: `BuildOptions`: workspace, optimization_level, tf32, ...
+        extra_outputs, debug_tensors, profiles, progress: as in `build_plan`.
+        options: `BuildOptions`: workspace, optimization_level, tf32, ...; and `RunOptions`: persistent_cache_limit, ...
 
     Raises:
         BuildError: TensorRT refused the network, or the engine differs from the reference: then with the errors, the
             first module that is wrong (`diverges`), and what was tried and is right. It takes some further builds.
     """
     _check_sample(graph, check)
-    chosen = BuildOptions.of(options)
+    run = RunOptions.taken(further := dict(options))
+    chosen = BuildOptions.of(further)
     graph = with_outputs(graph, extra_outputs)
+    debug = DebugTensors.at(graph, debug_tensors)
     ranges = _profiles(graph, profiles)
     live_names = refittable_names(graph, live, "live")
     names = refittable_names(graph, refit) - live_names
-    found: Provider | None
-    if provider is None and device is not None and str(device).startswith("cpu"):
-        provider = "reference"
-    if provider == "reference":
-        found = None
-    elif provider is not None:
-        found = providers.load(provider)
-        if found.cannot_execute is not None:
-            raise ProviderError(
-                f"{found} cannot run here",
-                details=found.cannot_execute,
-                remedy="build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs in PyTorch",
-            )
-    else:
-        found = providers.executing()
-        if found is None:
-            warnings.warn(
-                f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=2
-            )
+    found = _executing(provider, device)
     if found is None:
         warn_nonfinite_weights(graph)
-        engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names)
+        engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names, debug=debug)
         engine.refittable = names
         return engine
     folder, place = check_folder(cache), Device(ordinal(device))
     job = Job(
         graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
-        device=place,
+        device=place, debug=debug,
     )  # fmt: skip
     with place.current():
         plan = job.run()
-    made = TensorRTEngine(plan, found, device)
+    made = TensorRTEngine(plan, found, device, run)
     if names:
         require_refittable(plan, made.engine_names())
     if job.stale or plan.stripped:
@@ -178,6 +168,27 @@ def build(
         trial = functools.partial(build, provider=found.name, device=device, check=False, profiles=profiles, **options)
         _compare(made, plan, job, check, functools.partial(trial, refit=refit, live=live), trial)
     return made
+
+
+def _executing(provider: str | None, device: DeviceLike | None) -> Provider | None:
+    """The TensorRT that an engine is built with; None for the reference."""
+    if provider is None and device is not None and str(device).startswith("cpu"):
+        provider = "reference"
+    if provider == "reference":
+        return None
+    if provider is not None:
+        found = providers.load(provider)
+        if found.cannot_execute is not None:
+            raise ProviderError(
+                f"{found} cannot run here",
+                details=found.cannot_execute,
+                remedy="build_plan(graph, targets=...) compiles without a GPU; provider='reference' runs in PyTorch",
+            )
+        return found
+    executing = providers.executing()
+    if executing is None:
+        warnings.warn(f"no TensorRT can run here ({providers.can_execute()}): using the reference engine", stacklevel=3)
+    return executing
 
 
 def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:

@@ -10,9 +10,11 @@ from .basics.disk import as_path
 from .basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
 from .engine.engine import Engine
 from .engine.files import Files
+from .engine.options import Option, RunOptions
 from .engine.plan import Plan
 from .graph.tensor import DeviceLike
 from .pytorch.engine import ReferenceEngine
+from .rewriting.extra_outputs import DebugTensors
 from .tensorrt import plugins
 from .tensorrt import provider as providers
 from .tensorrt.device import Device, ordinal
@@ -21,7 +23,9 @@ from .tensorrt.run.engine import TensorRTEngine
 from .weights.recipes import Leaf
 
 
-def load(path: str | os.PathLike[str], *, provider: str | None = None, device: DeviceLike | None = None) -> Engine:
+def load(
+    path: str | os.PathLike[str], *, provider: str | None = None, device: DeviceLike | None = None, **options: Option
+) -> Engine:
     """The engine that `engine.save` or `plan.save` wrote, or one of a bare plan without manifest.
 
     The files' SHA-256 are checked first, then the version of TensorRT, then the GPU.
@@ -30,12 +34,14 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: D
         path: the `.engine` file.
         provider: "tensorrt", "tensorrt_rtx", or "reference": the recorded network in PyTorch, from the saved weights.
         device: the CUDA device, or the reference's torch device.
+        options: `RunOptions`: weight_streaming_budget, persistent_cache_limit, ...
 
     Raises:
         WeightsNotFoundError: a file is missing. WeightsError: one is damaged, or of another engine.
         ProviderError: this TensorRT or this GPU cannot run the plan, or a plugin that it needs is not there.
         BuildError: TensorRT refused it.
     """
+    run = RunOptions.of(options)
     path = as_path(path)
     files = Files(path)
     try:
@@ -50,7 +56,7 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: D
                 found=str(path),
                 remedy="engine.save(path) writes one",
             )
-        return _bare(path, provider, device)
+        return _bare(path, provider, device, run)
     plan = Plan.load(path)
     if provider == "reference" or (provider is None and plan.provider == "reference"):
         return _reference(plan, path, device)
@@ -58,13 +64,13 @@ def load(path: str | os.PathLike[str], *, provider: str | None = None, device: D
     _check_version(plan, found)
     _check_gpu(plan, found, device)
     plugins.require(found, plan.plugins, path.parent)
-    engine = TensorRTEngine(plan, found, device)
+    engine = TensorRTEngine(plan, found, device, run)
     if plan.stripped:
         engine.refit_all()
     return engine
 
 
-def _bare(path: Path, provider: str | None, device: DeviceLike | None) -> Engine:
+def _bare(path: Path, provider: str | None, device: DeviceLike | None, options: RunOptions) -> Engine:
     if provider == "reference":
         raise ArgumentError(
             "a bare plan holds no network for the reference engine",
@@ -75,7 +81,7 @@ def _bare(path: Path, provider: str | None, device: DeviceLike | None) -> Engine
     found = providers.load(provider) if provider is not None else providers.executing() or providers.find()
     _check_executes(found)
     plugins.require_own(found)
-    return TensorRTEngine.bare(path.read_bytes(), found, device)
+    return TensorRTEngine.bare(path.read_bytes(), found, device, options)
 
 
 def _provider_of(plan: Plan, provider: str | None) -> Provider:
@@ -152,7 +158,10 @@ def _reference(plan: Plan, path: Path, device: DeviceLike | None) -> ReferenceEn
             "an engine that cannot be refitted keeps its weights in the plan alone",
         )
     live = [name for name, leaf in plan.graph.parameters.items() if leaf.name in plan.live]
-    engine = ReferenceEngine(plan.graph, device=str(device or "cpu"), live=live)
+    told = plan.options.get("debug_tensors")
+    paths = [path for one in told.values() for path in one] if isinstance(told, dict) else []
+    debug = DebugTensors.at(plan.graph, paths)
+    engine = ReferenceEngine(plan.graph, device=str(device or "cpu"), live=live, debug=debug)
     engine.refittable = plan.refittable
     return engine
 

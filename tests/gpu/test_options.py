@@ -258,3 +258,57 @@ def test_the_second_gpu():
     close(first(here), reference(x))
     with pytest.raises(ProviderError, match=r"there is no CUDA device"):
         trtnet.build(graph, device=f"cuda:{torch.cuda.device_count()}", **LEVEL)
+
+
+def test_a_limit_of_persistent_cache_does_not_change_the_numbers():
+    """The limit is kept, by the engine's own calls, its contexts and bound calls."""
+    graph = image_graph("float32")
+    engine = trtnet.build(graph, persistent_cache_limit=1 << 20, **LEVEL)
+    x = image("float32")
+    wanted = trtnet.reference(graph, dtype="float64")(x)
+    other = engine.context(persistent_cache_limit=0)
+    close(engine(x), wanted, 1e-4)
+    close(other(x), wanted, 1e-4)
+    close(other.bind(torch.from_numpy(x).cuda(), graph=True)(), wanted, 1e-4)
+    assert engine._default.native(0).context.persistent_cache_limit == 1 << 20
+    assert other.native(0).context.persistent_cache_limit == 0
+
+
+def test_options_that_this_tensorrt_lacks_are_refused_with_the_versions_that_have_them():
+    """On 8.6: none of a later version's has any effect that nobody is told of."""
+    graph = image_graph("float32")
+    engine = trtnet.build(graph, **LEVEL)
+    if engine.provider.strongly_typed:
+        pytest.skip("of TensorRT 8.6")
+    for name, value in (("weight_streaming_budget", 0), ("execution_context_allocation_strategy", "on_profile_change")):
+        with pytest.raises(ProviderError, match=f"has no {name}\n  expected: TensorRT 10.0 or newer"):
+            trtnet.build(graph, **LEVEL, **{name: value})
+    with pytest.raises(ProviderError, match="expected: TensorRT-RTX"):
+        engine.context(cuda_graph_strategy="whole_graph_capture")
+    with pytest.raises(ProviderError, match=r"has no weight_streaming\n  expected: TensorRT 10.0 or newer"):
+        trtnet.build(graph, **LEVEL, weight_streaming=True)
+
+
+def test_kernels_are_timed_on_a_given_stream():
+    graph = image_graph("float32")
+    x = image("float32")
+    with torch.cuda.device(0):
+        engine = trtnet.build(graph, profile_stream=torch.cuda.Stream(), **LEVEL)
+    close(engine(x), trtnet.reference(graph, dtype="float64")(x), 1e-4)
+
+
+def test_debug_tensors_are_shown_or_refused():
+    graph, x = image_graph("float32"), image("float32")
+    if not trtnet.build(graph, **LEVEL).provider.has("INetworkDefinition", "mark_debug"):
+        with pytest.raises(ProviderError, match=r"has no debug_tensors\n  expected: TensorRT 10.0 or newer"):
+            trtnet.build(graph, debug_tensors="conv1", **LEVEL)
+        return
+    engine, shown = trtnet.build(graph, debug_tensors="conv1", **LEVEL), {}
+    wanted = trtnet.build(graph, provider="reference", extra_outputs="conv1")(x)
+    for given in (x, torch.from_numpy(x).cuda()):
+        engine.set_debug_listener(shown.__setitem__)
+        engine(given)
+        close(shown.pop("conv1"), wanted["conv1"], 1e-4)
+        engine.set_debug_listener(None)
+        engine(given)
+        assert not shown

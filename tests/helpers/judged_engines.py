@@ -24,7 +24,7 @@ from host_cuda import Foreign, HostCUDA, TorchHere, on_device
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import BuildError, ProviderError
+from trtnet.errors import BuildError, ProviderError, WeightsError
 from trtnet.tensorrt import device, plugins, provider
 from trtnet.tensorrt.build.lowering import Lowering
 from trtnet.tensorrt.provider import Provider
@@ -196,6 +196,114 @@ def contexts(here: Here) -> None:
             context.close()
 
 
+# --- how it runs ------------------------------------------------------------------------------------------------------
+
+
+@step
+def streamed_weights(here: Here) -> None:
+    for budget in (0, 100, "automatic"):
+        with here.build(weight_streaming=True, weight_streaming_budget=budget) as engine:
+            assert engine.streams_weights
+            assert engine(on_device(X)).shape == (2, 2)
+            with pytest.raises(ProviderError, match="cannot be captured"):
+                engine.bind(on_device(X), graph=True)
+    with here.build(weight_streaming=True, weight_streaming_budget=1 << 40) as engine:
+        assert not engine.streams_weights
+        engine.bind(on_device(X), graph=True)()
+
+
+@step
+def a_budget_without_streamed_weights(here: Here) -> None:
+    here.build(weight_streaming_budget=0).close()
+
+
+@step
+def persistent_cache_limit(here: Here) -> None:
+    with here.build(persistent_cache_limit=1 << 10) as engine, engine.context(persistent_cache_limit=1 << 12) as other:
+        assert engine(X).shape == other(X).shape == other.bind(on_device(X))().shape == (2, 2)
+        limits = [one.native(0).context.persistent_cache_limit for one in (engine._default, other)]
+        assert limits == [1 << 10, 1 << 12]
+
+
+@step
+def execution_context_allocation_strategy(here: Here) -> None:
+    name = "execution_context_allocation_strategy"
+    with here.build(**{name: "on_profile_change"}) as engine, engine.context(**{name: "static"}) as other:
+        shared = engine.context(shared_memory=True)
+        assert engine(X).shape == other(X).shape == shared(X).shape == (2, 2)
+
+
+@step
+def dynamic_shapes_kernel_specialization_strategy(here: Here) -> None:
+    chosen = {"dynamic_shapes_kernel_specialization_strategy": "eager", "cuda_graph_strategy": "whole_graph_capture"}
+    with here.build(batch=BATCH) as engine, engine.context(**chosen) as other:
+        assert other(X).shape == (2, 2)
+
+
+@step
+def cuda_graph_strategy(here: Here) -> None:
+    with here.build(cuda_graph_strategy="whole_graph_capture") as engine:
+        assert engine.context(shared_memory=True)(X).shape == engine(X).shape == (2, 2)
+
+
+@step
+def dla_workspace_allocation_strategy(here: Here) -> None:
+    with here.build(dla_core=0, dla_workspace_allocation_strategy="shared_static") as engine:
+        assert engine._runtime.DLA_core == 0
+
+
+@step
+def debug_tensors(here: Here) -> None:
+    shown: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        here.build(debug_tensors=["conv", "linear"]) as built,
+        trtnet.load(built.save(Path(folder, "net.engine"))) as engine,
+    ):
+        assert [spec.name for spec in engine.outputs] == ["output"]
+        bound, context = engine.bind(on_device(X)), engine.context()
+        engine.set_debug_listener(shown.__setitem__)
+        for run in (lambda: engine(X), lambda: engine(on_device(X)), bound, lambda: context(X)):
+            shown.clear()
+            run()
+            assert {path: (one.shape, str(one.dtype)) for path, one in shown.items()} == {
+                "conv": ((2, 4, 6, 6), "float32"), "linear": ((2, 2), "float32"),
+            }  # fmt: skip
+        with pytest.raises(ProviderError, match="a CUDA graph shows no debug tensors"):
+            engine(on_device(X), graph=True)
+        engine.set_debug_listener(shown.__setitem__, "lin*")
+        shown.clear()
+        engine(X)
+        assert list(shown) == ["linear"]
+        engine.set_debug_listener(lambda path, array: 1 / 0)
+        for run in (lambda: engine(X), lambda: engine(on_device(X)), bound):
+            with pytest.raises(ZeroDivisionError):
+                run()
+        engine.set_debug_listener(None)
+        shown.clear()
+        assert engine(on_device(X), graph=True).shape == bound().shape == (2, 2)
+        assert not shown
+
+
+@step
+def unfused_debug_tensors(here: Here) -> None:
+    shown: list[str] = []
+    with here.build(unfused_tensors_as_debug_tensors=True) as engine:
+        engine.set_debug_listener(lambda name, array: shown.append(name))
+        engine(X)
+        assert shown == ["__mye12"]
+
+
+@step
+def profile_stream(here: Here) -> None:
+    here.build(batch=BATCH, profile_stream=3).close()
+
+
+@step
+def profile_streams(here: Here) -> None:
+    here.build(batch=BATCH, profiles=[{}, {"batch": (1, 1, 1)}], profile_stream=[3, 4]).close()
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +342,19 @@ def stripped_plan(here: Here) -> None:
         path = engine.save(Path(folder, "net.engine"))
         with trtnet.load(path) as again:
             again.refit({"linear.bias": np.ones(2, np.float32)})
+
+
+@step
+def stripped_plan_for_the_same_weights(here: Here) -> None:
+    options = {"stripped": True, "refit_identical": True}
+    with tempfile.TemporaryDirectory() as folder, here.build(**options) as engine:
+        path = engine.save(Path(folder, "net.engine"))
+        with trtnet.load(path) as again, again.clone() as other:
+            assert other(X).shape == (2, 2)
+            assert engine._engine.refittable
+            assert not engine.refittable
+            with pytest.raises(WeightsError, match="none: it was built without refit"):
+                again.refit({"linear.bias": np.ones(2, np.float32)})
 
 
 @step

@@ -17,6 +17,7 @@ from host_cuda import HostCUDA
 from judged_engines import STEPS, X, judged, provider_of, standing_in
 
 import trtnet
+from trtnet.engine import options as engine_options
 from trtnet.errors import ProviderError
 from trtnet.layers.normalization import SoftMax
 from trtnet.tensorrt import provider as installed
@@ -39,6 +40,11 @@ def test_every_case_lowers(version, refit):
         assert lowered(graph, provider, refit).network.num_layers > 0, name
 
 
+def place(version):
+    """Of a version among those of the bindings, of which "10.0" is there as 10.0.1."""
+    return next(place for place, one in enumerate(VERSIONS) if one == version or one.startswith(f"{version}."))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_options_are_taken_from_the_version_on_that_has_them(version):
     provider = provider_of(version)
@@ -48,12 +54,12 @@ def test_options_are_taken_from_the_version_on_that_has_them(version):
         except ProviderError as error:
             said = str(error)
             since = SINCE.get(name)
-            assert since is None or VERSIONS.index(version) < VERSIONS.index(since), said
+            assert since is None or place(version) < place(since), said
             assert since is None or f"expected: TensorRT {since} or newer" in said
             assert since is not None or name in ("tactic_sources", "hardware_compatibility", "memory_pools"), said
         else:
             since = SINCE.get(name, VERSIONS[0])
-            assert VERSIONS.index(version) >= VERSIONS.index(since), f"{name} is taken before {since}"
+            assert place(version) >= place(since), f"{name} is taken before {since}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -75,10 +81,24 @@ def test_builds(version, how, monkeypatch):
     assert len(told["profiles"]) == len(profiles)
 
 
+def before(version):
+    return VERSIONS[: VERSIONS.index(version)]
+
+
 REFUSED = {
-    "stripped plan": ["8.6.1"],
-    "plugins of the registry": ["rtx1.7.1"],
+    "a budget without streamed weights": VERSIONS,
+    "cuda graph strategy": VERSIONS[:-1],
+    "debug tensors": ["8.6.1"],
+    "dla workspace allocation strategy": before("11.3"),
+    "dynamic shapes kernel specialization strategy": VERSIONS[:-1],
+    "execution context allocation strategy": ["8.6.1"],
     "plugins of a library": ["rtx1.7.1"],
+    "plugins of the registry": ["rtx1.7.1"],
+    "profile streams": before("11.4"),
+    "streamed weights": ["8.6.1"],
+    "unfused debug tensors": before("10.13"),
+    "stripped plan": ["8.6.1"],
+    "stripped plan for the same weights": ["8.6.1"],
 }
 """The steps that some versions refuse."""
 
@@ -88,6 +108,11 @@ def test_engines(version):
     """Loading, calls, contexts, graphs, refits, live weights, saving: each is taken, or refused by trtnet itself."""
     refused = {name: why for name in STEPS if (why := judged(version, name)) is not None}
     assert set(refused) == {name for name, versions in REFUSED.items() if version in versions}, refused
+    for name, said in refused.items():
+        who = engine_options.SINCE.get(name.replace(" ", "_"))
+        assert who is None or f"expected: {who}\n" in said, said
+    for name in refused.keys() & {"streamed weights", "stripped plan", "profile streams", "debug tensors"}:
+        assert "or newer" in refused[name], refused[name]
 
 
 def recorded_module():
@@ -226,5 +251,5 @@ def test_memory_is_not_used_after_it_was_freed():
 
 def test_the_cases_are_not_few():
     assert len(CASES) > 50
-    assert len(STEPS) >= 16
+    assert len(STEPS) >= 28
     assert len(VERSIONS) == 16

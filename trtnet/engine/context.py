@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,9 @@ import numpy as np
 from ..weights.table import WeightTable
 from .bindings import Trained
 from .checked import Checked
+from .debugging import Listener
 from .engine import Engine, RefitReport, Snapshot
+from .options import Option
 
 
 class BorrowingEngine(Engine):
@@ -72,8 +74,15 @@ class BorrowingEngine(Engine):
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
 
-    def context(self, shared_memory: bool = False) -> Engine:
-        return self.engine.context(shared_memory)
+    def context(self, shared_memory: bool = False, **options: Option) -> Engine:
+        return self.engine.context(shared_memory, **options)
+
+    @property
+    def debug_tensors(self) -> tuple[str, ...]:
+        return self.engine.debug_tensors
+
+    def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
+        self.engine.set_debug_listener(listener, tensors)
 
     def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         self.engine.bind_weights(weights, prefix=prefix)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -29,7 +29,9 @@ from ..weights.table import WeightTable
 from .bindings import Trained
 from .bound_call import BoundCall
 from .checked import Checked
+from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
+from .options import Option
 
 
 @dataclass
@@ -120,6 +122,7 @@ class Engine:
         self.closed: str | None = None
         """Why the engine cannot be used any more; None while it can."""
         self._input_names = tuple(graph.inputs)
+        self._debug_paths: Paths = {}
         self._sizes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
 
     # --- calls
@@ -235,12 +238,33 @@ class Engine:
         """
         raise NotImplementedError
 
-    def context(self, shared_memory: bool = False) -> Engine:
+    def context(self, shared_memory: bool = False, **options: Option) -> Engine:
         """An execution context of its own over the same weights: called as the engine is; one for each thread.
 
         Args:
             shared_memory: whether its scratch memory is the one block that all such contexts of this engine share;
                 their calls then run one after the other.
+            options: those of `RunOptions` that contexts have, like persistent_cache_limit; the engine's unless given.
+        """
+        raise NotImplementedError
+
+    @property
+    def debug_tensors(self) -> tuple[str, ...]:
+        """The module paths of the tensors that `set_debug_listener` can show."""
+        return tuple(path for paths in self._debug_paths.values() for path in paths)
+
+    def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
+        """Have tensors inside shown at every call from now on, of contexts and bound calls, too; None: no more.
+
+        `listener(path, array)` is called during the call, which waits for the GPU: with the module path, and a NumPy
+        array of its own. What it raises, the call raises. It must not call the engine. Calls that replay a CUDA graph
+        raise ProviderError while there is a listener.
+
+        Args:
+            listener: the function.
+            tensors: module paths of `build(debug_tensors=...)`, or patterns over them.
+
+        Raises ArgumentError for a path that was not named there.
         """
         raise NotImplementedError
 

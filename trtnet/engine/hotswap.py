@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
@@ -18,8 +18,10 @@ from ..basics.errors import ArgumentTypeError
 from .bindings import Trained
 from .bound_call import BoundCall
 from .context import BorrowingEngine
+from .debugging import Listener
 from .engine import Engine, RefitReport, Snapshot, next_serial
 from .inputs import StreamLike
+from .options import Option
 
 _Made = TypeVar("_Made")
 
@@ -97,9 +99,12 @@ class HotSwap(_Swapping):
         """As `Engine.bind`: each call runs the engine that is active then, and gives the same arrays."""
         return SwappingBoundCall(self, self._both(lambda engine: engine.bind(*args, graph=graph, **kwargs)))
 
-    def context(self, shared_memory: bool = False) -> SwappingContext:
+    def context(self, shared_memory: bool = False, **options: Option) -> SwappingContext:
         """As `Engine.context`: a context of each engine; a call runs that of the engine that is active then."""
-        return SwappingContext(self, self._both(lambda engine: engine.context(shared_memory)))
+        return SwappingContext(self, self._both(lambda engine: engine.context(shared_memory, **options)))
+
+    def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
+        self._both(lambda engine: engine.set_debug_listener(listener, tensors))
 
     def warmup(self) -> None:
         for engine in (self.engine, self._idle):

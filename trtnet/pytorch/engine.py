@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +17,15 @@ from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
 from ..engine.bindings import Bindings, Bound, Trained
 from ..engine.context import BorrowingEngine
+from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, RefitReport, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
+from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
 from ..engine.weight_table import table
 from ..graph.graph import Graph
 from ..graph.tensor import DeviceLike
+from ..rewriting.extra_outputs import NO_DEBUG_TENSORS, DebugTensors, with_tensors
 from ..rewriting.live_inputs import with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, Value
@@ -62,6 +65,7 @@ class ReferenceEngine(Engine):
         live: names of the parameters that `bind_weights` binds.
         values: the values of the parameters that the network uses, by the parameters' own names; they are not copied.
             The graph's, copied, unless given: nobody else can write to an engine's values.
+        debug: the tensors that `set_debug_listener` can show.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class ReferenceEngine(Engine):
         raw: bool = False,
         live: Collection[str] = (),
         values: Mapping[str, Any] | None = None,
+        debug: DebugTensors = NO_DEBUG_TENSORS,
     ) -> None:
         self._state = _State(None, frozenset(), [], 0, Bound.of({}))
         self._lock = threading.RLock()
@@ -89,7 +94,9 @@ class ReferenceEngine(Engine):
         self.device = self._found(device)
         self._double = double
         self._raw = raw
-        rewritten = with_live(graph, live)
+        self._debug, self._debug_paths = debug, debug.paths
+        self._listening: Listening | None = None
+        rewritten = with_live(with_tensors(graph, debug.inner), live)
         self._program = Program(rewritten, double)
         self.live = frozenset(live)
         self._live = [graph.parameters[name] for name in rewritten.live]
@@ -237,6 +244,7 @@ class ReferenceEngine(Engine):
             raw=self._raw,
             live=self.live,
             values=values,
+            debug=self._debug,
         )
         other.refittable = self.refittable
         return other
@@ -264,9 +272,10 @@ class ReferenceEngine(Engine):
             raise self.closed_error()
         return ReferenceBoundCall(self, self._ordered(args, kwargs))
 
-    def context(self, shared_memory: bool = False) -> ReferenceContext:
+    def context(self, shared_memory: bool = False, **options: Option) -> ReferenceContext:
         if self.closed:
             raise self.closed_error()
+        RunOptions().with_context(options, shared_memory)
         return ReferenceContext(self)
 
     def watch_constants(self, watch: Watch) -> None:
@@ -297,6 +306,7 @@ class ReferenceEngine(Engine):
             if self.device.type != "cpu" or any(v.device.type != "cpu" for v in values):
                 values = [v.to(self.device) for v in values]
             results = self._program.run(state.slots.copy(), values, self.device, sizes, self.watch)
+            results, inner = results[: len(self.outputs)], results[len(self.outputs) :]
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
         # outputs are the caller's own: a view of an input, of weights or of another output is copied
@@ -309,7 +319,22 @@ class ReferenceEngine(Engine):
                 address = result.untyped_storage().data_ptr()
             taken.add(address)
             results[index] = result
+        if self._listening is not None:
+            self._show(self._listening, results, inner)
         return results, state.generation
+
+    def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
+        with self._held():
+            self._listening = None if listener is None else Listening.of(listener, tensors, self._debug_paths)
+
+    def _show(self, listening: Listening, results: list[Any], inner: list[Any]) -> None:
+        """Show the tensors inside, and the outputs that are debug tensors, in the recorded types."""
+        found = {spec.name: result for spec, result in zip(self.outputs, results)}
+        found |= dict(zip(self._debug.inner, inner))
+        types = {spec.name: spec.dtype for spec in self.outputs}
+        types |= {name: tensor.dtype for name, tensor in self._debug.inner.items()}
+        for name in listening.paths:
+            listening.show(name, np.array(to_numpy(found[name].to(types[name].torch))))
 
 
 class ReferenceBoundCall:
@@ -426,7 +451,7 @@ def _plan_of(engine: ReferenceEngine) -> Plan:
     graph = engine.graph
     return Plan(
         b"", (), "reference", "", 0.0, False, graph, {}, engine.parameters(), engine.refittable,
-        {graph.parameters[name].name: name for name in engine.live},
+        {graph.parameters[name].name: name for name in engine.live}, options={"debug_tensors": engine._debug.paths},
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ..basics.errors import ArgumentError
 from ..graph.graph import Graph
@@ -17,8 +18,16 @@ from .rewriting import Rewriting
 def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
     """The graph with what the modules at these paths (or patterns) gave as outputs of their own.
 
-    A module's tensor is that of the last layer that was recorded in it. The result is a dict then: the ordinary outputs
-    by their names, and the paths. Raises ArgumentError for a path that no layer has.
+    The result is a dict then: the ordinary outputs by their names, and the paths. Raises ArgumentError for a path that
+    no layer has.
+    """
+    return with_tensors(graph, tensors_at(graph, paths))
+
+
+def tensors_at(graph: Graph, paths: str | Iterable[str]) -> dict[str, Tensor]:
+    """What the modules at these paths (or patterns) gave: the tensor of the last layer that was recorded in each.
+
+    Raises ArgumentError for a path that no layer has.
     """
     latest: dict[str, Producer] = {}
     for layer in graph.layers:
@@ -40,7 +49,35 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
                 remedy="graph.summary() shows the module paths; those inside of a loop or a conditional give none",
             )
         chosen |= {path: last[path] for path in found}
-    return with_tensors(graph, chosen)
+    return chosen
+
+
+class DebugTensors(NamedTuple):
+    """Tensors that an engine can show while it runs.
+
+    Attributes:
+        paths: the module paths of each, by its name in the engine.
+        inner: those that are no outputs of the network, by their names.
+    """
+
+    paths: dict[str, tuple[str, ...]]
+    inner: dict[str, Tensor]
+
+    @classmethod
+    def at(cls, graph: Graph, paths: str | Iterable[str]) -> DebugTensors:
+        """What the modules at these paths (or patterns) gave. Raises ArgumentError for a path that no layer has."""
+        names = {tensor: name for name, tensor in graph.outputs.items()}
+        taken, found = {*graph.inputs, *graph.outputs}, cls({}, {})
+        for path, tensor in tensors_at(graph, paths).items():
+            name = names.get(tensor)
+            if name is None:
+                name = names[tensor] = path if path not in taken else f"{path}@debug"
+                found.inner[name] = tensor
+            found.paths[name] = (*found.paths.get(name, ()), path)
+        return found
+
+
+NO_DEBUG_TENSORS = DebugTensors({}, {})
 
 
 def with_tensors(graph: Graph, chosen: Mapping[str, Tensor]) -> Graph:

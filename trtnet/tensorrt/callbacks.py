@@ -102,6 +102,46 @@ class OutputAllocator:
         self.native = Native()
 
 
+class DebugListener:
+    """What is shown of tensors inside: by `show(address, type, shape, name, stream)`, what that raises is kept."""
+
+    def __init__(self, trt: Any, show: Callable[[int, EnumMember, Iterable[int], str, int], None]) -> None:
+        self.failure: BaseException | None = None
+        owner = self
+
+        class Native(trt.IDebugListener):
+            def __init__(self) -> None:
+                trt.IDebugListener.__init__(self)
+
+            def process_debug_tensor(
+                self, addr: int, location: EnumMember, type: EnumMember, shape: Iterable[int], name: str, stream: int
+            ) -> bool:
+                try:
+                    show(addr, type, shape, name, stream)
+                except BaseException as error:  # TensorRT would only print it
+                    owner.failure = owner.failure or error
+                    return False
+                return True
+
+        self.native = Native()
+
+    def check(self) -> None:
+        """Raise what was raised meanwhile."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+
+    def checked(self, run: Callable[[int], bool]) -> Callable[[int], bool]:
+        """`run`, and then that."""
+
+        def run_and_check(stream: int) -> bool:
+            done = run(stream)
+            self.check()
+            return done
+
+        return run_and_check
+
+
 class ErrorRecorder:
     """TensorRT's errors, as text, in the order in which they came; safe to write from TensorRT's own threads."""
 

@@ -197,6 +197,10 @@ class Provider(Abilities):
 
     # --- errors
 
+    def lacking(self, option: str, who: str, remedy: str = "leave the option out") -> ProviderError:
+        """What is raised for an option that this TensorRT has not; `who` has it."""
+        return ProviderError(f"{self} has no {option}", expected=who, found=str(self), remedy=remedy)
+
     def error_recorder(self, native: Recording | None = None) -> ErrorRecorder:
         """A new collector of errors: of `native`'s for all its life, or of what takes its `.native` later."""
         errors = ErrorRecorder(self.trt)

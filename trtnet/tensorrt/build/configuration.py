@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...basics import dtypes
@@ -13,8 +13,8 @@ from ..provider import Provider
 from .options import CHOICES, SINCE, BuildOptions
 
 if TYPE_CHECKING:
-    from ...layers.targets import EnumMember
-    from ..bindings import IBuilderConfig, INetworkDefinition, ITimingCache
+    from ...layers.targets import EnumMember, ITensor
+    from ..bindings import IBuilderConfig, INetworkDefinition, IOptimizationProfile, ITimingCache
 
 
 def configure(provider: Provider, config: IBuilderConfig, options: BuildOptions) -> None:
@@ -31,6 +31,7 @@ def configure(provider: Provider, config: IBuilderConfig, options: BuildOptions)
         ("exclude_lean_runtime", options.exclude_lean_runtime),
         ("monitor_memory", options.monitor_memory),
         ("editable_timing_cache", options.editable_timing_cache),
+        ("weight_streaming", options.weight_streaming),
     ):
         if wanted:
             _since(provider, name, provider.has("BuilderFlag", name.upper()))
@@ -60,6 +61,67 @@ def configure(provider: Provider, config: IBuilderConfig, options: BuildOptions)
                 )
             mask |= 1 << int(provider.enum("TacticSource", name.upper()))
         _require(provider, f"the tactic sources {options.tactic_sources}", config.set_tactic_sources(mask))
+
+
+def allow_refit(
+    provider: Provider,
+    config: IBuilderConfig,
+    network: INetworkDefinition,
+    options: BuildOptions,
+    chosen: Collection[str] | None,
+) -> None:
+    """Allow refits of engine weights: of all, for None; of those of these names where TensorRT can tell them apart
+    (10.2 on), so that the rest is free for fusion; of all, with the values that they have, for `refit_identical`."""
+    if options.stripped:
+        _since(provider, "stripped", provider.has("BuilderFlag", "STRIP_PLAN"))
+        config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
+    if options.refit_identical:
+        config.set_flag(provider.enum("BuilderFlag", "REFIT_IDENTICAL"))
+    elif chosen is None or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):
+        config.set_flag(provider.enum("BuilderFlag", "REFIT"))
+    else:
+        config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
+        for name in chosen:
+            network.mark_weights_refittable(name)
+
+
+def set_profile_stream(
+    provider: Provider, config: IBuilderConfig, profiles: Sequence[IOptimizationProfile], options: BuildOptions
+) -> None:
+    """The stream to time kernels on, or one for each profile. Raises ArgumentError for another number of them."""
+    stream = options.profile_stream
+    if stream is None:
+        return
+    if isinstance(stream, int):
+        _set(provider, config, "profile_stream", stream)
+        return
+    _since(provider, "profile_stream for each profile", provider.has("IOptimizationProfile", "profile_stream"))
+    if len(stream) != len(profiles):
+        raise ArgumentError(
+            "profile_stream is one stream, or one for each optimization profile",
+            expected=f"{len(profiles)} streams",
+            found=f"{len(stream)}",
+            remedy="profiles= of build says how many there are; a network without Dims has none",
+        )
+    for profile, one in zip(profiles, stream):
+        _set(provider, profile, "profile_stream", one)
+
+
+def mark_debug_tensors(
+    provider: Provider, network: INetworkDefinition, options: BuildOptions, tensors: Iterable[tuple[ITensor, bool]]
+) -> None:
+    """Have tensors shown at run time; those for which that is said are outputs of the network no more."""
+    for tensor, inner in tensors:
+        if not provider.has("INetworkDefinition", "mark_debug"):
+            who, remedy = f"TensorRT {SINCE['debug_tensors']} or newer", "extra_outputs= gives them as outputs"
+            raise provider.lacking("debug_tensors", who, remedy)
+        if inner:
+            network.unmark_output(tensor)
+        _require(provider, f"the debug tensor {tensor.name}", network.mark_debug(tensor))
+    name = "unfused_tensors_as_debug_tensors"
+    if options.unfused_tensors_as_debug_tensors:
+        _since(provider, name, provider.has("INetworkDefinition", f"mark_{name}"))
+        _require(provider, name, network.mark_unfused_tensors_as_debug_tensors())
 
 
 def keep_plugins(provider: Provider, config: IBuilderConfig, needs: Iterable[Mapping[str, Any]]) -> None:
@@ -98,15 +160,15 @@ def _set_values(provider: Provider, config: IBuilderConfig, options: BuildOption
 def _since(provider: Provider, name: str, there: bool) -> None:
     """Raises ProviderError for an option that this TensorRT is too old for."""
     if not there:
-        raise ProviderError(
-            f"{provider} has no {name}",
-            expected=f"TensorRT {SINCE.get(name, '8.6')} or newer",
-            found=str(provider),
-            remedy="leave the option out",
-        )
+        raise provider.lacking(name, f"TensorRT {SINCE.get(name, '8.6')} or newer")
 
 
-def _set(provider: Provider, config: IBuilderConfig, name: str, value: int | str | list[str] | EnumMember) -> None:
+def _set(
+    provider: Provider,
+    config: IBuilderConfig | IOptimizationProfile,
+    name: str,
+    value: int | str | list[str] | EnumMember,
+) -> None:
     if hasattr(config, name):
         setattr(config, name, value)
     _require(provider, f"{name} = {value}", getattr(config, name, None) == value)

@@ -13,6 +13,7 @@ from ...basics import dims, dtypes
 from ...basics.errors import ArgumentError, BuildError, ProviderError
 from ...engine.plan import EngineWeight, Plan
 from ...graph.graph import Graph
+from ...rewriting.extra_outputs import NO_DEBUG_TENSORS, DebugTensors, with_tensors
 from ...rewriting.live_inputs import with_live
 from ...weights.matching import warn_nonfinite
 from ..callbacks import ProgressMonitor
@@ -27,7 +28,7 @@ from .plan_cache import PlanCache, plan_key, weights_digest
 if TYPE_CHECKING:
     import rich.progress
 
-    from ..bindings import Builder, IBuilderConfig, IHostMemory, INetworkDefinition
+    from ..bindings import Builder, IBuilderConfig, IHostMemory, INetworkDefinition, IOptimizationProfile
 
 Profile = Mapping[str, tuple[int, int, int]]
 Progress = bool | Callable[[str, int, int], None]
@@ -40,6 +41,7 @@ class Job:
     Attributes:
         stale: whether the plan came from the cache with other values of refittable weights.
         key: the plan's name in the cache.
+        debug: the tensors that can be shown while it runs.
     """
 
     graph: Graph
@@ -55,6 +57,7 @@ class Job:
     device: Device | None = None
     stale: bool = False
     key: str = ""
+    debug: DebugTensors = NO_DEBUG_TENSORS
 
     @property
     def gpu(self) -> dict[str, str] | None:
@@ -63,20 +66,16 @@ class Job:
     def run(self) -> Plan:
         """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
         provider, graph = self.provider, self.graph
-        if self.options.stripped and not self.refittable:
-            raise ArgumentError(
-                "a stripped plan is one without its refittable weights",
-                expected="refit=True, or patterns",
-                found="refit=False",
-                remedy="build(graph, refit=True, stripped=True), or leave stripped out",
-            )
+        self._check()
         warn_nonfinite_weights(graph)
         started = time.perf_counter()
-        rewritten = with_live(graph, self.live)
+        rewritten = with_live(with_tensors(graph, self.debug.inner), self.live)
         builder = provider.builder()
         network = provider.create_network(builder)
         network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
         lowering = lower(rewritten, network, bool(self.refittable), self.left_out)
+        marked = [(lowering.tensor(name), name in self.debug.inner) for name in self.debug.paths]
+        configuration.mark_debug_tensors(provider, network, self.options, marked)
         inputs = {name: tensor.name or name for name, tensor in rewritten.live.items()}
         changeable = {graph.parameters[name].name for name in self.refittable}
         data, cached, digest, checked = None, False, "", None
@@ -87,7 +86,7 @@ class Job:
                 provider,
                 self.gpu,
                 changeable,
-                [self.targets, self.profiles, sorted(self.left_out), digests(lowering.plugins)],
+                [self.targets, self.profiles, sorted(self.left_out), digests(lowering.plugins), self.debug.paths],
             )
             digest = weights_digest(lowering, changeable, fixed=False)
             hit = self.cache.read(self.key)
@@ -99,6 +98,37 @@ class Job:
             if self.cache is not None:
                 self.cache.write(self.key, data, digest)
         return self._plan(lowering, data, inputs, time.perf_counter() - started, cached, checked).kept()
+
+    def _check(self) -> None:
+        """Raises ArgumentError or ProviderError for options that do not go together."""
+        if self.options.stripped and not self.refittable and not self.options.refit_identical:
+            raise ArgumentError(
+                "a stripped plan is one without its refittable weights",
+                expected="refit=True, or patterns",
+                found="refit=False",
+                remedy="build(graph, refit=True, stripped=True), or leave stripped out",
+            )
+        if self.options.refit_identical and self.refittable:
+            raise ArgumentError(
+                "a plan with refit_identical takes the weights that it was built with, and no others",
+                expected="refit_identical=True, or refit",
+                found="both",
+                remedy="leave refit_identical out",
+            )
+        if self.options.refit_identical and self.device is None:
+            raise ProviderError(
+                f"{self.provider} compiles no plan with refit_identical without a GPU",
+                expected="trtnet.build, on the GPU that the plan is for",
+                found="build_plan",
+                remedy="build_plan(graph, target, refit=True): that plan holds no weights either",
+            )
+        if self.options.profile_stream is not None and self.cache is not None:
+            raise ArgumentError(
+                "a plan from a cache may have been timed on another stream",
+                expected="profile_stream, or cache",
+                found="both",
+                remedy="leave cache out",
+            )
 
     def _plan(
         self,
@@ -117,11 +147,12 @@ class Job:
         leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
         leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live}
         kept = self.options.version_compatible
+        options = self.options.plain() | {"debug_tensors": self.debug.paths}
         plugins = tuple({**one, "in_plan": kept and one["is_loadable"]} for one in lowering.plugins)
         return Plan(
             data, self.targets, provider.name, provider.version, seconds, bool(self.left_out) or self.options.stripped,
             graph, weights, {name: leaf.value.read() for name, leaf in leaves.items()}, self.refittable, dict(live),
-            self.gpu, self.options.plain(), self.profiles, cached, checked, plugins,
+            self.gpu, options, self.profiles, cached, checked, plugins,
         )  # fmt: skip
 
     def _compile(self, builder: Builder, network: INetworkDefinition, lowering: Lowering) -> bytes:
@@ -138,10 +169,12 @@ class Job:
         configuration.allow_types(provider, config, {t.dtype for layer in lowering.graph.layers for t in layer.outputs})
         if self.targets:
             configuration.set_targets(provider, config, self.targets)
-        if self.refittable:
+        if self.refittable or options.refit_identical:
             self._allow_refit(config, network, lowering)
-        for profile in self.profiles:
-            _add_profile(self.graph, builder, config, profile)
+        profiles = [_profile(self.graph, builder, profile) for profile in self.profiles]
+        configuration.set_profile_stream(provider, config, profiles, options)
+        for profile in profiles:
+            _add(config, profile, self.graph)
         timings = None
         if self.cache is not None and self.gpu is not None:
             timings = configuration.use_timings(provider, config, self.cache.timings(provider, self.gpu["name"]))
@@ -168,7 +201,7 @@ class Job:
         return bytes(plan)
 
     def _allow_refit(self, config: IBuilderConfig, network: INetworkDefinition, lowering: Lowering) -> None:
-        """Only what was chosen where TensorRT can tell (10.2 on), so that the rest is free for fusion; else all."""
+        """Allow what was chosen; of a plan without a GPU, the weights without values."""
         provider, graph = self.provider, self.graph
         if self.options.version_compatible and not provider.refits_version_compatible:
             raise ProviderError(
@@ -177,20 +210,14 @@ class Job:
                 found=f"refit of {', '.join(sorted(self.refittable))}",
                 remedy="leave one of them out; live= weights change in such a plan, too",
             )
-        if self.options.stripped or self.left_out:
-            config.set_flag(provider.enum("BuilderFlag", "STRIP_PLAN"))
         if self.left_out:
-            config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))  # of weights without values
+            for flag in ("STRIP_PLAN", "REFIT_INDIVIDUAL"):  # of weights without values
+                config.set_flag(provider.enum("BuilderFlag", flag))
             return
         chosen = {graph.parameters[name].name for name in self.refittable}
         every = chosen >= {leaf.name for h in lowering.ledger for leaf in h.weight.leaves()}
-        if every or not provider.has("BuilderFlag", "REFIT_INDIVIDUAL"):
-            config.set_flag(provider.enum("BuilderFlag", "REFIT"))
-            return
-        config.set_flag(provider.enum("BuilderFlag", "REFIT_INDIVIDUAL"))
-        for holding in lowering.ledger:
-            if any(leaf.name in chosen for leaf in holding.weight.leaves()):
-                network.mark_weights_refittable(holding.name)
+        names = [h.name for h in lowering.ledger if any(leaf.name in chosen for leaf in h.weight.leaves())]
+        configuration.allow_refit(provider, config, network, self.options, None if every else names)
 
 
 def check_level(graph: Graph, level: int | None, provider: Provider) -> None:
@@ -214,12 +241,16 @@ def warn_nonfinite_weights(graph: Graph) -> None:
     warn_nonfinite({name: leaf.value.read() for name, leaf in leaves.items()})
 
 
-def _add_profile(graph: Graph, builder: Builder, config: IBuilderConfig, ranges: Profile) -> None:
+def _profile(graph: Graph, builder: Builder, ranges: Profile) -> IOptimizationProfile:
     profile = builder.create_optimization_profile()
     for name, tensor in graph.inputs.items():
         if any(not isinstance(s, int) for s in tensor.shape):
             sizes = [{n: one[which] for n, one in ranges.items()} for which in range(3)]
             profile.set_shape(name, *(tuple(dims.evaluate(s, at) for s in tensor.shape) for at in sizes))
+    return profile
+
+
+def _add(config: IBuilderConfig, profile: IOptimizationProfile, graph: Graph) -> None:
     if config.add_optimization_profile(profile) < 0:
         raise BuildError(
             "TensorRT refused the ranges of the dynamic sizes", found=", ".join(map(repr, graph.dims.values()))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ...basics.errors import ArgumentError, ArgumentTypeError, instead_of
+from ...engine.options import NAMES as RUN_OPTIONS
 
 POOLS = (
     "workspace", "dla_managed_sram", "dla_local_dram", "dla_global_dram", "tactic_dram", "tactic_shared_memory",
@@ -26,6 +27,7 @@ _ELSEWHERE = {
     "max_workspace_size": "workspace=1 << 30 is 1 GiB",
     "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',
     "timing_cache": "cache=FOLDER keeps plans and timings",
+    **dict.fromkeys(RUN_OPTIONS, "it is an option of trtnet.load and trtnet.build: how an engine runs"),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "hardware_compatibility": ("none", "ampere_plus", "same_compute_capability"),
@@ -37,12 +39,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """What options may be; the first is what TensorRT takes unless told."""
 FLAGS = (
     "strict_nans", "exclude_lean_runtime", "distributive_independence", "monitor_memory", "editable_timing_cache",
+    "weight_streaming",
 )  # fmt: skip
 """Options that are TensorRT's builder flags, by their names."""
+MORE_FLAGS = ("refit_identical", "unfused_tensors_as_debug_tensors")
 SINCE = {
     "strict_nans": "10.6", "monitor_memory": "10.6", "max_num_tactics": "10.6", "editable_timing_cache": "10.8",
     "tiling_level": "10.8", "l2_limit_for_tiling": "10.8", "distributive_independence": "10.13",
-    "runtime_platform": "10.3", "build_route": "11.1",
+    "runtime_platform": "10.3", "build_route": "11.1", "weight_streaming": "10.0", "stripped": "10.0",
+    "profile_stream for each profile": "11.4",
+    "debug_tensors": "10.0", "unfused_tensors_as_debug_tensors": "10.13",
 }  # fmt: skip
 """The TensorRT from which on there is an option; 8.6 has the others."""
 
@@ -78,6 +84,13 @@ class BuildOptions:
         tiling_level: how long kernels are sought that tile across layers for the L2 cache: "none", "fast", "moderate"
             or "full"; l2_limit_for_tiling: most of the L2 cache that they may use, in bytes.
         runtime_platform: "same_as_build" or "windows_amd64": where the plan will run.
+        weight_streaming: weights may stay on the host while the plan runs: `weight_streaming_budget` of `RunOptions`.
+        refit_identical: a stripped plan that TensorRT may optimize as if its weights were fixed: loading gives it those
+            that it was built with, which are saved beside it, and no others can be given.
+        profile_stream: the CUDA stream on which kernels are timed (torch's, or an address), which may be one of a green
+            context's; or one for each optimization profile.
+        unfused_tensors_as_debug_tensors: every tensor that is left after fusion can be shown by
+            `engine.set_debug_listener`, under TensorRT's own name (`engine.inspect()` has them), and costs no fusion.
         build_route: one of the routes that the builder names (`IBuilderConfig.all_build_routes`).
     """
 
@@ -107,6 +120,10 @@ class BuildOptions:
     l2_limit_for_tiling: int | None = None
     runtime_platform: str = "same_as_build"
     build_route: str | None = None
+    weight_streaming: bool = False
+    refit_identical: bool = False
+    profile_stream: int | tuple[int, ...] | None = None
+    unfused_tensors_as_debug_tensors: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> BuildOptions:
@@ -155,7 +172,7 @@ class BuildOptions:
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < 0):
                 raise ArgumentError(f"{name} is a whole number", expected="0 or more", found=repr(value))
-        for name in ("tf32", "sparsity", "version_compatible", "gpu_fallback", "stripped", *FLAGS):
+        for name in ("tf32", "sparsity", "version_compatible", "gpu_fallback", "stripped", *MORE_FLAGS, *FLAGS):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(
                     f"{name} is on or off", expected="True or False", found=repr(getattr(self, name))
@@ -164,6 +181,15 @@ class BuildOptions:
             raise ArgumentError(
                 "gpu_fallback is for layers that a DLA core cannot run", expected="dla_core=0", found="dla_core=None"
             )
+        if self.refit_identical and not self.stripped:
+            raise ArgumentError(
+                "refit_identical is for plans that are built without their weights",
+                expected="stripped=True",
+                found="stripped=False",
+                remedy="build(graph, stripped=True, refit_identical=True), or leave it out",
+            )
+        if self.profile_stream is not None:
+            object.__setattr__(self, "profile_stream", _streams(self.profile_stream))
         if isinstance(self.tactic_sources, str):
             raise ArgumentTypeError("tactic_sources are names", expected="a list of names", found=self.tactic_sources)
         if self.tactic_sources is not None:
@@ -174,11 +200,30 @@ class BuildOptions:
         found = asdict(self)
         found["memory_pools"], found["io_formats"] = dict(self.memory_pools), dict(self.io_formats)
         found["tactic_sources"] = None if self.tactic_sources is None else list(self.tactic_sources)
+        del found["profile_stream"]  # an address means nothing elsewhere
         return found
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _streams(given: Any) -> int | tuple[int, ...]:
+    """A stream's address, or those of several. Raises ArgumentTypeError."""
+    if isinstance(given, (list, tuple)):
+        return tuple(_stream(one) for one in given)
+    return _stream(given)
+
+
+def _stream(given: Any) -> int:
+    found = getattr(given, "cuda_stream", given)
+    if hasattr(found, "__cuda_stream__"):
+        found = found.__cuda_stream__()[1]
+    if not _whole(found) or found < 0:
+        raise ArgumentTypeError(
+            "this is no CUDA stream", expected="torch.cuda.Stream(), or an address", found=repr(given)
+        )
+    return int(found)
 
 
 def _named(what: str, given: Any, known: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ...basics.arrays import is_torch, lasting
 from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
 from ...engine.inputs import StreamLike, TensorSpec, one_kind
+from ...engine.options import RunOptions
 from ..device import Owned
 from .execution import Native, Route
 from .layouts import Layout
@@ -24,6 +25,13 @@ def _require_fixed(engine: Loaded, route: Route, graph: bool) -> None:
             "a call whose output shapes the data decides cannot be bound",
             expected="outputs of fixed shapes",
             remedy="call the engine itself",
+        )
+    if graph and engine.streams_weights:
+        raise ProviderError(
+            "a call that copies weights to the GPU cannot be captured as a CUDA graph",
+            expected="an engine without a weight_streaming_budget",
+            found="graph=True",
+            remedy="leave graph=True out, or give the engine room for all its weights",
         )
     if graph and not engine.provider.captures_loops and any(one.region is not None for one in engine.graph.layers):
         raise ProviderError(
@@ -47,7 +55,14 @@ class TensorRTBoundCall:
         generation: how many times the weights had been changed at the last call.
     """
 
-    def __init__(self, engine: Loaded, values: list[Any], graph: bool, shared_memory: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Loaded,
+        values: list[Any],
+        graph: bool,
+        shared_memory: bool = False,
+        options: RunOptions | None = None,
+    ) -> None:
         for spec, value in zip(engine.inputs, values):
             if not is_torch(value) or not value.is_cuda:
                 found = f"a tensor on {value.device}" if is_torch(value) else type(value).__name__
@@ -65,7 +80,7 @@ class TensorRTBoundCall:
                 found = f"one that is not contiguous there: strides {value.stride()}"
                 raise _cannot_be_bound(spec, found, engine.layouts.get(spec.name))
         _require_fixed(engine, self._route, graph)
-        self._shared = shared_memory
+        self._shared, self._options = shared_memory, options
         self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._lock = self._stream_lock.lock
         self._alone = engine.device.alone
@@ -122,9 +137,15 @@ class TensorRTBoundCall:
 
     def _prepare(self) -> Callable[[int], bool]:
         engine, device = self.engine, self.engine.device
-        native = Native(
-            engine, self._route.profile, engine.shared_memory() if self._shared else None, self._stream_lock
-        )
+        if self._graph and engine.listening is not None:
+            raise ProviderError(
+                "a CUDA graph shows no debug tensors",
+                expected="calls without graph=True, or no debug listener",
+                found="graph=True",
+                remedy="engine.set_debug_listener(None) before calls that replay a CUDA graph",
+            )
+        memory = engine.shared_memory() if self._shared else None
+        native = Native(engine, self._route.profile, memory, self._stream_lock, self._options)
         native.set_shapes(self._route)
         context = native.context
         for spec, address in zip(engine.inputs, self._addresses):
@@ -136,7 +157,8 @@ class TensorRTBoundCall:
             native.set_live()
             self._version = self._live.version
         if not self._graph:
-            self._execute, self._native = context.execute_async_v3, native
+            run = context.execute_async_v3
+            self._execute, self._native = run if native.debug is None else native.debug.checked(run), native
             return self._execute
         side = self._stream_lock.side()
         current = engine.stream_of(None)

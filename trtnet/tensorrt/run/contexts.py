@@ -17,6 +17,7 @@ from ...basics.arrays import from_numpy, is_torch, lasting, to_numpy
 from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
 from ...engine.inputs import StreamLike, TensorSpec, one_kind, remember
+from ...engine.options import RunOptions
 from ...graph.tensor import Array
 from ..callbacks import OutputAllocator
 from ..device import Device
@@ -31,8 +32,6 @@ from .stream_lock import DEFAULT_STREAM, StreamLock
 if TYPE_CHECKING:
     import torch
 
-    from ..bindings import IExecutionContext
-
 
 class Context(BorrowingEngine):
     """An execution context of a TensorRT engine: called as the engine is, over the same weights.
@@ -43,9 +42,10 @@ class Context(BorrowingEngine):
     engine: Loaded
     _replay: type[TensorRTBoundCall] = TensorRTBoundCall
 
-    def __init__(self, engine: Loaded, shared_memory: bool = False) -> None:
+    def __init__(self, engine: Loaded, shared_memory: bool = False, options: RunOptions | None = None) -> None:
         super().__init__(engine)
         self.closed = None
+        self.options = options or engine.options
         self._shared = shared_memory
         self._stream_lock = engine.shared_stream_lock if shared_memory else StreamLock(engine.device)
         self._natives: dict[int, Native] = {}
@@ -66,7 +66,7 @@ class Context(BorrowingEngine):
         found = self._natives.get(profile)
         if found is None:
             memory = self.engine.shared_memory() if self._shared else None
-            found = self._natives[profile] = Native(self.engine, profile, memory, self._stream_lock)
+            found = self._natives[profile] = Native(self.engine, profile, memory, self._stream_lock, self.options)
         return found
 
     def renew(self) -> None:
@@ -154,7 +154,7 @@ class Context(BorrowingEngine):
                 self._place_together(route, addresses, handle)
             if addresses != native.addresses:
                 native.set_addresses(route.names, addresses)
-            self._enqueue(native.context, handle)
+            self._enqueue(native, handle)
             generation = engine.generation
         if layouts:
             results = [engine.read(name, r, shape) for r, (name, shape, _) in zip(results, route.outputs)]
@@ -205,7 +205,8 @@ class Context(BorrowingEngine):
             engine.device.copy(memory, addresses[at], nbytes, stream)
             addresses[at] = memory
 
-    def _enqueue(self, context: IExecutionContext, handle: int) -> None:
+    def _enqueue(self, native: Native, handle: int) -> None:
+        context = native.context
         stream_lock = self._stream_lock
         if handle == DEFAULT_STREAM and self.engine.provider.waits_on_default_stream:
             side, device = stream_lock.side(), stream_lock.device
@@ -217,6 +218,8 @@ class Context(BorrowingEngine):
             if handle != stream_lock.stream:
                 stream_lock.enter(handle)
             done = context.execute_async_v3(handle)
+        if native.debug is not None:
+            native.debug.check()
         if not done:
             raise self.engine.failed()
 
@@ -243,7 +246,7 @@ class Context(BorrowingEngine):
             for name, address in zip(route.names, addresses):
                 if name not in allocators:
                     context.set_tensor_address(name, address)
-            self._enqueue(context, handle)
+            self._enqueue(native, handle)
             generation = engine.generation
             if allocators:
                 engine.device.synchronize(handle)
@@ -323,7 +326,7 @@ class Context(BorrowingEngine):
             raise self.closed_error()
         values = self._ordered(args, kwargs)
         with self.engine.device.current():
-            return TensorRTBoundCall(self.engine, values, graph, self._shared)
+            return TensorRTBoundCall(self.engine, values, graph, self._shared, self.options)
 
     def _replayed(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], int]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
@@ -337,7 +340,7 @@ class Context(BorrowingEngine):
                 engine._check(values)
                 with lasting():
                     buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
-                bound = self._bound[key] = self._replay(engine, buffers, True, self._shared)
+                bound = self._bound[key] = self._replay(engine, buffers, True, self._shared, self.options)
             bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)

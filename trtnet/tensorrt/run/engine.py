@@ -7,7 +7,7 @@ import ctypes
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -20,8 +20,10 @@ from ...basics.arrays import is_torch
 from ...basics.errors import ProviderError, WeightsError
 from ...engine.bindings import Trained
 from ...engine.checked import Checked
+from ...engine.debugging import Listener, Listening
 from ...engine.engine import RefitReport, Snapshot
 from ...engine.inputs import StreamLike
+from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
 from ...engine.weight_table import plan_table
 from ...graph.tensor import DeviceLike
@@ -32,7 +34,7 @@ from ..provider import Provider
 from .bare_plan import bare_plan
 from .bound_call import TensorRTBoundCall
 from .contexts import Context, OwnContext
-from .loaded import Loaded
+from .loaded import Loaded, require
 from .refitting import Refitting
 
 
@@ -46,10 +48,17 @@ class TensorRTEngine(Loaded):
         plan: what to run, and what its weights come from.
         provider: the TensorRT that runs it.
         device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
+        options: how it runs.
     """
 
-    def __init__(self, plan: Plan, provider: Provider, device: DeviceLike | None = None) -> None:
-        super().__init__(plan, provider, device)
+    def __init__(
+        self,
+        plan: Plan,
+        provider: Provider,
+        device: DeviceLike | None = None,
+        options: RunOptions = RunOptions(),  # noqa: B008
+    ) -> None:
+        super().__init__(plan, provider, device, options)
         self._refitting: Refitting | None = None
         self._written_to = False
         with self.device.current():
@@ -57,12 +66,18 @@ class TensorRTEngine(Loaded):
         forking.tell(self)
 
     @classmethod
-    def bare(cls, data: bytes, provider: Provider, device: DeviceLike | None = None) -> TensorRTEngine:
+    def bare(
+        cls,
+        data: bytes,
+        provider: Provider,
+        device: DeviceLike | None = None,
+        options: RunOptions = RunOptions(),  # noqa: B008
+    ) -> TensorRTEngine:
         """An engine from a plan without manifest: inputs and outputs are what TensorRT says of them."""
         found = Device(ordinal(device))
         with found.current():
             plan = bare_plan(data, provider, found)
-        return cls(plan, provider, device)
+        return cls(plan, provider, device, options)
 
     # --- calls
 
@@ -76,11 +91,13 @@ class TensorRTEngine(Loaded):
         with self.device.current():
             return TensorRTBoundCall(self, values, graph)
 
-    def context(self, shared_memory: bool = False) -> Context:
+    def context(self, shared_memory: bool = False, **options: Option) -> Context:
         if self.closed:
             raise self.closed_error()
         self.about_to_draw()
-        return Context(self, shared_memory)
+        chosen = self.options.with_context(options, shared_memory)
+        require(self.provider, chosen)
+        return Context(self, shared_memory, chosen)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -183,6 +200,15 @@ class TensorRTEngine(Loaded):
                 )
         return self.stream_of(None) if cuda else None
 
+    def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
+        chosen = None
+        if listener is not None:
+            chosen = Listening.of(listener, tensors, self._debug_paths, self._shows_unfused)
+        with self._paused() as contexts:
+            self.listening = chosen
+            for context in contexts:
+                context.renew()
+
     def refit_all(self) -> RefitReport:
         """Write the present value of every refittable weight: for a plan that was built with others, or stripped."""
         with self._paused():
@@ -280,7 +306,7 @@ class TensorRTEngine(Loaded):
                 found=f"outputs that are drawn: {', '.join(self.draws)}",
                 remedy='record(..., draws="inputs") makes the draws inputs, which every call may be given anew',
             )
-        other = type(self)(self._present_plan(), self.provider, self.device.ordinal)
+        other = type(self)(self._present_plan(), self.provider, self.device.ordinal, self.options)
         if self.plan.stripped:
             other.refit_all()
         return other

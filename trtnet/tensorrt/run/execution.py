@@ -7,6 +7,7 @@ from typing import Any
 from ...basics import dims
 from ...basics.dims import format_shape
 from ...basics.errors import ProviderError, ShapeError
+from ...engine.options import RunOptions
 from .loaded import Loaded
 from .stream_lock import StreamLock
 
@@ -17,11 +18,20 @@ class Native:
     Attributes:
         shapes: the input shapes that it is set to.
         live: which version of the live weights' addresses it is set to.
+        debug: what hears of tensors inside; None unless somebody listens.
     """
 
-    def __init__(self, engine: Loaded, profile: int, memory: int | None, stream_lock: StreamLock) -> None:
+    def __init__(
+        self,
+        engine: Loaded,
+        profile: int,
+        memory: int | None,
+        stream_lock: StreamLock,
+        options: RunOptions | None = None,
+    ) -> None:
         engine.about_to_draw(self)
-        self.context = engine.make_context(memory)
+        self.context = engine.make_context(memory, options)
+        self.debug = engine.show_debug_tensors(self.context)
         self.memory = memory
         self.shapes: Route | None = None
         self.live = -1

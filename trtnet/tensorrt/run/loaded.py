@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,11 +16,14 @@ from ...basics import dtypes
 from ...basics.arrays import import_torch, is_torch, overflow
 from ...basics.errors import BuildError, EngineError, ProviderError, ShapeError
 from ...engine.checked import Checked
+from ...engine.debugging import Listening
 from ...engine.engine import Engine
 from ...engine.inputs import StreamLike, TensorSpec
+from ...engine.options import CHOICES, SINCE, RunOptions
 from ...engine.plan import Plan
 from ...graph.tensor import DeviceLike
 from .. import plugins
+from ..callbacks import DebugListener
 from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .layouts import layouts_of
@@ -29,7 +33,8 @@ from .stream_lock import StreamLock
 if TYPE_CHECKING:
     from torch import device as TorchDevice
 
-    from ..bindings import ICudaEngine, IExecutionContext
+    from ...layers.targets import EnumMember
+    from ..bindings import ICudaEngine, IExecutionContext, IRuntimeConfig, Runtime
 
 
 class Running(Protocol):
@@ -52,13 +57,22 @@ class Loaded(Engine):
         plan: what to run, and what its weights come from.
         provider: the TensorRT that runs it.
         device: the CUDA device: "cuda:1", 1, or torch's object; the first unless given.
+        options: how it runs.
     """
 
     device: Device
 
-    def __init__(self, plan: Plan, provider: Provider, device: DeviceLike | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        provider: Provider,
+        device: DeviceLike | None = None,
+        options: RunOptions = RunOptions(),  # noqa: B008
+    ) -> None:
         super().__init__(plan.graph)
+        require(provider, options)
         self.provider = provider
+        self.options = options
         self.device = Device(ordinal(device))
         with self.device.current():
             self._load(plan)
@@ -69,6 +83,9 @@ class Loaded(Engine):
         self._runtime = provider.trt.Runtime(provider.logger)
         if plan.options.get("version_compatible"):
             self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
+        if plan.options.get("dla_core") is not None:
+            self._runtime.DLA_core = plan.options["dla_core"]
+        self._set_choice(self._runtime, "dla_workspace_allocation_strategy", "DLAWorkspaceAllocationStrategy")
         with provider.recorded(self._runtime) as errors:
             self._engine = self._runtime.deserialize_cuda_engine(plan.data)
         if self._engine is None:
@@ -80,6 +97,7 @@ class Loaded(Engine):
                 remedy="build it here: a plan is for one version of TensorRT and one kind of GPU; if memory ran out, "
                 "close other engines first",
             )
+        self.streams_weights = self._stream_weights()
         self.plan = plan = plan.kept()
         self.checked = None if plan.checked is None else Checked.of(plan.checked)
         self.refittable = plan.refittable
@@ -90,6 +108,10 @@ class Loaded(Engine):
         self.layouts = layouts_of(self._engine, {s.name: s.shape for s in (*self.inputs, *self.outputs)})
         self._check_types()
         self.aliases = self._aliases()
+        told = plan.options.get("debug_tensors")
+        self._debug_paths = {name: tuple(paths) for name, paths in told.items()} if isinstance(told, dict) else {}
+        self._shows_unfused = bool(plan.options.get("unfused_tensors_as_debug_tensors"))
+        self.listening: Listening | None = None
         self._admin = threading.RLock()
         self._scratch = threading.Lock()
         self._contexts: weakref.WeakSet[Running] = weakref.WeakSet()
@@ -111,6 +133,40 @@ class Loaded(Engine):
         numbers = {spec.name: number for number, spec in enumerate(self.inputs)}
         names = [self._engine.get_aliased_input_tensor(spec.name) for spec in self.outputs]
         return [(number, numbers[name]) for number, name in enumerate(names) if name]
+
+    def _set_choice(self, native: Runtime, name: str, kind: str) -> None:
+        """Tell one of TensorRT's objects an option whose value is a member of an enum, unless it is TensorRT's own."""
+        choice = getattr(self.options, name)
+        if choice != CHOICES[name][0]:
+            setattr(native, name, self.provider.enum(kind, choice.upper()))
+
+    def _stream_weights(self) -> bool:
+        """Tell TensorRT the budget of weights on the GPU; whether others are copied there at each call.
+
+        `weight_streaming_budget_v2` counts from 0; the first form (10.0) has a least budget, and 0 as "automatic".
+        """
+        budget, engine, provider = self.options.weight_streaming_budget, self._engine, self.provider
+        if budget is None:
+            return False
+        size = int(engine.streamable_weights_size)
+        newer = hasattr(engine, "weight_streaming_budget_v2")
+        name = "weight_streaming_budget_v2" if newer else "weight_streaming_budget"
+        if newer:
+            given = int(engine.get_weight_streaming_automatic_budget()) if budget == "automatic" else int(budget)
+            given = min(given, size)
+        else:
+            given = 0 if budget == "automatic" else max(int(budget), int(engine.minimum_weight_streaming_budget))
+            given = -1 if given >= size else given  # no streaming
+        if size:
+            setattr(engine, name, given)
+        if not size or getattr(engine, name) != given:
+            raise ProviderError(
+                f"{provider} does not take a weight_streaming_budget of {budget}",
+                expected="a plan that was built with weight_streaming=True" if size == 0 else f"0 to {size:,} bytes",
+                found=f"{size:,} bytes of weights that can be streamed",
+                remedy="build(graph, weight_streaming=True), or leave the budget out: all weights are on the GPU then",
+            )
+        return 0 <= given < size
 
     def _check_types(self) -> None:
         for name, dtype in self.stored.items():
@@ -153,10 +209,11 @@ class Loaded(Engine):
             self._streams = _current_streams(self.torch)
         return self._streams
 
-    def make_context(self, memory: int | None) -> IExecutionContext:
+    def make_context(self, memory: int | None, options: RunOptions | None = None) -> IExecutionContext:
         """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
+        options = options or self.options
         with self.device.current(), self.provider.recorded(self._engine) as errors:
-            context = _new_context(self.provider, self._engine, memory)
+            context = _new_context(self.provider, self._engine, memory, options)
         if context is None:
             raise ProviderError(
                 f"{self.provider} made no execution context",
@@ -165,7 +222,45 @@ class Loaded(Engine):
                 remedy="close other engines or contexts, use engine.context(shared_memory=True), or build with a "
                 "smaller workspace",
             )
+        limit = options.persistent_cache_limit
+        if limit is not None:
+            context.persistent_cache_limit = limit
+            if context.persistent_cache_limit != limit:
+                raise ProviderError(
+                    f"{self.provider} does not take a persistent_cache_limit of {limit:,} bytes",
+                    expected="at most what the GPU sets aside of its L2 cache (persistingL2CacheMaxSize)",
+                    found=f"{context.persistent_cache_limit:,} bytes kept",
+                    remedy="give less, or leave the option out",
+                )
         return context
+
+    def show_debug_tensors(self, context: IExecutionContext) -> DebugListener | None:
+        """Have a new context show the tensors that somebody listens to."""
+        listening, device, provider = self.listening, self.device, self.provider
+        if listening is None:
+            return None
+
+        def show(address: int, native: EnumMember, shape: Iterable[int], name: str, stream: int) -> None:
+            dtype, sizes = provider.dtype_of(native), tuple(shape)
+            memory = np.empty(dtype.nbytes(math.prod(sizes)), np.uint8)
+            device.copy(memory.ctypes.data, address, memory.nbytes, stream)
+            device.synchronize(stream)
+            listening.show(name, memory.view(dtype.numpy).reshape(sizes))
+
+        heard = DebugListener(provider.trt, show)
+        done = context.set_debug_listener(heard.native)
+        for name in listening.paths:
+            done = context.set_tensor_debug_state(name, True) and done
+        if self._shows_unfused:
+            context.unfused_tensors_debug_state = True
+        if not done:
+            raise ProviderError(
+                f"{provider} shows no such tensors of this plan",
+                expected=", ".join(listening.paths),
+                found="a plan of another network, or the reason is in the log of 'trtnet.tensorrt'",
+                remedy="build it again with debug_tensors=",
+            )
+        return heard
 
     def about_to_draw(self, native: object = None) -> None:
         """An execution context is to be made. Raises ProviderError where there is one, and the network draws."""
@@ -297,20 +392,62 @@ class Owner:
         instance._owner = weakref.ref(engine)
 
 
-def _new_context(provider: Provider, engine: ICudaEngine, memory: int | None) -> IExecutionContext | None:
+def _new_context(
+    provider: Provider, engine: ICudaEngine, memory: int | None, options: RunOptions
+) -> IExecutionContext | None:
     """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
-    if memory is None:
+    strategy = options.execution_context_allocation_strategy if memory is None else "user_managed"
+    told = [name for name in JIT_STRATEGIES if getattr(options, name) != CHOICES[name][0]]
+    if strategy == CHOICES["execution_context_allocation_strategy"][0] and not told:
         return engine.create_execution_context()
-    if provider.has("ExecutionContextAllocationStrategy", "USER_MANAGED"):
-        strategy = provider.enum("ExecutionContextAllocationStrategy", "USER_MANAGED")
-        context = engine.create_execution_context(strategy)
-    else:
+    if not provider.offers("ExecutionContextAllocationStrategy"):
         context = engine.create_execution_context_without_device_memory()
-    if context is not None and hasattr(context, "set_device_memory"):
+    else:
+        how = provider.enum("ExecutionContextAllocationStrategy", strategy.upper())
+        config = _runtime_config(provider, engine, how, options, told) if told else how
+        context = engine.create_execution_context(config)
+    if context is None or memory is None:
+        return context
+    if hasattr(context, "set_device_memory"):
         context.set_device_memory(memory, _scratch_bytes(engine))
-    elif context is not None:
+    else:
         context.device_memory = memory
     return context
+
+
+WHERE = {
+    "weight_streaming_budget": ("ICudaEngine", "streamable_weights_size"),
+    "execution_context_allocation_strategy": ("ExecutionContextAllocationStrategy", "ON_PROFILE_CHANGE"),
+    "dynamic_shapes_kernel_specialization_strategy": ("DynamicShapesKernelSpecializationStrategy", "EAGER"),
+    "cuda_graph_strategy": ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"),
+    "dla_workspace_allocation_strategy": ("Runtime", "dla_workspace_allocation_strategy"),
+}
+"""What a TensorRT has that has an option."""
+
+
+def require(provider: Provider, options: RunOptions) -> None:
+    """Raises ProviderError for an option that this TensorRT has not."""
+    for name, (kind, member) in WHERE.items():
+        if getattr(options, name) != getattr(RunOptions, name) and not provider.has(kind, member):
+            raise provider.lacking(name, SINCE[name])
+
+
+JIT_STRATEGIES = {
+    "dynamic_shapes_kernel_specialization_strategy": "DynamicShapesKernelSpecializationStrategy",
+    "cuda_graph_strategy": "CudaGraphStrategy",
+}
+"""Options that an IRuntimeConfig holds, and their enums."""
+
+
+def _runtime_config(
+    provider: Provider, engine: ICudaEngine, strategy: EnumMember, options: RunOptions, told: list[str]
+) -> IRuntimeConfig:
+    """An IRuntimeConfig with these options."""
+    config = engine.create_runtime_config()
+    config.set_execution_context_allocation_strategy(strategy)
+    for name in told:
+        setattr(config, name, provider.enum(JIT_STRATEGIES[name], getattr(options, name).upper()))
+    return config
 
 
 def _scratch_bytes(engine: ICudaEngine) -> int:
