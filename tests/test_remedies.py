@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from harness import composed_without, needs_rtx
+from harness import composed_without, needs_rtx, new_network
 
 import trtnet
 from trtnet import Dim, Input, layers, nn
@@ -662,6 +662,45 @@ def saved(**options):
     with tempfile.TemporaryDirectory() as folder:
         engine().save(f"{folder}/a.engine")
         return trtnet.load(f"{folder}/a.engine", provider="reference", **options)(x=ONES).shape == (2, 4)
+
+
+row("leave groups out where all take part", lambda: collective(groups=(0, 0)), lambda: collective())
+row("num_ranks=1 leaves the tensor as it is", lambda: exchanged(2), lambda: exchanged(1))
+recorded(
+    "condition.all() is one bool, condition.flatten() one dimension",
+    lambda x: asserted(x, x > 0),
+    lambda x: asserted(x, (x > 0).flatten()),
+)
+recorded(
+    "condition.all(), or condition.any()",
+    lambda x: trtnet._assert(x > 0, "") or x,
+    lambda x: trtnet._assert((x > 0).all(), "") or x,
+)
+row(
+    "have it as an output, trtnet.mark(condition, 'holds'), and look at it after the call",
+    lambda: lower_onto_one(lambda x: asserted(x, (x > 0).all())),
+    lambda: lower_onto_one(lambda x: x + trtnet.mark((x > 0).all(), "holds").float()),
+)
+
+
+def collective(ranks=2, **given):
+    def exchange(x):
+        return trtnet.layers.add_dist_collective(x, operation="ALL_REDUCE", reduce_op="SUM", num_ranks=ranks, **given)
+
+    return record(exchange, (2, 3))
+
+
+def exchanged(ranks):
+    return trtnet.reference(collective(ranks))(x=ONES).shape == (2, 3)
+
+
+def asserted(x, condition):
+    trtnet.layers.add_assertion(condition)
+    return x.relu()
+
+
+def lower_onto_one(forward):
+    return record(forward, (2, 3)).lower(new_network())
 
 
 # --- builds: TensorRT-RTX compiles without a GPU

@@ -85,8 +85,8 @@ _HOMES = {
     "torch_names.compat": (
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor",
         "IntTensor",
-        "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile",
-        "compiler",
+        "LongTensor", "_C", "_assert", "_assert_async", "autocast", "backends", "channels_last", "channels_last_3d",
+        "compile", "compiler",
         "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype",
         "get_autocast_dtype", "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode",
         "is_autocast_cpu_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled",

@@ -214,6 +214,15 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
         lambda: lambda x, rois: trtnet.ops.roi_align(x, rois, (3, 2), 0.7, sampling_ratio=2),
     ),
     "casts": ({"x": X}, lambda: lambda x: (x.to("int32"), (x > 0).float(), x.bool(), (x * 3).long())),
+    "assertions": ({"x": ROWS}, lambda: asserted),
+    "experts_of_few_tokens": ({"x": image(1, 2, 6)}, lambda: Experts(5, 6, 7)),
+    "experts_of_many_tokens": ({"x": image(2, 3, 6)}, lambda: Experts(5, 6, 7, bias=False)),
+    "collectives": (
+        {"x": ROWS},
+        lambda: lambda x: layers.add_dist_collective(
+            layers.add_dist_collective(x, operation="ALL_REDUCE", reduce_op="SUM"), operation="ALL_GATHER"
+        ),
+    ),
     "nonzero": ({"x": ROWS}, lambda: lambda x: F.relu(x - 1).nonzero()),
     "masks": (
         {"x": ROWS},
@@ -297,6 +306,29 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     }
     module.load_state_dict({name: a.astype(np.float32) for name, a in state.items()}, strict=False)
     return module
+
+
+def asserted(x: Any) -> Any:
+    sizes = layers.add_shape(x)
+    layers.add_assertion(sizes > 0, message="no dimension is empty")
+    layers.add_assertion((sizes[1] == 10).logical_and(sizes[0] <= 64), message="rows of 10")
+    return F.relu(x)
+
+
+class Experts(nn.Module):
+    """A mixture of experts, two of which a router chooses for each token."""
+
+    def __init__(self, count: int, hidden: int, inner: int, bias: bool = True) -> None:
+        super().__init__()
+        self.gate, self.up = (nn.Parameter(image(count, hidden, inner, seed=seed)) for seed in (1, 2))
+        self.down = nn.Parameter(image(count, inner, hidden, seed=3))
+        shapes = [(count, inner), (count, inner), (count, hidden)] if bias else []
+        self.biases = nn.ParameterList([nn.Parameter(image(*shape, seed=4)) for shape in shapes])
+        self.router = nn.Linear(hidden, count)
+
+    def forward(self, x: Any) -> Any:
+        scores, chosen = self.router(x).softmax(-1).topk(2)
+        return layers.add_moe(x, chosen, scores, self.gate, self.up, self.down, *self.biases)
 
 
 class Wrapped(nn.Module):

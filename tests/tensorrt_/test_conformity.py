@@ -200,7 +200,7 @@ def test_a_lowering_that_does_not_conform_is_noticed(monkeypatch):
         (
             loaded,
             "_new_context",
-            lambda provider, engine, memory: engine.create_execution_context(memory, 3),
+            lambda provider, engine, memory, options: engine.create_execution_context(memory, 3),
             "contexts",
             "create_execution_context.*incompatible",
         ),

@@ -17,11 +17,14 @@ from typing import Any as _Any
 
 from . import (
     activation,
+    assertion,
     attention,
     casting,
     constant,
     convolution,
+    distributed,
     elementwise,
+    experts,
     gather,
     generation,
     matrix,

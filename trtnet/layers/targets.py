@@ -104,6 +104,10 @@ class Features(Protocol):
         """Whether a refittable network with attention may hold its weights on the right of its products."""
 
     @property
+    def runs_experts(self) -> bool:
+        """Whether the GPU here has kernels for mixtures of experts."""
+
+    @property
     def samples_volumes(self) -> bool:
         """Whether grid sample takes 5 dimensions."""
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
+from . import device as gpu
 
 
 class Abilities(ABC):
@@ -66,6 +67,14 @@ class Abilities(ABC):
         """Whether grid sample takes 5 dimensions: documented from 11.2 on, which added no name; 11.3 did. RTX compiles
         it."""
         return self.name == "tensorrt_rtx" or self.offers("DLAWorkspaceAllocationStrategy")
+
+    @functools.cached_property
+    def runs_experts(self) -> bool:
+        """Whether the GPU here has kernels for mixtures of experts: compute capability 10 or 11, as NvInfer.h of 11.1
+        says. TensorRT-RTX 1.7.1, which compiles for neither, refuses them ("Cannot decompose operation", for sm86 and
+        sm120)."""
+        found = gpu.capability()
+        return self.name != "tensorrt_rtx" and found is not None and found[0] in (10, 11)
 
     @functools.cached_property
     def activates_integers(self) -> bool:
@@ -157,6 +166,7 @@ class Newest(Abilities):
 
     def __init__(self) -> None:
         super().__init__("the newest TensorRT", "")
+        self.runs_experts = True
 
     def offers(self, name: str) -> bool:
         return True

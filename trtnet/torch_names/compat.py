@@ -13,8 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..basics import dtypes
-from ..basics.errors import UnsupportedError
+from ..basics.dims import format_shape
+from ..basics.errors import ShapeError, UnsupportedError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..layers.assertion import Assertion
 from .jit import decorator, never, same
 
 
@@ -75,8 +78,26 @@ def get_default_dtype() -> dtypes.dtype:
 
 
 def _assert(condition: Any, message: str) -> None:
-    """`assert condition, message`."""
-    assert condition, message
+    """`assert condition, message`; of a tensor of the recording a layer, which checks it at each call.
+
+    Raises ShapeError for a tensor of several elements.
+    """
+    if type(condition) is not Tensor:
+        assert condition, message
+        return
+    if condition.shape.numel() != 1:
+        raise ShapeError(
+            "one value is asserted",
+            expected="a tensor of one element",
+            found=format_shape(condition.shape),
+            remedy="condition.all(), or condition.any()",
+        )
+    emit(Assertion((condition.reshape(()).bool(),), message))
+
+
+def _assert_async(input: Any, assert_msg: str = "") -> None:
+    """As `_assert`: that a tensor of one element is not zero."""
+    _assert(input, assert_msg)
 
 
 _C = SimpleNamespace(_log_api_usage_once=never, Graph=object, Value=object)
@@ -161,7 +182,8 @@ class Generator:
 
 __all__ = [
     "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "FloatTensor", "Generator", "HalfTensor", "IntTensor",
-    "LongTensor", "_C", "_assert", "autocast", "backends", "channels_last", "channels_last_3d", "compile", "compiler",
+    "LongTensor", "_C", "_assert", "_assert_async", "autocast", "backends", "channels_last", "channels_last_3d",
+    "compile", "compiler",
     "contiguous_format", "distributed", "e", "enable_grad", "fx", "get_autocast_cpu_dtype", "get_autocast_dtype",
     "get_autocast_gpu_dtype", "get_default_dtype", "inf", "inference_mode", "is_autocast_cpu_enabled",
     "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "nan", "newaxis", "no_grad",
