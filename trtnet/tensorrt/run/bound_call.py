@@ -87,10 +87,26 @@ class TensorRTBoundCall:
         self._current, self._ordinal = engine.current_streams(), engine.device.ordinal
         self._graph = graph
         self._side = engine.provider.waits_on_default_stream and not graph
-        torch = engine.torch
         self._raw: list[Any] = []
         self.results: list[Any] = []
         self._converts: list[tuple[Any, str, Any]] = []
+        self._make_outputs(values)
+        self.result = engine._formed(self.results)
+        self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
+        self._one = values[0] if len(values) == 1 else None
+        self._first, self._count = self._addresses[0], self._counts[0]
+        self._execute: Callable[[int], bool] | None = None
+        self._native: Native | None = None
+        self._captured: Owned | None = None
+        self._live = engine.live_weights
+        self._version = -1
+        engine.register(self)
+        with self._lock:
+            self._again()
+
+    def _make_outputs(self, values: list[Any]) -> None:
+        """The memory of the outputs, and the results over it, or of their own where they lie otherwise."""
+        engine, torch = self.engine, self.engine.torch
         with lasting():
             written = dict(engine.aliases)
             for number, (spec, shape) in enumerate(zip(engine.outputs, self._route.shapes)):
@@ -106,18 +122,6 @@ class TensorRTBoundCall:
                     self._converts.append((result, spec.name, raw))
                 self._raw.append(raw)
                 self.results.append(result)
-        self.result = engine._formed(self.results)
-        self._addresses, self._counts = [v.data_ptr() for v in values], [v.numel() for v in values]
-        self._one = values[0] if len(values) == 1 else None
-        self._first, self._count = self._addresses[0], self._counts[0]
-        self._execute: Callable[[int], bool] | None = None
-        self._native: Native | None = None
-        self._captured: Owned | None = None
-        self._live = engine.live_weights
-        self._version = -1
-        engine.register(self)
-        with self._lock:
-            self._again()
 
     @property
     def stream_locks(self) -> list[StreamLock]:
