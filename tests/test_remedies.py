@@ -2753,6 +2753,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "swap the file's imports: `import trtnet as torch`, `from trtnet import nn, funct",
             "write the network as a Python file, and name its class:",
             "for instance",
+            "list them: trtnet models",
             "separate sizes by commas where one is a name",
             "write {}:{}",
             "look into",

@@ -37,7 +37,7 @@ class Assertion(Layer):
         assert isinstance(condition, Tensor)
         if condition.dtype is not dtypes.bool_:
             raise DtypeError(
-                "an assertion takes bool", expected="bool", found=condition.dtype, remedy="compare first: x > 0"
+                "an assertion takes bool", expected="bool", found=condition.dtype, remedy="compare first: x != 0"
             )
         if len(condition.shape) > 1:
             raise ShapeError(

@@ -113,8 +113,8 @@ def mark_debug_tensors(
     """Have tensors shown at run time; those for which that is said are outputs of the network no more."""
     for tensor, inner in tensors:
         if not provider.has("INetworkDefinition", "mark_debug"):
-            who, remedy = f"TensorRT {SINCE['debug_tensors']} or newer", "extra_outputs= gives them as outputs"
-            raise provider.lacking("debug_tensors", who, remedy)
+            who = f"TensorRT {SINCE['debug_tensors']} or newer"
+            raise provider.lacking("debug_tensors", who, remedy="extra_outputs= gives them as outputs")
         if inner:
             network.unmark_output(tensor)
         _require(provider, f"the debug tensor {tensor.name}", network.mark_debug(tensor))
