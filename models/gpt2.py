@@ -116,10 +116,11 @@ class GPT2(nn.Module):
         logits, past = self.first(tokens)
         token = logits[:, -1:].argmax(-1)
         length = tokens.shape[1]
+        positions = self.wpe(trtnet.arange(length + count - 1))
 
         def body(carry: tuple[Tensor, Tensor, Tensor], _: None) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
             token, place, past = carry
-            logits, past = self._layers(self.wte(token) + self.wpe(place), past, place)
+            logits, past = self._layers(self.wte(token) + positions[place], past, place)
             token = logits.argmax(-1)
             return (token, place + 1, past), token[:, 0]
 

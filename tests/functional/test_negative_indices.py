@@ -172,15 +172,24 @@ def test_what_tensorrt_would_not_find_the_reference_refuses(call):
     assert caught.value.where.file == __file__
 
 
-@pytest.mark.parametrize("name", ["gather", "scatter"])
-def test_constant_indices_are_checked(name):
-    def call(x):
-        index = trtnet.tensor([[0, -1, 0]])
-        return x.gather(0, index) if name == "gather" else x.scatter(0, index, 1.0)
-
-    with pytest.raises(ShapeError, match=f"{name} counts no index from the end") as caught:
-        trtnet.record(lambda x: call(x), x=Input((3, 3)))
+@pytest.mark.parametrize("name", ["gather", "scatter", "embedding"])
+@pytest.mark.parametrize(("index", "message"), [(-1, "counts no index from the end"), (3, "index 3 is out of range")])
+def test_constant_indices_are_checked(name, index, message):
+    indices = trtnet.tensor([[0, index, 0]])
+    calls = {
+        "gather": lambda x: x.gather(0, indices),
+        "scatter": lambda x: x.scatter(0, indices, 1.0),
+        "embedding": lambda x: F.embedding(indices, x),
+    }
+    with pytest.raises(ShapeError, match=message) as caught:
+        trtnet.record(calls[name], x=Input((3, 3)))
     assert caught.value.where.file == __file__
+
+
+def test_an_embedding_of_numbers_is_checked_too():
+    for index, message in ((-1, "embedding counts no index from the end"), (3, "index 3 is out of range")):
+        with pytest.raises(ShapeError, match=message):
+            F.embedding(trtnet.tensor([0, index]), trtnet.ones(3, 2))
 
 
 def test_a_promise_that_is_broken_while_recording():

@@ -103,19 +103,23 @@ def index_select(input: Tensor, dim: int, index: Value) -> Tensor:
     return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
 
 
-def _element_index(name: str, index: Tensor, size: SizeLike) -> Tensor:
+def element_index(name: str, index: Tensor, size: SizeLike) -> Tensor:
     """An index that is not counted from the end; a constant one is checked."""
     if isinstance(index, Array) and not is_recorded(index):
-        array = index.numpy()
-        if array.size and array.min() < 0:
-            raise ShapeError(
-                f"{name} counts no index from the end",
-                expected=f"0 to {size} - 1",
-                found=array.min(),
-                remedy="count it from the start, or use x[index], take or take_along_dim",
-            )
-        return constant(from_start(array, size, 0))
+        return constant(counted_from_start(name, index.numpy(), size))
     return tensor(index)
+
+
+def counted_from_start(name: str, index: np.ndarray, size: SizeLike) -> Any:
+    """A constant index. Raises ShapeError where it is negative or out of range."""
+    if index.size and index.min() < 0:
+        raise ShapeError(
+            f"{name} counts no index from the end",
+            expected=f"0 to {size} - 1",
+            found=index.min(),
+            remedy="count it from the start, or use x[index], take or take_along_dim",
+        )
+    return from_start(index, size, 0)
 
 
 def _index_from_end(index: Tensor, size: SizeLike) -> Tensor:
@@ -141,7 +145,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     [[2.0], [3.0]]
     """
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index("gather", index, x.shape[axis])
+    i = element_index("gather", index, x.shape[axis])
     if i.ndim != x.ndim:
         raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
     sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
@@ -176,7 +180,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     """
     x = tensor(input)
     if dim is None:
-        i = _element_index("take_along_dim without dim", indices, x.shape.numel())
+        i = element_index("take_along_dim without dim", indices, x.shape.numel())
         return emit(Gather((x.flatten(), i.flatten())))
     axis = axis_of(dim, x.ndim)
     i = _index_from_end(indices, x.shape[axis])
@@ -229,7 +233,7 @@ def scatter(
     if reduce is not None:
         return scatter_reduced(tensor(input), dim, index, value if src is None else src, reduce)
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = _element_index("scatter", index, x.shape[axis])
+    i = element_index("scatter", index, x.shape[axis])
     written = written_value(x, value if src is None else src)
     sizes = tuple(i.shape)
     if written.ndim == 0:

@@ -15,6 +15,7 @@ from ..layers.gather import Gather
 from ..weights.recipes import Weight
 from .comparison import clamp, ne, where
 from .dispatch import operation, tensor
+from .picking import counted_from_start, element_index
 from .reduction import amax
 from .reduction import sum as summed
 
@@ -30,6 +31,7 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> np.ndarray:
+    counted_from_start("embedding", input, len(weight))
     return weight[input]
 
 
@@ -45,8 +47,8 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight (count, size) at int64 or int32 indices of any shape: (*input, size).
 
-    Indices are not checked. `padding_idx`, `scale_grad_by_freq` and `sparse` concern training alone. Raises
-    UnsupportedError for `max_norm`.
+    `padding_idx`, `scale_grad_by_freq` and `sparse` concern training alone. Raises UnsupportedError for `max_norm`, and
+    ShapeError for constant indices that are negative or out of range; others are not checked.
 
     Layers of the example: `gather`.
 
@@ -73,7 +75,7 @@ def embedding(
         raise ShapeError(
             "the weight of an embedding has two dimensions", expected="(count, size)", found=format_shape(table.shape)
         )
-    return emit(Gather((table, index), 0))
+    return emit(Gather((table, element_index("embedding", input, table.shape[0])), 0))
 
 
 def embedding_bag(
