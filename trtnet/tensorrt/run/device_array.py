@@ -29,7 +29,7 @@ _DEVICES = {1: "the CPU", 2: "a CUDA device", 3: "page-locked host memory", 10: 
 _CODES: dict[Dtype, tuple[int, int]] = {
     dtypes.int8: (0, 8), dtypes.int16: (0, 16), dtypes.int32: (0, 32), dtypes.int64: (0, 64), dtypes.uint8: (1, 8),
     dtypes.float16: (2, 16), dtypes.float32: (2, 32), dtypes.float64: (2, 64), dtypes.bfloat16: (4, 16),
-    dtypes.bool_: (6, 8), dtypes.float8_e4m3fn: (10, 8),
+    dtypes.bool_: (6, 8), dtypes.float8_e4m3fn: (10, 8), dtypes.float8_e8m0fnu: (14, 8),
 }  # fmt: skip
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
 
@@ -161,7 +161,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.dtype in (dtypes.bfloat16, dtypes.float8_e4m3fn):
+        if self.dtype in (dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu):
             raise NameNotFoundError(  # an AttributeError: hasattr says no, and libraries look for __dlpack__
                 f"__cuda_array_interface__ has no way to say {self.dtype}",
                 expected="a type that NumPy has",
