@@ -303,3 +303,37 @@ def test_load_says_what_to_do(tmp_path):
     bare.write_bytes(bytes(changeable))
     with pytest.raises(ArgumentError, match=r"(?s)a bare plan holds no network.*bare\.engine\.json beside it"):
         trtnet.load(bare, provider="reference")
+
+
+def test_streamed_weights_and_streams_to_time_on():
+    trt, config = configured(weight_streaming=True)
+    assert config.get_flag(trt.BuilderFlag.WEIGHT_STREAMING)
+    for stream, address in ((7, 7), (Stream(9), 9)):
+        configuration.set_profile_stream(needs_rtx(), config, [], BuildOptions(profile_stream=stream))
+        assert config.profile_stream == address
+    profiles = [builder().create_optimization_profile() for _ in range(2)]
+    configuration.set_profile_stream(needs_rtx(), config, profiles, BuildOptions(profile_stream=[Stream(3), 4]))
+    assert [profile.profile_stream for profile in profiles] == [3, 4]
+    assert "profile_stream" not in BuildOptions(profile_stream=7).plain(), "an address means nothing in a file"
+
+
+class Stream:
+    """As torch.cuda.Stream, as far as an address goes."""
+
+    def __init__(self, address):
+        self.cuda_stream = address
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"profile_stream": -1}, ArgumentTypeError, "this is no CUDA stream"),
+        ({"profile_stream": ["default"]}, ArgumentTypeError, "this is no CUDA stream"),
+        ({"refit_identical": True}, ArgumentError, r"refit_identical is for plans .*\n  expected: stripped=True"),
+        ({"weight_streaming": 1}, ArgumentTypeError, "weight_streaming is on or off"),
+        ({"unfused_tensors_as_debug_tensors": "yes"}, ArgumentTypeError, "is on or off"),
+    ],
+)
+def test_what_later_versions_have_is_checked_as_well(options, error, message):
+    with pytest.raises(error, match=message):
+        BuildOptions(**options)
