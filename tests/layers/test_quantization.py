@@ -15,6 +15,7 @@ import trtnet
 from trtnet import Dim, Input, layers, nn
 from trtnet import functional as F
 from trtnet.basics.arrays import packed
+from trtnet.engine.plan import precision
 from trtnet.errors import ArgumentError, DtypeError, ProviderError, ShapeError, WeightsError
 from trtnet.graph.graph import Graph
 from trtnet.tensorrt.build.lowering import lower
@@ -218,6 +219,11 @@ def test_weights_of_four_bits_stay_as_they_are_built() -> None:
         trtnet.build(graph, provider="reference", refit="weight")
     assert "keep it as floats" in str(caught.value)
     assert trtnet.build(graph, provider="reference", refit="*").refittable == {"scale"}
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("int4", "fp32"), ("float4_e2m1fn", "fp4"), ("float8_e4m3fn", "fp8")])
+def test_files_are_named_after_the_smallest_floating_point_type(dtype: str, name: str) -> None:
+    assert precision(trtnet.record(FewBits(weights(dtype), 0.5), x=Input((2, 16)))) == name
 
 
 def test_constants_of_int8_for_an_old_tensorrt() -> None:

@@ -160,12 +160,15 @@ class Plan:
 
 
 FORMAT = 2
-PRECISIONS = {dtypes.float32: "fp32", dtypes.float16: "fp16", dtypes.bfloat16: "bf16", dtypes.float8_e4m3fn: "fp8"}
+PRECISIONS = {
+    dtypes.float32: "fp32", dtypes.float16: "fp16", dtypes.bfloat16: "bf16", dtypes.float8_e4m3fn: "fp8",
+    dtypes.float4_e2m1fn: "fp4",
+}  # fmt: skip
 
 
 def precision(graph: Graph) -> str:
     """The file name's PRECISION: the smallest floating-point type that the network computes in."""
-    used = {t.dtype for layer in graph.layers for t in layer.outputs if t.dtype.is_floating_point}
+    used = {t.dtype for layer in graph.layers for t in layer.outputs if t.dtype in PRECISIONS}
     return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
 
 
