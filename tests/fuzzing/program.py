@@ -306,15 +306,17 @@ def rms(value: Any) -> float:
 
 
 def disturb(value: Any, noise: float, generator: torch.Generator, floor: float = 0.0) -> None:
-    """Move each element at random, by `noise` of itself, of a tenth of the RMS, and of half of `floor`."""
+    """Move each element at random, by `noise` of itself, of a tenth of the RMS, and of half of `floor`; or to 0 what
+    may be nothing but the rounding of a sum."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
         return
     noise = math.copysign(max(abs(noise), 2 * torch.finfo(value.dtype).eps), noise)
     random = torch.rand(value.shape, generator=generator, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
-        by = noise * random * (value.double().abs() + max(0.1 * rms(value), 0.5 * floor))
+        size = value.double().abs()
+        moved = value.double() + noise * random * (size + max(0.1 * rms(value), 0.5 * floor))
         try:
-            value.copy_((value.double() + by).to(value.dtype))
+            value.copy_(moved.masked_fill((size <= 100 * abs(noise) * floor) & (random > 0), 0).to(value.dtype))
         except RuntimeError:
             return  # expanded: its elements share memory
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..basics.dims import Dim, format_shape, minimum
+from ..basics.dims import format_shape, maximum, minimum
 from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
 from ..layers.shaping import expanded, reshaped
@@ -84,11 +84,9 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise ShapeError("a diagonal is of two dimensions", found=f"dim1={dim1}, dim2={dim2}")
     x = transposed(x, (*(i for i in range(x.ndim) if i not in (a, b)), a, b))
     rows, columns = x.shape[-2:]
-    length = minimum(rows + min(offset, 0), columns - max(offset, 0))
-    if not isinstance(length, Dim) and length < 0:
-        raise ShapeError("there is no such diagonal", found=f"offset={offset} of {rows} by {columns}")
+    length = maximum(minimum(rows + min(offset, 0), columns - max(offset, 0)), 0)
     # of the flattened matrix each (columns + 1)-th element
-    first = offset if offset >= 0 else -offset * columns
+    first = minimum(offset if offset >= 0 else -offset * columns, rows * columns)
     front = tuple(x.shape[:-2])
     flat = reshaped(x, (*front, rows * columns))
     return sliced(flat, (*(0,) * len(front), first), (*front, length), (*(1,) * len(front), columns + 1))
