@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,8 +120,9 @@ def build_all(
     return outcome
 
 
-def agreeing(seed: int, count: int, lines: int = 30) -> list[Program]:
-    """`count` programs of which the reference gives torch's numbers, without their refused lines."""
+def agreeing(seed: int, count: int, lines: int = 30, dtypes: Set[str] | None = None) -> list[Program]:
+    """`count` programs of which the reference gives torch's numbers, without their refused lines; those in whose
+    networks there are no floating-point tensors but of `dtypes`, where that is given."""
     found: list[Program] = []
     first = 0
     while len(found) < count:
@@ -129,10 +130,18 @@ def agreeing(seed: int, count: int, lines: int = 30) -> list[Program]:
             verdict = check(program.with_steps(program.steps[:lines]))
             graph = verdict.graph
             settled = graph is not None and not graph.data_dims and not graph.frozen  # so that a pack can be refitted
+            if dtypes is not None and settled and not floating(graph) <= dtypes:
+                continue
             if verdict.difference is None and settled and verdict.program.moving and not verdict.skipped:
                 found.append(replace(verdict.program, returned=verdict.program.moving))
         first += 20
     return found[:count]
+
+
+def floating(graph: Any) -> set[str]:
+    """The floating-point types in a network."""
+    tensors = [*graph.inputs.values(), *(tensor for layer in graph.layers for tensor in layer.outputs)]
+    return {str(tensor.dtype) for tensor in tensors if tensor.dtype.is_floating_point}
 
 
 __all__ = ["Difference", "Outcome", "Pack", "agreeing", "build_all"]

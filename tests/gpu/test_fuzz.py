@@ -1,4 +1,9 @@
-"""A thousand random programs on TensorRT, fifty to a network, and forty refitted ones: it must give torch's numbers."""
+"""A thousand random programs on TensorRT, fifty to a network, forty refitted ones, and twenty in half precision: it must
+give torch's numbers.
+
+A network is in one floating-point type: TensorRT 8.6.1 computes float32 layers in half precision where both are in one
+fused node, though they are held to float32, or finds no implementation of that node (an H200). `build`'s check finds it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,8 @@ import trtnet
 
 torch = pytest.importorskip("torch")
 SEED = 20261128
-PACKS, REFITTED = 20, 4
+PACKS, REFITTED, HALVES = 20, 4, 2
+SINGLE, HALF = {"float32"}, {"float16"}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,7 @@ def assert_right(report):
 @pytest.mark.parametrize("part", range(PACKS))
 def test_random_programs(part, apart):
     """At every batch size that all of them take."""
-    report = apart(agreeing(SEED + part, 50, lines=16))
+    report = apart(agreeing(SEED + part, 50, lines=16, dtypes=SINGLE))
     assert_right(report)
     assert len(report.refused) <= 8, report.refused
     assert report.compared > 300
@@ -40,14 +46,22 @@ def test_random_programs(part, apart):
 @pytest.mark.parametrize("part", range(REFITTED))
 def test_random_programs_refitted(part, apart):
     """To other weights, ten to a network: TensorRT builds fifty that can be refitted for many minutes."""
-    report = apart(agreeing(SEED + PACKS + part, 10, lines=16), refit=True)
+    report = apart(agreeing(SEED + PACKS + part, 10, lines=16, dtypes=SINGLE), refit=True)
     assert_right(report)
     assert len(report.refused) <= 3, report.refused
     assert report.compared > 80
 
 
+@pytest.mark.parametrize("part", range(HALVES))
+def test_random_programs_in_half_precision(part, apart):
+    report = apart(agreeing(SEED + PACKS + REFITTED + part, 10, lines=16, dtypes=HALF))
+    assert_right(report)
+    assert len(report.refused) <= 3, report.refused
+    assert report.compared > 60
+
+
 def test_a_wrong_answer_would_be_seen():
-    programs = agreeing(SEED, 10, lines=16)
+    programs = agreeing(SEED, 10, lines=16, dtypes=SINGLE)
     for pack, engine in build_all(programs, lambda graph: trtnet.build(graph, check=False, **LEVEL), 10).built:
         found = engine(**pack.inputs(3))
         assert len(flat(found)) == len(pack.graph.outputs)

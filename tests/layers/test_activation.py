@@ -116,6 +116,24 @@ def test_parametric_relu_equals_torch(data: st.DataObject) -> None:
     )
 
 
+def test_a_parametric_relu_of_one_number_has_one_dimension(monkeypatch) -> None:
+    found = needs_rtx()
+    monkeypatch.setattr(found, "slopes_scalars", False)
+    graph = trtnet.record(
+        lambda x, slope: (trtnet.prelu(x.sum(), slope), trtnet.prelu(x, slope)), x=Input((2, 3)), slope=Input(())
+    )
+    lowered = graph.for_provider(found)
+    shapes = [layer.outputs[0].shape for layer in lowered.layers if layer.kind == "parametric_relu"]
+    assert shapes == [(1,), (2, 3)]
+    lower_and_compare(lowered)
+    for sign in (-1, 1):
+        x, slope = sign * np.arange(6, dtype=np.float32).reshape(2, 3), np.float32(0.5)
+        number, matrix = trtnet.reference(lowered)(x, slope)
+        assert number.shape == ()
+        assert number == x.sum() * (0.5 if sign < 0 else 1)
+        np.testing.assert_array_equal(matrix, np.where(x >= 0, x, x * slope))
+
+
 def refused(kind: type[Exception], layer, match: str, **inputs: Input) -> str:
     with pytest.raises(kind, match=match) as caught:
         trtnet.record(lambda **tensors: emit(layer(*tensors.values())), **inputs)

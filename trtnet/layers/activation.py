@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, broadcast
 from .targets import Features, Functions, ILayer, Network, Run
@@ -142,6 +143,14 @@ class ParametricReLU(Layer):
                 found=format_shape(slope.shape),
             )
         return ((x.shape, x.dtype),)
+
+    def supported(self, provider: Features) -> bool:
+        return provider.slopes_scalars or len(self.outputs[0].shape) > 0
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        """Of one number, in one dimension."""
+        x, slope = (F.reshape(operand, (1,)) for operand in inputs)
+        return F.reshape(emit(ParametricReLU((x, slope))), ())
 
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_parametric_relu(lowering[self.inputs[0]], lowering[self.inputs[1]])

@@ -88,6 +88,10 @@ class Features(Protocol):
         """Whether RELU, ABS, NEG, POW and top-k layers take whole numbers."""
 
     @property
+    def slopes_scalars(self) -> bool:
+        """Whether a parametric ReLU takes a tensor without dimensions."""
+
+    @property
     def draws_anew(self) -> bool:
         """Whether every fill layer draws other numbers at each call."""
 

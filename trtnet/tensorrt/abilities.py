@@ -92,6 +92,11 @@ class Abilities(ABC):
         return self.name != "tensorrt_rtx" and self.has("DataType", "E8M0")
 
     @functools.cached_property
+    def slopes_scalars(self) -> bool:
+        """Whether a parametric ReLU takes a tensor without dimensions: 8.6.1 wants one at least, RTX compiles it."""
+        return self.strongly_typed
+
+    @functools.cached_property
     def draws_anew(self) -> bool:
         """Whether every fill layer draws other numbers at each call.
 
