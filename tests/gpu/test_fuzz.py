@@ -1,8 +1,9 @@
-"""A thousand random programs on TensorRT, fifty to a network, forty refitted ones, and twenty in half precision: it must
-give torch's numbers.
+"""A thousand random programs on TensorRT, fifty to a network, forty refitted ones, and twenty in half precision: it
+must give torch's numbers.
 
-A network is in one floating-point type: TensorRT 8.6.1 computes float32 layers in half precision where both are in one
-fused node, though they are held to float32, or finds no implementation of that node (an H200). `build`'s check finds it.
+A network is in one floating-point type. Where both are in one fused node, TensorRT 8.6.1 computes float32 layers in
+half precision, though they are held to float32, or finds no implementation of that node (an H200). `build`'s check
+finds it.
 """
 
 from __future__ import annotations
