@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import json
 import re
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+from harness import needs_rtx
 
 ROOT = Path(__file__).parents[1]
 ROOMS = sorted(path for path in (ROOT / "trtnet").iterdir() if path.is_dir() and not path.name.startswith("_"))
@@ -51,3 +57,29 @@ def test_the_site_has_every_page() -> None:
         assert f"house/{room.name}.md" in text
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name in text
+
+
+@pytest.fixture(scope="module")
+def layers() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("layers_page", ROOT / "docs" / "layers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_layers_is_what_the_code_says(layers) -> None:
+    shown = json.loads(layers.SHOWN.read_text())
+    assert layers.PAGE.read_text() == layers.page(shown), "python docs/layers.py writes it"
+    rows = [line.split("|")[1:-1] for line in layers.PAGE.read_text().splitlines() if re.match(r"\| [A-Z]", line)]
+    assert [row[0].strip() for row in rows] == sorted(layers.API["api"]["LayerType"]["enum"])
+    assert all(cell.strip() for row in rows for cell in row)
+
+
+def test_the_kinds_that_were_compiled_are_those_that_the_cases_compile(layers) -> None:
+    provider = needs_rtx()
+    shown = json.loads(layers.SHOWN.read_text())["compiled"]
+    if shown["by"] != str(provider):
+        pytest.skip(f"docs/layers.json is of {shown['by']}, and this is {provider}")
+    assert shown["kinds"] == sorted(layers.compiled())

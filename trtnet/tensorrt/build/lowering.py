@@ -53,6 +53,7 @@ class Lowering:
         self.graph = graph
         self.network = network
         self.provider = provider
+        self._is_weak = not _is_strongly_typed(provider, network)
         self.ledger = Ledger()
         self.placeholders: dict[str, Weight] = {}
         self.plugins: list[Mapping[str, Any]] = []
@@ -269,6 +270,8 @@ class Lowering:
     def require(self, tensor: Tensor, native: ITensor, remedy: str) -> None:
         shape, dtype = _shape_of(native), self.provider.native_type(self.provider.stored(tensor.dtype))
         found = getattr(native, "dtype", None)
+        if self._is_weak and tensor.dtype.is_floating_point and found == self.provider.data_type(dtypes.float32):
+            dtype = found  # of floats a weakly typed network says so until a type is set
         if shape is None or not _may_be(shape, tensor) or found != dtype:
             error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", self._layer)
             error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
@@ -281,7 +284,6 @@ class Lowering:
     def run(self) -> Lowering:
         target: Network = self
         network, provider = self.network, self.provider
-        weak = not _is_strongly_typed(provider, network)
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         self._add_inputs()
         tensors = self._tensors
@@ -315,12 +317,12 @@ class Lowering:
                 tensors[tensor] = added.get_output(tensor.index)
             if layer.region is not None:
                 self._bounding.update(dict.fromkeys(outputs, added))
-            if weak:
+            if self._is_weak:
                 _constrain_types(provider, added, layer)
             if self._left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
-        self._mark_outputs(weak)
+        self._mark_outputs()
         return self
 
     def _take(self, layer: Producer, added: tuple[INetworkTensor, ...]) -> None:
@@ -350,13 +352,13 @@ class Lowering:
                 raise self._refused(f"TensorRT refused the live parameter {tensor.name!r} as an input")
             tensors[tensor] = added
 
-    def _mark_outputs(self, weak: bool) -> None:
+    def _mark_outputs(self) -> None:
         """Mark outputs, and name weights."""
         network, provider, tensors = self.network, self.provider, self._tensors
         for name, tensor in self.graph.outputs.items():
             tensors[tensor].name = name
             network.mark_output(tensors[tensor])
-            if weak:
+            if self._is_weak:
                 tensors[tensor].dtype = provider.native_type(tensor.dtype)
         for holding in self.ledger:
             if not network.set_weights_name(holding.given, holding.name):
