@@ -179,3 +179,21 @@ def test_dynamic_refit_frees_the_old_context():
         for size in (1, 5):
             x = image(size, 3, 8, 8)
             compare(engine(x), reference(x), 1e-4)
+
+
+def test_how_long_each_layer_took():
+    graph = convolutions()
+    engine = build(graph)
+    x = image(2, 3, 8, 8)
+    before = engine(x)
+    times = engine.profile(x)
+    assert times.milliseconds > 0
+    assert all(layer.milliseconds >= 0 for layer in times.layers)
+    recorded = {layer.path for layer in graph.layers}
+    named = [layer for layer in times.layers if layer.where]
+    assert named, times
+    assert any(layer.module == "conv" or "conv/" in layer.name for layer in named), times
+    assert {layer.module for layer in named} <= recorded | {""}
+    np.testing.assert_array_equal(engine(x), before)
+    with engine.context() as context:
+        assert [layer.name for layer in context.profile(x).layers] == [layer.name for layer in times.layers]

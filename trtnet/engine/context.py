@@ -15,6 +15,7 @@ from .bindings import Trained
 from .checked import Checked
 from .debugging import Listener
 from .engine import Engine, RefitReport, Snapshot
+from .layer_times import LayerTimes
 from .options import Option
 
 
@@ -73,6 +74,11 @@ class BorrowingEngine(Engine):
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
+
+    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+        if self.closed:
+            raise self.closed_error()
+        return self.engine.profile(*args, **kwargs)
 
     def context(self, shared_memory: bool = False, **options: Option) -> Engine:
         return self.engine.context(shared_memory, **options)

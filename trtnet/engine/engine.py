@@ -31,6 +31,7 @@ from .bound_call import BoundCall
 from .checked import Checked
 from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
+from .layer_times import LayerTimes
 from .options import Option
 
 
@@ -516,6 +517,19 @@ class Engine:
 
         Layers are names unless a TensorRT engine was built with `profiling_verbosity="detailed"`; then each has its
         inputs' and outputs' formats and types, and its kernel. The reference engine runs the recorded layers.
+        """
+        raise NotImplementedError
+
+    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+        """How long each layer takes in a call on these inputs: the mean of 20, after one that sets up.
+
+        TensorRT says the times itself, of its own, fused layers; each row has the module and the source line of what it
+        was made of. While they are taken, layers do not overlap, and each call waits for its end.
+
+        >>> graph = trtnet.record(nn.Linear(3, 4), input=Input((2, 3)))
+        >>> times = trtnet.reference(graph).profile(np.zeros((2, 3), "float32"))
+        >>> [layer.name for layer in times.layers]
+        ['fully_connected']
         """
         raise NotImplementedError
 

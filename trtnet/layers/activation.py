@@ -149,7 +149,10 @@ class ParametricReLU(Layer):
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """Of one number, in one dimension."""
-        x, slope = (F.reshape(operand, (1,)) for operand in inputs)
+        x, slope = inputs
+        assert isinstance(x, Tensor)
+        assert isinstance(slope, Tensor)
+        x, slope = F.reshape(x, (1,)), F.reshape(slope, (1,))
         return F.reshape(emit(ParametricReLU((x, slope))), ())
 
     def add_to(self, lowering: Network) -> ILayer | None:

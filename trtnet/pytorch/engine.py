@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,17 +21,19 @@ from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, RefitReport, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
+from ..engine.layer_times import CALLS, LayerTimes
 from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
 from ..engine.weight_table import table
 from ..graph.graph import Graph
 from ..graph.tensor import DeviceLike
+from ..layers.targets import Run
 from ..rewriting.extra_outputs import NO_DEBUG_TENSORS, DebugTensors, with_tensors
 from ..rewriting.live_inputs import with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, Value
 from ..weights.table import WeightTable
-from .program import Program, Watch
+from .program import Program, Step, Watch
 
 if TYPE_CHECKING:
     import torch
@@ -254,6 +257,29 @@ class ReferenceEngine(Engine):
             names = [*self.graph.inputs, *self.graph.outputs]
             return {"Layers": [layer.name for layer in self.graph.layers], "Bindings": names}
 
+    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+        if self.closed:
+            raise self.closed_error()
+        values = self._ordered(args, kwargs)
+        sizes = self._check(values)
+        cuda = self.torch.cuda if self.device.type == "cuda" else None
+        totals: dict[str, float] = {}
+        begun = 0.0
+
+        def watch(run: Run, step: Step, slots: list[Any]) -> None:
+            nonlocal begun
+            if cuda is not None:
+                cuda.synchronize(self.device)
+            name = step.layer.name
+            totals[name] = totals.get(name, 0.0) + (time.perf_counter() - begun) * 1e3
+            begun = time.perf_counter()
+
+        self._run(list(values), sizes)
+        for _ in range(CALLS):
+            begun = time.perf_counter()
+            self._run(list(values), sizes, watch)
+        return LayerTimes.of(totals, self.graph.layers, CALLS, str(self.device))
+
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         if self.closed:
             raise self.closed_error()
@@ -282,7 +308,7 @@ class ReferenceEngine(Engine):
         """Call `watch` for each layer that depends on weights alone: those are computed once, and not in a call."""
         self._program.watch_constants(self._state.slots or self._make_slots(), self.device, watch)
 
-    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
+    def _run(self, values: list[Any], sizes: dict[str, int], watch: Watch | None = None) -> tuple[list[Any], int]:
         torch = self.torch
         if is_torch(values[0]):
             values = [v.contiguous() for v in values]
@@ -305,7 +331,7 @@ class ReferenceEngine(Engine):
                 values = [v.double() if v.is_floating_point() else v for v in values]
             if self.device.type != "cpu" or any(v.device.type != "cpu" for v in values):
                 values = [v.to(self.device) for v in values]
-            results = self._program.run(state.slots.copy(), values, self.device, sizes, self.watch)
+            results = self._program.run(state.slots.copy(), values, self.device, sizes, watch or self.watch)
             results, inner = results[: len(self.outputs)], results[len(self.outputs) :]
             if self._double and not self._raw:
                 results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]

@@ -158,6 +158,12 @@ class EngineInspector(Protocol):
     def get_engine_information(self, form: EnumMember, /) -> str: ...
 
 
+class IProfiler(Protocol):
+    """Is told how long each layer took."""
+
+    def report_layer_time(self, layer_name: str, ms: float, /) -> None: ...
+
+
 class IOutputAllocator(Protocol):
     """What gives memory for outputs whose shapes the data decides."""
 
@@ -184,6 +190,7 @@ class IExecutionContext(Protocol):
     device_memory: int
     persistent_cache_limit: int
     unfused_tensors_debug_state: bool
+    profiler: IProfiler
 
     @property
     def active_optimization_profile(self) -> int: ...

@@ -156,6 +156,23 @@ class ErrorRecorder:
         self.errors.clear()
 
 
+class LayerTimer:
+    """The milliseconds that each layer took, summed over calls, in the order in which they first ran."""
+
+    def __init__(self, trt: Any) -> None:
+        totals: dict[str, float] = {}
+
+        class Native(trt.IProfiler):
+            def __init__(self) -> None:
+                trt.IProfiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                totals[layer_name] = totals.get(layer_name, 0.0) + ms
+
+        self.totals = totals
+        self.native = Native()
+
+
 @functools.cache
 def _native_recorder(trt: Any) -> Callable[[list[str]], IErrorRecorder]:
     class Native(trt.IErrorRecorder):

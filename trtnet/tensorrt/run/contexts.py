@@ -19,7 +19,7 @@ from ...engine.context import BorrowingEngine
 from ...engine.inputs import StreamLike, TensorSpec, one_kind, remember
 from ...engine.options import RunOptions
 from ...graph.tensor import Array
-from ..callbacks import OutputAllocator
+from ..callbacks import LayerTimer, OutputAllocator
 from ..device import Device
 from .bound_call import OwnBoundCall, TensorRTBoundCall
 from .device_array import CUDA, DeviceArray, Foreign, by_interface, capsule, check_place, foreign
@@ -68,6 +68,12 @@ class Context(BorrowingEngine):
             memory = self.engine.shared_memory() if self._shared else None
             found = self._natives[profile] = Native(self.engine, profile, memory, self._stream_lock, self.options)
         return found
+
+    def report_to(self, timer: LayerTimer) -> None:
+        """Have TensorRT say after each call how long each layer took; the call waits for that."""
+        with self._stream_lock.lock:
+            for native in self._natives.values():
+                native.context.profiler = timer.native
 
     def renew(self) -> None:
         """Drop the execution contexts and graphs; the next call makes new ones. The stream lock is held."""

@@ -23,12 +23,14 @@ from ...engine.checked import Checked
 from ...engine.debugging import Listener, Listening
 from ...engine.engine import RefitReport, Snapshot
 from ...engine.inputs import StreamLike
+from ...engine.layer_times import CALLS, LayerTimes
 from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
 from ...engine.weight_table import plan_table
 from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
 from ...weights.table import WeightTable
+from ..callbacks import LayerTimer
 from ..device import Device, ordinal
 from ..provider import Provider
 from .bare_plan import bare_plan
@@ -290,6 +292,17 @@ class TensorRTEngine(Loaded):
             form = self.provider.trt.LayerInformationFormat.JSON
             found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
             return found
+
+    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+        timer = LayerTimer(self.provider.trt)
+        with self.context() as context:
+            context(*args, **kwargs)
+            context.report_to(timer)
+            for _ in range(CALLS):
+                context(*args, **kwargs)
+            self.device.synchronize()
+        lowered = self.graph.for_provider(self.provider, bool(self.refittable))
+        return LayerTimes.of(timer.totals, lowered.layers, CALLS, str(self.device))
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         return self._present_plan().save(path, weights=weights)
