@@ -135,7 +135,6 @@ def test_lengths_of_keys(kind, dynamic):
         shapes,
     )  # fmt: skip
     compare(graph, inputs | {"lengths": lengths}, wanted, *ATTENTION, compile=dynamic)
-<<<<<<< HEAD
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5, 7), (7, 7), (COLUMNS, COLUMNS), (1, COLUMNS), (ROWS, 8)])
@@ -156,8 +155,6 @@ def last_sees_all(rows, columns):
         q=Input((2, 4, rows, 8)),
         k=Input((2, 4, columns, 8)),
     )
-=======
->>>>>>> 9e8b143 (Name what is timed in the bindings' types; write the page of layers anew)
 
 
 def test_the_first_version_is_added_where_there_is_no_second():
