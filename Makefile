@@ -33,7 +33,7 @@ test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .
 test-models: $(VENV)/.installed-test  ## every network of models/ at full size: compiled, and compared with torch (up to 90 minutes)
 	$(BIN)/python -m pytest tests/models/full_size.py $(PYTEST_ARGS)
 
-QUICK := basics weights graph rewriting engine
+QUICK := basics weights graph rewriting
 quick: $(VENV)/.installed-test  ## the tests of the lower rooms alone, in under 2 minutes
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(addprefix tests/,$(QUICK)) $(PYTEST_ARGS)
 
