@@ -1,6 +1,8 @@
 """A graph as JSON and back: the same structure, the same numbers, the same errors."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,3 +125,18 @@ def test_what_cannot_be_read_says_why(change, message):
     data = json.loads(json.dumps(to_json(trtnet.record(nn.Linear(3, 2), input=Input((1, 3))))))
     with pytest.raises(WeightsError, match=message):
         from_json(change(data))
+
+
+def test_every_kind_can_be_read_in_a_fresh_process():
+    code = """
+import importlib, pkgutil
+import trtnet.layers
+from trtnet.engine import graph_json
+
+before = set(graph_json.kinds())
+for module in pkgutil.iter_modules(trtnet.layers.__path__):
+    importlib.import_module(f"trtnet.layers.{module.name}")
+assert {"Plugin", "Kernel", "Raw", "Recurrence"} <= before == set(graph_json.kinds()), set(graph_json.kinds()) - before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

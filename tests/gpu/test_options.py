@@ -211,7 +211,7 @@ def test_stripped_plans():
         engine = trtnet.build(policy(), refit=True, stripped=True, check=True, **LEVEL)
         assert engine.plan.stripped
         return
-    with pytest.raises(ProviderError, match=r"has no BuilderFlag\.STRIP_PLAN"):
+    with pytest.raises(ProviderError, match="has no stripped"):
         trtnet.build(policy(), refit=True, stripped=True, **LEVEL)
 
 

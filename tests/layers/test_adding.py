@@ -21,7 +21,7 @@ def test_the_names_are_tensorrts() -> None:
     mine = {
         method
         for kind in kinds()
-        if kind.is_offered and kind.__module__.startswith("trtnet.")
+        if kind.is_offered
         for method in kind.methods
     }
     assert {method for method in mine if not hasattr(network, method)} <= OLD
@@ -80,3 +80,12 @@ def test_outside_a_recording() -> None:
         layers.add_softmax(np.zeros((2, 3), np.float32), axis=1)
     with pytest.raises(AttributeError, match="no 'nothing'"):
         getattr(layers, "nothing")  # noqa: B009
+
+
+def test_what_somebody_made_of_a_kind_is_not_taken_for_it() -> None:
+    class Doubled(layers.quantization.Quantize):
+        pass
+
+    assert Doubled.methods == ("add_quantize",)
+    assert methods()["add_quantize"] is layers.quantization.Quantize
+    assert Doubled not in set(kinds())

@@ -219,3 +219,28 @@ def test_squeeze_and_unsqueeze_refuse() -> None:
             trtnet.record(function, x=Input((3, 1)))
         assert caught.value.where is not None
         assert caught.value.where.file == __file__
+
+
+@pytest.mark.parametrize("batch", [2, BATCH])
+def test_reshapes_of_what_another_output_is_are_copied(monkeypatch, batch) -> None:
+    found = needs_rtx()
+    monkeypatch.setattr(found, "writes_reshaped_outputs", False)
+
+    def forward(x):
+        y = (x * 2).to(trtnet.int32)
+        flat = y.flatten(1)
+        return {
+            "y": y, "flat": flat, "again": flat.unsqueeze(0), "turned": y.transpose(1, 2), "alone": (x + 1).flatten(1),
+            "one": x.flatten(1), "other": x.unsqueeze(1),
+        }  # fmt: skip
+
+    graph = trtnet.record(forward, x=Input((batch, 3, 4)))
+    lowered = graph.for_provider(found)
+    kinds = {tensor: layer.kind for layer in lowered.layers for tensor in layer.outputs}
+    makers = {name: kinds[tensor] for name, tensor in lowered.outputs.items()}
+    copied = {"flat", "again", "one", "other"}
+    assert makers == {n: "identity" if n in copied else "cast" if n == "y" else "shuffle" for n in graph.outputs}
+    lower_and_compare(lowered)
+    x = values((2, 3, 4))
+    for name, value in trtnet.reference(lowered)(x).items():
+        np.testing.assert_array_equal(value, trtnet.reference(graph)(x)[name], strict=True)

@@ -19,11 +19,13 @@ from .constant import constant
 
 
 def kinds() -> Iterator[type[Layer]]:
-    """The classes of all kinds that are loaded."""
+    """The classes of all kinds in this folder that are loaded; not what somebody made of one."""
     pending = [Layer]
     found: dict[str, type[Layer]] = {}
     while pending:
         for kind in pending.pop().__subclasses__():
+            if not kind.__module__.startswith(f"{__package__}."):
+                continue
             found[f"{kind.__module__}.{kind.__name__}"] = kind  # a dataclass with slots leaves the class behind it
             pending.append(kind)
     yield from found.values()

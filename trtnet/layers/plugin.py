@@ -128,6 +128,10 @@ class Plugin(Layer):
                 )
         return tuple(zip(self.shapes, self.dtypes))
 
+    def precision(self) -> Dtype | None:
+        """None where whole numbers go in: TensorRT 8.6 finds a plugin no format for those once it has a precision."""
+        return Layer.precision(self) if all(t.dtype.is_floating_point for t in self.tensors) else None
+
     def supported(self, provider: Features) -> bool:
         return bool(self.creator) and (provider.has_layer("add_plugin_v2") or provider.has_layer("add_plugin_v3"))
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, Position, require_equal, same_count
 from .bounds import Bounds
+from .casting import Identity
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -57,6 +60,24 @@ class Shuffle(Layer):
     @property
     def reorders(self) -> bool:
         return self.first_transpose is not None or self.second_transpose is not None
+
+    @classmethod
+    def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:
+        """Outputs that are reshapes of what another one is, where `Abilities.writes_reshaped_outputs` is False."""
+        if provider.writes_reshaped_outputs:
+            return ()
+        reshapes = [layer for layer in graph.layers if isinstance(layer, cls) and not layer.reorders]
+        outputs = set(graph.outputs.values())
+        root: dict[Operand, Operand] = {}
+        for layer in reshapes:
+            root[layer.outputs[0]] = root.get(layer.inputs[0], layer.inputs[0])
+        shared = Counter(root.get(tensor, tensor) for tensor in outputs)
+        return [layer for layer in reshapes if (made := layer.outputs[0]) in outputs and shared[root[made]] > 1]
+
+    def compose(self, F: Functions, *inputs: Operand) -> Tensor:
+        """The reshape, and a copy of it."""
+        made: Tensor = emit(Identity((emit(Shuffle(inputs, reshape_dims=self.reshape_dims)),)))
+        return made
 
     def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
         if self.second_transpose is not None:

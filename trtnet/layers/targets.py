@@ -88,6 +88,10 @@ class Features(Protocol):
         """Whether RELU, ABS, NEG, POW and top-k layers take whole numbers."""
 
     @property
+    def writes_reshaped_outputs(self) -> bool:
+        """Whether an output of the network is written of which a reshape is an output, too."""
+
+    @property
     def slopes_scalars(self) -> bool:
         """Whether a parametric ReLU takes a tensor without dimensions."""
 

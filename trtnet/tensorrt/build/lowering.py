@@ -273,7 +273,8 @@ class Lowering:
         if self._is_weak and tensor.dtype.is_floating_point and found == self.provider.data_type(dtypes.float32):
             dtype = found  # of floats a weakly typed network says so until a type is set
         if shape is None or not _may_be(shape, tensor) or found != dtype:
-            error = self.explain(f"TensorRT infers another shape or type of output {tensor.index}", self._layer)
+            problem = f"TensorRT infers another shape or type of output {tensor.index}"
+            error = self.explain("" if shape is None else problem, self._layer)
             error.expected = f"{dims.format_shape(tensor.shape)} {tensor.dtype}"
             error.found = f"{'no shape' if shape is None else dims.format_shape(shape)} {found}"
             error.remedy = remedy
