@@ -62,6 +62,16 @@ def test_contexts_and_hotswaps_say_what_their_engine_does():
         hotswap.profile(x)
 
 
+def test_what_a_call_refuses_is_refused():
+    engine = trtnet.reference(convolutions())
+    x = np.ones((2, 3, 8, 8), np.float32)
+    for wrong, error in (({"x": x}, "is no array"), (x[:, :2], "wrong size in dimension 1")):
+        with pytest.raises(trtnet.errors.TrtnetError, match=error) as called:
+            engine(wrong)
+        with pytest.raises(type(called.value), match=error):
+            engine.profile(wrong)
+
+
 def test_names_of_tensorrts_layers_are_traced_to_what_was_recorded():
     layers = trtnet.record(Net(), x=Input((2, 3, 16, 16))).layers
     names = [layer.name for layer in layers]

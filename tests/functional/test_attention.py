@@ -325,3 +325,20 @@ def test_multi_head_attention_that_needs_its_weights_is_not(dropout, need_weight
 
     graph = trtnet.record(Net(), x=Input((4, 2, 8)))
     assert ("attention" in [layer.kind for layer in graph.layers]) == (not dropout and not need_weights)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32])
+def test_a_mask_of_numpy_is_one_of_the_layers_operands(dtype):
+    q = values((2, 5, 8))
+    mask = np.tril(np.ones((5, 5))).astype(dtype)
+
+    def call(x):
+        with sdpa_kernel(FLASH):
+            return F.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+
+    graph = trtnet.record(call, x=Input(q.shape))
+    assert [layer.kind for layer in graph.layers].count("attention") == 1
+    x = torch.from_numpy(q).double()
+    mask = torch.from_numpy(mask) if dtype is bool else torch.from_numpy(mask).double()
+    wanted = torch.nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+    np.testing.assert_allclose(trtnet.reference(graph)(q), wanted.numpy(), rtol=1e-5, atol=1e-6)

@@ -10,7 +10,15 @@ from judged_engines import provider_of
 
 import trtnet
 from trtnet import Dim, Input, layers
-from trtnet.errors import BuildError, DtypeError, EngineError, ProviderError, ShapeError
+from trtnet.errors import (
+    ArgumentTypeError,
+    BuildError,
+    DtypeError,
+    EngineError,
+    ProviderError,
+    ShapeError,
+    UnsupportedError,
+)
 from trtnet.tensorrt.build.lowering import Lowering
 
 torch = pytest.importorskip("torch")
@@ -106,6 +114,21 @@ def test_torchs_names():
         trtnet._assert_async(trtnet.tensor(False), "no")
     with pytest.raises(ShapeError, match="one value is asserted"):
         trtnet.record(lambda x: trtnet._assert(x > 0, "which"), x=Input((2, 3)))
+
+
+def test_a_branch_asserts_nothing():
+    def branch(x):
+        trtnet.layers.add_assertion(x[0] > 0, message="the first is positive")
+        return x * 2
+
+    with pytest.raises(UnsupportedError, match="a branch of cond asserts nothing by itself") as caught:
+        trtnet.record(lambda x: trtnet.cond(x.sum() > 0, branch, lambda x: x * 3, x), x=Input((3,)))
+    assert 'add_assertion(x[0] > 0, message="the first is positive")' in str(caught.value)
+
+
+def test_a_message_is_text():
+    with pytest.raises(ArgumentTypeError, match="the message of an assertion is text"):
+        trtnet.record(lambda x: trtnet.layers.add_assertion(x.sum() > 0, message=5) or x * 2, x=Input((3,)))
 
 
 def test_what_is_no_condition_is_refused():

@@ -90,6 +90,11 @@ def test_what_was_not_selected_does_not_count():
         assert np.isfinite(trtnet.reference(graph)(chosen=chosen, **given)).all()
 
 
+def test_a_negative_number_of_an_expert_is_refused():
+    with pytest.raises(trtnet.TrtnetError, match="the number of an expert is negative: -1"):
+        trtnet.reference(record())(chosen=CHOSEN.astype(np.int32) * 0 - 1, **values(True))
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("version", ["10.16", "11.0", "11.4"])
 def test_where_the_gpu_has_it_it_is_one_layer(version, bias, monkeypatch):

@@ -220,6 +220,8 @@ def test_group_norm_without_the_second_version_of_the_layer():
     """What TensorRT before 10.15 is given, computed and lowered."""
 
     class Old:
+        writes_reshaped_outputs = True
+
         @staticmethod
         def has_layer(method):
             return method != "add_normalization_v2"

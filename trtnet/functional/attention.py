@@ -236,7 +236,8 @@ def scaled_dot_product_attention(
     if enable_gqa:
         _require_multiple(k, q)
         _require_multiple(v, q)
-    made = _fused(q, k, v, attn_mask, is_causal) if enable_gqa or q.shape[-3:-2] == k.shape[-3:-2] else None
+    shown = None if attn_mask is None else tensor(attn_mask)
+    made = _fused(q, k, v, shown, is_causal) if enable_gqa or q.shape[-3:-2] == k.shape[-3:-2] else None
     if made is not None:
         return made
     if enable_gqa:

@@ -181,6 +181,7 @@ def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., An
     results = [current.emit(ConditionalOutput(pair, number)) for pair in zip(one.values, two.values)]
     for opened, end in zip(bodies, (bodies[1].start, len(current.layers) - len(results))):
         _refuse_draws(current, opened, current.layers[opened.start : end])
+        _refuse_assertions(current.layers[opened.start : end])
         current.inside.update((t, opened) for layer in current.layers[opened.start : end] for t in layer.outputs)
     _confine(current, start, number)
     return one.having(results).whole()
@@ -484,6 +485,19 @@ def _refuse_draws(current: Recorder, body: Body, layers: Collection[Producer]) -
         where=body.where if drawing is None else drawing.location,
         remedy="draw them for all iterations before, and iterate over them: xs=trtnet.rand(8, 3)",
     )
+
+
+def _refuse_assertions(layers: Sequence[Producer]) -> None:
+    """What gives nothing belongs to no branch, and would be there whichever is taken."""
+    for layer in layers:
+        if not layer.outputs and layer.region is None:
+            raise UnsupportedError(
+                "a branch of cond asserts nothing by itself: TensorRT would assert it whichever branch is taken",
+                expected="the assertion beside cond, of what holds either way: ~predicate | condition",
+                found=f"a {layer.kind} layer in a branch",
+                module=layer.path or None,
+                where=layer.location,
+            )
 
 
 def _confine(current: Recorder, start: int, number: int) -> None:

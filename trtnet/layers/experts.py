@@ -15,7 +15,7 @@ from ..graph.tensor import Array, Tensor
 from .activation import Activation
 from .base import Layer, Operand, Output, require_equal, require_floating
 from .bounds import Bounds
-from .casting import converted
+from .casting import converted, within
 from .constant import constant
 from .gather import Gather
 from .matrix import MatrixMultiply
@@ -121,6 +121,7 @@ class MoE(Layer):
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x, experts, scores, gate, up, down, *biases = inputs
         functional = run.torch.nn.functional
+        within(experts, "the number of an expert is negative")
         total = run.torch.zeros_like(x)
         for place in range(experts.shape[2]):
             at = experts[..., place].long()

@@ -260,6 +260,7 @@ class ReferenceEngine(Engine):
     def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
         if self.closed:
             raise self.closed_error()
+        self(*args, **kwargs)
         values = self._ordered(args, kwargs)
         sizes = self._check(values)
         cuda = self.torch.cuda if self.device.type == "cuda" else None
@@ -274,7 +275,6 @@ class ReferenceEngine(Engine):
             totals[name] = totals.get(name, 0.0) + (time.perf_counter() - begun) * 1e3
             begun = time.perf_counter()
 
-        self._run(list(values), sizes)
         for _ in range(CALLS):
             begun = time.perf_counter()
             self._run(list(values), sizes, watch)
