@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional  # noqa: F401  # loads every kind of layer, with the next line
+from .. import functional  # noqa: F401  # loads every kind of layer that a function records
 from ..basics import dims, dtypes
 from ..basics.code import Code
 from ..basics.dims import Dim, Size, SizeLike
@@ -28,7 +28,7 @@ from ..graph.graph import Graph
 from ..graph.recorder import Equality, Recorder
 from ..graph.tensor import Operand, Producer, Tensor, recorded
 from ..graph.training import Reason, Training
-from ..layers import plugin, raw  # noqa: F401
+from ..layers import plugin, raw  # noqa: F401  # loads the others
 from ..layers.base import Layer
 from ..layers.training import DROPOUTS, INSTEAD, Dropout
 from ..weights.recipes import OPERATIONS, VERSION, Frozen, Leaf, Literal, Recipe, Value, Weight

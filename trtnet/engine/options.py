@@ -59,13 +59,7 @@ class RunOptions:
     dla_workspace_allocation_strategy: str = "default"
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ArgumentError(
-                    f"there is no such {name}",
-                    expected=" or ".join(map(repr, choices)),
-                    found=repr(getattr(self, name)),
-                )
+        require_choices(self, CHOICES)
         budget, limit = self.weight_streaming_budget, self.persistent_cache_limit
         if budget != "automatic" and not _is_size(budget):
             raise ArgumentError(
@@ -117,6 +111,15 @@ class RunOptions:
                 remedy="leave one of them out",
             )
         return RunOptions(**{**asdict(self), **given})
+
+
+def require_choices(options: object, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises ArgumentError for an option that is none of its choices."""
+    for name, known in choices.items():
+        if getattr(options, name) not in known:
+            raise ArgumentError(
+                f"there is no such {name}", expected=" or ".join(map(repr, known)), found=repr(getattr(options, name))
+            )
 
 
 NAMES = tuple(one.name for one in fields(RunOptions))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...basics.errors import ArgumentError, ArgumentTypeError, instead_of
 from ...engine.options import NAMES as RUN_OPTIONS
+from ...engine.options import require_choices
 
 POOLS = (
     "workspace", "dla_managed_sram", "dla_local_dram", "dla_global_dram", "tactic_dram", "tactic_shared_memory",
@@ -155,13 +156,7 @@ class BuildOptions:
                 found=repr(level),
                 remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
             )
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ArgumentError(
-                    f"there is no such {name}",
-                    expected=" or ".join(map(repr, choices)),
-                    found=repr(getattr(self, name)),
-                )
+        require_choices(self, CHOICES)
         _named("memory pool", self.memory_pools, POOLS)
         for name, size in self.memory_pools.items():
             if not _whole(size) or size < 0:
