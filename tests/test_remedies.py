@@ -812,6 +812,16 @@ recorded(
     lambda x: few_bits(x, 5.0 / 127),
 )
 recorded(
+    "indices count from the start of the dimension, and there are no more than it has elements",
+    lambda x: trtnet.layers.add_gather(x, np.array([0, 3]), axis=1),
+    lambda x: trtnet.layers.add_gather(x, np.array([0, 2]), axis=1),
+)
+row(
+    "give a number of classes (num_classes, depth) of the largest class + 1, or more",
+    lambda: F.one_hot(trtnet.tensor([0, 3]), 3),
+    lambda: F.one_hot(trtnet.tensor([0, 3]), 4),
+)
+recorded(
     "leave block_shape out",
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32)),

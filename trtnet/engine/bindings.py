@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from ..basics.arrays import check_memory, is_torch
@@ -75,8 +75,15 @@ class Bindings:
         self.now = Bound.of({})
         self.version += 1
 
-    def bind(self, keys: Mapping[str, Leaf], weights: Trained, prefix: str = "") -> None:
-        """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none.
+    def bind(
+        self,
+        keys: Mapping[str, Leaf],
+        weights: Trained,
+        prefix: str = "",
+        check: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none. `check` looks at the
+        tensors, by the parameters' own names.
 
         `keys` are the parameters of the whole network: those that are not live may be given, and are left alone.
         """
@@ -102,6 +109,8 @@ class Bindings:
             )
         for name, tensor in found.items():
             self._check(name, tensor)
+        if check is not None:
+            check(found)
         self.now = Bound.of(found)
         self.version += 1
 

@@ -365,7 +365,9 @@ class Engine:
                 asks; tests found no difference on 8.6, so they are kept unless this is said.
 
         Raises:
-            WeightsError, DtypeError: before anything is changed, or with the old weights back in place.
+            WeightsError, DtypeError: before anything is changed, or with the old weights back in place. So for values
+                that a layer does not take: the scales of a quantization that are not positive and finite, indices
+                beyond their table. CUDA tensors are not looked at for these: that would wait for the GPU.
         """
         return self._refit_with(state_dict, prefix, finite, fresh_contexts)
 
@@ -401,6 +403,7 @@ class Engine:
         self._check_finite(matched.values, finite)
         checked = time.perf_counter() - started
         values = {parameters[name].name: value for name, value in matched.values.items()}
+        self.graph.check_values(values, self.parameters)
         if beside is not None:
             values |= beside(set(values))
         report = self._refit(values, fresh_contexts, generation)
@@ -424,7 +427,9 @@ class Engine:
             prefix: stripped from the keys that have it.
 
         Raises:
-            WeightsError: the engine has no live weights, a name is missing, or a tensor does not fit.
+            WeightsError: the engine has no live weights, a name is missing, or a tensor does not fit. Values that a
+                layer does not take (see `refit`) are refused when tensors on the CPU are bound; what is written to
+                them later is not looked at, and CUDA tensors are not.
         """
         raise NotImplementedError
 

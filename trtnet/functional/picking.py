@@ -391,6 +391,7 @@ def as_strided(
 
 def _one_hot_numpy(tensor: np.ndarray, num_classes: int = -1) -> np.ndarray:
     depth = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    OneHot.demand(depth).check(tensor)
     return (tensor[..., None] == np.arange(depth)).astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -12,15 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..basics import dims, dtypes
+from ..basics.arrays import as_array, is_torch
 from ..basics.code import Code
 from ..basics.dims import Dim, Size, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..weights.demands import Demand
 from ..weights.matching import load_into
-from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Weight
+from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Value, Weight, evaluate
 from .forms import Form
 from .recorder import Equality, check_count
-from .tensor import Array, Producer, Tensor
+from .tensor import Array, Operand, Producer, Tensor
 from .training import Training
 
 
@@ -157,9 +160,54 @@ class Graph:
     ) -> Any:
         """Give the graph other values; the module that it was recorded from keeps its own.
 
-        As `Module.load_state_dict`: a mismatch raises WeightsError and changes nothing.
+        As `Module.load_state_dict`: a mismatch raises WeightsError and changes nothing. So do values that a layer does
+        not take: the scales of a quantization are positive, and indices lie in their table.
         """
-        return load_into(self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix)
+        return load_into(
+            self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix, check=self.check_values
+        )
+
+    def check_values(
+        self,
+        given: Mapping[str, Any] | None = None,
+        present: Callable[[], Mapping[str, np.ndarray]] | None = None,
+    ) -> None:
+        """Raises WeightsError for values that a layer does not take. CUDA tensors are not looked at.
+
+        Args:
+            given: new values by the parameters' own names; None is all that the graph refers to.
+            present: gives the values of the other parameters; None is the graph's own.
+        """
+        for layer, demand, weight in self._demands:
+            leaves = list(dict.fromkeys(weight.leaves()))
+            names = [leaf.name for leaf in leaves]
+            known: dict[str, Any] = {leaf.name: leaf.value for leaf in leaves if leaf.value.there}
+            if given is not None:
+                if given.keys().isdisjoint(names):
+                    continue
+                if present is not None and not given.keys() >= set(names):
+                    known = dict(present())
+                known |= given
+            if any(name not in known or (is_torch(known[name]) and known[name].is_cuda) for name in names):
+                continue
+            demand.given(
+                np.asarray(evaluate(weight, lambda leaf, known=known: _array(known[leaf.name]))),  # type: ignore[misc]
+                ", ".join(names),
+                layer.path or None,
+                f"the {layer.kind} layer {layer.name!r}"
+                + (f", recorded at {layer.location}" if layer.location else ""),
+            )
+
+    @functools.cached_property
+    def _demands(self) -> list[tuple[Producer, Demand, Weight]]:
+        """What layers ask of the values of weights that depend on parameters."""
+        found = []
+        for layer in self.layers:
+            for demand in layer.demands():
+                weight = weights_of(layer.operand(demand.position))
+                if weight is not None and weight.name is not None:
+                    found.append((layer, demand, weight))
+        return found
 
     # --- draws
 
@@ -284,6 +332,18 @@ class Graph:
         inputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.inputs.items())
         outputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.outputs.items())
         return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
+
+
+def weights_of(operand: Operand) -> Weight | None:
+    """The weights that an operand is, perhaps moved or cast by layers; None for what is computed."""
+    if isinstance(operand, Weight):
+        return operand
+    layer = operand.layer if isinstance(operand, Tensor) else None
+    return None if layer is None else layer.as_weight(weights_of)
+
+
+def _array(value: Value | Any) -> np.ndarray:
+    return value.read() if isinstance(value, Value) else as_array(value)
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -18,12 +18,23 @@ from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from .base import Layer, Operand, Output, require_at_least, require_equal, require_floating, require_shape
+from ..weights.demands import Demand
+from .base import (
+    Layer,
+    Operand,
+    Output,
+    check_constants,
+    require_at_least,
+    require_equal,
+    require_floating,
+    require_shape,
+)
 from .bounds import Bounds
 from .casting import within
 from .constant import with_shape
 from .gather import Gather
 from .normalization import SoftMax
+from .quantization import SCALES
 from .shaping import Concatenation, Slice, expanded, reshaped
 from .targets import Features, Functions, ILayer, Network, Run
 
@@ -114,6 +125,7 @@ class Attention(Layer):
         if mask is not None:
             self._check_mask(q, k, mask)
         self._check_quantization(scale)
+        check_constants(self)
         self._check_lengths(k)
         return ((q.shape, q.dtype),)
 
@@ -156,6 +168,9 @@ class Attention(Layer):
                     f"the mask {format_shape(mask.shape)} of an attention of {format_shape(q.shape)} and "
                     f"{format_shape(k.shape)} does not fit in dimension {axis}: expand it first",
                 )
+
+    def demands(self) -> tuple[Demand, ...]:
+        return (SCALES._replace(position=4),)
 
     def _check_quantization(self, scale: Operand) -> None:
         to = self.normalization_quantize_to_type

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,11 +14,12 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError, ShapeError
 from ..basics.location import Location
-from ..graph.graph import Graph
+from ..graph.graph import Graph, weights_of
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.regions import Division, Turn
 from ..graph.tensor import Operand, Producer, Tensor, recorded
-from ..weights.recipes import Literal, Weight
+from ..weights.demands import Demand
+from ..weights.recipes import Literal, Weight, evaluate
 from .bounds import UNKNOWN, Bounds
 from .targets import Features, Functions, ILayer, ITensor, Network, Run
 
@@ -209,6 +210,14 @@ class Layer:
         mean and at most, relative to the root mean square of what it gives. None of others."""
         return None
 
+    def demands(self) -> tuple[Demand, ...]:
+        """What it asks of the values of operands that are weights: TensorRT, too, or its results would mean nothing."""
+        return ()
+
+    def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
+        """Its output as weights, where it only gives, moves or casts them; `of` says so of its operands. Else None."""
+        return None
+
     def picks(self, output: int) -> int | None:
         """The dimension of the first input that `output` holds indices into, as top-k's second one does; else None."""
         return None
@@ -319,6 +328,14 @@ def is_nonnegative(value: Operand) -> bool:
                 return False
             pending += needed
     return True
+
+
+def check_constants(layer: Layer) -> None:
+    """Raises a layer's own error for an operand of constants (not parameters) whose values it does not take."""
+    for demand in layer.demands():
+        weight = weights_of(layer.operand(demand.position))
+        if weight is not None and weight.name is None:
+            demand.check(evaluate(weight, lambda leaf: leaf.value.read()))
 
 
 def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,6 +10,7 @@ from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..weights.recipes import Weight, cast
 from .base import Layer, Operand, Output
 from .bounds import FAR, Bounds
 from .targets import Functions, ILayer, Network, Run
@@ -32,6 +34,9 @@ class Identity(Layer):
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return ((x.shape, x.dtype),)
+
+    def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
+        return of(self.inputs[0])
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if not self.nonnegative:
@@ -102,6 +107,10 @@ class Cast(Layer):
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return ((x.shape, self.to_type),)
+
+    def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
+        weight = of(self.inputs[0])
+        return None if weight is None or self.to_type.bits < 8 else cast(weight, self.to_type)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return wanted

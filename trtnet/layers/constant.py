@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ from ..basics.dims import Size, SizeLike
 from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
-from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate
+from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate, reshape
 from .base import Layer, Operand, Output
 from .casting import converted
 from .shaping import reshaped
@@ -45,6 +45,11 @@ class Constant(Layer):
         weight = self.inputs[0]
         return weight.strides if isinstance(weight, Literal) and tuple(weight.shape) == self.shape else None
 
+    def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
+        weight = self.inputs[0]
+        assert isinstance(weight, Weight)
+        return reshape(weight, self.shape)
+
     def with_operands(self, operands: tuple[Operand, ...]) -> Tensor | tuple[Tensor, ...]:
         tensor = operands[0]
         assert isinstance(tensor, Tensor)
@@ -53,6 +58,8 @@ class Constant(Layer):
     def holds(self) -> tuple[SizeLike, SizeLike] | None:
         weight = self.inputs[0]
         if not isinstance(weight, Weight) or weight.dtype.is_floating_point or not weight.count:
+            return None
+        if weight.name is not None:  # a parameter's values change, and what is recorded does not
             return None
         array = evaluate(weight, lambda leaf: leaf.value.read())
         return int(array.min()), int(array.max())

@@ -11,8 +11,9 @@ from ..basics import dtypes
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
+from ..weights.demands import Demand
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, Position, require_equal
+from .base import Layer, Operand, Output, Position, check_constants, require_equal
 from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK, check_movable
@@ -64,6 +65,26 @@ def _check_table(layer: Gather | Scatter, axis: int) -> None:
                     found=f"an index {format_shape(index.shape)}",
                     remedy="leave the index out where the dimension is empty: its size is known while recording",
                 )
+
+
+def _within_table(layer: Gather | Scatter) -> tuple[Demand, ...]:
+    """Indices that are weights lie inside the table, as far as its sizes are known."""
+    bounds = _table(layer, layer.axis)
+    ends = [high if isinstance(high, int) else high.bounds[1] for high in bounds.high]
+
+    def wrong(index: np.ndarray) -> np.ndarray:
+        return (index < 0) | (index > np.asarray(ends if layer.mode == "ND" else ends[0]))
+
+    return (
+        Demand(
+            1,
+            wrong,
+            ShapeError,
+            f"an index of a {layer.kind} is out of range",
+            expected=" and ".join(f"0 to {high}" for high in bounds.high),
+            remedy="indices count from the start of the dimension, and there are no more than it has elements",
+        ),
+    )
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -118,7 +139,12 @@ class Gather(Layer):
             raise ShapeError("TensorRT's tensors have at most 8 dimensions", found=format_shape(shape))
         if 0 in data.shape:
             _check_table(self, self.axis)
+        else:
+            check_constants(self)
         return ((shape, data.dtype),)
+
+    def demands(self) -> tuple[Demand, ...]:
+        return _within_table(self)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
@@ -217,7 +243,12 @@ class Scatter(Layer):
             require_equal(a, b, problem)
         if 0 in data.shape:
             _check_table(self, self.axis)
+        else:
+            check_constants(self)
         return ((data.shape, data.dtype),)
+
+    def demands(self) -> tuple[Demand, ...]:
+        return _within_table(self)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if position == 1:
@@ -275,8 +306,25 @@ class OneHot(Layer):
             raise ShapeError(
                 "a one-hot layer takes two values: off, on", expected="(2,)", found=format_shape(values.shape)
             )
+        check_constants(self)
         axis = self.axis % (len(index.shape) + 1)
         return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)
+
+    def demands(self) -> tuple[Demand, ...]:
+        return (self.demand(self.depth),)
+
+    @staticmethod
+    def demand(depth: SizeLike) -> Demand:
+        """What the classes are."""
+        depth = depth if isinstance(depth, int) else depth.bounds[1]
+        return Demand(
+            0,
+            lambda index: (index < 0) | (index >= depth),
+            ShapeError,
+            "a class of a one-hot encoding is out of range",
+            expected=f"0 to {depth - 1}",
+            remedy="give a number of classes (num_classes, depth) of the largest class + 1, or more",
+        )
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return Bounds.below(self.depth) if position == 0 else wanted.one() if wanted is not None else None

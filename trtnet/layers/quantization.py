@@ -13,8 +13,9 @@ from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
+from ..weights.demands import Demand
 from ..weights.recipes import Literal, Weight, cast
-from .base import Layer, Operand, Output, require_floating
+from .base import Layer, Operand, Output, check_constants, require_floating
 from .casting import Cast, converted
 from .constant import Constant, constant
 from .shaping import reshaped
@@ -30,6 +31,21 @@ _FLOATS = {dtypes.float8_e4m3fn: (3, -6, 448.0), dtypes.float4_e2m1fn: (1, 0, 6.
 """Bits behind the point, the exponent of the smallest normal number, and the largest number."""
 CLOSE = 2.0**-8
 """Of a step: what lies so close to the middle between two numbers is rounded either way where roundings are changed."""
+
+
+def _no_scales(array: np.ndarray) -> np.ndarray:
+    scales = np.asarray(array, np.float32)
+    return ~((scales > 0) & np.isfinite(scales))
+
+
+SCALES = Demand(
+    1,
+    _no_scales,
+    ArgumentError,
+    "the scales of a quantization are positive and finite",
+    expected="more than 0",
+    remedy="of values of a range it is the largest absolute one / 127",
+)
 
 
 def largest(dtype: Dtype) -> float:
@@ -128,21 +144,12 @@ class Quantize(Layer):
                 found=scale.dtype,
                 remedy="convert it: scale.float()",
             )
-        self._check_positive(scale)
+        check_constants(self)
         self.blocks()
         return ((x.shape, self.to_type),)
 
-    @staticmethod
-    def _check_positive(scale: Tensor) -> None:
-        made = scale.layer
-        weight = made.inputs[0] if isinstance(made, Constant) else None
-        if isinstance(weight, Literal) and not (np.asarray(weight.array, np.float32) > 0).all():
-            raise ArgumentError(
-                "the scales of a quantization are positive",
-                expected="more than 0",
-                found=f"{np.asarray(weight.array, np.float32).min():g}",
-                remedy="of values of a range it is the largest absolute one / 127",
-            )
+    def demands(self) -> tuple[Demand, ...]:
+        return (SCALES,)
 
     def blocks(self) -> tuple[tuple[SizeLike, int], ...] | None:
         """For each dimension of the input, how many scales there are along it, and how many elements share one; None
@@ -438,6 +445,7 @@ class DynamicQuantize(Layer):
                 expected="() float32",
                 found=f"{format_shape(double.shape)} {double.dtype}",
             )
+        check_constants(self)
         sizes = self.sizes()
         scales = []
         for size, block in zip(x.shape, sizes, strict=True):
@@ -450,6 +458,9 @@ class DynamicQuantize(Layer):
                 )
             scales.append(size if block == 1 else size // block)
         return (x.shape, self.to_type), (Size(scales), self.scale_type)
+
+    def demands(self) -> tuple[Demand, ...]:
+        return (SCALES,)
 
     def sizes(self) -> tuple[int, ...]:
         """How many elements a block has along each dimension. Raises ArgumentError where none is said."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,7 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..weights.recipes import Weight, permute, reshape
 from .base import Layer, Operand, Output, Position, require_equal, same_count
 from .bounds import Bounds
 from .casting import Identity
@@ -53,6 +54,16 @@ class Shuffle(Layer):
         x = self.inputs[0]
         assert isinstance(x, Tensor)
         return x.shape if self.first_transpose is None else _in_order(x.shape, self.first_transpose)
+
+    def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
+        weight = of(self.inputs[0])
+        if weight is None:
+            return None
+        if self.first_transpose is not None:
+            weight = permute(weight, self.first_transpose)
+        if self.reshape_dims is not None:
+            weight = reshape(weight, tuple([size for size in self.reshape_dims if isinstance(size, int)]))
+        return weight if self.second_transpose is None else permute(weight, self.second_transpose)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None if wanted is None else wanted.one()

@@ -112,6 +112,7 @@ class ReferenceEngine(Engine):
         used = {leaf for _, _, weight in graph.weights() for leaf in weight.leaves()}
         self._leaves = {leaf.name: leaf for leaf in graph.parameters.values() if leaf in used}
         if values is None:
+            graph.check_values()
             there = {name: leaf.value for name, leaf in self._leaves.items() if leaf.value.there}
             values = {name: from_numpy(kept(value.read())).to(self.device) for name, value in there.items()}
         self._values = dict(values)
@@ -215,7 +216,9 @@ class ReferenceEngine(Engine):
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._held():
-            self.bindings.bind(self.graph.parameters, weights, prefix)
+            self.bindings.bind(
+                self.graph.parameters, weights, prefix, lambda new: self.graph.check_values(new, self.parameters)
+            )
             state = self._state
             self._state = state._replace(generation=state.generation + 1, bound=self.bindings.now)
 

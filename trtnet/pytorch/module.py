@@ -113,8 +113,14 @@ class Recorded(torch.nn.Module):
         return super().__call__(*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's. Raises WeightsError for another value of a parameter that is frozen in the graph."""
-        check_frozen(self._trtnet.graph.parameters, state_dict)
+        """As torch's. Raises WeightsError for another value of a parameter that is frozen in the graph, and for values
+        that a layer does not take."""
+        parameters = self._trtnet.graph.parameters
+        check_frozen(parameters, state_dict)
+        shapes = {key: tuple(leaf.shape) for key, leaf in parameters.items()}
+        tensors = {key: value for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
+        fitting = {key: value for key, value in tensors.items() if shapes.get(key) == tuple(value.shape)}
+        self._trtnet.graph.check_values({parameters[key].name: value.detach() for key, value in fitting.items()})
         return super().load_state_dict(state_dict, strict, assign)
 
     def forward(self, /, *args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, NamedTuple
@@ -147,13 +147,21 @@ def check_frozen(leaves: Mapping[str, Leaf], values: Mapping[str, Any]) -> None:
 
 
 def load_into(
-    leaves: Mapping[str, Leaf], given: Mapping[str, Any], *, assign: bool = True, **options: Any
+    leaves: Mapping[str, Leaf],
+    given: Mapping[str, Any],
+    *,
+    assign: bool = True,
+    check: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
 ) -> LoadReport:
     """`match`, and give each Leaf its new value; a warning names what is not finite.
 
     With `assign` given arrays that need no change are taken as they are; else those that can be written are copied.
+    `check` looks at the new values, by the parameters' own names, before any is taken.
     """
     matched = match(leaves, given, **options)
+    if check is not None:
+        check({leaves[name].name: value for name, value in matched.values.items()})
     for name, value in matched.values.items():
         array = as_array(value)
         if not assign and array.flags.writeable and name not in matched.converted:

@@ -67,6 +67,7 @@ class Job:
         """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
         provider, graph = self.provider, self.graph
         self._check()
+        graph.check_values()
         warn_nonfinite_weights(graph)
         started = time.perf_counter()
         rewritten = with_live(with_tensors(graph, self.debug.inner), self.live)

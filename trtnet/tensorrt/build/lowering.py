@@ -498,6 +498,7 @@ def lower(graph: Graph, network: INetworkDefinition, refit: bool = True, left_ou
             expected="an explicit-batch network",
             remedy="builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))",
         )
+    graph.check_values()
     lowering = Lowering(for_provider(graph, provider, refit), network, provider, left_out)
     # a pybind object takes a finalizer but no attributes
     weakref.finalize(network, _forget, id(network))
