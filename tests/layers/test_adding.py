@@ -18,12 +18,7 @@ OLD = {"add_scale", "add_plugin_v2", "add_plugin_v3"}
 
 def test_the_names_are_tensorrts() -> None:
     network = needs_rtx().trt.INetworkDefinition
-    mine = {
-        method
-        for kind in kinds()
-        if kind.is_offered
-        for method in kind.methods
-    }
+    mine = {method for kind in kinds() if kind.is_offered for method in kind.methods}
     assert {method for method in mine if not hasattr(network, method)} <= OLD
     assert set(methods()) == {name for name in dir(layers) if name.startswith("add_")}
 
