@@ -821,6 +821,16 @@ row(
     lambda: F.one_hot(trtnet.tensor([0, 3]), 3),
     lambda: F.one_hot(trtnet.tensor([0, 3]), 4),
 )
+row(
+    "give the smaller one first: quant_min=-128, quant_max=127",
+    lambda: F.fake_quantize_per_tensor_affine(trtnet.ones(2, 3), 0.1, 0, 127, -128),
+    lambda: F.fake_quantize_per_tensor_affine(trtnet.ones(2, 3), 0.1, 0, -128, 127),
+)
+recorded(
+    "give one for each scale, or one number",
+    lambda x: F.fake_quantize_per_channel_affine(x, FEW, [0, 0], 1, -128, 127),
+    lambda x: F.fake_quantize_per_channel_affine(x, FEW, [0, 0, 0], 1, -128, 127),
+)
 recorded(
     "leave block_shape out",
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),

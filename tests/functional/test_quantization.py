@@ -211,3 +211,55 @@ def test_what_tensorrt_cannot_have() -> None:
     with pytest.raises(ArgumentError, match="knows no scale"):
         trtnet.tensor([1, 2]).dequantize()
     assert trtnet.tensor([1.5]).dequantize().tolist() == [1.5]
+
+
+FAKES = {
+    "tensor": lambda x, scale=0.1, zero=0, low=-128, high=127: F.fake_quantize_per_tensor_affine(
+        x, scale, zero, low, high
+    ),
+    "channel": lambda x, scale=0.1, zero=0, low=-128, high=127: F.fake_quantize_per_channel_affine(
+        x, trtnet.tensor(np.broadcast_to(np.asarray(scale, np.float32), (2,)).copy()), zero, 0, low, high
+    ),
+}
+REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"scale": 0.0}, ArgumentError, "scales of a quantization are positive and finite"),
+    ({"scale": -1.0}, ArgumentError, "scales of a quantization are positive and finite"),
+    ({"scale": np.nan}, ArgumentError, "scales of a quantization are positive and finite"),
+    ({"scale": np.inf}, ArgumentError, "scales of a quantization are positive and finite"),
+    ({"low": 127, "high": -128}, ArgumentError, "quant_min is more than quant_max"),
+    ({"low": 0, "high": 255}, ArgumentError, "without a zero point"),
+    ({"zero": 200}, ArgumentError, "zero point is one of the numbers"),
+    ({"zero": 0.5}, ArgumentTypeError, "whole numbers"),
+    ({"zero": "one"}, ArgumentTypeError, "whole numbers"),
+    ({"low": -1.5}, ArgumentTypeError, "whole numbers"),
+    ({"high": None}, ArgumentTypeError, "whole numbers"),
+    ({"zero": [0, 0, 0]}, ShapeError, "as many zero points as scales"),
+]
+
+
+@pytest.mark.parametrize("name", FAKES)
+@pytest.mark.parametrize(("given", "error", "match"), REFUSED, ids=[str(one[0]) for one in REFUSED])
+def test_arrays_are_checked_as_recorded_tensors_are(
+    name: str, given: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    for run in (
+        lambda: trtnet.record(lambda x: FAKES[name](x, **given), x=Input((2, 6))),
+        lambda: FAKES[name](trtnet.ones(2, 6), **given),
+    ):
+        with pytest.raises(error, match=match) as caught:
+            run()
+        assert "test_quantization.py" in str(caught.value)
+
+
+def test_arrays_of_other_types_and_scales_of_other_shapes() -> None:
+    fake, channels = F.fake_quantize_per_tensor_affine, F.fake_quantize_per_channel_affine
+    with pytest.raises(DtypeError, match="takes floating-point tensors"):
+        fake(trtnet.ones(2, 6, dtype=trtnet.int32), 0.1, 0, -128, 127)
+    with pytest.raises(ShapeError, match="one scale"):
+        fake(trtnet.ones(2, 6), trtnet.tensor(SCALES), 0, -128, 127)
+    with pytest.raises(ShapeError, match="for each index of its axis"):
+        channels(trtnet.ones(2, 6), trtnet.tensor(SCALES), 0, 0, -128, 127)
+    with pytest.raises(ArgumentTypeError, match="scales are numbers"):
+        fake(trtnet.ones(2, 6), "half", 0, -128, 127)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="scales are numbers"):
+        trtnet.record(lambda x: fake(x, None, 0, -128, 127), x=Input((2, 6)))  # type: ignore[arg-type]

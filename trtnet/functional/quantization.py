@@ -22,7 +22,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
 from ..layers.casting import converted
 from ..layers.constant import Constant, constant
-from ..layers.quantization import QUANTIZED, Dequantize, Quantize
+from ..layers.quantization import QUANTIZED, SCALES, Dequantize, Quantize
 from ..layers.shaping import reshaped
 from ..weights.recipes import Literal
 from .arithmetic import maximum, minimum, mul
@@ -40,20 +40,30 @@ Number: TypeAlias = "Tensor | float | np.ndarray"
 Whole: TypeAlias = "Tensor | int | Sequence[int] | np.ndarray"
 
 
-def _fake_numpy(
-    input: np.ndarray, scale: Number, zero_point: Whole, quant_min: int, quant_max: int, axis: int | None = None
-) -> np.ndarray:
-    shape = (1,) * input.ndim if axis is None else tuple(-1 if d == axis else 1 for d in range(input.ndim))
-    steps = np.asarray(scale, np.float32).reshape(shape if input.ndim else ())
-    zero = np.asarray(zero_point, np.int64).reshape(shape if input.ndim else ())
-    whole = np.clip(np.rint(input.astype(np.float32) / steps) + zero, quant_min, quant_max) - zero
-    return (whole.astype(np.float32) * steps).astype(input.dtype)
+def _fake_numpy(input: np.ndarray, scale: Number, zero_point: Whole, quant_min: int, quant_max: int) -> np.ndarray:
+    name = "fake_quantize_per_tensor_affine"
+    return _fake_computed(name, input, scale, zero_point, quant_min, quant_max, None)
 
 
 def _fake_channels_numpy(
     input: np.ndarray, scale: Number, zero_point: Whole, axis: int, quant_min: int, quant_max: int
 ) -> np.ndarray:
-    return _fake_numpy(input, scale, zero_point, quant_min, quant_max, axis_of(axis, input.ndim, "axis"))
+    axis = axis_of(axis, np.ndim(input), "axis")
+    return _fake_computed("fake_quantize_per_channel_affine", input, scale, zero_point, quant_min, quant_max, axis)
+
+
+def _fake_computed(
+    name: str, input: np.ndarray, scale: Number, zero_point: Whole, quant_min: int, quant_max: int, axis: int | None
+) -> np.ndarray:
+    """With the checks of what is recorded."""
+    x, steps = np.asarray(input), _numbers(name, scale)
+    _check_scales(tuple(steps.shape), x.shape, axis)
+    ends = _range(name, dtypes.get(x.dtype), zero_point, quant_min, quant_max, steps.shape)
+    SCALES.check(steps)
+    shape = (1,) * x.ndim if axis is None else tuple(-1 if d == axis else 1 for d in range(x.ndim))
+    steps, low, high = (one.reshape(shape) for one in (steps, *ends))
+    whole = np.clip(np.rint(x.astype(np.float32) / steps), low, high).astype(np.float32)
+    return np.asarray((whole * steps).astype(x.dtype))
 
 
 @operation(_fake_numpy)
@@ -99,28 +109,45 @@ def fake_quantize_per_channel_affine(
     return _fake("fake_quantize_per_channel_affine", x, scale, zero_point, quant_min, quant_max, axis)
 
 
-def _fake(
-    name: str, x: Tensor, scale: Number, zero_point: Whole, quant_min: int, quant_max: int, axis: int | None
-) -> Tensor:
-    if x.dtype in QUANTIZED or not x.dtype.is_floating_point:
+def _range(
+    name: str, dtype: Dtype, zero_point: Whole, quant_min: int, quant_max: int, shape: tuple[SizeLike, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the range, counted from the zero points."""
+    if dtype in QUANTIZED or not dtype.is_floating_point:
         raise DtypeError(
             f"{name} takes floating-point tensors",
             expected="float32, float16 or bfloat16",
-            found=x.dtype,
+            found=dtype,
             remedy="convert it first: x.float()",
         )
-    zero = np.asarray(zero_point)
-    if zero.dtype.kind not in "iu" or not isinstance(quant_min, int) or not isinstance(quant_max, int):
+    zero = np.asarray(zero_point) if isinstance(zero_point, (int, np.integer, Array, np.ndarray, list, tuple)) else None
+    ends = (quant_min, quant_max)
+    if zero is None or zero.dtype.kind not in "iu" or not all(isinstance(end, (int, np.integer)) for end in ends):
         raise ArgumentTypeError(
             f"{name}: zero_point, quant_min and quant_max are whole numbers",
             expected="-128, 127 and 0, perhaps",
             found=", ".join(map(shown, (zero_point, quant_min, quant_max))),
+        )
+    if quant_min > quant_max:
+        raise ArgumentError(
+            f"{name}: quant_min is more than quant_max",
+            expected=f"at most {quant_max}",
+            found=quant_min,
+            remedy="give the smaller one first: quant_min=-128, quant_max=127",
         )
     if not ((quant_min <= zero) & (zero <= quant_max)).all():
         raise ArgumentError(
             f"{name}: the zero point is one of the numbers from quant_min to quant_max",
             expected=f"{quant_min} to {quant_max}",
             found=shown(zero_point),
+        )
+    count = shape[0] if shape else 1
+    if zero.size != 1 and zero.shape != (count,):
+        raise ShapeError(
+            f"{name}: there are as many zero points as scales",
+            expected=f"({count},)",
+            found=zero.shape,
+            remedy="give one for each scale, or one number",
         )
     low, high = quant_min - zero.astype(np.int64), quant_max - zero.astype(np.int64)
     if low.min() < -128 or high.max() > 127:
@@ -131,7 +158,14 @@ def _fake(
             remedy="use quant_min=-128, quant_max=127, zero_point=0, and a scale of the largest absolute value / 127; "
             "or in floating point: (x / scale).round().clamp(quant_min - zero_point, quant_max - zero_point) * scale",
         )
-    steps = _scales(scale, x, axis)
+    return low, high
+
+
+def _fake(
+    name: str, x: Tensor, scale: Number, zero_point: Whole, quant_min: int, quant_max: int, axis: int | None
+) -> Tensor:
+    steps = _scales(name, scale, x, axis)
+    low, high = _range(name, x.dtype, zero_point, quant_min, quant_max, tuple(steps.shape))
     if not x.shape:
         return reshaped(_fake(name, reshaped(x, (1,)), steps, zero_point, quant_min, quant_max, None), ())
     wide = x
@@ -155,21 +189,34 @@ def _cut(x: Tensor, steps: Tensor, low: np.ndarray, high: np.ndarray, axis: int 
     return minimum(maximum(x, ends[0]), ends[1])
 
 
-def _scales(scale: Number, x: Tensor, axis: int | None) -> Tensor:
-    """The scale as a float32 tensor: without dimensions, or with one for each index of the axis."""
-    value = scale if isinstance(scale, (Tensor, Array)) else Array(np.asarray(scale, np.float32))
-    shape: tuple[SizeLike, ...] = () if axis is None else (x.shape[axis],)
-    sizes: tuple[SizeLike, ...] = tuple(value.shape)
+def _numbers(name: str, scale: Number) -> np.ndarray:
+    """Scales that are numbers."""
+    if isinstance(scale, (bool, str)) or (made := np.asarray(scale)).dtype.kind not in "fiuV":
+        raise ArgumentTypeError(
+            f"{name}: scales are numbers", expected="a number, or a tensor of them", found=shown(scale)
+        )
+    return made.astype(np.float32)
+
+
+def _check_scales(sizes: tuple[SizeLike, ...], of: Sequence[SizeLike], axis: int | None) -> None:
+    """Raises ShapeError for another number of scales than one, or than one for each index of the axis."""
     count = sizes[0] if len(sizes) == 1 else None if sizes else 1
-    if count != (1 if axis is None else shape[0]):
+    if count != (1 if axis is None or not of else of[axis]):
         raise ShapeError(
             "a quantization has one scale" + ("" if axis is None else " for each index of its axis"),
-            expected="one number" if axis is None else f"({shape[0]},), as dimension {axis} of {tuple(x.shape)}",
+            expected="one number" if axis is None else f"({of[axis]},), as dimension {axis} of {tuple(of)}",
             found=sizes,
             remedy="one for each channel: fake_quantize_per_channel_affine, quantize_per_channel"
             if axis is None
             else "one for all: fake_quantize_per_tensor_affine, quantize_per_tensor",
         )
+
+
+def _scales(name: str, scale: Number, x: Tensor, axis: int | None) -> Tensor:
+    """The scale as a float32 tensor: without dimensions, or with one for each index of the axis."""
+    value = scale if isinstance(scale, (Tensor, Array)) else Array(_numbers(name, scale))
+    shape: tuple[SizeLike, ...] = () if axis is None else (x.shape[axis],)
+    _check_scales(tuple(value.shape), tuple(x.shape), axis)
     if type(value) is Tensor:
         return converted(reshaped(value, shape), dtypes.float32)
     assert isinstance(value, Array)
@@ -240,7 +287,7 @@ def _to_few_bits(
             found=shown(zero_point),
             remedy="use 0, and a scale of the largest absolute value / 127",
         )
-    return _quantized(x, _scales(scale, x, axis), to, axis)
+    return _quantized(x, _scales(name, scale, x, axis), to, axis)
 
 
 def _dequantize_numpy(tensor: np.ndarray) -> np.ndarray:
