@@ -344,6 +344,36 @@ def test_mxfp8(blocks: dict[str, Any]) -> None:
     lower_and_compare(graph, target="sm120")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", [mxfp8, nvfp4, "float32"])
+@pytest.mark.parametrize("double", [False, True])
+def test_a_bad_element_of_a_block(bad: float, form: Any, double: bool) -> None:
+    """NaN leaves the rest of its block as it would be with 0 in its place; infinity is the largest number there is."""
+
+    def floats(x: Any) -> Any:
+        options = {"to_type": "float8_e4m3fn", "scale_type": "float32", "axis": -1, "block_size": 32}
+        return layers.add_dequantize(*layers.add_dynamic_quantize(x, **options))
+
+    of = {mxfp8: lambda x: mxfp8(x, **ROW), nvfp4: nvfp4}.get(form, floats)
+    size = 16 if form is nvfp4 else 32
+    x = values((2, 2 * size))
+    x[0, 3] = bad
+    engine = trtnet.reference(trtnet.record(of, x=Input(x.shape)), dtype="float64" if double else None)
+    found = engine(x=x)
+    without = x.copy()
+    without[0, 3] = 0
+    wanted = engine(x=without)
+    at = found[0, 3]
+    found[0, 3] = wanted[0, 3] = 0
+    if np.isnan(bad):
+        assert at > 0 if form is nvfp4 else np.isnan(at)
+    else:
+        most = {mxfp8: np.inf, nvfp4: 6 * 448 * 0.01}.get(form, np.finfo(np.float32).max)
+        np.testing.assert_allclose(at, np.copysign(most, bad), rtol=1e-6)
+        wanted[0, :size] = 0 if form is not nvfp4 else found[0, :size]
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_nvfp4() -> None:
     x = values((6, 48))
     x[0, :16] = 0

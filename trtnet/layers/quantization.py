@@ -29,6 +29,7 @@ QUANTIZED = (dtypes.int8, dtypes.float8_e4m3fn, dtypes.int4, dtypes.float4_e2m1f
 _WHOLE = {dtypes.int8: (-128, 127), dtypes.int4: (-8, 7)}
 _FLOATS = {dtypes.float8_e4m3fn: (3, -6, 448.0), dtypes.float4_e2m1fn: (1, 0, 6.0)}
 """Bits behind the point, the exponent of the smallest normal number, and the largest number."""
+MOST = float(np.finfo(np.float32).max)
 CLOSE = 2.0**-8
 """Of a step: what lies so close to the middle between two numbers is rounded either way where roundings are changed."""
 
@@ -69,6 +70,8 @@ def _nearest(run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0) -> tup
     steps = _steps(run, x, dtype)
     free = (x / steps + shift).round() * steps
     found = free.clamp(low, high)
+    if dtype is dtypes.float4_e2m1fn:
+        found = found.nan_to_num(nan=high)  # it has no NaN; PTX, cvt.satfinite.e2m1x2: the largest number
     return found, free == found
 
 
@@ -413,6 +416,10 @@ class DynamicQuantize(Layer):
     NVFP4 is float4_e2m1fn, float8_e4m3fn, blocks of 16, and input 1, a positive number that the scales are divided by
     before they are rounded. What TensorRT computes of this on a GPU was not compared; the numbers are those of cuDNN's
     block scaling (docs.nvidia.com, "Block Scaling").
+
+    NVIDIA does not say what NaN and infinity become. Here NaN does not count for the scale of its block, and stays NaN
+    (float4, which has none: 6); infinity counts as the largest number of float32, and becomes the largest of its block
+    (times its scale, infinity again), beside which the others are 0.
     """
 
     axis: int | None = None
@@ -519,7 +526,8 @@ class DynamicQuantize(Layer):
         sizes = self.sizes()
         split = [part for size, block in zip(x.shape, sizes, strict=True) for part in (size // block, block)]
         inside = range(1, len(split), 2)
-        scale = wide.abs().reshape(split).amax(tuple(inside)) / largest(self.to_type)
+        counted = wide.abs().nan_to_num(nan=0.0, posinf=MOST).clamp(max=MOST)
+        scale = counted.reshape(split).amax(tuple(inside)) / largest(self.to_type)
         factor = 1.0 if double is None else double.to(wide.dtype)
         if self.scale_type is dtypes.float8_e8m0fnu:
             mantissa, exponent = run.torch.frexp(scale)
