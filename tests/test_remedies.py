@@ -60,6 +60,7 @@ HALF = Input((2, 3), "float16")
 INTS = Input((2, 3), "int32")
 BOOLS = Input((2, 3), "bool")
 FOUR = (1, 3, 8, 8)
+WINDOW = {"type": "MAX", "window_size": (2, 2), "pre_padding": (0, 0), "post_padding": (0, 0)}
 
 
 class One(nn.Module):
@@ -830,6 +831,32 @@ recorded(
     "give one for each scale, or one number",
     lambda x: F.fake_quantize_per_channel_affine(x, FEW, [0, 0], 1, -128, 127),
     lambda x: F.fake_quantize_per_channel_affine(x, FEW, [0, 0, 0], 1, -128, 127),
+)
+recorded(
+    "give them in TensorRT's order; help(trtnet.layers.",
+    lambda x: layers.add_matrix_multiply(x),
+    lambda x: layers.add_matrix_multiply(x, x.T),
+)
+recorded(
+    "axes=(1, 1), for example",
+    lambda x: layers.add_reduce(x, op="SUM", axes=1),
+    lambda x: layers.add_reduce(x, op="SUM", axes=(1,)),
+)
+recorded(
+    "stride=(1, 1), for example",
+    lambda x: layers.add_pooling_nd(x, **WINDOW, stride=(1,)),
+    lambda x: layers.add_pooling_nd(x, **WINDOW, stride=(1, 1)),
+    FOUR,
+)
+recorded(
+    "one term for each operand, as in 'ij,jk->ik'",
+    lambda x: layers.add_einsum(x, equation="ij,jk->ik"),
+    lambda x: layers.add_einsum(x, x.T, equation="ij,jk->ik"),
+)
+recorded(
+    "k=1, axes=(1,), for example",
+    lambda x: layers.add_topk(x, op="MAX", k=1, axes=(0, 1)),
+    lambda x: layers.add_topk(x, op="MAX", k=1, axes=(1,)),
 )
 recorded(
     "leave block_shape out",

@@ -132,8 +132,8 @@ def test_operands_that_do_not_fit_are_refused():
         record(dtype="float32")
     with pytest.raises(ArgumentError, match="experts have one activation"):
         record(activation_type="RELU")
-    with pytest.raises(ShapeError, match=r"six tensors, or nine with biases\n.*\n  found:    2 operands"):
-        trtnet.record(lambda x: layers.add_moe(x, x), x=Input((1, 2, 3)))
+    with pytest.raises(ShapeError, match=r"six tensors, or nine with biases\n.*\n  found:    7 operands"):
+        trtnet.record(lambda x: layers.add_moe(*[x] * 7), x=Input((1, 2, 3)))
     x, i, w = Input((B, S, H)), Input((B, S, K), "int32"), Input((E, H, I))
     down, scores = Input((E, I, H)), Input((B, S, K))
 

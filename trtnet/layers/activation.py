@@ -122,6 +122,7 @@ class ParametricReLU(Layer):
     """
 
     kind: ClassVar[str] = "parametric_relu"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
 
     def infer(self) -> tuple[Output, ...]:
         x, slope = self.inputs

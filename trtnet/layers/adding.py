@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import format_shape
+from ..basics.arrays import is_torch
+from ..basics.dims import Dim, format_shape
+from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, NameNotFoundError, instead_of, shown
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Operand, Tensor
@@ -57,9 +60,11 @@ def adder(name: str) -> Callable[..., Any]:
                 found=unknown[0],
                 remedy=instead_of(unknown[0], kind.attributes) or "leave it out",
             )
-        values = kind.chosen(operands) | {key: _value(kind, key, value) for key, value in attributes.items()}
+        _check_operands(name, kind, operands)
+        values = {key: _value(kind, name, key, value) for key, value in attributes.items()}
+        values = kind.chosen(operands) | values
         for key in ("axis", "axes"):
-            if key in values:
+            if values.get(key) is not None:
                 values[key] = _counted(kind, name, operands, values[key])
         try:
             made = kind(operands, **values)
@@ -92,12 +97,108 @@ def _operand(kind: type[Layer], index: int, value: Any) -> Operand:
     return recorder().weight(value) if index in kind.weight_attributes else constant(value)
 
 
-def _value(kind: type[Layer], name: str, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and "Dtype" in str(kind.__dataclass_fields__[name].type):
+def _check_operands(name: str, kind: type[Layer], given: tuple[Operand, ...]) -> None:
+    """Raises ArgumentTypeError for too few and too many inputs, and for None where there must be one."""
+    needed, least, most = kind.input_counts
+    needed = needed if most is not None else len(given)
+    lacking = any(one is None for one in given[:needed])
+    if lacking or len(given) < least or (most is not None and len(given) > most):
+        wanted = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        raise ArgumentTypeError(
+            f"{name}: these are not the inputs of a {kind.kind} layer",
+            expected=f"{wanted} of them" + (f", the first {needed} not None" if needed else ""),
+            found=", ".join(map(shown, given)) or "none",
+            remedy=f"give them in TensorRT's order; help(trtnet.layers.{name}) says it",
+        )
+
+
+def _value(kind: type[Layer], method: str, name: str, value: Any) -> Any:
+    """An attribute as its kind declares it. Raises ArgumentTypeError for another type, ArgumentError for a text that is
+    no member of TensorRT's enum."""
+    declared = str(kind.__dataclass_fields__[name].type)
+    for one in declared.split(" | "):
+        with contextlib.suppress(_Unlike):
+            found = _as(one, value)
+            break
+    else:
+        raise ArgumentTypeError(
+            f"{method}: the attribute {name!r} is of another type",
+            expected=" or ".join(_said(one) for one in declared.split(" | ")),
+            found=shown(value),
+            remedy=f"{name}={_EXAMPLES.get(declared.partition(' | ')[0], '...')}, for example",
+        )
+    choices = kind.choices.get(name)
+    if choices is not None and found not in choices:
+        raise ArgumentError(
+            f"{method}: {name} is none of the known ones",
+            expected=" or ".join(filter(None, (", ".join(choices[:-1]), choices[-1]))),
+            found=found,
+            remedy=instead_of(found, choices),
+        )
+    return found
+
+
+class _Unlike(Exception):
+    """A value that is not of a declared type."""
+
+
+_EXAMPLES = {
+    "int": "1",
+    "SizeLike": "1",
+    "float": "1.0",
+    "bool": "True",
+    "Dtype": "trtnet.float32",
+    "tuple[int, ...]": "(1, 1)",
+    "tuple[int, int]": "(1, 1)",
+    "tuple[SizeLike, ...]": "(1, 1)",
+    "tuple[float, ...]": "(1.0, 1.0)",
+}
+_SAID = {
+    "int": "a whole number",
+    "SizeLike": "a whole number or a Dim",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "text",
+    "Dtype": "a dtype",
+    "None": "None",
+}
+
+
+def _said(declared: str) -> str:
+    if declared.startswith("tuple["):
+        inside = declared[6:-1].split(", ")
+        return f"{'several' if inside[1] == '...' else len(inside)} of: {_said(inside[0])}"
+    return _SAID[declared]
+
+
+def _as(declared: str, value: Any) -> Any:
+    """`value` as a type that the fields of layers have. Raises _Unlike."""
+    if declared.startswith("tuple["):
+        if not isinstance(value, (list, tuple)):
+            raise _Unlike
+        inside = declared[6:-1].split(", ")
+        if inside[1] != "..." and len(value) != len(inside):
+            raise _Unlike
+        return tuple([_as(inside[0], one) for one in value])
+    if declared == "Dtype":
+        if not isinstance(value, (str, Dtype, np.dtype, type)) and not is_torch(value):
+            raise _Unlike
         return dtypes.get(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) != (declared == "bool") or not isinstance(value, _TYPES[declared]):
+        raise _Unlike
     return value
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "SizeLike": (int, Dim),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+}
 
 
 def _counted(kind: type[Layer], name: str, operands: tuple[Operand, ...], axes: Any) -> Any:

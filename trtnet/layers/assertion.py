@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import format_shape
-from ..basics.errors import ArgumentTypeError, DtypeError, EngineError, ProviderError, ShapeError, shown
+from ..basics.errors import DtypeError, EngineError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
 from .bounds import Bounds
@@ -35,10 +35,6 @@ class Assertion(Layer):
     def infer(self) -> tuple[Output, ...]:
         condition = self.inputs[0]
         assert isinstance(condition, Tensor)
-        if not isinstance(self.message, str):
-            raise ArgumentTypeError(
-                "the message of an assertion is text", expected="a string", found=shown(self.message)
-            )
         if condition.dtype is not dtypes.bool_:
             raise DtypeError(
                 "an assertion takes bool", expected="bool", found=condition.dtype, remedy="compare first: x != 0"

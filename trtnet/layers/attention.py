@@ -100,6 +100,7 @@ class Attention(Layer):
     normalization_quantize_to_type: Dtype | None = None
 
     kind: ClassVar[str] = "attention"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 7)
     methods: ClassVar[tuple[str, ...]] = ("add_attention", "add_attention_v2")
 
     def __post_init__(self) -> None:
@@ -361,6 +362,7 @@ class RotaryEmbedding(Layer):
     rotary_embedding_dim: int = 0
 
     kind: ClassVar[str] = "rotary_embedding"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 4)
 
     def infer(self) -> tuple[Output, ...]:
         name = "a rotary embedding"
@@ -474,6 +476,7 @@ class KVCacheUpdate(Layer):
     cache_mode: str = "LINEAR"
 
     kind: ClassVar[str] = "kv_cache_update"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:

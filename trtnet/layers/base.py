@@ -12,7 +12,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import DtypeError, ShapeError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..basics.location import Location
 from ..graph.graph import Graph, weights_of
 from ..graph.recorder import Recorder, emit, recorder
@@ -70,6 +70,13 @@ class Layer:
 
     texts: ClassVar[tuple[str, ...]] = ()
     """Those of them that are strings."""
+
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 1)
+    """How many of the first inputs are never None; the least and the greatest number of inputs, counting None.
+    Where there is no greatest (None), no input is None."""
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """The members of TensorRT's enums that an attribute is one of, of those that `infer` does not check."""
 
     is_view: ClassVar[bool] = False
     """Whether it only moves elements (transpose, reshape, slice), and in torch shares its first input's memory."""
@@ -375,6 +382,20 @@ def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
                 remedy="give the Dim a larger min, where that is what is meant",
             )
         require_equal(minimum(size, least), least, problem)
+
+
+def require_each(layer: Layer, count: int, least: dict[str, int | None]) -> None:
+    """Raises ArgumentError unless each of these attributes has so many numbers, and none below its least one."""
+    for name, low in least.items():
+        values = getattr(layer, name)
+        if len(values) != count or (low is not None and any(value < low for value in values)):
+            raise ArgumentError(
+                f"the {name} of a {layer.kind} layer has one number for each of its dimensions"
+                + ("" if low is None else f", of at least {low}"),
+                expected=f"{count} numbers" + ("" if low is None else f" of {low} or more"),
+                found=str(values),
+                remedy=f"{name}={(max(low or 0, 1),) * count}, for example",
+            )
 
 
 def require_floating(name: str, *values: Tensor | Weight) -> None:

@@ -14,7 +14,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
-from .base import Layer, Operand, Output, require_floating
+from .base import Layer, Operand, Output, require_each, require_floating
 from .casting import Cast
 from .shaping import reshaped
 from .targets import Features, Functions, ILayer, Network, Run
@@ -39,6 +39,7 @@ class Convolution(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "convolution"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 3, 3)
     methods: ClassVar[tuple[str, ...]] = ("add_convolution_nd",)
     method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
@@ -58,6 +59,10 @@ class Convolution(Layer):
                 expected="(batch, channels" + ", size" * rank + ")",
                 found=format_shape(x.shape),
             )
+        least = {"kernel_size": 1, "stride": 1, "dilation": 1, "pre_padding": None, "post_padding": None}
+        require_each(self, rank, least)
+        if self.num_groups < 1:
+            raise ArgumentError(f"the groups of a {self.kind} are at least 1", found=self.num_groups)
         channels = x.shape[1]
         if not isinstance(channels, int):
             raise ShapeError(
@@ -94,10 +99,6 @@ class Convolution(Layer):
                 remedy="convert the module (module.half(), module.to(dtype)) or the input (x.to(dtype))",
             )
         require_floating(f"a {self.kind}", x)
-        if min(*self.stride, *self.dilation, *self.kernel_size, self.num_groups) < 1:
-            raise ArgumentError(
-                f"stride, dilation, kernel size and groups of a {self.kind} are at least 1", found=self.describe()
-            )
         return x
 
     def _is_flat(self, kernel: Tensor | Weight, expected: tuple[int, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -74,8 +75,10 @@ class DistCollective(Layer):
                 expected=" or ".join(map(repr, reductions)),
                 found=repr(self.reduce_op),
             )
-        ranks = self.groups or tuple(range(self.num_ranks))
-        if self.num_ranks < 1 or len(set(ranks)) != self.num_ranks or any(rank < 0 for rank in ranks):
+        within = 1 <= self.num_ranks <= 2**31 - 1
+        ranks: Sequence[int] = self.groups or range(self.num_ranks if within else 0)
+        several = bool(self.groups) and (len(set(ranks)) != self.num_ranks or min(ranks) < 0)
+        if not within or several:
             raise ArgumentError(
                 "groups are the ranks that take part",
                 expected=f"{self.num_ranks} different numbers, 0 or more",
@@ -85,7 +88,9 @@ class DistCollective(Layer):
         if (self.root in ranks) != (self.operation in ROOTED):
             raise ArgumentError(
                 f"the root of {self.operation} is another",
-                expected=f"one of {', '.join(map(str, ranks))}" if self.operation in ROOTED else "-1: there is none",
+                expected=f"one of {', '.join(map(str, ranks[:8]))}{', ...' if len(ranks) > 8 else ''}"
+                if self.operation in ROOTED
+                else "-1: there is none",
                 found=str(self.root),
             )
 

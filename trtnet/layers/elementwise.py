@@ -129,6 +129,7 @@ class ElementWise(Layer):
     op: str
 
     kind: ClassVar[str] = "elementwise"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
 
     @property
     def is_elementwise(self) -> bool:  # type: ignore[override]
@@ -246,6 +247,7 @@ class Select(Layer):
     """
 
     kind: ClassVar[str] = "select"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     is_elementwise: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
 

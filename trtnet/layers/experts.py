@@ -43,6 +43,7 @@ class MoE(Layer):
     activation_type: str = "SILU"
 
     kind: ClassVar[str] = "moe"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (6, 6, 9)
 
     def infer(self) -> tuple[Output, ...]:
         if len(self.inputs) not in (6, 9) or not all(isinstance(one, Tensor) for one in self.inputs):

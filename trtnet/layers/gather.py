@@ -101,6 +101,7 @@ class Gather(Layer):
     num_elementwise_dims: int = 0
 
     kind: ClassVar[str] = "gather"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     methods: ClassVar[tuple[str, ...]] = ("add_gather", "add_gather_v2")
     rounds: ClassVar[bool] = False
 
@@ -109,6 +110,12 @@ class Gather(Layer):
         assert isinstance(data, Tensor)
         check_movable("gather", data)
         count = self.num_elementwise_dims
+        if not 0 <= count <= min(len(data.shape), len(index.shape)):
+            raise ArgumentError(
+                "num_elementwise_dims of a gather are first dimensions of the data and the indices",
+                expected=f"0 to {min(len(data.shape), len(index.shape))}",
+                found=count,
+            )
         shape: Size
         for axis in range(count):
             require_equal(data.shape[axis], index.shape[axis], f"gather: sizes differ in dimension {axis}")
@@ -212,6 +219,7 @@ class Scatter(Layer):
     mode: str = "ELEMENT"
 
     kind: ClassVar[str] = "scatter"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
@@ -293,6 +301,7 @@ class OneHot(Layer):
     axis: int = -1
 
     kind: ClassVar[str] = "one_hot"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     rounds: ClassVar[bool] = False
 
     @classmethod
@@ -306,6 +315,8 @@ class OneHot(Layer):
             raise ShapeError(
                 "a one-hot layer takes two values: off, on", expected="(2,)", found=format_shape(values.shape)
             )
+        if isinstance(self.depth, int) and self.depth < 0:
+            raise ArgumentError("the depth of a one-hot layer is the number of classes", found=self.depth)
         check_constants(self)
         axis = self.axis % (len(index.shape) + 1)
         return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)

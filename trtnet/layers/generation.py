@@ -40,6 +40,7 @@ class Fill(Layer):
     beta: SizeLike | float = 1
 
     kind: ClassVar[str] = "fill"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (0, 0, 3)
 
     @property
     def draws(self) -> bool:

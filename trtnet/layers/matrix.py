@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..basics.dims import Size, SizeLike, format_shape
-from ..basics.errors import DtypeError, ShapeError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Producer, Tensor
@@ -41,6 +41,9 @@ def _both(a: Tensor, b: Tensor) -> str:
     return f"{format_shape(a.shape)} and {format_shape(b.shape)}"
 
 
+_OPERATIONS = ("NONE", "TRANSPOSE", "VECTOR")
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class MatrixMultiply(Layer):
     """`add_matrix_multiply`: (..., M, K) times (..., K, N), of one rank; dimensions in front of size 1 broadcast.
@@ -52,6 +55,8 @@ class MatrixMultiply(Layer):
     op1: str = "NONE"
 
     kind: ClassVar[str] = "matrix_multiply"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"op0": _OPERATIONS, "op1": _OPERATIONS}
 
     def infer(self) -> tuple[Output, ...]:
         a, b = self.inputs
@@ -232,14 +237,23 @@ class Einsum(Layer):
     equation: str
 
     kind: ClassVar[str] = "einsum"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, None)
     is_dense: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
         operands = [o for o in self.inputs if isinstance(o, Tensor)]
         _same_floating("einsum", *operands)
         left, _, right = self.equation.partition("->")
+        terms = left.split(",")
+        if len(terms) != len(operands) or set(right) - set(left):
+            raise ArgumentError(
+                "the equation of this einsum does not fit its operands",
+                expected=f"{len(operands)} terms before ->, and after it letters of theirs",
+                found=self.equation,
+                remedy="one term for each operand, as in 'ij,jk->ik'",
+            )
         sizes: dict[str, SizeLike] = {}
-        for term, operand in zip(left.split(","), operands, strict=True):
+        for term, operand in zip(terms, operands, strict=True):
             if len(term) != len(operand.shape):
                 raise ShapeError(
                     f"the term {term!r} of the einsum does not fit its operand",

@@ -154,6 +154,7 @@ class Scale(Layer):
     channel_axis: int = 1
 
     kind: ClassVar[str] = "scale"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 4, 4)
     methods: ClassVar[tuple[str, ...]] = ("add_scale", "add_scale_nd")
     weight_attributes: ClassVar[dict[int, str]] = {1: "shift", 2: "scale"}
 
@@ -256,6 +257,7 @@ class Normalization(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "normalization"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     methods: ClassVar[tuple[str, ...]] = ("add_normalization", "add_normalization_v2")
 
     def infer(self) -> tuple[Output, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output, require_floating
+from .base import Layer, Output, require_each, require_floating
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Pooling(Layer):
     average_count_excludes_padding: bool = True
 
     kind: ClassVar[str] = "pooling"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("MAX", "AVERAGE")}
     methods: ClassVar[tuple[str, ...]] = ("add_pooling_nd",)
 
     @property
@@ -49,6 +50,7 @@ class Pooling(Layer):
                 found=format_shape(x.shape),
             )
         require_floating("pooling", x)
+        require_each(self, spatial, {"window_size": 1, "stride": 1, "pre_padding": None, "post_padding": None})
         batch, channels, *sizes = x.shape
         shape: list[SizeLike] = [batch, channels]
         for size, window, stride, before, after in zip(

@@ -111,6 +111,7 @@ class Quantize(Layer):
     block_shape: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "quantize"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     quantizes: ClassVar[bool] = True
 
     def typed(self, x: Tensor) -> None:
@@ -429,6 +430,7 @@ class DynamicQuantize(Layer):
     scale_type: Dtype = dtypes.float8_e4m3fn
 
     kind: ClassVar[str] = "dynamic_quantize"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 2)
     methods: ClassVar[tuple[str, ...]] = ("add_dynamic_quantize", "add_dynamic_quantize_v2")
     quantizes: ClassVar[bool] = True
 

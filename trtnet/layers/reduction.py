@@ -105,11 +105,19 @@ class TopK(Layer):
     axes: tuple[int, ...]
 
     kind: ClassVar[str] = "topk"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"op": ("MAX", "MIN")}
     rounds: ClassVar[bool] = False
     LIMIT: ClassVar[int] = 3840
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("top-k", self.inputs[0])
+        if len(self.axes) != 1 or (isinstance(self.k, int) and self.k < 0):
+            raise ArgumentError(
+                "a top-k layer finds some elements of one dimension",
+                expected="k of 0 or more, and one dimension in axes",
+                found=self.describe(),
+                remedy="k=1, axes=(1,), for example",
+            )
         (axis,) = self.axes
         rank = len(x.shape)
         if rank < 2 or axis < rank - 4:
@@ -224,6 +232,7 @@ class Cumulative(Layer):
     reverse: bool = False
 
     kind: ClassVar[str] = "cumulative"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"op": ("SUM",)}
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("cumulative", self.inputs[0])

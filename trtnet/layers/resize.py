@@ -48,6 +48,12 @@ class Resize(Layer):
     cubic_coeff: float = -0.75
 
     kind: ClassVar[str] = "resize"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "resize_mode": ("NEAREST", "LINEAR", "CUBIC"),
+        "coordinate_transformation": ("ASYMMETRIC", "HALF_PIXEL", "ALIGN_CORNERS"),
+        "nearest_rounding": ("FLOOR", "CEIL", "HALF_UP", "HALF_DOWN"),
+        "selector_for_single_pixel": ("FORMULA", "UPPER"),
+    }
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -193,6 +199,11 @@ class GridSample(Layer):
     sample_mode: str = "FILL"
 
     kind: ClassVar[str] = "grid_sample"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "interpolation_mode": tuple(_GRID_MODES),
+        "sample_mode": tuple(_SAMPLE_MODES),
+    }
 
     def infer(self) -> tuple[Output, ...]:
         x, grid = self.inputs

@@ -92,6 +92,7 @@ class NMS(Layer):
     topk_box_limit: int = 5000
 
     kind: ClassVar[str] = "nms"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 5)
     is_dense: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 

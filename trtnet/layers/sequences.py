@@ -39,6 +39,7 @@ class ReverseSequence(Layer):
     sequence_axis: int = 0
 
     kind: ClassVar[str] = "reverse_sequence"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:
@@ -115,6 +116,7 @@ class RaggedSoftMax(Layer):
     (N, Z, 1), int32) say; 0 for the others. A bound is 1 or more."""
 
     kind: ClassVar[str] = "ragged_softmax"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
 
     def infer(self) -> tuple[Output, ...]:
         x, bounds = self.inputs

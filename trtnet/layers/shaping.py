@@ -204,6 +204,8 @@ class Slice(Layer):
     mode: str = "STRICT_BOUNDS"
 
     kind: ClassVar[str] = "slice"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 5)
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"mode": ("STRICT_BOUNDS", "WRAP", "CLAMP", "REFLECT", "FILL")}
     rounds: ClassVar[bool] = False
 
     @property
@@ -346,6 +348,7 @@ class Concatenation(Layer):
     axis: int = 0
 
     kind: ClassVar[str] = "concatenation"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, None)
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:

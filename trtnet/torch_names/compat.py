@@ -92,7 +92,7 @@ def _assert(condition: Any, message: str) -> None:
             found=format_shape(condition.shape),
             remedy="condition.all(), or condition.any()",
         )
-    emit(Assertion((condition.reshape(()).bool(),), message))
+    emit(Assertion((condition.reshape(()).bool(),), str(message)))
 
 
 def _assert_async(input: Any, assert_msg: str = "") -> None:
