@@ -447,13 +447,6 @@ def test_a_class_in_place_of_a_module():
     assert "Net(...)" in caught.value.remedy
 
 
-def test_a_torch_module_is_refused_with_the_way():
-    torch = pytest.importorskip("torch")
-    with pytest.raises(ArgumentTypeError, match=r"torch\.nn") as caught:
-        trtnet.record(torch.nn.Linear(3, 3), input=Input((1, 3)))
-    assert "trtnet.nn" in caught.value.remedy
-
-
 @pytest.mark.parametrize(
     ("shape", "dtype", "kind"),
     [

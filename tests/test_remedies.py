@@ -186,7 +186,6 @@ row(
     lambda: trtnet.record(nn.ReLU, input=Input((2,))),
     lambda: trtnet.record(nn.ReLU(), input=Input((2,))),
 )
-row("make the same module of trtnet.nn, and give it the weights", lambda: torch_twin(False), lambda: torch_twin(True))
 row(
     "record(module, x=Input((1, 3, 224, 224)))",
     lambda: trtnet.record(lambda: trtnet.ones(2)),
@@ -235,17 +234,6 @@ def kept(forward):
     old = []
     record(lambda x: old.append(x) or x + 1, (2,))
     record(lambda x: forward(x, old), (2,))
-
-
-def torch_twin(follow):
-    torch = pytest.importorskip("torch")
-    theirs = torch.nn.Linear(3, 4)
-    if not follow:
-        trtnet.record(theirs, input=Input((2, 3)))
-    ours = nn.Linear(3, 4)
-    ours.load_state_dict(theirs.state_dict())
-    found = trtnet.reference(trtnet.record(ours, input=Input((2, 3))))(input=ONES)
-    return np.allclose(found, theirs(torch.from_numpy(ONES)).detach())
 
 
 # --- values that are not known while recording
@@ -2705,6 +2693,100 @@ row(
     "convert them before and after: x.to(trtnet.float32)",
     lambda: launched("const unsigned char* x, unsigned char* y", Input((2, 3), "uint8")),
     lambda: launched(POINTERS),
+)
+
+
+# --- torch.nn.Modules as they are
+
+
+def of_torch(forward, *shapes):
+    """Record a torch.nn.Module with this forward and, as `self.h`, a buffer."""
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("h", torch.ones(3))
+
+        forward = None
+
+    Net.forward = lambda self, x, h=None: forward(torch, self, x, h)
+    names = ("x", "h")[: len(shapes)]
+    return trtnet.record(Net(), **{name: Input(shape) for name, shape in zip(names, shapes)})
+
+
+def changed_buffer(torch, self, x, h):
+    self.h += 1
+    return x * self.h
+
+
+def scaled(torch, x, out_dtype=None):
+    from trtnet.pytorch.exported import same
+
+    schema = torch.ops.aten.mm.dtype._schema
+    return record(lambda x: same.call(F.mm, schema, [x, x], {"out_dtype": out_dtype}), x)
+
+
+FROM_ONE = Dim("n", min=1, opt=4, max=9)
+row(
+    "torch.export says what it needs; write forward so",
+    lambda: of_torch(lambda torch, self, x, h: object(), (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x * 2, (2, 3)),
+)
+row(
+    "let the network decide: torch.where(condition, a, b)",
+    lambda: of_torch(lambda torch, self, x, h: x if x.sum() > 0 else -x, (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: torch.where(x.sum() > 0, x, -x), (2, 3)),
+)
+row(
+    "narrow the Dim's range so that one of both ways is taken",
+    lambda: of_torch(lambda torch, self, x, h: x if x.shape[0] > 3 else -x, (DYNAMIC, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x if x.shape[0] > 3 else -x, (Dim("n", min=4, opt=4, max=9), 3)),
+)
+row(
+    "let the Dim begin above that size",
+    lambda: of_torch(lambda torch, self, x, h: x if x.shape[0] == 1 else -x, (FROM_ONE, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x if x.shape[0] == 1 else -x, (DYNAMIC, 3)),
+)
+row(
+    "take the state as an argument of forward and return the new one",
+    lambda: of_torch(changed_buffer, (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: (x * h, h + 1), (2, 3), (3,)),
+)
+row(
+    "leave the argument out, or give the operator a converter",
+    lambda: scaled(pytest.importorskip("torch"), (3, 3), "float32"),
+    lambda: scaled(pytest.importorskip("torch"), (3, 3)),
+)
+row(
+    "write x.shape[0] // 2 in place of int(x.shape[0] / 2)",
+    lambda: of_torch(lambda torch, self, x, h: x[: torch.sym_int(x.shape[0] * 0.5)], (DYNAMIC, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x[: x.shape[0] // 2], (DYNAMIC, 3)),
+)
+row(
+    '@trtnet.converts("mylib::scale"), as in torch.library.custom_op',
+    lambda: trtnet.converts("scale"),
+    lambda: trtnet.converts("mylib::scale"),
+)
+row(
+    "convert the numbers: x.to(dtype)",
+    lambda: of_torch(lambda torch, self, x, h: x.view(torch.int32), (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x.to(torch.int32), (2, 3)),
+)
+row(
+    "name the dimensions: x.squeeze(-1)",
+    lambda: of_torch(lambda torch, self, x, h: x.squeeze(), (FROM_ONE, 3, 1)),
+    lambda: of_torch(lambda torch, self, x, h: x.squeeze(-1), (FROM_ONE, 3, 1)),
+)
+row(
+    "squeeze dimensions that are always 1",
+    lambda: of_torch(lambda torch, self, x, h: x.squeeze(0), (FROM_ONE, 3, 1)),
+    lambda: of_torch(lambda torch, self, x, h: x.squeeze(2), (FROM_ONE, 3, 1)),
+)
+row(
+    "compute it otherwise at that line, or say what is recorded for it",
+    lambda: of_torch(lambda torch, self, x, h: torch.linalg.svdvals(x), (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x.norm(), (2, 3)),
 )
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .nn.plugin import Plugin as Plugin
     from .pytorch.engine import reference as reference
     from .pytorch.engine import to_torch as to_torch
+    from .pytorch.exported.table import converts as converts
     from .recording import record as record
     from .tensorrt import plugins as plugins
     from .tensorrt import provider as provider
@@ -101,6 +102,7 @@ _HOMES = {
     "engine.hotswap": ("HotSwap",),
     "basics.limits": ("finfo", "iinfo"),
     "recording": ("record",),
+    "pytorch.exported.table": ("converts",),
     "pytorch.engine": ("reference", "to_torch"),
     "loading": ("load",),
     "nn.kernel": ("kernel",),

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .nn.module import Module
 from .tensorrt.build import lowering, summary  # noqa: F401  # they give graphs their methods
 from .weights.recipes import Leaf
 
+if TYPE_CHECKING:
+    from .pytorch.exported.module import TorchModule
+
 RESERVED = ("graph", "stream", "out", "with_generation")
 """What a call of an engine takes beside inputs."""
 
@@ -37,7 +40,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     """Run `module`'s forward once on symbolic tensors and return the layers that it made.
 
     Args:
-        module: a trtnet Module, one of its methods, or a function of tensors (whose parameters become constants).
+        module: a trtnet Module, one of its methods, or a function of tensors (whose parameters become constants); or a
+            torch.nn.Module as it is, or one of its methods, which torch.export takes in eval mode.
         positional: refused: inputs are given by name.
         draws: what `rand`, `randn`, `multinomial`… inside forward become: "layers" that draw at
             each call (TensorRT takes no seed), or "inputs" of the network, for who must reproduce them: float32, in
@@ -53,6 +57,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         ShapeError, DtypeError: sizes and types that do not fit, at the user's source line.
     """
     _require_recordable(module, positional)
+    of_torch = _of_torch(module, inputs)
+    module = module if of_torch is None else of_torch
     if "einops" in sys.modules:
         importlib.import_module("trtnet.torch_names.einops")  # einops then knows our tensors
     forward = module.forward if isinstance(module, Module) else module
@@ -62,7 +68,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     recorder = Recorder()
     recorder.draws_inputs = _are_inputs(draws)
     weights = _weights(recorder, owner)
-    arguments = _arguments(recorder, forward, inputs)
+    arguments = _arguments(recorder, _signature(forward), inputs)
     with no_collection(), recorder:
         outputs, form = _outputs(recorder, module(**arguments))
         recorder.drop_spare(outputs.values())
@@ -95,7 +101,21 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     )
     for name, tensor in outputs.items():
         tensor.name = name
+    if of_torch is not None:
+        graph.title = of_torch.title
+        of_torch.check(graph)
     return graph
+
+
+def _of_torch(module: Any, inputs: dict[str, Any]) -> TorchModule | None:
+    """What records a torch.nn.Module, or a method of one; None for what is ours."""
+    owner = getattr(module, "__self__", module)
+    if not any(kind.__module__.startswith("torch.nn.") for kind in type(owner).__mro__):
+        return None
+    from .pytorch.exported.module import recorded, signature  # the door up (tests/test_imports.py)
+
+    _arguments(Recorder(), signature(module), inputs)
+    return recorded(module, inputs)
 
 
 def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:
@@ -116,14 +136,6 @@ def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:
             expected="a trtnet.nn.Module",
             found=f"the class {module.__name__}",
             remedy=f"make one first: record({module.__name__}(...), ...)",
-        )
-    if not isinstance(module, Module) and any(c.__module__.startswith("torch.nn.") for c in type(module).__mro__):
-        raise ArgumentTypeError(
-            "a module of torch.nn cannot be recorded",
-            expected="a trtnet.nn.Module",
-            found=type(module).__name__,
-            remedy="make the same module of trtnet.nn, and give it the weights: "
-            "module.load_state_dict(torch_module.state_dict())",
         )
 
 
@@ -216,8 +228,7 @@ def _signature_of_method(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(MethodType(function, object()))
 
 
-def _arguments(recorder: Recorder, forward: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    signature = _signature(forward)
+def _arguments(recorder: Recorder, signature: inspect.Signature, given: dict[str, Any]) -> dict[str, Any]:
     known = list(signature.parameters)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     try:

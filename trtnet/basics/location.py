@@ -13,7 +13,32 @@ _own: set[str] = set()  # trtnet's files that were met
 
 
 class Location:
-    """One place in a source file; line and columns are worked out only when they are read."""
+    """One place in a source file: an `Instruction` of code that runs, or a `Place` of which only the text is known."""
+
+    __slots__ = ()
+
+    @property
+    def file(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def function(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def line(self) -> int:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def excerpt(self) -> str:
+        """The source line, underlined where the columns are known."""
+        raise NotImplementedError
+
+
+class Instruction(Location):
+    """Where code runs; line and columns are worked out only when they are read."""
 
     __slots__ = ("code", "instruction")
 
@@ -40,14 +65,10 @@ class Location:
     def line(self) -> int:
         return self.span()[0]
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Place, (self.file, self.line, self.function, self.excerpt())
 
     def excerpt(self) -> str:
-        """The source line, underlined where Python knows the columns."""
         line, start, end = self.span()
         text = linecache.getline(self.file, line).rstrip("\n")
         if not text.strip():
@@ -63,20 +84,31 @@ class Location:
         return f"{shown}\n{' ' * first}{'^' * max(1, last - first)}"
 
 
-class Place:
-    """A Location as text: its source may be elsewhere now."""
+class Place(Location):
+    """A location as text: its source may be elsewhere now, or was never run here."""
+
+    __slots__ = ("_file", "_function", "_line", "_shown")
 
     def __init__(self, file: str, line: int, function: str, shown: str) -> None:
-        self.file, self.line, self.function, self._shown = file, line, function, shown
+        self._file, self._line, self._function, self._shown = file, line, function, shown
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+    @property
+    def file(self) -> str:
+        return self._file
+
+    @property
+    def function(self) -> str:
+        return self._function
+
+    @property
+    def line(self) -> int:
+        return self._line
 
     def excerpt(self) -> str:
         return self._shown
 
 
-def here() -> Location | None:
+def here() -> Instruction | None:
     """The innermost frame outside trtnet, or None if there is none."""
     frame: FrameType | None = sys._getframe(2)  # the caller is trtnet's
     while frame is not None:
@@ -84,7 +116,7 @@ def here() -> Location | None:
             frame = frame.f_back
             continue
         if not (frame.f_globals.get("__name__", "") + ".").startswith(_PREFIX):
-            return Location(frame.f_code, frame.f_lasti)
+            return Instruction(frame.f_code, frame.f_lasti)
         if not file.startswith("<"):  # generated code, the user's too
             _own.add(file)
         frame = frame.f_back

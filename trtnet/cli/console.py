@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..basics.errors import TrtnetError
-from ..basics.location import here
+from ..basics.location import Instruction, here
 
 out = Console(highlight=False, emoji=False)
 err = Console(highlight=False, emoji=False, stderr=True)
@@ -60,7 +60,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if traceback:
                 raise
             # found in typer, not in a file of the user's
-            if error.where is not None and outside is not None and error.where.code is outside.code:
+            if isinstance(error.where, Instruction) and outside is not None and error.where.code is outside.code:
                 error.where = None
             print_error(error)
             raise typer.Exit(1) from None

@@ -15,7 +15,7 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
-from ..basics.location import PACKAGE, Location
+from ..basics.location import PACKAGE, Instruction
 from ..graph.graph import Graph
 from ..nn.module import Module
 from ..recording import record
@@ -231,7 +231,7 @@ class user_code:
         for frame, _ in traceback.walk_tb(trace):
             module = frame.f_globals.get("__name__", "")
             if module.partition(".")[0] not in (PACKAGE, "importlib"):
-                where = Location(frame.f_code, _instruction(trace, frame))
+                where = Instruction(frame.f_code, _instruction(trace, frame))
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
         remedy = None
         if isinstance(error, ModuleNotFoundError) and error.name:

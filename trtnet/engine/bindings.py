@@ -19,6 +19,13 @@ Trained: TypeAlias = Union[Mapping[str, Any], "torch.nn.Module"]
 """What live weights are bound to: a module, or its state_dict."""
 
 
+def named(weights: Trained) -> Mapping[str, Any]:
+    """The values by key: of a module, torch's or ours, its state_dict."""
+    state_dict = None if isinstance(weights, Mapping) else getattr(weights, "state_dict", None)
+    found: Mapping[str, Any] = state_dict() if callable(state_dict) else weights  # what is none, `match` refuses
+    return found
+
+
 class Bound(NamedTuple):
     """Tensors that are bound, and where they were then; `storages` keeps their memory alive."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -53,7 +53,7 @@ class BorrowingEngine(Engine):
 
     def refit(
         self,
-        state_dict: Mapping[str, Any],
+        state_dict: Trained,
         *,
         prefix: str = "",
         finite: str | None = "warn",
@@ -63,7 +63,7 @@ class BorrowingEngine(Engine):
 
     def _refit_with(
         self,
-        state_dict: Mapping[str, Any],
+        state_dict: Trained,
         prefix: str,
         finite: str | None,
         fresh_contexts: bool,

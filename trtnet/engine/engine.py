@@ -26,7 +26,7 @@ from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
 from ..weights.table import WeightTable
-from .bindings import Trained
+from .bindings import Trained, named
 from .bound_call import BoundCall
 from .checked import Checked
 from .debugging import Listener, Paths
@@ -346,7 +346,7 @@ class Engine:
 
     def refit(
         self,
-        state_dict: Mapping[str, Any],
+        state_dict: Trained,
         *,
         prefix: str = "",
         finite: str | None = "warn",
@@ -358,7 +358,8 @@ class Engine:
         after the change, never in the midst of it.
 
         Args:
-            state_dict: arrays or torch tensors by `state_dict` key. fp32, fp16 and bf16 convert.
+            state_dict: arrays or torch tensors by `state_dict` key, or the module that has them. fp32, fp16 and bf16
+                convert.
             prefix: stripped from the keys that have it (`module.`, `_orig_mod.`).
             finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
             fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
@@ -373,7 +374,7 @@ class Engine:
 
     def _refit_with(
         self,
-        state_dict: Mapping[str, Any],
+        state_dict: Trained,
         prefix: str,
         finite: str | None,
         fresh_contexts: bool,
@@ -389,7 +390,7 @@ class Engine:
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
             )
         parameters = self.graph.parameters
-        matched = match(parameters, state_dict, partial=True, prefix=prefix, source="the weights given to refit")
+        matched = match(parameters, named(state_dict), partial=True, prefix=prefix, source="the weights given to refit")
         fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
         if fixed:
             raise WeightsError(

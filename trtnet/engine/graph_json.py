@@ -433,8 +433,5 @@ class _Reading:
             operands = tuple(None if o is None else self.weights[o["weight"]] for o in inputs)
             values = {name: self.value(v) for name, v in attributes.items()}
             training.instead[layers[place]] = INSTEAD[kind](operands, **values)
-        training.reasons = [
-            Reason(text, owner, Place(*at) if at else None)  # type: ignore[arg-type]
-            for text, owner, at in data["reasons"]
-        ]
+        training.reasons = [Reason(text, owner, Place(*at) if at else None) for text, owner, at in data["reasons"]]
         return training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
@@ -114,7 +114,7 @@ class HotSwap(_Swapping):
 
     def refit(
         self,
-        state_dict: Mapping[str, Any],
+        state_dict: Trained,
         *,
         prefix: str = "",
         finite: str | None = "warn",

@@ -14,7 +14,7 @@ from ..basics import dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, SizeLike, format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
-from ..basics.location import Location, here
+from ..basics.location import Instruction, Location, here
 from ..graph.recorder import Body, Recorder, recorder
 from ..graph.tensor import Array, Producer, Tensor, current_recorder
 from ..layers.casting import Identity
@@ -287,7 +287,7 @@ def _line_of(function: Any) -> Location | None:
     """The first line of a user's function, or of a module's forward."""
     function = getattr(function, "forward", function)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return None if code is None else Location(code, -1)
+    return None if code is None else Instruction(code, -1)
 
 
 def _length(sizes: Sequence[SizeLike], length: Any) -> SizeLike:

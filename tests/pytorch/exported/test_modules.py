@@ -1,0 +1,455 @@
+"""torch.nn.Modules as they are: numbers, names, paths, lines, modes, wrappers, refits."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exported import BATCH, agree, check, randomized
+from harness import compile_network, lower_and_compare
+from torch import nn
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, WeightsError
+
+HERE = Path(__file__).name
+
+
+class Agent(nn.Module):
+    """In the style of CleanRL's files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.critic = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.actor = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+
+    def get_value(self, x: torch.Tensor) -> torch.Tensor:
+        return self.critic(x)
+
+    def forward(self, obs: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.actor(obs)
+        return {"logits": logits, "probs": torch.distributions.Categorical(logits=logits).probs}
+
+
+class Convolutions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.pool = nn.MaxPool2d(2)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.pool(torch.relu(self.norm(self.conv(image))))
+        x = nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.head(self.drop(x))
+
+
+def test_an_agent_and_one_of_its_methods() -> None:
+    agent = Agent()
+    graph = check(agent, obs=Input((BATCH, 4)))
+    assert list(graph.outputs) == ["logits", "probs"]
+    value = check(agent.get_value, x=Input((BATCH, 4)))
+    keys = ["critic.0.weight", "critic.0.bias", "critic.2.weight", "critic.2.bias"]
+    keys += [key.replace("critic", "actor") for key in keys]
+    assert list(graph.parameters) == list(value.parameters) == list(agent.state_dict()) == keys
+    assert graph.title == value.title == "Agent"
+    assert value.trainable == set(keys)
+
+
+def test_a_convolutional_network_keeps_its_mode() -> None:
+    net = randomized(Convolutions())
+    net.train()
+    net.drop.eval()
+    graph = check(net, image=Input((BATCH, 3, 8, 8)))
+    assert [module.training for module in (net, net.norm, net.drop)] == [True, True, False]
+    assert set(graph.parameters) == set(net.state_dict())
+    assert graph.buffers == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+    kinds = [(layer.kind, layer.path) for layer in graph.layers]
+    assert kinds[:3] == [("convolution", "conv"), ("scale", "norm"), ("activation", "")]
+    lines = {layer.path: str(layer.location) for layer in graph.layers}
+    first = Convolutions.forward.__code__.co_firstlineno
+    assert lines["conv"].endswith(f"{HERE}:{first + 1}")
+    assert lines["head"].endswith(f"{HERE}:{first + 3}")
+    assert "self.head(self.drop(x))" in next(layer.location.excerpt() for layer in graph.layers if layer.path == "head")
+    lowering = lower_and_compare(graph, compile=False)
+    if lowering is not None:
+        assert compile_network(lowering)
+
+
+def test_a_fixed_batch_and_plain_arguments() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor, factor: float = 1.0, *, negate: bool = False) -> torch.Tensor:
+            return -x * factor if negate else x * factor
+
+    graph = check(Scaled(), x=Input((1, 3)), factor=2.5, negate=True)
+    assert graph.outputs["output"].shape == (1, 3)
+    check(Scaled(), x=Input((BATCH, 3)))
+
+
+def test_a_refit_from_the_module_and_from_its_state_dict() -> None:
+    agent = Agent()
+    engine = trtnet.build(trtnet.record(agent.get_value, x=Input((BATCH, 4))), provider="reference", refit=True)
+    x = np.ones((2, 4), np.float32)
+    before = engine(x)
+    with torch.no_grad():
+        for one in agent.parameters():
+            one.mul_(1.5)
+    assert np.array_equal(engine(x), before), "the graph has its own copy of the weights"
+    engine.refit(agent)
+    after = agent.get_value(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(engine(x), after, rtol=1e-5)
+
+
+def test_tied_weights_are_one_parameter_under_both_names() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(8, 4)
+            self.head = nn.Linear(4, 8, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embedding(ids))
+
+    net = Tied()
+    graph = check(net, ids=Input((BATCH, 3), "int64"))
+    assert graph.parameters["embedding.weight"] is graph.parameters["head.weight"]
+    for name in ("embedding.weight", "head.weight"):
+        engine = trtnet.build(graph, provider="reference", refit=True)
+        engine.refit({name: torch.eye(8, 4)})
+        found = engine(np.array([[0, 1, 2]]))
+        np.testing.assert_allclose(found, np.eye(8, 4)[[[0, 1, 2]]] @ np.eye(8, 4).T, atol=1e-6)
+
+
+def test_buffers_constants_and_plain_tensors() -> None:
+    class Constants(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("kept", torch.randn(3))
+            self.register_buffer("left_out", torch.randn(3), persistent=False)
+            self.plain = torch.randn(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + self.kept) * self.left_out + self.plain * torch.tensor([1.0, 2.0, 3.0])
+
+    net = Constants()
+    graph = trtnet.record(net, x=Input((BATCH, 3)))
+    x = torch.randn(2, 3)
+    np.testing.assert_allclose(trtnet.reference(graph)(x.numpy()), net(x).numpy(), rtol=1e-6)
+    assert set(graph.parameters) == {"kept", "left_out"}
+    assert set(graph.state_dict()) == {"kept"}
+
+
+class Numbers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(2.0))
+        self.register_buffer("count", torch.tensor([3, 1]))
+        self.plain = torch.tensor([2, 3])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.count.sum() > 3 and (self.plain > 2).any():
+            x = x * 2
+        first, _ = self.plain.tolist()
+        return x.repeat(int(self.count[0]), 1) * float(self.scale) * first + self.scale
+
+
+def test_numbers_that_are_read_of_buffers_are_frozen() -> None:
+    net = Numbers()
+    with pytest.warns(UserWarning, match="is read as a number") as found:
+        graph = trtnet.record(net, x=Input((BATCH, 3)))
+    agree(graph, net, {"x": Input((BATCH, 3))})
+    first = Numbers.forward.__code__.co_firstlineno
+    said = {str(one.message).split(" ")[0]: str(one.message) for one in found}
+    assert f"{HERE}:{first + 1}" in said["count"]
+    assert f"{HERE}:{first + 4}" in said["scale"]
+    engine = trtnet.build(graph, provider="reference", refit=True)
+    engine.refit(net.state_dict())
+    with pytest.raises(WeightsError, match="frozen"):
+        engine.refit({"scale": torch.tensor(5.0)})
+    assert graph.parameters["scale"].frozen is not None
+
+
+def test_what_forward_changes_before_it_is_read_is_not_taken_for_what_it_was() -> None:
+    class Changes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("flags", torch.zeros(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = self.flags.clone()
+            made[0] = 1
+            return x * 2 if made.any() else x
+
+    with pytest.raises(UnsupportedError, match="cannot follow"):
+        trtnet.record(Changes(), x=Input((2, 3)))
+
+
+def test_wrappers_are_looked_through() -> None:
+    agent = Agent()
+    keys = list(agent.state_dict())
+    for wrapped in (torch.compile(agent), nn.DataParallel(agent), nn.DataParallel(torch.compile(agent))):
+        graph = trtnet.record(wrapped, obs=Input((BATCH, 4)))
+        assert list(graph.parameters) == keys
+        trtnet.build(graph, provider="reference", refit=True).refit(agent)
+
+
+def test_parametrized_weights_are_computed_in_the_network() -> None:
+    net = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)),
+        nn.utils.parametrizations.spectral_norm(nn.Linear(6, 5)),
+    ).eval()
+    graph = check(net, input=Input((BATCH, 4)))
+    assert set(graph.parameters) == set(net.state_dict())
+    assert "0.parametrizations.weight.original0" in graph.parameters
+    trtnet.build(graph, provider="reference", refit=True).refit(net.state_dict())
+
+
+def test_a_sampled_action_is_drawn_and_validation_is_put_back() -> None:
+    class Sampling(Agent):
+        def forward(self, obs: torch.Tensor) -> torch.Tensor:
+            made = torch.distributions.Categorical(logits=self.actor(obs))
+            return made.sample(), made.entropy(), made.log_prob(made.logits.argmax(-1))
+
+    class Normal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = nn.Linear(4, 2)
+            self.log_std = nn.Parameter(torch.zeros(2))
+
+        def forward(self, obs: torch.Tensor) -> torch.Tensor:
+            mean = self.mean(obs)
+            made = torch.distributions.Normal(mean, self.log_std.expand_as(mean).exp())
+            action = made.rsample()
+            return action, made.log_prob(mean).sum(1), made.entropy()
+
+    before = torch.distributions.Distribution._validate_args
+    agent = Sampling()
+    graph = trtnet.record(agent, obs=Input((BATCH, 4)))
+    assert torch.distributions.Distribution._validate_args is before
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    action, entropy, best = trtnet.reference(graph)(x)
+    assert action.shape == (5,)
+    assert set(np.unique(action)) <= {0, 1}
+    expected = torch.distributions.Categorical(logits=agent.actor(torch.from_numpy(x)))
+    np.testing.assert_allclose(entropy, expected.entropy().detach(), rtol=1e-5)
+    np.testing.assert_allclose(best, expected.log_prob(expected.logits.argmax(-1)).detach(), rtol=1e-5)
+
+    normal = Normal()
+    made = trtnet.reference(trtnet.record(normal, obs=Input((BATCH, 4))))(x)
+    with torch.no_grad():
+        mean = normal.mean(torch.from_numpy(x))
+    np.testing.assert_allclose(made[1], torch.distributions.Normal(mean, 1.0).log_prob(mean).sum(1), rtol=1e-5)
+    assert np.abs(made[0] - mean.numpy()).max() > 1e-3
+
+
+def test_it_cannot_be_trained_as_it_was_recorded() -> None:
+    module = trtnet.to_torch(trtnet.record(Convolutions(), image=Input((2, 3, 8, 8))))
+    with pytest.raises(UnsupportedError, match=r"recorded from a torch\.nn\.Module in eval mode"):
+        module.train()
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_inputs_that_do_not_fit_are_said_before_anything_is_exported() -> None:
+    with pytest.raises(ArgumentTypeError, match="these inputs do not fit forward") as found:
+        trtnet.record(Agent(), x=Input((2, 4)))
+    assert found.value.expected == "obs"
+    with pytest.raises(ArgumentTypeError, match="record takes Inputs"):
+        trtnet.record(Agent(), obs=torch.zeros(2, 4))
+
+    class Out(nn.Module):
+        def forward(self, out: torch.Tensor) -> torch.Tensor:
+            return out + 1
+
+    with pytest.raises(ArgumentError, match="cannot be the name of an input"):
+        trtnet.record(Out(), out=Input((2,)))
+
+
+def test_what_forward_changes_is_refused_by_name() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("steps", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.steps += 1
+            return x * self.steps
+
+    class Writes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x.mul_(2)
+            return x + 1
+
+    with pytest.raises(UnsupportedError, match="forward changes the buffer 'steps' in place"):
+        trtnet.record(Counts(), x=Input((2, 3)))
+    with pytest.raises(UnsupportedError, match="forward changes its input 'x' in place"):
+        trtnet.record(Writes(), x=Input((2, 3)))
+
+
+def test_a_decision_by_values_names_the_line() -> None:
+    class Decides(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.sum() > 0:
+                return x * 2
+            return x
+
+    with pytest.raises(UnsupportedError, match=r"torch\.export cannot follow this module") as found:
+        trtnet.record(Decides(), x=Input((2, 3)))
+    assert found.value.where.line == Decides.forward.__code__.co_firstlineno + 1
+    assert "torch.where" in found.value.remedy
+
+
+def test_float64_weights_are_refused() -> None:
+    with pytest.raises(trtnet.TrtnetError, match="float64"):
+        trtnet.record(nn.Linear(3, 2).double(), input=Input((2, 3)))
+
+
+def test_weights_without_values_are_refused_by_name() -> None:
+    with pytest.raises(WeightsError, match="weight"):
+        trtnet.record(nn.Linear(3, 2, device="meta"), input=Input((2, 3)))
+    with pytest.raises(WeightsError, match="weight"):
+        trtnet.record(nn.LazyLinear(2), input=Input((2, 3)))
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+class Branches(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 3 if x.shape[0] == 1 else x * 2
+
+
+def test_another_answer_at_a_batch_of_one_is_refused_at_its_line() -> None:
+    with pytest.raises(ShapeError, match="batch=1") as found:
+        trtnet.record(Branches(), x=Input((BATCH, 3)))
+    assert found.value.where.line == Branches.forward.__code__.co_firstlineno + 1
+    above = Dim("batch", min=2, opt=4, max=8)
+    check(Branches(), x=Input((above, 3)), at=(2, 5))
+    check(Branches(), x=Input((1, 3)))
+
+
+def test_other_decisions_by_sizes() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[0] > 4:
+                return x * 2
+            return x
+
+    with pytest.raises(ShapeError, match="forward decides by a size") as found:
+        trtnet.record(Halves(), x=Input((Dim("batch", min=1, opt=8, max=8), 3)))
+    assert found.value.where.line == Halves.forward.__code__.co_firstlineno + 1
+    assert "not so at batch=" in found.value.found
+    check(Halves(), x=Input((Dim("batch", min=5, opt=8, max=8), 3)), at=(5, 8))
+
+
+def test_squeeze_over_a_dim_is_refused() -> None:
+    class Squeezes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.squeeze()
+
+    with pytest.raises(UnsupportedError, match=r"squeeze\(\) without dimensions") as found:
+        trtnet.record(Squeezes(), x=Input((BATCH, 3, 1)))
+    assert found.value.where.line == Squeezes.forward.__code__.co_firstlineno + 1
+    check(Squeezes(), x=Input((Dim("batch", min=2, opt=4, max=8), 3, 1)), at=(2, 5))
+
+
+def test_a_fixed_size_names_the_line() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(4, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.table
+
+    with pytest.raises(ShapeError) as found:
+        trtnet.record(Fixed(), x=Input((BATCH, 3)))
+    assert found.value.where.line == Fixed.forward.__code__.co_firstlineno + 1
+
+
+class SmallUNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(2, 4, 3, padding=1)
+        self.bottom = nn.Conv2d(4, 4, 3, padding=1)
+        self.up = nn.ConvTranspose2d(4, 4, 2, stride=2)
+        self.last = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skip = torch.relu(self.down(x))
+        y = self.up(torch.relu(self.bottom(nn.functional.max_pool2d(skip, 2))))
+        return self.last(torch.cat([skip, y], 1))
+
+
+def test_a_unet_with_free_height_keeps_torchs_conditions_as_checks() -> None:
+    height, width = Dim("height", min=2, opt=8, max=32), Dim("width", min=4, opt=16, max=32, multiple_of=2)
+    net = SmallUNet()
+    graph = check(
+        net, x=Input((BATCH, 2, height, width)),
+        at=({"batch": 1, "height": 8, "width": 4}, {"batch": 2, "height": 2, "width": 32}),
+    )  # fmt: skip
+    assert any(str(one.left) != str(one.right) for one in graph.equalities)
+    with pytest.raises(ShapeError) as found:
+        trtnet.reference(graph)(np.zeros((1, 2, 5, 4), np.float32))
+    assert found.value.where.file.endswith(HERE)
+
+
+def test_two_dims_that_must_be_equal_become_a_check() -> None:
+    class Adds(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return a + b
+
+    left, right = Dim("left", min=1, opt=4, max=8), Dim("right", min=1, opt=4, max=8)
+    graph = check(Adds(), a=Input((left, 3)), b=Input((right, 3)), at=({"left": 3, "right": 3},))
+    with pytest.raises(ShapeError, match="equal"):
+        trtnet.reference(graph)(np.zeros((2, 3), np.float32), np.zeros((3, 3), np.float32))
+
+
+def test_sizes_in_arithmetic() -> None:
+    class Sizes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            n, c, h, w = x.shape
+            rows = torch.arange(h, dtype=x.dtype) / h
+            y = x.reshape(n, c, h * w) * (h * w) ** -0.5 + x.sum() / x.numel()
+            small = nn.functional.interpolate(x, size=(h // 2, w), mode="nearest")
+            return y, rows + n, small, x.new_zeros(n, h), x[:, :, : h // 2]
+
+    height = Dim("height", min=4, opt=8, max=16, multiple_of=2)
+    check(Sizes(), x=Input((BATCH, 3, height, 5)), at=({"batch": 1, "height": 4}, {"batch": 3, "height": 10}))
+
+
+def test_multiple_of() -> None:
+    class Pairs(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(-1, 2, x.shape[1])
+
+    check(Pairs(), x=Input((Dim("batch", min=2, opt=4, max=8, multiple_of=2), 3)), at=(2, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = trtnet.record(Pairs(), x=Input((Dim("batch", min=2, opt=4, max=8), 3)))
+    with pytest.raises(trtnet.TrtnetError):
+        trtnet.reference(graph)(np.zeros((3, 3), np.float32))
+
+
+def test_one_recording_at_every_height() -> None:
+    class Heights(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = nn.functional.adaptive_avg_pool2d(self.conv(x), 1)
+            z = nn.functional.interpolate(self.conv(x), size=x.shape[-2:], mode="nearest")
+            return y, z
+
+    height, width = Dim("height", min=8, opt=16, max=64), Dim("width", min=8, opt=16, max=64)
+    at = [{"batch": 1, "height": 17, "width": 64}, {"batch": 2, "height": 33, "width": 16}]
+    check(Heights(), x=Input((BATCH, 3, height, width)), at=at)

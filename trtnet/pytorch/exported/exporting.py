@@ -1,0 +1,239 @@
+"""A torch.nn.Module, exported by torch.export as operators of ATen."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.fx.experimental._config as symbolic
+from torch.utils._sympy.numbers import int_oo  # noqa: F401
+
+from ...basics import dims, dtypes
+from ...basics.dims import Dim, SizeLike
+from ...basics.errors import TrtnetError, UnsupportedError
+from ...basics.location import Location, Place
+from ...graph.graph import Input
+from .guards import Guard, guards_of
+from .playing import unknown
+from .reading import Reads
+from .stacks import OWNER, inside, is_torchs
+from .swaps import swapped
+
+_LOCK = threading.RLock()  # torch.export changes classes and settings of the whole process
+
+
+class Exported(NamedTuple):
+    """What torch made of a module.
+
+    Attributes:
+        program: the ExportedProgram, its operators functional ones.
+        sizes: a value of each Dim by name, at which it was exported.
+        symbols: what each of torch's symbols is.
+        guards: what Python code decided by sizes.
+        is_oblivious: whether sizes of 0 and 1 were taken to be possible.
+        frozen: keys of parameters that were read as numbers, and where.
+    """
+
+    program: Any
+    sizes: dict[str, int]
+    symbols: dict[Any, SizeLike]
+    guards: list[Guard]
+    is_oblivious: bool
+    frozen: dict[str, Location | None]
+
+
+class _Call(torch.nn.Module):
+    """One call of a module, or of one of its methods, by the names of its arguments."""
+
+    def __init__(self, owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+        super().__init__()
+        setattr(self, OWNER, owner)
+        self.__dict__["function"] = function
+        self.__dict__["names"] = [name for name, value in given.items() if isinstance(value, Input)]
+        self.__dict__["given"] = dict(given)
+        self.__dict__["reads"] = Reads(dict(_weights(owner)))
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        self.__dict__["reads"].begin(_weights(getattr(self, OWNER)))
+        function: Callable[..., Any] = self.__dict__["function"]
+        return function(**self.__dict__["given"] | dict(zip(self.__dict__["names"], tensors)))
+
+
+def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[str, Any]) -> Exported:
+    """Export `function`, the module or a method of it, for these Inputs and plain values.
+
+    Raises UnsupportedError with the user's line, in torch's words, where torch cannot.
+    """
+    specs = {name: spec for name, spec in given.items() if isinstance(spec, Input)}
+    call = _Call(owner, function, given)
+    reads = call.__dict__["reads"]
+    with _LOCK, _undisturbed(owner):
+        failed: Exception | None = None
+        for oblivious in (True, False):
+            sizes = _example({str(s): s for spec in specs.values() for s in dims.symbols_of(spec.shape)}, oblivious)
+            tensors = tuple(_tensor(spec, sizes, _device(owner)) for spec in specs.values())
+            shapes = tuple({a: _free(size) for a, size in enumerate(spec.shape)} for spec in specs.values())
+            try:
+                with symbolic.patch(backed_size_oblivious=oblivious, use_duck_shape=False):
+                    with reads:
+                        program = torch.export.export(call, tensors, dynamic_shapes=(shapes,), strict=False)
+                    program = _taken_apart(program.run_decompositions({}))
+            except TrtnetError:
+                raise
+            except Exception as error:
+                failed = failed or error
+                if not sizes:
+                    break
+                continue
+            values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(specs) :]
+            env = next(v.fake_mode.shape_env for v in values if isinstance(v, torch.Tensor))
+            symbols = _symbols(values, list(specs.values()))
+            return Exported(program, sizes, symbols, guards_of(env), oblivious, reads.frozen)
+        assert failed is not None
+        raise _refused(failed) from failed
+
+
+def _weights(owner: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from owner.named_parameters(remove_duplicate=False)
+    yield from owner.named_buffers(remove_duplicate=False)
+
+
+def _free(size: SizeLike) -> Any:
+    return torch.export.Dim.STATIC if isinstance(size, int) else torch.export.Dim.AUTO
+
+
+def _example(symbols: Mapping[str, Dim], oblivious: bool) -> dict[str, int]:
+    """A value for each Dim: where the network is meant to work best, but two or more where that may be."""
+    found = {}
+    for name, symbol in symbols.items():
+        best = symbol.opt
+        if best < 2 and not oblivious:
+            best = next((v for v in range(symbol.min, symbol.max + 1, symbol.multiple_of) if v >= 2), best)
+        found[name] = best
+    return found
+
+
+def _tensor(spec: Input, sizes: Mapping[str, int], device: Any) -> torch.Tensor:
+    dtype = getattr(torch, dtypes.get(spec.dtype).name.removesuffix("_"))
+    return torch.zeros([dims.evaluate(size, sizes) for size in spec.shape], dtype=dtype, device=device)
+
+
+def _device(owner: torch.nn.Module) -> Any:
+    for one in (*owner.parameters(), *owner.buffers()):
+        return one.device
+    return torch.device("cpu")
+
+
+def _symbols(values: list[Any], specs: list[Input]) -> dict[Any, SizeLike]:
+    """What each of torch's symbols is, by the shapes of the inputs."""
+    found: dict[Any, SizeLike] = {}
+    for value, spec in zip(values, specs):
+        for size, ours in zip(value.shape, spec.shape):
+            if not isinstance(size, int) and size.node._expr.is_Symbol:
+                found.setdefault(size.node._expr, ours)
+    return found
+
+
+# --- surroundings -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
+    """The module in eval mode, nothing printed, distributions that do not look at values, all put back."""
+    modes = [(module, module.training) for module in owner.modules()]
+    validates = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    for module, _ in modes:
+        module.training = False
+    try:
+        with (
+            torch.inference_mode(False), torch.no_grad(), swapped(), warnings.catch_warnings(),
+            contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()),
+        ):  # fmt: skip
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(validates)
+        for module, mode in modes:
+            module.training = mode
+
+
+# --- operators without a counterpart ----------------------------------------------------------------------------------
+
+
+def _taken_apart(program: Any) -> Any:
+    """The program with operators that nothing records made of others, by torch's own table, each alone."""
+    for _ in range(4):
+        targets = {node.target for graph in _graphs(program.graph_module) for node in unknown(graph)}
+        if not targets:
+            break
+        table = torch.export.default_decompositions()
+        known = {target: table[target] for target in targets if target in table}
+        if not known:
+            break
+        program = program.run_decompositions(known)
+    return program
+
+
+def _graphs(module: Any) -> Iterator[Any]:
+    for one in module.modules():
+        if isinstance(one, torch.fx.GraphModule):
+            yield one.graph
+
+
+# --- what torch refuses -----------------------------------------------------------------------------------------------
+
+
+def _refused(error: Exception) -> TrtnetError:
+    text = str(error)
+    kind = type(error).__name__
+    remedy = (
+        "torch.export says what it needs; write forward so, or record a module that does without: nothing but tensors "
+        "and plain values goes in and out"
+    )
+    if kind == "GuardOnDataDependentSymNode" or "data-dependent" in text:
+        remedy = (
+            "let the network decide: torch.where(condition, a, b), or torch.cond(condition, f, g, (x,)); a number that "
+            "never changes becomes a plain attribute: self.count = int(count)"
+        )
+    where = _line(error)
+    lines = [line for line in text.splitlines() if line.strip()]
+    return UnsupportedError(
+        "torch.export cannot follow this module",
+        expected="a forward that torch.export takes",
+        found=f"{kind}: {lines[0][:300] if lines else ''}",
+        where=where,
+        details="\n".join(lines[1:12]) or None,
+        remedy=remedy,
+    )
+
+
+def _line(error: BaseException | None) -> Location | None:
+    """The innermost line of the user's that was being traced."""
+    found: Location | None = None
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if not is_torchs(code.co_filename):
+                found = Place(code.co_filename, trace.tb_lineno, code.co_name, _text(code.co_filename, trace.tb_lineno))
+            trace = trace.tb_next
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+def _text(file: str, line: int) -> str:
+    import linecache
+
+    return linecache.getline(file, line).strip()
+
+
+def keys_of(program: Any) -> Iterator[tuple[str, Any, str, bool]]:
+    """Name of the placeholder, its kind, the key of what it stands for, for parameters, buffers and constants."""
+    for spec in program.graph_signature.input_specs:
+        yield spec.arg.name, spec.kind.name, inside(spec.target or ""), bool(spec.persistent)

@@ -1,0 +1,276 @@
+"""A torch.nn.Module as a Module of trtnet's, whose forward records what torch.export made of it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...basics import dims
+from ...basics.arrays import as_array, check_memory, from_numpy
+from ...basics.errors import ShapeError, UnsupportedError, WeightsError
+from ...graph import forms
+from ...graph.graph import Graph, Input
+from ...graph.recorder import recorder
+from ...graph.tensor import Array, Buffer, Parameter
+from ...graph.training import Reason
+from ...nn.module import Module
+from ..engine import reference
+from ..sampling import Sampler
+from . import operators  # noqa: F401  # fills the table
+from .exporting import Exported, export, keys_of
+from .guards import Audit
+from .playing import Player
+from .stacks import inside
+
+
+class TorchModule(Module):
+    """What is recorded of a torch.nn.Module: its parameters by their keys, copied, and a forward of the same arguments.
+
+    Args:
+        function: the module, or a bound method of it.
+        given: Inputs and plain values, by the names of its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._owner, self._function = plain(function)
+        self._given = dict(given)
+        self._parameters_by_key = self._weights()
+        self._exported: Exported = export(self._owner, self._function, given)
+        self._odd: list[dict[str, int]] = []
+
+    @property
+    def title(self) -> str:
+        return type(self._owner).__name__
+
+    # --- weights
+
+    def _weights(self) -> dict[str, Parameter]:
+        """Every parameter and buffer by its key, under modules of torch's paths; tied ones are one."""
+        made: dict[Any, Parameter] = {}
+        found: dict[str, Parameter] = {}
+        owner = self._owner
+        persistent = set(owner.state_dict(keep_vars=True))
+        named = [*owner.named_parameters(remove_duplicate=False), *owner.named_buffers(remove_duplicate=False)]
+        for key, value in named:
+            same = _storage(value)
+            if same not in made:
+                check_memory(value, f"the parameter {key!r}", WeightsError)
+                array = np.array(as_array(value.detach()))
+                made[same] = (
+                    Parameter(array, value.requires_grad)
+                    if isinstance(value, torch.nn.Parameter)
+                    else Buffer(array, persistent=key in persistent)
+                )
+            found[key] = made[same]
+            _register(self, key, made[same])
+        return found
+
+    def _inputs(self) -> Iterator[Any]:
+        """What the program's placeholders stand for, before the inputs."""
+        program = self._exported.program
+        for name, kind, key, _ in keys_of(program):
+            if kind in ("PARAMETER", "BUFFER"):
+                yield self._parameters_by_key[key]
+            elif kind == "CONSTANT_TENSOR":
+                yield Array(np.array(as_array(_constant(program, name))))
+            elif kind not in ("USER_INPUT",):
+                raise UnsupportedError(
+                    f"an exported program takes {kind.lower().replace('_', ' ')}s, which cannot be recorded", found=key
+                )
+
+    # --- recording
+
+    def forward(self, **inputs: Any) -> Any:
+        program = self._exported.program
+        current = recorder()
+        names = [name for name, spec in self._given.items() if isinstance(spec, Input)]
+        _refuse_mutations(program.graph_signature, names)
+        before = current.where
+        for key, current.where in self._exported.frozen.items():
+            current.freeze(self._parameters_by_key[key])
+        current.where = before
+        audit = Audit(self._exported.symbols)
+        audit.decisions(self._exported.guards)
+        player = Player(self._exported.sizes)
+        made = player.play(program.graph_module, [*self._inputs(), *(inputs[name] for name in names)])
+        audit.equalities(self._exported.guards)
+        self._odd = audit.odd if self._exported.is_oblivious else [*audit.odd, *_smallest(self._given)]
+        current.training.reasons.append(
+            Reason("it was recorded from a torch.nn.Module in eval mode, which can be trained itself", "", None)
+        )
+        return _formed(program.call_spec.out_spec, iter(made))
+
+    def check(self, graph: Graph) -> None:
+        """Compare the recording with the module at sizes that torch takes to be like others, if there are such.
+
+        Raises ShapeError where they differ.
+        """
+        engine = reference(graph) if self._odd else None
+        for sizes in self._odd:
+            assert engine is not None
+            whole = {name: symbol.min for name, symbol in graph.dims.items()} | sizes
+            arrays = Sampler(graph).draw(whole)
+            found = forms.flat(graph.form, list(graph.outputs), engine(*(arrays[name] for name in graph.inputs))) or []
+            expected = self._computed(arrays)
+            if len(found) == len(expected) and all(map(_agree, found, expected)):
+                continue
+            at = ", ".join(f"{name}={value}" for name, value in whole.items())
+            raise ShapeError(
+                f"forward is another one at {at} than at the sizes that it was recorded at",
+                expected="the same layers at every size that the Dims allow",
+                found=_difference(found, expected),
+                where=next((guard.where for guard in self._exported.guards if guard.where is not None), None),
+                remedy="let the Dim begin above that size: Dim(..., min=2), and record a second graph for it; or find "
+                "what is another one there: an if over a size, x.squeeze()",
+            )
+
+    def _computed(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        modes = [(module, module.training) for module in self._owner.modules()]
+        device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
+        for module, _ in modes:
+            module.training = False
+        try:
+            with torch.no_grad():
+                given = {name: from_numpy(array).to(device) for name, array in arrays.items()}
+                made = self._function(**self._given | given)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        flat, _ = torch.utils._pytree.tree_flatten(made)
+        return [as_array(one.detach()) for one in flat if isinstance(one, torch.Tensor)]
+
+
+def plain(function: Callable[..., Any]) -> tuple[torch.nn.Module, Callable[..., Any]]:
+    """A module and what of it is called, without torch.compile, DataParallel and DistributedDataParallel around it."""
+    if isinstance(function, MethodType):
+        owner = unwrapped(function.__self__)
+        if owner is not function.__self__:
+            return owner, getattr(owner, function.__name__)
+        return owner, function
+    module = unwrapped(function)
+    return module, module
+
+
+def unwrapped(module: Any) -> Any:
+    """The module inside of torch.compile's, DataParallel's and DistributedDataParallel's wrappers."""
+    while True:
+        if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
+            module = module._orig_mod
+        elif isinstance(module, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
+            module = module.module
+        else:
+            return module
+
+
+def signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Of what is called: a module's forward, or the method."""
+    owner, called = plain(function)
+    return inspect.signature(owner.forward if isinstance(called, torch.nn.Module) else called)
+
+
+def is_recordable(function: Any) -> bool:
+    """Whether it is a torch.nn.Module, or a bound method of one."""
+    return isinstance(getattr(function, "__self__", function), torch.nn.Module)
+
+
+def recorded(function: Callable[..., Any], given: Mapping[str, Any]) -> TorchModule:
+    """The trtnet Module that records a torch.nn.Module, or a method of one."""
+    made = TorchModule(function, given)
+    forward = functools.partial(TorchModule.forward, made)
+    forward.__signature__ = signature(function)  # type: ignore[attr-defined]
+    made.__dict__["forward"] = forward
+    return made
+
+
+def _storage(value: torch.Tensor) -> Any:
+    if isinstance(value, torch.nn.parameter.UninitializedTensorMixin) or not value.numel():
+        return id(value)
+    return value.data_ptr(), value.shape, value.stride(), value.dtype, value.device
+
+
+def _register(module: Module, key: str, value: Parameter) -> None:
+    *path, name = key.split(".")
+    for part in path:
+        child = module._modules.get(part)
+        if child is None:
+            child = module._modules[part] = Module()
+        module = child
+    store: dict[str, Any] = module._buffers if isinstance(value, Buffer) else module._parameters
+    store[name] = value
+
+
+def _constant(program: Any, name: str) -> torch.Tensor:
+    spec = next(one for one in program.graph_signature.input_specs if one.arg.name == name)
+    found: torch.Tensor = program.constants[spec.target]
+    return found.detach()
+
+
+def _refuse_mutations(signature: Any, inputs: Sequence[str]) -> None:
+    names = dict(zip(signature.user_inputs, inputs))
+    for spec in signature.output_specs:
+        kind = spec.kind.name
+        if kind in ("BUFFER_MUTATION", "USER_INPUT_MUTATION", "PARAMETER_MUTATION"):
+            what = {"BUFFER_MUTATION": "the buffer", "USER_INPUT_MUTATION": "its input"}.get(kind, "the parameter")
+            name = names.get(spec.target) or inside(str(spec.target))
+            raise UnsupportedError(
+                f"forward changes {what} {name!r} in place",
+                expected="a forward that changes nothing: a network keeps no state between calls",
+                found=f"a change of {name}",
+                remedy="take the state as an argument of forward and return the new one: h, and h_out",
+            )
+
+
+def _formed(spec: Any, values: Iterator[Any]) -> Any:
+    """The flat results as tuples and dicts, as forward returned them."""
+    if spec.is_leaf():
+        return next(values)
+    children = [_formed(child, values) for child in spec.children()]
+    context = spec.context
+    if isinstance(context, (tuple, list)) and len(context) == 2 and isinstance(context[1], (tuple, list)):
+        context = context[1 if callable(context[0]) else 0]  # of a defaultdict, of a dataclass
+    if (
+        isinstance(context, (tuple, list))
+        and len(context) == len(children)
+        and children
+        and spec.type not in (tuple, list)
+        and all(isinstance(key, (str, int)) for key in context)
+    ):
+        return dict(zip(context, children))
+    return tuple(children)
+
+
+def _smallest(given: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Sizes with each Dim in turn at 0 or 1, where it may be that."""
+    symbols = dims.symbols_of(size for spec in given.values() if isinstance(spec, Input) for size in spec.shape)
+    small = [one for one in symbols if one.min <= 1]
+    every = {str(one): max(one.min, min(one.opt, 2)) for one in symbols}
+    found = [every | {str(one): one.min} for one in small]
+    if len(small) > 1:
+        found.append(every | {str(one): one.min for one in small})
+    return found
+
+
+def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
+    if found.shape != expected.shape:
+        return False
+    if found.dtype.kind not in "fV" or not found.size:
+        return np.array_equal(found, expected)
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    scale = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    return bool(np.allclose(a, b, rtol=1e-2, atol=1e-3 * scale + 1e-6, equal_nan=True))
+
+
+def _difference(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+    for index, (one, two) in enumerate(zip(found, expected)):
+        if one.shape != two.shape:
+            return f"output {index} of shape {one.shape}, where the module gives {two.shape}"
+        if not _agree(one, two):
+            return f"output {index} differs by {np.abs(one.astype(np.float64) - two.astype(np.float64)).max():.3g}"
+    return f"{len(found)} outputs, where the module gives {len(expected)}"

@@ -1,0 +1,95 @@
+"""Operators that take or write a part of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .... import functional as F
+from ....basics.dims import SizeLike
+from ....graph.tensor import Tensor
+from ..table import converts
+
+_END = 1 << 62
+"""What torch writes for an end that was left out is larger."""
+
+
+def _slice(start: SizeLike | None, end: SizeLike | None, step: int) -> slice:
+    return slice(start, None if isinstance(end, int) and end >= _END else end, step)
+
+
+@converts("aten::slice.Tensor", "aten::slice_copy.Tensor")
+def _sliced(
+    self: Tensor, dim: int = 0, start: SizeLike | None = None, end: SizeLike | None = None, step: int = 1
+) -> Tensor:
+    where = _slice(start, end, step)
+    if where.start in (None, 0) and where.stop is None and step == 1:
+        return self
+    axis = dim % self.ndim
+    return F.getitem(self, (*[slice(None)] * axis, where))
+
+
+@converts("aten::slice_scatter")
+def _slice_scatter(
+    self: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: SizeLike | None = None,
+    end: SizeLike | None = None,
+    step: int = 1,
+) -> Tensor:
+    where = _slice(start, end, step)
+    if where.start in (None, 0) and where.stop is None and step == 1:
+        return F.expand(F.to(src, self.dtype), self.shape)
+    return F.slice_scatter(self, F.to(src, self.dtype), dim, where.start, where.stop, step)
+
+
+@converts("aten::index.Tensor", "aten::_unsafe_index.Tensor")
+def _index(self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    return F.getitem(self, _key(indices))
+
+
+@converts("aten::index_put", "aten::_unsafe_index_put")
+def _index_put(self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
+    if accumulate:
+        key: Any = tuple(indices)
+        return F.index_put(self, key, values, accumulate=True)
+    made = F.clone(self)
+    made[_key(indices)] = values
+    return F.clone(made)
+
+
+def _key(indices: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    return tuple(slice(None) if one is None else one for one in indices)
+
+
+@converts("aten::scatter.src", "aten::scatter.value")
+def _scatter(self: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+    return F.scatter(self, dim, index, src)
+
+
+@converts("aten::embedding")
+def _embedding(
+    weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Tensor:
+    return F.embedding(indices, weight)
+
+
+@converts("aten::index_fill.int_Scalar", "aten::index_fill.int_Tensor")
+def _index_fill(self: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    return F.index_fill(self, dim, index, value)
+
+
+@converts("aten::max.dim")
+def _max(self: Tensor, dim: int, keepdim: bool = False) -> list[Tensor]:
+    return list(F.max(self, dim, keepdim))
+
+
+@converts("aten::min.dim")
+def _min(self: Tensor, dim: int, keepdim: bool = False) -> list[Tensor]:
+    return list(F.min(self, dim, keepdim))
+
+
+@converts("aten::sort.stable")
+def _sort(self: Tensor, stable: bool | None = None, dim: int = -1, descending: bool = False) -> list[Tensor]:
+    return list(F.sort(self, dim, descending))

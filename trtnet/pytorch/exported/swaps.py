@@ -1,0 +1,146 @@
+"""Modules of torch's that are recorded whole: while torch exports, each calls an operator of ours.
+
+Recurrent networks would be unrolled, for a fixed number of steps; attention would be taken apart into reshapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.nn.modules import rnn
+
+from ... import functional as F
+from ...functional.attention import Heads
+from ...graph.tensor import Tensor
+from .table import converts
+
+_ATTENTION = (
+    "(Tensor query, Tensor key, Tensor value, Tensor? packed, Tensor? query_weight, Tensor? key_weight, "
+    "Tensor? value_weight, Tensor? bias, Tensor? bias_k, Tensor? bias_v, Tensor output_weight, Tensor? output_bias, "
+    "Tensor? attn_mask, Tensor? key_padding_mask, SymInt embed_dim, SymInt heads, bool add_zero_attn, "
+    "bool batch_first, bool need_weights, bool average) -> Tensor[]"
+)
+_RECURRENT = (
+    "(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
+    "bool bidirectional, bool batch_first) -> Tensor[]"
+)
+_KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+_library = torch.library.Library("trtnet", "DEF")
+_library.define("attention" + _ATTENTION)
+for _kind in _KINDS:
+    _library.define(_kind + _RECURRENT)
+
+
+@torch.library.register_fake("trtnet::attention", lib=_library)
+def _attention_shapes(query: Any, key: Any, value: Any, *rest: Any) -> list[Any]:
+    heads, add_zero, batch_first, need_weights, average = rest[-5:]
+    made = [query.new_empty(query.shape)]
+    if need_weights:
+        batched = query.dim() == 3
+        steps = 1 if batched and batch_first else 0
+        columns = key.shape[steps] + (rest[5] is not None) + bool(add_zero)
+        front = ([query.shape[0 if batch_first else 1]] if batched else []) + ([] if average else [heads])
+        made.append(query.new_empty([*front, query.shape[steps], columns]))
+    return made
+
+
+def _recurrent_shapes(
+    input: Any, hx: Sequence[Any], params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float,
+    train: bool, bidirectional: bool, batch_first: bool,
+) -> list[Any]:  # fmt: skip
+    width = hx[0].shape[-1] * (2 if bidirectional else 1)
+    return [input.new_empty([*input.shape[:-1], width]), *(one.new_empty(one.shape) for one in hx)]
+
+
+for _kind in _KINDS:
+    torch.library.register_fake(f"trtnet::{_kind}", _recurrent_shapes, lib=_library)
+
+
+class _Functions:
+    """torch._VF, with our operators in the place of its recurrent functions."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch._VF, name)
+
+    def _run(self, kind: str, args: tuple[Any, ...]) -> Any:
+        if not isinstance(args[3], bool):  # (data, batch_sizes, ...): a packed sequence
+            return getattr(torch._VF, kind)(*args)
+        input, hx, params, *options = args
+        hx = list(hx) if isinstance(hx, (tuple, list)) else [hx]
+        return tuple(getattr(torch.ops.trtnet, kind)(input, hx, list(params), *options))
+
+    def lstm(self, *args: Any) -> Any:
+        return self._run("lstm", args)
+
+    def gru(self, *args: Any) -> Any:
+        return self._run("gru", args)
+
+    def rnn_tanh(self, *args: Any) -> Any:
+        return self._run("rnn_tanh", args)
+
+    def rnn_relu(self, *args: Any) -> Any:
+        return self._run("rnn_relu", args)
+
+
+def _forward(
+    self: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    key_padding_mask: Any = None,
+    need_weights: bool = True,
+    attn_mask: Any = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Any, Any]:
+    """torch.nn.MultiheadAttention's forward, as one operator."""
+    made = torch.ops.trtnet.attention(
+        query, key, value,
+        self.in_proj_weight if self._qkv_same_embed_dim else None,
+        *((None,) * 3 if self._qkv_same_embed_dim else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)),
+        self.in_proj_bias, self.bias_k, self.bias_v, self.out_proj.weight, self.out_proj.bias,
+        attn_mask, key_padding_mask, self.embed_dim, self.num_heads, self.add_zero_attn, self.batch_first,
+        need_weights, average_attn_weights,
+    )  # fmt: skip
+    return made[0], made[1] if need_weights else None
+
+
+@contextlib.contextmanager
+def swapped() -> Iterator[None]:
+    """Have torch's modules call our operators, for as long as torch exports."""
+    kind: Any = torch.nn.MultiheadAttention
+    forward, functions = kind.forward, rnn._VF
+    kind.forward, rnn._VF = _forward, _Functions()
+    try:
+        yield
+    finally:
+        kind.forward, rnn._VF = forward, functions
+
+
+@converts("trtnet::attention")
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, packed: Any, query_weight: Any, key_weight: Any, value_weight: Any,
+    bias: Any, bias_k: Any, bias_v: Any, output_weight: Any, output_bias: Any, attn_mask: Any, key_padding_mask: Any,
+    embed_dim: int, heads: int, add_zero_attn: bool, batch_first: bool, need_weights: bool, average: bool,
+) -> list[Tensor]:  # fmt: skip
+    whole = Heads(
+        embed_dim, heads, packed if packed is not None else (query_weight, key_weight, value_weight), bias, bias_k,
+        bias_v, add_zero_attn, lambda x: F.linear(x, output_weight, output_bias), batch_first,
+    )  # fmt: skip
+    made, weights = whole.attend(query, key, value, attn_mask, key_padding_mask, 0.0, False, need_weights, average)
+    return [made] if weights is None else [made, weights]
+
+
+def _recurrent(kind: str) -> None:
+    @converts(f"trtnet::{kind}")
+    def record(input: Tensor, hx: list[Tensor], *options: Any) -> list[Tensor]:
+        made = getattr(F, kind)(input, tuple(hx) if kind == "lstm" else hx[0], *options)
+        return list(made)
+
+
+for _kind in _KINDS:
+    _recurrent(_kind)
