@@ -420,7 +420,7 @@ class Recorder:
                 remedy="make the two equal: the shapes just before this line show where they begin to differ "
                 "(print(x.shape) works while recording)",
             )
-        self.equalities.append(Equality(left, right, problem, self.path, self.where or here()))
+        self.equalities.append(Equality(left, right, problem, self.path, here()))
 
     def __enter__(self) -> Recorder:
         self._token = current_recorder.set(self)

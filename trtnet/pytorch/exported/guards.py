@@ -93,15 +93,15 @@ class Audit:
 
     def _require_equal(self, guard: Guard, left: SizeLike, right: SizeLike) -> None:
         current = recorder()
-        before, current.where = current.where, guard.where or current.where
         try:
+            count = len(current.equalities)
             current.require_equal(left, right, "forward takes these sizes to be equal")
+            for check in current.equalities[count:]:
+                check.location = guard.where or check.location
         except ShapeError as error:
             if guard.where is not None:
                 error.where = guard.where
             raise
-        finally:
-            current.where = before
 
     def _require_always(self, guard: Guard) -> None:
         symbols = sorted(guard.expression.free_symbols, key=str)

@@ -51,7 +51,10 @@ class Player:
                     if "nn_module_stack" in node.meta:
                         current.path = path_of(node)
                     current.where = place_of(node) or before[1]
+                    count = len(current.equalities)
                     env[node] = self._called(node, env)
+                    for check in current.equalities[count:]:
+                        check.location = current.where
         finally:
             current.path, current.where = before
         return []

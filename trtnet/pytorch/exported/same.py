@@ -14,20 +14,19 @@ NOWHERE = ("device", "layout", "pin_memory", "memory_format", "non_blocking")
 """Arguments that say where and how a tensor lies, which TensorRT decides."""
 
 ALIASES = {
+    "linalg_matrix_power": "matrix_power", "linalg_matmul": "matmul",
     "expit": "sigmoid", "gammaln": "lgamma", "log_sigmoid": "logsigmoid", "im2col": "unfold", "col2im": "fold",
     "native_channel_shuffle": "channel_shuffle",
 }  # fmt: skip
-"""Other names of functions, without `special_` and `linalg_`."""
+"""Other names of functions, without `special_`."""
 
 
 def function_of(packet: str) -> Callable[..., Any] | None:
     """The function that does what an operator does, by its name without overload."""
-    name = packet.removesuffix("_copy")
-    for prefix in ("special_", "linalg_"):
-        name = name.removeprefix(prefix)
+    name = packet.removesuffix("_copy").removeprefix("special_")
     name = ALIASES.get(name, name)
     found = getattr(F, name) if name in F.__all__ and not name.endswith("_") else None
-    return found if callable(found) else None
+    return found if callable(found) and list(_parameters(found)) != ["args", "kwargs"] else None  # those refuse
 
 
 @functools.cache
@@ -55,7 +54,9 @@ def bound(
     for argument, value in _given(schema, args, kwargs):
         name = "input" if argument.name == "self" else argument.name
         parameter = parameters.get(name)
-        if parameter is not None and (_is_default(value, parameter.default) or value == []):
+        if parameter is not None and (
+            _is_default(value, parameter.default) or (value == [] and parameter.default is not parameter.empty)
+        ):
             continue  # a list that is left out says: as the kernel is large
         if not positional and not named and parameter is None:
             positional.append(value)  # the tensor, by whatever name

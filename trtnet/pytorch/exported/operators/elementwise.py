@@ -105,6 +105,12 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return F.mul(v, F.div(g, F.vector_norm(v, 2, axes, keepdim=True)))
 
 
+@converts("aten::cross")
+def _cross_somewhere(self: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    axis = dim if dim is not None else next(axis for axis, size in enumerate(self.shape) if size == 3)
+    return F.cross(self, other, dim=axis)
+
+
 @converts("aten::linalg_cross")
 def _cross(self: Tensor, other: Tensor, dim: int = -1) -> Tensor:
     return F.cross(self, other, dim=dim)

@@ -8,7 +8,7 @@ from typing import Any
 from .... import functional as F
 from ....basics.dims import SizeLike
 from ....graph.tensor import Tensor
-from ..table import converts
+from ..table import Missing, converts
 
 _END = 1 << 62
 """What torch writes for an end that was left out is larger."""
@@ -73,6 +73,20 @@ def _embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Tensor:
     return F.embedding(indices, weight)
+
+
+@converts("aten::embedding_bag", "aten::embedding_bag.padding_idx", "aten::_embedding_bag",
+          "aten::_embedding_bag_forward_only")  # fmt: skip
+def _embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False, mode: int = 0,
+                   sparse: bool = False, per_sample_weights: Tensor | None = None, include_last_offset: bool = False,
+                   padding_idx: int | None = None) -> list[Any]:  # fmt: skip
+    left_out = None if padding_idx == -1 else padding_idx
+    made = F.embedding_bag(
+        indices, weight, offsets, None, 2.0, scale_grad_by_freq, ("sum", "mean", "max")[mode], sparse,
+        per_sample_weights, include_last_offset, left_out,
+    )  # fmt: skip
+    missing = Missing("what embedding_bag gives beside its result is used", "use its first result alone")
+    return [made, missing, missing, missing]
 
 
 @converts("aten::index_fill.int_Scalar", "aten::index_fill.int_Tensor")
