@@ -2788,11 +2788,6 @@ row(
     lambda: of_torch(lambda torch, self, x, h: torch.linalg.svdvals(x), (2, 3)),
     lambda: of_torch(lambda torch, self, x, h: x.norm(), (2, 3)),
 )
-row(
-    "compute it outside of the network",
-    lambda: of_torch(lambda torch, self, x, h: torch.linalg.inv(x), (3, 3)),
-    lambda: of_torch(lambda torch, self, x, h: x.norm(), (3, 3)),
-)
 
 
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ... import functional as F
-from ...basics.errors import UnsupportedError
 from ...functional.dispatch import tensor
 from ...graph.tensor import Tensor
 
@@ -66,15 +65,6 @@ def _checkpoint(player: Player, node: Any, body: Any, *operands: Any, **options:
     return tuple(player.play(body, operands))
 
 
-def _with_effects(player: Player, node: Any, token: None, target: Any, *operands: Any, **options: Any) -> Any:
-    raise UnsupportedError(
-        f"{target} has no counterpart here",
-        expected="operators that trtnet.functional has, or that a converter was given for",
-        found=str(target),
-        remedy="compute it outside of the network",
-    )
-
-
 REGIONS: dict[str, Callable[..., Any]] = {
     "cond": _cond,
     "while_loop": _while_loop,
@@ -84,6 +74,5 @@ REGIONS: dict[str, Callable[..., Any]] = {
     "wrap_with_set_grad_enabled": _no_grad,
     "tag_activation_checkpoint": _checkpoint,
     "wrap": _checkpoint,
-    "with_effects": _with_effects,
 }
 """By the name of torch's higher-order operator."""
