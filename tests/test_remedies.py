@@ -847,6 +847,17 @@ recorded(
     lambda x: layers.add_topk(x, op="MAX", k=1, axes=(1,)),
 )
 recorded(
+    "convert them: position_ids.long()",
+    lambda x: F.rotary_embedding(x, x[0], x[0], x[0, :1], num_heads=1),
+    lambda x: F.rotary_embedding(x, x[0, :, :2], x[0, :, :2], x[0, :1].long(), num_heads=1),
+    (1, 4, 4),
+)
+recorded(
+    "scan(body, init, None, length=8) iterates over nothing",
+    lambda x: trtnet.scan(lambda carry, part: (carry * 2, None), x, 8)[0],
+    lambda x: trtnet.scan(lambda carry, part: (carry * 2, None), x, None, length=8)[0],
+)
+recorded(
     "leave block_shape out",
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32)),

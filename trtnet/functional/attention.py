@@ -27,7 +27,7 @@ from .arithmetic import add, mul
 from .broadcasting import expand
 from .comparison import ge, logical_and, logical_not, logical_or, lt, masked_fill, where
 from .creation import arange, as_tensor, zeros
-from .dispatch import is_recorded, operand, operation, tensor
+from .dispatch import is_recorded, operand, operation, refusing, require_bools, require_ints, tensor
 from .dropout import dropout
 from .joining import cat, chunk
 from .linear import linear, matmul
@@ -208,6 +208,7 @@ def scaled_dot_product_attention(
     >>> graph.outputs["output"].shape
     Size([1, 2, 5, 8])
     """
+    require_bools("scaled_dot_product_attention", is_causal=is_causal, enable_gqa=enable_gqa)
     if dropout_p:
         raise UnsupportedError(
             "attention drops nothing inside a network",
@@ -256,6 +257,17 @@ def _require_multiple(x: Tensor, query: Tensor) -> None:
         )
 
 
+def _positions(ids: Tensor) -> Tensor:
+    if ids.dtype.is_floating_point or ids.dtype is bool_:
+        raise DtypeError(
+            "position_ids are whole numbers",
+            expected="int64 or int32",
+            found=f"{ids.dtype} {format_shape(ids.shape)}",
+            remedy="convert them: position_ids.long()",
+        )
+    return converted(ids, int64)
+
+
 @operation()
 def rotary_embedding(
     X: Tensor,
@@ -288,6 +300,8 @@ def rotary_embedding(
     >>> graph.outputs["output"].shape
     Size([1, 2, 5, 8])
     """
+    require_bools("rotary_embedding", interleaved=interleaved)
+    require_ints("rotary_embedding", num_heads=num_heads, rotary_embedding_dim=rotary_embedding_dim)
     x, cos, sin = tensor(X), tensor(cos_cache), tensor(sin_cache)
     flat = len(x.shape) == 3
     if flat:
@@ -303,11 +317,12 @@ def rotary_embedding(
         x = transpose(reshape(x, (x.shape[0], x.shape[1], num_heads, size // num_heads)), 1, 2)
     if position_ids is None and len(cos.shape) == 3 == len(sin.shape):
         cos, sin = (expand(t, (x.shape[0], -1, -1)) for t in (cos, sin))
-    ids = () if position_ids is None else (converted(tensor(position_ids), int64),)
+    ids = () if position_ids is None else (_positions(tensor(position_ids)),)
     made: Tensor = emit(RotaryEmbedding((x, cos, sin, *ids), interleaved, rotary_embedding_dim))
     return reshape(transpose(made, 1, 2), X.shape) if flat else made
 
 
+@refusing
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,

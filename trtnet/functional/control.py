@@ -5,6 +5,7 @@ Outside of a recording, on concrete tensors, they are Python's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from ..layers.conditionals import Condition, ConditionalInput, ConditionalOutput
 from ..layers.loops import Iterator, LoopOutput, Recurrence, TripLimit
 from ..layers.shaping import reshaped
 from ..layers.training import Dropout
-from .dispatch import axis_of, scalar, tensor
+from .dispatch import axis_of, require_bools, scalar, tensor
 from .joining import stack
 
 __all__ = ["cond", "scan", "while_loop"]
@@ -67,12 +68,14 @@ def scan(
     >>> total.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
     """
-    parts = _Structured.of(xs, "xs")
+    _require_functions("scan", body=body)
+    require_bools("scan", reverse=reverse)
+    parts, carried = _Structured.given(xs, "xs"), _Structured.given(init, "carry")
     if current_recorder.get() is None:
-        return _scanned(body, _Structured.of(init, "carry").changed(_now), parts.changed(_now), dim, reverse, length)
+        return _scanned(body, carried.changed(_now), parts.changed(_now), dim, bool(reverse), length)
     current, where = recorder(), _where()
-    parts, carried = parts.changed(tensor), _Structured.of(init, "carry").changed(tensor)
-    axes = [axis_of(dim, len(one.shape)) for one in parts.values]
+    parts, carried = parts.changed(tensor), carried.changed(tensor)
+    axes = parts.axes(dim)
     count = _length([one.shape[axis] for one, axis in zip(parts.values, axes)], length)
     number = _next_number(current)
     with current.body("the body of scan", where) as opened:
@@ -120,7 +123,8 @@ def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Se
             found=shown(init),
             remedy="while_loop(condition, body, (x,)) carries one tensor",
         )
-    carried = _Structured.of(tuple(init), "carry")
+    _require_functions("while_loop", condition=condition, body=body)
+    carried = _Structured.given(tuple(init), "carry")
     if current_recorder.get() is None:
         return _looped(condition, body, carried.changed(_now))
     current, where = recorder(), _where()
@@ -159,8 +163,9 @@ def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., An
     >>> trtnet.cond(x.sum() > 0, lambda x: x, lambda x: -x, x).tolist()
     [-3.0, 4.0]
     """
+    _require_functions("cond", if_true=if_true, if_false=if_false)
     if type(predicate) is not Tensor:
-        return (if_true if bool(predicate) else if_false)(*operands)
+        return (if_true if _is_true(predicate) else if_false)(*operands)
     current, where = recorder(), _where()
     chosen = _decision(predicate, "the predicate of cond", None)
     number, start = _next_number(current), len(current.layers)
@@ -185,6 +190,25 @@ def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., An
         current.inside.update((t, opened) for layer in current.layers[opened.start : end] for t in layer.outputs)
     _confine(current, start, number)
     return one.having(results).whole()
+
+
+def _require_functions(name: str, **given: Any) -> None:
+    """Raises ArgumentTypeError for what cannot be called."""
+    for what, function in given.items():
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"{name}: {what} is no function", expected="a function of tensors", found=shown(function)
+            )
+
+
+def _is_true(predicate: Any) -> bool:
+    """A predicate that is known now. Raises ArgumentTypeError and ShapeError for what is no bool."""
+    if isinstance(predicate, (Array, np.ndarray, np.generic)):
+        if math.prod(predicate.shape) != 1:
+            raise ShapeError("the predicate of cond is one bool", expected="one element", found=shown(predicate))
+    elif not isinstance(predicate, (bool, int, float)):
+        raise ArgumentTypeError("the predicate of cond is one bool", expected="True or False", found=shown(predicate))
+    return bool(predicate)
 
 
 # --- structures -------------------------------------------------------------------------------------------------------
@@ -231,6 +255,31 @@ class _Structured(NamedTuple):
             return _LEAF
 
         return cls(walk(structure, name), values, names)
+
+    @classmethod
+    def given(cls, structure: Structure, name: str) -> _Structured:
+        """Of what a user gives. Raises ArgumentTypeError for what is no tensor and no number."""
+        made = cls.of(structure, name)
+        for value, place in zip(made.values, made.names, strict=True):
+            if not isinstance(value, (Tensor, bool, int, float, np.ndarray, np.generic)):
+                raise ArgumentTypeError(
+                    f"{place} is no tensor",
+                    expected="a tensor or a number, or tuples, lists and dicts of them",
+                    found=shown(value),
+                )
+        return made
+
+    def axes(self, dim: int) -> list[int]:
+        """The dimension that is iterated over, of each."""
+        for value, place in zip(self.values, self.names, strict=True):
+            if not value.shape:
+                raise ShapeError(
+                    f"{place} has no dimension to be iterated over",
+                    expected="one dimension or more",
+                    found=shown(value),
+                    remedy="scan(body, init, None, length=8) iterates over nothing",
+                )
+        return [axis_of(dim, len(one.shape)) for one in self.values]
 
     def having(self, values: Sequence[Any]) -> _Structured:
         """The same structure of other values."""
@@ -522,10 +571,9 @@ def _confine(current: Recorder, start: int, number: int) -> None:
 def _scanned(
     body: Callable[..., Any], carried: _Structured, parts: _Structured, dim: int, reverse: bool, length: Any
 ) -> tuple[Structure, Structure]:
-    axes = [axis_of(dim, len(one.shape)) for one in parts.values]
+    axes = parts.axes(dim)
     sizes = [one.shape[axis] for one, axis in zip(parts.values, axes)]
-    if length is None and sizes:
-        length = sizes[0]
+    length = _length(sizes[:1], length)
     if length is None or any(size != length for size in sizes):
         raise ShapeError("scan: xs differ in size along dim", expected=length, found=sizes)
     made: list[_Structured] = []

@@ -139,9 +139,9 @@ def operation(
                 return result
             except TrtnetError:
                 raise
-            except TypeError as error:
+            except WRONG_TYPES as error:
                 raise _bad_arguments(function, args, kwargs, error) from None
-            except (ValueError, IndexError, OverflowError) as error:
+            except WRONG_VALUES as error:
                 raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
 
         _install(call, function.__name__, method)
@@ -365,19 +365,32 @@ def wrapped(result: Any, args: Iterable[Any] = ()) -> Any:
     return result
 
 
+WRONG_TYPES = (TypeError, AttributeError, AssertionError)
+WRONG_VALUES = (ValueError, IndexError, KeyError, ArithmeticError, MemoryError)
+"""What Python and NumPy raise where arguments are of the wrong types, and of the wrong values."""
+
+
 def _bad_arguments(
-    function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any], error: TypeError
+    function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any], error: Exception
 ) -> Exception:
-    signature = inspect.signature(function)
+    name, signature = function.__name__, inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
-        return wrong_arguments(function.__name__, signature, args, kwargs, mismatch)
+        return wrong_arguments(name, signature, args, kwargs, mismatch)
     values = (*args, *kwargs.values())
     if "numpy boolean" in str(error):  # NumPy subtracts and negates no bools, as torch
         masks = [v for v in values if isinstance(v, Tensor) and v.dtype is dtypes.bool_]
-        return of_bools(function.__name__, masks[0].shape if masks else ())
-    return refusal(function.__name__, values, error) if too_large(values) else error
+        return of_bools(name, masks[0].shape if masks else ())
+    if too_large(values):
+        return refusal(name, values, error)
+    types = [f"{p.name}: {p.annotation}" for p in signature.parameters.values() if p.annotation is not p.empty]
+    return ArgumentTypeError(
+        f"{name} takes no arguments of these types",
+        details=f"{type(error).__name__}: {error}",
+        expected=", ".join(types) or None,
+        found=", ".join([*map(shown, args), *(f"{key}={shown(value)}" for key, value in kwargs.items())]),
+    )
 
 
 def of_bools(name: str, shape: Sequence[SizeLike]) -> DtypeError:
@@ -400,12 +413,10 @@ def refusing(function: C) -> C:
             return function(*args, **kwargs)
         except TrtnetError:
             raise
-        except (ValueError, OverflowError, MemoryError) as error:
+        except WRONG_TYPES as error:
+            raise _bad_arguments(function, args, kwargs, error) from None
+        except WRONG_VALUES as error:
             raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
-        except TypeError as error:
-            if not too_large(values := (*args, *kwargs.values())):
-                raise
-            raise refusal(function.__name__, values, error) from None
 
     return call  # type: ignore[return-value]
 
@@ -438,6 +449,20 @@ def operand(value: Any) -> Tensor | Weight | None:
     if isinstance(value, np.ndarray):
         return recorder().weight(Array(value))
     raise ArgumentTypeError("these are no weights", expected="a parameter, an array or a tensor", found=shown(value))
+
+
+def require_bools(name: str, **flags: Any) -> None:
+    """Raises ArgumentTypeError for flags that are not True or False."""
+    for flag, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ArgumentTypeError(f"{name}: {flag} is True or False", found=shown(value))
+
+
+def require_ints(name: str, **numbers: Any) -> None:
+    """Raises ArgumentTypeError for what are no whole numbers."""
+    for what, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ArgumentTypeError(f"{name}: {what} is a whole number", found=shown(value))
 
 
 def is_scalar(value: Any) -> bool:

@@ -109,6 +109,21 @@ def fake_quantize_per_channel_affine(
     return _fake("fake_quantize_per_channel_affine", x, scale, zero_point, quant_min, quant_max, axis)
 
 
+def _wholes(name: str, zero_point: Whole, *given: object) -> np.ndarray:
+    """The zero points. Raises ArgumentTypeError where they, or the other numbers given, are no whole numbers."""
+    known = isinstance(zero_point, (int, np.integer, Array, np.ndarray, list, tuple)) and type(zero_point) is not bool
+    zero = np.asarray(zero_point) if known else np.zeros((), np.float32)
+    if zero.dtype.kind not in "iu" or not all(isinstance(end, (int, np.integer)) for end in given[1:]):
+        raise ArgumentTypeError(
+            f"{name}: zero_point, quant_min and quant_max are whole numbers"
+            if given[1:]
+            else f"{name}: a zero point is a whole number",
+            expected="0, -128 and 127, perhaps" if given[1:] else "0",
+            found=", ".join(map(shown, given)),
+        )
+    return zero
+
+
 def _range(
     name: str, dtype: Dtype, zero_point: Whole, quant_min: int, quant_max: int, shape: tuple[SizeLike, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,14 +135,7 @@ def _range(
             found=dtype,
             remedy="convert it first: x.float()",
         )
-    zero = np.asarray(zero_point) if isinstance(zero_point, (int, np.integer, Array, np.ndarray, list, tuple)) else None
-    ends = (quant_min, quant_max)
-    if zero is None or zero.dtype.kind not in "iu" or not all(isinstance(end, (int, np.integer)) for end in ends):
-        raise ArgumentTypeError(
-            f"{name}: zero_point, quant_min and quant_max are whole numbers",
-            expected="-128, 127 and 0, perhaps",
-            found=", ".join(map(shown, (zero_point, quant_min, quant_max))),
-        )
+    zero = _wholes(name, zero_point, zero_point, quant_min, quant_max)
     if quant_min > quant_max:
         raise ArgumentError(
             f"{name}: quant_min is more than quant_max",
@@ -280,7 +288,7 @@ def _to_few_bits(
             found=str(dtype),
             remedy="quantize to int8, without a zero point: dtype=trtnet.int8",
         )
-    if np.asarray(zero_point).any():
+    if _wholes(name, zero_point, zero_point).any():
         raise ArgumentError(
             f"{name}: TensorRT quantizes without a zero point",
             expected="0",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
-from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError, shown
 from ..graph.tensor import Array, Tensor
 from .arithmetic import add, div, floor_divide, mul, remainder, sub
 from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne
@@ -28,6 +29,9 @@ __all__ = [
     "diff", "dist", "fft", "isin", "pdist", "polar", "searchsorted", "trapezoid", "trapz", "unique",
     "unique_consecutive", "unravel_index", "vander", "view_as_complex", "view_as_real",
 ]  # fmt: skip
+
+MOST_CHOICES = 1 << 20
+MOST_POWERS = 1 << 12  # a layer for each
 
 
 @refusing
@@ -59,6 +63,7 @@ def diff(
     return x
 
 
+@refusing
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The distances (…, P, R) between rows of (…, P, M) and rows of (…, R, M).
 
@@ -78,6 +83,12 @@ def _distance(difference: Tensor, p: float, dim: int) -> Tensor:
 def _pairs(name: str, count: SizeLike, r: int, with_replacement: bool) -> np.ndarray:
     if not isinstance(count, int):
         raise UnsupportedError(f"{name} needs a dimension of fixed size", found=f"{count!r}")
+    if not isinstance(r, int) or r < 0 or math.comb(count + (r if with_replacement else 0), r) > MOST_CHOICES:
+        raise ArgumentError(
+            f"{name}: each choice is recorded",
+            expected=f"r of 0 or more, {MOST_CHOICES:,} choices or less",
+            found=shown(r),
+        )
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     return np.array(list(choose(range(count), r)), np.int64).reshape(-1, r)
 
@@ -183,8 +194,12 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     [[4, 2, 1], [9, 3, 1]]
     """
     count = x.shape[0] if N is None else N
-    if x.ndim != 1 or not isinstance(count, int) or count < 1:
-        raise ShapeError("vander takes a vector, and a fixed number of columns", found=f"{format_shape(x.shape)}, {N}")
+    if x.ndim != 1 or not isinstance(count, int) or not 1 <= count <= MOST_POWERS:
+        raise ShapeError(
+            "vander takes a vector, and a fixed number of columns",
+            expected=f"1 to {MOST_POWERS} columns",
+            found=f"{format_shape(x.shape)}, {shown(N)}",
+        )
     x = x if x.dtype.is_floating_point else x.long()
     powers = [ones_like(x), *[x] * (count > 1)]
     while len(powers) < count:
@@ -380,7 +395,13 @@ def unique_consecutive(
     _refused("unique_consecutive", "the size of its result depends on values", "compute it outside the network")
 
 
-@operation(lambda input, weights=None, minlength=0: np.bincount(input, weights, minlength), method=True)
+def _bincount(input: np.ndarray, weights: np.ndarray | None = None, minlength: int = 0) -> np.ndarray:
+    if not isinstance(input, np.ndarray) or input.dtype.kind not in "iu":
+        raise DtypeError("bincount counts whole numbers", expected="int64 or int32", found=shown(input))
+    return np.bincount(input, weights, minlength)
+
+
+@operation(_bincount, method=True)
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each whole number comes. Of concrete arrays only.
 

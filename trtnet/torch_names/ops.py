@@ -8,7 +8,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
-from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
 from ..functional import (
     amax,
     arange,
@@ -28,7 +28,7 @@ from ..functional import (
     where,
     zeros,
 )
-from ..functional.dispatch import operation, tensor
+from ..functional.dispatch import operation, refusing, tensor
 from ..graph.tensor import Array, Tensor
 from ..layers import adding
 from ..layers.selection import MOST_BOXES
@@ -40,6 +40,7 @@ UNROLLED = 1024
 """Boxes of `nms_mask` at most: each is a handful of layers."""
 
 
+@refusing
 def box_area(boxes: Tensor) -> Tensor:
     """The areas of boxes (N, 4) of corners (x1, y1, x2, y2): (N,).
 
@@ -49,6 +50,7 @@ def box_area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
+@refusing
 def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """The intersection over union of each box of (N, 4) with each of (M, 4), corners (x1, y1, x2, y2): (N, M).
 
@@ -65,6 +67,7 @@ def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return shared / (unsqueeze(box_area(boxes1), 1) + box_area(boxes2) - shared)
 
 
+@refusing
 def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
     """Boxes (..., 4) of one format in another: "xyxy" (corners), "xywh" (corner, size), "cxcywh" (centre, size).
 
@@ -90,18 +93,21 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
 
 
 def _check_boxes(name: str, boxes: Tensor, scores: Tensor | None = None) -> None:
-    shown = (
-        format_shape(boxes.shape) if scores is None else f"{format_shape(boxes.shape)} and {format_shape(scores.shape)}"
-    )
+    found = format_shape(boxes.shape)
+    if scores is not None:
+        found += f" and {format_shape(scores.shape)}"
     if len(boxes.shape) != 2 or boxes.shape[1] != 4 or (scores is not None and len(scores.shape) != 1):
         raise ShapeError(
             f"{name} takes boxes of four coordinates{' and a score of each' if scores is not None else ''}",
             expected="(N, 4)" if scores is None else "(N, 4) and (N,)",
-            found=shown,
+            found=found,
         )
 
 
 def _nms_numpy(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+    for what, given in (("boxes", boxes), ("scores", scores)):
+        if not isinstance(given, np.ndarray):
+            raise ArgumentTypeError(f"nms: {what} are a tensor", found=shown(given))
     _check_boxes("nms", Array(boxes), Array(scores))
     low, high = boxes[:, :2], boxes[:, 2:]
     area = (high - low).prod(1)
@@ -118,6 +124,7 @@ def _nms_numpy(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> n
 
 
 @operation(_nms_numpy)
+@refusing
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression: the boxes, from the highest score down, that overlap none of those before them by more
     than `iou_threshold` (intersection over union, 0 to 1).
@@ -162,6 +169,7 @@ def _check_threshold(iou_threshold: float) -> None:
         raise ArgumentError("an overlap is from 0 to 1", expected="iou_threshold of 0 to 1", found=iou_threshold)
 
 
+@refusing
 def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Whether `nms` keeps each box: (N,) bool, of a fixed number N of boxes, at most 1024.
 
@@ -195,6 +203,7 @@ def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return logical_not(hidden)[argsort(order)]
 
 
+@refusing
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """`nms` of each class by itself: boxes of different `idxs` (N,) hide none of each other.
 
@@ -212,6 +221,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     return nms(boxes + unsqueeze(idxs.to(boxes.dtype) * far, 1), scores, iou_threshold)
 
 
+@refusing
 def roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
