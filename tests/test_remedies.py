@@ -2835,6 +2835,7 @@ NOT_FOLLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "most often the GPU has no memory left, which nvidia-smi shows; `trtnet doctor` s",
             "choose others with refit=[patterns], or make them live=[patterns]; a change of t",
             "build it again with this version of TensorRT on this kind of GPU",
             "tensor.cuda().contiguous(), kept and written to in place: buffer.copy_(new)",

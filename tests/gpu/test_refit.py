@@ -33,6 +33,41 @@ def state_of(net, seed):
     return {name: np.array(value) for name, value in randomize(net, seed).state_dict().items()}
 
 
+class Idle(nn.Module):
+    """Two heads, of which only one is an output; a parameter that both a dead layer and a living one use."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.policy, self.value = nn.Linear(16, 8), nn.Linear(8, 4), nn.Linear(8, 1)
+
+    def forward(self, x):
+        x = self.fc(x).relu()
+        self.value(x)
+        (self.policy.weight.T @ self.policy.weight).sum()
+        return self.policy(x)
+
+
+def test_weights_that_no_output_depends_on_are_taken_and_change_nothing(tmp_path):
+    graph = trtnet.record(randomize(Idle()), x=trtnet.Input((4, 16)))
+    reference = trtnet.reference(graph, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    with trtnet.build(graph, refit=True, **LEVEL) as engine:
+        before = engine(x)
+        path = engine.save(tmp_path / "idle.engine")
+        with trtnet.load(path) as loaded:
+            for one in (engine, loaded):
+                state = state_of(Idle(), 1)
+                assert {row.parameter for row in one.weights if row.status == "unused"} == {
+                    "value.weight",
+                    "value.bias",
+                }
+                one.refit(state)
+                reference.refit(state)
+                close(one(x), reference(x))
+                one.refit(graph.state_dict())
+                assert same(one(x), before)
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if case(n)[0].parameters])
 def test_kept_contexts_agree_with_fresh_ones(name):
     """8.6's documentation asks for new contexts after a refit; what is kept must give the same bits."""

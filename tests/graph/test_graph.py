@@ -138,6 +138,50 @@ def test_a_multiple_makes_the_unet_fit_everywhere():
         trtnet.reference(graph)(f32(1, 1, 41, 41))
 
 
+# --- what has an effect ---------------------------------------------------------------------------------------------
+
+
+class Idle(nn.Module):
+    """A layer whose result nothing takes; a scan of which the last state is no output."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.idle = nn.Linear(3, 2)
+        self.step = nn.Linear(3, 3)
+        self.last = nn.Linear(3, 3)
+
+    def forward(self, x, flag):
+        self.idle(x)
+        first = trtnet.cond(flag, lambda v: self.fc(v), lambda v: v * 2, x[0])
+
+        def body(state, y):
+            return self.step(state) + y, (state * 3, self.last(y))
+
+        return trtnet.scan(body, first, x)[1][0]
+
+
+def test_what_no_output_depends_on():
+    graph = trtnet.record(Idle(), x=Input((4, 3)), flag=Input((1,), "bool"))
+    reaching = graph.reaching()
+    idle = [layer for layer in graph.layers if layer not in reaching]
+    assert {layer.path for layer in idle} == {"idle", "last", ""}
+    assert [layer.kind for layer in idle if not layer.path] == ["loop_output"]
+    engine = trtnet.reference(graph)
+    status = {row.parameter: row.status for row in engine.weights}
+    assert {name for name, found in status.items() if found == "unused"} == {
+        "idle.weight", "idle.bias", "last.weight", "last.bias",
+    }  # fmt: skip
+    whole = trtnet.record(lambda x: F.nonzero(x)[:, 0] * 2, x=Input((4, 3)))
+    assert whole.reaching() == set(whole.layers)
+
+
+def test_a_size_that_the_data_decides_has_an_effect():
+    """The values of what nonzero gives are dropped; how many there are decides an output's shape."""
+    graph = trtnet.record(lambda x: F.zeros(F.nonzero(x).shape[0], 2), x=Input((4, 3)))
+    assert [layer.kind for layer in graph.reaching() if layer.decides is not None] == ["non_zero"]
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 

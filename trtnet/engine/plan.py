@@ -32,12 +32,14 @@ class EngineWeight:
         dtype: as TensorRT stores them: int64 is int32 where it has no int64.
         array: their value when the plan was built; None where they were left out, or the plan was loaded.
         consumers: the layers that use them.
+        idle: whether no output depends on them, so that TensorRT may have left them out.
     """
 
     weight: Weight
     dtype: dtypes.dtype
     array: np.ndarray | None = field(repr=False)
     consumers: tuple[str, ...] = ()
+    idle: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +193,7 @@ def _described(plan: Plan) -> dict[str, Any]:
                 "dtype": one.dtype.name,
                 "parameters": list(dict.fromkeys(leaf.name for leaf in one.weight.leaves())),
                 "consumers": list(one.consumers),
+                "idle": one.idle,
                 "left_out": plan.stripped and any(leaf.name in plan.refittable for leaf in one.weight.leaves()),
             }
             for name, one in plan.weights.items()
@@ -337,7 +340,8 @@ def _restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str,
         leaf.value.array = array
     weights = {
         name: EngineWeight(weight, dtypes.get(manifest["weights"][name]["dtype"]), None,
-                           tuple(manifest["weights"][name]["consumers"]))
+                           tuple(manifest["weights"][name]["consumers"]),
+                           bool(manifest["weights"][name].get("idle")))
         for name, weight in recipes.items()
     }  # fmt: skip
     return Plan(

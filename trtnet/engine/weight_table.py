@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ..basics.errors import BuildError
 from ..graph.graph import Graph
@@ -48,7 +47,7 @@ def table(
 
 def plan_table(plan: Plan, known: Collection[str] | None) -> WeightTable:
     """`table` of a plan."""
-    weights = {name: one.weight for name, one in plan.weights.items()}
+    weights = {n: one.weight for n, one in plan.weights.items() if known is None or n in known or not one.idle}
     return table(plan.graph, weights, plan.refittable, plan.live, known)
 
 
@@ -79,17 +78,8 @@ def _status(
 
 def _reaching(graph: Graph) -> set[str]:
     """Names of the parameters that an output depends on."""
-    needed: set[Any] = set(graph.outputs.values())
-    found: set[str] = set()
-    for layer in reversed(graph.layers):
-        if needed.isdisjoint(layer.outputs):
-            continue
-        for operand in layer.inputs:
-            if isinstance(operand, Weight):
-                found.update(leaf.name for leaf in operand.leaves())
-            elif operand is not None:
-                needed.add(operand)
-    return found
+    operands = (o for layer in graph.reaching() for o in layer.inputs)
+    return {leaf.name for o in operands if isinstance(o, Weight) for leaf in o.leaves()}
 
 
 def require_refittable(plan: Plan, known: Collection[str]) -> None:

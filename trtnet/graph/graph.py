@@ -22,7 +22,7 @@ from ..weights.demands import Demand
 from ..weights.matching import load_into
 from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Value, Weight, evaluate
 from .forms import Form
-from .recorder import Equality, check_count
+from .recorder import Equality, check_count, sizes_of
 from .tensor import Array, Operand, Producer, Tensor
 from .training import Training
 
@@ -227,6 +227,31 @@ class Graph:
                     if layer.feeds is not None:
                         drawn.add(layer.feeds)
         return [name for name, tensor in self.outputs.items() if tensor in drawn]
+
+    # --- what has an effect
+
+    def reaching(self) -> set[Producer]:
+        """The layers that an output depends on: by a tensor, by a size that the data decides, or by the course of a
+        loop or a conditional."""
+        found: set[Producer] = set()
+        needed = set(self.outputs.values())
+        sizes = {str(s) for s in dims.symbols_of(size for tensor in needed for size in tensor.shape)}
+        regions: set[int | None] = set()
+        known = -1
+        while known < len(found):  # again for what a loop carries on
+            known = len(found)
+            for layer in reversed(self.layers):
+                given = [*layer.outputs, layer.feeds] if layer.feeds is not None else layer.outputs
+                is_asked = not needed.isdisjoint(given) if given else layer.region in regions
+                if layer in found or not (is_asked or str(layer.decides) in sizes):
+                    continue
+                found.add(layer)
+                needed.update(o for o in layer.inputs if isinstance(o, Tensor))
+                if layer.region is not None:
+                    regions.add(layer.region)
+                if self.data_dims:
+                    sizes.update(str(s) for s in dims.symbols_of(sizes_of(layer)))
+        return found
 
     # --- sizes
 

@@ -322,9 +322,7 @@ class Recorder:
             kept.append(layer)
             trained = self.training.instead.get(layer)
             used.update(o for one in (layer, trained) if one is not None for o in one.inputs if isinstance(o, Tensor))
-            own = (size for tensor in layer.outputs for size in tensor.shape)
-            given = (getattr(layer, name) for name in layer.attributes)
-            sizes.update(str(s) for s in dims.symbols_of((*own, *sizes_in(given))))
+            sizes.update(str(s) for s in dims.symbols_of(sizes_of(layer)))
         self.layers = kept[::-1]
 
     def _settled(self) -> set[Producer]:
@@ -431,13 +429,19 @@ class Recorder:
         current_recorder.reset(self._token)
 
 
-def sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
+def sizes_of(layer: Producer) -> Iterator[Dim]:
+    """The Dims in the shapes and the attributes of a layer."""
+    yield from _sizes_in(tensor.shape for tensor in layer.outputs)
+    yield from _sizes_in(getattr(layer, name) for name in layer.attributes)
+
+
+def _sizes_in(values: Iterable[Any]) -> Iterator[Dim]:
     """The Dims among the values, in tuples too."""
     for value in values:
         if isinstance(value, Dim):
             yield value
         elif isinstance(value, tuple):
-            yield from sizes_in(value)
+            yield from _sizes_in(value)
 
 
 def _at_profile(left: SizeLike, right: SizeLike) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from ..basics import dims
 from ..basics.arrays import from_numpy, import_torch, lasting, to_numpy
 from ..graph.graph import Graph
-from ..graph.recorder import Recorder, sizes_in
+from ..graph.recorder import Recorder, sizes_of
 from ..graph.tensor import Producer, Tensor
 from ..graph.training import Trained, cannot_train
 from ..layers.training import Dropout
@@ -71,13 +70,8 @@ def _layers(current: Recorder, value: Tensor) -> list[Producer] | None:
                 return None
             pending.append((one.layer, False))
     decided = {str(layer.decides) for layer in order if layer.decides is not None}
-    needed = {str(symbol) for layer in order for symbol in dims.symbols_of(_sizes(layer))}
+    needed = {str(symbol) for layer in order for symbol in dims.symbols_of(sizes_of(layer))}
     return list(order) if needed <= decided else None
-
-
-def _sizes(layer: Producer) -> Iterator[dims.Dim]:
-    yield from sizes_in(tensor.shape for tensor in layer.outputs)
-    yield from sizes_in(getattr(layer, name) for name in layer.attributes)
 
 
 def _compute(current: Recorder, value: Tensor, layers: list[Producer]) -> None:

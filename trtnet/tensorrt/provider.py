@@ -6,9 +6,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         PluginField,
         Recording,
         Refitter,
+        Runtime,
     )
+
+T = TypeVar("T")
 
 MODULES = ("tensorrt", "tensorrt_rtx")
 
@@ -179,8 +182,23 @@ class Provider(Abilities):
         """A new Builder. The first one stays: TensorRT 8.6 unloads its kernels with the last (10 s to load them
         again)."""
         if self._first_builder is None:
-            self._first_builder = self.trt.Builder(self.logger)
-        return self.trt.Builder(self.logger)
+            self._first_builder = self._made(self.trt.Builder, self.logger)
+        return self._made(self.trt.Builder, self.logger)
+
+    def runtime(self) -> Runtime:
+        return self._made(self.trt.Runtime, self.logger)
+
+    def _made(self, kind: Callable[..., T], *given: object) -> T:
+        """One of TensorRT's objects that need the GPU."""
+        try:
+            return kind(*given)
+        except TypeError as error:  # the bindings' word for a null pointer
+            raise ProviderError(
+                f"{self} cannot start: {error}",
+                details="what TensorRT says of it is in the log, above",
+                remedy="most often the GPU has no memory left, which nvidia-smi shows; "
+                "`trtnet doctor` shows what else may be missing",
+            ) from error
 
     def create_network(self, builder: Builder) -> INetworkDefinition:
         """An empty network: explicit batch, strongly typed where there is such a thing."""
@@ -193,7 +211,7 @@ class Provider(Abilities):
         return builder.create_network(flags)
 
     def refitter(self, engine: ICudaEngine) -> Refitter:
-        return self.trt.Refitter(engine, self.logger)
+        return self._made(self.trt.Refitter, engine, self.logger)
 
     # --- errors
 

@@ -16,6 +16,7 @@ from ...graph.graph import Graph
 from ...rewriting.extra_outputs import NO_DEBUG_TENSORS, DebugTensors, with_tensors
 from ...rewriting.live_inputs import with_live
 from ...weights.matching import warn_nonfinite
+from ...weights.recipes import Weight
 from ..callbacks import ProgressMonitor
 from ..device import Device
 from ..plugins import digests
@@ -142,9 +143,14 @@ class Job:
     ) -> Plan:
         """What the build gave, with everything that an engine is made from."""
         provider, graph = self.provider, self.graph
-        weights = {h.name: EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers)) for h in lowering.ledger}
+        operands = (o for layer in lowering.graph.reaching() for o in layer.inputs)
+        used = {o.name or o for o in operands if isinstance(o, Weight)}
+        weights = {}
+        for h in lowering.ledger:
+            idle = (h.weight.name or h.weight) not in used
+            weights[h.name] = EngineWeight(h.weight, h.dtype, h.array, tuple(h.consumers), idle)
         for name, weight in lowering.placeholders.items():
-            weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None)
+            weights[name] = EngineWeight(weight, provider.stored(weight.dtype), None, (), weight.name not in used)
         leaves = {leaf.name: leaf for one in weights.values() for leaf in one.weight.leaves()}
         leaves |= {graph.parameters[name].name: graph.parameters[name] for name in live}
         kept = self.options.version_compatible

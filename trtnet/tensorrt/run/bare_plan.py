@@ -20,7 +20,7 @@ def bare_plan(data: bytes, provider: Provider, device: Device) -> Plan:
 
     `device` is the current one. Raises BuildError, with TensorRT's reasons, for what it cannot load.
     """
-    runtime = provider.trt.Runtime(provider.logger)
+    runtime = provider.runtime()
     with provider.recorded(runtime) as errors:
         engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
@@ -47,10 +47,12 @@ def bare_plan(data: bytes, provider: Provider, device: Device) -> Plan:
                 continue
             label = f"{name}_{axis}"
             if is_input:
-                found = [tuple(shape_[axis] for shape_ in engine.get_tensor_profile_shape(name, p)) for p in profiles]
+                found = []
+                for profile, range_ in zip(profiles, ranges):
+                    least, best, most = engine.get_tensor_profile_shape(name, profile)
+                    range_[label] = (least[axis], best[axis], most[axis])
+                    found.append(range_[label])
                 low, high = min(f[0] for f in found), max(f[2] for f in found)
-                for one, range_ in zip(found, ranges):
-                    range_[label] = one
                 shape[axis] = Dim(label, min=low, opt=found[0][1], max=high)
             else:
                 free.add(label)

@@ -136,7 +136,7 @@ class TensorRTEngine(Loaded):
                 if self.live_weights is not None:
                     self.live_weights.release()
                 self._refitting = self._shared = None
-                self._engine = self._runtime = None
+                del self._engine, self._runtime  # the engine first
 
     def _forked(self) -> None:
         """In a forked child CUDA cannot be called: the engine raises, and what it holds is never freed there."""

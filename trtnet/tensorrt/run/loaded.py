@@ -80,15 +80,15 @@ class Loaded(Engine):
     def _load(self, plan: Plan) -> None:
         provider = self.provider
         plugins.require(provider, plan.plugins)
-        self._runtime = provider.trt.Runtime(provider.logger)
+        self._runtime = provider.runtime()
         if plan.options.get("version_compatible"):
             self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
         if plan.options.get("dla_core") is not None:
             self._runtime.DLA_core = plan.options["dla_core"]
         self._set_choice(self._runtime, "dla_workspace_allocation_strategy", "DLAWorkspaceAllocationStrategy")
         with provider.recorded(self._runtime) as errors:
-            self._engine = self._runtime.deserialize_cuda_engine(plan.data)
-        if self._engine is None:
+            engine = self._runtime.deserialize_cuda_engine(plan.data)
+        if engine is None:
             raise BuildError(
                 f"{provider} could not load the plan",
                 details=errors.text() or "(TensorRT gave no reason)",
@@ -97,6 +97,7 @@ class Loaded(Engine):
                 remedy="build it here: a plan is for one version of TensorRT and one kind of GPU; if memory ran out, "
                 "close other engines first",
             )
+        self._engine = engine
         self.streams_weights = self._stream_weights()
         self.plan = plan = plan.kept()
         self.checked = None if plan.checked is None else Checked.of(plan.checked)

@@ -74,8 +74,10 @@ class Refitting:
         self.provider = provider
         self.engine = engine
         self.device = device
-        self.weights: dict[str, EngineWeight] = dict(plan.weights)
         self._known = frozenset(self._refitter().get_all_weights())
+        self.weights: dict[str, EngineWeight] = {
+            name: one for name, one in plan.weights.items() if name in self._known or not one.idle
+        }
         self.missing = {
             leaf.name for e in self.weights.values() for leaf in e.weight.leaves() if leaf.name not in plan.parameters
         }
