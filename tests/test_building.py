@@ -6,11 +6,13 @@ import _thread
 import hashlib
 import json
 import os
+import pickle
 import signal
 import stat
 import sys
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ import trtnet
 from trtnet import Dim, Input, building, nn, provider
 from trtnet import functional as F
 from trtnet.building import refittable_names
+from trtnet.engine.options import RunOptions
 from trtnet.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -651,3 +654,61 @@ def test_a_check_that_cannot_be_done_closes_the_engine(tmp_path):
 def test_check_is_for_tensorrt_engines():
     engine = trtnet.build(fixed(), provider="reference", check=True)
     assert engine.checked is None
+
+
+NO_PATTERNS: list[Any] = [[0], 0, None, [None], [["0"]], 3.5, object()]
+
+
+@pytest.mark.parametrize("wrong", NO_PATTERNS, ids=str)
+@pytest.mark.parametrize("argument", ["extra_outputs", "debug_tensors"])
+def test_tensors_are_chosen_by_names(argument: str, wrong: Any) -> None:
+    graph = trtnet.record(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), input=Input((2, 3)))
+    with pytest.raises(ArgumentTypeError, match=f"{argument} are patterns of names") as caught:
+        trtnet.build(graph, provider="reference", **{argument: wrong})
+    assert "test_building.py" in str(caught.value)
+    assert f"{argument}=['encoder.layers.0']" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("wrong", NO_PATTERNS, ids=str)
+def test_a_listener_hears_of_names(wrong: Any) -> None:
+    graph = trtnet.record(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), input=Input((2, 3)))
+    engine = trtnet.build(graph, provider="reference", debug_tensors=["0"])
+    with pytest.raises(ArgumentTypeError, match="the tensors of a debug listener are patterns of names"):
+        engine.set_debug_listener(print, wrong)
+
+
+def test_options_that_are_misspelled() -> None:
+    graph = trtnet.record(nn.Linear(3, 4), input=Input((2, 3)))
+    for act in (
+        lambda: RunOptions(persistent_cache_limt=1),  # type: ignore[call-arg]
+        lambda: RunOptions.of({"persistent_cache_limt": 1}),
+        lambda: trtnet.build(graph, persistent_cache_limt=1),
+        lambda: BuildOptions(persistent_cache_limt=1),
+    ):
+        with pytest.raises(ArgumentTypeError, match=r"no (build )?option 'persistent_cache_limt'") as caught:
+            act()
+        assert caught.value.remedy == "did you mean 'persistent_cache_limit'?"
+        assert "test_building.py" in str(caught.value)
+    assert pickle.loads(pickle.dumps(RunOptions(persistent_cache_limit=5))) == RunOptions(persistent_cache_limit=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"profiles": 5}, r"profiles are ranges of Dims[\s\S]*a list of dicts[\s\S]*profiles=\[\{"),
+        ({"profiles": [5]}, r"profiles are ranges of Dims"),
+        ({"profiles": "batch"}, r"profiles are ranges of Dims"),
+        ({"profiles": [{"batch": (1, 1, "2")}]}, r"range of batch is three sizes"),
+        ({"progress": 5}, "progress is True, False or a function"),
+    ],
+)
+def test_other_arguments_of_wrong_types(given: dict[str, Any], match: str) -> None:
+    graph = trtnet.record(nn.Linear(3, 4), input=Input((Dim("batch", 1, 1, 4), 3)))
+    for build in (lambda: trtnet.build(graph, provider="reference", **given), lambda: build_plan(graph, given)):
+        with pytest.raises(trtnet.TrtnetError, match=match):
+            build()
+
+
+def build_plan(graph: trtnet.Graph, given: dict[str, Any]) -> None:
+    needs_rtx()
+    trtnet.build_plan(graph, "sm86", **given)

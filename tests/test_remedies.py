@@ -60,6 +60,7 @@ HALF = Input((2, 3), "float16")
 INTS = Input((2, 3), "int32")
 BOOLS = Input((2, 3), "bool")
 FOUR = (1, 3, 8, 8)
+MXFP8 = {"to_type": "float8_e4m3fn", "scale_type": "float8_e8m0fnu"}
 WINDOW = {"type": "MAX", "window_size": (2, 2), "pre_padding": (0, 0), "post_padding": (0, 0)}
 
 
@@ -856,6 +857,13 @@ recorded(
     "scan(body, init, None, length=8) iterates over nothing",
     lambda x: trtnet.scan(lambda carry, part: (carry * 2, None), x, 8)[0],
     lambda x: trtnet.scan(lambda carry, part: (carry * 2, None), x, None, length=8)[0],
+)
+recorded(
+    "record with a number in place of the Dim",
+    lambda x: trtnet.layers.add_dynamic_quantize(x, axis=1, block_size=32, **MXFP8),
+    lambda x: trtnet.layers.add_dynamic_quantize(x, axis=1, block_size=32, **MXFP8),
+    (2, Dim("m", 32, 32, 64)),
+    other=((2, 32),),
 )
 recorded(
     "leave block_shape out",

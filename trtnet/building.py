@@ -7,10 +7,10 @@ import functools
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError
+from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError, shown
 from .engine.engine import Engine
 from .engine.options import RunOptions
 from .engine.plan import Plan
@@ -69,6 +69,7 @@ def build_plan(
         BuildError: TensorRT's reasons, with the module path and the source line of the layer that it names.
         ArgumentError, ProviderError: unknown targets, several with `refit`, TensorRT-RTX not installed.
     """
+    _check_progress(progress)
     found = providers.load(provider)
     if targets is not None and not isinstance(targets, Iterable):
         raise ArgumentTypeError("targets are names", expected='"sm86" or a list of such', found=repr(targets))
@@ -139,6 +140,7 @@ def build(
             first module that is wrong (`diverges`), and what was tried and is right. It takes some further builds.
     """
     _check_sample(graph, check)
+    _check_progress(progress)
     run = RunOptions.taken(further := dict(options))
     chosen = BuildOptions.of(further)
     graph = with_outputs(graph, extra_outputs)
@@ -208,6 +210,15 @@ def diverges(graph: Graph, x: Any = None, **options: Any) -> Divergence:
     where = devices(graph, None if str(device).startswith("cpu") else ordinal(device), sampler.is_known)[0]
     build_one = functools.partial(build, **(options | {"check": False}))
     return first_wrong(graph, inputs, build_one, device=where, tf32=bool(options.get("tf32", False)))
+
+
+def _check_progress(progress: Progress) -> None:
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ArgumentTypeError(
+            "progress is True, False or a function",
+            expected="a function of (phase, steps done, steps)",
+            found=shown(progress),
+        )
 
 
 def _check_sample(graph: Graph, check: Any) -> None:
@@ -290,11 +301,18 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
     return frozenset(name for name, leaf in graph.parameters.items() if leaf in leaves)
 
 
+_PROFILES = 'profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 8, 64)}]'
+
+
 def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, ...]:
     """Every profile with every Dim. Raises ArgumentError for one outside its Dim's range."""
     whole = {name: (dim.min, dim.opt, dim.max) for name, dim in graph.dims.items()}
     if given is None:
         return (whole,) if whole else ()
+    if not isinstance(given, Sequence) or not all(isinstance(profile, Mapping) for profile in given):
+        raise ArgumentTypeError(
+            "profiles are ranges of Dims by name", expected="a list of dicts", found=shown(given), remedy=_PROFILES
+        )
     profiles = []
     for profile in given:
         unknown = [name for name in profile if name not in whole]
@@ -303,11 +321,11 @@ def _profiles(graph: Graph, given: Sequence[Profile] | None) -> tuple[Profile, .
                 "a profile names Dims that no input has",
                 expected=", ".join(whole) or "no profiles: every size is fixed",
                 found=", ".join(unknown),
-                remedy='profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 8, 64)}]',
+                remedy=_PROFILES,
             )
         for name, sizes in profile.items():
             dim = graph.dims[name]
-            if not isinstance(sizes, Sequence) or len(sizes) != 3:
+            if not isinstance(sizes, Sequence) or [type(size) for size in sizes] != [int] * 3:
                 raise ArgumentError(
                     f"a profile's range of {name} is three sizes", expected="(min, opt, max)", found=repr(sizes)
                 )

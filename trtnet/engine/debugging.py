@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from ..basics.errors import ArgumentError, ArgumentTypeError
+from ..basics.patterns import patterns_of
 
 Paths: TypeAlias = Mapping[str, tuple[str, ...]]
 """The module paths of each debug tensor, by its name in the engine."""
@@ -40,7 +41,7 @@ class Listening(NamedTuple):
                 expected="listener(path, array), or None",
                 found=type(listener).__name__,
             )
-        patterns = (tensors,) if isinstance(tensors, str) else tuple(tensors)
+        patterns = tuple(patterns_of(tensors, "the tensors of a debug listener"))
         every = [path for paths in known.values() for path in paths]
         for pattern in patterns:
             if not further and not fnmatch.filter(every, pattern):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from ..basics.errors import ArgumentError, ArgumentTypeError, instead_of
 
@@ -58,6 +58,17 @@ class RunOptions:
     cuda_graph_strategy: str = "disabled"
     dla_workspace_allocation_strategy: str = "default"
 
+    def __new__(cls, *args: Option, **options: Option) -> Self:
+        for name in options:
+            if name not in NAMES:
+                raise ArgumentTypeError(
+                    f"there is no option {name!r} of an engine",
+                    expected=", ".join(NAMES),
+                    found=name,
+                    remedy=instead_of(name, NAMES) or "what a plan was built with is in it: leave the option out",
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         require_choices(self, CHOICES)
         budget, limit = self.weight_streaming_budget, self.persistent_cache_limit
@@ -80,16 +91,7 @@ class RunOptions:
     @classmethod
     def of(cls, options: Mapping[str, Option]) -> RunOptions:
         """Options by name. Raises ArgumentTypeError for an unknown one, with the nearest."""
-        given = dict(options)
-        found = cls.taken(given)
-        for name in given:
-            raise ArgumentTypeError(
-                f"there is no option {name!r} of an engine that is loaded",
-                expected=", ".join(NAMES),
-                found=name,
-                remedy=instead_of(name, NAMES) or "what a plan was built with is in it: leave the option out",
-            )
-        return found
+        return cls(**options)  # type: ignore[arg-type]
 
     def with_context(self, given: Mapping[str, Option], shared_memory: bool = False) -> RunOptions:
         """These with others for a context. Raises ArgumentTypeError for what is no option of a context."""

@@ -457,16 +457,28 @@ class DynamicQuantize(Layer):
         check_constants(self)
         sizes = self.sizes()
         scales = []
-        for size, block in zip(x.shape, sizes, strict=True):
-            if block != 1 and (not isinstance(size, int) or size % block):
+        for axis, (size, block) in enumerate(zip(x.shape, sizes, strict=True)):
+            if block != 1 and not isinstance(size, int):
+                raise self._dynamic(axis)
+            if block != 1 and size % block:
                 raise ShapeError(
-                    "the blocks of dynamic quantize divide a dimension of fixed size",
-                    expected=f"a multiple of {block}",
+                    "the blocks of dynamic quantize divide a dimension",
+                    expected=f"a multiple of {block} in dimension {axis}",
                     found=format_shape(x.shape),
                     remedy="pad it first: trtnet.functional.pad(x, (0, missing))",
                 )
             scales.append(size if block == 1 else size // block)
         return (x.shape, self.to_type), (Size(scales), self.scale_type)
+
+    def _dynamic(self, axis: int) -> ShapeError:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return ShapeError(
+            f"dynamic quantize has blocks along dimension {axis}, whose size is a Dim",
+            expected="a number there: how many scales there are is fixed",
+            found=format_shape(x.shape),
+            remedy=f"record with a number in place of the Dim {x.shape[axis]}, or have blocks along another dimension",
+        )
 
     def demands(self) -> tuple[Demand, ...]:
         return (SCALES,)
@@ -477,6 +489,9 @@ class DynamicQuantize(Layer):
         assert isinstance(x, Tensor)
         rank = len(x.shape)
         if self.block_shape is not None and self.axis is None and len(self.block_shape) == rank:
+            for axis, (block, size) in enumerate(zip(self.block_shape, x.shape, strict=True)):
+                if block == -1 and not isinstance(size, int):
+                    raise self._dynamic(axis)
             whole = [size if isinstance(size, int) else 0 for size in x.shape]
             found = tuple(w if b == -1 else b for b, w in zip(self.block_shape, whole, strict=True))
             if min(found, default=0) > 0:

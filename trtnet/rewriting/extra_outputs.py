@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..basics.errors import ArgumentError
+from ..basics.patterns import patterns_of
 from ..graph.graph import Graph
 from ..graph.regions import interior
 from ..graph.tensor import Producer, Tensor
@@ -21,13 +22,13 @@ def with_outputs(graph: Graph, paths: str | Iterable[str]) -> Graph:
     The result is a dict then: the ordinary outputs by their names, and the paths. Raises ArgumentError for a path that
     no layer has.
     """
-    return with_tensors(graph, tensors_at(graph, paths))
+    return with_tensors(graph, tensors_at(graph, paths, "extra_outputs"))
 
 
-def tensors_at(graph: Graph, paths: str | Iterable[str]) -> dict[str, Tensor]:
+def tensors_at(graph: Graph, paths: str | Iterable[str], what: str) -> dict[str, Tensor]:
     """What the modules at these paths (or patterns) gave: the tensor of the last layer that was recorded in each.
 
-    Raises ArgumentError for a path that no layer has.
+    Raises ArgumentError for a path that no layer has; ArgumentTypeError for what is no path, `what` being the argument.
     """
     latest: dict[str, Producer] = {}
     for layer in graph.layers:
@@ -36,7 +37,7 @@ def tensors_at(graph: Graph, paths: str | Iterable[str]) -> dict[str, Tensor]:
             latest[".".join(parts[:end])] = layer
     inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
     last = {path: layer.outputs[0] for path, layer in latest.items() if layer not in inside}
-    patterns = [paths] if isinstance(paths, str) else list(paths)
+    patterns = patterns_of(paths, what, f"{what}=['encoder.layers.0']: graph.summary() shows the module paths")
     chosen: dict[str, Tensor] = {}
     for pattern in patterns:
         found = fnmatch.filter(last, pattern)
@@ -68,7 +69,7 @@ class DebugTensors(NamedTuple):
         """What the modules at these paths (or patterns) gave. Raises ArgumentError for a path that no layer has."""
         names = {tensor: name for name, tensor in graph.outputs.items()}
         taken, found = {*graph.inputs, *graph.outputs}, cls({}, {})
-        for path, tensor in tensors_at(graph, paths).items():
+        for path, tensor in tensors_at(graph, paths, "debug_tensors").items():
             name = names.get(tensor)
             if name is None:
                 name = names[tensor] = path if path not in taken else f"{path}@debug"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from ...basics.errors import ArgumentError, ArgumentTypeError, instead_of
 from ...engine.options import NAMES as RUN_OPTIONS
@@ -126,9 +126,7 @@ class BuildOptions:
     profile_stream: int | tuple[int, ...] | None = None
     unfused_tensors_as_debug_tensors: bool = False
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> BuildOptions:
-        """Options by name. Raises ArgumentTypeError for an unknown one, with the nearest."""
+    def __new__(cls, *args: Any, **given: Any) -> Self:
         names = [f.name for f in fields(cls)]
         for name in given:
             if name not in names:
@@ -136,8 +134,13 @@ class BuildOptions:
                     f"there is no build option {name!r}",
                     expected=", ".join(names),
                     found=name,
-                    remedy=_ELSEWHERE.get(name) or instead_of(name, names) or "leave it out",
+                    remedy=_ELSEWHERE.get(name) or instead_of(name, [*names, *RUN_OPTIONS]) or "leave it out",
                 )
+        return super().__new__(cls)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> BuildOptions:
+        """Options by name. Raises ArgumentTypeError for an unknown one, with the nearest."""
         return cls(**given)
 
     def __post_init__(self) -> None:
