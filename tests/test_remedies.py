@@ -866,6 +866,16 @@ recorded(
     other=((2, 32),),
 )
 recorded(
+    "dequantize it first: x.dequantize(), or trtnet.layers.add_dequantize(x, scale)",
+    lambda x: F.softmax(trtnet.layers.add_quantize(x, 0.5, to_type="float8_e4m3fn"), 1),
+    lambda x: F.softmax(trtnet.layers.add_quantize(x, 0.5, to_type="float8_e4m3fn").dequantize(), 1),
+)
+recorded(
+    "quantize it: trtnet.layers.add_quantize(x, scale, to_type=trtnet.",
+    lambda x: trtnet.layers.add_cast(x, to_type="float8_e4m3fn"),
+    lambda x: trtnet.layers.add_quantize(x, 0.5, to_type=trtnet.float8_e4m3fn),
+)
+recorded(
     "leave block_shape out",
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32)),

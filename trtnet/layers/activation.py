@@ -13,7 +13,7 @@ from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from .base import Layer, Operand, Output, broadcast
+from .base import Layer, Operand, Output, broadcast, require_computed
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class ParametricReLU(Layer):
 
 def not_taken(operation: str, x: Tensor, integers: bool = False, expected: str | None = None) -> DtypeError:
     """The error for a dtype that TensorRT's layer refuses; most take floats, some signed integers too."""
+    require_computed(f"TensorRT's {operation}", x)
     if expected is None:
         expected = "float32, float16 or bfloat16" + (", int8, int32 or int64" if integers else "")
     remedy = "convert it first: x.float() or x.to(dtype)"

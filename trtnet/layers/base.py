@@ -398,9 +398,15 @@ def require_each(layer: Layer, count: int, least: dict[str, int | None]) -> None
             )
 
 
+UNCOMPUTED = (dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn)
+"""What TensorRT quantizes and dequantizes, and computes nothing with ("is not consumed by IDequantizeLayer …")."""
+
+
 def require_floating(name: str, *values: Tensor | Weight) -> None:
-    """Raises DtypeError unless all are of floating-point dtypes."""
+    """Raises DtypeError unless all are of floating-point dtypes that TensorRT computes in."""
     for value in values:
+        if value.dtype in UNCOMPUTED:
+            raise uncomputed(name, value, "float32, float16 or bfloat16")
         if not value.dtype.is_floating_point:
             raise DtypeError(
                 f"{name} takes floating-point tensors",
@@ -408,6 +414,24 @@ def require_floating(name: str, *values: Tensor | Weight) -> None:
                 found=value.dtype,
                 remedy="convert it first: x.float()",
             )
+
+
+def require_computed(name: str, x: Tensor) -> None:
+    """Raises DtypeError for the types that TensorRT only quantizes and dequantizes."""
+    if x.dtype in UNCOMPUTED:
+        raise uncomputed(name, x, "float32, float16, bfloat16, int8, uint8, int32, int64 or bool")
+
+
+def uncomputed(name: str, x: Tensor | Weight, expected: str) -> DtypeError:
+    """For tensors of the types that TensorRT only quantizes and dequantizes."""
+    return DtypeError(
+        f"{name} does not take {x.dtype}, which TensorRT only quantizes and dequantizes",
+        expected=expected,
+        found=f"{x.dtype} {format_shape(x.shape)}",
+        remedy="convert it first: x.float()"
+        if x.dtype is dtypes.float8_e8m0fnu
+        else "dequantize it first: x.dequantize(), or trtnet.layers.add_dequantize(x, scale)",
+    )
 
 
 def same_count(before: tuple[SizeLike, ...], after: tuple[SizeLike, ...]) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
+from ..basics.errors import DtypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, cast
-from .base import Layer, Operand, Output
+from .base import UNCOMPUTED, Layer, Operand, Output, require_computed
 from .bounds import FAR, Bounds
 from .targets import Functions, ILayer, Network, Run
 
@@ -106,6 +107,15 @@ class Cast(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        if x.dtype is not dtypes.float8_e8m0fnu and x.dtype is not self.to_type:
+            require_computed("a cast", x)
+        if self.to_type in UNCOMPUTED and self.to_type is not dtypes.float8_e8m0fnu:
+            raise DtypeError(
+                f"a cast gives no {self.to_type}, which TensorRT only quantizes to",
+                expected="float32, float16, bfloat16, int8, int32, int64 or bool",
+                found=self.to_type,
+                remedy=f"quantize it: trtnet.layers.add_quantize(x, scale, to_type=trtnet.{self.to_type})",
+            )
         return ((x.shape, self.to_type),)
 
     def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..graph.regions import Division, Region, arranged, last_of
 from ..graph.tensor import Producer, Tensor
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, require_computed
 from .bounds import Bounds
 from .targets import ILayer, Network, Run
 
@@ -87,6 +87,7 @@ class Passing(Bounding):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        require_computed("a conditional", x)
         return ((x.shape, x.dtype),)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:

@@ -10,10 +10,9 @@ from ..basics.dims import Size, format_shape
 from ..basics.errors import ArgumentError, ProviderError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from .base import Layer, Operand, Output, require_equal
+from .base import Layer, Operand, Output, require_computed, require_equal
 from .bounds import Bounds
 from .casting import Identity
-from .shaping import check_movable
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class DistCollective(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        check_movable("a collective", x)
+        require_computed("a collective", x)
         self._check()
         if self.operation not in ("ALL_GATHER", "GATHER", "REDUCE_SCATTER", "SCATTER"):
             return ((x.shape, x.dtype),)

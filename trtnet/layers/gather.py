@@ -13,10 +13,10 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from ..weights.demands import Demand
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, Position, check_constants, require_equal
+from .base import Layer, Operand, Output, Position, check_constants, require_computed, require_equal
 from .bounds import Bounds
 from .casting import within
-from .shaping import MAX_RANK, check_movable
+from .shaping import MAX_RANK
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Gather(Layer):
     def infer(self) -> tuple[Output, ...]:
         data, index = self.inputs[0], _index(self)
         assert isinstance(data, Tensor)
-        check_movable("gather", data)
+        require_computed("a gather", data)
         count = self.num_elementwise_dims
         if not 0 <= count <= min(len(data.shape), len(index.shape)):
             raise ArgumentError(
@@ -226,7 +226,7 @@ class Scatter(Layer):
         data, index, updates = self.inputs[0], _index(self), self.inputs[2]
         assert isinstance(data, Tensor)
         assert isinstance(updates, Tensor)
-        check_movable("scatter", data)
+        require_computed("a scatter", data)
         if updates.dtype is not data.dtype:
             raise DtypeError(
                 "a scatter writes values of the data's dtype",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..basics.dims import Size, SizeLike
 from ..graph.regions import Division
 from ..graph.tensor import Producer, Tensor
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, require_computed
 from .bounds import Bounds
 from .targets import ILayer, Network, Run
 
@@ -99,6 +99,7 @@ class Recurrence(Bounding, Layer):
     def infer(self) -> tuple[Output, ...]:
         initial = self.inputs[0]
         assert isinstance(initial, Tensor)
+        require_computed("a loop", initial)
         return ((initial.shape, initial.dtype),)
 
     def add_to(self, lowering: Network) -> ILayer | None:
@@ -160,6 +161,7 @@ class Iterator(Bounding, Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        require_computed("a loop", x)
         return ((Size((*x.shape[: self.axis], *x.shape[self.axis + 1 :])), x.dtype),)
 
     def add_to(self, lowering: Network) -> ILayer | None:
@@ -204,6 +206,7 @@ class LoopOutput(Bounding, Layer):
     def infer(self) -> tuple[Output, ...]:
         value, current = self.inputs[0], self.feeds
         assert isinstance(value, Tensor)
+        require_computed("a loop", value)
         assert current is None or isinstance(current.layer, Recurrence)
         if self.length is None:
             return ((value.shape, value.dtype),)

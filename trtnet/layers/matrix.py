@@ -12,7 +12,7 @@ from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Producer, Tensor
 from ..weights.recipes import Weight
-from .base import Layer, Operand, Output, require_equal, require_floating
+from .base import UNCOMPUTED, Layer, Operand, Output, require_equal, require_floating
 from .casting import Cast
 from .constant import with_rank
 from .elementwise import ElementWise
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _same_floating(kind: str, *operands: Tensor | Weight | None) -> None:
     first = operands[0]
     assert first is not None
-    if not first.dtype.is_floating_point:
+    if not first.dtype.is_floating_point or first.dtype in UNCOMPUTED:
         require_floating(f"a {kind}", first)
     for other in operands[1:]:
         if other is not None and other.dtype is not first.dtype:

@@ -13,7 +13,7 @@ from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, require_at_least
+from .base import Layer, Operand, Output, require_at_least, require_computed
 from .bounds import Bounds
 from .casting import converted
 from .constant import constant
@@ -29,6 +29,7 @@ REDUCTIONS = ("SUM", "PROD", "MAX", "MIN", "AVG")
 
 def _numbers(kind: str, x: Operand) -> Tensor:
     assert isinstance(x, Tensor)
+    require_computed(f"a {kind} layer", x)
     if x.dtype not in _NUMBERS:
         raise DtypeError(
             f"a {kind} layer does not take {x.dtype}",

@@ -11,7 +11,7 @@ import numpy as np
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output, require_equal, require_floating
+from .base import Layer, Output, require_computed, require_equal, require_floating
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ class GridSample(Layer):
                 expected="an input of 4 or 5 dimensions and a grid of as many",
                 found=found,
             )
+        require_computed("grid_sample", x)
         if not x.dtype.is_floating_point or x.dtype is not grid.dtype:
             raise DtypeError(
                 "grid_sample takes an input and a grid of one floating-point dtype", found=f"{x.dtype}, {grid.dtype}"

@@ -10,13 +10,13 @@ from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Tensor
-from .base import Layer, Operand, Output, require_equal, require_floating
+from .base import Layer, Operand, Output, require_computed, require_equal, require_floating
 from .bounds import Bounds
 from .casting import converted
 from .constant import constant
 from .gather import Gather
 from .normalization import SoftMax
-from .shaping import check_movable, expanded, reshaped
+from .shaping import expanded, reshaped
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ReverseSequence(Layer):
         x, lengths = self.inputs
         assert isinstance(x, Tensor)
         assert isinstance(lengths, Tensor)
-        check_movable("reverse sequence", x)
+        require_computed("a reverse sequence", x)
         rank = len(x.shape)
         if not (0 <= self.batch_axis < rank and 0 <= self.sequence_axis < rank and rank > 1) or (
             self.batch_axis == self.sequence_axis

@@ -14,7 +14,7 @@ from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, permute, reshape
-from .base import Layer, Operand, Output, Position, require_equal, same_count
+from .base import Layer, Operand, Output, Position, require_computed, require_equal, same_count
 from .bounds import Bounds
 from .casting import Identity
 from .targets import Features, Functions, ILayer, Network, Run
@@ -38,8 +38,7 @@ class Shuffle(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        if x.dtype in _UNMOVED:
-            check_movable("shuffle", x)
+        require_computed("a shuffle", x)
         shape = self._between()
         if self.reshape_dims is not None:
             same_count(shape, self.reshape_dims)
@@ -166,18 +165,6 @@ def _is_one(size: SizeLike) -> bool:
 
 
 MAX_RANK = 8
-_UNMOVED = (dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn)
-
-
-def check_movable(kind: str, x: Tensor) -> None:
-    """Raises DtypeError for the types that TensorRT only casts and quantizes."""
-    if x.dtype in _UNMOVED:
-        raise DtypeError(
-            f"TensorRT's {kind} does not take {x.dtype}",
-            expected="float32, float16, bfloat16, int8, uint8, int32, int64 or bool",
-            found=f"{x.dtype} {format_shape(x.shape)}",
-            remedy="convert it first: x.float()",
-        )
 
 
 def _too_many(shape: Size) -> ShapeError:
@@ -254,7 +241,7 @@ class Slice(Layer):
             )
         if len(x.shape) > MAX_RANK:
             raise _too_many(x.shape)
-        check_movable("slice", x)
+        require_computed("a slice", x)
         if fill is not None and fill.dtype is not x.dtype:
             raise DtypeError("what a slice fills with has its input's dtype", expected=x.dtype, found=fill.dtype)
         shape = self.shape
@@ -354,7 +341,7 @@ class Concatenation(Layer):
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
         assert isinstance(first, Tensor)
-        check_movable("concatenation", first)
+        require_computed("a concatenation", first)
         total: SizeLike = 0
         for x in self.inputs:
             assert isinstance(x, Tensor)
@@ -421,6 +408,7 @@ class Padding(Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        require_computed("a padding layer", x)
         if len(x.shape) < 4 or not x.dtype.is_floating_point:
             raise ShapeError(
                 "a padding layer takes floating-point tensors of at least 4 dimensions",
@@ -503,7 +491,7 @@ class Squeeze(_Ones, Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        check_movable("squeeze", x)
+        require_computed("a squeeze", x)
         axes = _counted(self.axes, len(x.shape), "squeeze")
         for axis in axes:
             require_equal(x.shape[axis], 1, f"squeeze: dimension {axis} of {format_shape(x.shape)} is not of size 1")
@@ -533,7 +521,7 @@ class Unsqueeze(_Ones, Layer):
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
-        check_movable("unsqueeze", x)
+        require_computed("a unsqueeze", x)
         rank = len(x.shape) + len(self.axes)
         axes = _counted(self.axes, rank, "unsqueeze")
         left = iter(x.shape)
