@@ -453,3 +453,23 @@ def test_one_recording_at_every_height() -> None:
     height, width = Dim("height", min=8, opt=16, max=64), Dim("width", min=8, opt=16, max=64)
     at = [{"batch": 1, "height": 17, "width": 64}, {"batch": 2, "height": 33, "width": 16}]
     check(Heights(), x=Input((BATCH, 3, height, width)), at=at)
+
+
+def test_sizes_that_happen_to_be_equal_are_not_taken_to_be() -> None:
+    class Compares(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            same = x.shape[0] == y.shape[0] or x.shape[0] == 3
+            return x.sum() + y.sum() if same else x.sum() - y.sum()
+
+    class Harmless(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            total = x.sum() if x.shape[0] == y.shape[0] else x.sum(0).sum()
+            return total + x.gather(1, x.argmax(1, keepdim=True))[:, 0]
+
+    left, right = Dim("left", min=2, opt=4, max=8), Dim("right", min=2, opt=4, max=8)
+    at = ({"left": 4, "right": 4}, {"left": 3, "right": 8})
+    graph = check(Harmless(), x=Input((left, 3)), y=Input((right, 3)), at=at)
+    assert not graph.equalities
+    with pytest.raises(ShapeError, match="forward is another one at") as found:
+        trtnet.record(Compares(), x=Input((left, 3)), y=Input((right, 3)))
+    assert found.value.where.line == Compares.forward.__code__.co_firstlineno + 1

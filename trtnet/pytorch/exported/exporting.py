@@ -69,33 +69,66 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
 
     Raises UnsupportedError with the user's line, in torch's words, where torch cannot.
     """
-    specs = {name: spec for name, spec in given.items() if isinstance(spec, Input)}
+    specs = [spec for spec in given.values() if isinstance(spec, Input)]
     call = _Call(owner, function, given)
-    reads = call.__dict__["reads"]
+    symbols = {str(s): s for spec in specs for s in dims.symbols_of(spec.shape)}
+    failed: Exception | None = None
     with _LOCK, _undisturbed(owner):
-        failed: Exception | None = None
-        for oblivious in (True, False):
-            sizes = _example({str(s): s for spec in specs.values() for s in dims.symbols_of(spec.shape)}, oblivious)
-            tensors = tuple(_tensor(spec, sizes, _device(owner)) for spec in specs.values())
-            shapes = tuple({a: _free(size) for a, size in enumerate(spec.shape)} for spec in specs.values())
+        for oblivious in (True, False) if symbols else (True,):
+            sizes = {name: _example(symbol, oblivious) for name, symbol in symbols.items()}
             try:
-                with symbolic.patch(backed_size_oblivious=oblivious, use_duck_shape=False):
-                    with reads:
-                        program = torch.export.export(call, tensors, dynamic_shapes=(shapes,), strict=False)
-                    program = _taken_apart(program.run_decompositions({}))
-            except TrtnetError:
-                raise
+                program = _program(call, specs, sizes, oblivious)
             except Exception as error:
                 failed = failed or error
-                if not sizes:
-                    break
                 continue
-            values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(specs) :]
-            env = next(v.fake_mode.shape_env for v in values if isinstance(v, torch.Tensor))
-            symbols = _symbols(values, list(specs.values()))
-            return Exported(program, sizes, symbols, guards_of(env), oblivious, reads.frozen)
-        assert failed is not None
-        raise _refused(failed) from failed
+            made = _exported(program, call, specs, sizes, oblivious)
+            return _without_coincidences(made, call, specs, symbols)
+    assert failed is not None
+    raise _refused(failed) from failed
+
+
+def _program(call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool) -> Any:
+    device = _device(getattr(call, OWNER))
+    tensors = tuple(_tensor(spec, sizes, device) for spec in specs)
+    shapes = tuple({axis: _free(size) for axis, size in enumerate(spec.shape)} for spec in specs)
+    with symbolic.patch(backed_size_oblivious=oblivious, use_duck_shape=False):
+        with call.__dict__["reads"]:
+            program = torch.export.export(call, tensors, dynamic_shapes=(shapes,), strict=False)
+        return _taken_apart(program.run_decompositions({}))
+
+
+def _exported(program: Any, call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool) -> Exported:
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(specs) :]
+    env = next((v.fake_mode.shape_env for v in values if isinstance(v, torch.Tensor)), None)
+    guards = [] if env is None else guards_of(env)
+    frozen = dict(call.__dict__["reads"].frozen)
+    return Exported(program, sizes, _symbols(values, specs), guards, oblivious, frozen)
+
+
+def _without_coincidences(made: Exported, call: _Call, specs: list[Input], symbols: Mapping[str, Dim]) -> Exported:
+    """Export again at other sizes, where a size happened to be equal to another one in a comparison.
+
+    Where it has to be equal, torch refuses the other sizes, and the first export stays.
+    """
+    other = {name for guard in made.guards for name in guard.equal_dims(made.symbols)}
+    if not other:
+        return made
+    sizes = dict(made.sizes)
+    for name in sorted(other):
+        sizes[name] = _beside(symbols[name], {*made.sizes.values(), *sizes.values()})
+    try:
+        program = _program(call, specs, sizes, made.is_oblivious)
+    except Exception:
+        return made
+    again = _exported(program, call, specs, sizes, made.is_oblivious)
+    return made if any(guard.equal_dims(again.symbols) for guard in again.guards) else again
+
+
+def _beside(symbol: Dim, taken: set[int]) -> int:
+    """A value of a Dim beside those that are taken, if it has one."""
+    every = range(symbol.min, symbol.max + 1, symbol.multiple_of)
+    free = [value for value in every if value >= 2 and value not in taken]
+    return min(free, key=lambda value: abs(value - symbol.opt), default=symbol.opt)
 
 
 def _weights(owner: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -107,15 +140,11 @@ def _free(size: SizeLike) -> Any:
     return torch.export.Dim.STATIC if isinstance(size, int) else torch.export.Dim.AUTO
 
 
-def _example(symbols: Mapping[str, Dim], oblivious: bool) -> dict[str, int]:
-    """A value for each Dim: where the network is meant to work best, but two or more where that may be."""
-    found = {}
-    for name, symbol in symbols.items():
-        best = symbol.opt
-        if best < 2 and not oblivious:
-            best = next((v for v in range(symbol.min, symbol.max + 1, symbol.multiple_of) if v >= 2), best)
-        found[name] = best
-    return found
+def _example(symbol: Dim, oblivious: bool) -> int:
+    """A value of a Dim: where the network is meant to work best, but two or more where that has to be."""
+    if symbol.opt >= 2 or oblivious:
+        return symbol.opt
+    return next((v for v in range(symbol.min, symbol.max + 1, symbol.multiple_of) if v >= 2), symbol.opt)
 
 
 def _tensor(spec: Input, sizes: Mapping[str, int], device: Any) -> torch.Tensor:

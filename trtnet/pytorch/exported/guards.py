@@ -1,8 +1,8 @@
 """What Python code decided by sizes while torch exported it: whether it is so at every size that the Dims allow.
 
 torch notes each decision as a guard, an expression over symbols. One that is an equality becomes a check of the
-graph's. Another one has to hold at every size; where it fails at sizes of 0 or 1 alone, which torch takes to be
-different from all others, the recording is compared with the module at these.
+graph's. Another one has to hold at every size; where it fails at single sizes alone (`n != 4`; 0 and 1, which torch
+takes to be different from all others), the recording is compared with the module at these.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class Guard(NamedTuple):
 
     expression: Any
     where: Location | None
+
+    def equal_dims(self, sizes: Mapping[Any, SizeLike]) -> set[str]:
+        """The Dims that are equal to another one, or to a number, by this guard alone."""
+        if not isinstance(self.expression, sympy.Eq):
+            return set()
+        left, right = (_size(side, sizes) for side in self.expression.args)
+        plain = [one for one in (left, right) if isinstance(one, int) or (isinstance(one, Dim) and one.name)]
+        return {str(one) for one in plain if isinstance(one, Dim)} if len(plain) == 2 and left != right else set()
 
 
 def guards_of(shape_env: Any) -> list[Guard]:
@@ -112,7 +120,7 @@ class Audit:
             env = {str(one): value for one, value in zip(used, values)}
             given = [dims.evaluate(self.sizes[one], env) for one in symbols]
             if not holds(*given):
-                if not any(value in (0, 1) for value in given):
+                if not any(value in (0, 1) for value in given) and not isinstance(guard.expression, sympy.Ne):
                     raise self._changes(guard, env)
                 wrong.append(env)
         self.odd += wrong[:: max(1, len(wrong) // 2)][:3]

@@ -55,6 +55,8 @@ class Reads(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.compiler.is_dynamo_compiling():  # a branch of torch.cond, the body of a loop
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         given = list(_tensors((args, kwargs)))
         known = [self._known(one) for one in given]

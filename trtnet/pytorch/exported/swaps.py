@@ -27,10 +27,12 @@ _RECURRENT = (
     "(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
     "bool bidirectional, bool batch_first) -> Tensor[]"
 )
+_BAG = "(Tensor input, Tensor weight, Tensor? per_sample_weights, str mode, int? padding_idx) -> Tensor"
 _KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 _library = torch.library.Library("trtnet", "DEF")
 _library.define("attention" + _ATTENTION)
+_library.define("embedding_bag" + _BAG)
 for _kind in _KINDS:
     _library.define(_kind + _RECURRENT)
 
@@ -46,6 +48,11 @@ def _attention_shapes(query: Any, key: Any, value: Any, *rest: Any) -> list[Any]
         front = ([query.shape[0 if batch_first else 1]] if batched else []) + ([] if average else [heads])
         made.append(query.new_empty([*front, query.shape[steps], columns]))
     return made
+
+
+@torch.library.register_fake("trtnet::embedding_bag", lib=_library)
+def _bag_shape(input: Any, weight: Any, *options: Any) -> Any:
+    return weight.new_empty([input.shape[0], weight.shape[1]])
 
 
 def _recurrent_shapes(
@@ -109,16 +116,27 @@ def _forward(
     return made[0], made[1] if need_weights else None
 
 
+def _bag(self: Any, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+    """torch.nn.EmbeddingBag's forward: bags of one size as one operator."""
+    if input.dim() != 2 or self.max_norm is not None:
+        return _BAG_FORWARD(self, input, offsets, per_sample_weights)
+    return torch.ops.trtnet.embedding_bag(input, self.weight, per_sample_weights, self.mode, self.padding_idx)
+
+
+_BAG_FORWARD = torch.nn.EmbeddingBag.forward
+
+
 @contextlib.contextmanager
 def swapped() -> Iterator[None]:
     """Have torch's modules call our operators, for as long as torch exports."""
-    kind: Any = torch.nn.MultiheadAttention
-    forward, functions = kind.forward, rnn._VF
-    kind.forward, rnn._VF = _forward, _Functions()
+    attention: Any = torch.nn.MultiheadAttention
+    bag: Any = torch.nn.EmbeddingBag
+    before = attention.forward, bag.forward, rnn._VF
+    attention.forward, bag.forward, rnn._VF = _forward, _bag, _Functions()
     try:
         yield
     finally:
-        kind.forward, rnn._VF = forward, functions
+        attention.forward, bag.forward, rnn._VF = before
 
 
 @converts("trtnet::attention")
@@ -133,6 +151,11 @@ def _attention(
     )  # fmt: skip
     made, weights = whole.attend(query, key, value, attn_mask, key_padding_mask, 0.0, False, need_weights, average)
     return [made] if weights is None else [made, weights]
+
+
+@converts("trtnet::embedding_bag")
+def _embedding_bag(input: Tensor, weight: Any, per_sample: Any, mode: str, padding_idx: int | None) -> Tensor:
+    return F.embedding_bag(input, weight, mode=mode, per_sample_weights=per_sample, padding_idx=padding_idx)
 
 
 def _recurrent(kind: str) -> None:

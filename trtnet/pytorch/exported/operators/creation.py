@@ -124,6 +124,16 @@ def _randint_low(low: Any, high: Any, size: Sizes, dtype: DtypeLike = dtypes.int
     return F.randint(low, high, tuple(size), dtype=dtype)
 
 
+@converts("aten::randint_like")
+def _randint_like(self: Tensor, high: Any, dtype: DtypeLike | None = None) -> Tensor:
+    return F.randint(0, high, tuple(self.shape), dtype=dtype or self.dtype)
+
+
+@converts("aten::randint_like.low_dtype")
+def _randint_like_low(self: Tensor, low: Any, high: Any, dtype: DtypeLike | None = None) -> Tensor:
+    return F.randint(low, high, tuple(self.shape), dtype=dtype or self.dtype)
+
+
 @converts("aten::normal_functional")
 def _normal(self: Tensor, mean: float = 0.0, std: float = 1.0, generator: None = None) -> Tensor:
     return F.add(F.mul(F.randn_like(self), std), mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .... import functional as F
@@ -56,9 +57,15 @@ def _log_sigmoid(self: Tensor) -> list[Tensor]:
     return [F.logsigmoid(self), self]
 
 
-@converts("aten::_softmax", "aten::_safe_softmax")
-def _softmax(self: Tensor, dim: int, half_to_float: Any = False, dtype: DtypeLike | None = None) -> Tensor:
-    return F.softmax(self if dtype is None else F.to(self, dtype), dim)
+@converts("aten::_safe_softmax")
+def _safe_softmax(self: Tensor, dim: int, dtype: DtypeLike | None = None) -> Tensor:
+    made = F.softmax(self if dtype is None else F.to(self, dtype), dim)
+    return F.masked_fill(made, F.all(F.eq(self, -math.inf), dim, keepdim=True), 0.0)
+
+
+@converts("aten::_softmax")
+def _softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    return F.softmax(self, dim)
 
 
 @converts("aten::_log_softmax")
@@ -79,6 +86,11 @@ def _floor_divide(self: Any, other: Any) -> Tensor:
 @converts("aten::einsum")
 def _einsum(equation: str, tensors: list[Tensor], path: Any = None) -> Tensor:
     return F.einsum(equation, *tensors)
+
+
+@converts("aten::tensordot")
+def _tensordot(self: Tensor, other: Tensor, dims_self: list[int], dims_other: list[int]) -> Tensor:
+    return F.tensordot(self, other, (list(dims_self), list(dims_other)))
 
 
 @converts("aten::linalg_norm")
