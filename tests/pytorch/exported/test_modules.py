@@ -472,4 +472,4 @@ def test_sizes_that_happen_to_be_equal_are_not_taken_to_be() -> None:
     assert not graph.equalities
     with pytest.raises(ShapeError, match="forward is another one at") as found:
         trtnet.record(Compares(), x=Input((left, 3)), y=Input((right, 3)))
-    assert found.value.where.line == Compares.forward.__code__.co_firstlineno + 1
+    assert found.value.where.line == Compares.forward.__code__.co_firstlineno + 2

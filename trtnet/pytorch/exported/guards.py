@@ -68,12 +68,12 @@ class Audit:
         sizes: what each of torch's symbols is.
 
     Attributes:
-        odd: sizes by Dim at which the recording is to be compared with the module.
+        odd: sizes by Dim at which the recording is to be compared with the module, and where it decides by them.
     """
 
     def __init__(self, sizes: Mapping[Any, SizeLike]) -> None:
         self.sizes = sizes
-        self.odd: list[dict[str, int]] = []
+        self.odd: list[tuple[dict[str, int], Location | None]] = []
 
     def decisions(self, guards: Iterable[Guard]) -> None:
         """Raises ShapeError for a decision that is another one at a size that the Dims allow."""
@@ -123,7 +123,7 @@ class Audit:
                 if not any(value in (0, 1) for value in given) and not isinstance(guard.expression, sympy.Ne):
                     raise self._changes(guard, env)
                 wrong.append(env)
-        self.odd += wrong[:: max(1, len(wrong) // 2)][:3]
+        self.odd += [(env, guard.where) for env in wrong[:: max(1, len(wrong) // 2)][:3]]
 
     def _changes(self, guard: Guard, env: Mapping[str, int]) -> ShapeError:
         text = str(guard.expression.xreplace({one: sympy.Symbol(str(size)) for one, size in self.sizes.items()}))

@@ -14,6 +14,7 @@ import torch
 from ...basics import dims
 from ...basics.arrays import as_array, check_memory, from_numpy
 from ...basics.errors import ShapeError, UnsupportedError, WeightsError
+from ...basics.location import Location
 from ...graph import forms
 from ...graph.graph import Graph, Input
 from ...graph.recorder import recorder
@@ -43,7 +44,7 @@ class TorchModule(Module):
         self._given = dict(given)
         self._parameters_by_key = self._weights()
         self._exported: Exported = export(self._owner, self._function, given)
-        self._odd: list[dict[str, int]] = []
+        self._odd: list[tuple[dict[str, int], Location | None]] = []
 
     @property
     def title(self) -> str:
@@ -115,7 +116,7 @@ class TorchModule(Module):
         Raises ShapeError where they differ.
         """
         engine = reference(graph) if self._odd else None
-        for sizes in self._odd:
+        for sizes, where in self._odd:
             assert engine is not None
             whole = {name: symbol.min for name, symbol in graph.dims.items()} | sizes
             arrays = Sampler(graph).draw(whole)
@@ -128,7 +129,7 @@ class TorchModule(Module):
                 f"forward is another one at {at} than at the sizes that it was recorded at",
                 expected="the same layers at every size that the Dims allow",
                 found=_difference(found, expected),
-                where=next((guard.where for guard in self._exported.guards if guard.where is not None), None),
+                where=where,
                 remedy="let the Dim begin above that size: Dim(..., min=2), and record a second graph for it; or find "
                 "what is another one there: an if over a size, x.squeeze()",
             )
@@ -248,7 +249,7 @@ def _formed(spec: Any, values: Iterator[Any]) -> Any:
     return tuple(children)
 
 
-def _smallest(given: Mapping[str, Any]) -> list[dict[str, int]]:
+def _smallest(given: Mapping[str, Any]) -> list[tuple[dict[str, int], None]]:
     """Sizes with each Dim in turn at 0 or 1, where it may be that."""
     symbols = dims.symbols_of(size for spec in given.values() if isinstance(spec, Input) for size in spec.shape)
     small = [one for one in symbols if one.min <= 1]
@@ -256,7 +257,7 @@ def _smallest(given: Mapping[str, Any]) -> list[dict[str, int]]:
     found = [every | {str(one): one.min} for one in small]
     if len(small) > 1:
         found.append(every | {str(one): one.min for one in small})
-    return found
+    return [(sizes, None) for sizes in found]
 
 
 def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
