@@ -545,8 +545,8 @@ recorded(
 # --- weights
 row(
     "strip the keys' prefix: prefix=",
-    lambda: linear().load_state_dict(wrapped(linear(), "module._orig_mod.")),
-    lambda: linear().load_state_dict(wrapped(linear(), "module._orig_mod."), prefix="module._orig_mod."),
+    lambda: linear().load_state_dict(wrapped(linear(), "learner.net.")),
+    lambda: linear().load_state_dict(wrapped(linear(), "learner.net."), prefix="learner.net."),
 )
 row(
     "strict=False takes what fits by name",

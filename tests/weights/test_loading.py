@@ -124,7 +124,7 @@ def test_torchs_bfloat16():
         np.testing.assert_array_equal(value.astype(np.float32), given[name].float().numpy())
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["learner.", "policy.net."])
 def test_prefixes_are_stripped(prefix):
     net, given = Net(), values()
     net.load_state_dict({prefix + name: value for name, value in given.items()}, prefix=prefix)
@@ -134,10 +134,93 @@ def test_prefixes_are_stripped(prefix):
     assert f"prefix={prefix!r}" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "module.module.{}",
+        "module._orig_mod.module.{}",
+    ],
+)  # fmt: skip
+def test_what_wrappers_put_into_keys_is_seen_through(wrapped):
+    net, given = Net(), values()
+    named = {wrapped.format(name): value for name, value in given.items()}
+    assert net.load_state_dict(named) == ([], [], {})
+    assert_state(net, given)
+    graph = trtnet.record(Net(), x=trtnet.Input((1, 1, 8, 8)))
+    graph.load_state_dict(named)
+    engine = trtnet.build(graph, provider="reference", refit=True)
+    inside = {name.replace("fc.", "fc._orig_mod."): value for name, value in given.items()}
+    for keys in (named, inside, {f"net.{name}": value for name, value in named.items()}):
+        report = engine.refit(keys, prefix="net.")
+        assert sorted(report.given) == sorted(given)
+    for name, value in engine.parameters().items():
+        np.testing.assert_array_equal(value, given[name])
+    live = trtnet.build(graph, provider="reference", live=True)
+    torch = pytest.importorskip("torch")
+    live.bind_weights({name: torch.from_numpy(value) for name, value in named.items()})
+
+
+def test_torchs_own_wrappers():
+    torch = pytest.importorskip("torch")
+    inner = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 2))
+    )
+    inner[0] = torch.compile(inner[0])
+    net = trtnet.nn.Sequential(trtnet.nn.Linear(3, 4), trtnet.nn.Linear(4, 2))
+    for wrapped in (
+        inner,
+        torch.compile(inner),
+        torch.nn.DataParallel(inner),
+        torch.compile(torch.nn.DataParallel(inner)),
+    ):
+        for one in net.parameters():
+            one.fill_(0)
+        net.load_state_dict(wrapped.state_dict())
+        x = torch.randn(5, 3)
+        wanted = inner[1](inner[0]._orig_mod(x)).detach()
+        graph = trtnet.record(net, input=trtnet.Input((5, 3)))
+        np.testing.assert_allclose(trtnet.reference(graph)(x.numpy()), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_modules_that_are_called_like_wrappers():
+    class Called(trtnet.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = trtnet.nn.Linear(2, 2)
+            self.bias = trtnet.nn.Parameter(np.zeros(2, np.float32))
+
+        def forward(self, x):
+            return self.module(x) + self.bias
+
+    def state(prefix):
+        return {prefix + name: np.full(np.shape(value), at, np.float32) for at, (name, value) in enumerate(named)}
+
+    net = Called()
+    named = list(net.state_dict().items())
+    for prefix in ("", "module.", "_orig_mod.", "_orig_mod.module."):
+        if prefix.endswith("module."):  # "module.bias" is the inner one's: nothing says which is meant
+            with pytest.raises(WeightsError, match=r"given twice|missing"):
+                net.load_state_dict(state(prefix))
+            net.load_state_dict(state(prefix), prefix=prefix)
+        else:
+            net.load_state_dict(state(prefix))
+        for at, (name, _) in enumerate(named):
+            assert (net.state_dict()[name] == at).all()
+
+
+def test_a_wrapped_name_that_is_unknown_is_said_without_the_wrapper():
+    given = {f"module.{name}": value for name, value in values().items()}
+    given["module.fc.wieght"] = given.pop("module.fc.weight")
+    with pytest.raises(WeightsError, match=r"fc.wieght +\(nearest: fc.weight\)"):
+        Net().load_state_dict(given)
+
+
 def test_a_name_given_with_and_without_the_prefix():
     given = values()
     with pytest.raises(WeightsError, match="given twice"):
-        Net().load_state_dict(given | {"module.fc.bias": given["fc.bias"]}, prefix="module.")
+        Net().load_state_dict(given | {"net.fc.bias": given["fc.bias"]}, prefix="net.")
+    with pytest.raises(WeightsError, match=r"fc.bias: given twice, as 'module.fc.bias' too"):
+        Net().load_state_dict(given | {"module.fc.bias": given["fc.bias"]})
 
 
 def test_strict_false_takes_what_fits():

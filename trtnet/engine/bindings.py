@@ -11,6 +11,7 @@ from ..basics.errors import ArgumentTypeError, WeightsError
 from ..graph.tensor import DeviceLike
 from ..weights.matching import match
 from ..weights.recipes import Leaf
+from ..weights.wrappers import unwrapped
 
 if TYPE_CHECKING:
     import torch
@@ -102,10 +103,11 @@ class Bindings:
                 found=type(weights).__name__,
                 remedy="engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
             )
-        plain = {k[len(prefix) :] if prefix and k.startswith(prefix) else k: v for k, v in given.items()}
-        arrays = {k: v for k, v in plain.items() if is_torch(v) or hasattr(v, "shape")}
-        match(keys, arrays, partial=True, source="the given weights")
-        found = {leaf.name: plain[key] for key, leaf in keys.items() if leaf.name in self.leaves and key in plain}
+        arrays = {key: value for key, value in given.items() if is_torch(value) or hasattr(value, "shape")}
+        match(keys, arrays, partial=True, prefix=prefix, source="the given weights")
+        plain = {key[len(prefix) :] if prefix and key.startswith(prefix) else key: key for key in given}
+        names = {name: given[plain[key]] for key, name in unwrapped(plain, keys).items()}
+        found = {leaf.name: names[key] for key, leaf in keys.items() if leaf.name in self.leaves and key in names}
         missing = [name for name in self.leaves if name not in found]
         if missing:
             raise WeightsError(

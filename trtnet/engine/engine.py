@@ -360,7 +360,8 @@ class Engine:
         Args:
             state_dict: arrays or torch tensors by `state_dict` key, or the module that has them. fp32, fp16 and bf16
                 convert.
-            prefix: stripped from the keys that have it (`module.`, `_orig_mod.`).
+            prefix: stripped from the keys that have it. `module.` of DistributedDataParallel and `_orig_mod.` of
+                torch.compile are seen through without it, at any depth.
             finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
             fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
                 asks; tests found no difference on 8.6, so they are kept unless this is said.

@@ -450,7 +450,8 @@ class Module:
             strict: whether missing and unknown keys raise.
             assign: take arrays that need no change as they are, as torch does. Else they are copied, unless they are
                 read-only, as those of a mapped file are.
-            prefix: a prefix of the keys to strip (`module.`, `_orig_mod.`).
+            prefix: a prefix of the keys to strip. `module.` of DistributedDataParallel and `_orig_mod.` of
+                torch.compile are seen through without it, at any depth.
 
         Returns:
             A named tuple (missing_keys, unexpected_keys, converted).

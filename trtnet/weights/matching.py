@@ -20,6 +20,7 @@ from ..basics.location import user_level
 from .files import read
 from .parametrizations import computed
 from .recipes import Leaf, Value, digest
+from .wrappers import unwrapped
 
 CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
 
@@ -60,7 +61,8 @@ def match(
         given: arrays or torch tensors by key. torch tensors on a GPU stay what they are.
         strict: whether unknown keys, and missing ones unless `partial`, raise.
         partial: whether a subset is enough.
-        prefix: stripped from the keys that have it.
+        prefix: stripped from the keys that have it. What torch's wrappers put into keys (`module.`, `_orig_mod.`) is
+            seen through without it.
         flat: whether values are 1-D float32 and take the parameter's shape, and its dtype where that is of integers
             (tensorrtx's `.wts`).
         source: how messages call the given values.
@@ -73,20 +75,15 @@ def match(
         raise ArgumentTypeError(
             "weights are given by name", expected="a dict of name: array", found=type(given).__name__
         )
-    if not flat:  # which tells no shapes
-        given = computed(leaves, given, prefix)
     matched = Matched()
     misshapen: list[str] = []
     untied: list[str] = []
+    given = _named(leaves, given, prefix, misshapen)
+    if not flat:  # which tells no shapes
+        given = computed(leaves, given)
     keys: dict[Leaf, str] = {}
     reached: set[Leaf] = set()
-    for full, value in given.items():
-        if not isinstance(full, str):
-            raise ArgumentTypeError("weights are given by name", expected="keys of text", found=repr(full))
-        key = full[len(prefix) :] if prefix and full.startswith(prefix) else full
-        if key in matched.values:
-            misshapen.append(f"{key}: given twice, with and without the prefix {prefix!r}")
-            continue
+    for key, value in given.items():
         leaf = leaves.get(key)
         if leaf is None:
             if key.rpartition(".")[2] != "num_batches_tracked":
@@ -119,6 +116,27 @@ def match(
         raise _mismatch(leaves, extra, missing, misshapen, untied, source, remedy)
     check_frozen(leaves, matched.values)
     return matched
+
+
+def _named(
+    leaves: Mapping[str, Leaf], given: Mapping[str, Any], prefix: str, misshapen: list[str]
+) -> Mapping[str, Any]:
+    """Given values by the names that are meant: without the prefix, and without what torch's wrappers put in."""
+    if not prefix and given.keys() <= leaves.keys():
+        return given
+    for full in given:
+        if not isinstance(full, str):
+            raise ArgumentTypeError("weights are given by name", expected="keys of text", found=repr(full))
+    plain = {full: full[len(prefix) :] if prefix and full.startswith(prefix) else full for full in given}
+    names = unwrapped(plain.values(), leaves)
+    found: dict[str, Any] = {}
+    for full, key in plain.items():
+        name = names[key]
+        if name in found:
+            misshapen.append(f"{name}: given twice, as {full!r} too")
+        else:
+            found[name] = given[full]
+    return found
 
 
 def _missing(leaves: Mapping[str, Leaf], reached: set[Leaf]) -> list[str]:

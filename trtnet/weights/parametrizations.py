@@ -27,7 +27,7 @@ _SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 
 
-def computed(wanted: Collection[str], given: Mapping[str, Any], prefix: str = "") -> Mapping[str, Any]:
+def computed(wanted: Collection[str], given: Mapping[str, Any]) -> Mapping[str, Any]:
     """`given`, with the weights that the wanted names ask for in place of those that they are computed from.
 
     Raises WeightsError where the shapes leave open which dimension a spectral norm is of.
@@ -39,8 +39,8 @@ def computed(wanted: Collection[str], given: Mapping[str, Any], prefix: str = ""
     used: set[str] = set()
     for key in wanted:
         at, dot, name = key.rpartition(".")
-        place = prefix + at + dot
-        if prefix + key in given:
+        place = at + dot
+        if key in given:
             continue
         for kind, spellings in _SPELLINGS.items():
             for spelling in spellings:
@@ -48,7 +48,7 @@ def computed(wanted: Collection[str], given: Mapping[str, Any], prefix: str = ""
                 if all(n in given and n not in wanted for n in names):
                     values = [given[n] for n in names]
                     function = _weight_norm if kind == "weight_norm" else _spectral_norm
-                    made[prefix + key] = function(key, *(v.detach() if is_torch(v) else np.asarray(v) for v in values))
+                    made[key] = function(key, *(v.detach() if is_torch(v) else np.asarray(v) for v in values))
                     used.update(names)
     return {**{key: value for key, value in given.items() if key not in used}, **made} if made else given
 
