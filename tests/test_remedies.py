@@ -876,6 +876,13 @@ recorded(
     lambda x: trtnet.layers.add_quantize(x, 0.5, to_type=trtnet.float8_e4m3fn),
 )
 recorded(
+    "record with a Dim of a smaller max, or with a larger table",
+    lambda x: x + F.embedding(trtnet.arange(x.shape[0]), np.ones((8, 1), np.float32)),
+    lambda x: x + F.embedding(trtnet.arange(x.shape[0]), np.ones((8, 1), np.float32)),
+    (Dim("m", 1, 4, 9), 1),
+    other=((Dim("m", 1, 4, 8), 1),),
+)
+recorded(
     "leave block_shape out",
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32), block_shape=(1, 1)),
     lambda x: trtnet.layers.add_quantize(x, np.ones((1, 3), np.float32)),

@@ -208,3 +208,54 @@ def test_nothing_is_written_into_an_empty_slice(dynamic):
 
     shapes = {"x": (Dim("rows", 2, 2, 3), 3)} if dynamic else None
     check_against_torch(body, body, {"x": np.ones((2, 3), np.float32)}, shapes=shapes)
+
+
+def by_positions(how: str, most: int, start: int = 0) -> trtnet.Graph:
+    """Rows of a table of 8 at arange(n), in some form, of a Dim n of at most `most`."""
+
+    def forward(x, table):
+        places = trtnet.arange(start, x.shape[1] + start)
+        if how == "embedding":
+            rows = F.embedding(places, table)
+        elif how == "embedding of a batch":
+            rows = F.embedding(places.unsqueeze(0).expand(x.shape[0], -1), table)
+        elif how == "a sum":
+            rows = F.embedding(places + 1 - 1, table)
+        elif how == "int32":
+            rows = F.embedding(places.int(), table)
+        elif how == "index_select":
+            rows = table.index_select(0, places)
+        else:
+            rows = table[places]
+        return x + rows
+
+    return trtnet.record(forward, x=Input((2, Dim("n", min=1, opt=4, max=most), 3)), table=Input((8, 3)))
+
+
+@pytest.mark.parametrize("how", ["embedding", "embedding of a batch", "int32", "index_select", "index"])
+def test_positions_beyond_a_table_of_a_fixed_size_are_refused(how: str) -> None:
+    """As TensorRT would read what lies behind the table, without a word."""
+    table = np.arange(24, dtype=np.float32).reshape(8, 3)
+    graph = by_positions(how, 8)
+    for length in (1, 8):
+        found = trtnet.reference(graph)(x=np.zeros((2, length, 3), np.float32), table=table)
+        np.testing.assert_array_equal(found, np.broadcast_to(table[:length], found.shape))
+    lower_and_compare(graph)
+    for most, start in ((9, 0), (8, 1), (64, 0)):
+        with pytest.raises(ShapeError, match=r"index of a gather may be out of range\n  expected: 0 to 7") as caught:
+            by_positions(how, most, start)
+        assert f"at most {most - 1 + start}" in str(caught.value.found)
+        assert "smaller max" in str(caught.value.remedy)
+        assert "test_negative_indices.py" in str(caught.value)
+
+
+def test_positions_beyond_a_table_of_a_dynamic_size_are_refused_at_calls() -> None:
+    graph = trtnet.record(
+        lambda x, table: x + F.embedding(trtnet.arange(x.shape[0]), table),
+        x=Input((Dim("n", 1, 2, 8), 3)),
+        table=Input((Dim("rows", 1, 4, 9), 3)),
+    )
+    engine = trtnet.reference(graph)
+    assert engine(x=np.zeros((4, 3), np.float32), table=np.ones((4, 3), np.float32)).shape == (4, 3)
+    with pytest.raises(ShapeError, match="an index of a gather is out of range"):
+        engine(x=np.zeros((5, 3), np.float32), table=np.ones((4, 3), np.float32))

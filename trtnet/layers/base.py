@@ -203,8 +203,9 @@ class Layer:
         own indices inside the table. None: any numbers; `UNKNOWN`: cannot be determined."""
         return None if wanted is None else UNKNOWN
 
-    def holds(self) -> tuple[SizeLike, SizeLike] | None:
-        """The least and the greatest whole number of the output, where they are known."""
+    def holds(self, fixed: bool = False) -> tuple[SizeLike, SizeLike] | None:
+        """The least and the greatest whole number of the output, where they are known. With `fixed`, of parameters,
+        whose values may change, they are not."""
         return None
 
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
@@ -335,6 +336,16 @@ def is_nonnegative(value: Operand) -> bool:
                 return False
             pending += needed
     return True
+
+
+def held(operand: Operand, fixed: bool = False) -> tuple[SizeLike, SizeLike] | None:
+    """The least and the greatest whole number of an operand, where they are known; see `Layer.holds`."""
+    while isinstance(operand, Tensor) and (layer := operand.layer) is not None:
+        known = layer.holds(fixed)
+        if known is not None or layer.rounds or [type(o) for o in layer.inputs] != [Tensor]:
+            return known
+        operand = layer.inputs[0]
+    return None
 
 
 def check_constants(layer: Layer) -> None:

@@ -55,11 +55,11 @@ class Constant(Layer):
         assert isinstance(tensor, Tensor)
         return reshaped(tensor, self.shape)
 
-    def holds(self) -> tuple[SizeLike, SizeLike] | None:
+    def holds(self, fixed: bool = False) -> tuple[SizeLike, SizeLike] | None:
         weight = self.inputs[0]
         if not isinstance(weight, Weight) or weight.dtype.is_floating_point or not weight.count:
             return None
-        if weight.name is not None:  # a parameter's values change, and what is recorded does not
+        if fixed and weight.name is not None:
             return None
         array = evaluate(weight, lambda leaf: leaf.value.read())
         return int(array.min()), int(array.max())

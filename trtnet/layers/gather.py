@@ -13,7 +13,17 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from ..weights.demands import Demand
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, Position, check_constants, require_computed, require_equal
+from .base import (
+    Layer,
+    Operand,
+    Output,
+    Position,
+    check_constants,
+    held,
+    require_at_least,
+    require_computed,
+    require_equal,
+)
 from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK
@@ -87,6 +97,28 @@ def _within_table(layer: Gather | Scatter) -> tuple[Demand, ...]:
     )
 
 
+def _check_held(layer: Gather | Scatter) -> None:
+    """Raises ShapeError for indices that are no weights, and of which it is known that they may leave the table: an
+    `arange` of a Dim. Where the table's size depends on Dims it is checked at each call, too."""
+    known = held(layer.inputs[1], fixed=True)
+    bounds = _table(layer, layer.axis)
+    if known is None or len(bounds.high) != 1:
+        return
+    size = bounds.high[0] + 1
+    low, high = known[0], known[1]
+    least = low if isinstance(low, int) else low.bounds[0]
+    most = high if isinstance(high, int) else high.bounds[1]
+    if least < 0 or (isinstance(size, int) and most >= size):
+        raise ShapeError(
+            f"an index of a {layer.kind} may be out of range",
+            expected=f"0 to {bounds.high[0]}",
+            found=f"{low} to {high}" + ("" if isinstance(high, int) else f", at most {most}"),
+            remedy="record with a Dim of a smaller max, or with a larger table",
+        )
+    if not isinstance(size, int):
+        require_at_least(size, high + 1, f"an index of a {layer.kind} is out of range")
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Gather(Layer):
     """`add_gather_v2`: elements of the data (input 0) at the indices (input 1), which are not negative.
@@ -148,6 +180,7 @@ class Gather(Layer):
             _check_table(self, self.axis)
         else:
             check_constants(self)
+            _check_held(self)
         return ((shape, data.dtype),)
 
     def demands(self) -> tuple[Demand, ...]:
@@ -253,6 +286,7 @@ class Scatter(Layer):
             _check_table(self, self.axis)
         else:
             check_constants(self)
+            _check_held(self)
         return ((data.shape, data.dtype),)
 
     def demands(self) -> tuple[Demand, ...]:

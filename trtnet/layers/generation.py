@@ -86,11 +86,16 @@ class Fill(Layer):
                     f"{name} of a fill is one number", expected=format_shape(shape), found=format_shape(end.shape)
                 )
 
-    def holds(self) -> tuple[SizeLike, SizeLike] | None:
-        alpha = self.alpha
-        if not self.inputs and self.operation == "LINSPACE" and self.shape == (1,) and not isinstance(alpha, float):
+    def holds(self, fixed: bool = False) -> tuple[SizeLike, SizeLike] | None:
+        """Of whole numbers that grow."""
+        alpha, beta = self.alpha, self.beta
+        if self.inputs or self.operation != "LINSPACE" or self.to_type is not int64 or isinstance(alpha, float):
+            return None
+        if self.shape == (1,):
             return alpha, alpha
-        return None
+        if not isinstance(beta, int) or beta < 0:
+            return None
+        return alpha, alpha + beta * (self.shape[0] - 1)
 
     @classmethod
     def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:

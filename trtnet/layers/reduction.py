@@ -213,7 +213,7 @@ def fits_float32(x: Tensor) -> bool:
         layer = tensor.layer
         if layer is None:
             return False
-        known = layer.holds()
+        known = layer.holds(fixed=True)
         if known is not None:
             ends = [end.bounds[at] if isinstance(end, Dim) else end for at, end in enumerate(known)]
             return ends[0] >= -(2**24) and ends[1] <= 2**24

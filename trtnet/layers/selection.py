@@ -106,7 +106,7 @@ class NMS(Layer):
             )
         batch, boxes, classes = (size if isinstance(size, int) else size.bounds[1] for size in operands[1].shape)
         limit = operands[2]
-        known = limit.layer.holds() if isinstance(limit, Tensor) and limit.layer is not None else None
+        known = limit.layer.holds(fixed=True) if isinstance(limit, Tensor) and limit.layer is not None else None
         most = min(boxes, known[1]) if known is not None and isinstance(known[1], int) else boxes
         return {"count": recorder().data_dim("nms", batch * classes * max(most, 0))}
 
