@@ -59,6 +59,21 @@ def test_the_site_has_every_page() -> None:
         assert page.name in text
 
 
+def test_the_page_of_torchs_operators_is_what_the_code_says() -> None:
+    torch = pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("operators_page", ROOT / "docs" / "torch_modules.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.PAGE.read_text()
+    made = re.search(re.escape(module.MARK.strip()).replace(r"\{\}", "(.*)"), text)
+    assert made is not None
+    if made.group(1) != torch.__version__.partition("+")[0]:
+        pytest.skip(f"docs/torch-modules.md is of PyTorch {made.group(1)}")
+    assert text == module.page(text), "python docs/torch_modules.py writes it"
+
+
 @pytest.fixture(scope="module")
 def layers() -> ModuleType:
     spec = importlib.util.spec_from_file_location("layers_page", ROOT / "docs" / "layers.py")

@@ -35,7 +35,7 @@ def test_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "policy.safetensors").exists()
 
 
-@pytest.mark.parametrize("page", ["engines", "reinforcement-learning", "plugins", "quantization"])
+@pytest.mark.parametrize("page", ["engines", "reinforcement-learning", "plugins", "quantization", "torch-modules"])
 @pytest.mark.filterwarnings("ignore:no TensorRT can run here")
 def test_pages_run(page, tmp_path, monkeypatch):
     """The code of a page of docs/, from top to bottom."""

@@ -322,6 +322,20 @@ def test_places_of_maxima_are_refused_where_they_are_used() -> None:
         trtnet.record(Calls(lambda x: F.max_pool2d(x, 2, return_indices=True)), x=Input((2, 2, 4, 4)))
 
 
+def test_slices_of_slices_are_one_layer() -> None:
+    def merge(x: torch.Tensor) -> Any:
+        return torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 1::2]], -1), x[:, 1, 2:4], x[1:, :, -1, ::2], x[:, :3][:, 1:]
+
+    inputs = {"x": Input((Dim("n", min=2, opt=4, max=8), 4, 4, 6))}
+    graph = check(Calls(merge), **inputs, at=({"n": 2}, {"n": 5}))
+    swapped = trtnet.record(lambda x: merge_ours(x), **inputs)
+    assert len(graph.layers) == len(swapped.layers)
+
+
+def merge_ours(x: Any) -> Any:
+    return trtnet.cat([x[:, 0::2, 0::2], x[:, 1::2, 1::2]], -1), x[:, 1, 2:4], x[1:, :, -1, ::2], x[:, :3][:, 1:]
+
+
 # --- custom operators --------------------------------------------------------------------------------------------------
 
 

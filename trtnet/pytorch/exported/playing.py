@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ... import functional as F
 from ...basics import dims, dtypes
 from ...basics.arrays import as_array
 from ...basics.dims import SizeLike, format_shape
@@ -15,6 +16,7 @@ from ...basics.errors import TrtnetError, UnsupportedError
 from ...graph.recorder import recorder
 from ...graph.tensor import Array, Tensor
 from . import same
+from .chains import Chain, chains
 from .regions import REGIONS
 from .sizes import SIZES
 from .stacks import path_of, place_of, shown
@@ -30,6 +32,7 @@ class Player:
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self.sizes = sizes
+        self.chains: dict[Any, Chain] = {}
 
     def play(self, module: Any, inputs: Sequence[Any]) -> list[Any]:
         """The results of a GraphModule for these inputs, as a flat list."""
@@ -37,7 +40,8 @@ class Player:
         given = iter(inputs)
         current = recorder()
         before = current.path, current.where
-        needed = _needed(module.graph)
+        self.chains |= chains(module.graph)
+        needed = _needed(module.graph, self.chains)
         try:
             for node in module.graph.nodes:
                 if node.op == "placeholder":
@@ -61,8 +65,10 @@ class Player:
 
     def _called(self, node: Any, env: dict[Any, Any]) -> Any:
         try:
-            args, kwargs = self._value(node.args, env), self._value(node.kwargs, env)
-            found = self._convert(node, args, kwargs)
+            if (chain := self.chains.get(node)) is not None:
+                found = F.getitem(env[chain.root], chain.key(lambda value: self._value(value, env)))
+            else:
+                found = self._convert(node, self._value(node.args, env), self._value(node.kwargs, env))
             self._check(node, found)
             return found
         except TrtnetError as error:
@@ -162,13 +168,13 @@ def _concrete(shape: Any) -> tuple[int, ...] | None:
     return tuple(sizes)
 
 
-def _needed(graph: Any) -> set[Any]:
+def _needed(graph: Any, chained: Mapping[Any, Chain]) -> set[Any]:
     """The nodes that the results are computed from."""
     found: set[Any] = set()
     pending = [node for node in graph.nodes if node.op == "output"]
     while pending:
         node = pending.pop()
-        for one in node.all_input_nodes:
+        for one in chained[node].inputs() if node in chained else node.all_input_nodes:
             if one not in found:
                 found.add(one)
                 pending.append(one)
@@ -232,7 +238,7 @@ def not_taken(node: Any) -> TrtnetError:
 
 def unknown(graph: Any) -> Iterator[Any]:
     """The nodes of a graph that nothing records."""
-    for node in _needed(graph):
+    for node in _needed(graph, {}):
         target = node.target
         if node.op != "call_function" or getattr(target, "_schema", None) is None or target in SIZES:
             continue

@@ -61,7 +61,7 @@ def converts(*names: str) -> Callable[[C], C]:
         raise ArgumentTypeError("converts takes an operator's name", expected='"mylib::scale"', found="none")
 
     def declare(function: C) -> C:
-        is_ours = function.__module__.startswith(f"{PACKAGE}.")
+        is_ours = (function.__module__ or "").startswith(f"{PACKAGE}.")
         for key in keys:
             if not (is_ours and key in TABLE):  # a user's that came before ours were loaded
                 TABLE[key] = Converter(function, is_ours)

@@ -8,21 +8,15 @@ from typing import Any
 from .... import functional as F
 from ....basics.dims import SizeLike
 from ....graph.tensor import Tensor
+from ..chains import slice_of
 from ..table import Missing, converts
-
-_END = 1 << 62
-"""What torch writes for an end that was left out is larger."""
-
-
-def _slice(start: SizeLike | None, end: SizeLike | None, step: int) -> slice:
-    return slice(start, None if isinstance(end, int) and end >= _END else end, step)
 
 
 @converts("aten::slice.Tensor", "aten::slice_copy.Tensor")
 def _sliced(
     self: Tensor, dim: int = 0, start: SizeLike | None = None, end: SizeLike | None = None, step: int = 1
 ) -> Tensor:
-    where = _slice(start, end, step)
+    where = slice_of(start, end, step)
     if where.start in (None, 0) and where.stop is None and step == 1:
         return self
     axis = dim % self.ndim
@@ -38,7 +32,7 @@ def _slice_scatter(
     end: SizeLike | None = None,
     step: int = 1,
 ) -> Tensor:
-    where = _slice(start, end, step)
+    where = slice_of(start, end, step)
     if where.start in (None, 0) and where.stop is None and step == 1:
         return F.expand(F.to(src, self.dtype), self.shape)
     return F.slice_scatter(self, F.to(src, self.dtype), dim, where.start, where.stop, step)

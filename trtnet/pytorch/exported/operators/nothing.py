@@ -13,7 +13,7 @@ from ..table import converts
 
 @converts("aten::alias", "aten::clone", "aten::contiguous", "aten::detach", "aten::lift_fresh", "aten::lift_fresh_copy",
           "aten::lift", "aten::positive", "aten::resolve_conj", "aten::resolve_neg", "aten::conj", "aten::alias_copy",
-          "aten::detach_copy", "aten::_conj", "aten::conj_physical", "aten::view_as_real_copy")  # fmt: skip
+          "aten::detach_copy", "aten::_conj", "aten::conj_physical")  # fmt: skip
 def _itself(self: Tensor) -> Tensor:
     return self  # nothing is changed in place in an exported program
 
