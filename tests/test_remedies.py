@@ -250,15 +250,75 @@ recorded(
     "trtnet.isclose(a, b).all() gives a tensor", lambda x: trtnet.allclose(x, x), lambda x: trtnet.isclose(x, x).all()
 )
 recorded("(a == b).all() gives a tensor", lambda x: trtnet.equal(x, x), lambda x: (x == x).all())
-recorded(
-    "use ints and Dims (x.shape[i] and arithmetic on it)",
-    lambda x, n: x[: n[0]],
-    lambda x, n: x[: x.shape[0] // 2],
-    (4, 2),
-    Input((1,), "int32"),
-)
 
-# --- loops and conditionals
+
+def filled(x, stop):
+    x[:, :stop] = 1.0
+    return x
+
+
+WIDE = Input((1 << 25,)), Input((2,), "int64")
+recorded("trtnet.narrow(x, dim, start, length) takes any", lambda x, i: x[i[0] : i[0] + 4],
+    lambda x, i: trtnet.narrow(x, 0, i[0], 4), *WIDE)  # fmt: skip
+recorded(
+    "pick the elements by an index: x[start + trtnet.arange(length)]",
+    lambda x, i: layers.add_slice(x, i[:1], shape=(4,), stride=(1,)),
+    lambda x, i: x[i[0] + trtnet.arange(4)],
+    *WIDE,
+)
+recorded("pick one and convert it: x[i[0].long() : stop]", lambda x: x[:, x[0] :], lambda x: x[:, x[0, 0].long() :])
+recorded(
+    "choose where it is: trtnet.where((i >= start) & (i < stop), value, x) of i = trtnet.arange(n)",
+    lambda x, i: filled(x.clone(), i[0]),
+    lambda x, i: trtnet.where((trtnet.arange(3) >= 0) & (trtnet.arange(3) < i[0]), 1.0, x),
+    (2, 3),
+    Input((2,), "int64"),
+)
+recorded(
+    "pick the elements by an index: x[start + step * trtnet.arange(count)]",
+    lambda x, i: x[:, 0 : 3 : i[0]],
+    lambda x, i: x[:, 0 + i[0] * trtnet.arange(2)],
+    (2, 3),
+    Input((2,), "int64"),
+)
+recorded(
+    "pick elements by an index: trtnet.narrow(x, dim, start, length), x[start + trtnet.arange(length)]",
+    lambda x, i: trtnet.cond(i[0] > 0, lambda: x[:, i[0] : i[0] + 1], lambda: x[:, :1]),
+    lambda x, i: trtnet.cond(i[0] > 0, lambda: trtnet.narrow(x, 1, i[0], 1), lambda: x[:, :1]),
+    (2, 3),
+    Input((2,), "int64"),
+)
+STARTS = (2, 3), Input((2,), "int64")
+recorded(
+    "give start=(...), or a tensor as input 1",
+    lambda x, i: layers.add_slice(x, None, i, stride=(1, 1)),
+    lambda x, i: layers.add_slice(x, None, i, start=(0, 0), stride=(1, 1)),
+    *STARTS,
+)
+recorded(
+    "leave start= out, or the tensor",
+    lambda x, i: layers.add_slice(x, i, start=(0, 0), shape=(1, 1), stride=(1, 1)),
+    lambda x, i: layers.add_slice(x, i, shape=(1, 1), stride=(1, 1)),
+    *STARTS,
+)
+recorded(
+    "convert them: .long()",
+    lambda x, i: layers.add_shuffle(x, x[0, :2], reshape_dims=(None, None)),
+    lambda x, i: layers.add_shuffle(x, x[0, :2].long(), reshape_dims=(None, None)),
+    *STARTS,
+)
+recorded(
+    "put them together: trtnet.stack([a, b])",
+    lambda x, i: layers.add_shuffle(x, i[0], reshape_dims=(None, None)),
+    lambda x, i: layers.add_shuffle(x, trtnet.stack([i[0], i[1]]), reshape_dims=(None, None)),
+    *STARTS,
+)
+recorded(
+    "give the tensor: the inputs of add_fill are in TensorRT's order",
+    lambda x, i: layers.add_fill(shape=(None,)),
+    lambda x, i: layers.add_fill(i[:1], shape=(None,)),
+    *STARTS,
+)
 recorded(
     "while_loop(condition, body, (x,)) carries one tensor",
     lambda x: trtnet.while_loop(lambda x: x.sum() < 9, lambda x: x + 1, x),

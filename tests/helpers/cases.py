@@ -223,6 +223,21 @@ CASES: dict[str, tuple[dict[str, np.ndarray], Callable[[], Any]]] = {
             layers.add_dist_collective(x, operation="ALL_REDUCE", reduce_op="SUM"), operation="ALL_GATHER"
         ),
     ),
+    "computed_positions": (
+        {"x": ROWS, "i": np.array(3)},
+        lambda: lambda x, i: (
+            x[:, i : i + 4], x[:, :i], x[1:, i:-1:2].sum(1), trtnet.narrow(x, 1, -i, 2),
+            layers.add_slice(x, trtnet.stack([i - 3, i]), shape=(2, 3), stride=(2, 2)),
+        ),
+    ),
+    "computed_sizes": (
+        {"x": X, "i": np.array(3)},
+        lambda: lambda x, i: (
+            layers.add_resize(x, trtnet.stack([i, i * 2]), resize_mode="LINEAR", coordinate_transformation="HALF_PIXEL"),
+            layers.add_shuffle(x, trtnet.stack([i * 0 + 48, i * 0 + 16]), reshape_dims=(None, None)),
+            layers.add_fill(trtnet.stack([i]), alpha=4) + 1,
+        ),
+    ),
     "nonzero": ({"x": ROWS}, lambda: lambda x: F.relu(x - 1).nonzero()),
     "masks": (
         {"x": ROWS},

@@ -49,8 +49,7 @@ def value(operand: Operand) -> Operand | np.ndarray:
 
 
 def attributes(layer: Layer) -> dict[str, Any]:
-    chosen = ("count",)  # by the recording
-    return {name: getattr(layer, name) for name in layer.attributes if name not in chosen}
+    return {name: getattr(layer, name) for name in layer.attributes if name not in layer.chooses}
 
 
 def added(method: str, operands: list[Any], given: dict[str, Any]) -> trtnet.Graph:

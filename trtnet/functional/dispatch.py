@@ -341,7 +341,14 @@ def _recorded(values: Iterable[Any]) -> bool:
             return True
         if isinstance(value, (list, tuple)) and _recorded(value):
             return True
+        if type(value) is slice and (is_computed(value.start) or is_computed(value.stop)):
+            return True
     return False
+
+
+def is_computed(value: Any) -> bool:
+    """Whether a size or a bound is a recorded tensor whose value is not known."""
+    return type(value) is Tensor and value._known_value() is None
 
 
 def _unwrapped(value: Any) -> Any:

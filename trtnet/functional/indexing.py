@@ -26,7 +26,7 @@ from ..layers.constant import constant, with_rank
 from ..layers.elementwise import ElementWise, Select
 from ..layers.gather import Gather, Scatter
 from ..layers.shaping import Slice, expanded, reshaped
-from . import strides
+from . import cutting, strides
 from .arithmetic import add, floor_divide, mul, remainder, sub
 from .arithmetic import minimum as least
 from .broadcasting import broadcast_shapes
@@ -37,6 +37,7 @@ from .dispatch import (
     Value,
     axis_of,
     in_order,
+    is_computed,
     is_recorded,
     is_scalar,
     operation,
@@ -282,6 +283,14 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
     if key.step is None and type(size) is int and type(key.start) in _PLAIN and type(key.stop) in _PLAIN:
         first, last, _ = key.indices(size)
         return _Entry("slice", first, max(last - first, 0), 1)
+    step = _step(key)
+    start, stop = _end(key.start, size, 0), _end(key.stop, size, size)
+    if start == 0 and stop is size and step == 1:
+        return _Entry("slice", 0, size, 1)
+    return _Entry("slice", start, maximum(ceil_divide(stop - start, step), 0), step)
+
+
+def _step(key: slice) -> int:
     step = 1 if key.step is None else _bound(key.step)
     if isinstance(step, Dim) or step < 1:
         raise ArgumentError(
@@ -290,11 +299,11 @@ def _slice(size: SizeLike, key: slice) -> _Entry:
             found=step,
             remedy="x.flip(dim) reverses a dimension",
         )
-    start = 0 if key.start is None else clamped(_bound(key.start), size)
-    stop = size if key.stop is None else clamped(_bound(key.stop), size)
-    if start == 0 and stop is size and step == 1:
-        return _Entry("slice", 0, size, 1)
-    return _Entry("slice", start, maximum(ceil_divide(stop - start, step), 0), step)
+    return step
+
+
+def _end(bound: Any, size: SizeLike, otherwise: SizeLike) -> SizeLike:
+    return otherwise if bound is None else clamped(_bound(bound), size)
 
 
 def _bound(value: Any) -> SizeLike:
@@ -303,9 +312,10 @@ def _bound(value: Any) -> SizeLike:
     known = value._known_value()
     if known is None:
         raise UnsupportedError(
-            "a slice with a bound that is computed in the network has no size that TensorRT knows",
+            "the step of a slice is computed in the network",
+            expected="a number",
             found=repr(value),
-            remedy="use ints and Dims (x.shape[i] and arithmetic on it), or keep the shape and mask: trtnet.where(...)",
+            remedy="pick the elements by an index: x[start + step * trtnet.arange(count)]",
         )
     return _whole(known)
 
@@ -374,14 +384,16 @@ def _steps_with_new(input: np.ndarray, view: np.ndarray, entries: list[_Entry]) 
 def getitem(input: Tensor, key: Any) -> Tensor:
     """`input[key]`: ints, slices, None, ..., lists, integer and bool arrays and tensors.
 
-    A mask that is computed in the network gives a dimension whose size the data decides. Raises UnsupportedError for
-    bounds of slices that are computed in the network.
+    A mask that is computed in the network gives a dimension whose size the data decides, and so do bounds of slices
+    that are, `x[:n]`: these are clamped as Python's, and take TensorRT back to the host when it runs. A slice from a
+    computed start on, `x[start : start + 4]`, has a size that is known; where it does not lie within the dimension as
+    a whole, there is an error when it runs. `narrow(x, 0, start, 4)` is another way to write that.
 
     >>> trtnet.functional.getitem(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), (slice(None), 0)).tolist()
     [1.0, 3.0]
     """
     key = as_key(key)
-    _record_where_selected(input, key if isinstance(key, tuple) else (key,))
+    record_where_selected(input, key if isinstance(key, tuple) else (key,))
     x = tensor(input)
     if type(key) is Tensor and key.dtype is dtypes.bool_ and key.ndim:
         return selected(x, key)
@@ -402,12 +414,13 @@ def getitem(input: Tensor, key: Any) -> Tensor:
 
 
 def _selected_by_tensors(x: Tensor, key: Any) -> tuple[Tensor, Any] | None:
-    """What is left of a tensor and a key once its integer tensors without dimensions have selected, as ints do: views.
+    """What is left of a tensor and a key once its integer tensors without dimensions have selected, as ints do, and
+    bounds of slices that are such have cut: views.
 
     None where there are no such indices.
     """
     parts = list(key) if isinstance(key, tuple) else [key]
-    if not any(_selects(part) for part in parts):
+    if not any(_selects(part) or _cuts(part) for part in parts):
         return None
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     axis = behind = 0
@@ -416,22 +429,39 @@ def _selected_by_tensors(x: Tensor, key: Any) -> tuple[Tensor, Any] | None:
     for item in parts[:at]:
         if _selects(item):
             x = select(x, axis, item)
-        else:
-            front.append(item)
-            axis += _width(item)
+            continue
+        if _cuts(item):
+            x, item = _cut(x, axis, item), slice(None)
+        front.append(item)
+        axis += _width(item)
     for item in reversed(parts[at + 1 :]):
         if _selects(item):
             x = select(x, x.ndim - 1 - behind, item)
-        else:
-            back.insert(0, item)
-            behind += _width(item)
+            continue
+        if _cuts(item):
+            x, item = _cut(x, x.ndim - 1 - behind, item), slice(None)
+        back.insert(0, item)
+        behind += _width(item)
     return x, (*front, *parts[at : at + 1], *back)
 
 
-def _record_where_selected(x: Any, parts: tuple[Any, ...]) -> None:
+def record_where_selected(x: Any, parts: tuple[Any, ...]) -> None:
     """A concrete tensor that was made in this recording becomes a recorded one where a recorded index gives a view."""
-    if type(x) is Array and x.recorder is recorder().token and any(_selects(item) for item in parts):
+    computed = any(_selects(item) or _cuts(item) for item in parts)
+    if computed and type(x) is Array and x.recorder is recorder().token:
         become_recorded(x)
+
+
+def _cuts(part: Any) -> bool:
+    return type(part) is slice and (is_computed(part.start) or is_computed(part.stop))
+
+
+def _cut(x: Tensor, axis: int, key: slice) -> Tensor:
+    if not 0 <= axis < x.ndim:
+        raise ShapeError("too many indices", expected=f"at most {x.ndim}, for {format_shape(x.shape)}", found=axis + 1)
+    ends = (key.start, 0), (key.stop, x.shape[axis])
+    start, stop = (bound if is_computed(bound) else _end(bound, x.shape[axis], end) for bound, end in ends)
+    return cutting.cut(x, axis, start, stop, _step(key))
 
 
 def _selects(part: Any) -> bool:
@@ -452,7 +482,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
     >>> trtnet.select(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, 0).tolist()
     [1.0, 3.0]
     """
-    _record_where_selected(input, (index,))
+    record_where_selected(input, (index,))
     x, axis = tensor(input), axis_of(dim, input.ndim)
     if not is_recorded(index):
         return getitem(x, (*(slice(None),) * axis, index))
@@ -643,6 +673,8 @@ def _positions(x: Tensor, key: Any) -> tuple[Any, ...] | None:
 
 def _write_slice(x: Tensor, layer: Slice, value: Tensor, positions: Any) -> Tensor:
     """Record `x` with `value` in the place of a slice of it."""
+    if layer.is_computed:
+        return cutting.written(x, layer, value)
     if layer.expands:  # of what shares one place in memory, the position that was written to
         repeated = [isinstance(step, int) and step == 0 for step in layer.stride]
         for axis, (position, again) in enumerate(zip(positions, repeated)):

@@ -622,7 +622,12 @@ def _chain_from(base: Tensor, tensors: list[Tensor]) -> list[Producer]:
 
 
 def _forms(chain: list[Producer]) -> list[Any]:
-    return [(type(layer), *(getattr(layer, name) for name in layer.attributes)) for layer in chain]
+    """What tells views apart; not positions without dimensions, which are the same or name other elements."""
+    return [
+        (type(layer), *(getattr(layer, name) for name in layer.attributes),
+         *(id(o) for o in layer.inputs[1:] if o is not None and len(o.shape)))
+        for layer in chain
+    ]  # fmt: skip
 
 
 def _bases(tensor: Tensor) -> Iterator[Tensor]:

@@ -20,8 +20,9 @@ from .arithmetic import add, mul
 from .broadcasting import broadcast_shapes
 from .comparison import where
 from .creation import arange
-from .dispatch import Ints, Value, axis_of, is_recorded, operation, owner_of, size_tensor, tensor
-from .indexing import from_end, from_start, recorded_index, select, write_gathered, written_value
+from .cutting import is_run, picked, put
+from .dispatch import Ints, Value, axis_of, is_computed, is_recorded, operation, owner_of, size_tensor, tensor
+from .indexing import from_end, from_start, record_where_selected, recorded_index, select, write_gathered, written_value
 from .inplace import install
 from .joining import unknown_parts
 from .memory import view_of, writers
@@ -70,12 +71,21 @@ def _narrow_numpy(input: np.ndarray, dim: int, start: Any, length: SizeLike) -> 
 def narrow(input: Tensor, dim: int, start: SizeLike | Tensor, length: SizeLike) -> Tensor:
     """`length` elements of one dimension from `start` on.
 
+    A start that is computed in the network records a gather in place of the slice: nothing goes to the host when it
+    runs, so that it may be in loops and in CUDA graphs. It is an index: counted from the end where it is negative, and
+    out of range an error of the reference, and whatever lies there on a GPU.
+
     Layers of the example: `slice`.
 
     >>> trtnet.narrow(trtnet.tensor([1.0, 2.0, 3.0]), 0, 1, 2).tolist()
     [2.0, 3.0]
     """
+    record_where_selected(input, (start,))
     x = tensor(input)
+    if is_computed(start):
+        axis, size = axis_of(dim, x.ndim), x.shape[axis_of(dim, x.ndim)]
+        _, _, count = _narrowed(x.shape, dim, 0, length)
+        return picked(x, axis, from_end(tensor(start), size), count)
     axis, first, count = _narrowed(x.shape, dim, start, length)
     return part(x, axis, first, count)
 
@@ -265,6 +275,8 @@ def _write_windows(x: Tensor, layer: Gather, value: Tensor, positions: Any) -> T
     if not index.ndim:
         return write_gathered(x, layer, value, positions)
     axis, length = layer.axis, x.shape[layer.axis]
+    if layer.mode == "DEFAULT" and is_run(index):
+        return put(x, axis, index, value)
     if not isinstance(index.layer, Constant) or not isinstance(length, int):
         raise UnsupportedError(
             "a change cannot be written at places that depend on a dynamic size",

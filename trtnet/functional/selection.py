@@ -45,7 +45,7 @@ def _positions(x: Tensor) -> Tensor:
             remedy="give it one: x.reshape(1)",
         )
     known = _found.setdefault(current, {})
-    key = _signature(current.settle(x))
+    key = signature(current.settle(x))
     found = known.get(key)
     if found is None:
         mask = x if x.dtype is dtypes.bool_ else _is_not_zero(x)
@@ -66,7 +66,7 @@ SMALL = 64
 """How many layers behind a mask are compared, and bytes of a constant."""
 
 
-def _signature(value: Operand, depth: int = DEEPEST) -> Any:
+def signature(value: Operand, depth: int = DEEPEST) -> Any:
     """What tells a value from others: equal where two values were computed in the same way from the same ones."""
     if not isinstance(value, Tensor):
         if isinstance(value, Literal) and value.array.nbytes <= SMALL:
@@ -81,7 +81,7 @@ def _signature(value: Operand, depth: int = DEEPEST) -> Any:
         type(layer),
         value.index,
         tuple(getattr(layer, name) for name in layer.attributes),
-        tuple(_signature(operand, depth - 1) for operand in layer.inputs),
+        tuple(signature(operand, depth - 1) for operand in layer.inputs),
     )
     try:
         hash(made)
@@ -130,7 +130,7 @@ def spread(value: Tensor, mask: Tensor, axis: int) -> Tensor | None:
     nothing else uses them.
     """
     current = recorder()
-    found = _found.get(current, {}).get(_signature(current.settle(mask)))
+    found = _found.get(current, {}).get(signature(current.settle(mask)))
     if found is None:
         return None
     value, count = current.settle(value), found.shape[1]

@@ -243,7 +243,7 @@ class Graph:
             for layer in reversed(self.layers):
                 given = [*layer.outputs, layer.feeds] if layer.feeds is not None else layer.outputs
                 is_asked = not needed.isdisjoint(given) if given else layer.region in regions
-                if layer in found or not (is_asked or str(layer.decides) in sizes):
+                if layer in found or not (is_asked or not sizes.isdisjoint(map(str, layer.decides))):
                     continue
                 found.add(layer)
                 needed.update(o for o in layer.inputs if isinstance(o, Tensor))
@@ -401,7 +401,10 @@ def structure_hash(graph: Graph) -> str:
     layers = []
     for layer in graph.layers:
         operands = [numbers[o] if type(o) is Tensor else _weight(o) for o in layer.inputs]
-        layers.append([layer.kind, operands, {name: _plain(getattr(layer, name)) for name in layer.attributes}])
+        given = {name: getattr(layer, name) for name in layer.attributes}
+        layers.append([
+            layer.kind, operands, {n: _plain(value) for n, value in given.items() if n not in layer.later or value},
+        ])  # fmt: skip
         for tensor in layer.outputs:
             numbers[tensor] = len(numbers)
     text = {

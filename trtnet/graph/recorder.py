@@ -312,18 +312,24 @@ class Recorder:
         used = set(outputs)
         sizes: set[str] = {str(s) for s in dims.symbols_of(size for t in outputs for size in t.shape)}
         kept: list[Producer] = []
+        unused: set[str] = set()
         for layer in reversed(self.layers):
-            needed = not used.isdisjoint(layer.outputs) or str(layer.decides) in sizes or layer in self.training.instead
+            needed = (
+                not used.isdisjoint(layer.outputs)
+                or not sizes.isdisjoint(map(str, layer.decides))
+                or layer in self.training.instead
+            )
             if layer in spare and not needed and layer.region is None:
                 spare.update(o.layer for o in layer.inputs if isinstance(o, Tensor) and o.layer is not None)
-                if layer.decides is not None:
-                    self.data_dims.discard(str(layer.decides))
+                unused.update(map(str, layer.decides))
                 continue
             kept.append(layer)
             trained = self.training.instead.get(layer)
             used.update(o for one in (layer, trained) if one is not None for o in one.inputs if isinstance(o, Tensor))
             sizes.update(str(s) for s in dims.symbols_of(sizes_of(layer)))
         self.layers = kept[::-1]
+        if unused:
+            self.data_dims -= unused - {str(size) for layer in kept for size in layer.decides}
 
     def _settled(self) -> set[Producer]:
         """Where forward read numbers of what it computed: the layers that compute of frozen parameters and constants

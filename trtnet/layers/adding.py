@@ -52,17 +52,18 @@ def adder(name: str) -> Callable[..., Any]:
     def add(*inputs: Any, **attributes: Any) -> Any:
         given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)) else inputs
         operands = tuple(_operand(kind, index, value) for index, value in enumerate(given))
-        unknown = [each for each in attributes if each not in kind.attributes]
+        names = [each for each in kind.attributes if each not in kind.chooses]
+        unknown = [each for each in attributes if each not in names]
         if unknown:
             raise ArgumentTypeError(
                 f"{name}: a {kind.kind} layer has no attribute {unknown[0]!r}",
-                expected=", ".join(kind.attributes) or "tensors alone",
+                expected=", ".join(names) or "tensors alone",
                 found=unknown[0],
-                remedy=instead_of(unknown[0], kind.attributes) or "leave it out",
+                remedy=instead_of(unknown[0], names) or "leave it out",
             )
         _check_operands(name, kind, operands)
         values = {key: _value(kind, name, key, value) for key, value in attributes.items()}
-        values = kind.chosen(operands) | values
+        values |= kind.chosen(operands, values)
         for key in ("axis", "axes"):
             if values.get(key) is not None:
                 values[key] = _counted(kind, name, operands, values[key])
@@ -71,7 +72,7 @@ def adder(name: str) -> Callable[..., Any]:
         except TypeError as error:
             raise ArgumentTypeError(
                 f"{name}: {str(error).partition('() ')[2] or error}",
-                expected=f"the tensors in TensorRT's order, and {', '.join(kind.attributes) or 'nothing else'}",
+                expected=f"the tensors in TensorRT's order, and {', '.join(names) or 'nothing else'}",
                 found=", ".join(map(shown, given)) or "no tensor",
                 remedy="give them by keyword",
             ) from None
@@ -116,6 +117,9 @@ def _value(kind: type[Layer], method: str, name: str, value: Any) -> Any:
     """An attribute as its kind declares it. Raises ArgumentTypeError for another type, ArgumentError for a text that is
     no member of TensorRT's enum."""
     declared = str(kind.__dataclass_fields__[name].type)
+    if name == kind.open_sizes and isinstance(value, (list, tuple)) and any(size is None for size in value):
+        known = iter(_value(kind, method, name, [size for size in value if size is not None]))
+        return tuple([None if size is None else next(known) for size in value])
     for one in declared.split(" | "):
         with contextlib.suppress(_Unlike):
             found = _as(one, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,6 +62,16 @@ class Layer:
     """The methods of an INetworkDefinition that add it, the newest last: `add_` and its kind, where nothing else is
     said; none where it is always composed of others."""
 
+    chooses: ClassVar[tuple[str, ...]] = ()
+    """The attributes that the recording alone chooses (`chosen`)."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+    """The attributes that the kind had not at first: no structure where they are empty, so that plans that were saved
+    before are of the same network."""
+
+    open_sizes: ClassVar[str] = ""
+    """The attribute of sizes of which a tensor may hold some, in whose place None is given."""
+
     is_offered: ClassVar[bool] = True
     """Whether `trtnet.layers` has functions of these names, which record it."""
 
@@ -93,6 +103,12 @@ class Layer:
     takes_quantized: ClassVar[bool] = False
     """Whether it takes quantized weights, and what follows may be computed in their type: a dequantize layer."""
 
+    reads_sizes: ClassVar[bool] = False
+    """Whether it gives the sizes of its input, whatever that holds."""
+
+    computes_sizes: ClassVar[bool] = False
+    """Whether TensorRT computes shapes with it, on the host, from what other such layers give."""
+
     is_elementwise: ClassVar[bool] = False
     """Whether each output element depends on the input elements at the same (broadcast) position alone, and any finite
     input is safe: no error, a finite derivative."""
@@ -107,8 +123,9 @@ class Layer:
             cls.methods = (f"add_{cls.kind}",) if cls.kind else ()  # what stands for a layer only in training has none
 
     @classmethod
-    def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
-        """The attributes that the recording chooses: the Dim of a size that the data decides."""
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that the recording chooses, beside those that were given or in their place: the Dim of a size
+        that the data decides."""
         return {}
 
     @classmethod
@@ -239,9 +256,9 @@ class Layer:
         return None
 
     @property
-    def decides(self) -> Dim | None:
-        """The data-dependent size of its output, if any."""
-        return None
+    def decides(self) -> tuple[Dim, ...]:
+        """The data-dependent sizes of its output."""
+        return ()
 
     @property
     def draws(self) -> bool:

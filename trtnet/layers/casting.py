@@ -28,6 +28,7 @@ class Identity(Layer):
     nonnegative: bool = False
 
     kind: ClassVar[str] = "identity"
+    computes_sizes: ClassVar[bool] = True
     passes_bytes: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
 
@@ -70,6 +71,7 @@ class Cast(Layer):
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
+    computes_sizes: ClassVar[bool] = True
     is_elementwise: ClassVar[bool] = True
 
     @property

@@ -30,6 +30,7 @@ class Constant(Layer):
     shape: tuple[int, ...]
 
     kind: ClassVar[str] = "constant"
+    computes_sizes: ClassVar[bool] = True
     weight_attributes: ClassVar[dict[int, str]] = {0: "weights"}
 
     @property

@@ -134,6 +134,7 @@ class Gather(Layer):
 
     kind: ClassVar[str] = "gather"
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
+    computes_sizes: ClassVar[bool] = True
     methods: ClassVar[tuple[str, ...]] = ("add_gather", "add_gather_v2")
     rounds: ClassVar[bool] = False
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
@@ -14,7 +14,9 @@ from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output
+from .bounds import Bounds
 from .pooling import Pooling
+from .sizes import SHOWN, check_numbers, chosen_sizes, computed, decide, shape_tensor, taken
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ class Fill(Layer):
     deviation beta, in any shape of one dimension or more. Which generator, TensorRT does not say; it takes no seed.
     CUDA's gives (0, 1] before it is scaled, torch's [0, 1): either end may occur.
 
-    Of int64, alpha and beta may be Dims. They may also be tensors, inputs 1 and 2 (input 0 is None): alpha without
-    dimensions, beta too, or (1,) for LINSPACE.
+    Of int64, alpha and beta may be Dims. They may also be tensors, inputs 1 and 2: alpha without dimensions, beta too,
+    or (1,) for LINSPACE. Input 0 (else None) holds the sizes where the network computes them: whole numbers, one for
+    each dimension. Those that it decides are None in `shape`, and a Dim is made for each.
     """
 
     shape: tuple[SizeLike, ...]
@@ -38,9 +41,25 @@ class Fill(Layer):
     to_type: Dtype = int64
     alpha: SizeLike | float = 0
     beta: SizeLike | float = 1
+    decided: tuple[Dim, ...] = ()
 
     kind: ClassVar[str] = "fill"
+    chooses: ClassVar[tuple[str, ...]] = ("decided",)
+    later: ClassVar[tuple[str, ...]] = ("decided",)
+    open_sizes: ClassVar[str] = "shape"
     input_counts: ClassVar[tuple[int, int, int | None]] = (0, 0, 3)
+
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+        return chosen_sizes(cls.kind, operands, 0, given, "shape")
+
+    @property
+    def decides(self) -> tuple[Dim, ...]:
+        return self.decided
+
+    @property
+    def computes_sizes(self) -> bool:  # type: ignore[override]
+        return not self.draws
 
     @property
     def draws(self) -> bool:
@@ -62,16 +81,23 @@ class Fill(Layer):
             raise ShapeError("LINSPACE makes one dimension", found=format_shape(self.shape))
         elif self.to_type not in (float32, int64):
             raise DtypeError("a fill layer makes float32 or int64", found=self.to_type)
-        if self.inputs:
+        if self._ends:
             self._check_tensors()
+        check_numbers("fill", "the sizes", self.operand(0), len(self.shape), len(self.decided))
         return ((Size(self.shape), self.to_type),)
 
+    @property
+    def _ends(self) -> tuple[Operand, ...]:
+        """Alpha and beta, where they are tensors."""
+        ends = self.inputs[1:]
+        return () if all(end is None for end in ends) else ends
+
     def _check_tensors(self) -> None:
-        first, *ends = self.inputs
-        if first is not None or len(ends) != 2 or not all(isinstance(end, Tensor) for end in ends):
+        ends = self._ends
+        if len(ends) != 2 or not all(isinstance(end, Tensor) for end in ends):
             raise ArgumentError(
                 "a fill layer takes alpha and beta as tensors, or neither",
-                expected="None, alpha, beta",
+                expected="None or sizes, alpha, beta",
                 found=", ".join("None" if x is None else format_shape(x.shape) for x in self.inputs),
                 remedy="give sizes as shape=(...), and both tensors: add_fill(None, alpha, beta, shape=...)",
             )
@@ -86,10 +112,15 @@ class Fill(Layer):
                     f"{name} of a fill is one number", expected=format_shape(shape), found=format_shape(end.shape)
                 )
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if position == 0 and self.decided:
+            return taken(self.shape, self.decided, self.inputs[0], [SHOWN] * len(self.shape))
+        return Layer.takes(self, position, wanted, output)
+
     def holds(self, fixed: bool = False) -> tuple[SizeLike, SizeLike] | None:
         """Of whole numbers that grow."""
         alpha, beta = self.alpha, self.beta
-        if self.inputs or self.operation != "LINSPACE" or self.to_type is not int64 or isinstance(alpha, float):
+        if self._ends or self.operation != "LINSPACE" or self.to_type is not int64 or isinstance(alpha, float):
             return None
         if self.shape == (1,):
             return alpha, alpha
@@ -104,7 +135,7 @@ class Fill(Layer):
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """A draw, and the largest number of each window of one."""
-        drawn = emit(Fill(inputs, self.shape, self.operation, self.to_type, self.alpha, self.beta))
+        drawn = emit(Fill(inputs, self.shape, self.operation, self.to_type, self.alpha, self.beta, self.decided))
         plane = F.reshape(drawn, (1, 1, -1, self.shape[-1]))
         return F.reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
 
@@ -116,8 +147,9 @@ class Fill(Layer):
         if layer is None:
             return None
         if not static:
-            layer.set_input(0, lowering.shape_tensor(self.shape))
-        if self.inputs:
+            layer.set_input(0, shape_tensor(lowering, self.shape, self.decided, self.operand(0)))
+            decide(lowering, Size(self.shape), self.decided, layer.get_output(0))
+        if self._ends:
             layer.set_input(1, lowering[self.inputs[1]])
             layer.set_input(2, lowering[self.inputs[2]])
             return layer
@@ -130,20 +162,22 @@ class Fill(Layer):
         return layer
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
-        if self.inputs:
-            return None if self.operation == "RANDOM_NORMAL" else self.inputs[1:]
+        if self._ends:
+            return None if self.operation == "RANDOM_NORMAL" else self._ends
         ends = [v.bounds[0] if isinstance(v, Dim) else v for v in (self.alpha, self.beta)]
         return None if self.operation == "RANDOM_NORMAL" or min(ends) < 0 else ()
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         torch, dtype = run.torch, run.dtype(self.to_type)
-        alpha, beta = inputs[1:] or [v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta)]
+        given = [v if isinstance(v, float) else run.size(v) for v in (self.alpha, self.beta)]
+        alpha, beta = inputs[1:] if self._ends else given
+        shape = computed(run, "fill", self.shape, self.decided, inputs[0] if inputs else None)
         if self.draws:
             draw, scale = (torch.randn, beta) if self.operation == "RANDOM_NORMAL" else (torch.rand, beta - alpha)
             # in float32 where the reference is in float64 too, so that the same seed gives the same draws
-            drawn = draw(run.shape(self.shape), generator=run.generator(), device=run.device, dtype=torch.float32)
+            drawn = draw(shape, generator=run.generator(), device=run.device, dtype=torch.float32)
             return (drawn * scale + alpha).to(dtype)
-        return torch.arange(run.size(self.shape[0]), device=run.device).to(dtype) * beta + alpha
+        return torch.arange(shape[0], device=run.device).to(dtype) * beta + alpha
 
 
 def _whole(number: SizeLike | float) -> SizeLike:

@@ -54,6 +54,7 @@ class Reduce(Layer):
     keep_dims: bool = False
 
     kind: ClassVar[str] = "reduce"
+    computes_sizes: ClassVar[bool] = True
 
     @property
     def rounds(self) -> bool:  # type: ignore[override]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ProviderError, ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output, require_computed, require_equal, require_floating
+from .base import Layer, Operand, Output, require_computed, require_equal, require_floating
+from .bounds import UNKNOWN, Bounds
+from .sizes import SHOWN, check_numbers, chosen_sizes, computed, decide, shape_tensor, taken
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -36,6 +39,10 @@ class Resize(Layer):
     Output element i is taken at, of n input and m output elements, i*n/m (ASYMMETRIC), (i + 0.5)*n/m - 0.5
     (HALF_PIXEL) or i*(n - 1)/(m - 1) (ALIGN_CORNERS): `tensorrt.ResizeCoordinateTransformation`. NEAREST rounds that
     as `nearest_rounding` says; LINEAR takes 2 elements along each dimension; CUBIC 4, in two dimensions.
+
+    Input 1 holds the sizes where the network computes them: whole numbers, one for each dimension. Those that it
+    decides are None in `shape`, and a Dim is made for each; the first two are the input's. TensorRT takes them to the
+    host when it runs. It takes no scales that are computed.
     """
 
     shape: tuple[SizeLike, ...] | None = None
@@ -46,8 +53,13 @@ class Resize(Layer):
     selector_for_single_pixel: str = "FORMULA"
     exclude_outside: bool = False
     cubic_coeff: float = -0.75
+    decided: tuple[Dim, ...] = ()
 
     kind: ClassVar[str] = "resize"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 2)
+    chooses: ClassVar[tuple[str, ...]] = ("decided",)
+    later: ClassVar[tuple[str, ...]] = ("decided",)
+    open_sizes: ClassVar[str] = "shape"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "resize_mode": ("NEAREST", "LINEAR", "CUBIC"),
         "coordinate_transformation": ("ASYMMETRIC", "HALF_PIXEL", "ALIGN_CORNERS"),
@@ -55,9 +67,21 @@ class Resize(Layer):
         "selector_for_single_pixel": ("FORMULA", "UPPER"),
     }
 
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+        x = operands[0] if operands else None
+        if isinstance(x, Tensor) and len(operands) > 1 and "shape" not in given:
+            given = {"shape": (*x.shape[:2], *(None,) * (len(x.shape) - 2))}
+        return chosen_sizes(cls.kind, operands, 1, given, "shape")
+
+    @property
+    def decides(self) -> tuple[Dim, ...]:
+        return self.decided
+
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
         assert isinstance(x, Tensor)
+        check_numbers("resize", "the sizes", self.operand(1), len(x.shape), len(self.decided))
         require_floating("a resize layer", x)
         if (self.shape is None) == (self.scales is None):
             raise ArgumentError("a resize layer takes a shape or scales", found=self.describe())
@@ -75,6 +99,11 @@ class Resize(Layer):
             )
         return ((shape, x.dtype),)
 
+    def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if position != 1 or not self.decided or self.shape is None:
+            return None if position == 1 or wanted is None else UNKNOWN
+        return taken(self.shape, self.decided, self.inputs[1], [SHOWN] * len(self.shape))
+
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_resize(lowering[self.inputs[0]])
         if layer is None:
@@ -86,7 +115,8 @@ class Resize(Layer):
         elif lowering.is_static(self.shape or ()):
             layer.shape = self.shape
         else:
-            layer.set_input(1, lowering.shape_tensor(self.shape or ()))
+            layer.set_input(1, shape_tensor(lowering, self.shape or (), self.decided, self.operand(1)))
+            decide(lowering, self.outputs[0].shape, self.decided, layer.get_output(0))
         layer.coordinate_transformation = lowering.enum(
             "ResizeCoordinateTransformation", self.coordinate_transformation
         )
@@ -98,8 +128,8 @@ class Resize(Layer):
         return layer
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
-        x = inputs[0]
-        size = run.shape(self.outputs[0].shape[2:])
+        x, held = inputs[0], inputs[1] if len(inputs) > 1 else None
+        size = computed(run, "resize", self.outputs[0].shape, self.decided, held)[2:]
         key: tuple[str, ...] = (self.resize_mode, self.coordinate_transformation)
         if self.resize_mode == "NEAREST":
             key = (*key, self.nearest_rounding)

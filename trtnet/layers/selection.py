@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,15 +30,16 @@ class NonZero(Layer):
     count: Dim
 
     kind: ClassVar[str] = "non_zero"
+    chooses: ClassVar[tuple[str, ...]] = ("count",)
     is_dense: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
     @property
-    def decides(self) -> Dim:
-        return self.count
+    def decides(self) -> tuple[Dim, ...]:
+        return (self.count,)
 
     @classmethod
-    def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
         x = operands[0]
         assert isinstance(x, Tensor)
         elements = x.shape.numel()
@@ -92,12 +94,13 @@ class NMS(Layer):
     topk_box_limit: int = 5000
 
     kind: ClassVar[str] = "nms"
+    chooses: ClassVar[tuple[str, ...]] = ("count",)
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 5)
     is_dense: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
     @classmethod
-    def chosen(cls, operands: tuple[Operand, ...]) -> dict[str, Any]:
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
         if len(operands) < 3 or operands[1] is None or len(operands[1].shape) != 3:
             raise ShapeError(
                 "an NMS layer takes boxes, scores (B, N, C) and the most boxes of a class",
@@ -111,8 +114,8 @@ class NMS(Layer):
         return {"count": recorder().data_dim("nms", batch * classes * max(most, 0))}
 
     @property
-    def decides(self) -> Dim:
-        return self.count
+    def decides(self) -> tuple[Dim, ...]:
+        return (self.count,)
 
     def infer(self) -> tuple[Output, ...]:
         boxes, scores, limit = self.inputs[:3]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
@@ -15,8 +15,19 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, permute, reshape
 from .base import Layer, Operand, Output, Position, require_computed, require_equal, same_count
-from .bounds import Bounds
+from .bounds import UNKNOWN, Bounds
 from .casting import Identity
+from .sizes import (
+    check_numbers,
+    check_small,
+    chosen_sizes,
+    computed,
+    decide,
+    greatest,
+    numbers_tensor,
+    shape_tensor,
+    taken,
+)
 from .targets import Features, Functions, ILayer, Network, Run
 
 if TYPE_CHECKING:
@@ -25,15 +36,36 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Shuffle(Layer):
-    """`add_shuffle`: a transpose, a reshape, a transpose; each may be left out (None)."""
+    """`add_shuffle`: a transpose, a reshape, a transpose; each may be left out (None).
+
+    The sizes of the reshape may come from input 1, whole numbers of one dimension: those that are None in
+    `reshape_dims`, of which a Dim is made. As many elements as there are, which TensorRT checks when it runs.
+    """
 
     first_transpose: tuple[int, ...] | None = None
     reshape_dims: tuple[SizeLike, ...] | None = None
     second_transpose: tuple[int, ...] | None = None
+    decided: tuple[Dim, ...] = ()
 
     kind: ClassVar[str] = "shuffle"
+    input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 2)
+    chooses: ClassVar[tuple[str, ...]] = ("decided",)
+    later: ClassVar[tuple[str, ...]] = ("decided",)
+    open_sizes: ClassVar[str] = "reshape_dims"
     rounds: ClassVar[bool] = False
     is_view: ClassVar[bool] = True
+    computes_sizes: ClassVar[bool] = True
+
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+        x = operands[0] if operands else None
+        sizes = given.get("reshape_dims") or ()
+        most = [greatest(x.shape.numel())] * len(sizes) if isinstance(x, Tensor) else None
+        return chosen_sizes(cls.kind, operands, 1, given, "reshape_dims", most)
+
+    @property
+    def decides(self) -> tuple[Dim, ...]:
+        return self.decided
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -41,7 +73,10 @@ class Shuffle(Layer):
         require_computed("a shuffle", x)
         shape = self._between()
         if self.reshape_dims is not None:
-            same_count(shape, self.reshape_dims)
+            if self.decided:
+                check_numbers("shuffle", "the sizes", self.operand(1), len(self.reshape_dims), len(self.decided))
+            else:
+                same_count(shape, self.reshape_dims)
             shape = Size(self.reshape_dims)
         if self.second_transpose is not None:
             shape = _in_order(shape, self.second_transpose)
@@ -56,7 +91,7 @@ class Shuffle(Layer):
 
     def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
         weight = of(self.inputs[0])
-        if weight is None:
+        if weight is None or self.decided:
             return None
         if self.first_transpose is not None:
             weight = permute(weight, self.first_transpose)
@@ -65,6 +100,8 @@ class Shuffle(Layer):
         return weight if self.second_transpose is None else permute(weight, self.second_transpose)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
+        if position == 1:
+            return UNKNOWN if self.decided else None
         return None if wanted is None else wanted.one()
 
     @property
@@ -109,7 +146,11 @@ class Shuffle(Layer):
             return None
         if self.first_transpose is not None:
             layer.first_transpose = self.first_transpose
-        if self.reshape_dims is not None:
+        if self.decided and self.reshape_dims is not None:
+            layer.zero_is_placeholder = False
+            layer.set_input(1, shape_tensor(lowering, self.reshape_dims, self.decided, self.operand(1)))
+            decide(lowering, Size(self.reshape_dims), self.decided, layer.get_output(0))
+        elif self.reshape_dims is not None:
             # numbers where TensorRT takes them: 0 copies a dimension of the input, one -1 is worked out
             before, numbers, empty = self._between(), [], False
             for axis, size in enumerate(self.reshape_dims):
@@ -141,7 +182,8 @@ class Shuffle(Layer):
         if self.first_transpose is not None:
             x = x.permute(self.first_transpose)
         if self.reshape_dims is not None:
-            x = x.reshape(run.shape(self.reshape_dims))
+            held = inputs[1] if len(inputs) > 1 else None
+            x = x.reshape(computed(run, "shuffle", self.reshape_dims, self.decided, held))
         if self.second_transpose is not None:
             x = x.permute(self.second_transpose)
         return x
@@ -183,26 +225,54 @@ class Slice(Layer):
     A stride of 0 repeats one element (expand). Outside the input, `mode` says what is there: STRICT_BOUNDS nothing,
     WRAP the input again, CLAMP its edge, REFLECT its mirror image without the edge, FILL the tensor at input 4
     (no dimensions; 0 where it is left out).
+
+    Inputs 1, 2 and 3 are start, size and stride where the network computes them: whole numbers, one for each dimension.
+    Then `start` or `stride` is left out, and sizes that the tensor decides are None in `shape`: a Dim is made for each.
+    TensorRT takes them to the host when it runs, and fails the call where they lie outside the input.
     """
 
     start: tuple[SizeLike, ...] = ()
     shape: tuple[SizeLike, ...] = ()
     stride: tuple[SizeLike, ...] = ()
     mode: str = "STRICT_BOUNDS"
+    decided: tuple[Dim, ...] = ()
 
     kind: ClassVar[str] = "slice"
+    chooses: ClassVar[tuple[str, ...]] = ("decided",)
+    later: ClassVar[tuple[str, ...]] = ("decided",)
+    open_sizes: ClassVar[str] = "shape"
     input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 5)
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"mode": ("STRICT_BOUNDS", "WRAP", "CLAMP", "REFLECT", "FILL")}
     rounds: ClassVar[bool] = False
 
     @property
+    def computes_sizes(self) -> bool:  # type: ignore[override]
+        return self.mode == "STRICT_BOUNDS"
+
+    @classmethod
+    def chosen(cls, operands: tuple[Operand, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+        x = operands[0] if operands else None
+        inside = given.get("mode", "STRICT_BOUNDS") == "STRICT_BOUNDS" and all(map(bool, given.get("stride", (0,))))
+        most = [greatest(size) for size in x.shape] if isinstance(x, Tensor) and inside else None
+        return chosen_sizes(cls.kind, operands, 2, given, "shape", most)
+
+    @property
+    def decides(self) -> tuple[Dim, ...]:
+        return self.decided
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether start, size or stride are tensors."""
+        return len(self.inputs) > 1 and any(isinstance(held, Tensor) for held in self.inputs[1:4])
+
+    @property
     def is_view(self) -> bool:  # type: ignore[override]
-        return self.mode == "STRICT_BOUNDS" and all(step >= 0 for step in self.stride)
+        return self.mode == "STRICT_BOUNDS" and not self.is_computed and all(step >= 0 for step in self.stride)
 
     reorders: ClassVar[bool] = False
 
     def is_apart_from(self, other: Layer) -> bool:
-        if not isinstance(other, Slice):
+        if not isinstance(other, Slice) or self.is_computed or other.is_computed:
             return False
         for axis in range(len(self.shape)):
             mine, its = ((s.start[axis], s.stride[axis], s.shape[axis]) for s in (self, other))
@@ -218,6 +288,8 @@ class Slice(Layer):
         return any(isinstance(step, int) and step == 0 for step in self.stride)
 
     def origin(self, positions: tuple[Position, ...]) -> tuple[Position, ...] | None:
+        if self.is_computed:
+            return None if self.expands else (None,) * len(positions)
         found: list[Position] = []
         for position, start, size, step in zip(positions, self.start, self.shape, self.stride):
             if position is None and _is_one(size):
@@ -233,7 +305,9 @@ class Slice(Layer):
     def infer(self) -> tuple[Output, ...]:
         x, fill = self.inputs[0], self.operand(4)
         assert isinstance(x, Tensor)
-        if not len(self.start) == len(self.shape) == len(self.stride) == len(x.shape):
+        if self.is_computed:
+            self._check_computed(x)
+        elif not len(self.start) == len(self.shape) == len(self.stride) == len(x.shape):
             raise ShapeError(
                 "a slice needs a start, a size and a stride for each dimension",
                 expected=format_shape(x.shape),
@@ -247,20 +321,57 @@ class Slice(Layer):
         shape = self.shape
         return ((shape if type(shape) is Size else Size(shape), x.dtype),)
 
+    def _check_computed(self, x: Tensor) -> None:
+        rank = len(x.shape)
+        check_numbers("slice", "the starts", self.operand(1), rank)
+        check_numbers("slice", "the sizes", self.operand(2), rank, len(self.decided))
+        check_numbers("slice", "the strides", self.operand(3), rank)
+        check_small("slice", x.shape)
+        for what, index in (("start", 1), ("shape", 2), ("stride", 3)):
+            sizes, held = getattr(self, what), isinstance(self.operand(index), Tensor)
+            if len(sizes) != rank and (sizes or not held or index == 2):
+                raise ShapeError(
+                    f"{what} of a slice has a number for each dimension",
+                    expected=format_shape(x.shape),
+                    found=str(sizes),
+                    remedy=f"give {what}=(...), or a tensor as input {index}" + " and shape=(...)" * (index == 2),
+                )
+            if held and sizes and index != 2:
+                raise ArgumentError(
+                    f"{what} of a slice is given twice",
+                    expected=f"{what}=(...), or a tensor as input {index}",
+                    found=f"{what}={sizes}, and a tensor",
+                    remedy=f"leave {what}= out, or the tensor",
+                )
+
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
-        return None if wanted is None or position in (1, 2, 3) else wanted.one()
+        if position not in (1, 2, 3):
+            return None if wanted is None else wanted.one()
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        steps = self.stride
+        if position == 3 or self.mode != "STRICT_BOUNDS" or not all(isinstance(s, int) and s >= 0 for s in steps):
+            return UNKNOWN
+        if position == 2:
+            ends = [greatest(size) for size in x.shape]
+            return taken(self.shape, self.decided, self.inputs[2], ends) if self.start == (0,) * x.ndim else UNKNOWN
+        last = tuple(size - 1 - (count - 1) * step for size, count, step in zip(x.shape, self.shape, steps))
+        return UNKNOWN if self.decided else Bounds((0,) * x.ndim, last)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         rank = len(self.shape)
         given = (self.start, self.shape, self.stride)
-        static = [lowering.is_static(sizes) for sizes in given]
-        numbers = [sizes if is_static else (1,) * rank for sizes, is_static in zip(given, static)]
+        numbers = [sizes if sizes and lowering.is_static(sizes) else (1,) * rank for sizes in given]
         layer = lowering.network.add_slice(lowering[self.inputs[0]], *numbers)
         if layer is None:
             return None
-        for index, (sizes, is_static) in enumerate(zip(given, static), 1):
-            if not is_static:
-                layer.set_input(index, lowering.shape_tensor(sizes))
+        for index, sizes in enumerate(given, 1):
+            held = self.operand(index)
+            if index != 2 and isinstance(held, Tensor):
+                layer.set_input(index, numbers_tensor(lowering, held))
+            elif not lowering.is_static(sizes):
+                layer.set_input(index, shape_tensor(lowering, sizes, self.decided, held))
+        decide(lowering, Size(self.shape), self.decided, layer.get_output(0))
         if self.mode != "STRICT_BOUNDS":
             layer.mode = lowering.enum("SampleMode", self.mode)
         fill = self.operand(4)
@@ -273,7 +384,7 @@ class Slice(Layer):
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         x = inputs[0]
-        start, shape, stride = run.shape(self.start), run.shape(self.shape), run.shape(self.stride)
+        start, shape, stride = self._numbers(run, inputs)
         if self.mode == "STRICT_BOUNDS":
             index, flipped = [], []
             for axis, (first, size, step) in enumerate(zip(start, shape, stride)):
@@ -290,8 +401,13 @@ class Slice(Layer):
             if flipped:
                 x = x.flip(flipped)
             return x.expand(shape) if 0 in stride else x
-        if self.mode == "FILL" and all(
-            step == 1 and -size <= first <= length for first, size, step, length in zip(start, shape, stride, x.shape)
+        if (
+            self.mode == "FILL"
+            and not self.is_computed
+            and all(
+                step == 1 and -size <= first <= length
+                for first, size, step, length in zip(start, shape, stride, x.shape)
+            )
         ):
             value = inputs[4].item() if len(inputs) > 4 else 0
             pads = []
@@ -321,6 +437,27 @@ class Slice(Layer):
             x = run.torch.where(outside, value, x)
         return x
 
+    def _numbers(self, run: Run, inputs: Sequence[torch.Tensor | None]) -> list[list[int]]:
+        """Start, size and stride. Raises IndexError where computed ones lie outside the input."""
+        if not self.is_computed:
+            return [run.shape(self.start), run.shape(self.shape), run.shape(self.stride)]
+        start, held, stride = (inputs[i] if i < len(inputs) else None for i in (1, 2, 3))
+        found = [
+            run.shape(self.start) if start is None else start.tolist(),
+            computed(run, "slice", self.shape, self.decided, held),
+            run.shape(self.stride) if stride is None else stride.tolist(),
+        ]
+        assert inputs[0] is not None
+        for axis, (first, size, step, length) in enumerate(zip(*found, inputs[0].shape)):
+            last = first + (size - 1) * step
+            inside = 0 <= first < length and 0 <= last < length if size else 0 <= first <= length
+            if self.mode == "STRICT_BOUNDS" and not inside:
+                raise IndexError(
+                    f"the slice takes {size} elements from {first} on, by steps of {step}, "
+                    f"of dimension {axis} of size {length}"
+                )
+        return found
+
 
 def _is_before(one: tuple[SizeLike, ...], two: tuple[SizeLike, ...]) -> bool:
     """Whether a range (start, stride 1, size) ends before another begins, at any size."""
@@ -337,6 +474,7 @@ class Concatenation(Layer):
     kind: ClassVar[str] = "concatenation"
     input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, None)
     rounds: ClassVar[bool] = False
+    computes_sizes: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         first = self.inputs[0]
@@ -437,6 +575,7 @@ class Shape(Layer):
 
     kind: ClassVar[str] = "shape"
     rounds: ClassVar[bool] = False
+    reads_sizes: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]

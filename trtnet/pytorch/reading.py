@@ -69,7 +69,7 @@ def _layers(current: Recorder, value: Tensor) -> list[Producer] | None:
             if one.layer is None:
                 return None
             pending.append((one.layer, False))
-    decided = {str(layer.decides) for layer in order if layer.decides is not None}
+    decided = {str(size) for layer in order for size in layer.decides}
     needed = {str(symbol) for layer in order for symbol in dims.symbols_of(sizes_of(layer))}
     return list(order) if needed <= decided else None
 

@@ -20,7 +20,17 @@ from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
 from ...layers.conditionals import Scope, branches
-from ...layers.targets import IIfConditional, ILayer, ILoop, ITensor, NativePlugin, Network, PluginRequest, Weights
+from ...layers.targets import (
+    EnumMember,
+    IIfConditional,
+    ILayer,
+    ILoop,
+    ITensor,
+    NativePlugin,
+    Network,
+    PluginRequest,
+    Weights,
+)
 from ...rewriting.composing import for_provider
 from ...weights.ledger import Ledger, engine_name
 from ...weights.recipes import Weight
@@ -183,6 +193,44 @@ class Lowering:
         layer = self._helper(self.network.add_shuffle(self.size_tensor(size)))
         layer.reshape_dims = ()
         return layer.get_output(0)
+
+    def held_numbers(self, tensor: Tensor) -> ITensor:
+        """What a recorded tensor of whole numbers and one dimension holds, as a shape tensor.
+
+        TensorRT goes back from a shape tensor to inputs of the network, which would have to lie on the host then, and
+        finds no values of some layers (`Cumulative`, top-k). It stops at an einsum, whose result it takes to the host.
+        """
+        native: ITensor = self[tensor]
+        is_apart = not _is_of_sizes(tensor)
+        if is_apart:
+            real = self.data_type(dtypes.float32)
+            layer = self._helper(self.network.add_einsum([self._cast(native, real)], "i->i"))
+            if self._is_weak:
+                layer.precision = real
+                layer.set_output_type(0, real)
+            native = layer.get_output(0)
+        dtype = self.provider.shape_dtype
+        return self._cast(native, self.data_type(dtype)) if is_apart or tensor.dtype is not dtype else native
+
+    def held_sizes(self, sizes: Sequence[SizeLike], decided: Sequence[Dim], tensor: Tensor) -> ITensor:
+        """A 1-D shape tensor of these sizes, of those `decided` as a recorded tensor holds them."""
+        held = self._operation("MAX")(self.held_numbers(tensor), self.size_tensor(0))  # which tells TensorRT the sign
+        every, places = tensor.shape[0] == len(sizes), iter(range(len(decided)))
+        parts = []
+        for axis, size in enumerate(sizes):
+            if isinstance(size, Dim) and size in decided:
+                place = axis if every else next(places)
+                parts.append(self._helper(self.network.add_slice(held, (place,), (1,), (1,))).get_output(0))
+            else:
+                parts.append(self.size_tensor(size))
+        if len(parts) == 1:
+            return parts[0]
+        layer = self._helper(self.network.add_concatenation(parts))
+        layer.axis = 0
+        return layer.get_output(0)
+
+    def _cast(self, tensor: ITensor, dtype: EnumMember) -> ITensor:
+        return self._helper(self.network.add_cast(tensor, dtype)).get_output(0)
 
     def _operation(self, name: str) -> Callable[[ITensor, ITensor], ITensor]:
         operation = self.enum("ElementWiseOperation", name)
@@ -444,6 +492,19 @@ class Lowering:
                 if shape is None or not _may_be(shape, tensor):
                     return layer
         return None
+
+
+def _is_of_sizes(tensor: Tensor) -> bool:
+    """Whether it is computed of constants and of inputs' sizes, by layers with which TensorRT computes shapes."""
+    pending, seen = [tensor], set()
+    while pending:
+        layer = pending.pop().layer
+        if layer is None or not (layer.computes_sizes or layer.reads_sizes):
+            return False
+        if layer not in seen and not layer.reads_sizes:
+            seen.add(layer)
+            pending += [operand for operand in layer.inputs if isinstance(operand, Tensor)]
+    return True
 
 
 def _shape_of(native: ITensor) -> tuple[int, ...] | None:
