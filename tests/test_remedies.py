@@ -319,6 +319,18 @@ recorded(
     lambda x, i: layers.add_fill(i[:1], shape=(None,)),
     *STARTS,
 )
+# --- loops and conditionals
+recorded("compute it anew where the error was caught", lambda x: caught_in(x, False), lambda x: caught_in(x, True))
+
+
+def caught_in(x, anew):
+    made = []
+    try:
+        trtnet.scan(lambda carry, row: (made.append(row.exp()), 1 // 0), x[0], x)
+    except ZeroDivisionError:
+        return x[0].exp() if anew else made[0] + 1
+
+
 recorded(
     "while_loop(condition, body, (x,)) carries one tensor",
     lambda x: trtnet.while_loop(lambda x: x.sum() < 9, lambda x: x + 1, x),
@@ -2517,6 +2529,23 @@ recorded(
     lambda x: trtnet.raw(passed_on, x, shapes=x.shape, weights={"kernel": x + 1}),
     lambda x: trtnet.raw(passed_on, x, x + 1, shapes=x.shape),
 )
+row("make it of x.shape, or of numbers: shapes=x.shape", lambda: raw(shapes=3), lambda: raw(shapes=(2, 3)))
+row("give a function, a lambda or a module", lambda: raw(add=3), raw)
+row(
+    "give it a parameter for each; def function(*tensors) takes any number",
+    lambda: raw(reference=lambda: 1),
+    lambda: raw(reference=lambda *tensors: tensors[0]),
+)
+row(
+    "give a dict: weights={'kernel': self.weight}",
+    lambda: raw(weights=[trtnet.ones(2)]),
+    lambda: raw(weights={"kernel": trtnet.ones(2)}, add=lambda network, x, kernel: passed_on(network, x)),
+)
+row(
+    "mend it: its own traceback is above this one",
+    lambda: trtnet.reference(raw(reference=lambda x: 1 // 0))(np.ones((2, 3), np.float32)),
+    lambda: trtnet.reference(raw(reference=lambda x: x // 1))(np.ones((2, 3), np.float32)),
+)
 row(
     "give shapes= and dtypes= in the same order",
     lambda: raw(dtypes=["float32", "int32"]),
@@ -2779,6 +2808,17 @@ row(
     "declare the parameter as long long, or give the Dims a smaller max",
     lambda: launched(f"{POINTERS}, int a", arguments=lambda x: (1 << 40,)),
     lambda: launched(f"{POINTERS}, long long a", arguments=lambda x: (1 << 40,)),
+)
+row("put them into a list", lambda: launched(options="--use_fast_math"), lambda: launched(options=["--use_fast_math"]))
+row(
+    "put a single one into a list: arguments=[n]",
+    lambda: launched(f"{POINTERS}, int a", arguments=2),
+    lambda: launched(f"{POINTERS}, int a", arguments=[2]),
+)
+row(
+    "round up: (x.shape.numel() + 255) // 256 blocks of 256 threads",
+    lambda: launched(grid=lambda x: x.shape.numel() // 256),
+    lambda: launched(grid=lambda x: (x.shape.numel() + 255) // 256),
 )
 row(
     "divide sizes by //: (x.shape.numel() + 255) // 256",

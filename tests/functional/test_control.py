@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from harness import check_against_torch
+from harness import check_against_torch, lower_and_compare
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -583,3 +583,79 @@ def test_a_condition_with_a_loop_in_it_is_refused():
         "has a loop or a conditional in it",
         "trtnet.scan",
     )
+
+
+def half(x, p):
+    return trtnet.cond(p, lambda: x * 2, lambda: x.half())
+
+
+def loud(x, p):
+    return trtnet.scan(lambda carry, row: (carry[:2], trtnet.rand(3)), x[0], x)
+
+
+def long(x, p):
+    return trtnet.while_loop(lambda y: y.sum() < 9, lambda y: (y @ trtnet.ones(4, 4),), (x,))
+
+
+@pytest.mark.parametrize("draws", ["layers", "inputs"])
+@pytest.mark.parametrize("failing", [half, loud, long])
+def test_what_ends_with_an_error_leaves_nothing_behind(failing, draws):
+    """Forward may catch the error, and go on."""
+
+    def forward(x, p):
+        with pytest.raises(trtnet.TrtnetError):
+            failing(x, p)
+        return trtnet.cond(p, lambda: x + 1, lambda: x * 2)
+
+    graph = trtnet.record(forward, x=Input((4, 3)), p=Input((), "bool"), draws=draws)
+    assert {layer.region for layer in graph.layers} <= {None, 1}
+    assert list(graph.inputs) == ["x", "p"]
+    lower_and_compare(graph)
+    x = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=x, p=np.array(True)), x + 1)
+
+
+def test_what_was_computed_before_an_error_is_not_there():
+    made = []
+
+    def forward(x):
+        with pytest.raises(ZeroDivisionError):
+            trtnet.scan(lambda carry, row: (made.append(row.exp()), 1 // 0), x[0], x)
+        return made[0] + 1
+
+    error = refused(trtnet.TrtnetError, forward, "was computed in a loop, which ended with an error", "made[0] + 1")
+    assert "compute it anew" in error.remedy
+
+
+def test_an_index_is_counted_in_each_branch_for_itself():
+    def forward(x, i, p):
+        return trtnet.cond(p, lambda: x[i], lambda: x[i] * 2) + x[i]
+
+    graph = trtnet.record(forward, x=Input((4, 3)), i=Input((), "int64"), p=Input((), "bool"))
+    lower_and_compare(graph)
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    for p in (True, False):
+        found = trtnet.reference(graph)(x=x, i=np.array(-1), p=np.array(p))
+        np.testing.assert_array_equal(found, x[-1] * (2 if p else 3))
+
+
+@pytest.mark.parametrize(
+    ("forward", "problem", "remedy"),
+    [
+        (lambda x: trtnet.scan(None, x[0], x), "the body of scan is no function", "a lambda"),
+        (lambda x: trtnet.scan(lambda carry: (carry, carry), x[0], x), "body of scan is called with other", "each"),
+        (
+            lambda x: trtnet.while_loop(lambda a, b: a, lambda a: (a,), (x,)),
+            "condition of while_loop is called",
+            "each",
+        ),
+        (lambda x: trtnet.while_loop(lambda a: a.sum() > 0, 3, (x,)), "body of while_loop is no function", "a lambda"),
+        (lambda x: trtnet.cond(x.sum() > 0, lambda: x, None), "if_false of cond is no function", "a lambda"),
+        (lambda x: trtnet.cond(x.sum() > 0, lambda a: x, lambda a: a), "if_true of cond is called with other", "each"),
+    ],
+)
+def test_functions_that_do_not_fit(forward, problem, remedy):
+    with pytest.raises(trtnet.TrtnetError, match=problem) as caught:
+        trtnet.record(forward, x=Input((4, 3)))
+    assert caught.value.where.file == __file__
+    assert remedy in caught.value.remedy

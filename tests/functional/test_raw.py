@@ -155,6 +155,42 @@ def test_what_raw_refuses_while_recording():
         one(convolved, dtypes=["float32", "int32"])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(
+            ({"shapes": shapes}, "shapes= of raw is the shape")
+            for shapes in (None, 5, "ab", (2.0, 3), (-1, 3), (True, 3))
+        ),
+        ({"shapes": [(2, 3), None]}, "shapes= of raw is the shape"),
+        ({"reference": 3}, "the reference of raw is no function"),
+        ({"reference": lambda: 1}, "the reference of raw is called with other arguments"),
+        ({"add": "name"}, "what raw adds is no function"),
+        ({"weights": [1]}, "by which names the function takes parameters"),
+        ({"weights": {1: trtnet.ones(2)}}, "by which names the function takes parameters"),
+    ],
+)
+def test_arguments_of_other_types(options, message):
+    with pytest.raises(ArgumentTypeError, match=message) as caught:
+        one(**{"add": lambda network, x: x, **options})
+    assert caught.value.where.file == __file__
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (lambda x: 1 // 0, r"raised ZeroDivisionError(.|\n)*own traceback"),
+        (lambda x: (x, x), r"gives other shapes(.|\n)*\(2, 3\), \(2, 3\)"),
+    ],
+)
+def test_a_reference_that_gives_something_else(reference, message):
+    engine = trtnet.reference(one(lambda network, x: x, reference=reference))
+    with pytest.raises(ProviderError, match=message) as caught:
+        engine(np.zeros((2, 3), np.float32))
+    assert caught.value.where.file == __file__
+
+
 def test_without_a_reference():
     engine = trtnet.reference(one(lambda network, x: x))
     with pytest.raises(ProviderError, match=r"(?s)^the raw layer raw has no reference.*remedy"):

@@ -156,12 +156,33 @@ def test_a_source_without_the_kernel(source, function, problem):
         ({"arguments": lambda x, w: (x.shape[0] * (1 << 21), 4, 0.5)}, "does not fit its parameter 'int count'"),
         ({"shapes": lambda x, w: x.shape}, "says no shape and dtype"),
         ({"reference_in": "jax"}, "reference_in says"),
+        ({"grid": 0}, "grid of the kernel scaled cannot be launched"),
+        ({"grid": lambda x, w: (4, -1)}, "grid of the kernel scaled cannot be launched"),
+        ({"block": 1025}, "block of the kernel scaled cannot be launched"),
+        ({"block": (32, 32, 2)}, "block of the kernel scaled cannot be launched"),
+        ({"shared": -4}, "shared is bytes"),
+        ({"arguments": None}, "arguments of the kernel scaled is a list"),
+        ({"arguments": lambda x, w: 3}, "arguments of the kernel scaled is a list"),
+        ({"shapes": None}, "shapes of the kernel scaled is no function"),
+        ({"shapes": lambda x: x}, "shapes of the kernel scaled is called with other arguments"),
+        ({"grid": lambda x: 1}, "grid of the kernel scaled is called with other arguments"),
+        ({"reference": 3}, "reference of the kernel scaled is no function"),
+        ({"compose": lambda: 1}, "compose of the kernel scaled is called with other arguments"),
     ],
 )
 def test_launches_that_are_none(changes, problem):
     with pytest.raises(trtnet.TrtnetError, match=problem) as caught:
         record(**changes)
-    assert "self.scaled(x, self.weight)" in str(caught.value)
+    own = "is called with other" in problem  # at the line of that function
+    assert own or "self.scaled(x, self.weight)" in str(caught.value)
+    assert caught.value.where.file == __file__
+
+
+@pytest.mark.parametrize("options", ["--use_fast_math", [3]])
+def test_options_that_are_no_texts(options):
+    with pytest.raises(trtnet.errors.ArgumentTypeError, match="options of a kernel are a list of texts") as caught:
+        scaled(options=options)
+    assert "put them into a list" in caught.value.remedy
 
 
 def test_types_that_kernels_have_not():

@@ -362,3 +362,35 @@ def test_the_digest_of_a_class_without_source_knows_its_numbers():
 
     assert typed(2) == typed(2)
     assert typed(2) != typed(3)
+
+
+@pytest.mark.parametrize(
+    ("methods", "problem"),
+    [
+        ({"shapes": lambda self: 1}, "shapes is called with other arguments"),
+        ({"shapes": lambda self, x: x, "reference": lambda self: 1}, "reference is called with other arguments"),
+        ({"shapes": lambda self, x: x, "compose": lambda self, x, y: x}, "compose is called with other arguments"),
+        ({"shapes": lambda self, x: ((-1, 3), x.dtype)}, "says no shape and dtype"),
+    ],
+)
+def test_methods_that_do_not_fit(methods, problem):
+    op = type("Odd", (trtnet.Plugin,), {"creator": "Odd", **methods})()
+    with pytest.raises(trtnet.TrtnetError, match=problem) as caught:
+        trtnet.record(lambda x: op(x), x=Input((2, 3)))
+    assert caught.value.where.file == __file__
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        (lambda self, x: {1 // 0}, r"raised ZeroDivisionError(.|\n)*own traceback"),
+    ],
+)
+def test_a_reference_that_fails(reference, problem):
+    methods = {"creator": "Odd", "shapes": lambda self, x: x, "reference": reference}
+    op = type("Odd", (trtnet.Plugin,), methods)()
+    graph = trtnet.record(lambda x: op(x), x=Input((2, 3)))
+    with pytest.raises(trtnet.TrtnetError, match=problem) as caught:
+        trtnet.reference(graph)(np.ones((2, 3), np.float32))
+    assert caught.value.where.file == __file__

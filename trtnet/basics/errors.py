@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from textwrap import indent
 from typing import Any
 
-from .location import Location, here
+from .location import Location, here, location_of
 
 
 class TrtnetError(Exception):
@@ -169,6 +170,33 @@ def too_large(values: Iterable[object]) -> str | None:
             if found := too_large(parts):
                 return found
     return None
+
+
+def require_function(what: str, function: Any, *args: object, **kwargs: object) -> None:
+    """Raises ArgumentTypeError for what cannot be called, or not with these arguments: at its own line, if it has
+    one."""
+    if not callable(function):
+        raise ArgumentTypeError(
+            f"{what} is no function",
+            expected=f"a function of {len(args) + len(kwargs)} arguments",
+            found=shown(function),
+            remedy="give a function, a lambda or a module",
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of what is not written in Python
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        named = "".join(f", {name}" for name in kwargs)
+        raise ArgumentTypeError(
+            f"{what} is called with other arguments than it takes: {error}",
+            expected=f"a function of {len(args)} arguments{named}",
+            found=f"{getattr(function, '__name__', type(function).__name__)}{signature}",
+            where=location_of(function),
+            remedy="give it a parameter for each; def function(*tensors) takes any number",
+        ) from None
 
 
 def refusal(name: str, values: Iterable[object], error: Exception) -> TrtnetError:

@@ -108,6 +108,15 @@ class Place(Location):
         return self._shown
 
 
+def location_of(function: Any) -> Location | None:
+    """The first line of a user's function, or of a module's forward; None of trtnet's own, and of what has none."""
+    function = getattr(function, "forward", function)
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    is_own = f"{getattr(function, '__module__', '')}.".startswith(_PREFIX)
+    return None if code is None or is_own else Instruction(code, -1)
+
+
 def here() -> Instruction | None:
     """The innermost frame outside trtnet, or None if there is none."""
     frame: FrameType | None = sys._getframe(2)  # the caller is trtnet's

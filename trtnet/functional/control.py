@@ -14,8 +14,16 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.arrays import as_array
 from ..basics.dims import Dim, SizeLike, format_shape
-from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
-from ..basics.location import Instruction, Location, here
+from ..basics.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    ShapeError,
+    UnsupportedError,
+    require_function,
+    shown,
+)
+from ..basics.location import Location, here, location_of
 from ..graph.recorder import Body, Recorder, recorder
 from ..graph.tensor import Array, Producer, Tensor, current_recorder
 from ..layers.casting import Identity
@@ -68,7 +76,6 @@ def scan(
     >>> total.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
     """
-    _require_functions("scan", body=body)
     require_bools("scan", reverse=reverse)
     parts, carried = _Structured.given(xs, "xs"), _Structured.given(init, "carry")
     if current_recorder.get() is None:
@@ -77,21 +84,23 @@ def scan(
     parts, carried = parts.changed(tensor), carried.changed(tensor)
     axes = parts.axes(dim)
     count = _length([one.shape[axis] for one, axis in zip(parts.values, axes)], length)
-    number = _next_number(current)
-    with current.body("the body of scan", where) as opened:
-        now = carried.changed(lambda one: current.emit(Recurrence((one,), number)))
-        current.emit(TripLimit((), number, "COUNT", count))
-        slices = [current.emit(Iterator((one,), number, axis, reverse)) for one, axis in zip(parts.values, axes)]
-        next_, y = _pair(body(now.whole(), parts.having(slices).whole()), body)
-        last = _carried_on(current, opened, number, now, next_, body)
-        results = _Structured.of(y, "y").changed(lambda one: _made_in(current, opened, tensor(one)))
-        ys = []
-        for one in results.values:
-            axis = axis_of(dim, len(one.shape) + 1)
-            kind = "REVERSE" if reverse else "CONCATENATE"
-            ys.append(current.emit(LoopOutput((one,), number, kind, axis, count)))
-    _close(current, opened, number)
-    return last.whole(), results.having(ys).whole()
+    require_function("the body of scan", body, init, xs)
+    with current.whole("a loop"):
+        number = _next_number(current)
+        with current.body("the body of scan", where) as opened:
+            now = carried.changed(lambda one: current.emit(Recurrence((one,), number)))
+            current.emit(TripLimit((), number, "COUNT", count))
+            slices = [current.emit(Iterator((one,), number, axis, reverse)) for one, axis in zip(parts.values, axes)]
+            next_, y = _pair(body(now.whole(), parts.having(slices).whole()), body)
+            last = _carried_on(current, opened, number, now, next_, body)
+            results = _Structured.of(y, "y").changed(lambda one: _made_in(current, opened, tensor(one)))
+            ys = []
+            for one in results.values:
+                axis = axis_of(dim, len(one.shape) + 1)
+                kind = "REVERSE" if reverse else "CONCATENATE"
+                ys.append(current.emit(LoopOutput((one,), number, kind, axis, count)))
+        _close(current, opened, number)
+        return last.whole(), results.having(ys).whole()
 
 
 def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Sequence[Any]) -> tuple[Structure, ...]:
@@ -123,22 +132,24 @@ def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Se
             found=shown(init),
             remedy="while_loop(condition, body, (x,)) carries one tensor",
         )
-    _require_functions("while_loop", condition=condition, body=body)
+    require_function("the condition of while_loop", condition, *init)
+    require_function("the body of while_loop", body, *init)
     carried = _Structured.given(tuple(init), "carry")
     if current_recorder.get() is None:
         return _looped(condition, body, carried.changed(_now))
     current, where = recorder(), _where()
     carried = carried.changed(tensor)
-    number = _next_number(current)
-    with current.body("the body of while_loop", where) as opened:
-        now = carried.changed(lambda one: current.emit(Recurrence((one,), number)))
-        goes_on, brought = _asked(current, number, now, condition)
-        current.emit(TripLimit((goes_on,), number, "WHILE"))
-        made = body(*now.whole())
-        last = _carried_on(current, opened, number, now, tuple(made) if isinstance(made, list) else made, body)
-        for one in brought:
-            _carry(current, number, current.emit(Identity((one,))), one)
-    _close(current, opened, number)
+    with current.whole("a loop"):
+        number = _next_number(current)
+        with current.body("the body of while_loop", where) as opened:
+            now = carried.changed(lambda one: current.emit(Recurrence((one,), number)))
+            goes_on, brought = _asked(current, number, now, condition)
+            current.emit(TripLimit((goes_on,), number, "WHILE"))
+            made = body(*now.whole())
+            last = _carried_on(current, opened, number, now, tuple(made) if isinstance(made, list) else made, body)
+            for one in brought:
+                _carry(current, number, current.emit(Identity((one,))), one)
+        _close(current, opened, number)
     result: tuple[Structure, ...] = last.whole()
     return result
 
@@ -163,42 +174,36 @@ def cond(predicate: Any, if_true: Callable[..., Any], if_false: Callable[..., An
     >>> trtnet.cond(x.sum() > 0, lambda x: x, lambda x: -x, x).tolist()
     [-3.0, 4.0]
     """
-    _require_functions("cond", if_true=if_true, if_false=if_false)
-    if type(predicate) is not Tensor:
-        return (if_true if _is_true(predicate) else if_false)(*operands)
+    known = None if type(predicate) is Tensor else _is_true(predicate)
+    require_function("if_true of cond", if_true, *operands)
+    require_function("if_false of cond", if_false, *operands)
+    if known is not None:
+        return (if_true if known else if_false)(*operands)
     current, where = recorder(), _where()
     chosen = _decision(predicate, "the predicate of cond", None)
-    number, start = _next_number(current), len(current.layers)
-    current.emit(Condition((chosen,), number))
-    branches: list[_Structured] = []
-    bodies: list[Body] = []
-    for name, branch in (("if_true", if_true), ("if_false", if_false)):
-        before, current.constants = current.constants, {}  # TensorRT takes nothing from one branch to the other
-        try:
-            with current.body(f"{name} of cond", where) as opened:
-                made = _Structured.of(branch(*operands), "the result")
-                branches.append(made.changed(lambda one: _made_in(current, opened, tensor(one))))
-        finally:
-            current.constants = before
-        bodies.append(opened)
-    one, two = branches
-    _require_same(current, one, two, "if_true and if_false give different results", if_false)
-    results = [current.emit(ConditionalOutput(pair, number)) for pair in zip(one.values, two.values)]
-    for opened, end in zip(bodies, (bodies[1].start, len(current.layers) - len(results))):
-        _refuse_draws(current, opened, current.layers[opened.start : end])
-        _refuse_assertions(current.layers[opened.start : end])
-        current.inside.update((t, opened) for layer in current.layers[opened.start : end] for t in layer.outputs)
-    _confine(current, start, number)
-    return one.having(results).whole()
-
-
-def _require_functions(name: str, **given: Any) -> None:
-    """Raises ArgumentTypeError for what cannot be called."""
-    for what, function in given.items():
-        if not callable(function):
-            raise ArgumentTypeError(
-                f"{name}: {what} is no function", expected="a function of tensors", found=shown(function)
-            )
+    with current.whole("a conditional"):
+        number, start = _next_number(current), len(current.layers)
+        current.emit(Condition((chosen,), number))
+        branches: list[_Structured] = []
+        bodies: list[Body] = []
+        for name, branch in (("if_true", if_true), ("if_false", if_false)):
+            before, current.constants = current.constants, {}  # TensorRT takes nothing from one branch to the other
+            try:
+                with current.body(f"{name} of cond", where) as opened:
+                    made = _Structured.of(branch(*operands), "the result")
+                    branches.append(made.changed(lambda one: _made_in(current, opened, tensor(one))))
+            finally:
+                current.constants = before
+            bodies.append(opened)
+        one, two = branches
+        _require_same(current, one, two, "if_true and if_false give different results", if_false)
+        results = [current.emit(ConditionalOutput(pair, number)) for pair in zip(one.values, two.values)]
+        for opened, end in zip(bodies, (bodies[1].start, len(current.layers) - len(results))):
+            _refuse_draws(current, opened, current.layers[opened.start : end])
+            _refuse_assertions(current.layers[opened.start : end])
+            current.inside.update((t, opened) for layer in current.layers[opened.start : end] for t in layer.outputs)
+        _confine(current, start, number)
+        return one.having(results).whole()
 
 
 def _is_true(predicate: Any) -> bool:
@@ -315,7 +320,7 @@ def _pair(made: Any, body: Any) -> tuple[Any, Any]:
         "the body of scan returns what is carried on, and a result",
         expected="(carry, y)",
         found=f"{len(made)} values" if isinstance(made, (tuple, list)) else shown(made),
-        where=_line_of(body),
+        where=location_of(body),
         remedy="return carry, y; where there is no result: return carry, None",
     )
 
@@ -330,13 +335,6 @@ def _where() -> Location | None:
 def _next_number(current: Recorder) -> int:
     current.regions += 1
     return current.regions - 1
-
-
-def _line_of(function: Any) -> Location | None:
-    """The first line of a user's function, or of a module's forward."""
-    function = getattr(function, "forward", function)
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return None if code is None else Instruction(code, -1)
 
 
 def _length(sizes: Sequence[SizeLike], length: Any) -> SizeLike:
@@ -395,7 +393,7 @@ def _carry(current: Recorder, number: int, following: Tensor, now: Tensor) -> Te
 
 def _require_same(current: Recorder | None, one: _Structured, two: _Structured, problem: str, function: Any) -> None:
     """Raises where `two`, which `function` returned, is of another structure, or of other shapes or dtypes."""
-    where = _line_of(function)
+    where = location_of(function)
     if one.form != two.form:
         raise ArgumentTypeError(
             f"{problem}: in their structure",
@@ -435,7 +433,7 @@ def _require_same(current: Recorder | None, one: _Structured, two: _Structured, 
 
 def _decision(value: Any, what: str, function: Any) -> Tensor:
     """A recorded bool of one element, as one without dimensions."""
-    where = None if function is None else _line_of(function)
+    where = None if function is None else location_of(function)
     if type(value) is not Tensor:
         raise ArgumentTypeError(
             f"{what} does not depend on what the network computes",
@@ -483,7 +481,7 @@ def _asked(current: Recorder, number: int, now: _Structured, condition: Any) -> 
             "the condition of while_loop does not depend on what is carried",
             expected="a condition that changes from one iteration to the next",
             found=repr(goes_on),
-            where=_line_of(condition),
+            where=location_of(condition),
             remedy="compute it of its arguments: lambda i, x: i < 10",
         )
     made = {tensor for layer in layers for tensor in layer.outputs}.union(now.values)
@@ -572,6 +570,7 @@ def _scanned(
     body: Callable[..., Any], carried: _Structured, parts: _Structured, dim: int, reverse: bool, length: Any
 ) -> tuple[Structure, Structure]:
     axes = parts.axes(dim)
+    require_function("the body of scan", body, carried, parts)
     sizes = [one.shape[axis] for one, axis in zip(parts.values, axes)]
     length = _length(sizes[:1], length)
     if length is None or any(size != length for size in sizes):

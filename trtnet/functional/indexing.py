@@ -242,7 +242,8 @@ def from_end(index: Tensor, size: SizeLike) -> Tensor:
     if index.dtype not in (dtypes.int32, dtypes.int64) or is_nonnegative(value):
         return index
     known = _counted.setdefault(current, {})
-    key = (value if value.layer is None else value.layer, value.index, size)
+    body = current.bodies[-1] if current.bodies else None  # what is computed there is not there outside
+    key = (value if value.layer is None else value.layer, value.index, size, body)
     found = known.get(key)
     if found is None:
         rank = index.ndim

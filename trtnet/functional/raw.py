@@ -9,7 +9,7 @@ from ..basics import dtypes as types
 from ..basics.code import Code
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import DtypeLike
-from ..basics.errors import ArgumentError, ArgumentTypeError, shown
+from ..basics.errors import ArgumentError, ArgumentTypeError, require_function, shown
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor, current_recorder
 from ..layers.constant import constant
@@ -68,6 +68,13 @@ def raw(
                 found=shown(operand),
                 remedy="let the function close over a Python value in place of taking it",
             )
+    if not isinstance(weights, Mapping | None) or not all(isinstance(name, str) for name in weights or ()):
+        raise ArgumentTypeError(
+            "weights= of raw says by which names the function takes parameters",
+            expected="{'kernel': self.weight}",
+            found=shown(weights),
+            remedy="give a dict: weights={'kernel': self.weight}",
+        )
     given = dict(weights or {})
     for name, value in given.items():
         if not isinstance(value, Array):
@@ -77,8 +84,17 @@ def raw(
                 found=shown(value),
                 remedy="a tensor that is computed goes among the inputs",
             )
-    several = not (isinstance(shapes, Size) or all(isinstance(one, (int, Dim)) for one in shapes))
-    sizes = tuple(Size(shape) for shape in (shapes if several else (shapes,)))  # type: ignore[arg-type]
+    several = isinstance(shapes, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in shapes)
+    sizes = tuple([_size(shape) for shape in (shapes if several else (shapes,))])
+    if not callable(add):
+        raise ArgumentTypeError(
+            "what raw adds is no function",
+            expected="add(network, *itensors, **weights)",
+            found=shown(add),
+            remedy="give a function, a lambda or a module",
+        )
+    if reference is not None:
+        require_function("the reference of raw", reference, *operands, **given)
     layer = Raw(
         (*operands, *(current.weight(value) for value in given.values())),
         Code(add),
@@ -89,6 +105,22 @@ def raw(
     )
     made = current.emit(layer)
     return (made,) if several and len(sizes) == 1 else made
+
+
+def _size(shape: Any) -> Size:
+    """The shape of an output."""
+    if not isinstance(shape, (list, tuple)) or not all(_is_size(one) for one in shape):
+        raise ArgumentTypeError(
+            "shapes= of raw is the shape of its output",
+            expected="sizes from 0 on, and Dims: (x.shape[0], 4); a list of such where there are several outputs",
+            found=shown(shape),
+            remedy="make it of x.shape, or of numbers: shapes=x.shape",
+        )
+    return Size(shape)
+
+
+def _is_size(one: Any) -> bool:
+    return isinstance(one, Dim) or (isinstance(one, int) and not isinstance(one, bool) and one >= 0)
 
 
 def _dtypes(given: Any, count: int, operands: Sequence[Tensor]) -> tuple[types.dtype, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +133,20 @@ class Body:
         )
 
 
+class Failed(Body):
+    """A loop or a conditional that ended with an error."""
+
+    __slots__ = ()
+
+    def error(self, tensor: Tensor) -> TrtnetError:
+        return UnsupportedError(
+            f"this tensor was computed in {self.what}, which ended with an error",
+            expected="tensors of what is recorded",
+            found=repr(tensor),
+            remedy="compute it anew where the error was caught",
+        )
+
+
 class Recorder:
     """One recording: what modules and functions add layers to. Each `record` call has its own.
 
@@ -256,6 +270,33 @@ class Recorder:
         finally:
             self.bodies.pop()
             self.token = token
+
+    @contextmanager
+    def whole(self, what: str) -> Iterator[None]:
+        """Leave out all that was recorded since, where that ends with an error: forward may catch it, and go on."""
+        start = len(self.layers)
+        lists: tuple[list[Any], ...] = (self.sizes, self.equalities, self.spare)
+        kept: tuple[dict[Any, Any], ...] = (self.inputs, self.ranges, self.constants, self.marks)
+        counts = [len(one) for one in lists]
+        before, data_dims = [dict(one) for one in kept], set(self.data_dims)
+        try:
+            yield
+        except BaseException:
+            self._leave_out(self.layers[start:], what)
+            del self.layers[start:]
+            for one, count in zip(lists, counts):
+                del one[count:]
+            for given, old in zip(kept, before):
+                given.clear()
+                given.update(old)
+            self.data_dims = data_dims
+            raise
+
+    def _leave_out(self, layers: Sequence[Producer], what: str) -> None:
+        body = Failed(what, None, 0, 0, None)
+        for layer in layers:
+            self.training.instead.pop(layer, None)
+            self.inside.update(dict.fromkeys(layer.outputs, body))
 
     def settle(self, tensor: Tensor) -> Tensor:
         """The value that a tensor stands for, recorded now if need be. Raises where it is not of this recording."""

@@ -19,6 +19,7 @@ from ..basics.errors import (
     NameNotFoundError,
     ProviderError,
     ShapeError,
+    TrtnetError,
     shown,
 )
 from ..graph.recorder import Recorder
@@ -235,6 +236,15 @@ class Plugin(Layer):
                     ", ".join(one[0] for one in self.fields) or "none"
                 )
                 raise
+            except (TrtnetError, RuntimeError, IndexError):  # PyTorch's are told with the layer
+                raise
+            except Exception as error:
+                raise ProviderError(
+                    f"the reference of the plugin {self.implementation} raised {type(error).__name__}: {error}",
+                    module=self.path or None,
+                    where=self.location,
+                    remedy="mend it: its own traceback is above this one",
+                ) from error
         return run.results(made, self.shapes, self.dtypes, self._other_shapes)
 
     def _other_shapes(self, expected: str, found: str) -> ShapeError:
@@ -324,6 +334,10 @@ def _weights(operand: Operand, operations: TorchOperations) -> Any:
     return operations.storage(evaluate(operand, lambda leaf: leaf.value.read(), operations), operand.dtype)
 
 
+def _is_size(one: Any) -> bool:
+    return isinstance(one, Dim) or (isinstance(one, int) and not isinstance(one, bool) and one >= 0)
+
+
 def outputs_of(said: Any, definition: str) -> tuple[tuple[Size, ...], tuple[Dtype, ...]]:
     """The shapes and dtypes that a user's `shapes(self, *inputs)` returned.
 
@@ -334,7 +348,7 @@ def outputs_of(said: Any, definition: str) -> tuple[tuple[Size, ...], tuple[Dtyp
     for one in said if type(said) is list else [said]:
         shape, dtype = one if isinstance(one, tuple) and len(one) == 2 else (None, None)
         sizes = tuple(shape) if isinstance(shape, (tuple, list)) else None
-        if sizes is None or not all(isinstance(s, (int, Dim)) and not isinstance(s, bool) for s in sizes):
+        if sizes is None or not all(map(_is_size, sizes)):
             raise ArgumentError(
                 f"{definition}.shapes says no shape and dtype of an output",
                 expected="(shape, dtype), or one of the inputs, which are such pairs; a list of them for several "

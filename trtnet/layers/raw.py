@@ -107,7 +107,17 @@ class Raw(Layer):
                 remedy="give one: it gets what the layer gets, as torch tensors",
             )
         tensors, weights = self._apart(inputs)
-        made = self.reference.function(*tensors, **weights)
+        try:
+            made = self.reference.function(*tensors, **weights)
+        except (TrtnetError, RuntimeError, IndexError):  # PyTorch's are told with the layer
+            raise
+        except Exception as error:
+            raise ProviderError(
+                f"the reference {self.reference} of the raw layer {self.name} raised {type(error).__name__}: {error}",
+                module=self.path or None,
+                where=self.location,
+                remedy="mend it: its own traceback is above this one",
+            ) from error
         return run.results(made, self.shapes, self.dtypes, self._other_shapes)
 
     def _other_shapes(self, expected: str, found: str) -> ProviderError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,13 +14,15 @@ from ..basics import dtypes as types
 from ..basics.code import Code
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, shown
+from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, require_function, shown
 from ..graph.tensor import Tensor
 from ..layers import plugin as layers
 from ..layers.targets import PluginField
 from .plugin import Pair, Plugin
 
 Sizes = SizeLike | Sequence[SizeLike]
+THREADS = 1024
+"""Of a block, on every GPU of CUDA's."""
 
 
 def kernel(
@@ -109,6 +112,13 @@ class Kernel(Plugin):
         super().__init__()
         if not isinstance(source, str):
             raise ArgumentTypeError("a kernel is CUDA source text", expected="a string", found=shown(source))
+        if isinstance(options, str) or not all(isinstance(one, str) for one in options):
+            raise ArgumentTypeError(
+                "the options of a kernel are a list of texts",
+                expected='["--use_fast_math"]',
+                found=shown(options),
+                remedy="put them into a list",
+            )
         self._source, self._launch, self._options = source, launch, tuple(options)
         self._functions = {"reference": reference, "compose": compose}
         self.__dict__["reference_in"] = reference_in
@@ -144,7 +154,14 @@ class Kernel(Plugin):
         """The source, the function's name, and NVRTC's options."""
         return self._source, self._function, self._options
 
+    def _require_functions(self, given: tuple[Tensor, ...]) -> None:
+        require_function(f"shapes of the kernel {self._function}", self._launch.shapes, *given)
+        for name, one in {**self._launch._asdict(), **self._functions}.items():
+            if callable(one) or (name in self._functions and one is not None):
+                require_function(f"{name} of the kernel {self._function}", one, *given)
+
     def _made(self, given: tuple[Tensor, ...]) -> layers.Plugin:
+        self._require_functions(given)
         pairs = [Pair((t.shape, t.dtype)) for t in given]
         shapes, dtypes = layers.outputs_of(self.shapes(*pairs), self._name)
         self._require_implementation(self._name)
@@ -165,7 +182,7 @@ class Kernel(Plugin):
             for axis, size in reversed(list(enumerate(one.shape)))
             if isinstance(size, Dim) and size.name is not None
         }
-        arguments = list(how.arguments(*inputs) if callable(how.arguments) else how.arguments)
+        arguments = self._arguments(inputs)
         kinds = self._checked([one.dtype for one in inputs], dtypes, arguments)
 
         def size(one: Any, what: str) -> str:
@@ -185,7 +202,9 @@ class Kernel(Plugin):
             sizes = list(found) if isinstance(found, (tuple, list)) else [found]
             if not 1 <= len(sizes) <= 3:
                 raise ArgumentError(f"{what} has one to three sizes", expected="1 to 3", found=shown(found))
-            return " ".join(size(one, what) for one in (*sizes, 1, 1)[:3])
+            written = " ".join(size(one, what) for one in (*sizes, 1, 1)[:3])
+            self._check_launch(what, sizes)
+            return written
 
         outputs = [
             f"{dtype} {len(shape)} {' '.join(size(s, 'an output') for s in shape)}"
@@ -196,6 +215,8 @@ class Kernel(Plugin):
             for kind, one in zip(kinds, arguments)
         ]
         shared = how.shared(*inputs) if callable(how.shared) else how.shared
+        if isinstance(shared, int) and shared < 0:
+            raise ArgumentError("shared is bytes of memory", expected="0 or more", found=shared)
         lines = [
             "trtnet-kernel 1 <function>",
             " ".join(["inputs", str(len(inputs)), *(str(one.dtype) for one in inputs)]),
@@ -206,6 +227,31 @@ class Kernel(Plugin):
             " ".join(["arguments", str(len(numbers)), *numbers]),
         ]
         return "\n".join(lines)
+
+    def _arguments(self, inputs: list[Pair]) -> list[Any]:
+        """The numbers after the tensors."""
+        how = self._launch
+        given = how.arguments(*inputs) if callable(how.arguments) else how.arguments
+        if not isinstance(given, (tuple, list)):
+            raise ArgumentTypeError(
+                f"arguments of the kernel {self._function} is a list of numbers",
+                expected="a list, or a function that gives one",
+                found=shown(given),
+                remedy="put a single one into a list: arguments=[n]",
+            )
+        return list(given)
+
+    def _check_launch(self, what: str, sizes: list[Any]) -> None:
+        """Raises ArgumentError for a grid or a block that no GPU launches."""
+        known = [one for one in sizes if isinstance(one, (int, np.integer))]
+        threads = math.prod(int(one) for one in known) if what == "block" else 1
+        if any(one < 1 for one in known) or threads > THREADS:
+            raise ArgumentError(
+                f"{what} of the kernel {self._function} cannot be launched",
+                expected="sizes of 1 or more" + f", of at most {THREADS} threads together" * (what == "block"),
+                found=", ".join(map(str, sizes)),
+                remedy="round up: (x.shape.numel() + 255) // 256 blocks of 256 threads",
+            )
 
     def _checked(self, inputs: list[Dtype], outputs: Sequence[Dtype], arguments: list[Any]) -> list[str]:
         """The types of the arguments, as the plugin names them. Raises where the source declares other parameters."""

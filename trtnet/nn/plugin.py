@@ -16,7 +16,7 @@ from ..basics import dtypes as types
 from ..basics.code import Code, source_of
 from ..basics.dims import Size
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentError, ArgumentTypeError, shown
+from ..basics.errors import ArgumentError, ArgumentTypeError, require_function, shown
 from ..graph.recorder import recorder
 from ..graph.tensor import Array, Tensor
 from ..layers import plugin as layers
@@ -141,12 +141,18 @@ class Plugin(Module):
     def _made(self, given: tuple[Tensor, ...]) -> layers.Plugin:
         """The layer of these inputs."""
         definition = self.definition()
+        self._require_functions(given)
         shapes, dtypes = layers.outputs_of(self.shapes(*[Pair((t.shape, t.dtype)) for t in given]), definition)
         fields = tuple(layers.field(name, value) for name, value in self.fields().items())
         self._require_implementation(definition)
         code = Code(_snapshot(self), definition, self.digest())
         library = "" if self.library is None else Path(self.library).name
         return layers.Plugin(given, code, self.creator, self.version, self.namespace, library, fields, shapes, dtypes)
+
+    def _require_functions(self, given: tuple[Tensor, ...]) -> None:
+        """Raises where the methods take another number of tensors."""
+        for name in ("shapes", *(one for one in ("reference", "compose") if self.has(one))):
+            require_function(f"{self.definition()}.{name}", getattr(self, name), *given)
 
     def _require_implementation(self, definition: str) -> None:
         if self.reference_in not in ("torch", "numpy"):
