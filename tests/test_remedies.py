@@ -2832,6 +2832,29 @@ row(
 )
 
 
+# --- mixtures of experts
+def experts(*more, **attributes):
+    shapes = (1, 2, 4), (1, 2, 2), (5, 4, 3), (5, 4, 3), (5, 3, 4)
+    return record(
+        lambda x, scores, gate, up, down: layers.add_moe(
+            x, (scores * 0).int(), scores, gate, up, down, None, None, None, *more, **attributes
+        ),
+        *shapes,
+    )
+
+
+row("leave them out: they are infinity, 1 and 0 then", lambda: experts(swiglu_param_limit=-1.0), experts)
+row(
+    "quantize weights and hidden states by layers of their own: add_quantize, add_dequantize",
+    lambda: experts(0.1, quantization_to_type="int8"),
+    lambda: record(lambda x: layers.add_dequantize(layers.add_quantize(x, 0.1), 0.1), (2, 3)),
+)
+row(
+    "one scale for all experts: trtnet.tensor(0.02)",
+    lambda: experts(trtnet.tensor([0.1, 0.2]), quantization_to_type="float8_e4m3fn"),
+    lambda: experts(trtnet.tensor(0.02), quantization_to_type="float8_e4m3fn"),
+)
+
 # --- torch.nn.Modules as they are
 
 

@@ -26,19 +26,21 @@ def values(bias):
     return {name: image(*shape, seed=seed) for seed, (name, shape) in enumerate(shapes.items())}
 
 
-def record(batch=B, tokens=S, bias=True, dtype="int32", **attributes):
-    """A network whose every operand is an input."""
+def record(batch=B, tokens=S, bias=True, dtype="int32", scale=None, **attributes):
+    """A network whose every operand is an input, but for the scale."""
     shapes = SHAPES | (BIASES if bias else {}) | {"x": (batch, tokens, H), "scores": (batch, tokens, K)}
     inputs = {name: Input(shape) for name, shape in shapes.items()}
 
     def forward(x, chosen, scores, gate, up, down, gate_bias=None, up_bias=None, down_bias=None):
         biases = (gate_bias, up_bias, down_bias) if bias else ()
+        if scale is not None:
+            biases = (*(biases or (None, None, None)), trtnet.tensor(scale))
         return layers.add_moe(x, chosen, scores, gate, up, down, *biases, **attributes)
 
     return trtnet.record(forward, x=inputs.pop("x"), chosen=Input((batch, tokens, K), dtype), **inputs)
 
 
-def formula(chosen, given):
+def formula(chosen, given, inner=lambda gate, up: torch.nn.functional.silu(gate) * up):
     """Token by token, in float64."""
     v = {name: torch.from_numpy(value).double() for name, value in given.items()}
     x = v["x"]
@@ -50,7 +52,7 @@ def formula(chosen, given):
                 gate, up = x[b, s] @ v["gate"][e], x[b, s] @ v["up"][e]
                 if "gate_bias" in v:
                     gate, up = gate + v["gate_bias"][e], up + v["up_bias"][e]
-                made = (torch.nn.functional.silu(gate) * up) @ v["down"][e]
+                made = inner(gate, up) @ v["down"][e]
                 out[b, s] += v["scores"][b, s, k] * (made + v["down_bias"][e] if "down_bias" in v else made)
     return out.numpy()
 
@@ -71,6 +73,81 @@ def test_the_layer_and_its_composition_are_the_formula(batch, tokens, bias, dtyp
     for one in (graph, composed):
         engine = trtnet.reference(one, dtype="float64")
         np.testing.assert_allclose(engine(chosen=chosen, **given), wanted, rtol=1e-6, atol=1e-6)
+
+
+def gpt_oss(gate, up, limit, alpha, beta):
+    """As GptOssExperts of transformers computes it."""
+    gate, up = gate.clamp(min=None, max=limit), up.clamp(min=-limit, max=limit)
+    return (up + beta) * (gate * torch.sigmoid(gate * alpha))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("limit", "alpha", "beta"), [(0.7, 1.702, 1.0), (np.inf, 1.0, 0.5), (0.3, 1.0, 0.0)])
+def test_parameters_of_swiglu(limit, alpha, beta, bias, monkeypatch):
+    given = {"swiglu_param_limit": limit, "swiglu_param_alpha": alpha, "swiglu_param_beta": beta}
+    provider = provider_of("11.4")
+    monkeypatch.setitem(provider.__dict__, "runs_experts", True)
+    for tokens in (S, 2):
+        numbers, chosen = values(bias), CHOSEN[:1, :tokens]
+        numbers |= {"x": numbers["x"][:1, :tokens], "scores": numbers["scores"][:1, :tokens]}
+        graph = record(1, tokens, bias, **given)
+        composed = for_provider(graph, provider)  # TensorRT has it, and does not support it yet
+        assert "moe" not in {layer.kind for layer in composed.layers}
+        wanted = formula(chosen, numbers, lambda gate, up: gpt_oss(gate, up, limit, alpha, beta))
+        for one in (graph, composed):
+            engine = trtnet.reference(one, dtype="float64")
+            np.testing.assert_allclose(engine(chosen=chosen, **numbers), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_goes_into_down_is_quantized(bias, monkeypatch):
+    def few(gate, up):
+        product = (torch.nn.functional.silu(gate) * up / 0.05).clamp(-448, 448)
+        return product.float().to(torch.float8_e4m3fn).double() * 0.05
+
+    graph = record(bias=bias, scale=0.05, quantization_to_type="float8_e4m3fn")
+    wanted = formula(CHOSEN, values(bias), few)
+    assert not np.allclose(wanted, formula(CHOSEN, values(bias)), rtol=1e-3)
+    composed = for_provider(graph, provider_of("11.4"))
+    assert [layer.kind for layer in composed.layers].count("quantize") == 1
+    for one in (graph, composed):
+        engine = trtnet.reference(one, dtype="float64")
+        np.testing.assert_allclose(engine(chosen=CHOSEN, **values(bias)), wanted, rtol=1e-5, atol=1e-5)
+    provider = provider_of("11.4")
+    monkeypatch.setitem(provider.__dict__, "runs_experts", True)
+    network = provider.create_network(provider.builder())
+    Lowering(for_provider(graph, provider), network, provider).run()
+    assert network.num_layers == 2  # the scale is a constant
+    with pytest.raises(trtnet.TrtnetError, match="no quantize of float8_e4m3fn"):
+        for_provider(graph, provider_of("8.6.1"))
+
+
+def test_a_network_of_before_has_its_hash():
+    """What a mixture of experts says beyond what it said at first is structure where it says something."""
+    plain = record().structure_hash()
+    assert plain == record(swiglu_param_alpha=1.0).structure_hash()
+    assert plain.startswith("5a697e2c1dcaca90")
+    hashes = {record(swiglu_param_alpha=2.0).structure_hash(), record(swiglu_param_limit=7.0).structure_hash(), plain}
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("attributes", "error", "remedy"),
+    [
+        ({"swiglu_param_limit": 0.0}, ArgumentError, "leave them out"),
+        ({"swiglu_param_alpha": np.inf}, ArgumentError, "leave them out"),
+        ({"swiglu_param_beta": np.nan}, ArgumentError, "leave them out"),
+        ({"quantization_to_type": "int8", "scale": 0.05}, DtypeError, "by layers of their own"),
+        ({"quantization_to_type": "float8_e4m3fn", "scale": [0.1, 0.2]}, DtypeError, "one scale for all experts"),
+        ({"quantization_to_type": "float8_e4m3fn"}, ShapeError, None),
+        ({"scale": 0.05}, ShapeError, None),
+    ],
+)
+def test_attributes_that_do_not_fit_are_refused(attributes, error, remedy):
+    with pytest.raises(error, match=r"experts|SwiGLU") as caught:
+        record(**attributes)
+    assert caught.value.where.file == __file__
+    assert remedy is None or remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize(("tokens", "chosen_alone"), [(2, True), (3, False)])

@@ -401,10 +401,7 @@ def structure_hash(graph: Graph) -> str:
     layers = []
     for layer in graph.layers:
         operands = [numbers[o] if type(o) is Tensor else _weight(o) for o in layer.inputs]
-        given = {name: getattr(layer, name) for name in layer.attributes}
-        layers.append([
-            layer.kind, operands, {n: _plain(value) for n, value in given.items() if n not in layer.later or value},
-        ])  # fmt: skip
+        layers.append([layer.kind, operands, {name: _plain(value) for name, value in layer.structure().items()}])
         for tensor in layer.outputs:
             numbers[tensor] = len(numbers)
     text = {

@@ -66,8 +66,8 @@ class Layer:
     """The attributes that the recording alone chooses (`chosen`)."""
 
     later: ClassVar[tuple[str, ...]] = ()
-    """The attributes that the kind had not at first: no structure where they are empty, so that plans that were saved
-    before are of the same network."""
+    """The attributes that the kind had not at first: no structure where they are as by default, so that plans that were
+    saved before are of the same network."""
 
     open_sizes: ClassVar[str] = ""
     """The attribute of sizes of which a tensor may hold some, in whose place None is given."""
@@ -294,6 +294,14 @@ class Layer:
         """The input positions of a view that output positions map to, one for each dimension; None where several
         output elements share one memory location."""
         raise NotImplementedError
+
+    def structure(self) -> dict[str, Any]:
+        """The attributes by which a network is the same as another."""
+        given = {name: getattr(self, name) for name in self.attributes}
+        if not self.later:
+            return given
+        known = type(self).__dataclass_fields__
+        return {name: value for name, value in given.items() if name not in self.later or value != known[name].default}
 
     def operand(self, index: int) -> Operand:
         """The operand at one of TensorRT's input indices; None where it is left out."""

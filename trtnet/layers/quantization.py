@@ -63,7 +63,7 @@ def _steps(run: Run, x: torch.Tensor, dtype: Dtype) -> torch.Tensor:
     return run.torch.ldexp(run.torch.ones_like(x), exponent.clamp(min=lowest) - bits)
 
 
-def _nearest(run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(run: Run, x: torch.Tensor, dtype: Dtype, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest number of a type, of two the even one, and whether it is inside the type's range; the last one for
     what is beyond it. In x's own type. With a `shift`, that of what lies so much of a step further."""
     low, high = _WHOLE.get(dtype) or (-largest(dtype), largest(dtype))
@@ -90,7 +90,7 @@ def grain_of(run: Run, y: torch.Tensor, scale: torch.Tensor, dtype: Dtype) -> tu
     if not y.numel():
         return None
     y = y.nan_to_num(0.0)
-    found, _ = _nearest(run, y, dtype)
+    found, _ = nearest(run, y, dtype)
     steps = (_steps(run, found, dtype) * scale).where(y.abs() <= largest(dtype) + 1, 0)
     size = float((found * scale).square().mean().sqrt()) or float(steps.max()) or 1.0
     return float(steps.mean()) / size, float(steps.max()) / size
@@ -316,7 +316,7 @@ class Quantize(Layer):
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         """In training with torch's gradient: that of what is not rounded, and 0 for what is beyond the range."""
         y = self._divided(run, *inputs)
-        found, inside = _nearest(run, y.detach(), self.to_type)
+        found, inside = nearest(run, y.detach(), self.to_type)
         if not run.explains and y.requires_grad:
             y = run.torch.where(inside, y, y.detach())
             return y + (found - y).detach()
@@ -328,7 +328,7 @@ class Quantize(Layer):
 
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         """What lies close to the middle between two numbers may become either."""
-        found, _ = _nearest(run, self._divided(run, *inputs), self.to_type, CLOSE if number % 2 else -CLOSE)
+        found, _ = nearest(run, self._divided(run, *inputs), self.to_type, CLOSE if number % 2 else -CLOSE)
         return found.to(run.dtype(self.to_type))
 
     def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
@@ -551,7 +551,7 @@ class DynamicQuantize(Layer):
             exponent = (exponent - (mantissa == 0.5).to(exponent.dtype)).clamp(-127, 127)
             scale = run.torch.ldexp(run.torch.ones_like(scale), exponent)
         elif self.scale_type is dtypes.float8_e4m3fn:
-            scale, _ = _nearest(run, scale / factor, self.scale_type)
+            scale, _ = nearest(run, scale / factor, self.scale_type)
         by = scale * factor
         for dim, block in enumerate(sizes):
             by = by.repeat_interleave(block, dim)
@@ -559,7 +559,7 @@ class DynamicQuantize(Layer):
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         scale, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
-        found, _ = _nearest(run, self._over(inputs[0], by), self.to_type)
+        found, _ = nearest(run, self._over(inputs[0], by), self.to_type)
         return found.to(run.dtype(self.to_type)), scale.to(run.dtype(self.scale_type))
 
     @staticmethod
@@ -569,7 +569,7 @@ class DynamicQuantize(Layer):
     def either(self, run: Run, number: int, *inputs: torch.Tensor) -> torch.Tensor | None:
         _, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
         shift = CLOSE if number % 2 else -CLOSE
-        return _nearest(run, self._over(inputs[0], by), self.to_type, shift)[0].to(run.dtype(self.to_type))
+        return nearest(run, self._over(inputs[0], by), self.to_type, shift)[0].to(run.dtype(self.to_type))
 
     def grain(self, run: Run, *inputs: torch.Tensor) -> tuple[float, float] | None:
         _, by = self._parts(run, inputs[0], inputs[1] if len(inputs) > 1 else None)
