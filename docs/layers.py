@@ -250,14 +250,15 @@ def takes(layer: Layer, dtype: Any) -> bool:
         return emit(type(layer)(operands, **{field: getattr(layer, field) for field in layer.attributes}))
 
     try:
-        trtnet.record(call, **{
+        made = trtnet.record(call, **{
             f"x{i}": trtnet.Input(operand.shape, dtype if operand.dtype is data else operand.dtype)
             for i, operand in enumerate(layer.inputs)
             if operand is not None
         })  # fmt: skip
     except (TrtnetError, AssertionError):  # asserted by kinds that take weights alone
         return False
-    return True
+    gives_it = not layer.outputs or layer.outputs[0].dtype is not data
+    return gives_it or next(iter(made.outputs.values())).dtype is dtype  # else it was of sizes
 
 
 if __name__ == "__main__":
