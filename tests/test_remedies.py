@@ -2957,6 +2957,8 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "return one shape for each output from shapes(): a list where there are several",
             "mend that line of the source",
+            "remove the file: it is written anew",
+            "name another file, which is made then: runtime_cache='kernels.cache'",
             "mend the source; for headers that are not found: options=['--include-path=/usr/local/cuda/include']",
             "build where the network is to run; trtnet.plugins.compiled(kernel, 'sm_90') looks for errors alone",
             "give a CUDA version that knows this GPU: pip install -U nvidia-cuda-nvrtc",

@@ -20,7 +20,8 @@ def graph():
 
 @pytest.mark.parametrize("name", options.NAMES)
 def test_what_is_no_value_is_refused(name):
-    for wrong in (-1, 1.5, "fast", True, None if name in options.CHOICES else b""):
+    text = "" if name == "runtime_cache" else "fast"
+    for wrong in (-1, 1.5, text, True, None if name in options.CHOICES else b""):
         with pytest.raises(ArgumentError, match=f"there is no such {name}") as caught:
             RunOptions(**{name: wrong})
         assert repr(wrong) in str(caught.value)
@@ -91,3 +92,52 @@ def test_budgets():
             with here.build(weight_streaming=True, weight_streaming_budget=budget) as engine, engine.clone() as other:
                 assert engine._engine.weight_streaming_budget_v2 == other._engine.weight_streaming_budget_v2 == kept
                 assert engine.streams_weights is (kept < 4096)
+
+
+def cached(here, path, **given):
+    with here.build(runtime_cache=str(path), **given) as engine:
+        engine(X)
+
+
+def test_a_runtime_cache_of_another_gpu_is_written_anew(tmp_path, caplog):
+    path = tmp_path / "kernels.cache"
+    path.write_bytes(b"of another GPU")
+    with standing_in("rtx1.7.1") as here, caplog.at_level("INFO", logger="trtnet.tensorrt"):
+        cached(here, path, cuda_graph_strategy="whole_graph_capture")
+    assert path.read_bytes() == b"kernels+"
+    assert "of another GPU, driver or TensorRT-RTX" in caplog.text
+
+
+def test_a_runtime_cache_that_cannot_be(tmp_path):
+    shared = tmp_path / "shared.cache"
+    shared.write_bytes(b"kernels")
+    shared.chmod(0o666)
+    with standing_in("rtx1.7.1") as here:
+        for path, problem in ((tmp_path, "cannot be read"), (shared, r"cannot be read\n(.|\n)*writable by")):
+            with pytest.raises(ProviderError, match=problem) as caught:
+                cached(here, path)
+            assert "name another file" in caught.value.remedy
+        with pytest.raises(trtnet.errors.WeightsNotFoundError, match="does not exist"):
+            cached(here, tmp_path / "none" / "kernels.cache")
+    with standing_in("11.4") as here, pytest.raises(ProviderError, match=r"has no runtime_cache\n.*TensorRT-RTX"):
+        cached(here, tmp_path / "kernels.cache")
+
+
+def test_a_runtime_cache_that_cannot_be_written_does_not_keep_an_engine_from_closing(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with standing_in("rtx1.7.1") as here:
+        engine = here.build(runtime_cache=str(folder / "kernels.cache"))
+        engine(X)
+        folder.rmdir()
+        with pytest.warns(UserWarning, match=r"kernels.cache could not be written"):
+            engine.close()
+    assert engine.closed
+
+
+def test_a_cache_that_tensorrt_does_not_take(tmp_path, monkeypatch):
+    with standing_in("rtx1.7.1") as here:
+        monkeypatch.setattr(here.provider.trt.IRuntimeConfig, "set_runtime_cache", lambda config, cache: False)
+        with pytest.raises(ProviderError, match="did not take the runtime cache") as caught:
+            cached(here, tmp_path / "kernels.cache")
+        assert "remove the file" in caught.value.remedy

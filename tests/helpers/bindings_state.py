@@ -403,6 +403,20 @@ def _(made: Any, config: Any, strategy: Any = None) -> None:
     vars(config)["strategy"] = strategy
 
 
+@on("IRuntimeCache.deserialize")
+def _(made: Any, cache: Any, blob: bytes) -> bool:
+    """One of another GPU is refused, and the cache left as it was."""
+    if not blob.startswith(b"kernels"):
+        return False
+    vars(cache)["kernels"] = blob
+    return True
+
+
+@on("IRuntimeCache.serialize")
+def _(made: Any, cache: Any) -> Any:
+    return bytes.__new__(type(made), vars(cache).get("kernels", b"kernels") + b"+")
+
+
 @on("IExecutionContext.set_device_memory")
 def _(made: Any, context: Any, address: int, size: int) -> None:
     assert size >= SCRATCH

@@ -247,6 +247,16 @@ def cuda_graph_strategy(here: Here) -> None:
 
 
 @step
+def runtime_cache(here: Here) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernels.cache")
+        for kept in (b"kernels+", b"kernels++"):
+            with here.build(runtime_cache=str(path)) as engine:
+                assert engine.context(shared_memory=True)(X).shape == engine(X).shape == (2, 2)
+            assert path.read_bytes() == kept
+
+
+@step
 def dla_workspace_allocation_strategy(here: Here) -> None:
     with here.build(dla_core=0, dla_workspace_allocation_strategy="shared_static") as engine:
         assert engine._runtime.DLA_core == 0

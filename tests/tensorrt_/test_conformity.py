@@ -95,6 +95,7 @@ REFUSED = {
     "plugins of a library": ["rtx1.7.1"],
     "plugins of the registry": ["rtx1.7.1"],
     "profile streams": before("11.4"),
+    "runtime cache": VERSIONS[:-1],
     "streamed weights": ["8.6.1"],
     "unfused debug tensors": before("10.13"),
     "stripped plan": ["8.6.1"],
@@ -200,7 +201,7 @@ def test_a_lowering_that_does_not_conform_is_noticed(monkeypatch):
         (
             loaded,
             "_new_context",
-            lambda provider, engine, memory, options: engine.create_execution_context(memory, 3),
+            lambda provider, engine, memory, options, cache: engine.create_execution_context(memory, 3),
             "contexts",
             "create_execution_context.*incompatible",
         ),

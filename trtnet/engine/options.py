@@ -23,6 +23,7 @@ SINCE = {
     "dla_workspace_allocation_strategy": "TensorRT 11.3 or newer",
     "dynamic_shapes_kernel_specialization_strategy": "TensorRT-RTX",
     "cuda_graph_strategy": "TensorRT-RTX",
+    "runtime_cache": "TensorRT-RTX",
 }
 """Which TensorRT has an option; every one has the others."""
 OF_CONTEXTS = (
@@ -49,6 +50,9 @@ class RunOptions:
         cuda_graph_strategy: "disabled" or "whole_graph_capture": TensorRT-RTX captures and replays a CUDA graph itself.
         dla_workspace_allocation_strategy: "default" or "shared_static": engines on one DLA core share their workspace,
             and must not run at the same time.
+        runtime_cache: a file in which TensorRT-RTX keeps the kernels that it compiles for the GPU while the engine
+            runs, so that another process has them at once. It is read, if it is there, and written when the engine is
+            closed; one of another GPU, driver or version is written anew. A file that others can write to is refused.
     """
 
     weight_streaming_budget: int | str | None = None
@@ -57,6 +61,7 @@ class RunOptions:
     dynamic_shapes_kernel_specialization_strategy: str = "lazy"
     cuda_graph_strategy: str = "disabled"
     dla_workspace_allocation_strategy: str = "default"
+    runtime_cache: str | None = None
 
     def __new__(cls, *args: Option, **options: Option) -> Self:
         for name in options:
@@ -78,6 +83,9 @@ class RunOptions:
                 expected="bytes, 0 or more, or 'automatic'",
                 found=repr(budget),
             )
+        cache = self.runtime_cache
+        if cache is not None and (not isinstance(cache, str) or not cache):
+            raise ArgumentError("there is no such runtime_cache", expected="the path of a file", found=repr(cache))
         if not _is_size(limit):
             raise ArgumentError(
                 "there is no such persistent_cache_limit", expected="bytes, 0 or more", found=repr(limit)

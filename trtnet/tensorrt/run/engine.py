@@ -129,6 +129,8 @@ class TensorRTEngine(Loaded):
             if self.closed:
                 return
             with self._paused() as contexts:
+                if self.runtime_cache is not None:
+                    self.runtime_cache.save()
                 super().close()
                 for context in contexts:
                     context.release()

@@ -28,6 +28,7 @@ from ..device import Device, Owned, ordinal
 from ..provider import Provider
 from .layouts import layouts_of
 from .live_memory import LiveMemory
+from .runtime_cache import RuntimeCache
 from .stream_lock import StreamLock
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Loaded(Engine):
             self._runtime.engine_host_code_allowed = True  # such a plan has a part of TensorRT in it
         if plan.options.get("dla_core") is not None:
             self._runtime.DLA_core = plan.options["dla_core"]
+        cache = self.options.runtime_cache
+        self.runtime_cache = None if cache is None else RuntimeCache(cache)
         self._set_choice(self._runtime, "dla_workspace_allocation_strategy", "DLAWorkspaceAllocationStrategy")
         with provider.recorded(self._runtime) as errors:
             engine = self._runtime.deserialize_cuda_engine(plan.data)
@@ -214,7 +217,7 @@ class Loaded(Engine):
         """A new IExecutionContext, with scratch memory of its own unless it is given an address."""
         options = options or self.options
         with self.device.current(), self.provider.recorded(self._engine) as errors:
-            context = _new_context(self.provider, self._engine, memory, options)
+            context = _new_context(self.provider, self._engine, memory, options, self.runtime_cache)
         if context is None:
             raise ProviderError(
                 f"{self.provider} made no execution context",
@@ -394,19 +397,21 @@ class Owner:
 
 
 def _new_context(
-    provider: Provider, engine: ICudaEngine, memory: int | None, options: RunOptions
+    provider: Provider, engine: ICudaEngine, memory: int | None, options: RunOptions, cache: RuntimeCache | None
 ) -> IExecutionContext | None:
     """A new IExecutionContext, or None; with `memory`, an address, as its scratch memory where that is given."""
     strategy = options.execution_context_allocation_strategy if memory is None else "user_managed"
     told = [name for name in JIT_STRATEGIES if getattr(options, name) != CHOICES[name][0]]
-    if strategy == CHOICES["execution_context_allocation_strategy"][0] and not told:
+    if strategy == CHOICES["execution_context_allocation_strategy"][0] and not told and cache is None:
         return engine.create_execution_context()
     if not provider.offers("ExecutionContextAllocationStrategy"):
         context = engine.create_execution_context_without_device_memory()
     else:
         how = provider.enum("ExecutionContextAllocationStrategy", strategy.upper())
-        config = _runtime_config(provider, engine, how, options, told) if told else how
-        context = engine.create_execution_context(config)
+        config = None if cache is None and not told else _runtime_config(provider, engine, how, options, told)
+        if config is not None and cache is not None:
+            cache.add_to(config)
+        context = engine.create_execution_context(how if config is None else config)
     if context is None or memory is None:
         return context
     if hasattr(context, "set_device_memory"):
@@ -421,6 +426,7 @@ WHERE = {
     "execution_context_allocation_strategy": ("ExecutionContextAllocationStrategy", "ON_PROFILE_CHANGE"),
     "dynamic_shapes_kernel_specialization_strategy": ("DynamicShapesKernelSpecializationStrategy", "EAGER"),
     "cuda_graph_strategy": ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"),
+    "runtime_cache": ("IRuntimeConfig", "create_runtime_cache"),
     "dla_workspace_allocation_strategy": ("Runtime", "dla_workspace_allocation_strategy"),
 }
 """What a TensorRT has that has an option."""
