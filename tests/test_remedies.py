@@ -115,6 +115,11 @@ row(
 recorded("write it with the functions of trtnet.functional", lambda x: x.blubber(), lambda x: F.relu(x))
 
 
+def narrow_values(x, backends):
+    with nn.attention.sdpa_kernel(backends):
+        return F.scaled_dot_product_attention(x, x, x[:, :2])
+
+
 class Early(nn.Module):
     def __init__(self):
         self.inner = nn.ReLU()
@@ -953,6 +958,11 @@ recorded(
     lambda x: x + F.embedding(trtnet.arange(x.shape[0]), np.ones((8, 1), np.float32)),
     (Dim("m", 1, 4, 9), 1),
     other=((Dim("m", 1, 4, 8), 1),),
+)
+recorded(
+    "name SDPBackend.MATH too: sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])",
+    lambda x: narrow_values(x, [nn.attention.SDPBackend.FLASH_ATTENTION]),
+    lambda x: narrow_values(x, [nn.attention.SDPBackend.FLASH_ATTENTION, nn.attention.SDPBackend.MATH]),
 )
 recorded(
     "leave block_shape out",

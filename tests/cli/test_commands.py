@@ -216,6 +216,8 @@ def test_a_file_or_folder_of_the_users_comes_first(folder):
     ("model", "expected"),
     [
         ("models/resnet51", ["there is no network models/resnet51", "did you mean models/resnet50?"]),
+        ("resnet18", ["there is no module resnet18", "did you mean models/resnet18?"]),
+        ("ResNet18", ["there is no module ResNet18", "did you mean models/resnet18?"]),
         ("models/qqqq", ["one of those that `trtnet models` lists", "list them: trtnet models"]),
         ("nett.py:Net", ["there is no file nett.py", "did you mean net.py?"]),
         ("net.py:Ne", ["net.py has no Ne", "expected: one of Net, Two", "did you mean net.py:Net?"]),

@@ -168,3 +168,55 @@ def test_tensorrt_compiles_them(debug_tensors):
     assert bytes(plan) != bytes(plain)
     assert list(plan.graph.outputs) == ["output"]
     assert trtnet.build_plan(graph(), "sm86", unfused_tensors_as_debug_tensors=True).data
+
+
+def test_a_closed_engine_says_whose_line_used_it() -> None:
+    engine = trtnet.build(trtnet.record(nn.Linear(3, 4), input=Input((2, 3))), provider="reference")
+    clone = engine.clone()
+    engine.close()
+    acts = {
+        "inspect": engine.inspect,
+        "set_debug_listener": lambda: engine.set_debug_listener(None),
+        "parameters": engine.parameters,
+        "snapshot": engine.snapshot,
+        "clone": engine.clone,
+        "refit": lambda: engine.refit({}),
+        "profile": lambda: engine.profile(np.zeros((2, 3), np.float32)),
+        "call": lambda: engine(np.zeros((2, 3), np.float32)),
+    }
+    for name, act in acts.items():
+        with pytest.raises(EngineError) as caught:
+            act()
+        assert caught.value.where is not None, name
+        assert caught.value.where.file == __file__, name
+    assert clone(np.zeros((2, 3), np.float32)).shape == (2, 4)
+
+
+class OnADevice:
+    """An array of another library's, with DLPack alone."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        import torch
+
+        self.tensor = torch.from_numpy(array)
+        self.shape, self.dtype = array.shape, array.dtype
+        self.__cuda_array_interface__ = {"shape": array.shape, "typestr": array.dtype.str, "version": 3}
+
+    def __dlpack__(self, **options: object) -> object:
+        return self.tensor.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def test_profiles_show_no_tensors_and_take_arrays_of_a_device() -> None:
+    graph = trtnet.record(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), input=Input((2, 3)))
+    engine = trtnet.build(graph, provider="reference", debug_tensors=["0"])
+    seen: list[str] = []
+    engine.set_debug_listener(lambda path, array: seen.append(path))
+    x = np.zeros((2, 3), np.float32)
+    engine.profile(x)
+    assert seen == ["0"], "of the call that sets up"
+    assert engine.profile(OnADevice(x)).layers
+    assert engine.clone().profile(x).layers
+    assert len(seen) == 2, "a clone has no listener"

@@ -50,7 +50,7 @@ def one_layer(function):
     """The function, with attention recorded as one layer."""
 
     def call(*args, **kwargs):
-        with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+        with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
             return function(*args, **kwargs)
 
     return functools.wraps(function)(call)
@@ -342,3 +342,36 @@ def test_a_mask_of_numpy_is_one_of_the_layers_operands(dtype):
     mask = torch.from_numpy(mask) if dtype is bool else torch.from_numpy(mask).double()
     wanted = torch.nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
     np.testing.assert_allclose(trtnet.reference(graph)(q), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "value", "mask"),
+    [
+        ((1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 6), None),
+        ((1, 1, 2, 5, 8), (1, 1, 2, 7, 8), (1, 1, 2, 7, 8), None),
+        ((3, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), None),
+        ((1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), (1, 1, 1, 5, 7)),
+    ],
+    ids=["width", "five dimensions", "batch", "mask"],
+)
+def test_what_no_layer_takes_is_composed_only_where_that_is_asked_for(query, key, value, mask) -> None:
+    """As torch raises where no backend that is named fits."""
+    inputs = {"q": Input(query), "k": Input(key), "v": Input(value)}
+    if mask is not None:
+        inputs["mask"] = Input(mask, "bool")
+
+    def attend(backends):
+        def forward(q, k, v, mask=None):
+            with sdpa_kernel(backends):
+                return F.scaled_dot_product_attention(q, k, v, mask)
+
+        return trtnet.record(forward, **inputs)
+
+    for backends in (SDPBackend.FLASH_ATTENTION, [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION]):
+        with pytest.raises(UnsupportedError, match="no one layer of TensorRT's") as caught:
+            attend(backends)
+        assert trtnet.basics.dims.format_shape(query) in str(caught.value.found)
+        assert "SDPBackend.MATH" in str(caught.value.remedy)
+        assert "test_attention.py" in str(caught.value)
+    for backends in (SDPBackend.MATH, [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+        assert "softmax" in [layer.kind for layer in attend(backends).layers]

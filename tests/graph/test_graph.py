@@ -472,3 +472,17 @@ def test_lower_refuses_what_is_no_network():
             graph.lower(wrong)
         assert "tensorrt_rtx.INetworkDefinition" in caught.value.expected
         assert caught.value.remedy
+
+
+def test_a_summary_counts_parameters_as_torch_does() -> None:
+    import torch
+
+    def made(of: Any) -> Any:
+        inner = of.Sequential(of.Linear(3, 4), of.BatchNorm1d(4), of.ReLU(), of.BatchNorm1d(4, affine=False))
+        return of.Sequential(inner, of.Linear(4, 2, bias=False))
+
+    count = sum(parameter.numel() for parameter in made(torch.nn).parameters())
+    for batch in (2, Dim("batch", 1, 2, 4)):
+        text = trtnet.record(made(nn).eval(), input=Input((batch, 3))).summary()
+        assert f" {count} parameters, 16 values in buffers, " in text
+    assert "buffers" not in trtnet.record(nn.Linear(3, 4), input=Input((2, 3))).summary()

@@ -9,6 +9,8 @@ from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 _PREFIX = PACKAGE + "."
+_OWN = (_PREFIX, "contextlib.")
+"""Beside trtnet's own frames, those of the `with` statements in them: nobody's own code is called so."""
 _own: set[str] = set()  # trtnet's files that were met
 
 
@@ -124,7 +126,7 @@ def here() -> Instruction | None:
         if (file := frame.f_code.co_filename) in _own:
             frame = frame.f_back
             continue
-        if not (frame.f_globals.get("__name__", "") + ".").startswith(_PREFIX):
+        if not (frame.f_globals.get("__name__", "") + ".").startswith(_OWN):
             return Instruction(frame.f_code, frame.f_lasti)
         if not file.startswith("<"):  # generated code, the user's too
             _own.add(file)
@@ -135,6 +137,6 @@ def here() -> Instruction | None:
 def user_level() -> int:
     """`stacklevel` for the caller's `warnings.warn`, of the innermost frame outside trtnet."""
     level, frame = 1, sys._getframe(1)
-    while frame is not None and (frame.f_globals.get("__name__", "") + ".").startswith(_PREFIX):
+    while frame is not None and (frame.f_globals.get("__name__", "") + ".").startswith(_OWN):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level

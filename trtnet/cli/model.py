@@ -10,6 +10,7 @@ import sys
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
@@ -125,17 +126,9 @@ def load_file(path: Path) -> ModuleType:
             found=path.name,
             remedy=f"for instance {EXAMPLE}",
         )
-    module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    sys.modules[name] = module
-    try:
-        with user_code(f"the import of {path.name}"):
-            spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return _executed(spec, f"the import of {path.name}")
 
 
 def load_package(folder: Path) -> ModuleType:
@@ -147,13 +140,18 @@ def load_package(folder: Path) -> ModuleType:
     init = folder / "__init__.py"
     spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
     assert spec is not None
+    return _executed(spec, f"the import of {folder.name}/__init__.py")
+
+
+def _executed(spec: ModuleSpec, what: str) -> ModuleType:
+    """The module of a spec, known to Python's imports unless its code fails."""
     assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
-        with user_code(f"the import of {folder.name}/__init__.py"):
+        with user_code(what):
             spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        del sys.modules[spec.name]
         raise
     return module
 

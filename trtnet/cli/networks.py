@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -40,6 +41,13 @@ def resolve(model: str) -> Resolved:
         ModelError: there is no such network.
     """
     name = model.removeprefix(PREFIX)
+    if name == model and name.isidentifier() and name.lower() in networks() and not _is_module(name):
+        raise ModelError(
+            f"there is no module {model}",
+            expected="path/to/file.py:Class, package.module:Class, or one of those that `trtnet models` lists",
+            found=name,
+            remedy=f"did you mean {PREFIX}{name.lower()}?",
+        )
     if name == model or "/" in name or ":" in name or name.endswith(".py") or Path(model).exists():
         return Resolved(model, [])
     known = networks()
@@ -53,6 +61,11 @@ def resolve(model: str) -> Resolved:
         )
     file, _, made_by = known[name].made_by.partition(":")
     return Resolved(f"{_folder() / file}.py:{made_by}", known[name].inputs.split())
+
+
+def _is_module(name: str) -> bool:
+    here = Path(name)
+    return here.exists() or here.with_suffix(".py").exists() or importlib.util.find_spec(name) is not None
 
 
 def listing() -> str:

@@ -445,7 +445,8 @@ class Engine:
         raise NotImplementedError
 
     def clone(self) -> Engine:
-        """Another engine of the same network, with the present weights."""
+        """Another engine of the same network, with the present weights. It has no debug listener: that is this
+        engine's own."""
         raise NotImplementedError
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:

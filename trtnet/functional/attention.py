@@ -44,14 +44,18 @@ __all__ = ["multi_head_attention_forward", "rotary_embedding", "scaled_dot_produ
 _fuses: ContextVar[bool] = ContextVar("whether attention is recorded as one layer", default=False)
 
 
+_composes: ContextVar[bool] = ContextVar("whether it may be composed where it is no one layer", default=True)
+
+
 @contextmanager
-def fusing(wanted: bool) -> Iterator[None]:
-    """Have attention recorded as one layer inside, or not."""
-    token = _fuses.set(wanted)
+def fusing(wanted: bool, otherwise: bool = True) -> Iterator[None]:
+    """Have attention recorded as one layer inside, or not; `otherwise`: composed where it cannot be one."""
+    tokens = _fuses.set(wanted), _composes.set(otherwise)
     try:
         yield
     finally:
-        _fuses.reset(token)
+        _fuses.reset(tokens[0])
+        _composes.reset(tokens[1])
 
 
 def masked(scores: Tensor, mask: Tensor, allowed: bool) -> Tensor:
@@ -238,12 +242,25 @@ def scaled_dot_product_attention(
         _require_multiple(k, q)
         _require_multiple(v, q)
     shown = None if attn_mask is None else tensor(attn_mask)
-    made = _fused(q, k, v, shown, is_causal) if enable_gqa or q.shape[-3:-2] == k.shape[-3:-2] else None
+    heads = enable_gqa or q.shape[-3:-2] == k.shape[-3:-2]
+    made = _fused(q, k, v, shown, is_causal) if heads else None
     if made is not None:
         return made
     if enable_gqa:
         k, v = (shared_heads(x, q.shape[-3]) for x in (k, v))
-    return attend(q, k, v, attn_mask, 0 if is_causal else None, _softmax)
+    made = attend(q, k, v, attn_mask, 0 if is_causal else None, _softmax)
+    if _fuses.get() and not _composes.get():
+        raise _no_layer({"query": query, "key": key, "value": value} | ({} if shown is None else {"mask": shown}))
+    return made
+
+
+def _no_layer(tensors: dict[str, Tensor]) -> UnsupportedError:
+    return UnsupportedError(
+        "attention of these shapes is no one layer of TensorRT's",
+        expected="a key and a value of one shape, a query of their size, batch and type, and at most 4 dimensions",
+        found=", ".join(f"{name} {format_shape(x.shape)} {x.dtype}" for name, x in tensors.items()),
+        remedy="name SDPBackend.MATH too: sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])",
+    )
 
 
 def _require_multiple(x: Tensor, query: Tensor) -> None:

@@ -163,6 +163,9 @@ def sdpa_kernel(
     chooses its kernels itself. Inside, `scaled_dot_product_attention` and `MultiheadAttention` (without dropout, and
     with need_weights=False) record TensorRT's attention layer; outside, and with MATH alone, products and a softmax.
 
+    What one layer does not take (a value of another width than the key, five dimensions) is composed where MATH is
+    among the backends; else UnsupportedError is raised, as torch raises where no backend fits.
+
     >>> shape = Input((1, 2, 5, 8), "float16")
     >>> def attend(q, k, v):
     ...     with nn.attention.sdpa_kernel(nn.attention.SDPBackend.FLASH_ATTENTION):
@@ -177,4 +180,6 @@ def sdpa_kernel(
             raise ArgumentTypeError(
                 "sdpa_kernel takes backends", expected="a SDPBackend, or a list of them", found=shown(one)
             )
-    return fusing(any(name not in ("MATH", "ERROR") for name in (names[:1] if set_priority else names)))
+    return fusing(
+        any(name not in ("MATH", "ERROR") for name in (names[:1] if set_priority else names)), "MATH" in names
+    )

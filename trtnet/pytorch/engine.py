@@ -264,7 +264,7 @@ class ReferenceEngine(Engine):
         if self.closed:
             raise self.closed_error()
         self(*args, **kwargs)
-        values = self._ordered(args, kwargs)
+        values = self._in_torch(self._ordered(args, kwargs))
         sizes = self._check(values)
         cuda = self.torch.cuda if self.device.type == "cuda" else None
         totals: dict[str, float] = {}
@@ -280,7 +280,7 @@ class ReferenceEngine(Engine):
 
         for _ in range(CALLS):
             begun = time.perf_counter()
-            self._run(list(values), sizes, watch)
+            self._run(list(values), sizes, watch, show=False)
         return LayerTimes.of(totals, self.graph.layers, CALLS, str(self.device))
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
@@ -291,10 +291,14 @@ class ReferenceEngine(Engine):
     # --- calls
 
     def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
-        if not isinstance(values[0], np.ndarray) and one_kind(self.inputs, values) == "device":
-            torch = self.torch
-            values = [torch.from_dlpack(v) if hasattr(v, "__dlpack__") else torch.as_tensor(v) for v in values]
-        return super()._results(values, stream, graph)
+        return super()._results(self._in_torch(values), stream, graph)
+
+    def _in_torch(self, values: list[Any]) -> list[Any]:
+        """Arrays on a device as torch tensors of their memory; others as they are."""
+        if isinstance(values[0], np.ndarray) or one_kind(self.inputs, values) != "device":
+            return values
+        torch = self.torch
+        return [torch.from_dlpack(v) if hasattr(v, "__dlpack__") else torch.as_tensor(v) for v in values]
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBoundCall:
         if self.closed:
@@ -311,7 +315,9 @@ class ReferenceEngine(Engine):
         """Call `watch` for each layer that depends on weights alone: those are computed once, and not in a call."""
         self._program.watch_constants(self._state.slots or self._make_slots(), self.device, watch)
 
-    def _run(self, values: list[Any], sizes: dict[str, int], watch: Watch | None = None) -> tuple[list[Any], int]:
+    def _run(
+        self, values: list[Any], sizes: dict[str, int], watch: Watch | None = None, show: bool = True
+    ) -> tuple[list[Any], int]:
         torch = self.torch
         if is_torch(values[0]):
             values = [v.contiguous() for v in values]
@@ -348,7 +354,7 @@ class ReferenceEngine(Engine):
                 address = result.untyped_storage().data_ptr()
             taken.add(address)
             results[index] = result
-        if self._listening is not None:
+        if self._listening is not None and show:
             self._show(self._listening, results, inner)
         return results, state.generation
 

@@ -31,12 +31,13 @@ def _shown(graph: Graph, provider: Features) -> str:
 
 
 def _summary(graph: Graph) -> str:
-    rows, parameters, size = _rows(graph)
+    rows, parameters, buffers, size = _rows(graph)
     inputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.inputs.items())
     outputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.outputs.items())
     ranges = ", ".join(f"{d}: {d.min} to {d.max}, best at {d.opt}" for d in graph.dims.values())
     frozen = ", ".join(f"{name}, a number at {place}" for name, place in graph.frozen.items())
-    footer = f"{len(graph.layers)} layers, {parameters:,} parameters, {size:,} bytes of weights"
+    beside = f", {buffers:,} values in buffers" if buffers else ""
+    footer = f"{len(graph.layers)} layers, {parameters:,} parameters{beside}, {size:,} bytes of weights"
     return "\n".join(
         line
         for line in (
@@ -54,13 +55,13 @@ def _summary(graph: Graph) -> str:
     )
 
 
-def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
-    """A row for each layer; the parameters, and the bytes of all weights."""
+def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int, int]:
+    """A row for each layer; the parameters as torch counts them, what is in buffers, and the bytes of all weights."""
     rows: list[tuple[str, ...]] = []
     counted: set[str] = set()
     sized: set[str | int] = set()
     shapes: dict[Size, str] = {}
-    parameters = size = 0
+    parameters = buffers = size = 0
     for layer, depth in zip(graph.layers, depths(graph.layers)):
         count = nbytes = 0
         for operand in layer.inputs:
@@ -75,7 +76,10 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
             for leaf in (operand,) if type(operand) is Leaf else operand.leaves():
                 if leaf.name not in counted:
                     counted.add(leaf.name)
-                    count += elements if leaf is operand else leaf.count
+                    if leaf.name in graph.buffers:
+                        buffers += leaf.count
+                    else:
+                        count += leaf.count
         parameters += count
         size += nbytes
         outputs = layer.outputs
@@ -89,4 +93,4 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int]:
             kind = ", ".join(dict.fromkeys([t.dtype.name for t in outputs]))
         name = "  " * depth + layer.headline()
         rows.append((name, layer.path, text, kind, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
-    return rows, parameters, size
+    return rows, parameters, buffers, size
