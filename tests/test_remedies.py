@@ -2959,6 +2959,48 @@ row(
 )
 
 
+def triton_function(x, y, n, BLOCK):
+    """What `triton.jit` gives, as far as recording asks."""
+
+
+triton_function.params = [SimpleNamespace(name=name, is_constexpr=name == "BLOCK") for name in ("x", "y", "n", "BLOCK")]
+triton_function.arg_names, triton_function.src = ["x", "y", "n", "BLOCK"], "def triton_function"
+
+
+def by_triton(**options):
+    given = {"grid": 1, "arguments": lambda x: [x.shape.numel()], "constants": {"BLOCK": 8}, "reference": lambda x: x}
+    made = trtnet.kernel(triton_function, shapes=lambda x: x, **{**given, **options})
+    return record(lambda x: made(x), (2, 3))
+
+
+row("leave these out", lambda: by_triton(block=64), by_triton)
+row("give each of them: constants={'BLOCK': 1024}", lambda: by_triton(constants={}), by_triton)
+row(
+    "a size of a tensor is an argument: arguments=lambda x: [x.shape[0]]",
+    lambda: by_triton(constants={"BLOCK": DYNAMIC}),
+    lambda: by_triton(arguments=lambda x: [x.shape[0]]),
+)
+row(
+    "give a dict: options={'num_warps': 8, 'num_stages': 3}",
+    lambda: by_triton(options=["num_warps=8"]),
+    lambda: by_triton(options={"num_warps": 8, "num_stages": 3}),
+)
+row(
+    "a bool or a text is a constant: declare it tl.constexpr, and give constants={...}",
+    lambda: by_triton(arguments=lambda x: [True]),
+    lambda: by_triton(constants={"BLOCK": True}),
+)
+row(
+    "record a network with it, and build that",
+    lambda: trtnet.plugins.compiled(trtnet.kernel(triton_function, shapes=lambda x: x, grid=1, constants={"BLOCK": 8})),
+    by_triton,
+)
+row(
+    "define them in the source, or give options=['-DBLOCK=256']",
+    lambda: launched(constants={"BLOCK": 256}),
+    lambda: launched(options=["-DBLOCK=256"]),
+)
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
@@ -2969,6 +3011,9 @@ NOT_FOLLOWED: dict[str, str] = {
             "mend that line of the source",
             "remove the file: it is written anew",
             "name another file, which is made then: runtime_cache='kernels.cache'",
+            "mend the function, its constants or Triton's options as the message asks",
+            "write it without tensor descriptors made on the GPU, and with num_ctas=1",
+            "pip install triton",
             "mend the source; for headers that are not found: options=['--include-path=/usr/local/cuda/include']",
             "build where the network is to run; trtnet.plugins.compiled(kernel, 'sm_90') looks for errors alone",
             "give a CUDA version that knows this GPU: pip install -U nvidia-cuda-nvrtc",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Implementation(Protocol):
     """What a user's class says of its plugin (nn/plugin.py), as it was when it was recorded."""
 
     reference_in: ClassVar[str]
+
+    @property
+    def jit(self) -> Any:
+        """Of a Triton kernel the function that `triton.jit` gave."""
 
     def has(self, method: str) -> bool:
         """Whether the class itself has `reference` or `compose`."""
@@ -169,8 +173,26 @@ class Plugin(Layer):
         return PluginRequest(self.name, self.creator, self.version, self.namespace, self.library, places, fields)
 
     def _user(self, method: str) -> Implementation:
+        """The user's object. Raises ProviderError where there is none, or where it has no such method."""
+        name, found = str(self.implementation), self._object()
+        if not found.has(method) and not (method == "reference" and found.has("compose")):
+            raise ProviderError(
+                f"this TensorRT has no plugins, and {name} has no composition"
+                if method == "compose"
+                else f"the plugin {name} has no reference",
+                expected=f"def {method}(self, *tensors) in the class",
+                found=", ".join(m for m in ("reference", "compose") if found.has(m)) or "neither reference nor compose",
+                module=self.path or None,
+                where=self.location,
+                remedy="write it, with other layers (compose), which every TensorRT has"
+                if method == "compose"
+                else "write it, in PyTorch; or build without the comparison: build(graph, check=False)",
+            )
+        return found
+
+    def _object(self) -> Implementation:
         """The user's object; of a graph from a file that of its class, if this process has that. Raises ProviderError
-        where there is none, or where it has no such method."""
+        where there is none."""
         name, found = str(self.implementation), self.implementation.function
         if found is None:
             known = definitions.get(name)
@@ -186,19 +208,6 @@ class Plugin(Layer):
                     else "record the module again",
                 )
             found = known.restored([PluginField(*one) for one in self.fields])
-        if not found.has(method) and not (method == "reference" and found.has("compose")):
-            raise ProviderError(
-                f"this TensorRT has no plugins, and {name} has no composition"
-                if method == "compose"
-                else f"the plugin {name} has no reference",
-                expected=f"def {method}(self, *tensors) in the class",
-                found=", ".join(m for m in ("reference", "compose") if found.has(m)) or "neither reference nor compose",
-                module=self.path or None,
-                where=self.location,
-                remedy="write it, with other layers (compose), which every TensorRT has"
-                if method == "compose"
-                else "write it, in PyTorch; or build without the comparison: build(graph, check=False)",
-            )
         user: Implementation = found
         return user
 
@@ -277,12 +286,27 @@ class Plugin(Layer):
         return ", ".join([name, *(f"{field[0]}={_short(field[2])}" for field in self.fields)])
 
 
+class TritonRequest(NamedTuple):
+    """As a KernelRequest, of a Triton kernel: the options say its parameters' types, constants, and Triton's options.
+
+    Attributes:
+        jit: the function that `triton.jit` gave.
+    """
+
+    source: str
+    function: str
+    options: tuple[str, ...]
+    launch: str
+    jit: Any
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Kernel(Plugin):
-    """A plugin that launches one kernel of a CUDA source.
+    """A plugin that launches one kernel of a CUDA source, or of Triton's.
 
     Attributes:
         source, function, options: what is compiled when the network is lowered, for the GPU there.
+        language: "cuda", or "triton".
         launch: types, sizes, grid, block and arguments, as text (tensorrt/kernels/kernel_plugin.cpp).
     """
 
@@ -290,6 +314,9 @@ class Kernel(Plugin):
     function: str
     options: tuple[str, ...]
     launch: str
+    language: str = "cuda"
+
+    later: ClassVar[tuple[str, ...]] = ("language",)
 
     def supported(self, provider: Features) -> bool:
         return provider.has_layer("add_plugin_v2")
@@ -300,7 +327,11 @@ class Kernel(Plugin):
 
     def request(self) -> PluginRequest:
         wanted = Plugin.request(self)
-        return wanted._replace(kernel=KernelRequest(self.source, self.function, tuple(self.options), self.launch))
+        kernel = KernelRequest(self.source, self.function, tuple(self.options), self.launch)
+        if self.language == "triton":
+            made = TritonRequest(*kernel, self._object().jit)
+            return wanted._replace(kernel=made)  # type: ignore[arg-type]  # it has the same, and more
+        return wanted._replace(kernel=kernel)
 
     def describe(self) -> str:
         return self.function

@@ -1,4 +1,4 @@
-"""CUDA kernels as layers: source text, how it is launched, and the same in PyTorch."""
+"""CUDA kernels as layers: source text or a Triton function, how it is launched, and the same in PyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,18 +26,19 @@ THREADS = 1024
 
 
 def kernel(
-    source: str,
+    source: Any,
     function: str | None = None,
     *,
     shapes: Callable[..., Any],
     grid: Sizes | Callable[..., Sizes],
-    block: Sizes | Callable[..., Sizes] = 256,
+    block: Sizes | Callable[..., Sizes] | None = None,
     arguments: Sequence[Any] | Callable[..., Sequence[Any]] = (),
     shared: SizeLike | Callable[..., SizeLike] = 0,
     reference: Callable[..., Any] | None = None,
     compose: Callable[..., Any] | None = None,
     reference_in: str = "torch",
-    options: Sequence[str] = (),
+    options: Sequence[str] | Mapping[str, int] = (),
+    constants: Mapping[str, Any] | None = None,
 ) -> Kernel:
     """A CUDA kernel as a layer: call what it returns in a forward, with tensors, parameters and arrays.
 
@@ -46,17 +47,23 @@ def kernel(
     plugin launches it, which is built once against TensorRT's headers (TENSORRT_ROOT, and the usual places).
     TensorRT-RTX has no plugins: there `compose` is recorded.
 
+    A function that `triton.jit` gave takes the place of the source: its parameters are the inputs' pointers, the
+    outputs', the arguments, and `tl.constexpr` ones, which `constants` gives, in any places among them. Triton
+    (`pip install triton`) compiles it when a network with it is lowered, and says how many threads there are.
+
     Args:
-        source: CUDA C++. What it includes is looked for in CUDA_HOME, /usr/local/cuda and pip's packages.
+        source: CUDA C++, or a function of Triton's. What the source includes is looked for in CUDA_HOME,
+            /usr/local/cuda and pip's packages.
         function: the kernel's name; the only `__global__` function unless given.
         shapes: a function of the inputs, as `Plugin.shapes`.
         grid, block: of the launch, one to three sizes; or functions of the inputs that give them, of Dims where shapes
-            are dynamic: `grid=lambda x: (x.shape.numel() + 255) // 256`.
+            are dynamic: `grid=lambda x: (x.shape.numel() + 255) // 256`. 256 threads unless given.
         arguments: numbers after the tensors: sizes, ints and floats; or a function of the inputs that gives them. They
             are passed in the types that the source declares.
         shared: bytes of dynamic shared memory.
         reference, compose: the same in PyTorch, or in NumPy (`reference_in="numpy"`), and of trtnet's functions.
-        options: further options of NVRTC, like "--use_fast_math".
+        options: further options of NVRTC, like "--use_fast_math"; of Triton, {"num_warps": 8, "num_stages": 3}.
+        constants: of a Triton kernel, its `tl.constexpr` parameters by name: numbers, bools and texts.
 
     Raises:
         ArgumentError, DtypeError: no such kernel in the source, or its parameters are not those of the tensors and
@@ -77,9 +84,25 @@ def kernel(
     >>> graph.layers
     [Kernel(halve)]
     """
-    return Kernel(
-        source, function, _Launch(shapes, grid, block, arguments, shared), reference, compose, reference_in, options
-    )
+    if hasattr(source, "arg_names") and hasattr(source, "src"):
+        how = _Launch(shapes, grid, 1 if block is None else block, arguments, shared)
+        if function is not None or block is not None or shared != 0:
+            raise ArgumentError(
+                "Triton says by itself how a kernel is launched, but for its grid",
+                expected="grid=, arguments=, constants=, options={'num_warps': 8}",
+                found=", ".join(n for n, v in (("function", function), ("block", block), ("shared", shared)) if v),
+                remedy="leave these out",
+            )
+        return TritonKernel(source, how, reference, compose, reference_in, options, constants or {})
+    if constants:
+        raise ArgumentError(
+            "a kernel of CUDA source has no constants",
+            expected="numbers in arguments=, or in the source",
+            found=", ".join(constants),
+            remedy="define them in the source, or give options=['-DBLOCK=256']",
+        )
+    how = _Launch(shapes, grid, 256 if block is None else block, arguments, shared)
+    return Kernel(source, function, how, reference, compose, reference_in, options)
 
 
 class _Launch(NamedTuple):
@@ -107,11 +130,15 @@ class Kernel(Plugin):
         reference: Callable[..., Any] | None,
         compose: Callable[..., Any] | None,
         reference_in: str,
-        options: Sequence[str],
+        options: Any,
     ) -> None:
         super().__init__()
         if not isinstance(source, str):
-            raise ArgumentTypeError("a kernel is CUDA source text", expected="a string", found=shown(source))
+            raise ArgumentTypeError(
+                "a kernel is CUDA source text",
+                expected="a string, or a function that triton.jit gave",
+                found=shown(source),
+            )
         if isinstance(options, str) or not all(isinstance(one, str) for one in options):
             raise ArgumentTypeError(
                 "the options of a kernel are a list of texts",
@@ -119,12 +146,23 @@ class Kernel(Plugin):
                 found=shown(options),
                 remedy="put them into a list",
             )
-        self._source, self._launch, self._options = source, launch, tuple(options)
-        self._functions = {"reference": reference, "compose": compose}
-        self.__dict__["reference_in"] = reference_in
         self._function = _function_in(source, function)
         self._signature = _parameters(source, self._function)
-        digests = [Code(one).digest for one in (reference, compose) if one is not None]
+        self._keep(source, launch, reference, compose, reference_in, tuple(options))
+
+    def _keep(
+        self,
+        source: str,
+        launch: _Launch,
+        reference: Callable[..., Any] | None,
+        compose: Callable[..., Any] | None,
+        reference_in: str,
+        options: tuple[str, ...],
+    ) -> None:
+        self._source, self._launch, self._options = source, launch, options
+        self._functions = {"reference": reference, "compose": compose}
+        self.__dict__["reference_in"] = reference_in
+        digests = [Code(one).digest for one in (reference, compose) if callable(one)]
         text = "\0".join([source, self._function, *self._options, *digests])
         self._identity = hashlib.sha256(text.encode()).hexdigest()
         layers.definitions[self._name] = _Definition(self)
@@ -167,10 +205,17 @@ class Kernel(Plugin):
         self._require_implementation(self._name)
         written = self._written(_stand_ins(pairs), dtypes)
         code = Code(self, self._name, self._identity)
+        options = (*self._told([one.dtype for one in given], dtypes, written), *self._options)
         return layers.Kernel(
             given, code, self.creator, self.version, "", "", (), shapes, dtypes,
-            self._source, self._function, self._options, written,
+            self._source, self._function, options, written, self.language,
         )  # fmt: skip
+
+    language: ClassVar[str] = "cuda"
+
+    def _told(self, inputs: Sequence[Dtype], outputs: Sequence[Dtype], launch: str) -> tuple[str, ...]:
+        """What the compiler is told beside the options, of these tensors and arguments."""
+        return ()
 
     def _written(self, inputs: list[Pair], dtypes: tuple[Dtype, ...]) -> str:
         """The launch, as the plugin reads it. Raises where the kernel's parameters are others."""
@@ -304,6 +349,108 @@ class Kernel(Plugin):
 
     def extra_repr(self) -> str:
         return self._function
+
+
+class TritonKernel(Kernel):
+    """What `trtnet.kernel` returns for a function of Triton's.
+
+    Shape: what its `shapes` say.
+    Layers: one `plugin`.
+    """
+
+    language = "triton"
+
+    def __init__(
+        self,
+        jit: Any,
+        launch: _Launch,
+        reference: Callable[..., Any] | None,
+        compose: Callable[..., Any] | None,
+        reference_in: str,
+        options: Any,
+        constants: Any,
+    ) -> None:
+        Plugin.__init__(self)
+        self.__dict__["_jit"] = jit
+        self._function = str(jit.__name__)
+        if not isinstance(options, Mapping | tuple) or (isinstance(options, tuple) and options):
+            raise ArgumentTypeError(
+                "the options of a Triton kernel are Triton's own, by name",
+                expected="{'num_warps': 8}",
+                found=shown(options),
+                remedy="give a dict: options={'num_warps': 8, 'num_stages': 3}",
+            )
+        self._names = [one.name for one in jit.params if not one.is_constexpr]
+        wanted = [one.name for one in jit.params if one.is_constexpr]
+        if not isinstance(constants, Mapping) or sorted(constants) != sorted(wanted):
+            raise ArgumentError(
+                f"the constants of the kernel {self._function} are its tl.constexpr parameters",
+                expected=", ".join(wanted) or "none",
+                found=", ".join(map(str, constants)) or "none",
+                remedy="give each of them: constants={'BLOCK': 1024}",
+            )
+        for name, value in {**constants, **dict(options)}.items():
+            if not isinstance(value, (bool, int, float, str, type(None))):
+                raise ArgumentTypeError(
+                    f"{name} of the kernel {self._function} is no constant",
+                    expected="a number, a bool or a text",
+                    found=shown(value),
+                    remedy="a size of a tensor is an argument: arguments=lambda x: [x.shape[0]]",
+                )
+        told = [f"constant {name} {value!r}" for name, value in constants.items()]
+        told += [f"option {name} {value!r}" for name, value in dict(options).items()]
+        key = f"code {getattr(jit, 'cache_key', '')}"  # with the functions that it calls
+        self._keep(str(jit.src), launch, reference, compose, reference_in, (*told, key))
+
+    @property
+    def jit(self) -> Any:
+        return self.__dict__["_jit"]
+
+    @property
+    def program(self) -> tuple[str, str, tuple[str, ...]]:
+        raise ArgumentError(
+            f"the Triton kernel {self._function} is compiled for the types of its tensors",
+            expected="a network with it, that is built",
+            found="the kernel alone",
+            remedy="record a network with it, and build that",
+        )
+
+    def _told(self, inputs: Sequence[Dtype], outputs: Sequence[Dtype], launch: str) -> tuple[str, ...]:
+        words = launch.rpartition("\narguments ")[2].split()[1:]
+        numbers = [one for one in words if one in _OF_TRITON]
+        kinds = [*("*" + _TRITON[one] for one in (*inputs, *outputs)), *(_OF_TRITON[one] for one in numbers)]
+        return tuple([f"parameter {name} {kind}" for name, kind in zip(self._names, kinds, strict=True)])
+
+    def _checked(self, inputs: list[Dtype], outputs: Sequence[Dtype], arguments: list[Any]) -> list[str]:
+        layers.require_types((*inputs, *outputs))
+        if len(self._names) != len(inputs) + len(outputs) + len(arguments):
+            raise ArgumentError(
+                f"the kernel {self._function} has another number of parameters than it is given",
+                expected=f"{len(inputs)} inputs, {len(outputs)} outputs, {len(arguments)} arguments, and tl.constexpr",
+                found=f"{len(self._names)}: {', '.join(self._names)}",
+                remedy="declare pointers to the inputs, pointers to the outputs, then what arguments= gives",
+            )
+        return [self._kind(name, one) for name, one in zip(self._names[len(self._names) - len(arguments) :], arguments)]
+
+    def _kind(self, name: str, value: Any) -> str:
+        if isinstance(value, (float, np.floating)):
+            return "float"
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer, Dim)):
+            raise ArgumentTypeError(
+                f"the argument {name} of the kernel {self._function} is no number",
+                expected="a size, a whole number or a float",
+                found=shown(value),
+                remedy="a bool or a text is a constant: declare it tl.constexpr, and give constants={...}",
+            )
+        low, high = value.bounds if isinstance(value, Dim) else (int(value), int(value))
+        return "int32" if _RANGES["int32"][0] <= low <= high <= _RANGES["int32"][1] else "int64"
+
+
+_TRITON = {
+    types.float32: "fp32", types.float16: "fp16", types.bfloat16: "bf16", types.int8: "i8", types.int32: "i32",
+    types.int64: "i64", types.bool_: "i1",
+}  # fmt: skip
+_OF_TRITON = {"int32": "i32", "int64": "i64", "float": "fp32"}
 
 
 class _Definition:

@@ -196,6 +196,11 @@ class Plugin(Module):
         made._fields = tuple(one.name for one in fields)
         return made
 
+    @property
+    def jit(self) -> Any:
+        """Nothing: what Triton compiles is a `trtnet.kernel`."""
+        return None
+
     def has(self, method: str) -> bool:
         """Whether the class itself has `reference` or `compose`."""
         return getattr(type(self), method) is not getattr(Plugin, method)

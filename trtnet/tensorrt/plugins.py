@@ -18,9 +18,10 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.disk import as_path, writable_by
 from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of
+from ..layers.plugin import TritonRequest
 from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
 from . import provider as providers
-from .kernels import compiling, shim
+from .kernels import compiling, shim, triton_code
 from .provider import Provider
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
     return Made(plugin, (native, creator, *fields, *(array for array, _ in arrays)), needs)
 
 
-def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest) -> PluginRequest:
+def _launching(provider: Provider, kernel: KernelRequest | TritonRequest, wanted: PluginRequest) -> PluginRequest:
     """What a plugin that launches a kernel is made from: its code, for this machine's GPU."""
     tensors = set(kernel.launch.partition("\ngrid ")[0].split())
     if lacking := [name for name in ("int64", "bfloat16") if name in tensors and not provider.strongly_typed]:
@@ -268,12 +269,35 @@ def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest)
             remedy="convert them before, and write the kernel for int32, and for float32 or float16",
         )
     path = shim.library(provider)
-    made = compiling.compiled(kernel.source, kernel.function, kernel.options)
-    launch = kernel.launch.replace("\n", " ").replace(FUNCTION, made.function, 1)
+    made: compiling.Compiled | triton_code.Compiled
+    if isinstance(kernel, TritonRequest):
+        made = triton_code.compiled(kernel.jit, kernel.function, kernel.options)
+        launch = _as_triton(kernel.launch, made)
+    else:
+        made = compiling.compiled(kernel.source, kernel.function, kernel.options)
+        launch = kernel.launch
+    launch = launch.replace("\n", " ").replace(FUNCTION, made.function, 1)
     fields = (PluginField("launch", "text", launch), PluginField("code", "bytes", made.code.decode("latin-1")))
     return wanted._replace(
         creator=shim.CREATOR, version=shim.VERSION, library=path.name, places=(str(path),), fields=fields
     )
+
+
+def _as_triton(launch: str, made: triton_code.Compiled) -> str:
+    """The launch as Triton says it: threads, shared memory, and null pointers behind the arguments."""
+    lines = []
+    for line in launch.split("\n"):
+        what, _, rest = line.partition(" ")
+        if what == "block":
+            line = f"block {made.threads} ; 1 ; 1 ;"
+        elif what == "shared":
+            line = f"shared {made.shared} ;"
+        elif what == "arguments":
+            count, _, arguments = rest.partition(" ")
+            more = ["int64 0 ;"] * made.more
+            line = " ".join(["arguments", str(int(count) + made.more), *filter(None, [arguments, *more])])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _library_of(provider: Provider, wanted: PluginRequest) -> Library | None:

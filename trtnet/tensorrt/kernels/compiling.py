@@ -32,7 +32,7 @@ def compiled(source: str, function: str, options: Sequence[str], arch: str | Non
         BuildError: the compiler's own messages, and the line of the source that the first one is about.
         ProviderError: no NVRTC here; or no GPU, and no `arch`.
     """
-    return _compiled(source, function, tuple(options), arch or _arch())
+    return _compiled(source, function, tuple(options), arch or gpu())
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,7 +56,8 @@ def _compiled(source: str, function: str, options: tuple[str, ...], arch: str) -
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _arch() -> str:
+def gpu() -> str:
+    """The architecture of the GPU here, as "sm_90". Raises ProviderError where there is none."""
     found = device.capability()
     if found is None:
         raise ProviderError(
