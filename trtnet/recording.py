@@ -114,7 +114,7 @@ def _of_torch(module: Any, inputs: dict[str, Any]) -> TorchModule | None:
         return None
     from .pytorch.exported.module import recorded, signature  # the door up (tests/test_imports.py)
 
-    _arguments(Recorder(), signature(module), inputs)
+    _arguments(Recorder(), signature(module, inputs), inputs)
     return recorded(module, inputs)
 
 

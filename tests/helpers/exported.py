@@ -47,6 +47,7 @@ def check(
     at: Sequence[Any] = SIZES,
     most: int = 8,
     tolerance: float = 1e-9,
+    wrap: Callable[..., Any] = lambda made: made,
     **inputs: Any,
 ) -> Graph:
     """Record, and compare with the module in float64 at several sizes of the one recording.
@@ -54,9 +55,10 @@ def check(
     Args:
         at: the sizes of the batch, or dicts of sizes.
         most: whole numbers are drawn below it.
+        wrap: makes what is called by name of the module.
     """
     graph = trtnet.record(function, **inputs)
-    agree(graph, function, inputs, at=at, most=most, tolerance=tolerance)
+    agree(graph, function, inputs, at=at, most=most, tolerance=tolerance, wrap=wrap)
     return graph
 
 
@@ -68,9 +70,10 @@ def agree(
     at: Sequence[Any] = SIZES,
     most: int = 8,
     tolerance: float = 1e-9,
+    wrap: Callable[..., Any] = lambda made: made,
 ) -> None:
     engine = trtnet.reference(graph, dtype="float64")
-    double = doubled(function)
+    double = wrap(doubled(function))
     specs = {name: spec for name, spec in inputs.items() if isinstance(spec, Input)}
     plain = {name: value for name, value in inputs.items() if name not in specs}
     for sizes in at if graph.dims else ({},):

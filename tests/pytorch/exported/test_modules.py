@@ -249,6 +249,51 @@ def test_a_sampled_action_is_drawn_and_validation_is_put_back() -> None:
     assert np.abs(made[0] - mean.numpy()).max() > 1e-3
 
 
+def test_what_forward_keeps_is_as_it_was_before() -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+            self.last = torch.zeros(1)
+            self.holder = Holder()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.last = self.linear(x)
+            self.holder.value = self.last
+            return self.last * 2
+
+    net = Keeps()
+    last = net.last
+    check(net, x=Input((BATCH, 3)))
+    assert net.last is last
+    assert net.holder.value is None
+
+
+class Holder:
+    value: torch.Tensor | None
+
+    def __init__(self) -> None:
+        self.value = None
+
+
+def test_arguments_by_place_are_inputs_by_any_name() -> None:
+    class Joins(nn.Module):
+        def forward(self, scale: float = 2.0, *parts: torch.Tensor) -> torch.Tensor:
+            return torch.cat(parts, -1) * scale
+
+    class Alone(nn.Module):
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return inputs[0] + 1
+
+    graph = check(Alone(), obs=Input((BATCH, 4)), wrap=lambda made: lambda obs: made(obs))
+    assert list(graph.inputs) == ["obs"]
+    graph = check(
+        Joins(), scale=3.0, obs=Input((BATCH, 4)), action=Input((BATCH, 2)),
+        wrap=lambda made: lambda scale, obs, action: made(scale, obs, action),
+    )  # fmt: skip
+    assert list(graph.inputs) == ["obs", "action"]
+
+
 def test_it_cannot_be_trained_as_it_was_recorded() -> None:
     module = trtnet.to_torch(trtnet.record(Convolutions(), image=Input((2, 3, 8, 8))))
     with pytest.raises(UnsupportedError, match=r"recorded from a torch\.nn\.Module in eval mode"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -175,8 +176,11 @@ def _symbols(values: list[Any], specs: list[Input]) -> dict[Any, SizeLike]:
 def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
     """The module in eval mode, nothing printed, distributions that do not look at values, all put back."""
     modes = [(module, module.training) for module in owner.modules()]
+    attributes = _attributes(owner)
     validates = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(False)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # pages of graphs; what it says is in its exceptions
     for module, _ in modes:
         module.training = False
     try:
@@ -188,8 +192,29 @@ def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.distributions.Distribution.set_default_validate_args(validates)
+        logging.disable(disabled)
+        for held, before in attributes:
+            if held.keys() != before.keys() or any(held[name] is not before[name] for name in before):
+                held.clear()
+                held.update(before)
         for module, mode in modes:
             module.training = mode
+
+
+def _attributes(owner: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What modules, and objects that they hold, have as attributes, and copies of that: a forward that keeps something
+    (a distribution, a cache) would keep what torch traced with."""
+    found: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+    pending: list[tuple[Any, int]] = [(module, 0) for module in owner.modules()]
+    while pending:
+        one, depth = pending.pop()
+        held = getattr(one, "__dict__", None)
+        if type(held) is not dict or isinstance(one, type) or id(held) in found:
+            continue
+        found[id(held)] = held, dict(held)
+        if depth < 3:
+            pending += [(value, depth + 1) for value in held.values() if not isinstance(value, (torch.Tensor, dict))]
+    return list(found.values())
 
 
 # --- operators without a counterpart ----------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class TorchModule(Module):
 
     def __init__(self, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
         super().__init__()
-        self._owner, self._function = plain(function)
+        self._owner, called = plain(function)
+        self._function = _by_name(self._owner, called, given)
         self._given = dict(given)
         self._parameters_by_key = self._weights()
         self._exported: Exported = export(self._owner, self._function, given)
@@ -172,22 +173,51 @@ def unwrapped(module: Any) -> Any:
             return module
 
 
-def signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Of what is called: a module's forward, or the method."""
+def signature(function: Callable[..., Any], given: Mapping[str, Any]) -> inspect.Signature:
+    """Of what is called: a module's forward, or the method. What `*args` takes has the names that are given."""
     owner, called = plain(function)
-    return inspect.signature(owner.forward if isinstance(called, torch.nn.Module) else called)
+    found = inspect.signature(owner.forward if isinstance(called, torch.nn.Module) else called)
+    parameters: list[inspect.Parameter] = []
+    for one in found.parameters.values():
+        if one.kind is not one.VAR_POSITIONAL:
+            parameters.append(one)
+            continue
+        default = None if parameters and parameters[-1].default is not one.empty else one.empty
+        parameters += [
+            inspect.Parameter(name, one.POSITIONAL_OR_KEYWORD, default=default) for name in _starred(found, given)
+        ]
+    return found.replace(parameters=parameters)
 
 
-def is_recordable(function: Any) -> bool:
-    """Whether it is a torch.nn.Module, or a bound method of one."""
-    return isinstance(getattr(function, "__self__", function), torch.nn.Module)
+def _starred(found: inspect.Signature, given: Mapping[str, Any]) -> list[str]:
+    """The names of what `*args` takes."""
+    kinds = {one.kind for one in found.parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds or inspect.Parameter.VAR_KEYWORD in kinds:
+        return []
+    named = [name for name, one in found.parameters.items() if one.kind is not one.VAR_POSITIONAL]
+    return [name for name in given if name not in named]
+
+
+def _by_name(owner: torch.nn.Module, called: Callable[..., Any], given: Mapping[str, Any]) -> Callable[..., Any]:
+    """What is called, taking all its arguments by name."""
+    found = inspect.signature(owner.forward if isinstance(called, torch.nn.Module) else called)
+    starred = _starred(found, given)
+    if not starred:
+        return called
+    places = [name for name, one in found.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+    def call(**values: Any) -> Any:
+        args = [values.pop(name) for name in (*places, *starred) if name in values]
+        return called(*args, **values)
+
+    return call
 
 
 def recorded(function: Callable[..., Any], given: Mapping[str, Any]) -> TorchModule:
     """The trtnet Module that records a torch.nn.Module, or a method of one."""
     made = TorchModule(function, given)
     forward = functools.partial(TorchModule.forward, made)
-    forward.__signature__ = signature(function)  # type: ignore[attr-defined]
+    forward.__signature__ = signature(function, given)  # type: ignore[attr-defined]
     made.__dict__["forward"] = forward
     return made
 

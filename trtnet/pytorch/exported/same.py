@@ -48,22 +48,18 @@ def bound(
 ) -> tuple[list[Any], dict[str, Any]]:
     """An operator's arguments as a function takes them."""
     parameters = _parameters(function)
+    first = next(iter(parameters), None)
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    positional: list[Any] = []
     named: dict[str, Any] = {}
     for argument, value in _given(schema, args, kwargs):
         name = "input" if argument.name == "self" else argument.name
+        if not named and name not in parameters and first is not None:
+            name = first  # the tensor, by whatever name
         parameter = parameters.get(name)
-        if parameter is not None and (
-            _is_default(value, parameter.default) or (value == [] and parameter.default is not parameter.empty)
-        ):
-            continue  # a list that is left out says: as the kernel is large
-        if not positional and not named and parameter is None:
-            positional.append(value)  # the tensor, by whatever name
-        elif parameter is not None and parameter.kind is parameter.VAR_POSITIONAL:
-            positional += value if isinstance(value, (list, tuple)) else [value]
-        elif parameter is not None and parameter.kind is not parameter.VAR_KEYWORD:
-            named[name] = value
+        if parameter is not None and parameter.kind is not parameter.VAR_KEYWORD:
+            is_left_out = value == [] and parameter.default is not parameter.empty  # as large as the kernel
+            if not is_left_out and not _is_default(value, parameter.default):
+                named[name] = value
         elif argument.name in NOWHERE or (argument.name == "generator" and value is None):
             continue
         elif takes_any and argument.name in ("dtype", "size"):
@@ -75,10 +71,20 @@ def bound(
                 found=f"{argument.name}={shown(value)}",
                 remedy=f"leave the argument out, or give the operator a converter: @trtnet.converts({schema.name!r})",
             )
-    first = next(iter(parameters.values()), None)
-    if first is not None and first.name in named and first.kind is first.POSITIONAL_OR_KEYWORD and not positional:
-        positional.append(named.pop(first.name))
-    return positional, named
+    return _by_place(parameters, named), named
+
+
+def _by_place(parameters: Mapping[str, inspect.Parameter], named: dict[str, Any]) -> list[Any]:
+    """Take out of `named` what can be given by place."""
+    found: list[Any] = []
+    for name, parameter in parameters.items():
+        if name not in named or parameter.kind is parameter.KEYWORD_ONLY:
+            break
+        value = named.pop(name)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return [*found, *(value if isinstance(value, (list, tuple)) else [value])]
+        found.append(value)
+    return found
 
 
 def _given(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
