@@ -3009,6 +3009,7 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "return one shape for each output from shapes(): a list where there are several",
             "mend that line of the source",
+            "leave graph=True out; for a slice from a computed start: trtnet.narrow(x, dim, start, length)",
             "remove the file: it is written anew",
             "name another file, which is made then: runtime_cache='kernels.cache'",
             "mend the function, its constants or Triton's options as the message asks",

@@ -153,6 +153,13 @@ def sizes_that_the_data_decides(here: Here) -> None:
         x = np.ones((2, 3), np.float32)
         for given in (x, torch.from_numpy(x), Foreign(x), on_device(x)):
             assert tuple(engine(given).shape) == (2, 2)
+    with here.build(lambda x: x[:, x.argmax().long() :].sum(), x=Input((2, 3))) as engine:
+        assert engine.bind(on_device(x))().shape == ()
+        for call in (lambda: engine.bind(on_device(x), graph=True), lambda: engine(on_device(x), graph=True)):
+            with pytest.raises(ProviderError, match=r"cannot be captured(.|\n)*trtnet\.narrow"):
+                call()
+    with here.build(lambda x: trtnet.narrow(x, 0, x.argmax().long(), 1), x=Input((3,))) as engine:
+        assert engine.bind(on_device(x[0]), graph=True)().shape == (1,)
 
 
 @step

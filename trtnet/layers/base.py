@@ -261,6 +261,11 @@ class Layer:
         return ()
 
     @property
+    def reads_back(self) -> bool:
+        """Whether TensorRT reads numbers back from the GPU for it, when it runs: sizes, and computed positions."""
+        return bool(self.decides)
+
+    @property
     def draws(self) -> bool:
         """Whether the outputs are random numbers, drawn anew at each call."""
         return False

@@ -24,6 +24,7 @@ from .sizes import (
     computed,
     decide,
     greatest,
+    is_of_sizes,
     numbers_tensor,
     shape_tensor,
     taken,
@@ -264,6 +265,10 @@ class Slice(Layer):
     def is_computed(self) -> bool:
         """Whether start, size or stride are tensors."""
         return len(self.inputs) > 1 and any(isinstance(held, Tensor) for held in self.inputs[1:4])
+
+    @property
+    def reads_back(self) -> bool:
+        return any(isinstance(held, Tensor) and not is_of_sizes(held) for held in self.inputs[1:4])
 
     @property
     def is_view(self) -> bool:  # type: ignore[override]

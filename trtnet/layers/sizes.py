@@ -98,6 +98,19 @@ def check_small(kind: str, shape: Sequence[SizeLike]) -> None:
             )
 
 
+def is_of_sizes(tensor: Tensor) -> bool:
+    """Whether it is computed of constants and of inputs' sizes, by layers with which TensorRT computes shapes."""
+    pending, seen = [tensor], set()
+    while pending:
+        layer = pending.pop().layer
+        if layer is None or not (layer.computes_sizes or layer.reads_sizes):
+            return False
+        if layer not in seen and not layer.reads_sizes:
+            seen.add(layer)
+            pending += [operand for operand in layer.inputs if isinstance(operand, Tensor)]
+    return True
+
+
 def computed(
     run: Run, kind: str, sizes: Sequence[SizeLike], decided: Sequence[Dim], held: torch.Tensor | None
 ) -> list[int]:

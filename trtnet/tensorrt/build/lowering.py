@@ -20,6 +20,7 @@ from ...graph.graph import Graph, method
 from ...graph.tensor import Producer, Tensor
 from ...layers.base import Operand
 from ...layers.conditionals import Scope, branches
+from ...layers.sizes import is_of_sizes
 from ...layers.targets import (
     EnumMember,
     IIfConditional,
@@ -201,7 +202,7 @@ class Lowering:
         finds no values of some layers (`Cumulative`, top-k). It stops at an einsum, whose result it takes to the host.
         """
         native: ITensor = self[tensor]
-        is_apart = not _is_of_sizes(tensor)
+        is_apart = not is_of_sizes(tensor)
         if is_apart:
             real = self.data_type(dtypes.float32)
             layer = self._helper(self.network.add_einsum([self._cast(native, real)], "i->i"))
@@ -492,19 +493,6 @@ class Lowering:
                 if shape is None or not _may_be(shape, tensor):
                     return layer
         return None
-
-
-def _is_of_sizes(tensor: Tensor) -> bool:
-    """Whether it is computed of constants and of inputs' sizes, by layers with which TensorRT computes shapes."""
-    pending, seen = [tensor], set()
-    while pending:
-        layer = pending.pop().layer
-        if layer is None or not (layer.computes_sizes or layer.reads_sizes):
-            return False
-        if layer not in seen and not layer.reads_sizes:
-            seen.add(layer)
-            pending += [operand for operand in layer.inputs if isinstance(operand, Tensor)]
-    return True
 
 
 def _shape_of(native: ITensor) -> tuple[int, ...] | None:

@@ -33,6 +33,14 @@ def _require_fixed(engine: Loaded, route: Route, graph: bool) -> None:
             found="graph=True",
             remedy="leave graph=True out, or give the engine room for all its weights",
         )
+    if graph and (reading := next((one for one in engine.graph.layers if one.reads_back), None)) is not None:
+        raise ProviderError(
+            "a network with sizes or positions that the data decides cannot be captured as a CUDA graph",
+            expected="a network without them: TensorRT reads them back to the host at each call",
+            found=f"{reading.name}: {reading!r}",
+            module=reading.path or None,
+            remedy="leave graph=True out; for a slice from a computed start: trtnet.narrow(x, dim, start, length)",
+        )
     if graph and not engine.provider.captures_loops and any(one.region is not None for one in engine.graph.layers):
         raise ProviderError(
             "a network with a loop or a conditional cannot be captured as a CUDA graph",
