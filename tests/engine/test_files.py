@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
+import stat
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -20,7 +25,7 @@ from trtnet.basics import disk
 from trtnet.engine import files as storing
 from trtnet.engine.files import Files
 from trtnet.engine.plan import Plan
-from trtnet.errors import WeightsError, WeightsNotFoundError
+from trtnet.errors import TrtnetError, WeightsError, WeightsNotFoundError
 from trtnet.tensorrt.build.plan_cache import PlanCache
 
 GRAPH = trtnet.record(nn.Linear(3, 2), input=Input((1, 3)))
@@ -303,3 +308,78 @@ def test_writers_take_turns_though_the_lock_is_another_users(tmp_path, monkeypat
             other.acquire(timeout=0)
     other.acquire(timeout=0)
     other.release()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "link to a pipe", "loop"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".npy", ".pt", ".pth", ".wts"])
+def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = no_file(kind, tmp_path / f"w{suffix}")
+    with pytest.raises(TrtnetError) as caught, at_most(5):
+        nn.Linear(3, 4).load_weights(path)
+    assert f"w{suffix}" in str(caught.value)
+    if suffix in (".safetensors", ".npz", ".wts") and kind != "loop":
+        before = path.stat()
+        with pytest.raises(WeightsError, match="is a folder" if kind == "folder" else "is no regular file"), at_most(5):
+            nn.Linear(3, 4).save_weights(path)
+        assert path.stat() == before, "it stays"
+        assert {one.name for one in tmp_path.iterdir()} <= {path.name, "other"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "link to a pipe", "loop"])
+@pytest.mark.parametrize("name", ["net.engine.json", "net.engine.safetensors"])
+def test_an_engine_of_which_a_part_is_no_file(tmp_path: Path, kind: str, name: str) -> None:
+    engine = trtnet.reference(trtnet.record(nn.Linear(3, 4), input=Input((2, 3))))
+    path = tmp_path / "net.engine"
+    engine.save(path)
+    (tmp_path / name).unlink()
+    no_file(kind, tmp_path / name)
+    with pytest.raises(TrtnetError) as caught, at_most(5):
+        trtnet.load(path)
+    assert "net.engine" in str(caught.value)
+    if kind == "folder":
+        with pytest.raises(WeightsError, match="is a folder"):
+            engine.save(path)
+    else:
+        with at_most(5):
+            engine.save(path)
+        assert trtnet.load(path)(np.zeros((2, 3), np.float32)).shape == (2, 4)
+        assert not (tmp_path / "other").exists() or stat.S_ISFIFO((tmp_path / "other").stat().st_mode), "it stays"
+
+
+def no_file(kind: str, path: Path) -> Path:
+    """Make something that is no regular file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        before = Path.cwd()
+        os.chdir(path.parent)  # a socket's path is short
+        try:
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(path.name)
+        finally:
+            os.chdir(before)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.with_name("other") if kind == "link to a pipe" else path)
+        if kind == "link to a pipe":
+            os.mkfifo(path.with_name("other"))
+    return path
+
+
+@contextlib.contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Fail where what is inside takes longer, as what waits for the other end of a pipe does."""
+
+    def late(*_: object) -> None:
+        pytest.fail(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

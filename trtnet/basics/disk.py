@@ -41,7 +41,7 @@ def user_cache() -> Path:
 
 def lock_file(path: Path, whose: str = "") -> Path:
     """A file for the writers of `path` to lock: not beside it, where it would stay."""
-    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
+    key = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
     return Path(tempfile.gettempdir()) / f"trtnet-{key}{whose}.lock"
 
 

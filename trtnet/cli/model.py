@@ -199,7 +199,15 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def no_file(path: Path) -> TrtnetError:
+    """For what is no regular file: nothing, a folder, or what might be read from for ever."""
     folder = path.parent
+    if path.exists():
+        return ArgumentError(
+            f"{path} is no regular file",
+            expected="a file",
+            found="a folder" if path.is_dir() else "a pipe, a socket or a device",
+            remedy="name a file",
+        )
     remedy = f"check the path (relative ones start at {Path.cwd()})"
     if folder.is_dir():
         near = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], 1, 0.5)

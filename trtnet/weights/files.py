@@ -118,6 +118,13 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     target = Path(os.path.realpath(where))
     if target.is_dir():
         raise WeightsError(f"{where} is a folder", expected="the name of a file", remedy=f"name a file in {where}")
+    if target.exists() and not target.is_file():  # which root could replace by a file, through a link too
+        raise WeightsError(
+            f"{where} is no regular file",
+            expected="a weight file",
+            found=f"{target}, which stays",
+            remedy="name a file",
+        )
     require_folder(target)
     with explained(where), replacing(target) as new:
         new.touch()
