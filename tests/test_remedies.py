@@ -3009,6 +3009,9 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "return one shape for each output from shapes(): a list where there are several",
             "mend that line of the source",
+            "use a library's plugin, or trtnet.kernel, which every TensorRT runs",
+            "give an object, and call IPluginCreatorV3One.__init__ in its own __init__",
+            "give it another version; a creator is registered once in a process",
             "leave graph=True out; for a slice from a computed start: trtnet.narrow(x, dim, start, length)",
             "remove the file: it is written anew",
             "name another file, which is made then: runtime_cache='kernels.cache'",

@@ -233,6 +233,12 @@ def _(made: Any, registry: Any, path: str) -> Any:
     return made
 
 
+@on("IPluginRegistry.register_creator")
+def _(made: Any, registry: Any, creator: Any, namespace: str = "") -> bool:
+    vars(registry)["all_creators"].append(creator)
+    return True
+
+
 def _found(made: Any, registry: Any, name: str, version: str, namespace: str = "") -> Any:
     creators = vars(registry)["all_creators"]
     return next((one for one in creators if (one.name, one.plugin_version) == (name, version)), None)

@@ -24,7 +24,7 @@ from host_cuda import Foreign, HostCUDA, TorchHere, on_device
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import BuildError, ProviderError, WeightsError
+from trtnet.errors import ArgumentTypeError, BuildError, ProviderError, WeightsError
 from trtnet.tensorrt import device, plugins, provider
 from trtnet.tensorrt.build.lowering import Lowering
 from trtnet.tensorrt.provider import Provider
@@ -421,6 +421,27 @@ def plugins_of_the_registry(here: Here) -> None:
             assert kind.creator in [one.name for one in trtnet.plugins.available(name)]
             path = engine.save(Path(folder, "net.engine"))
             trtnet.load(path).close()
+
+
+@step
+def plugins_that_python_runs(here: Here) -> None:
+    provider = here.provider
+    if not provider.offers("IPluginCreatorV3One"):
+        trtnet.plugins.register(object(), provider.name)  # which is refused
+    creator = type("Mine", (provider.trt.IPluginCreatorV3One,), {})()
+    said = provider.trt.PluginFieldCollection([])
+    vars(creator).update(name="Mine", plugin_version="1", plugin_namespace="", field_names=said)
+    for _ in range(2):
+        assert str(trtnet.plugins.register(creator, provider.name)) == "Mine 1 ()"
+    assert [one.name for one in trtnet.plugins.available(provider.name)].count("Mine") == 1
+    kind = type("Mine", (Judged,), {"creator": "Mine"})
+    here.build(kind()).close()
+    other = type("Mine", (provider.trt.IPluginCreatorV3One,), {})()
+    vars(other).update(vars(creator))
+    with pytest.raises(ProviderError, match="the plugin Mine 1 is registered already"):
+        trtnet.plugins.register(other, provider.name)
+    with pytest.raises(ArgumentTypeError, match="this is no creator of plugins"):
+        trtnet.plugins.register(type(creator), provider.name)
 
 
 @step

@@ -94,6 +94,7 @@ REFUSED = {
     "execution context allocation strategy": ["8.6.1"],
     "plugins of a library": ["rtx1.7.1"],
     "plugins of the registry": ["rtx1.7.1"],
+    "plugins that python runs": ["8.6.1", "rtx1.7.1"],
     "profile streams": before("11.4"),
     "runtime cache": VERSIONS[:-1],
     "streamed weights": ["8.6.1"],

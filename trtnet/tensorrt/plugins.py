@@ -17,7 +17,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.disk import as_path, writable_by
-from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of
+from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of, shown
 from ..layers.plugin import TritonRequest
 from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
 from . import provider as providers
@@ -72,6 +72,7 @@ class Library:
 
 
 _libraries: dict[str, Library] = {}
+_registered: list[Any] = []
 _lock = threading.RLock()
 
 
@@ -100,6 +101,48 @@ def load(path: str | os.PathLike[str], provider: str | None = None) -> list[Crea
     found = providers.load(provider or "tensorrt")
     library = _loaded(found, as_path(path))
     return [_described(found, one) for one in found.plugin_creators() if _key(one) in library.keys]
+
+
+def register(creator: Any, provider: str | None = None) -> Creator:
+    """Register a creator of plugins that Python runs: an object of a class over `tensorrt.IPluginCreatorV3One`, that
+    makes objects of one over `tensorrt.IPluginV3` (TensorRT 10 on). A `trtnet.Plugin` then names it as any other.
+
+    It lives as long as the process. A process that loads a plan with its plugins registers it before.
+
+    Raises ArgumentTypeError for what is no such creator; ProviderError: this TensorRT has none, or has another of that
+    name and version.
+    """
+    found = providers.load(provider or "tensorrt")
+    registry = found.plugin_registry
+    kind = getattr(found.trt, "IPluginCreatorV3One", None)
+    if kind is None:
+        raise ProviderError(
+            f"{found} has no plugins that Python runs",
+            expected="TensorRT 10.0 or newer",
+            found=str(found),
+            remedy="use a library's plugin, or trtnet.kernel, which every TensorRT runs",
+        )
+    if not isinstance(creator, kind):
+        raise ArgumentTypeError(
+            "this is no creator of plugins",
+            expected="an object of a class over tensorrt.IPluginCreatorV3One, with its name, version and field_names",
+            found=shown(creator),
+            remedy="give an object, and call IPluginCreatorV3One.__init__ in its own __init__",
+        )
+    with _lock:
+        if not any(creator is one for one in _registered):
+            key = _key(creator)
+            known = found.plugin_creator(*key)
+            if known is not None or not registry.register_creator(creator, key[2]):
+                raise ProviderError(
+                    f"the plugin {key[0]} {key[1]} is registered already",
+                    expected="a name and version that no other creator has",
+                    found=", ".join(str(one) for one in available(provider) if one.name == key[0])
+                    or "TensorRT refused",
+                    remedy="give it another version; a creator is registered once in a process",
+                )
+            _registered.append(creator)
+    return _described(found, creator)
 
 
 class Compilable(Protocol):
