@@ -158,6 +158,18 @@ def _whole(x: Any, i: Any) -> Any:
     return x
 
 
+def test_a_bound_that_was_changed_in_place() -> None:
+    def function(T: Any, x: Any, i: Any) -> Any:
+        i = i.clone()
+        first = x[:, i:].sum(1), x[:, i : i + 2], x[:, i - 1 : i]
+        i += 2
+        second = x[:, i:].sum(1), x[:, i : i + 2], x[:, i - 1 : i]
+        i[...] = 1
+        return (*first, *second, x[:, i:].sum(1), x[:, i : i + 2], x[:, i - 1 : i])
+
+    run(function, 3, {"x": (BATCH, LENGTH)})
+
+
 def test_concrete_bounds_are_numbers() -> None:
     check_concrete(lambda T, x, i: x[:, i : i + 2], X, np.array(3))
     graph = trtnet.record(lambda x: x[:, trtnet.tensor(3) : trtnet.tensor(5)], x=Input((2, 12)))

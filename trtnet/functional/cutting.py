@@ -61,6 +61,7 @@ def cut(x: Tensor, axis: int, start: Bound, stop: Bound, step: int) -> Tensor:
             remedy="trtnet.narrow(x, dim, start, length) takes any",
         )
     current = recorder()
+    start, stop = (current.settle(bound) if isinstance(bound, Tensor) else bound for bound in (start, stop))
     known = _made.setdefault(current, {})
     body = current.bodies[-1] if current.bodies else None
     key = (body, axis, x.ndim, size, step, *(signature(b) if isinstance(b, Tensor) else b for b in (start, stop)))
@@ -123,7 +124,7 @@ def _within(bound: Bound, size: SizeLike) -> Tensor:
 
 
 def _is_nonnegative(bound: Tensor) -> bool:
-    return is_nonnegative(recorder().settle(bound))
+    return is_nonnegative(bound)
 
 
 def _number(bound: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ def _distance(start: Bound, stop: Bound) -> SizeLike | None:
     """`stop - start`, where that is a size, and no negative one; else None."""
     if not isinstance(start, Tensor) or not isinstance(stop, Tensor):
         return None
-    one, two = _terms(recorder().settle(start)), _terms(recorder().settle(stop))
+    one, two = _terms(start), _terms(stop)
     if one[0] != two[0]:
         return None
     length = two[1] - one[1]
