@@ -1,4 +1,4 @@
-"""torch.compile(mode="reduce-overhead") beside gpu.py, in the machine's own Python, which needs torch and Triton alone.
+"""torch.compile beside gpu.py, in the machine's own Python, which needs torch and Triton alone.
 
 Orders come as lines of JSON, answers go out as lines of JSON after an "@": prepare a network, give a sample, so that
 its samples take turns with those of the other variants.
@@ -28,20 +28,22 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     model = models.make(order["model"], order["quick"])
     model.load_state_dict(torch.load(order["weights"]))
     model.to(order["device"], getattr(torch, order["dtype"])).requires_grad_(False)
-    x = torch.load(order["input"]).to(order["device"])
-    settings = {"mode": "reduce-overhead"} if cuda else {"backend": "eager"}  # quick runs on the CPU compile nothing
+    inputs = [value.to(order["device"]) for value in torch.load(order["input"])]
+    settings = {"mode": order["mode"]} if cuda else {"backend": "eager"}  # quick runs on the CPU compile nothing
     compiled = torch.compile(model, **settings)
     if cuda:
         _stream = torch.cuda.Stream()
 
     def run() -> Any:
-        return compiled(x)
+        return compiled(*inputs)
 
     _run = run
     with torch.inference_mode(), _on_stream():
         for _ in range(8):
             output = run()
             _synchronize()
+        while not isinstance(output, torch.Tensor):
+            output = next(iter(output.values())) if isinstance(output, dict) else output[0]
         torch.save(output.float().cpu(), order["output"])
     return {"seconds": time.perf_counter() - started, "torch": torch.__version__, "settings": settings}
 

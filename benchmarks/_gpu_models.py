@@ -1,8 +1,12 @@
-"""The networks of gpu.py in plain PyTorch: for the weights, PyTorch eager and torch.compile. Needs torch alone."""
+"""The networks of gpu.py in plain PyTorch: for the weights, PyTorch eager and torch.compile. Needs torch alone; for
+those of `models/`, whose imports it swaps, trtnet too."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -148,7 +152,46 @@ def make(name: str, quick: bool) -> nn.Module:
     """The network, ready for inference."""
     if name in SIZES:
         return MLP(sizes(name, quick)).eval()
+    if name.startswith("models/"):
+        return network(name.removeprefix("models/"))
     return {"lenet": LeNet, "resnet18": ResNet18, "googlenet": GoogLeNet}[name]().eval()
+
+
+def network(name: str, seed: int = 0) -> nn.Module:
+    """A network of `models/` as one of torch's, with random weights, and statistics that are not trivial."""
+    root = Path(__file__).resolve().parents[1]
+    for folder in (root / "tests" / "helpers", root):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    from swapped_models import swapped
+
+    from models import NETWORKS
+
+    file, _, made_by = NETWORKS[name].made_by.partition(":")
+    torch.manual_seed(seed)
+    model: nn.Module = getattr(swapped(importlib.import_module(f"models.{file}")), made_by)().eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_var.uniform_(0.5, 1.5)
+                module.running_mean.normal_(std=0.1)
+    return model
+
+
+def network_inputs(name: str, batch: int, dtype: str) -> dict[str, torch.Tensor]:
+    """Its inputs, of which the first size is the batch."""
+    from models import NETWORKS
+
+    generator, found = torch.Generator().manual_seed(1), {}
+    for text in NETWORKS[name].inputs.split():
+        key, _, spec = text.partition("=")
+        sizes, _, kind = spec.partition(":")
+        shape = (batch, *map(int, sizes.split("x")[1:]))
+        if kind:
+            found[key] = torch.randint(0, 2, shape, generator=generator, dtype=getattr(torch, kind))
+        else:
+            found[key] = torch.rand(shape, generator=generator).to(getattr(torch, dtype))
+    return found
 
 
 def trained(name: str, quick: bool, seed: int = 0) -> nn.Module:

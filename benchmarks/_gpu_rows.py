@@ -15,6 +15,7 @@ TITLES = {
     "check": "The comparison with the reference beside the build; the first row's loads torch's GPU libraries",
     "live": "Live weights, bound with graph=True",
     "recurrent": "An LSTM of 128 to 256 features, FP32, as a loop of the network and unrolled",
+    "networks": "The networks of models/, random weights, beside the fastest of PyTorch's ways",
     "inference": "Inference",
 }
 HALF = 0.5  # seconds
@@ -160,6 +161,11 @@ def equal(subject: str, *against: str, limit: float = 0.03) -> Check:
 def nothing(subject: str, *against: str) -> Check:
     """No more time than without it, within noise."""
     return Check(subject, against, "nothing", 0.05)
+
+
+def no_slower(subject: str, *against: str, limit: float) -> Check:
+    """At most `limit` times the fastest of the others; ahead of it is what is wanted."""
+    return Check(subject, against, "times", limit)
 
 
 def faster(subject: str, *against: str) -> Check:

@@ -32,6 +32,7 @@ from trtnet import Input, nn
 from trtnet.cli import preload
 
 TOLERANCES = {"float32": 1e-4, "float16": 3e-2}
+COMPILE_MODE = "reduce-overhead"
 COMPILING = 240  # seconds that torch.compile may take for one network
 BIG = ("resnet18", "googlenet")
 
@@ -254,14 +255,19 @@ class Session:
 
     def compile(self, case: Case) -> None:
         """Have torch.compile begin with a network, while TensorRT builds it."""
+        self.compile_network(case.name, case.dtype, case.model, {"x": case.x})
+
+    def compile_network(
+        self, name: str, dtype: str, model: torch.nn.Module, inputs: dict[str, torch.Tensor], mode: str = COMPILE_MODE
+    ) -> None:
         if self._compiled is None:
             self._compiled = Compiled(self.given.compile_python, self.folder / "compile.log")
-        weights, x = self.folder / "weights.pt", self.folder / "input.pt"
-        torch.save({k: v.cpu() for k, v in case.model.state_dict().items()}, weights)
-        torch.save(case.x.cpu(), x)
+        weights, given = self.folder / "weights.pt", self.folder / "input.pt"
+        torch.save({k: v.cpu() for k, v in model.state_dict().items()}, weights)
+        torch.save([value.cpu() for value in inputs.values()], given)
         self._compiled.order(
-            "prepare", model=case.name, dtype=case.dtype, quick=self.quick, device=self.device, weights=str(weights),
-            input=str(x), output=str(self.folder / "output.pt"),
+            "prepare", model=name, dtype=dtype, quick=self.quick, device=self.device, weights=str(weights),
+            input=str(given), output=str(self.folder / "output.pt"), mode=mode,
         )  # fmt: skip
 
     def compiled(self, calls: int) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:

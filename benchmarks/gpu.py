@@ -33,7 +33,7 @@ from trtnet.cli import preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",
-    "recurrent", "inference-lenet", "inference-resnet18", "inference-googlenet",
+    "recurrent", "networks", "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -97,6 +97,8 @@ def run_group(given: argparse.Namespace) -> int:
         function = live_resnet18 if what else live
     elif name == "recurrent":
         from _gpu_recurrent import recurrent as function
+    elif name == "networks":
+        from _gpu_networks import networks as function
     else:
         from _gpu_inference import inference
 

@@ -14,7 +14,7 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, tokens: Tensor, types: Tensor) -> Tensor:
-        places = self.position_embeddings(trtnet.arange(tokens.shape[1]))
+        places = self.position_embeddings(trtnet.arange(tokens.shape[1], device=tokens.device))
         return self.LayerNorm(self.word_embeddings(tokens) + self.token_type_embeddings(types) + places)
 
 

@@ -23,9 +23,10 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, timestep: Tensor) -> Tensor:
         half = self.width // 2
-        frequencies = trtnet.exp(trtnet.arange(half, dtype=trtnet.float32) * (-math.log(10000) / (half - 1)))
-        angles = timestep[:, None] * frequencies
-        return self.linear_2(F.silu(self.linear_1(trtnet.cat([angles.sin(), angles.cos()], 1))))
+        places = trtnet.arange(half, dtype=trtnet.float32, device=timestep.device)
+        angles = timestep[:, None] * trtnet.exp(places * (-math.log(10000) / (half - 1)))
+        sines = trtnet.cat([angles.sin(), angles.cos()], 1).to(self.linear_1.weight.dtype)
+        return self.linear_2(F.silu(self.linear_1(sines)))
 
 
 class ResnetBlock(nn.Module):
@@ -170,7 +171,7 @@ class UNet2D(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1)
 
     def forward(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        time = self.time_embedding(timestep.to(sample.dtype))
+        time = self.time_embedding(timestep.to(trtnet.promote_types(sample.dtype, trtnet.float32)))
         x = self.conv_in(sample)
         skipped = [x]
         for block in self.down_blocks:

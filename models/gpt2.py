@@ -39,7 +39,7 @@ class Attention(nn.Module):
         q, k, v = (part.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2) for part in parts)
         mask = None
         if place is not None:
-            places = trtnet.arange(past[0].shape[2])
+            places = trtnet.arange(past[0].shape[2], device=x.device)
             here = (places == place)[:, None]
             k, v = trtnet.where(here, k, past[0]), trtnet.where(here, v, past[1])
             mask = (places <= place)[None]
@@ -102,13 +102,13 @@ class GPT2(nn.Module):
 
     def first(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """A prompt: logits, keys and values."""
-        x = self.wte(tokens) + self.wpe(trtnet.arange(tokens.shape[1]))
+        x = self.wte(tokens) + self.wpe(trtnet.arange(tokens.shape[1], device=tokens.device))
         return self._layers(x, None)
 
     def step(self, token: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """One token (batch, 1) more, given what the tokens before left: logits, and the keys and values of all."""
         length = past.shape[4]
-        x = self.wte(token) + self.wpe(trtnet.arange(length, length + 1))
+        x = self.wte(token) + self.wpe(trtnet.arange(length, length + 1, device=token.device))
         return self._layers(x, past)
 
     def generate(self, tokens: Tensor, count: int = 20) -> Tensor:
@@ -116,7 +116,7 @@ class GPT2(nn.Module):
         logits, past = self.first(tokens)
         token = logits[:, -1:].argmax(-1)
         length = tokens.shape[1]
-        positions = self.wpe(trtnet.arange(length + count - 1))
+        positions = self.wpe(trtnet.arange(length + count - 1, device=tokens.device))
 
         def body(carry: tuple[Tensor, Tensor, Tensor], _: None) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
             token, place, past = carry
@@ -125,7 +125,7 @@ class GPT2(nn.Module):
             return (token, place + 1, past), token[:, 0]
 
         room = F.pad(past, (0, 0, 0, count - 1))
-        place = trtnet.arange(length, length + 1)
+        place = trtnet.arange(length, length + 1, device=tokens.device)
         _, more = trtnet.scan(body, (token, place, room), length=count - 1)
         return trtnet.cat([token, more.transpose(0, 1)], 1)
 

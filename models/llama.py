@@ -66,11 +66,15 @@ class Decoder(nn.Module):
         self.size, self.base = width // heads, base
 
     def forward(self, tokens: Tensor) -> Tensor:
-        frequencies = self.base ** (-trtnet.arange(0, self.size, 2, dtype=trtnet.float32) / self.size)
-        angles = trtnet.outer(trtnet.arange(tokens.shape[1], dtype=trtnet.float32), frequencies)
+        frequencies = self.base ** (
+            -trtnet.arange(0, self.size, 2, dtype=trtnet.float32, device=tokens.device) / self.size
+        )
+        angles = trtnet.outer(
+            trtnet.arange(tokens.shape[1], dtype=frequencies.dtype, device=tokens.device), frequencies
+        )
         angles = trtnet.cat([angles, angles], -1)
-        cos, sin = angles.cos(), angles.sin()
         x = self.embed_tokens(tokens)
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         for layer in self.layers:
             x = layer(x, cos, sin)
         return self.norm(x)

@@ -30,7 +30,7 @@ class Transform(nn.Module):
         x = F.relu(self.bn3(self.conv3(x))).amax(2)
         x = F.relu(self.bn4(self.fc1(x)))
         x = F.relu(self.bn5(self.fc2(x)))
-        return self.fc3(x).reshape(-1, self.size, self.size) + trtnet.eye(self.size)
+        return self.fc3(x).reshape(-1, self.size, self.size) + trtnet.eye(self.size, dtype=x.dtype, device=x.device)
 
 
 class Features(nn.Module):

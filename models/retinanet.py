@@ -113,22 +113,27 @@ class Heads(nn.Module):
 
 
 def anchors(size: int, image: Tensor, level: Tensor) -> Tensor:
-    """Nine boxes around each place of a map, as corners: (H·W·9, 4)."""
-    sides = trtnet.tensor([float(int(size * 2 ** (third / 3))) for third in range(3)])
-    high = trtnet.tensor([0.5, 1.0, 2.0]).sqrt()[:, None]
+    """Nine boxes around each place of a map, as corners: (H·W·9, 4), float32 at the least."""
+    dtype = trtnet.promote_types(image.dtype, trtnet.float32)
+    sides = trtnet.tensor([float(int(size * 2 ** (third / 3))) for third in range(3)], device=image.device)
+    high = trtnet.tensor([0.5, 1.0, 2.0], device=image.device).sqrt()[:, None]
     wide = (1 / high * sides).flatten()
     high = (high * sides).flatten()
     cell = (trtnet.stack([-wide, -high, wide, high], 1) / 2).round()
     rows, columns = level.shape[-2:]
-    y = (trtnet.arange(rows) * (image.shape[-2] // rows)).to(image.dtype)[:, None].expand(rows, columns)
-    x = (trtnet.arange(columns) * (image.shape[-1] // columns)).to(image.dtype)[None].expand(rows, columns)
+    y = (trtnet.arange(rows, device=image.device) * (image.shape[-2] // rows)).to(dtype)[:, None].expand(rows, columns)
+    x = (
+        (trtnet.arange(columns, device=image.device) * (image.shape[-1] // columns))
+        .to(dtype)[None]
+        .expand(rows, columns)
+    )
     places = trtnet.stack([x, y, x, y], -1)
     return (places[:, :, None] + cell).reshape(-1, 4)
 
 
 def decoded(moves: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
     """Boxes moved by (x, y) and stretched by (width, height), cut off at the image's edges."""
-    size = boxes[:, 2:] - boxes[:, :2]
+    moves, size = moves.to(boxes.dtype), boxes[:, 2:] - boxes[:, :2]
     center = boxes[:, :2] + 0.5 * size + moves[..., :2] * size
     half = 0.5 * (moves[..., 2:].clamp(max=math.log(1000 / 16)).exp() * size)
     low, high = center - half, center + half

@@ -27,9 +27,10 @@ def together(x: Tensor, window: int, height: int, width: int) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).reshape(x.shape[0], height, width, x.shape[-1])
 
 
-def neighbours(height: int, width: int, window: int, shift: tuple[int, int]) -> Tensor:
+def neighbours(x: Tensor, window: int, shift: tuple[int, int]) -> Tensor:
     """(windows, 1, window², window²): -100 between places that only the shift has brought into one window, else 0."""
-    region = trtnet.zeros(height, width)
+    height, width = x.shape[1:3]
+    region = trtnet.zeros(height, width, device=x.device)
     count = 0
     for rows in (slice(0, -window), slice(-window, -shift[0]), slice(-shift[0], None)):
         for columns in (slice(0, -window), slice(-window, -shift[1]), slice(-shift[1], None)):
@@ -37,7 +38,7 @@ def neighbours(height: int, width: int, window: int, shift: tuple[int, int]) -> 
             count += 1
     region = windows(region.reshape(1, height, width, 1), window)[0]
     apart = region.reshape(-1, 1, window * window) != region.reshape(-1, window * window, 1)
-    return trtnet.where(apart, -100.0, 0.0).unsqueeze(1)
+    return trtnet.zeros(apart.shape, dtype=x.dtype, device=x.device).masked_fill(apart, -100.0).unsqueeze(1)
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -67,7 +68,7 @@ class ShiftedWindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index]
         mask = bias.reshape(size, size, -1).permute(2, 0, 1)
         if any(shift):
-            mask = mask + neighbours(rows, columns, window, shift)
+            mask = mask + neighbours(x, window, shift)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = self.proj(x.transpose(2, 3).reshape(batch, -1, size, channels))
         x = trtnet.roll(together(x, window, rows, columns), shift, (1, 2))

@@ -92,9 +92,9 @@ def decoded(x: Tensor, stride: int) -> Tensor:
     """(batch, 4·16, H, W) -> corners (batch, H·W, 4): from the middle of each place, the mean of each distribution."""
     batch, _, rows, columns = x.shape
     chances = x.reshape(batch, 4, BINS, rows * columns).softmax(2)
-    away = (chances * trtnet.arange(BINS).to(x.dtype).reshape(BINS, 1)).sum(2).transpose(1, 2)
-    y = (trtnet.arange(rows).to(x.dtype) + 0.5)[:, None].expand(rows, columns).flatten()
-    middle = trtnet.stack([(trtnet.arange(columns).to(x.dtype) + 0.5).repeat(rows), y], 1)
+    away = (chances * trtnet.arange(BINS, dtype=x.dtype, device=x.device).reshape(BINS, 1)).sum(2).transpose(1, 2)
+    y = (trtnet.arange(rows, dtype=x.dtype, device=x.device) + 0.5)[:, None].expand(rows, columns).flatten()
+    middle = trtnet.stack([(trtnet.arange(columns, dtype=x.dtype, device=x.device) + 0.5).repeat(rows), y], 1)
     return trtnet.cat([middle - away[..., :2], middle + away[..., 2:]], -1) * stride
 
 

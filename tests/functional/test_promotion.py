@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import Any
 
@@ -196,3 +197,11 @@ def test_two_floating_point_types_raise_and_the_remedy_works() -> None:
     assert ".to(trtnet.float16) or .to(trtnet.bfloat16)" in str(caught.value)
     graph = trtnet.record(lambda a, b: a.to(trtnet.bfloat16) * b, **specs)
     assert graph.outputs["output"].dtype is trtnet.bfloat16
+
+
+def test_promote_types():
+    """Every pair that torch promotes."""
+    names = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+    for one, other in itertools.product(names, names):
+        found = trtnet.promote_types(one, getattr(trtnet, other))
+        assert found.name == str(torch.promote_types(getattr(torch, one), getattr(torch, other)))[6:], (one, other)

@@ -44,6 +44,7 @@ def swapped(module: ModuleType) -> ModuleType:
         )
         text = text.replace("from trtnet import Tensor, nn", "from torch import Tensor, nn")
         text = text.replace("from trtnet import functional as F", "import torch.nn.functional as F")
+        text = re.sub(r"^from trtnet import nn$", "from torch import nn", text, flags=re.MULTILINE)
         text = re.sub(r"^import trtnet$", "import torch as trtnet", text, flags=re.MULTILINE)
         for other in re.findall(r"^from \.(\w+) import", text, flags=re.MULTILINE):
             sys.modules[f"{other}_of_torch"] = swapped(importlib.import_module(f"models.{other}"))

@@ -271,7 +271,7 @@ def test_whole_numbers_that_are_activated(monkeypatch, rows, dtype):
 @pytest.mark.parametrize("rows", [2, Dim("rows", min=1, opt=2, max=5)])
 def test_a_select_of_equal_values_is_one_of_them(monkeypatch, rows):
     found = needs_rtx()
-    monkeypatch.setattr(found, "selects_equals", False)
+    monkeypatch.setattr(found, "selects_settled", False)
     x = np.array([[0, 1, -1], [2, 0, 0.5]], np.float32)
 
     def call(T, x):
@@ -279,11 +279,13 @@ def test_a_select_of_equal_values_is_one_of_them(monkeypatch, rows):
             T.log(T.where(x == 0, 1.0, 1.0)) * x, T.where(x == 0, 3.0, 3.0) + x, T.xlogy(x, 1),
             T.where(x[:1] > 0, x, x), T.where(x == 0, T.ones(3), T.ones(3)),
             T.where(x == 0, 1.0, 2.0), T.where(x == 0, 0.0, -0.0),
+            T.log(T.where(T.tensor(True), 2.0, x)), T.where(T.tensor([[False]]), 2.0, x),
+            T.where(T.tensor([True, False, True]), 2.0, x), T.where(T.tensor(2.0) > 3, x, T.tensor([[3.0]])),
         )  # fmt: skip
 
     graph = trtnet.record(lambda x: call(trtnet, x), x=Input((rows, 3)))
     selects = [layer for layer in graph.for_provider(found).layers if isinstance(layer, Select)]
-    assert len(selects) == 2, "those of two numbers, and of two zeros"
+    assert len(selects) == 3, "those of two numbers, of two zeros, and of a condition that is both"
     lower_and_compare(graph.for_provider(found))
     for mine, theirs in zip(
         trtnet.reference(graph.for_provider(found))(x), call(torch, torch.from_numpy(x)), strict=True

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from harness import check_against_torch, torch_state
+from networks import flat
 from small_models import SMALL, image, pair, tokens
 from swapped_models import nms
 
@@ -80,6 +81,23 @@ def test_a_second_size(name):
         for n, a in inputs.items()
     }
     check_against_torch(mine, theirs, other, compile=False, **near(name))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision(name):
+    """As `model.half()` leaves it: every output near torch's float64 of the same rounded weights and inputs."""
+    mine, theirs, inputs = pair(name)
+    halves = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    graph = trtnet.record(mine.half(), **{n: trtnet.Input(a.shape, str(a.dtype)) for n, a in halves.items()})
+    floats = {t.dtype for t in graph.outputs.values() if t.dtype.is_floating_point}
+    assert floats <= {trtnet.float16, trtnet.float32}
+    found = flat(trtnet.reference(graph)(**halves))
+    tensors = [torch.from_numpy(a) for a in halves.values()]
+    with torch.no_grad():
+        wanted = flat(theirs.half().double()(*(t.double() if t.is_floating_point() else t for t in tensors)))
+    for mine, torchs in zip(found, wanted, strict=True):
+        far = np.abs(mine.astype(np.float64) - torchs.numpy()).max()
+        assert far <= 2e-2 * max(float(torchs.abs().max()), 0.1), name
 
 
 def test_objects_in_an_image():

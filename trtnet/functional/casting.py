@@ -14,10 +14,11 @@ from ..basics.errors import ArgumentTypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
 from ..layers.casting import Identity, converted
+from .concrete import promote
 from .dispatch import MemoryFormat, like_a_copy, operation, tensor
 from .shape import contiguous
 
-__all__ = ["cast", "is_floating_point", "to"]
+__all__ = ["cast", "is_floating_point", "promote_types", "to"]
 
 KEEPS_ORDER = True
 
@@ -157,6 +158,17 @@ def is_floating_point(input: Tensor) -> bool:
     True
     """
     return input.dtype.is_floating_point
+
+
+def promote_types(type1: DtypeLike, type2: DtypeLike) -> Dtype:
+    """The smallest dtype that holds what both hold: float32 of float16 and bfloat16, int16 of uint8 and int8.
+
+    TensorRT has no int16 and no float64 in a network; a dtype of either is refused where it would get into one.
+
+    >>> trtnet.promote_types(trtnet.float16, "int64")
+    trtnet.float16
+    """
+    return dtypes.get(promote(dtypes.get(type1).numpy, dtypes.get(type2).numpy))
 
 
 for _name, _function in (

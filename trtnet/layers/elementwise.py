@@ -14,9 +14,10 @@ from ..basics import dtypes
 from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..basics.limits import finfo
+from ..graph.graph import weights_of
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
-from ..weights.recipes import Literal
+from ..weights.recipes import Literal, evaluate
 from .activation import FLOATING, SIGNED_INTEGERS, not_taken
 from .base import Layer, Operand, Output, broadcast, is_nonnegative
 from .bounds import FAR, UNKNOWN, Bounds
@@ -281,11 +282,21 @@ class Select(Layer):
         return None if position == 1 else wanted._replace(low=(-size,))  # an index that is counted from the end, too
 
     def supported(self, provider: Features) -> bool:
-        return provider.selects_equals or not _is_equal(*self.inputs[1:])
+        return provider.selects_settled or self._settled() is None
+
+    def _settled(self) -> int | None:
+        """Which input it gives whatever the others hold: of two equal ones, or by a constant condition; else None."""
+        if _is_equal(*self.inputs[1:]):
+            return 1
+        condition = weights_of(self.inputs[0])
+        if condition is None or next(condition.leaves(), None) is not None:
+            return None
+        chosen = evaluate(condition, lambda leaf: leaf.value.read())
+        return 1 if chosen.all() else None if chosen.any() else 2
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
-        """A select of two equal values: one of them."""
-        value = inputs[1]
+        """The value that it gives whatever the input."""
+        value = inputs[self._settled() or 1]
         assert isinstance(value, Tensor)
         made = expanded(value, self.outputs[0].shape)
         return emit(Identity((made,))) if made is value else made  # an input is no output

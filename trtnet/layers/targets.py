@@ -120,8 +120,8 @@ class Features(Protocol):
         """Whether grid sample takes 5 dimensions."""
 
     @property
-    def selects_equals(self) -> bool:
-        """Whether both values of a select may be one constant."""
+    def selects_settled(self) -> bool:
+        """Whether both values of a select may be one constant, and its condition the same everywhere."""
 
     @property
     def strongly_typed(self) -> bool:

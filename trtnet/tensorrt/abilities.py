@@ -118,10 +118,11 @@ class Abilities(ABC):
         return self.strongly_typed
 
     @functools.cached_property
-    def selects_equals(self) -> bool:
-        """Whether both values of a select may be one constant.
+    def selects_settled(self) -> bool:
+        """Whether both values of a select may be one constant, and its condition a constant, everywhere the same.
 
-        8.6.1 gives what was in memory for `log(where(x == 0, 1.0, 1.0))`, and refuses `where(x == 0, 3.0, 3.0) + x`.
+        8.6.1 gives what was in memory for `log(where(x == 0, 1.0, 1.0))` and for `log1p(where(tensor(True), 2.0, x))`,
+        and refuses `where(x == 0, 3.0, 3.0) + x`: it has the value in place of the select, with its own shape.
         """
         return self.strongly_typed
 

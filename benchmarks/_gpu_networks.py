@@ -1,0 +1,170 @@
+"""Rows of gpu.py: the networks of `models/`, against PyTorch eager, in a CUDA graph in both layouts, and torch.compile.
+
+PyTorch runs the same files with their imports swapped (tests/helpers/swapped_models.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from _gpu_device import Call, Clock
+from _gpu_models import network, network_inputs
+from _gpu_rows import duration, no_slower
+from _gpu_session import TOLERANCES, Session
+
+import trtnet
+from models import NETWORKS
+from trtnet import Input, nn
+
+LIMIT = 1.15
+ORDER = (
+    "lenet", "resnet18", "vit_b_16", "resnet50", "bert", "convnext_tiny", "swin_t", "gpt2", "mobilenet_v2", "alexnet",
+    "squeezenet", "nature_dqn", "impala", "katago", "pointnet", "unet", "mobilenet_v3_small", "googlenet", "vgg16",
+    "yolo", "ddpm", "wavenet", "efficientnet_b0", "densenet121", "inception_v3", "resnet34", "retinanet",
+)  # fmt: skip
+
+
+@dataclass
+class Pair:
+    """A network of `models/` with random weights, and the same in torch, on the device."""
+
+    name: str
+    dtype: str
+    model: torch.nn.Module
+    inputs: dict[str, torch.Tensor]
+    graph: Any
+    expected: torch.Tensor
+
+    @property
+    def title(self) -> str:
+        batch = len(next(iter(self.inputs.values())))
+        return f"{self.name}, {'FP16' if self.dtype == 'float16' else 'FP32'}, batch {batch}"
+
+
+def networks(session: Session) -> None:
+    names = ("lenet",) if session.quick else ORDER
+    for batch, dtype, name in itertools.product((1, 8), ("float16", "float32"), names):
+        what = f"{name} {dtype} batch {batch}"
+        if session.wants(what):
+            with session.part(what):
+                _one(session, _pair(session, name, dtype, batch))
+
+
+def _pair(session: Session, name: str, dtype: str, batch: int) -> Pair:
+    file, _, made_by = NETWORKS[name].made_by.partition(":")
+    net: nn.Module = getattr(importlib.import_module(f"models.{file}"), made_by)().eval()
+    model = network(name)
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    net.load_state_dict(state)
+    if dtype == "float16":
+        net.to("float16")
+    inputs = network_inputs(name, batch, dtype)
+    specs = {key: Input(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for key, value in inputs.items()}
+    graph = trtnet.record(net, **specs)
+    given = {key: value.to(session.device) for key, value in inputs.items()}
+    model = model.to(session.device)
+    torch.backends.cudnn.benchmark = False
+    with torch.no_grad():
+        expected = first(model.double()(*(v.double() if v.is_floating_point() else v for v in given.values())))
+    torch.backends.cudnn.benchmark = True
+    return Pair(name, dtype, model.to(getattr(torch, dtype)), given, graph, expected)
+
+
+def first(result: Any) -> torch.Tensor:
+    """The first tensor of what a network gives."""
+    while not isinstance(result, torch.Tensor):
+        result = next(iter(result.values())) if isinstance(result, dict) else result[0]
+    return result
+
+
+def captured(clock: Clock, call: Call) -> Call:
+    """The call as the replay of a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), clock.here():
+        for _ in range(3):
+            call()
+        clock.synchronize()
+        with torch.cuda.graph(graph, stream=clock.stream, capture_error_mode="thread_local"):
+            output = call()
+
+    def replay(held: Any = output) -> Any:
+        graph.replay()
+        return held
+
+    return replay
+
+
+def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
+    """PyTorch's ways, each over tensors of its own."""
+    given = tuple(pair.inputs.values())
+    found: dict[str, Call] = {"PyTorch eager": functools.partial(pair.model, *given)}
+    if not session.cuda:
+        return found
+    found["PyTorch, CUDA graph"] = captured(session.clock, found["PyTorch eager"])
+    if any(isinstance(module, torch.nn.Conv2d) for module in pair.model.modules()):
+        last = network(pair.name).to(session.device, getattr(torch, pair.dtype)).to(memory_format=torch.channels_last)
+        last.load_state_dict(pair.model.state_dict())
+        images = [v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for v in given]
+        found["PyTorch, CUDA graph, channels_last"] = captured(session.clock, functools.partial(last, *images))
+    return found
+
+
+def _one(session: Session, pair: Pair) -> None:
+    session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, pair.inputs)
+    started = time.perf_counter()
+    options = {"provider": "tensorrt" if session.cuda else "reference"}
+    if session.cuda:
+        options |= {"optimization_level": session.given.level or 3, "check": False}
+    free = _free(session)
+    engine = trtnet.build(pair.graph, **options)
+    seconds = time.perf_counter() - started
+    session.say(f"{pair.title}: built in {seconds:.1f} s")
+    with session.clock.here(), torch.inference_mode():
+        variants: dict[str, Call] = {"trtnet": engine.bind(graph=True, **pair.inputs)}
+        memory = free - _free(session)
+        variants |= _torchs(session, pair)
+        outputs = {name: first(call()).double().clone() for name, call in variants.items()}
+        session.clock.synchronize()
+    samplers = {name: session.both(call, 20) for name, call in variants.items()}
+    compiled, about = session.compiled(20)
+    samplers |= compiled
+    if "torch.compile output" in about:
+        outputs["torch.compile"] = about.pop("torch.compile output").to(session.device).double()
+    scale = float(pair.expected.abs().max())
+    errors = {name: float((value - pair.expected).abs().max()) / scale for name, value in outputs.items()}
+    agree = bool(errors["trtnet"] <= max(TOLERANCES[pair.dtype], 1.5 * errors["PyTorch eager"]))
+    samples = session.sample(samplers, 30)
+    others = [name for name in samplers if name != "trtnet"]
+    session.row(
+        f"{pair.title}, call and wait", {n: [s[1] for s in v] for n, v in samples.items()},
+        [no_slower("trtnet", *others, limit=LIMIT)], agree, errors=errors, build=seconds, memory=memory,
+        layers=len(pair.graph.layers), **about,
+    )  # fmt: skip
+    session.say(f"{pair.title}: built in {duration(seconds)}, {memory >> 20} MiB of the GPU")
+    if session.cuda and np.isfinite(errors["trtnet"]):
+        _by_layer(session, pair, engine)
+    engine.close()
+
+
+def _free(session: Session) -> int:
+    """Bytes of the GPU that nobody has, torch's unused ones included."""
+    if not session.cuda:
+        return 0
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info()[0])
+
+
+def _by_layer(session: Session, pair: Pair, engine: Any) -> None:
+    """Where the time goes, by TensorRT's layers: the ten longest."""
+    try:
+        session.say(f"{pair.title}: {engine.profile(**pair.inputs)}")
+    except trtnet.TrtnetError as error:
+        session.say(f"no profile: {error.problem}")
