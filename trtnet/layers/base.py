@@ -429,7 +429,7 @@ def require_each(layer: Layer, count: int, least: dict[str, int | None]) -> None
     """Raises ArgumentError unless each of these attributes has so many numbers, and none below its least one."""
     for name, low in least.items():
         values = getattr(layer, name)
-        if len(values) != count or (low is not None and any(value < low for value in values)):
+        if len(values) != count or (low is not None and values and min(values) < low):
             raise ArgumentError(
                 f"the {name} of a {layer.kind} layer has one number for each of its dimensions"
                 + ("" if low is None else f", of at least {low}"),
@@ -439,7 +439,7 @@ def require_each(layer: Layer, count: int, least: dict[str, int | None]) -> None
             )
 
 
-UNCOMPUTED = (dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn)
+UNCOMPUTED = frozenset((dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn))
 """What TensorRT quantizes and dequantizes, and computes nothing with ("is not consumed by IDequantizeLayer …")."""
 
 

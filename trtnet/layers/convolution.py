@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import torch
 
 
+_LEAST: dict[str, int | None] = {
+    "kernel_size": 1, "stride": 1, "dilation": 1, "pre_padding": None, "post_padding": None,
+}  # fmt: skip
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Convolution(Layer):
     """`add_convolution_nd`: input (N, C, *spatial), kernel (K, C/groups, *kernel_size), bias (K,) or None.
@@ -59,8 +64,7 @@ class Convolution(Layer):
                 expected="(batch, channels" + ", size" * rank + ")",
                 found=format_shape(x.shape),
             )
-        least = {"kernel_size": 1, "stride": 1, "dilation": 1, "pre_padding": None, "post_padding": None}
-        require_each(self, rank, least)
+        require_each(self, rank, _LEAST)
         if self.num_groups < 1:
             raise ArgumentError(f"the groups of a {self.kind} are at least 1", found=self.num_groups)
         channels = x.shape[1]
