@@ -180,6 +180,8 @@ def test_arguments_of_other_types(options, message):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
+        (lambda x: None, r"gives other shapes(.|\n)*found: +None"),
+        (lambda x: "text", r"gives other shapes(.|\n)*found: +'text'"),
         (lambda x: 1 // 0, r"raised ZeroDivisionError(.|\n)*own traceback"),
         (lambda x: (x, x), r"gives other shapes(.|\n)*\(2, 3\), \(2, 3\)"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness import lower_and_compare
+from harness import lower_and_compare, needs_rtx
 
 import trtnet
 from trtnet import Dim, Input, layers
@@ -62,6 +62,20 @@ def test_a_slice_beyond_its_input(mode) -> None:
     _, found = run(lambda x, n: layers.add_slice(x, n, shape=(4, 6), stride=(1, 1), mode=mode), [0, -2])
     wide = np.pad(X, ((0, 0), (2, 0)), mode={"CLAMP": "edge", "FILL": "constant", "WRAP": "wrap"}[mode])
     np.testing.assert_array_equal(found, wide[:, :6])
+
+
+def test_what_is_of_shapes_stays_on_the_host() -> None:
+    """TensorRT knows the sizes while it builds: no einsum leads to the GPU and back."""
+    graph = trtnet.record(
+        lambda x: layers.add_slice(x, None, layers.add_shape(x) // 2, start=(0, 0), stride=(1, 1)), x=Input((BATCH, 10))
+    )
+    np.testing.assert_array_equal(trtnet.reference(graph)(x=X), X[:2, :5])
+    provider = needs_rtx()
+    network = provider.create_network(provider.builder())
+    lowering = graph.lower(network)
+    kinds = [network.get_layer(i).type for i in range(network.num_layers)]
+    assert provider.trt.LayerType.EINSUM not in kinds
+    assert tuple(lowering.tensor("slice").shape) == (-1, 5)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 5, 8), (BATCH, 2, 5, 8)])

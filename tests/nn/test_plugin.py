@@ -384,6 +384,7 @@ def test_methods_that_do_not_fit(methods, problem):
 @pytest.mark.parametrize(
     ("reference", "problem"),
     [
+        (lambda self, x: None, r"gives other shapes(.|\n)*found: +None"),
         (lambda self, x: {1 // 0}, r"raised ZeroDivisionError(.|\n)*own traceback"),
     ],
 )

@@ -75,6 +75,7 @@ class Unary(Layer):
     op: str
 
     kind: ClassVar[str] = "unary"
+    computes_sizes: ClassVar[bool] = True
 
     @property
     def is_elementwise(self) -> bool:  # type: ignore[override]
@@ -131,6 +132,7 @@ class ElementWise(Layer):
 
     kind: ClassVar[str] = "elementwise"
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
+    computes_sizes: ClassVar[bool] = True
 
     @property
     def is_elementwise(self) -> bool:  # type: ignore[override]
@@ -249,6 +251,7 @@ class Select(Layer):
 
     kind: ClassVar[str] = "select"
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
+    computes_sizes: ClassVar[bool] = True
     is_elementwise: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
 

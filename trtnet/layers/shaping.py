@@ -25,7 +25,6 @@ from .sizes import (
     decide,
     greatest,
     is_of_sizes,
-    numbers_tensor,
     shape_tensor,
     taken,
 )
@@ -373,7 +372,7 @@ class Slice(Layer):
         for index, sizes in enumerate(given, 1):
             held = self.operand(index)
             if index != 2 and isinstance(held, Tensor):
-                layer.set_input(index, numbers_tensor(lowering, held))
+                layer.set_input(index, lowering.held_numbers(held))
             elif not lowering.is_static(sizes):
                 layer.set_input(index, shape_tensor(lowering, sizes, self.decided, held))
         decide(lowering, Size(self.shape), self.decided, layer.get_output(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape
@@ -140,31 +140,11 @@ def taken(sizes: Sequence[SizeLike], decided: Sequence[Dim], held: Operand, ends
     return Bounds(tuple(low for low, _ in pairs), tuple(high for _, high in pairs)) if pairs else UNKNOWN
 
 
-class Sizing(Network, Protocol):
-    """A network that takes computed sizes and positions."""
-
-    def held_numbers(self, tensor: Tensor) -> ITensor:
-        """What a recorded tensor of whole numbers and one dimension holds, as a shape tensor."""
-
-    def held_sizes(self, sizes: Sequence[SizeLike], decided: Sequence[Dim], tensor: Tensor) -> ITensor:
-        """A 1-D shape tensor of these sizes, of those `decided` as a recorded tensor holds them: one for each size, or
-        for each that is decided."""
-
-
-def _sizing(lowering: Network) -> Sizing:
-    return cast("Sizing", lowering)
-
-
-def numbers_tensor(lowering: Network, held: Tensor) -> ITensor:
-    """Positions that a tensor holds, as a shape tensor."""
-    return _sizing(lowering).held_numbers(held)
-
-
 def shape_tensor(lowering: Network, sizes: Sequence[SizeLike], decided: Sequence[Dim], held: Operand) -> ITensor:
     """The sizes as a shape tensor; a size that was recorded as a number, or hangs on inputs' sizes, is that."""
     if not isinstance(held, Tensor) or not decided:
         return lowering.shape_tensor(sizes)
-    return _sizing(lowering).held_sizes(sizes, decided, held)
+    return lowering.held_sizes(sizes, decided, held)
 
 
 def decide(lowering: Network, shape: Size, decided: Sequence[Dim], output: ITensor) -> None:

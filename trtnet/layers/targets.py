@@ -16,7 +16,7 @@ import numpy as np
 from ..basics import dims
 from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import TrtnetError
+from ..basics.errors import TrtnetError, shown
 from ..graph.tensor import Operand, Tensor, next_seed
 
 if TYPE_CHECKING:
@@ -223,6 +223,13 @@ class Network(Protocol):
     def scalar(self, size: SizeLike) -> ITensor:
         """A shape tensor without dimensions."""
 
+    def held_numbers(self, tensor: Tensor) -> ITensor:
+        """What a recorded tensor of whole numbers and one dimension holds, as a shape tensor."""
+
+    def held_sizes(self, sizes: Sequence[SizeLike], decided: Sequence[Dim], tensor: Tensor) -> ITensor:
+        """A 1-D shape tensor of these sizes, of those `decided` as a recorded tensor holds them: one for each size, or
+        for each that is decided."""
+
     def data_decides(self, symbol: Dim, tensor: ITensor, axis: int) -> None:
         """The size of a Dim is that of this dimension of a layer's output."""
 
@@ -360,11 +367,12 @@ class Run:
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """What a user's reference computed, as a layer of these outputs gives it. Raises what `wrong` makes of the
         shapes expected and found where they differ."""
-        found = [
-            self.torch.as_tensor(one, device=self.device)
-            for one in (made if isinstance(made, (tuple, list)) else (made,))
-        ]
         wanted = [self.shape(shape) for shape in shapes]
+        given = made if isinstance(made, (tuple, list)) else (made,)
+        try:
+            found = [self.torch.as_tensor(one, device=self.device) for one in given]
+        except (TypeError, ValueError, RuntimeError):
+            raise wrong(", ".join(map(dims.format_shape, wanted)), ", ".join(map(shown, given))) from None
         if [list(one.shape) for one in found] != wanted:
             raise wrong(
                 ", ".join(map(dims.format_shape, wanted)), ", ".join(dims.format_shape(one.shape) for one in found)
