@@ -215,6 +215,10 @@ class Layer:
         recorder.layers.append(copy)
         return copy.outputs if len(copy.outputs) != 1 else copy.outputs[0]
 
+    def following(self, before: Any) -> Layer | None:
+        """The one layer that does what `before` does and then this one, where there is one; not recorded."""
+        return None
+
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         """The range of whole numbers for input `position` that keeps `output` in the range `wanted` and this layer's
         own indices inside the table. None: any numbers; `UNKNOWN`: cannot be determined."""

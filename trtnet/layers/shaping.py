@@ -99,6 +99,23 @@ class Shuffle(Layer):
             weight = reshape(weight, tuple([size for size in self.reshape_dims if isinstance(size, int)]))
         return weight if self.second_transpose is None else permute(weight, self.second_transpose)
 
+    def following(self, before: Any) -> Shuffle | None:
+        if not isinstance(before, Shuffle) or before.decided or self.decided:
+            return None
+        middle = _then(before.second_transpose, self.first_transpose)
+        if before.reshape_dims is None:
+            first, sizes, second = _then(before.first_transpose, middle), self.reshape_dims, self.second_transpose
+            return Shuffle(
+                before.inputs, *((_then(first, second), None, None) if sizes is None else (first, sizes, second))
+            )
+        if self.reshape_dims is None:
+            second = _then(middle, self.second_transpose)
+            return Shuffle(before.inputs, before.first_transpose, before.reshape_dims, second)
+        moved = [axis for axis in middle or () if not _is_one(before.reshape_dims[axis])]
+        if moved != sorted(moved):
+            return None
+        return Shuffle(before.inputs, before.first_transpose, self.reshape_dims, self.second_transpose)
+
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if position == 1:
             return UNKNOWN if self.decided else None
@@ -191,6 +208,14 @@ class Shuffle(Layer):
 
 def _in_order(shape: Size, order: tuple[int, ...]) -> Size:
     return Size(map(tuple(shape).__getitem__, order))
+
+
+def _then(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """One permutation in the place of two, of which None changes nothing."""
+    if first is None or second is None:
+        return second if first is None else first
+    made = tuple(map(first.__getitem__, second))
+    return None if made == tuple(range(len(made))) else made
 
 
 def inverse(order: tuple[int, ...]) -> tuple[int, ...]:

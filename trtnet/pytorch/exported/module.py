@@ -26,6 +26,7 @@ from ..sampling import Sampler
 from . import operators  # noqa: F401  # fills the table
 from .exporting import Exported, export, keys_of
 from .guards import Audit
+from .merging import merge
 from .playing import Player
 from .stacks import inside
 
@@ -105,6 +106,7 @@ class TorchModule(Module):
         player = Player(self._exported.sizes)
         made = player.play(program.graph_module, [*self._inputs(), *(inputs[name] for name in names)])
         audit.equalities(self._exported.guards)
+        merge(current, made)
         self._odd = audit.odd if self._exported.is_oblivious else [*audit.odd, *_smallest(self._given)]
         current.training.reasons.append(
             Reason("it was recorded from a torch.nn.Module in eval mode, which can be trained itself", "", None)

@@ -89,13 +89,13 @@ def _index_fill(self: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 
 @converts("aten::max.dim")
-def _max(self: Tensor, dim: int, keepdim: bool = False) -> list[Tensor]:
-    return list(F.max(self, dim, keepdim))
+def _max(self: Tensor, dim: int, keepdim: bool = False) -> Any:
+    return F.max(self, dim, keepdim)  # what is not used of it is not recorded
 
 
 @converts("aten::min.dim")
-def _min(self: Tensor, dim: int, keepdim: bool = False) -> list[Tensor]:
-    return list(F.min(self, dim, keepdim))
+def _min(self: Tensor, dim: int, keepdim: bool = False) -> Any:
+    return F.min(self, dim, keepdim)
 
 
 @converts("aten::sort.stable")
