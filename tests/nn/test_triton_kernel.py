@@ -11,7 +11,7 @@ import pytest
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.layers.plugin import TritonRequest
+from trtnet.layers.targets import KernelRequest
 from trtnet.tensorrt import plugins
 from trtnet.tensorrt.kernels import triton_code
 
@@ -60,9 +60,9 @@ def recorded(made: Any, dtype: str = "float32", rows: Any = BATCH) -> trtnet.Gra
     return trtnet.record(lambda x: made(x), x=Input((rows, 4), dtype))
 
 
-def request(graph: trtnet.Graph) -> TritonRequest:
+def request(graph: trtnet.Graph) -> KernelRequest:
     layer: Any = graph.layers[0]
-    found: TritonRequest = layer.request().kernel
+    found: KernelRequest = layer.request().kernel
     return found
 
 
@@ -71,7 +71,7 @@ def test_what_is_recorded(dtype: str, type: str) -> None:
     jit = jitted()
     graph = recorded(kernel(jit), dtype)
     wanted = request(graph)
-    assert wanted.jit is jit
+    assert wanted.triton is jit
     assert wanted.options == (
         f"parameter x {type}", f"parameter y {type}", "parameter n i32", "parameter alpha fp32",
         "constant BLOCK 256", "code k",
@@ -151,7 +151,7 @@ def functions() -> dict[str, Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_code_and_how_it_is_launched(dtype: str, warps: int) -> None:
     wanted = request(recorded(kernel(functions()["scaled"], options={"num_warps": warps}), dtype))
-    made = triton_code.compiled(wanted.jit, wanted.function, wanted.options, "sm_90")
+    made = triton_code.compiled(wanted.triton, wanted.function, wanted.options, "sm_90")
     assert made.code[:4] == b"\x7fELF"
     assert made.function.encode() in made.code
     assert made.threads == warps * 32
@@ -166,7 +166,7 @@ def test_the_code_and_how_it_is_launched(dtype: str, warps: int) -> None:
 def test_a_function_that_does_not_compile() -> None:
     wanted = request(recorded(kernel(functions()["wrong"])))
     with pytest.raises(trtnet.errors.BuildError, match="the Triton kernel wrong does not compile") as caught:
-        triton_code.compiled(wanted.jit, wanted.function, wanted.options, "sm_90")
+        triton_code.compiled(wanted.triton, wanted.function, wanted.options, "sm_90")
     assert "missing" in caught.value.details
     assert "x: *fp32" in str(caught.value)
 
@@ -174,4 +174,4 @@ def test_a_function_that_does_not_compile() -> None:
 def test_an_option_that_triton_has_not() -> None:
     wanted = request(recorded(kernel(functions()["scaled"], options={"num_warps": 3})))
     with pytest.raises(trtnet.errors.BuildError, match="does not compile"):
-        triton_code.compiled(wanted.jit, wanted.function, wanted.options, "sm_90")
+        triton_code.compiled(wanted.triton, wanted.function, wanted.options, "sm_90")

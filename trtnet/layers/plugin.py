@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -286,20 +286,6 @@ class Plugin(Layer):
         return ", ".join([name, *(f"{field[0]}={_short(field[2])}" for field in self.fields)])
 
 
-class TritonRequest(NamedTuple):
-    """As a KernelRequest, of a Triton kernel: the options say its parameters' types, constants, and Triton's options.
-
-    Attributes:
-        jit: the function that `triton.jit` gave.
-    """
-
-    source: str
-    function: str
-    options: tuple[str, ...]
-    launch: str
-    jit: Any
-
-
 @dataclass(slots=True, eq=False, repr=False)
 class Kernel(Plugin):
     """A plugin that launches one kernel of a CUDA source, or of Triton's.
@@ -327,11 +313,8 @@ class Kernel(Plugin):
 
     def request(self) -> PluginRequest:
         wanted = Plugin.request(self)
-        kernel = KernelRequest(self.source, self.function, tuple(self.options), self.launch)
-        if self.language == "triton":
-            made = TritonRequest(*kernel, self._object().jit)
-            return wanted._replace(kernel=made)  # type: ignore[arg-type]  # it has the same, and more
-        return wanted._replace(kernel=kernel)
+        jit = self._object().jit if self.language == "triton" else None
+        return wanted._replace(kernel=KernelRequest(self.source, self.function, tuple(self.options), self.launch, jit))
 
     def describe(self) -> str:
         return self.function

@@ -151,12 +151,15 @@ class KernelRequest(NamedTuple):
     Attributes:
         source, function, options: what is compiled, which kernel of it, and what the compiler is told besides.
         launch: types, sizes, grid, block and arguments, as the plugin that launches it reads them.
+        triton: the function that `triton.jit` gave, of a Triton kernel; then the options say its parameters' types,
+            constants, and Triton's own options.
     """
 
     source: str
     function: str
     options: tuple[str, ...]
     launch: str
+    triton: Any = None
 
 
 class PluginRequest(NamedTuple):

@@ -18,7 +18,6 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.disk import as_path, writable_by
 from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of, shown
-from ..layers.plugin import TritonRequest
 from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
 from . import provider as providers
 from .kernels import compiling, shim, triton_code
@@ -301,7 +300,7 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
     return Made(plugin, (native, creator, *fields, *(array for array, _ in arrays)), needs)
 
 
-def _launching(provider: Provider, kernel: KernelRequest | TritonRequest, wanted: PluginRequest) -> PluginRequest:
+def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest) -> PluginRequest:
     """What a plugin that launches a kernel is made from: its code, for this machine's GPU."""
     tensors = set(kernel.launch.partition("\ngrid ")[0].split())
     if lacking := [name for name in ("int64", "bfloat16") if name in tensors and not provider.strongly_typed]:
@@ -313,8 +312,8 @@ def _launching(provider: Provider, kernel: KernelRequest | TritonRequest, wanted
         )
     path = shim.library(provider)
     made: compiling.Compiled | triton_code.Compiled
-    if isinstance(kernel, TritonRequest):
-        made = triton_code.compiled(kernel.jit, kernel.function, kernel.options)
+    if kernel.triton is not None:
+        made = triton_code.compiled(kernel.triton, kernel.function, kernel.options)
         launch = _as_triton(kernel.launch, made)
     else:
         made = compiling.compiled(kernel.source, kernel.function, kernel.options)
