@@ -388,7 +388,8 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     A mask that is computed in the network gives a dimension whose size the data decides, and so do bounds of slices
     that are, `x[:n]`: these are clamped as Python's, and take TensorRT back to the host when it runs. A slice from a
     computed start on, `x[start : start + 4]`, has a size that is known; where it does not lie within the dimension as
-    a whole, there is an error when it runs. `narrow(x, 0, start, 4)` is another way to write that.
+    a whole, there is an error when it runs; but not on a GPU where it is written to, which is a scatter.
+    `narrow(x, 0, start, 4)` is another way to write that.
 
     >>> trtnet.functional.getitem(trtnet.tensor([[1.0, 2.0], [3.0, 4.0]]), (slice(None), 0)).tolist()
     [1.0, 3.0]
