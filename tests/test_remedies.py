@@ -3131,6 +3131,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "; or weights that are not live, which refit changes",
             "leave one of them out; live= weights change in such a plan, too",
             "install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
+            "pip install --upgrade torch; it was tried with",
             "on a machine that has one: pip install 'trtnet[tensorrt]'; here trtnet.build run",
             "pip install 'trtnet[tensorrt]' (any NVIDIA GPU) or 'trtnet[rtx]' (GeForce and RT",
             "give the kernel as a Parameter or an array, or leave out stride or dilation",

@@ -197,7 +197,18 @@ def test_wrappers_are_looked_through() -> None:
     for wrapped in (torch.compile(agent), nn.DataParallel(agent), nn.DataParallel(torch.compile(agent))):
         graph = trtnet.record(wrapped, obs=Input((BATCH, 4)))
         assert list(graph.parameters) == keys
-        trtnet.build(graph, provider="reference", refit=True).refit(agent)
+        trtnet.build(graph, provider="reference", refit=True).refit(wrapped)
+
+
+def test_live_weights_are_read_where_the_trainer_keeps_them() -> None:
+    agent = Agent()
+    engine = trtnet.build(trtnet.record(agent.get_value, x=Input((BATCH, 4))), provider="reference", live=True)
+    engine.bind_weights(agent)
+    x = torch.ones(3, 4)
+    for _ in range(2):
+        with torch.no_grad():
+            agent.critic[2].bias.add_(1.0)
+            np.testing.assert_allclose(engine(x.numpy()), agent.get_value(x).numpy(), rtol=1e-5)
 
 
 def test_parametrized_weights_are_computed_in_the_network() -> None:

@@ -69,7 +69,8 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "indices": lambda x: (
         x[:, 1], x[:, 1:3], x[:, ::2, 1::2], x[:, -1], x[:, None, ..., 0], x[:, torch.tensor([0, 2])], x[:, :, torch.tensor([[0, 1], [2, 3]])],
         x.select(1, 2), x.index_select(1, torch.tensor([2, 0])), x.gather(1, torch.zeros(1, 2, 6, dtype=torch.long).expand(x.shape[0], -1, -1)),
-        x.gather(1, x.argmax(1, keepdim=True)), x[:, torch.tensor([0, 1]), torch.tensor([2, 3])],
+        x.gather(1, x.argmax(1, keepdim=True)), x.take_along_dim(x.argmax(1, keepdim=True), 1), torch.take_along_dim(x, torch.tensor([[[1], [0], [2], [3]]]), 2),
+        x[:, torch.tensor([0, 1]), torch.tensor([2, 3])],
     ),
     "writes": lambda x: (
         torch.slice_scatter(x, x[:, :2] * 2, 1, 0, 2), torch.select_scatter(x, x[:, 0] * 3, 1, 2), written(x), masked(x),

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.fx.experimental._config as symbolic
-from torch.utils._sympy.numbers import int_oo  # noqa: F401
 
 from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
-from ...basics.errors import TrtnetError, UnsupportedError
+from ...basics.errors import ProviderError, TrtnetError, UnsupportedError
 from ...basics.location import Location, Place
 from ...graph.graph import Input
 from .guards import Guard, guards_of
@@ -70,6 +69,13 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
 
     Raises UnsupportedError with the user's line, in torch's words, where torch cannot.
     """
+    if not hasattr(symbolic, "backed_size_oblivious") or not hasattr(torch.export, "default_decompositions"):
+        raise ProviderError(
+            "this PyTorch cannot export modules as it has to be done here",
+            expected="a torch.export that takes sizes of 1 to be possible",
+            found=f"PyTorch {torch.__version__}",
+            remedy="pip install --upgrade torch; it was tried with 2.13",
+        )
     specs = [spec for spec in given.values() if isinstance(spec, Input)]
     call = _Call(owner, function, given)
     symbols = {str(s): s for spec in specs for s in dims.symbols_of(spec.shape)}

@@ -126,17 +126,30 @@ def _bag(self: Any, input: Any, offsets: Any = None, per_sample_weights: Any = N
 _BAG_FORWARD = torch.nn.EmbeddingBag.forward
 
 
+def _take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """torch.take_along_dim by gather: torch's own, when it traces, makes dynamic sizes fixed ones."""
+    if dim is None:
+        return input.reshape(-1).gather(0, indices.reshape(-1))
+    dim %= input.dim()
+    shape = list(torch.broadcast_shapes(*([*one.shape[:dim], 1, *one.shape[dim + 1 :]] for one in (input, indices))))
+    x, at = (one.expand([*shape[:dim], one.shape[dim], *shape[dim + 1 :]]) for one in (input, indices))
+    return x.gather(dim, at)
+
+
 @contextlib.contextmanager
 def swapped() -> Iterator[None]:
     """Have torch's modules call our operators, for as long as torch exports."""
     attention: Any = torch.nn.MultiheadAttention
     bag: Any = torch.nn.EmbeddingBag
-    before = attention.forward, bag.forward, rnn._VF
-    attention.forward, bag.forward, rnn._VF = _forward, _bag, _Functions()
+    before = attention.forward, bag.forward, rnn._VF, torch.take_along_dim
+    attention.forward, bag.forward, rnn._VF, torch.take_along_dim = _forward, _bag, _Functions(), _take_along_dim
+    tensor: Any = torch.Tensor
+    tensor.take_along_dim = _take_along_dim  # over the base's, which is there again when this one is taken away
     try:
         yield
     finally:
-        attention.forward, bag.forward, rnn._VF = before
+        attention.forward, bag.forward, rnn._VF, torch.take_along_dim = before
+        del tensor.take_along_dim
 
 
 @converts("trtnet::attention")
