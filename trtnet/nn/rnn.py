@@ -70,7 +70,7 @@ class RNNBase(Module):
 
     Attributes:
         unroll: None, to be set before recording: True gives each step layers of its own, which takes a fixed L, False
-            makes the steps a loop of the network; where it is None, up to 8 steps are unrolled.
+            makes the steps a loop of the network; where it is None, up to 2 steps are unrolled.
 
     Parameters: of each layer k weight_ih_l{k} (gates H, I or D H), weight_hh_l{k} (gates H, H), bias_ih_l{k} and
         bias_hh_l{k} (gates H,), with projections weight_hr_l{k} (P, H); and the same with `_reverse`. Drawn as torch's,
