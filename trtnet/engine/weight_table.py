@@ -47,6 +47,7 @@ def table(
 
 def plan_table(plan: Plan, known: Collection[str] | None) -> WeightTable:
     """`table` of a plan."""
+    known = None if known is None else frozenset(known)
     weights = {n: one.weight for n, one in plan.weights.items() if known is None or n in known or not one.idle}
     return table(plan.graph, weights, plan.refittable, plan.live, known)
 

@@ -178,8 +178,8 @@ def lstm_cell(
 
 UNROLLED = 2
 """Up to so many steps, where their number is known, each has layers of its own. From 4 on they take longer than a loop:
-to compile (benchmarks/recurrent.py), and on a GPU (an LSTM in benchmarks/results/h200-tensorrt8.6.json), in a CUDA graph
-too."""
+to compile (benchmarks/recurrent.py), and on a GPU (an LSTM in benchmarks/results/h200-tensorrt8.6.json), in a CUDA
+graph too."""
 
 
 def _steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -429,18 +430,33 @@ def require_at_least(size: SizeLike, least: SizeLike, problem: str) -> None:
         require_equal(minimum(size, least), least, problem)
 
 
-def require_each(layer: Layer, count: int, least: dict[str, int | None]) -> None:
-    """Raises ArgumentError unless each of these attributes has so many numbers, and none below its least one."""
-    for name, low in least.items():
-        values = getattr(layer, name)
-        if len(values) != count or (low is not None and values and min(values) < low):
-            raise ArgumentError(
-                f"the {name} of a {layer.kind} layer has one number for each of its dimensions"
-                + ("" if low is None else f", of at least {low}"),
-                expected=f"{count} numbers" + ("" if low is None else f" of {low} or more"),
-                found=str(values),
-                remedy=f"{name}={(max(low or 0, 1),) * count}, for example",
-            )
+class Each:
+    """Attributes that have one number for each of a layer's dimensions, and the least that it may be, or None."""
+
+    def __init__(self, **least: int | None) -> None:
+        self.least = least
+        self._read = attrgetter(*least)
+        self._fit: set[tuple[int, Any]] = set()  # what was found to be right, most often one of a few
+
+    def require(self, layer: Layer, count: int) -> None:
+        """Raises ArgumentError unless each has so many numbers, and none below its least one."""
+        given = count, self._read(layer)
+        if given in self._fit:
+            return
+        for (name, low), values in zip(self.least.items(), given[1], strict=True):
+            if len(values) != count or (low is not None and values and min(values) < low):
+                raise ArgumentError(
+                    f"the {name} of a {layer.kind} layer has one number for each of its dimensions"
+                    + ("" if low is None else f", of at least {low}"),
+                    expected=f"{count} numbers" + ("" if low is None else f" of {low} or more"),
+                    found=str(values),
+                    remedy=f"{name}={(max(low or 0, 1),) * count}, for example",
+                )
+        if len(self._fit) < MOST_FITTING:
+            self._fit.add(given)
+
+
+MOST_FITTING = 1000
 
 
 UNCOMPUTED = frozenset((dtypes.float8_e4m3fn, dtypes.float8_e8m0fnu, dtypes.int4, dtypes.float4_e2m1fn))

@@ -14,7 +14,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
-from .base import Layer, Operand, Output, require_each, require_floating
+from .base import Each, Layer, Operand, Output, require_floating
 from .casting import Cast
 from .shaping import reshaped
 from .targets import Features, Functions, ILayer, Network, Run
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-_LEAST: dict[str, int | None] = {
-    "kernel_size": 1, "stride": 1, "dilation": 1, "pre_padding": None, "post_padding": None,
-}  # fmt: skip
+_EACH = Each(kernel_size=1, stride=1, dilation=1, pre_padding=None, post_padding=None)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -64,7 +62,7 @@ class Convolution(Layer):
                 expected="(batch, channels" + ", size" * rank + ")",
                 found=format_shape(x.shape),
             )
-        require_each(self, rank, _LEAST)
+        _EACH.require(self, rank)
         if self.num_groups < 1:
             raise ArgumentError(f"the groups of a {self.kind} are at least 1", found=self.num_groups)
         channels = x.shape[1]

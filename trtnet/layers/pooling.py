@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
-from .base import Layer, Output, require_each, require_floating
+from .base import Each, Layer, Output, require_floating
 from .targets import ILayer, Network, Run
 
 if TYPE_CHECKING:
     import torch
+
+
+_EACH = Each(window_size=1, stride=1, pre_padding=None, post_padding=None)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -50,7 +53,7 @@ class Pooling(Layer):
                 found=format_shape(x.shape),
             )
         require_floating("pooling", x)
-        require_each(self, spatial, {"window_size": 1, "stride": 1, "pre_padding": None, "post_padding": None})
+        _EACH.require(self, spatial)
         batch, channels, *sizes = x.shape
         shape: list[SizeLike] = [batch, channels]
         for size, window, stride, before, after in zip(

@@ -136,7 +136,13 @@ class Ledger:
     __str__ = table
 
 
-def engine_name(name: str, most: int = 4095) -> str:
+MOST = 4095
+"""Bytes that a name has at most in TensorRT."""
+SHORT = MOST // 4
+"""Characters of a name that has no more, whatever they are."""
+
+
+def engine_name(name: str, most: int = MOST) -> str:
     """`name`, or where TensorRT takes no name as long as that, its beginning, a hash of it and its end."""
     if len(name) <= most // 4 or len(raw := name.encode()) <= most:  # a character takes 4 bytes at most
         return name

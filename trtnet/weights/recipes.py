@@ -95,25 +95,23 @@ class Leaf(Weight):
     `frozen` is set where it was read as a number while recording: its value is then a part of the network's structure.
     """
 
-    __slots__ = ("_name", "frozen", "persistent", "value")
+    __slots__ = ("frozen", "name", "persistent", "value")
+
+    name: str
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: dtype, value: Value, persistent: bool = True) -> None:
-        self._name = name
+        self.name = name
         self.shape = shape
         self.dtype = dtype
         self.value = value
         self.persistent = persistent
         self.frozen: Frozen | None = None
 
-    @property
-    def name(self) -> str:
-        return self._name
-
     def leaves(self) -> Iterator[Leaf]:
         yield self
 
     def __repr__(self) -> str:
-        return self._name
+        return self.name
 
 
 class Literal(Weight):

@@ -33,7 +33,7 @@ from ...layers.targets import (
     Weights,
 )
 from ...rewriting.composing import for_provider
-from ...weights.ledger import Ledger, engine_name
+from ...weights.ledger import SHORT, Ledger, engine_name
 from ...weights.recipes import Weight
 from .. import plugins
 from .. import provider as providers
@@ -76,7 +76,6 @@ class Lowering:
         self._decided: dict[str, tuple[Dim, ITensor, int]] = {}
         self._loops: dict[int, ILoop] = {}
         self._conditionals: dict[int, IIfConditional] = {}
-        self._bounding: dict[Tensor, ILayer] = {}
         self._branches = branches(graph.layers)
         self._layer: Producer | None = None
         self.enum = functools.cache(provider.enum)
@@ -257,7 +256,8 @@ class Lowering:
 
     def boundary(self, tensor: Tensor) -> ILayer:
         """The layer that gives a tensor, of those that bound loops and conditionals."""
-        return self._bounding[tensor]
+        assert tensor.layer is not None
+        return self._layers[tensor.layer.name]
 
     def _symbol(self, symbol: Dim) -> ITensor:
         if str(symbol) in self._decided:
@@ -336,7 +336,7 @@ class Lowering:
         network, provider = self.network, self.provider
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         self._add_inputs()
-        tensors = self._tensors
+        tensors, layers = self._tensors, self._layers
         for layer in self.graph.layers:
             self._layer = layer
             try:
@@ -351,8 +351,11 @@ class Lowering:
             if isinstance(added, tuple):
                 self._take(layer, added)
                 continue
-            added.name = name = engine_name(layer.name)
-            self._layers[layer.name] = added
+            name = layer.name
+            layers[name] = added
+            if len(name) > SHORT:
+                name = engine_name(name)
+            added.name = name
             if crowded and added.name != name:
                 raise ArgumentError(
                     f"the network has a layer named {layer.name!r} already",
@@ -362,11 +365,8 @@ class Lowering:
                     where=layer.location,
                     remedy="lower each graph onto a network of its own",
                 )
-            outputs = layer.outputs
-            for tensor in outputs:
+            for tensor in layer.outputs:
                 tensors[tensor] = added.get_output(tensor.index)
-            if layer.region is not None:
-                self._bounding.update(dict.fromkeys(outputs, added))
             if self._is_weak:
                 _constrain_types(provider, added, layer)
             if self._left_out:
