@@ -529,3 +529,49 @@ def test_sizes_that_happen_to_be_equal_are_not_taken_to_be() -> None:
     with pytest.raises(ShapeError, match="forward is another one at") as found:
         trtnet.record(Compares(), x=Input((left, 3)), y=Input((right, 3)))
     assert found.value.where.line == Compares.forward.__code__.co_firstlineno + 2
+
+
+@pytest.mark.parametrize("best", [1, 2, 8])
+def test_where_a_dim_is_best_decides_nothing(best) -> None:
+    batch = Dim("batch", min=1, opt=best, max=8)
+    graph = check(Agent(), obs=Input((batch, 4)))
+    assert graph.structure_hash() != trtnet.record(Agent(), obs=Input((2, 4))).structure_hash()
+    zero = Dim("batch", min=0, opt=best, max=8)
+    check(Agent().get_value, x=Input((zero, 4)), at=(1, 0, 3))
+
+
+def test_a_dim_of_one_value() -> None:
+    check(Agent(), obs=Input((Dim("batch", min=3, opt=3, max=3), 4)), at=(3,))
+    one = Dim("batch", min=1, opt=1, max=1)
+    try:
+        graph = trtnet.record(Agent(), obs=Input((one, 4)))
+    except ShapeError as error:
+        assert "make it an int" in (error.remedy or "")  # noqa: PT017
+    else:
+        assert trtnet.reference(graph)(np.ones((1, 4), np.float32))["probs"].shape == (1, 2)
+
+
+def test_sizes_that_the_data_decides() -> None:
+    class Selects(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[x > 0] * 2, torch.nonzero(x > 0)
+
+    net = Selects()
+    graph = trtnet.record(net, x=Input((BATCH, 3)))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    for found, expected in zip(trtnet.reference(graph)(x.numpy()), net(x)):
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6)
+
+
+def test_it_is_saved_and_made_into_a_torch_module_again(tmp_path) -> None:
+    net = randomized(Convolutions()).eval()
+    graph = trtnet.record(net, image=Input((BATCH, 3, 8, 8)))
+    x = torch.randn(3, 3, 8, 8)
+    again = trtnet.to_torch(graph)
+    assert set(again.state_dict()) == set(net.state_dict())
+    torch.testing.assert_close(again(x), net(x), rtol=1e-4, atol=1e-5)
+    import pickle
+
+    other = pickle.loads(pickle.dumps(graph))
+    assert other.structure_hash() == graph.structure_hash()
+    assert str(other.layers[0].location) == str(graph.layers[0].location)

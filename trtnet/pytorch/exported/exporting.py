@@ -15,7 +15,7 @@ import torch.fx.experimental._config as symbolic
 
 from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
-from ...basics.errors import ProviderError, TrtnetError, UnsupportedError
+from ...basics.errors import ProviderError, ShapeError, TrtnetError, UnsupportedError
 from ...basics.location import Location, Place
 from ...graph.graph import Input
 from .guards import Guard, guards_of
@@ -81,8 +81,8 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
     symbols = {str(s): s for spec in specs for s in dims.symbols_of(spec.shape)}
     failed: Exception | None = None
     with _LOCK, _undisturbed(owner):
+        sizes = {name: _example(symbol) for name, symbol in symbols.items()}
         for oblivious in (True, False) if symbols else (True,):
-            sizes = {name: _example(symbol, oblivious) for name, symbol in symbols.items()}
             try:
                 program = _program(call, specs, sizes, oblivious)
             except Exception as error:
@@ -147,9 +147,9 @@ def _free(size: SizeLike) -> Any:
     return torch.export.Dim.STATIC if isinstance(size, int) else torch.export.Dim.AUTO
 
 
-def _example(symbol: Dim, oblivious: bool) -> int:
-    """A value of a Dim: where the network is meant to work best, but two or more where that has to be."""
-    if symbol.opt >= 2 or oblivious:
+def _example(symbol: Dim) -> int:
+    """A value of a Dim: where the network is meant to work best, but two or more where that may be."""
+    if symbol.opt >= 2:
         return symbol.opt
     return next((v for v in range(symbol.min, symbol.max + 1, symbol.multiple_of) if v >= 2), symbol.opt)
 
@@ -166,12 +166,20 @@ def _device(owner: torch.nn.Module) -> Any:
 
 
 def _symbols(values: list[Any], specs: list[Input]) -> dict[Any, SizeLike]:
-    """What each of torch's symbols is, by the shapes of the inputs."""
+    """What each of torch's symbols is, by the inputs' shapes. Raises ShapeError where torch has none for a Dim."""
     found: dict[Any, SizeLike] = {}
     for value, spec in zip(values, specs):
         for size, ours in zip(value.shape, spec.shape):
-            if not isinstance(size, int) and size.node._expr.is_Symbol:
-                found.setdefault(size.node._expr, ours)
+            symbol = None if isinstance(size, int) else size.node._expr
+            if symbol is not None and symbol.is_Symbol:
+                found.setdefault(symbol, ours)
+            elif isinstance(ours, Dim):
+                raise ShapeError(
+                    f"torch.export takes the dynamic size {ours} for a fixed one",
+                    expected="a Dim with two values or more, of 2 or larger",
+                    found=f"{ours!r}, taken for {size}",
+                    remedy="make it an int: Input((8, ...))",
+                )
     return found
 
 
