@@ -173,12 +173,11 @@ def _symbols(values: list[Any], specs: list[Input]) -> dict[Any, SizeLike]:
             symbol = None if isinstance(size, int) else size.node._expr
             if symbol is not None and symbol.is_Symbol:
                 found.setdefault(symbol, ours)
-            elif isinstance(ours, Dim):
+            elif isinstance(ours, Dim):  # by no PyTorch that was tried
                 raise ShapeError(
                     f"torch.export takes the dynamic size {ours} for a fixed one",
                     expected="a Dim with two values or more, of 2 or larger",
                     found=f"{ours!r}, taken for {size}",
-                    remedy="make it an int: Input((8, ...))",
                 )
     return found
 
