@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.fx.experimental._config as symbolic
+from torch.export import ExportedProgram
 
 from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
@@ -39,7 +40,7 @@ class Exported(NamedTuple):
         frozen: keys of parameters that were read as numbers, and where.
     """
 
-    program: Any
+    program: ExportedProgram
     sizes: dict[str, int]
     symbols: dict[Any, SizeLike]
     guards: list[Guard]
@@ -94,7 +95,7 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
     raise _refused(failed) from failed
 
 
-def _program(call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool) -> Any:
+def _program(call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool) -> ExportedProgram:
     device = _device(getattr(call, OWNER))
     tensors = tuple(_tensor(spec, sizes, device) for spec in specs)
     shapes = tuple({axis: _free(size) for axis, size in enumerate(spec.shape)} for spec in specs)
@@ -104,7 +105,9 @@ def _program(call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: 
         return _taken_apart(program.run_decompositions({}))
 
 
-def _exported(program: Any, call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool) -> Exported:
+def _exported(
+    program: ExportedProgram, call: _Call, specs: list[Input], sizes: dict[str, int], oblivious: bool
+) -> Exported:
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(specs) :]
     env = next((v.fake_mode.shape_env for v in values if isinstance(v, torch.Tensor)), None)
     guards = [] if env is None else guards_of(env)
@@ -154,12 +157,12 @@ def _example(symbol: Dim) -> int:
     return next((v for v in range(symbol.min, symbol.max + 1, symbol.multiple_of) if v >= 2), symbol.opt)
 
 
-def _tensor(spec: Input, sizes: Mapping[str, int], device: Any) -> torch.Tensor:
+def _tensor(spec: Input, sizes: Mapping[str, int], device: torch.device) -> torch.Tensor:
     dtype = getattr(torch, dtypes.get(spec.dtype).name.removesuffix("_"))
     return torch.zeros([dims.evaluate(size, sizes) for size in spec.shape], dtype=dtype, device=device)
 
 
-def _device(owner: torch.nn.Module) -> Any:
+def _device(owner: torch.nn.Module) -> torch.device:
     for one in (*owner.parameters(), *owner.buffers()):
         return one.device
     return torch.device("cpu")
@@ -233,7 +236,7 @@ def _attributes(owner: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, 
 # --- operators without a counterpart ----------------------------------------------------------------------------------
 
 
-def _taken_apart(program: Any) -> Any:
+def _taken_apart(program: ExportedProgram) -> ExportedProgram:
     """The program with operators that nothing records made of others, by torch's own table, each alone."""
     for _ in range(4):
         targets = {node.target for graph in _graphs(program.graph_module) for node in unknown(graph)}
@@ -300,7 +303,7 @@ def _text(file: str, line: int) -> str:
     return linecache.getline(file, line).strip()
 
 
-def keys_of(program: Any) -> Iterator[tuple[str, Any, str, bool]]:
+def keys_of(program: ExportedProgram) -> Iterator[tuple[str, Any, str, bool]]:
     """Name of the placeholder, its kind, the key of what it stands for, for parameters, buffers and constants."""
     for spec in program.graph_signature.input_specs:
         yield spec.arg.name, spec.kind.name, inside(spec.target or ""), bool(spec.persistent)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.export import ExportedProgram
 
 from ...basics import dims
 from ...basics.arrays import as_array, check_memory, from_numpy
@@ -241,7 +242,7 @@ def _register(module: Module, key: str, value: Parameter) -> None:
     store[name] = value
 
 
-def _constant(program: Any, name: str) -> torch.Tensor:
+def _constant(program: ExportedProgram, name: str) -> torch.Tensor:
     spec = next(one for one in program.graph_signature.input_specs if one.arg.name == name)
     found: torch.Tensor = program.constants[spec.target]
     return found.detach()

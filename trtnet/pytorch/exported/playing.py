@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule, Node
 
 from ... import functional as F
 from ...basics import dims, dtypes
@@ -34,7 +36,7 @@ class Player:
         self.sizes = sizes
         self.chains: dict[Any, Chain] = {}
 
-    def play(self, module: Any, inputs: Sequence[Any]) -> list[Any]:
+    def play(self, module: GraphModule, inputs: Sequence[Any]) -> list[Any]:
         """The results of a GraphModule for these inputs, as a flat list."""
         env: dict[Any, Any] = {}
         given = iter(inputs)
@@ -63,7 +65,7 @@ class Player:
             current.path, current.where = before
         return []
 
-    def _called(self, node: Any, env: dict[Any, Any]) -> Any:
+    def _called(self, node: Node, env: dict[Any, Any]) -> Any:
         try:
             if (chain := self.chains.get(node)) is not None:
                 found = F.getitem(env[chain.root], chain.key(lambda value: self._value(value, env)))
@@ -84,7 +86,7 @@ class Player:
                 remedy=_remedy(node),
             ) from error
 
-    def _convert(self, node: Any, args: Any, kwargs: Any) -> Any:
+    def _convert(self, node: Node, args: Any, kwargs: Any) -> Any:
         target = node.target
         if target is operator.getitem:
             return _picked(args[0], args[1])
@@ -124,7 +126,7 @@ class Player:
             return dtypes.get(str(value).removeprefix("torch."))
         return value
 
-    def _check(self, node: Any, found: Any) -> None:
+    def _check(self, node: Node, found: Any) -> None:
         """Compare shapes and dtypes of what was recorded with torch's, at the sizes of the example."""
         expected = node.meta.get("val")
         several = isinstance(expected, (tuple, list))
@@ -151,7 +153,7 @@ class Player:
             return None  # the data decides
         return tuple(dims.evaluate(size, self.sizes) for size in shape)
 
-    def _wrong(self, node: Any, expected: str, found: str) -> TrtnetError:
+    def _wrong(self, node: Node, expected: str, found: str) -> TrtnetError:
         return UnsupportedError(
             f"{shown(node)} was recorded as something else than torch computes",
             expected=f"{expected}, as torch says",
@@ -171,7 +173,7 @@ def _concrete(shape: Any) -> tuple[int, ...] | None:
     return tuple(sizes)
 
 
-def _needed(graph: Any, chained: Mapping[Any, Chain]) -> set[Any]:
+def _needed(graph: FxGraph, chained: Mapping[Any, Chain]) -> set[Any]:
     """The nodes that the results are computed from."""
     found: set[Any] = set()
     pending = [node for node in graph.nodes if node.op == "output"]
@@ -184,7 +186,7 @@ def _needed(graph: Any, chained: Mapping[Any, Chain]) -> set[Any]:
     return found
 
 
-def _attribute(module: Any, name: str) -> Any:
+def _attribute(module: GraphModule, name: str) -> Any:
     found = module
     for part in name.split("."):
         found = getattr(found, part)
@@ -199,7 +201,7 @@ def _picked(value: Any, index: Any) -> Any:
     return value[index]
 
 
-def _place(error: TrtnetError, node: Any) -> None:
+def _place(error: TrtnetError, node: Node) -> None:
     """Have an error that says nothing of the user's code yet name the line and the module of a node."""
     if "_is_placed" in error.__dict__:
         return
@@ -208,7 +210,7 @@ def _place(error: TrtnetError, node: Any) -> None:
     error.module = _module_of(node) or error.module
 
 
-def _module_of(node: Any) -> str | None:
+def _module_of(node: Node) -> str | None:
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return None
@@ -217,7 +219,7 @@ def _module_of(node: Any) -> str | None:
     return f"{path} ({kind})" if path else kind
 
 
-def _remedy(node: Any) -> str:
+def _remedy(node: Node) -> str:
     name = shown(node)
     namespace, _, rest = name.partition(".")
     operator_name = f"{namespace}::{rest.partition('.')[0]}" if rest else name
@@ -227,7 +229,7 @@ def _remedy(node: Any) -> str:
     )
 
 
-def not_taken(node: Any) -> TrtnetError:
+def not_taken(node: Node) -> TrtnetError:
     """For an operator that nothing records."""
     return UnsupportedError(
         f"{shown(node)} has no counterpart here",
@@ -239,7 +241,7 @@ def not_taken(node: Any) -> TrtnetError:
     )
 
 
-def unknown(graph: Any) -> Iterator[Any]:
+def unknown(graph: FxGraph) -> Iterator[Any]:
     """The nodes of a graph that nothing records."""
     for node in _needed(graph, {}):
         target = node.target

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from torch.fx import GraphModule, Node
+
 from ... import functional as F
 from ...functional.dispatch import tensor
 from ...graph.tensor import Tensor
@@ -13,7 +15,7 @@ from ...graph.tensor import Tensor
 class Player(Protocol):
     """What plays a part of a program (`playing.py`)."""
 
-    def play(self, module: Any, inputs: Sequence[Any]) -> list[Any]: ...
+    def play(self, module: GraphModule, inputs: Sequence[Any]) -> list[Any]: ...
 
 
 def _several(made: Sequence[Any]) -> tuple[Any, ...]:
@@ -21,7 +23,14 @@ def _several(made: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(tensor(one) if isinstance(one, (Tensor, int, float)) else one for one in made)
 
 
-def _cond(player: Player, node: Any, predicate: Any, if_true: Any, if_false: Any, operands: Any = ()) -> Any:
+def _cond(
+    player: Player,
+    node: Node,
+    predicate: Tensor | bool | int,
+    if_true: GraphModule,
+    if_false: GraphModule,
+    operands: Sequence[Any] = (),
+) -> Any:
     if isinstance(predicate, (bool, int)):
         return tuple(player.play(if_true if predicate else if_false, operands))
     made = F.cond(
@@ -33,7 +42,14 @@ def _cond(player: Player, node: Any, predicate: Any, if_true: Any, if_false: Any
     return tuple(made)
 
 
-def _while_loop(player: Player, node: Any, condition: Any, body: Any, carried: Any, additional: Any = ()) -> Any:
+def _while_loop(
+    player: Player,
+    node: Node,
+    condition: GraphModule,
+    body: GraphModule,
+    carried: Sequence[Any],
+    additional: Sequence[Any] = (),
+) -> Any:
     return F.while_loop(
         lambda *now: player.play(condition, [*now, *additional])[0],
         lambda *now: _several(player.play(body, [*now, *additional])),
@@ -41,7 +57,7 @@ def _while_loop(player: Player, node: Any, condition: Any, body: Any, carried: A
     )
 
 
-def _scan(player: Player, node: Any, body: Any, init: Any, xs: Any, additional: Any = ()) -> Any:
+def _scan(player: Player, node: Node, body: GraphModule, init: Any, xs: Any, additional: Sequence[Any] = ()) -> Any:
     count = len(init)
 
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -52,16 +68,16 @@ def _scan(player: Player, node: Any, body: Any, init: Any, xs: Any, additional: 
     return (*carry, *ys)
 
 
-def _map(player: Player, node: Any, body: Any, xs: Any, additional: Any = ()) -> Any:
+def _map(player: Player, node: Node, body: GraphModule, xs: Any, additional: Sequence[Any] = ()) -> Any:
     _, ys = F.scan(lambda carry, x: (carry, _several(player.play(body, [*x, *additional]))), (), tuple(xs))
     return ys
 
 
-def _no_grad(player: Player, node: Any, enabled: bool, body: Any, *operands: Any) -> Any:
+def _no_grad(player: Player, node: Node, enabled: bool, body: GraphModule, *operands: Any) -> Any:
     return tuple(player.play(body, operands))
 
 
-def _checkpoint(player: Player, node: Any, body: Any, *operands: Any, **options: Any) -> Any:
+def _checkpoint(player: Player, node: Node, body: GraphModule, *operands: Any, **options: Any) -> Any:
     return tuple(player.play(body, operands))
 
 

@@ -38,7 +38,7 @@ for _kind in _KINDS:
 
 
 @torch.library.register_fake("trtnet::attention", lib=_library)
-def _attention_shapes(query: Any, key: Any, value: Any, *rest: Any) -> list[Any]:
+def _attention_shapes(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: Any) -> list[Any]:
     heads, add_zero, batch_first, need_weights, average = rest[-5:]
     made = [query.new_empty(query.shape)]
     if need_weights:
@@ -51,14 +51,21 @@ def _attention_shapes(query: Any, key: Any, value: Any, *rest: Any) -> list[Any]
 
 
 @torch.library.register_fake("trtnet::embedding_bag", lib=_library)
-def _bag_shape(input: Any, weight: Any, *options: Any) -> Any:
+def _bag_shape(input: torch.Tensor, weight: torch.Tensor, *options: object) -> torch.Tensor:
     return weight.new_empty([input.shape[0], weight.shape[1]])
 
 
 def _recurrent_shapes(
-    input: Any, hx: Sequence[Any], params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float,
-    train: bool, bidirectional: bool, batch_first: bool,
-) -> list[Any]:  # fmt: skip
+    input: torch.Tensor,
+    hx: Sequence[torch.Tensor],
+    params: Sequence[torch.Tensor],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> list[Any]:
     width = hx[0].shape[-1] * (2 if bidirectional else 1)
     return [input.new_empty([*input.shape[:-1], width]), *(one.new_empty(one.shape) for one in hx)]
 
@@ -94,13 +101,13 @@ class _Functions:
 
 
 def _forward(
-    self: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    key_padding_mask: Any = None,
+    self: torch.nn.MultiheadAttention,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_padding_mask: torch.Tensor | None = None,
     need_weights: bool = True,
-    attn_mask: Any = None,
+    attn_mask: torch.Tensor | None = None,
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Any, Any]:
@@ -116,7 +123,12 @@ def _forward(
     return made[0], made[1] if need_weights else None
 
 
-def _bag(self: Any, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+def _bag(
+    self: torch.nn.EmbeddingBag,
+    input: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    per_sample_weights: torch.Tensor | None = None,
+) -> Any:
     """torch.nn.EmbeddingBag's forward: bags of one size as one operator."""
     if input.dim() != 2 or self.max_norm is not None:
         return _BAG_FORWARD(self, input, offsets, per_sample_weights)
@@ -126,7 +138,7 @@ def _bag(self: Any, input: Any, offsets: Any = None, per_sample_weights: Any = N
 _BAG_FORWARD = torch.nn.EmbeddingBag.forward
 
 
-def _take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
     """torch.take_along_dim by gather: torch's own, when it traces, makes dynamic sizes fixed ones."""
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
@@ -154,10 +166,27 @@ def swapped() -> Iterator[None]:
 
 @converts("trtnet::attention")
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, packed: Any, query_weight: Any, key_weight: Any, value_weight: Any,
-    bias: Any, bias_k: Any, bias_v: Any, output_weight: Any, output_bias: Any, attn_mask: Any, key_padding_mask: Any,
-    embed_dim: int, heads: int, add_zero_attn: bool, batch_first: bool, need_weights: bool, average: bool,
-) -> list[Tensor]:  # fmt: skip
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: Tensor | None,
+    query_weight: Tensor | None,
+    key_weight: Tensor | None,
+    value_weight: Tensor | None,
+    bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    output_weight: Tensor,
+    output_bias: Tensor | None,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    embed_dim: int,
+    heads: int,
+    add_zero_attn: bool,
+    batch_first: bool,
+    need_weights: bool,
+    average: bool,
+) -> list[Tensor]:
     whole = Heads(
         embed_dim, heads, packed if packed is not None else (query_weight, key_weight, value_weight), bias, bias_k,
         bias_v, add_zero_attn, lambda x: F.linear(x, output_weight, output_bias), batch_first,
@@ -167,7 +196,9 @@ def _attention(
 
 
 @converts("trtnet::embedding_bag")
-def _embedding_bag(input: Tensor, weight: Any, per_sample: Any, mode: str, padding_idx: int | None) -> Tensor:
+def _embedding_bag(
+    input: Tensor, weight: Tensor, per_sample: Tensor | None, mode: str, padding_idx: int | None
+) -> Tensor:
     return F.embedding_bag(input, weight, mode=mode, per_sample_weights=per_sample, padding_idx=padding_idx)
 
 

@@ -9,6 +9,7 @@ from .... import functional as F
 from ....basics import dtypes
 from ....basics.dims import SizeLike
 from ....basics.dtypes import DtypeLike
+from ....functional.dispatch import Value
 from ....graph.tensor import Tensor
 from ..table import converts
 
@@ -31,7 +32,7 @@ def _ones(size: Sizes, dtype: DtypeLike | None = None) -> Tensor:
 
 
 @converts("aten::full")
-def _full(size: Sizes, fill_value: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _full(size: Sizes, fill_value: Value, dtype: DtypeLike | None = None) -> Tensor:
     return F.full(tuple(size), fill_value, dtype=dtype)
 
 
@@ -53,7 +54,7 @@ def _new_ones(self: Tensor, size: Sizes, dtype: DtypeLike | None = None) -> Tens
 
 
 @converts("aten::new_full")
-def _new_full(self: Tensor, size: Sizes, fill_value: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _new_full(self: Tensor, size: Sizes, fill_value: Value, dtype: DtypeLike | None = None) -> Tensor:
     return F.full(tuple(size), fill_value, dtype=dtype or self.dtype)
 
 
@@ -68,12 +69,12 @@ def _ones_like(self: Tensor, dtype: DtypeLike | None = None) -> Tensor:
 
 
 @converts("aten::full_like")
-def _full_like(self: Tensor, fill_value: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _full_like(self: Tensor, fill_value: Value, dtype: DtypeLike | None = None) -> Tensor:
     return F.full_like(self, fill_value, dtype=dtype or self.dtype)
 
 
 @converts("aten::fill.Scalar", "aten::fill.Tensor")
-def _fill(self: Tensor, value: Any) -> Tensor:
+def _fill(self: Tensor, value: Value) -> Tensor:
     if isinstance(value, Tensor):
         return F.expand(F.to(value, self.dtype), self.shape)
     return F.full_like(self, value, dtype=self.dtype)
@@ -85,7 +86,7 @@ def _zero(self: Tensor) -> Tensor:
 
 
 @converts("aten::scalar_tensor")
-def _scalar_tensor(s: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _scalar_tensor(s: Value, dtype: DtypeLike | None = None) -> Tensor:
     if isinstance(s, Tensor):
         return s if dtype is None else F.to(s, dtype)
     return F.full((), s, dtype=dtype or dtypes.float32)
@@ -115,22 +116,22 @@ def _randn_like(self: Tensor, dtype: DtypeLike | None = None) -> Tensor:
 
 
 @converts("aten::randint")
-def _randint(high: Any, size: Sizes, dtype: DtypeLike = dtypes.int64) -> Tensor:
+def _randint(high: int, size: Sizes, dtype: DtypeLike = dtypes.int64) -> Tensor:
     return F.randint(0, high, tuple(size), dtype=dtype)
 
 
 @converts("aten::randint.low")
-def _randint_low(low: Any, high: Any, size: Sizes, dtype: DtypeLike = dtypes.int64) -> Tensor:
+def _randint_low(low: int, high: int, size: Sizes, dtype: DtypeLike = dtypes.int64) -> Tensor:
     return F.randint(low, high, tuple(size), dtype=dtype)
 
 
 @converts("aten::randint_like")
-def _randint_like(self: Tensor, high: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _randint_like(self: Tensor, high: int, dtype: DtypeLike | None = None) -> Tensor:
     return F.randint(0, high, tuple(self.shape), dtype=dtype or self.dtype)
 
 
 @converts("aten::randint_like.low_dtype")
-def _randint_like_low(self: Tensor, low: Any, high: Any, dtype: DtypeLike | None = None) -> Tensor:
+def _randint_like_low(self: Tensor, low: int, high: int, dtype: DtypeLike | None = None) -> Tensor:
     return F.randint(low, high, tuple(self.shape), dtype=dtype or self.dtype)
 
 

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .... import functional as F
 from ....basics.dtypes import DtypeLike
+from ....functional.dispatch import Value
 from ....graph.tensor import Tensor
 from ..table import converts
 
 
 @converts("aten::__and__")
-def _and(self: Tensor, other: Any) -> Tensor:
+def _and(self: Tensor, other: Value) -> Tensor:
     return F.bitwise_and(self, other)
 
 
 @converts("aten::__or__")
-def _or(self: Tensor, other: Any) -> Tensor:
+def _or(self: Tensor, other: Value) -> Tensor:
     return F.bitwise_or(self, other)
 
 
 @converts("aten::__xor__")
-def _xor(self: Tensor, other: Any) -> Tensor:
+def _xor(self: Tensor, other: Value) -> Tensor:
     return F.bitwise_xor(self, other)
 
 
 @converts("aten::__lshift__")
-def _left(self: Tensor, other: Any) -> Tensor:
+def _left(self: Tensor, other: Value) -> Tensor:
     return F.bitwise_left_shift(self, other)
 
 
 @converts("aten::__rshift__")
-def _right(self: Tensor, other: Any) -> Tensor:
+def _right(self: Tensor, other: Value) -> Tensor:
     return F.bitwise_right_shift(self, other)
 
 
@@ -74,17 +76,17 @@ def _log_softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
 
 
 @converts("aten::special_xlog1py", "aten::special_xlog1py.other_scalar", "aten::special_xlog1py.self_scalar")
-def _xlog1py(self: Any, other: Any) -> Tensor:
+def _xlog1py(self: Value, other: Value) -> Tensor:
     return F.mul(self, F.log1p(other))
 
 
 @converts("aten::floor_divide")
-def _floor_divide(self: Any, other: Any) -> Tensor:
+def _floor_divide(self: Value, other: Value) -> Tensor:
     return F.floor_divide(self, other)
 
 
 @converts("aten::einsum")
-def _einsum(equation: str, tensors: list[Tensor], path: Any = None) -> Tensor:
+def _einsum(equation: str, tensors: list[Tensor], path: object = None) -> Tensor:
     return F.einsum(equation, *tensors)
 
 
@@ -95,7 +97,11 @@ def _tensordot(self: Tensor, other: Tensor, dims_self: list[int], dims_other: li
 
 @converts("aten::linalg_norm")
 def _linalg_norm(
-    self: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, dtype: DtypeLike | None = None
+    self: Tensor,
+    ord: Any = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    dtype: DtypeLike | None = None,
 ) -> Tensor:
     axes = [] if dim is None else list(dim) if isinstance(dim, (list, tuple)) else [dim]
     if ord is not None and len(axes or range(self.ndim)) == 2:
@@ -105,7 +111,11 @@ def _linalg_norm(
 
 @converts("aten::linalg_vector_norm")
 def _vector_norm(
-    self: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: DtypeLike | None = None
+    self: Tensor,
+    ord: float = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    dtype: DtypeLike | None = None,
 ) -> Tensor:
     axes = tuple(dim) if isinstance(dim, (list, tuple)) else dim
     return F.vector_norm(self if dtype is None else F.to(self, dtype), ord, axes, keepdim)
@@ -129,5 +139,5 @@ def _cross(self: Tensor, other: Tensor, dim: int = -1) -> Tensor:
 
 
 @converts("aten::_cdist_forward")
-def _cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: Any = None) -> Tensor:
+def _cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: object = None) -> Tensor:
     return F.cdist(x1, x2, p)

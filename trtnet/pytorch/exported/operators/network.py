@@ -23,26 +23,56 @@ def _tuple(value: Any) -> Any:
 
 
 @converts("aten::conv1d", "aten::conv1d.padding")
-def _conv1d(input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-            groups: int = 1) -> Tensor:  # fmt: skip
+def _conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints | int = 1,
+    padding: Ints | int = 0,
+    dilation: Ints | int = 1,
+    groups: int = 1,
+) -> Tensor:
     return F.conv1d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
 
 
 @converts("aten::conv2d", "aten::conv2d.padding")
-def _conv2d(input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-            groups: int = 1) -> Tensor:  # fmt: skip
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints | int = 1,
+    padding: Ints | int = 0,
+    dilation: Ints | int = 1,
+    groups: int = 1,
+) -> Tensor:
     return F.conv2d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
 
 
 @converts("aten::conv3d", "aten::conv3d.padding")
-def _conv3d(input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-            groups: int = 1) -> Tensor:  # fmt: skip
+def _conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints | int = 1,
+    padding: Ints | int = 0,
+    dilation: Ints | int = 1,
+    groups: int = 1,
+) -> Tensor:
     return F.conv3d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
 
 
 @converts("aten::convolution")
-def _convolution(input: Tensor, weight: Any, bias: Any, stride: Ints, padding: Ints, dilation: Ints, transposed: bool,
-                 output_padding: Ints, groups: int) -> Tensor:  # fmt: skip
+def _convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    transposed: bool,
+    output_padding: Ints,
+    groups: int,
+) -> Tensor:
     count = len(stride)
     if transposed:
         function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[count - 1]
@@ -62,64 +92,112 @@ def _conv_tbc(self: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
 
 
 @converts("aten::batch_norm")
-def _batch_norm(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool,
-                momentum: float, eps: float, cudnn_enabled: bool = True) -> Tensor:  # fmt: skip
+def _batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
 @converts("aten::_native_batch_norm_legit_no_training")
-def _batch_norm_inference(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float,
-                          eps: float) -> list[Any]:  # fmt: skip
+def _batch_norm_inference(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: float,
+    eps: float,
+) -> list[Any]:
     missing = Missing("what a norm saves for its gradient is used", "use its first result alone")
     return [F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps), missing, missing]
 
 
 @converts("aten::_native_batch_norm_legit.no_stats")
-def _batch_norm_of_input(input: Tensor, weight: Any, bias: Any, training: bool, momentum: float,
-                         eps: float) -> list[Any]:  # fmt: skip
+def _batch_norm_of_input(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float
+) -> list[Any]:
     missing = Missing("what a norm saves for its gradient is used", "use its first result alone")
     return [F.batch_norm(input, None, None, weight, bias, True, momentum, eps), missing, missing]
 
 
 @converts("aten::layer_norm")
-def _layer_norm(input: Tensor, normalized_shape: Ints, weight: Any = None, bias: Any = None, eps: float = 1e-5,
-                cudnn_enable: bool = True) -> Tensor:  # fmt: skip
+def _layer_norm(
+    input: Tensor,
+    normalized_shape: Ints,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Tensor:
     return F.layer_norm(input, tuple(normalized_shape), weight, bias, eps)
 
 
 @converts("aten::native_layer_norm")
-def _native_layer_norm(input: Tensor, normalized_shape: Ints, weight: Any, bias: Any, eps: float) -> list[Any]:
+def _native_layer_norm(
+    input: Tensor, normalized_shape: Ints, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> list[Any]:
     missing = Missing("the mean of a layer norm is used", "compute it: x.mean(-1)")
     return [F.layer_norm(input, tuple(normalized_shape), weight, bias, eps), missing, missing]
 
 
 @converts("aten::group_norm")
-def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5,
-                cudnn_enabled: bool = True) -> Tensor:  # fmt: skip
+def _group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
     return F.group_norm(input, num_groups, weight, bias, eps)
 
 
 @converts("aten::native_group_norm")
-def _native_group_norm(input: Tensor, weight: Any, bias: Any, N: Any, C: Any, HxW: Any, group: int,
-                       eps: float) -> list[Any]:  # fmt: skip
+def _native_group_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    N: SizeLike,
+    C: SizeLike,
+    HxW: SizeLike,
+    group: int,
+    eps: float,
+) -> list[Any]:
     missing = Missing("the mean of a group norm is used", "compute it: x.mean(-1)")
     return [F.group_norm(input, group, weight, bias, eps), missing, missing]
 
 
 @converts("aten::instance_norm")
-def _instance_norm(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, use_input_stats: bool,
-                   momentum: float, eps: float, cudnn_enabled: bool = True) -> Tensor:  # fmt: skip
+def _instance_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
 @converts("aten::_fused_rms_norm")
-def _fused_rms_norm(input: Tensor, normalized_shape: Ints, weight: Any, eps: float | None) -> list[Any]:
+def _fused_rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None, eps: float | None) -> list[Any]:
     missing = Missing("what a norm saves for its gradient is used", "use its first result alone")
     return [F.rms_norm(input, tuple(normalized_shape), weight, eps), missing]
 
 
 @converts("aten::rms_norm")
-def _rms_norm(input: Tensor, normalized_shape: Ints, weight: Any = None, eps: float | None = None) -> Any:
+def _rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     return F.rms_norm(input, tuple(normalized_shape), weight, eps)
 
 
@@ -158,7 +236,7 @@ _pooled("avg")
 
 
 def _resized(name: str, mode: str, has_corners: bool, antialias: bool = False) -> None:
-    def by_sizes(input: Tensor, output_size: Any, *rest: Any) -> Tensor:
+    def by_sizes(input: Tensor, output_size: Ints | None, *rest: Any) -> Tensor:
         """`.vec`: sizes, or factors."""
         corners = bool(rest[0]) if has_corners else None
         factors = rest[-1]
@@ -188,8 +266,9 @@ _resized("_upsample_bicubic2d_aa", "bicubic", True, True)
 
 
 @converts("aten::grid_sampler", "aten::grid_sampler_2d", "aten::grid_sampler_3d")
-def _grid_sample(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int,
-                 align_corners: bool) -> Tensor:  # fmt: skip
+def _grid_sample(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
     mode = ("bilinear", "nearest", "bicubic")[interpolation_mode]
     return F.grid_sample(input, grid, mode, ("zeros", "border", "reflection")[padding_mode], align_corners)
 
@@ -205,8 +284,9 @@ def _im2col(self: Tensor, kernel_size: Ints, dilation: Ints, padding: Ints, stri
 
 
 @converts("aten::col2im")
-def _col2im(self: Tensor, output_size: Sequence[SizeLike], kernel_size: Ints, dilation: Ints, padding: Ints,
-            stride: Ints) -> Tensor:  # fmt: skip
+def _col2im(
+    self: Tensor, output_size: Sequence[SizeLike], kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints
+) -> Tensor:
     sizes = tuple(kernel_size), tuple(dilation), tuple(padding), tuple(stride)
     return F.fold(self, tuple(output_size), *sizes)
 
@@ -220,6 +300,12 @@ def _lstm(input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], *option
 
 
 @converts("aten::lstm_cell")
-def _lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Any, w_hh: Any, b_ih: Any = None,
-               b_hh: Any = None) -> list[Tensor]:  # fmt: skip
+def _lstm_cell(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> list[Tensor]:
     return list(F.lstm_cell(input, tuple(hx), w_ih, w_hh, b_ih, b_hh))

@@ -15,7 +15,7 @@ from ..table import converts
 
 @converts("aten::view", "aten::reshape", "aten::_unsafe_view", "aten::_reshape_alias", "aten::view_copy",
           "aten::_reshape_copy")  # fmt: skip
-def _view(self: Tensor, size: Sequence[SizeLike], stride: Any = None) -> Tensor:
+def _view(self: Tensor, size: Sequence[SizeLike], stride: object = None) -> Tensor:
     return F.reshape(self, tuple(size))
 
 
