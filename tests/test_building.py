@@ -178,6 +178,7 @@ def test_the_manifest():
         "dtype": "float32",
         "parameters": ["conv.weight"],
         "consumers": ["conv/convolution"],
+        "idle": False,
         "left_out": False,
     }
     assert json.loads(json.dumps(manifest)) == manifest
@@ -656,7 +657,7 @@ def test_check_is_for_tensorrt_engines():
     assert engine.checked is None
 
 
-NO_PATTERNS: list[Any] = [[0], 0, None, [None], [["0"]], 3.5, object()]
+NO_PATTERNS: list[Any] = [[0], 0, None, [None], [["0"]], 3.5, ...]
 
 
 @pytest.mark.parametrize("wrong", NO_PATTERNS, ids=str)

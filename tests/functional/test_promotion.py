@@ -205,3 +205,7 @@ def test_promote_types():
     for one, other in itertools.product(names, names):
         found = trtnet.promote_types(one, getattr(trtnet, other))
         assert found.name == str(torch.promote_types(getattr(torch, one), getattr(torch, other)))[6:], (one, other)
+    assert trtnet.promote_types("int4", "int4") is trtnet.int4
+    for pair in (("int4", "int8"), ("float16", "float8_e4m3fn"), ("float4_e2m1fn", "float32")):
+        with pytest.raises(DtypeError, match="is promoted to no other type"):
+            trtnet.promote_types(*pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from ..basics.arrays import check_memory, is_torch
@@ -20,11 +20,19 @@ Trained: TypeAlias = Union[Mapping[str, Any], "torch.nn.Module"]
 """What live weights are bound to: a module, or its state_dict."""
 
 
-def named(weights: Trained) -> Mapping[str, Any]:
-    """The values by key: of a module, torch's or ours, its state_dict."""
+def named(weights: Trained, wanted: Collection[str], prefix: str = "") -> Mapping[str, Any]:
+    """The values by key: of a module, torch's or ours, its state_dict, and what is wanted of the buffers beside it."""
     state_dict = None if isinstance(weights, Mapping) else getattr(weights, "state_dict", None)
-    found: Mapping[str, Any] = state_dict() if callable(state_dict) else weights  # what is none, `match` refuses
-    return found
+    if not callable(state_dict):
+        found: Mapping[str, Any] = weights  # what is none, `match` refuses
+        return found
+    given = dict(state_dict())
+    buffers = getattr(weights, "named_buffers", None)
+    every = dict(buffers(remove_duplicate=False)) if callable(buffers) else {}
+    left = {key: value for key, value in every.items() if key not in given}
+    plain = {key.removeprefix(prefix): key for key in left}
+    given.update((plain[key], left[plain[key]]) for key, name in unwrapped(plain, wanted).items() if name in wanted)
+    return given
 
 
 class Bound(NamedTuple):

@@ -391,7 +391,8 @@ class Engine:
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
             )
         parameters = self.graph.parameters
-        matched = match(parameters, named(state_dict), partial=True, prefix=prefix, source="the weights given to refit")
+        given = named(state_dict, self.refittable | self.live, prefix)
+        matched = match(parameters, given, partial=True, prefix=prefix, source="the weights given to refit")
         fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
         if fixed:
             raise WeightsError(

@@ -10,9 +10,10 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentTypeError
+from ..basics.errors import ArgumentTypeError, DtypeError
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Device, Parameter, Tensor
+from ..layers.base import UNCOMPUTED
 from ..layers.casting import Identity, converted
 from .concrete import promote
 from .dispatch import MemoryFormat, like_a_copy, operation, tensor
@@ -163,12 +164,20 @@ def is_floating_point(input: Tensor) -> bool:
 def promote_types(type1: DtypeLike, type2: DtypeLike) -> Dtype:
     """The smallest dtype that holds what both hold: float32 of float16 and bfloat16, int16 of uint8 and int8.
 
-    TensorRT has no int16 and no float64 in a network; a dtype of either is refused where it would get into one.
+    TensorRT has no int16 and no float64 in a network; a dtype of either is refused where it would get into one. Raises
+    DtypeError for types of few bits, which nothing is computed in.
 
     >>> trtnet.promote_types(trtnet.float16, "int64")
     trtnet.float16
     """
-    return dtypes.get(promote(dtypes.get(type1).numpy, dtypes.get(type2).numpy))
+    first, second = dtypes.get(type1), dtypes.get(type2)
+    if first is not second and (few := [one for one in (first, second) if one in UNCOMPUTED]):
+        raise DtypeError(
+            f"{few[0]} is promoted to no other type",
+            expected="floating point of 16 bits and more, integers of 8 and more, bool",
+            found=f"{first} and {second}",
+        )
+    return dtypes.get(promote(first.numpy, second.numpy))
 
 
 for _name, _function in (

@@ -569,3 +569,70 @@ def test_it_is_saved_and_made_into_a_torch_module_again(tmp_path) -> None:
     other = pickle.loads(pickle.dumps(graph))
     assert other.structure_hash() == graph.structure_hash()
     assert str(other.layers[0].location) == str(graph.layers[0].location)
+
+
+class Text(torch.nn.Module):
+    """Weights by the text of a size."""
+
+    def __init__(self, read) -> None:
+        super().__init__()
+        self.read = read
+        self.register_buffer("k3", torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.read(self, x)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda self, x: x + getattr(self, f"k{x.shape[0]}", torch.zeros(4)),
+        lambda self, x: x * 2 if repr(tuple(x.shape)) == "(3, 4)" else x,
+        lambda self, x: x * {"1": 2.0, "3": 5.0}.get(str(x.shape[0]), 1.0),
+        lambda self, x: x * 2 if isinstance(x.shape[0], int) else x * 3,
+    ],
+)
+def test_sizes_read_as_text_or_by_type_are_not_taken_for_any(read) -> None:
+    with pytest.raises(ShapeError, match=r"forward is another one at b=[12]") as caught:
+        trtnet.record(Text(read), x=Input((Dim("b", min=1, opt=3, max=8), 4)))
+    assert "the text of one" in str(caught.value)
+    static = trtnet.record(Text(read), x=Input((3, 4)))
+    x = np.ones((3, 4), np.float32)
+    np.testing.assert_array_equal(trtnet.reference(static)(x), Text(read)(torch.from_numpy(x)).numpy())
+
+
+def test_what_is_printed_of_sizes_changes_nothing(capsys) -> None:
+    graph = trtnet.record(Text(lambda self, x: (print(f"{x.shape}"), x * 2)[1]), x=Input((Dim("b", max=8), 4)))
+    assert capsys.readouterr().out == ""
+    assert [layer.kind for layer in graph.layers] == ["constant", "elementwise"]
+
+
+def test_part_of_a_size_says_where_it_is_another_one() -> None:
+    with pytest.raises(ShapeError, match="forward decides by a size"):
+        trtnet.record(Text(lambda self, x: x * int(x.shape[0] * 0.7)), x=Input((Dim("b", max=8, opt=3), 4)))
+
+
+class Beside(torch.nn.Module):
+    """Buffers that its state_dict leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 4)
+        self.register_buffer("shift", torch.ones(4), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x) + self.shift
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, torch.compile, torch.nn.DataParallel])
+def test_a_refit_follows_buffers_beside_the_state_dict(wrap) -> None:
+    module = Beside()
+    engine = trtnet.reference(trtnet.record(module, x=Input((2, 4))))
+    module.shift.add_(1)
+    with torch.no_grad():
+        module.fc.bias.mul_(2)
+    report = engine.refit(wrap(module))
+    assert sorted(report.changed) == ["fc.bias", "shift"]
+    x = torch.randn(2, 4)
+    with torch.no_grad():
+        np.testing.assert_allclose(engine(x.numpy()), module(x).numpy(), rtol=1e-5, atol=1e-6)

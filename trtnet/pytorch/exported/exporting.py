@@ -24,6 +24,7 @@ from .playing import unknown
 from .reading import Reads
 from .stacks import OWNER, inside, is_torchs
 from .swaps import swapped
+from .texts import noted
 
 _LOCK = threading.RLock()  # torch.export changes classes and settings of the whole process
 
@@ -38,6 +39,7 @@ class Exported(NamedTuple):
         guards: what Python code decided by sizes.
         is_oblivious: whether sizes of 0 and 1 were taken to be possible.
         frozen: keys of parameters that were read as numbers, and where.
+        texts: where a size was read as text.
     """
 
     program: ExportedProgram
@@ -46,6 +48,7 @@ class Exported(NamedTuple):
     guards: list[Guard]
     is_oblivious: bool
     frozen: dict[str, Location | None]
+    texts: tuple[Location, ...] = ()
 
 
 class _Call(torch.nn.Module):
@@ -81,7 +84,7 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
     call = _Call(owner, function, given)
     symbols = {str(s): s for spec in specs for s in dims.symbols_of(spec.shape)}
     failed: Exception | None = None
-    with _LOCK, _undisturbed(owner):
+    with _LOCK, noted() as texts, _undisturbed(owner):
         sizes = {name: _example(symbol) for name, symbol in symbols.items()}
         for oblivious in (True, False) if symbols else (True,):
             try:
@@ -90,7 +93,7 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
                 failed = failed or error
                 continue
             made = _exported(program, call, specs, sizes, oblivious)
-            return _without_coincidences(made, call, specs, symbols)
+            return _without_coincidences(made, call, specs, symbols)._replace(texts=tuple(texts))
     assert failed is not None
     raise _refused(failed) from failed
 
@@ -189,32 +192,41 @@ def _symbols(values: list[Any], specs: list[Input]) -> dict[Any, SizeLike]:
 
 
 @contextlib.contextmanager
-def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
-    """The module in eval mode, nothing printed, distributions that do not look at values, all put back."""
+def kept(owner: torch.nn.Module) -> Iterator[None]:
+    """The module in eval mode and without gradients; its modes, and what forward keeps on it, put back."""
     modes = [(module, module.training) for module in owner.modules()]
     attributes = _attributes(owner)
-    validates = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # pages of graphs; what it says is in its exceptions
     for module, _ in modes:
         module.training = False
     try:
-        with (
-            torch.inference_mode(False), torch.no_grad(), swapped(), warnings.catch_warnings(),
-            contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()),
-        ):  # fmt: skip
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        torch.distributions.Distribution.set_default_validate_args(validates)
-        logging.disable(disabled)
         for held, before in attributes:
             if held.keys() != before.keys() or any(held[name] is not before[name] for name in before):
                 held.clear()
                 held.update(before)
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
+    """As `kept`, with nothing printed, and distributions that do not look at values."""
+    validates = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # pages of graphs; what it says is in its exceptions
+    try:
+        with (
+            kept(owner), torch.inference_mode(False), torch.no_grad(), swapped(), warnings.catch_warnings(),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):  # fmt: skip
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(validates)
+        logging.disable(disabled)
 
 
 def _attributes(owner: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -8,10 +8,12 @@ takes to be different from all others), the recording is compared with the modul
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import sympy
+import torch
 from torch.utils._sympy.printers import PythonPrinter
 
 from ...basics import dims
@@ -156,7 +158,7 @@ def _values(one: Dim, most: int) -> list[int]:
 
 def _compiled(expression: Any, symbols: list[Any]) -> Any:
     code = PythonPrinter().doprint(expression)
-    return eval(f"lambda {', '.join(map(str, symbols))}: {code}", {"math": __import__("math")})
+    return eval(f"lambda {', '.join(map(str, symbols))}: {code}", {"math": math, "torch": torch})
 
 
 def _size(expression: Any, sizes: Mapping[Any, SizeLike]) -> SizeLike | None:

@@ -25,7 +25,7 @@ from ...nn.module import Module
 from ..engine import reference
 from ..sampling import Sampler
 from . import operators  # noqa: F401  # fills the table
-from .exporting import Exported, export, keys_of
+from .exporting import Exported, export, kept, keys_of
 from .guards import Audit
 from .merging import merge
 from .playing import Player
@@ -108,7 +108,8 @@ class TorchModule(Module):
         made = player.play(program.graph_module, [*self._inputs(), *(inputs[name] for name in names)])
         audit.equalities(self._exported.guards)
         merge(current, made)
-        self._odd = audit.odd if self._exported.is_oblivious else [*audit.odd, *_smallest(self._given)]
+        texts = [(sizes, where) for where in self._exported.texts for sizes in _several(self._given)]
+        self._odd = [*audit.odd, *texts, *_smallest(self._given)]
         current.training.reasons.append(
             Reason("it was recorded from a torch.nn.Module in eval mode, which can be trained itself", "", None)
         )
@@ -120,12 +121,25 @@ class TorchModule(Module):
         Raises ShapeError where they differ.
         """
         engine = reference(graph) if self._odd else None
+        drawn = graph.drawn_outputs()
         for sizes, where in self._odd:
             assert engine is not None
+            asked = where is not None or not self._exported.is_oblivious
+            if drawn and not asked:
+                continue
             whole = {name: symbol.min for name, symbol in graph.dims.items()} | sizes
             arrays = Sampler(graph).draw(whole)
-            found = forms.flat(graph.form, list(graph.outputs), engine(*(arrays[name] for name in graph.inputs))) or []
-            expected = self._computed(arrays)
+            try:
+                expected = self._computed(arrays)
+            except Exception as error:
+                if not asked:  # these numbers may be none that forward takes
+                    continue
+                raise self._fails(whole, error, where) from error
+            try:
+                made = engine(*(arrays[name] for name in graph.inputs))
+            except ShapeError:  # it refuses these sizes itself
+                continue
+            found = forms.flat(graph.form, list(graph.outputs), made) or []
             if len(found) == len(expected) and all(map(_agree, found, expected)):
                 continue
             at = ", ".join(f"{name}={value}" for name, value in whole.items())
@@ -135,21 +149,23 @@ class TorchModule(Module):
                 found=_difference(found, expected),
                 where=where,
                 remedy="let the Dim begin above that size: Dim(..., min=2), and record a second graph for it; or find "
-                "what is another one there: an if over a size, x.squeeze()",
+                "what is another one there: an if over a size, the text of one, x.squeeze()",
             )
 
+    def _fails(self, sizes: Mapping[str, int], error: Exception, where: Location | None) -> ShapeError:
+        at = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        return ShapeError(
+            f"forward does not take {at}, which the Dims allow",
+            found=f"{type(error).__name__}: {error}",
+            where=where,
+            remedy="let the Dim begin above that size: Dim(..., min=2)",
+        )
+
     def _computed(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        modes = [(module, module.training) for module in self._owner.modules()]
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
-        for module, _ in modes:
-            module.training = False
-        try:
-            with torch.no_grad():
-                given = {name: from_numpy(array).to(device) for name, array in arrays.items()}
-                made = self._function(**self._given | given)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with kept(self._owner):
+            given = {name: from_numpy(array).to(device) for name, array in arrays.items()}
+            made = self._function(**self._given | given)
         flat, _ = torch.utils._pytree.tree_flatten(made)
         return [as_array(one.detach()) for one in flat if isinstance(one, torch.Tensor)]
 
@@ -291,6 +307,21 @@ def _smallest(given: Mapping[str, Any]) -> list[tuple[dict[str, int], None]]:
     if len(small) > 1:
         found.append(every | {str(one): one.min for one in small})
     return [(sizes, None) for sizes in found]
+
+
+def _several(given: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Sizes with each Dim in turn at the least few that it may be, at its best and at its greatest."""
+    symbols = dims.symbols_of(size for spec in given.values() if isinstance(spec, Input) for size in spec.shape)
+    every = {str(one): max(one.min, min(one.opt, 2)) for one in symbols}
+    found = []
+    for one in symbols:
+        few = range(one.min, one.max + 1, one.multiple_of)[:FEW]
+        found += [every | {str(one): value} for value in dict.fromkeys((*few, one.opt, one.max))]
+    return found
+
+
+FEW = 8
+"""At how many sizes a recording is compared with a module that reads one as text, beside the best and the greatest."""
 
 
 def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
