@@ -22,43 +22,23 @@ def _tuple(value: Any) -> Any:
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
-@converts("aten::conv1d", "aten::conv1d.padding")
-def _conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Ints | int = 1,
-    padding: Ints | int = 0,
-    dilation: Ints | int = 1,
-    groups: int = 1,
-) -> Tensor:
-    return F.conv1d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
+def _convolves(name: str) -> None:
+    @converts(f"aten::{name}", f"aten::{name}.padding")
+    def record(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Ints | int = 1,
+        padding: Ints | str | int = 0,
+        dilation: Ints | int = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        made: Tensor = getattr(F, name)(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
+        return made
 
 
-@converts("aten::conv2d", "aten::conv2d.padding")
-def _conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Ints | int = 1,
-    padding: Ints | int = 0,
-    dilation: Ints | int = 1,
-    groups: int = 1,
-) -> Tensor:
-    return F.conv2d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
-
-
-@converts("aten::conv3d", "aten::conv3d.padding")
-def _conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Ints | int = 1,
-    padding: Ints | int = 0,
-    dilation: Ints | int = 1,
-    groups: int = 1,
-) -> Tensor:
-    return F.conv3d(input, weight, bias, _tuple(stride), _tuple(padding), _tuple(dilation), groups)
+for _name in ("conv1d", "conv2d", "conv3d"):
+    _convolves(_name)
 
 
 @converts("aten::convolution")
