@@ -476,7 +476,7 @@ LEFT_OUT = {
     "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
     "nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss: they raise, a network computes none",
     "not torch's": "mark raw alias alias_of from_data assume_nonnegative cast getitem index layer name recorder relu6_ silu_: trtnet's own names for what torch's operators do",
-    "no values": "stride is_contiguous itemsize nbytes is_sparse is_quantized is_meta is_nested device dtype is_cuda ndim shape "
+    "no values": "promote_types stride is_contiguous itemsize nbytes is_sparse is_quantized is_meta is_nested device dtype is_cuda ndim shape "
     "requires_grad cuda pin_memory grad grad_fn is_cpu is_leaf is_mkldnn is_mps is_sparse_csr is_xla is_xpu requires_grad_ "
     "retain_grad retains_grad: attributes and places, "
     "tested where they are defined",
