@@ -7,6 +7,7 @@ import importlib
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -178,20 +179,11 @@ def network(name: str, seed: int = 0) -> nn.Module:
     return model
 
 
-def network_inputs(name: str, batch: int, dtype: str) -> dict[str, torch.Tensor]:
-    """Its inputs, of which the first size is the batch."""
-    from models import NETWORKS
-
-    generator, found = torch.Generator().manual_seed(1), {}
-    for text in NETWORKS[name].inputs.split():
-        key, _, spec = text.partition("=")
-        sizes, _, kind = spec.partition(":")
-        shape = (batch, *map(int, sizes.split("x")[1:]))
-        if kind:
-            found[key] = torch.randint(0, 2, shape, generator=generator, dtype=getattr(torch, kind))
-        else:
-            found[key] = torch.rand(shape, generator=generator).to(getattr(torch, dtype))
-    return found
+def first(result: Any) -> torch.Tensor:
+    """The first tensor of what a network gives."""
+    while not isinstance(result, torch.Tensor):
+        result = next(iter(result.values())) if isinstance(result, dict) else result[0]
+    return result
 
 
 def trained(name: str, quick: bool, seed: int = 0) -> nn.Module:

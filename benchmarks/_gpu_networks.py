@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from _gpu_device import Call, Clock
-from _gpu_models import network, network_inputs
-from _gpu_rows import duration, no_slower
+from _gpu_models import first, network
+from _gpu_rows import duration, times
 from _gpu_session import TOLERANCES, Session
 
 import trtnet
 from models import NETWORKS
 from trtnet import Input, nn
+from trtnet.cli.inputs import parse_inputs
 
 LIMIT = 1.15
 ORDER = (
@@ -65,7 +66,7 @@ def _pair(session: Session, name: str, dtype: str, batch: int) -> Pair:
     net.load_state_dict(state)
     if dtype == "float16":
         net.to("float16")
-    inputs = network_inputs(name, batch, dtype)
+    inputs = _inputs(name, batch, dtype)
     specs = {key: Input(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for key, value in inputs.items()}
     graph = trtnet.record(net, **specs)
     given = {key: value.to(session.device) for key, value in inputs.items()}
@@ -77,11 +78,16 @@ def _pair(session: Session, name: str, dtype: str, batch: int) -> Pair:
     return Pair(name, dtype, model.to(getattr(torch, dtype)), given, graph, expected)
 
 
-def first(result: Any) -> torch.Tensor:
-    """The first tensor of what a network gives."""
-    while not isinstance(result, torch.Tensor):
-        result = next(iter(result.values())) if isinstance(result, dict) else result[0]
-    return result
+def _inputs(name: str, batch: int, dtype: str) -> dict[str, torch.Tensor]:
+    """Those that `trtnet models` lists, with another batch."""
+    generator, found = torch.Generator().manual_seed(1), {}
+    for key, spec in parse_inputs(NETWORKS[name].inputs.split()).items():
+        shape = (batch, *map(int, spec.shape[1:]))
+        if spec.dtype.is_floating_point:
+            found[key] = torch.rand(shape, generator=generator).to(getattr(torch, dtype))
+        else:
+            found[key] = torch.randint(0, 2, shape, generator=generator, dtype=getattr(torch, spec.dtype.name))
+    return found
 
 
 def captured(clock: Clock, call: Call) -> Call:
@@ -144,7 +150,7 @@ def _one(session: Session, pair: Pair) -> None:
     others = [name for name in samplers if name != "trtnet"]
     session.row(
         f"{pair.title}, call and wait", {n: [s[1] for s in v] for n, v in samples.items()},
-        [no_slower("trtnet", *others, limit=LIMIT)], agree, errors=errors, build=seconds, memory=memory,
+        [times("trtnet", *others, limit=LIMIT)], agree, errors=errors, build=seconds, memory=memory,
         layers=len(pair.graph.layers), **about,
     )  # fmt: skip
     session.say(f"{pair.title}: built in {duration(seconds)}, {memory >> 20} MiB of the GPU")

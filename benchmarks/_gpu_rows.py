@@ -163,11 +163,6 @@ def nothing(subject: str, *against: str) -> Check:
     return Check(subject, against, "nothing", 0.05)
 
 
-def no_slower(subject: str, *against: str, limit: float) -> Check:
-    """At most `limit` times the fastest of the others; ahead of it is what is wanted."""
-    return Check(subject, against, "times", limit)
-
-
 def faster(subject: str, *against: str) -> Check:
     return Check(subject, against, "faster")
 

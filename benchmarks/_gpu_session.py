@@ -32,7 +32,6 @@ from trtnet import Input, nn
 from trtnet.cli import preload
 
 TOLERANCES = {"float32": 1e-4, "float16": 3e-2}
-COMPILE_MODE = "reduce-overhead"
 COMPILING = 240  # seconds that torch.compile may take for one network
 BIG = ("resnet18", "googlenet")
 
@@ -257,9 +256,7 @@ class Session:
         """Have torch.compile begin with a network, while TensorRT builds it."""
         self.compile_network(case.name, case.dtype, case.model, {"x": case.x})
 
-    def compile_network(
-        self, name: str, dtype: str, model: torch.nn.Module, inputs: dict[str, torch.Tensor], mode: str = COMPILE_MODE
-    ) -> None:
+    def compile_network(self, name: str, dtype: str, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         if self._compiled is None:
             self._compiled = Compiled(self.given.compile_python, self.folder / "compile.log")
         weights, given = self.folder / "weights.pt", self.folder / "input.pt"
@@ -267,7 +264,7 @@ class Session:
         torch.save([value.cpu() for value in inputs.values()], given)
         self._compiled.order(
             "prepare", model=name, dtype=dtype, quick=self.quick, device=self.device, weights=str(weights),
-            input=str(given), output=str(self.folder / "output.pt"), mode=mode,
+            input=str(given), output=str(self.folder / "output.pt"),
         )  # fmt: skip
 
     def compiled(self, calls: int) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
