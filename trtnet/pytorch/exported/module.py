@@ -116,7 +116,8 @@ class TorchModule(Module):
         return _formed(program.call_spec.out_spec, iter(made))
 
     def check(self, graph: Graph) -> None:
-        """Compare the recording with the module at sizes that torch takes to be like others, if there are such.
+        """Compare the recording with the module: at the smallest sizes, where it decides by single ones, and at more
+        where it reads one as text.
 
         Raises ShapeError where they differ.
         """
@@ -128,13 +129,14 @@ class TorchModule(Module):
             if drawn and not asked:
                 continue
             whole = {name: symbol.min for name, symbol in graph.dims.items()} | sizes
+            at = ", ".join(f"{name}={value}" for name, value in whole.items())
             arrays = Sampler(graph).draw(whole)
             try:
                 expected = self._computed(arrays)
             except Exception as error:
                 if not asked:  # these numbers may be none that forward takes
                     continue
-                raise self._fails(whole, error, where) from error
+                raise _not_taken(at, error, where) from error
             try:
                 made = engine(*(arrays[name] for name in graph.inputs))
             except ShapeError:  # it refuses these sizes itself
@@ -142,7 +144,6 @@ class TorchModule(Module):
             found = forms.flat(graph.form, list(graph.outputs), made) or []
             if len(found) == len(expected) and all(map(_agree, found, expected)):
                 continue
-            at = ", ".join(f"{name}={value}" for name, value in whole.items())
             raise ShapeError(
                 f"forward is another one at {at} than at the sizes that it was recorded at",
                 expected="the same layers at every size that the Dims allow",
@@ -151,15 +152,6 @@ class TorchModule(Module):
                 remedy="let the Dim begin above that size: Dim(..., min=2), and record a second graph for it; or find "
                 "what is another one there: an if over a size, the text of one, x.squeeze()",
             )
-
-    def _fails(self, sizes: Mapping[str, int], error: Exception, where: Location | None) -> ShapeError:
-        at = ", ".join(f"{name}={value}" for name, value in sizes.items())
-        return ShapeError(
-            f"forward does not take {at}, which the Dims allow",
-            found=f"{type(error).__name__}: {error}",
-            where=where,
-            remedy="let the Dim begin above that size: Dim(..., min=2)",
-        )
 
     def _computed(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
@@ -307,6 +299,15 @@ def _smallest(given: Mapping[str, Any]) -> list[tuple[dict[str, int], None]]:
     if len(small) > 1:
         found.append(every | {str(one): one.min for one in small})
     return [(sizes, None) for sizes in found]
+
+
+def _not_taken(at: str, error: Exception, where: Location | None) -> ShapeError:
+    return ShapeError(
+        f"forward does not take {at}, which the Dims allow",
+        found=f"{type(error).__name__}: {error}",
+        where=where,
+        remedy="let the Dim begin above that size: Dim(..., min=2)",
+    )
 
 
 def _several(given: Mapping[str, Any]) -> list[dict[str, int]]:
