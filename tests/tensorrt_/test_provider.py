@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import subprocess
 import sys
 import types
+import weakref
 
 import ml_dtypes
 import numpy as np
 import pytest
 from harness import needs_rtx, rtx
 
+import trtnet
 from trtnet import dtypes, provider
-from trtnet.errors import ArgumentError, ProviderError
+from trtnet.errors import ArgumentError, BuildError, ProviderError
 from trtnet.provider import Provider
 from trtnet.tensorrt import device as gpu
 from trtnet.tensorrt.callbacks import ProgressMonitor
@@ -229,3 +232,69 @@ def test_the_gpu_is_a_compute_capability_or_nothing():
     if found is None:
         assert ("no CUDA GPU" if rtx() else "tensorrt_rtx") in provider.can_execute()
         assert provider.executing() is None
+
+
+DESTROYED_BY_A_HANDLER = """
+import gc, logging, threading
+from trtnet.tensorrt import provider
+
+rtx = provider.load("tensorrt_rtx")
+heard = []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        heard.append(record.getMessage())
+        gc.collect()
+        if others:
+            thread = threading.Thread(target=others.pop)
+            thread.start()
+            thread.join()
+
+class Cycle:
+    pass
+
+log = logging.getLogger("trtnet.tensorrt")
+log.setLevel(logging.DEBUG)
+log.addHandler(Handler())
+others = []
+first = rtx.trt.Builder(rtx.trt.Logger())  # TensorRT warns of each logger from now on
+for _ in range(3):
+    one = Cycle()
+    one.itself, one.builder = one, rtx.builder()
+    del one
+    others.append(rtx.builder())
+    before = len(heard)
+    rtx.with_builder(lambda builder: builder.create_network())
+    assert len(heard) > before, "TensorRT said nothing"
+assert not others
+"""
+
+
+def test_a_log_handler_that_destroys_builders():
+    """TensorRT's lock is held while it logs: without care this waits for ever."""
+    needs_rtx()
+    done = subprocess.run([sys.executable, "-c", DESTROYED_BY_A_HANDLER], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_error_keeps_no_builder(monkeypatch):
+    needs_rtx()
+    made = []
+    builder = Provider.builder
+
+    def watched(self):
+        one = builder(self)
+        made.append(weakref.ref(one))
+        return one
+
+    monkeypatch.setattr(Provider, "builder", watched)
+
+    def nothing(x):
+        return trtnet.raw(lambda network, x: None, x, shapes=[(3,)], dtypes=["float32"], reference=lambda x: x)
+
+    graph = trtnet.record(nothing, x=trtnet.Input((3,)))
+    with pytest.raises(BuildError, match="did not return its outputs") as caught:
+        trtnet.build_plan(graph, "sm86")
+    assert len(made) == 1
+    assert made[0]() is None, "the error keeps TensorRT's builder"
+    assert caught.value.where is not None

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .device import Owned
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..layers.targets import EnumMember
-    from .bindings import IErrorRecorder, ILogger, IProgressMonitor
+    from .bindings import IErrorRecorder, IProgressMonitor
 
 Memory: TypeAlias = "Owned | torch.Tensor"
 
@@ -209,18 +209,40 @@ def _native_recorder(trt: Any) -> Callable[[list[str]], IErrorRecorder]:
     return Native
 
 
-def logger(trt: Any) -> ILogger:
+class Logger(Protocol):
+    """TensorRT's messages, into Python's logging.
+
+    Attributes:
+        held: messages that wait, or None where they are written as they come.
+    """
+
+    held: list[tuple[int, str]] | None
+
+    def write(self, level: int, message: str) -> None:
+        """Into Python's logging, whose handlers run the user's code."""
+
+
+def logger(trt: Any) -> Logger:
+    """An ILogger that writes into `log`, or keeps what it hears for later."""
     levels = {"INTERNAL_ERROR": 50, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
 
-    class Logger(trt.ILogger):
+    class Native(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.held: list[tuple[int, str]] | None = None
 
         def log(self, severity: EnumMember, message: str) -> None:
             level = levels.get(severity.name, 10)
+            held = self.held
+            if held is not None:
+                held.append((level, message))
+            else:
+                self.write(level, message)
+
+        def write(self, level: int, message: str) -> None:
             if log.isEnabledFor(level):
                 # what a handler raises would go into TensorRT, which would log it
                 with contextlib.suppress(Exception):
                     log.log(level, "%s", message)
 
-    return Logger()
+    return Native()

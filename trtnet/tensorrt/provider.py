@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MODULES = ("tensorrt", "tensorrt_rtx")
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class Provider(Abilities):
@@ -52,6 +56,7 @@ class Provider(Abilities):
         self.logger = logger(module)
         self._data_types: dict[Dtype, EnumMember] = {}
         self._first_builder: Builder | None = None
+        self._making = threading.RLock()
 
     def offers(self, name: str) -> bool:
         return hasattr(self.trt, name)
@@ -185,13 +190,26 @@ class Provider(Abilities):
             self._first_builder = self._made(self.trt.Builder, self.logger)
         return self._made(self.trt.Builder, self.logger)
 
+    def with_builder(self, use: Callable[[Builder], T]) -> T:
+        """What `use` makes of a new Builder, which does not outlive it."""
+        builder = self.builder()
+        try:
+            return use(builder)
+        except BaseException as error:
+            _clear_frames(error)
+            raise
+        finally:
+            with self._alone():
+                del builder
+
     def runtime(self) -> Runtime:
         return self._made(self.trt.Runtime, self.logger)
 
     def _made(self, kind: Callable[..., T], *given: object) -> T:
         """One of TensorRT's objects that need the GPU."""
         try:
-            return kind(*given)
+            with self._alone():
+                return kind(*given)
         except TypeError as error:  # the bindings' word for a null pointer
             raise ProviderError(
                 f"{self} cannot start: {error}",
@@ -199,6 +217,27 @@ class Provider(Abilities):
                 remedy="most often the GPU has no memory left, which nvidia-smi shows; "
                 "`trtnet doctor` shows what else may be missing",
             ) from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While TensorRT makes or destroys one of its objects.
+
+        It holds a lock of its own meanwhile, and may log. Code of the log's handlers, a garbage collection or another
+        thread that destroyed such an object then would wait for that lock for ever. So this is done by one thread at a
+        time, nothing is collected, and messages are written afterwards.
+        """
+        with self._making:
+            held, self.logger.held = self.logger.held, []
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                yield
+            finally:
+                if collecting:
+                    gc.enable()
+                heard, self.logger.held = self.logger.held, held
+        for level, message in heard or ():
+            self.logger.write(level, message)
 
     def create_network(self, builder: Builder) -> INetworkDefinition:
         """An empty network: explicit batch, strongly typed where there is such a thing."""
@@ -255,6 +294,18 @@ class Provider(Abilities):
         if self.targets and name not in self.targets:
             return f"{self}: does not run on {name}"
         return None
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of TensorRT's objects in those frames of trtnet that an error keeps."""
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+                with contextlib.suppress(RuntimeError):  # it runs still
+                    trace.tb_frame.clear()
+            trace = trace.tb_next
+        error = error.__context__
 
 
 @functools.cache

@@ -66,13 +66,15 @@ class Job:
 
     def run(self) -> Plan:
         """The plan, from the cache where that has it. Raises BuildError with TensorRT's reasons."""
-        provider, graph = self.provider, self.graph
         self._check()
-        graph.check_values()
-        warn_nonfinite_weights(graph)
+        self.graph.check_values()
+        warn_nonfinite_weights(self.graph)
         started = time.perf_counter()
+        return self.provider.with_builder(lambda builder: self._run(builder, started))
+
+    def _run(self, builder: Builder, started: float) -> Plan:
+        provider, graph = self.provider, self.graph
         rewritten = with_live(with_tensors(graph, self.debug.inner), self.live)
-        builder = provider.builder()
         network = provider.create_network(builder)
         network.name = graph.title  # TensorRT numbers unnamed ones, and writes the number into the plan
         lowering = lower(rewritten, network, bool(self.refittable), self.left_out)
@@ -342,10 +344,13 @@ class _Bar:
 def _recover(provider: Provider) -> None:
     """Build one layer without placeholders: after a failed build with placeholders TensorRT-RTX 1.7.1 fails every
     other one of that kind in the process, until one without has succeeded."""
-    builder = provider.builder()
-    network = provider.create_network(builder)
-    x = network.add_input("x", provider.data_type(dtypes.float32), (1,))
-    assert x is not None
-    layer = network.add_activation(x, provider.enum("ActivationType", "RELU"))
-    network.mark_output(layer.get_output(0))
-    builder.build_serialized_network(network, builder.create_builder_config())
+
+    def build(builder: Builder) -> None:
+        network = provider.create_network(builder)
+        x = network.add_input("x", provider.data_type(dtypes.float32), (1,))
+        assert x is not None
+        layer = network.add_activation(x, provider.enum("ActivationType", "RELU"))
+        network.mark_output(layer.get_output(0))
+        builder.build_serialized_network(network, builder.create_builder_config())
+
+    provider.with_builder(build)
