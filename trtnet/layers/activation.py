@@ -97,7 +97,7 @@ class Activation(Layer):
 
     def supported(self, provider: Features) -> bool:
         if self.type == "RELU":
-            return self.outputs[0].dtype not in SIGNED_INTEGERS or provider.activates_integers
+            return provider.activates_integers or self.outputs[0].dtype not in SIGNED_INTEGERS
         return not self.type.startswith("GELU") or provider.has("ActivationType", self.type)
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:

@@ -98,7 +98,9 @@ class Ledger:
                 # two weights at one address cannot have two names
                 array, owner = array.copy(), "copy"
                 address = _address(array)
-            name = engine_name(name or self._constant_name(consumer))
+            name = name or self._constant_name(consumer)
+            if len(name) > SHORT:
+                name = engine_name(name)
             holding = Holding(name, array, dtype, weight.shape, owner, weight, address, [consumer])
             self._by_key[key] = self._by_address[address] = holding
         return holding

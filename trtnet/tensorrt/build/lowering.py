@@ -135,7 +135,8 @@ class Lowering:
             return provider.no_weights(dtype)  # TensorRT refuses an address of nothing
         holding = self.ledger.hold(operand, dtype, self._layer.name)
         if holding.given is None:
-            holding.given = provider.weights(holding.array, dtype, holding.address, operand.count)
+            count = operand.count if dtype.bits < 8 else None
+            holding.given = provider.weights(holding.array, dtype, holding.address, count)
         return holding.given
 
     def _is_left_out(self, weight: Weight) -> bool:
@@ -336,7 +337,8 @@ class Lowering:
         network, provider = self.network, self.provider
         crowded = network.num_layers > 0  # TensorRT keeps the old name, silently, where a new one is taken
         self._add_inputs()
-        tensors, layers = self._tensors, self._layers
+        tensors, layers, errors = self._tensors, self._layers, self.errors.errors
+        is_weak, left_out = self._is_weak, self._left_out
         for layer in self.graph.layers:
             self._layer = layer
             try:
@@ -346,7 +348,7 @@ class Lowering:
                 raise
             except (TypeError, ValueError, RuntimeError) as error:
                 raise self.explain(f"TensorRT's bindings refused this {layer.kind} layer: {error}", layer) from error
-            if added is None or self.errors.errors:
+            if added is None or errors:
                 raise self.explain(layer=layer)
             if isinstance(added, tuple):
                 self._take(layer, added)
@@ -367,9 +369,9 @@ class Lowering:
                 )
             for tensor in layer.outputs:
                 tensors[tensor] = added.get_output(tensor.index)
-            if self._is_weak:
+            if is_weak:
                 _constrain_types(provider, added, layer)
-            if self._left_out:
+            if left_out:
                 self._name_placeholders(layer, added)
         self._layer = None
         self._mark_outputs()
