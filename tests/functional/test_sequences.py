@@ -32,6 +32,18 @@ def test_differences_and_distances() -> None:
     assert trtnet.diff(trtnet.tensor([1, 4, 9])).tolist() == [3, 5]
 
 
+def test_distances_of_nan_and_infinity() -> None:
+    """With p=0 elements that differ are counted; a NaN is the result. By a comparison, not by a minimum, which loses it
+    on some GPUs."""
+    x = np.array([[1, np.nan, 3], [1, 2, 5], [np.inf, 2, 5], [np.inf, 2, -5], [1, 2, 5]], np.float32)
+    for p in (0.0, 1.0, 2.0):
+        check_against_torch(lambda x, p=p: trtnet.nn.functional.pdist(x, p), lambda x, p=p: torch.pdist(x, p), {"x": x})
+    graph = trtnet.record(lambda x: trtnet.nn.functional.pdist(x, 0.0), x=Input((5, 3)))
+    assert not [
+        layer for layer in graph.layers if getattr(layer, "op", "") in ("MIN", "MAX") or layer.kind == "activation"
+    ]
+
+
 def test_differences_of_bools() -> None:
     mask = np.array([[True, False, False], [False, True, False]])
     check_against_torch(lambda m: m.diff(), lambda m: m.diff(), {"m": mask})

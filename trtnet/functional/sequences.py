@@ -13,7 +13,7 @@ from ..basics.dims import SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError, shown
 from ..graph.tensor import Array, Tensor
 from .arithmetic import add, div, floor_divide, mul, remainder, sub
-from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne
+from .comparison import eq, ge, gt, isnan, logical_not, logical_or, ne, where
 from .creation import ones_like, zeros_like
 from .dispatch import Value, axis_of, operation, refusing, tensor
 from .indexing import select
@@ -77,7 +77,9 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
 
 def _distance(difference: Tensor, p: float, dim: int) -> Tensor:
     """The norm; of order 0 as torch has it for distances: a NaN is no difference that is counted, but the result."""
-    return vector_norm(difference, p, dim) if p else difference.abs().ceil().clamp(max=1).sum(dim)
+    if p:
+        return vector_norm(difference, p, dim)
+    return where(isnan(difference), difference, ne(difference, 0).to(difference.dtype)).sum(dim)
 
 
 def _pairs(name: str, count: SizeLike, r: int, with_replacement: bool) -> np.ndarray:
