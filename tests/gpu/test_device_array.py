@@ -184,6 +184,7 @@ def test_what_is_refused_leaves_the_engine_as_it_was(engine, path, value, kind, 
         np.testing.assert_array_equal(numpy(found), before[name])
 
 
+@pytest.mark.alone
 def test_memory_comes_back(engine, path):
     device, given = Device(0), on_gpu(x())
     for _ in range(20):

@@ -130,6 +130,7 @@ def test_options_and_extra_outputs():
     close(ampere(x), trtnet.reference(graph, dtype="float64")(x))
 
 
+@pytest.mark.alone
 def test_out_of_gpu_memory():
     engine, x = trtnet.build(policy(trtnet.Dim("batch", 1, 4, 1 << 24)), **LEVEL), torch.randn(4, 16, device="cuda")
     before = engine(x)
@@ -146,6 +147,7 @@ def test_out_of_gpu_memory():
     assert same(engine(x), before)
 
 
+@pytest.mark.alone
 def test_out_of_gpu_memory_while_building():
     process = run("""
         import torch, trtnet

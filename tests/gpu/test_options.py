@@ -218,6 +218,7 @@ def test_stripped_plans():
 # --- several GPUs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_the_second_gpu():
     if torch.cuda.device_count() < 2:
         pytest.skip("this machine has one GPU")

@@ -301,6 +301,7 @@ def memory():
     return resident, total - free
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("which", "refits"), [("policy", 2000), ("resnet18", 200)])
 def test_memory_stays(which, refits):
     if which == "policy":
