@@ -9,8 +9,11 @@ import functools
 import io
 import os
 import secrets
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -320,3 +323,10 @@ def test_numbers_of_what_a_parameter_wrote_freeze_it() -> None:
         generator.origins[whole] = "made"
         generator.read("item", whole, ("item", "made", "float"))
         assert generator.program().frozen is frozen
+
+
+def test_the_command_runs_programs_in_processes():
+    command = [sys.executable, str(Path(__file__).parent / "fuzzing"), "--programs", "2", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "seed 0: 0 disagreements" in done.stdout

@@ -17,33 +17,8 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "helpers"), str(TESTS.parent)]
 
-from fuzzing.compare import check  # noqa: E402
-from fuzzing.generate import programs  # noqa: E402
+from fuzzing.chunks import chunk  # noqa: E402
 from fuzzing.report import Report  # noqa: E402
-from fuzzing.shrink import shrink  # noqa: E402
-
-
-def chunk(task: tuple[int, int, int]) -> Report:
-    """`count` programs of a seed from `first` on."""
-    import torch
-
-    seed, first, count = task
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    report = Report()
-    for number, (generator, program) in enumerate(programs(seed, first, count), first):
-        verdict = check(program)
-        report.add(generator, verdict)
-        if verdict.difference is not None:
-            small = shrink(verdict)
-            title = f"# seed {seed}, program {number}"
-            report.disagreements.append((signature(small), f"{title}\n{small.printed()}"))
-    return report
-
-
-def signature(verdict) -> str:  # type: ignore[no-untyped-def]
-    calls = sorted({card[0] for step in verdict.program.steps for card in step.cards})
-    return f"{verdict.difference.kind}: {' '.join(calls)}"
 
 
 def results(tasks: list[tuple[int, int, int]], workers: int) -> Iterator[Report]:
