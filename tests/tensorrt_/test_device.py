@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from trtnet.basics.garbage import no_collection
 from trtnet.tensorrt.device import Device, Owned
 
 
@@ -91,3 +94,68 @@ def test_the_only_device_is_just_set():
     with only.current(), only.current():
         assert runtime.switches == 2
     assert runtime.switches == 2
+
+
+class Capturing(Runtime):
+    """What is freed during a capture ends it."""
+
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaGraphExecDestroy = cudaGraphDestroy = staticmethod(lambda graph: (0,))
+    capturing = False
+    freed = 0
+
+    def cudaStreamBeginCapture(self, stream, mode):
+        self.capturing = True
+        return (0,)
+
+    def cudaStreamEndCapture(self, stream):
+        self.capturing = False
+        return 0, 7
+
+    def cudaGraphInstantiate(self, graph, flags):
+        return 0, 8
+
+    def cudaFree(self, address):
+        assert not self.capturing, "this would end the capture"
+        self.freed += 1
+        return (0,)
+
+
+def test_a_capture_is_not_ended_by_what_is_collected():
+    class Engine:
+        pass
+
+    runtime = Capturing()
+    here = device(runtime, 0)
+    gc.collect()
+
+    def enqueue(stream):
+        forgotten = Engine()
+        forgotten.itself, forgotten.memory = forgotten, here.allocate(16)
+        del forgotten
+        for _ in range(3):  # as many as start a collection of each generation
+            [[] for _ in range(gc.get_threshold()[0] * 130)]
+
+    assert here.capture(enqueue, 5).handle == 8
+    assert gc.isenabled()
+    gc.collect()
+    assert runtime.freed == 1
+
+
+def test_collection_is_back_when_the_last_thread_has_left():
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with no_collection():
+            entered.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=other)
+    with no_collection():
+        thread.start()
+        assert entered.wait(60)
+        assert not gc.isenabled()
+    assert not gc.isenabled(), "the other thread is inside still"
+    leave.set()
+    thread.join()
+    assert gc.isenabled()

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..basics.errors import ProviderError
+from ..basics.garbage import no_collection
 from ..graph.tensor import DeviceLike
 
 
@@ -204,12 +205,16 @@ class Device:
     # --- graphs
 
     def capture(self, enqueue: Callable[[int], Any], stream: int) -> Owned:
-        """What `enqueue(stream)` enqueues, as an executable graph."""
+        """What `enqueue(stream)` enqueues, as an executable graph.
+
+        Nothing is collected meanwhile: memory that a forgotten engine frees would end the capture.
+        """
         runtime = self.runtime
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         checked(runtime.cudaStreamBeginCapture(stream, mode))
         try:
-            enqueue(stream)
+            with no_collection():
+                enqueue(stream)
         except BaseException:
             graph = runtime.cudaStreamEndCapture(stream)[1]
             if graph is not None and int(graph):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import importlib
 import os
 import threading
@@ -18,6 +17,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ProviderError
+from ..basics.garbage import no_collection
 from . import device as gpu
 from .abilities import Abilities
 from .callbacks import ErrorRecorder, logger
@@ -226,15 +226,11 @@ class Provider(Abilities):
         thread that destroyed such an object then would wait for that lock for ever. So this is done by one thread at a
         time, nothing is collected, and messages are written afterwards.
         """
-        with self._making:
+        with self._making, no_collection():
             held, self.logger.held = self.logger.held, []
-            collecting = gc.isenabled()
-            gc.disable()
             try:
                 yield
             finally:
-                if collecting:
-                    gc.enable()
                 heard, self.logger.held = self.logger.held, held
         for level, message in heard or ():
             self.logger.write(level, message)
