@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import functions
-from fuzzing.compare import Verdict, check, compare, differing
+from fuzzing import apart, functions
+from fuzzing.compare import Difference, Verdict, check, compare, differing
 from fuzzing.generate import Generator, programs
 from fuzzing.packed import Pack, agreeing, build_all
 from fuzzing.program import Array, Hazard, Program, Step, execute, run, torch_namespace
@@ -330,3 +330,32 @@ def test_the_command_runs_programs_in_processes():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "seed 0: 0 disagreements" in done.stdout
+
+
+def test_a_fault_of_an_engine_is_made_small():
+    """As tests/gpu does it, where a TensorRT gets a program wrong: here one that fails over a function."""
+    program = max(agreeing(4, 4, lines=12), key=lambda program: len(program.steps))
+    culprit = next(step.cards[0][0] for step in reversed(program.steps) if step.cards)
+
+    def again(program):
+        report = apart.Report()
+        if culprit in {card[0] for step in program.steps for card in step.cards}:
+            report.failed.append((program, "BuildError: no implementation"))
+        return report
+
+    failed = Verdict(program, difference=Difference("failed", "BuildError: no implementation"))
+    small = apart.smallest(failed, again, most=100)
+    assert again(small.program).faults()
+    assert len(small.program.steps) < len(program.steps)
+    assert "failed: BuildError: no implementation" in small.printed()
+
+
+def test_programs_in_a_process_of_their_own():
+    process = apart.Apart({"provider": "reference"})
+    try:
+        report = process(agreeing(5, 3, lines=8), refit=True)
+    finally:
+        process.close()
+    assert report.faults() == []
+    assert report.built == 3
+    assert report.compared > 10

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import trtnet
 
+from .compare import Difference, Verdict, check
 from .packed import Pack, build_all
 from .program import Program
+from .shrink import shrink
+
+Entry = tuple[Program, str]
 
 
 @dataclass
 class Report:
-    """What became of programs; each entry is of one of them: its seed, its lines, and what was said.
+    """What became of programs; each entry is of one of them, with what was said.
 
     Attributes:
         wrong: numbers that are not torch's.
@@ -27,10 +31,10 @@ class Report:
         compared: how many outputs were compared.
     """
 
-    wrong: list[Any] = field(default_factory=list)
-    failed: list[Any] = field(default_factory=list)
-    refused: list[Any] = field(default_factory=list)
-    crashed: list[Any] = field(default_factory=list)
+    wrong: list[Entry] = field(default_factory=list)
+    failed: list[Entry] = field(default_factory=list)
+    refused: list[Entry] = field(default_factory=list)
+    crashed: list[Entry] = field(default_factory=list)
     built: int = 0
     compared: int = 0
 
@@ -40,17 +44,16 @@ class Report:
         self.built += other.built
         self.compared += other.compared
 
-
-def named(program: Program, said: str) -> tuple[int, list[str], str]:
-    return program.seed, [step.text for step in program.steps], said
+    def faults(self) -> list[tuple[str, Program, str]]:
+        """What must not be: its kind, the program, and what was said."""
+        return [(kind, *entry) for kind in ("crashed", "failed", "wrong") for entry in getattr(self, kind)]
 
 
 def outcome(programs: Sequence[Program], refit: bool, options: dict[str, Any]) -> Report:
     """Build the programs, in parts where they do not build as one, and compare at every batch size that all take."""
     report = Report()
     found = build_all(programs, lambda graph: trtnet.build(graph, refit=refit, check=False, **options), len(programs))
-    report.failed = [named(*one) for one in found.failed]
-    report.refused = [named(*one) for one in found.refused]
+    report.failed, report.refused = found.failed, found.refused
     for pack, engine in found.built:
         report.built += len(pack.programs)
         _compare(pack, engine, refit, report)
@@ -67,7 +70,7 @@ def _compare(pack: Pack, engine: Any, refit: bool, report: Report) -> None:
             for program, verdict in pack.compare(outputs, batch, generation):
                 report.compared += verdict.compared
                 if verdict.difference:
-                    report.wrong.append(named(program, f"batch {batch}: {verdict.difference.text}"))
+                    report.wrong.append((program, f"batch {batch}: {verdict.difference.text}"))
 
 
 def _work(connection: Any) -> None:
@@ -102,15 +105,39 @@ class Apart:
             self._process = None
         report = Report()
         if len(programs) == 1:
-            report.crashed.append(named(programs[0], died))
+            report.crashed.append((programs[0], died))
             return report
         middle = (len(programs) + 1) // 2
         for part in (programs[:middle], programs[middle:]):
             report.add(self(part, refit))
         return report
 
+    def printed(self, report: Report, refit: bool = False, most: int = 3) -> list[str]:
+        """The faults of a report, each as a program that runs by itself; the first `most` made small."""
+        found = []
+        for number, (kind, program, said) in enumerate(report.faults()):
+            verdict = Verdict(program, difference=Difference(kind, said))
+            if number < most:
+                verdict = smallest(verdict, lambda one: self([one], refit))
+            found.append(f"# seed {program.seed}\n{verdict.printed()}")
+        return found
+
     def close(self) -> None:
         if self._process is not None:
             self._connection.send(None)
             self._process.join()
             self._process = None
+
+
+def smallest(verdict: Verdict, again: Callable[[Program], Report], most: int = 40) -> Verdict:
+    """A program of a fault, as small as it gets in `most` tries: the reference must give torch's numbers, and `again`
+    the same fault."""
+
+    def test(program: Program) -> Verdict:
+        agreed = check(program)
+        if agreed.difference is not None or agreed.skipped:
+            return Verdict(program)
+        faults = again(agreed.program).faults()
+        return Verdict(agreed.program, difference=Difference(faults[0][0], faults[0][2]) if faults else None)
+
+    return shrink(verdict, test, most)

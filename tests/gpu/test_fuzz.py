@@ -29,17 +29,15 @@ def apart():
     made.close()
 
 
-def assert_right(report):
-    assert report.crashed == []
-    assert report.failed == []
-    assert report.wrong == []
+def assert_right(report, apart, refit=False):
+    assert not report.faults(), "\n\n".join(apart.printed(report, refit))
 
 
 @pytest.mark.parametrize("part", range(PACKS))
 def test_random_programs(part, apart):
     """At every batch size that all of them take."""
     report = apart(agreeing(SEED + part, 50, lines=16, dtypes=SINGLE))
-    assert_right(report)
+    assert_right(report, apart)
     assert len(report.refused) <= 8, report.refused
     assert report.compared > 300
 
@@ -48,7 +46,7 @@ def test_random_programs(part, apart):
 def test_random_programs_refitted(part, apart):
     """To other weights, ten to a network: TensorRT builds fifty that can be refitted for many minutes."""
     report = apart(agreeing(SEED + PACKS + part, 10, lines=16, dtypes=SINGLE), refit=True)
-    assert_right(report)
+    assert_right(report, apart, refit=True)
     assert len(report.refused) <= 3, report.refused
     assert report.compared > 80
 
@@ -56,7 +54,7 @@ def test_random_programs_refitted(part, apart):
 @pytest.mark.parametrize("part", range(HALVES))
 def test_random_programs_in_half_precision(part, apart):
     report = apart(agreeing(SEED + PACKS + REFITTED + part, 10, lines=16, dtypes=HALF))
-    assert_right(report)
+    assert_right(report, apart)
     assert len(report.refused) <= 3, report.refused
     assert report.compared > 60
 
