@@ -661,6 +661,11 @@ row(
     lambda: engine().refit({"inner.bias": np.full(4, np.nan, np.float32)}, finite="raise"),
     lambda: engine().refit({"inner.bias": np.full(4, np.nan, np.float32)}, finite=None),
 )
+row(
+    "refit(state_dict, version=step)",
+    lambda: engine().refit({"inner.bias": np.ones(4, np.float32)}, version="17"),
+    lambda: engine().refit({"inner.bias": np.ones(4, np.float32)}, version=17),
+)
 
 
 def tied(second):

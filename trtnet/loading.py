@@ -12,6 +12,7 @@ from .engine.engine import Engine
 from .engine.files import Files
 from .engine.options import Option, RunOptions
 from .engine.plan import Plan
+from .engine.revision import Revision
 from .graph.tensor import DeviceLike
 from .pytorch.engine import ReferenceEngine
 from .rewriting.extra_outputs import DebugTensors
@@ -163,6 +164,7 @@ def _reference(plan: Plan, path: Path, device: DeviceLike | None) -> ReferenceEn
     debug = DebugTensors.at(plan.graph, paths)
     engine = ReferenceEngine(plan.graph, device=str(device or "cpu"), live=live, debug=debug)
     engine.refittable = plan.refittable
+    engine.revision = Revision(0, plan.weights_version)
     return engine
 
 

@@ -32,7 +32,7 @@ from .weights.recipes import Leaf
 if TYPE_CHECKING:
     from .pytorch.exported.module import TorchModule
 
-RESERVED = ("graph", "stream", "out", "with_generation")
+RESERVED = ("graph", "stream", "out", "with_generation", "with_version")
 """What a call of an engine takes beside inputs."""
 
 

@@ -146,6 +146,131 @@ def test_refits_from_several_threads_lose_nothing():
         np.testing.assert_array_equal(found[engine.graph.parameters[name].name], wanted[name])
 
 
+def test_versions_are_the_trainers_own():
+    engine = engine_of()
+    assert (engine.version, engine(x(), with_version=True)[1]) == (None, None)
+    report = engine.refit(weights(1, engine.graph), version=17)
+    assert (report.version, report.previous, report.went_back) == (17, None, False)
+    assert (engine.version, engine.generation) == (17, 1)
+    result, generation, version = engine(x(), with_generation=True, with_version=True)
+    np.testing.assert_array_equal(result, engine(x()))
+    assert (generation, version) == (1, 17)
+    snapshot = engine.snapshot()
+    report = engine.refit(weights(2, engine.graph), version=np.int64(9))
+    assert (report.version, report.previous, report.went_back) == (9, 17, True)
+    assert "version 9, back from 17" in str(report)
+    assert "version 10" in str(engine.refit(weights(3, engine.graph), version=10))
+    context, call = engine.context(), engine.bind(torch.from_numpy(x()))
+    assert (context.version, context(x(), with_version=True)[1]) == (10, 10)
+    engine.restore(snapshot)
+    assert (engine.version, call.version) == (17, 10)
+    call()
+    assert (call.version, call.generation, engine.clone().version) == (17, 4, 17)
+    assert engine.refit({"fc1.bias": np.ones(6, np.float32)}).version is None
+    assert engine.version is None, "nobody said of which version these are"
+    with engine.undone():
+        engine.refit(weights(2, engine.graph), version=3)
+        assert engine.version == 3
+    assert engine.version is None
+
+
+@pytest.mark.parametrize("version", ["17", 1.5, True, [1]], ids=repr)
+def test_versions_are_whole_numbers(version):
+    engine = engine_of()
+    with pytest.raises(ArgumentTypeError, match="version is no whole number"):
+        engine.refit(weights(1, engine.graph), version=version)
+    assert engine.generation == 0
+
+
+def test_a_refused_refit_keeps_the_version():
+    engine = engine_of()
+    engine.refit(weights(1, engine.graph), version=1)
+    for wrong in ({"nothing": np.zeros(3)}, {"fc1.bias": np.zeros(7, np.float32)}):
+        with pytest.raises(WeightsError):
+            engine.refit(wrong, version=2)
+    assert (engine.version, engine.generation) == (1, 1)
+
+
+@pytest.mark.parametrize("weights_too", [True, False])
+def test_versions_are_saved(tmp_path, weights_too):
+    engine = engine_of()
+    for number in (5, None):
+        engine.refit(weights(1, engine.graph), version=number)
+        path = engine.save(tmp_path / "one.fp32.engine")
+        assert (trtnet.load(path).version, trtnet.load(path).generation) == (number, 0)
+
+
+def test_live_weights_have_the_version_live():
+    engine = engine_of(live=["fc1.weight"])
+    state = weights(1, engine.graph)
+    engine.refit(state, version=4)
+    assert engine.version == 4, "the engine reads its own memory until tensors are bound"
+    swap = trtnet.HotSwap(engine)
+    assert swap.version == 4
+    learner = {"fc1.weight": torch.from_numpy(state.pop("fc1.weight"))}
+    engine.bind_weights(learner)
+    assert engine(x(), with_version=True)[1] == engine.version == "live"
+    report = engine.refit(state, version=5)
+    assert (report.version, report.previous, engine.version) == (5, "live", "live")
+    engine.restore(engine.snapshot())
+    assert engine.version == "live"
+    assert engine.clone().version is None, "a copy of what the trainer had by then"
+
+
+def test_a_hot_swap_of_an_engine_whose_weights_are_bound():
+    engine = engine_of(live=["fc1.weight"])
+    learner = torch.ones(6, 4)
+    engine.bind_weights({"fc1.weight": learner})
+    swap = trtnet.HotSwap(engine)
+    swap.refit({"fc1.bias": np.ones(6, np.float32)})
+    before = swap(x())
+    learner.mul_(2)
+    assert swap.version == "live"
+    assert not np.array_equal(swap(x()), before), "both engines read what the trainer writes"
+
+
+def test_versions_of_a_hot_swap():
+    swap = trtnet.HotSwap(engine_of())
+    context, call = swap.context(), swap.bind(torch.from_numpy(x()))
+    snapshots = {}
+    for number in (3, 8, 5, None):
+        report = swap.refit(weights(number or 1, swap.graph), version=number)
+        assert (report.version, report.went_back) == (number, number == 5)
+        call()
+        found = {swap.version, call.version, context.version, swap(x(), with_version=True)[1]}
+        assert found == {number, context(x(), with_version=True)[1]}
+        snapshots[number] = swap.snapshot()
+    swap.restore(snapshots[8])
+    assert swap.version == 8
+    with swap.undone():
+        swap.refit(weights(9, swap.graph), version=9)
+    assert (swap.version, swap.generation) == (8, 5)
+
+
+@pytest.mark.parametrize("make", [trtnet.reference, lambda graph: trtnet.HotSwap(trtnet.reference(graph))],
+                         ids=["engine", "hot swap"])  # fmt: skip
+def test_a_version_is_that_of_the_weights_under_refits(make):
+    net = nn.Linear(4, 64)
+    engine = make(trtnet.record(net, input=Input((1, 4))))
+    engine.refit({"weight": np.zeros((64, 4), np.float32), "bias": np.zeros(64, np.float32)}, version=0)
+    stop, wrong = threading.Event(), []
+
+    def call(number):
+        while not stop.is_set():
+            result, version = engine(np.ones((1, 4), np.float32), with_version=True)
+            if not (result == 5 * version).all():
+                wrong.append((version, result[0, :3]))
+
+    with beside(call, range(3)):
+        try:
+            for number in range(100, 0, -1):
+                state = {"weight": np.full((64, 4), number, np.float32), "bias": np.full(64, number, np.float32)}
+                engine.refit(state, version=number)
+        finally:
+            stop.set()
+    assert not wrong
+
+
 # --- out= -------------------------------------------------------------------------------------------------------------
 
 
@@ -924,7 +1049,7 @@ def test_a_context_has_everything_that_an_engine_has():
     engine = engine_of()
     context = engine.context()
     own = {"__init__", "__call__", "__enter__", "__exit__", "__reduce__", "bind", "close", "warmup"}
-    own |= {"keep_checked", "closed_error"}
+    own |= {"keep_checked", "closed_error", "refit"}  # a refit ends in _refit_with, which is handed on
     missing = [
         name
         for name, value in vars(Engine).items()

@@ -330,12 +330,26 @@ def refit(here: Here) -> None:
     with here.build(net, refit=True) as engine:
         values = {name: np.array(value) + 1 for name, value in net.state_dict().items() if value.dtype == np.float32}
         snapshot = engine.snapshot()
-        assert engine.refit(values).changed
+        assert engine.refit(values, version=3).changed
+        assert engine.version == 3
         assert engine.refit(values).unchanged
         assert engine.refit({"linear.bias": np.zeros(2, np.float32)}, fresh_contexts=True).companions is not None
         for scale in range(5):  # a training loop, which is given room of its own
             engine.refit({name: on_device(value * (scale + 2)) for name, value in values.items()})
         assert engine.refit({"norm.weight": on_device(np.full(4, 9, np.float32))}).changed
+        report = engine.refit({"norm.weight": np.full(4, 8, np.float32)}, version=2)
+        assert (report.version, report.previous, report.went_back) == (2, None, False)
+        later, call = engine.snapshot(), engine.bind(on_device(X))
+        for move in (np.asarray, torch.from_numpy, Foreign, on_device):
+            assert engine(move(X), with_version=True)[1] == engine.clone().version == 2
+            assert engine(move(X), with_version=True, with_generation=True)[1:] == (engine.generation, 2)
+        engine.restore(snapshot)
+        assert engine.version is None
+        assert call.version == 2
+        call()
+        assert call.version is None
+        engine.restore(later)
+        assert engine.version == 2
         engine.restore(snapshot)
         assert np.array_equal(engine.parameters()["linear.bias"], snapshot_of(net)["linear.bias"])
         assert "conv.weight" in str(engine.weights)
@@ -385,14 +399,16 @@ def live_weights(here: Here) -> None:
         learner = {"linear.weight": on_device(np.ones((2, 4), np.float32)), "linear.bias": on_device(np.ones(2, "f"))}
         with mock.patch.object(type(engine.device), "__repr__", return_value="cpu:0"):  # where these tensors are
             engine.bind_weights(learner)
+        assert engine.version == engine(on_device(X), with_version=True)[1] == "live"
         assert engine(on_device(X)).shape == (2, 2)
 
 
 @step
 def two_engines_in_turn(here: Here) -> None:
     with trtnet.HotSwap(here.build(refit=True)) as engine:
-        engine.refit({"linear.bias": np.ones(2, np.float32)})
+        engine.refit({"linear.bias": np.ones(2, np.float32)}, version=6)
         assert engine(X).shape == (2, 2)
+        assert engine.version == engine(X, with_version=True)[1] == 6
 
 
 # --- plugins ----------------------------------------------------------------------------------------------------------
@@ -462,9 +478,10 @@ def plugins_of_a_library(here: Here) -> None:
 @step
 def save_and_load(here: Here) -> None:
     with tempfile.TemporaryDirectory() as folder, here.build(batch=BATCH, refit=True) as engine:
-        engine.refit({"linear.bias": np.ones(2, np.float32)})
+        engine.refit({"linear.bias": np.ones(2, np.float32)}, version=7)
         path = engine.save(Path(folder, "net.engine"))
         with trtnet.load(path) as again, again.clone() as other:
+            assert again.version == other.version == 7
             assert again(X).shape == other(on_device(X)).shape == (2, 2)
             again.refit({"linear.bias": np.zeros(2, np.float32)})
         bare = Path(folder, "bare.engine")

@@ -555,9 +555,9 @@ def test_every_profile_at_its_opt_sizes():
 class WrongRefit(ReferenceEngine):
     """Takes refits, and mistakes one parameter."""
 
-    def _refit(self, values, fresh_contexts, generation=None):
+    def _refit(self, values, asked, before):
         values = {n: -v if n == "conv.weight" else v for n, v in values.items()}
-        return super()._refit(values, fresh_contexts, generation)
+        return super()._refit(values, asked, before)
 
 
 def test_a_refit_that_goes_wrong_is_found_and_put_back():

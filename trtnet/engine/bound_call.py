@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from .inputs import StreamLike
+from .revision import Revision, Version
 
 
 class BoundCall(Protocol):
@@ -13,13 +14,21 @@ class BoundCall(Protocol):
     Attributes:
         tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
         results, result: the outputs, also in the form that `forward` returned. Each call overwrites them.
-        generation: how many times the weights had been changed at the last call.
+        revision: which weights the last call ran with.
     """
 
     tensors: list[Any]
     results: list[Any]
     result: Any
-    generation: int
+    revision: Revision
+
+    @property
+    def generation(self) -> int:
+        """How many times the weights had been changed at the last call."""
+
+    @property
+    def version(self) -> Version:
+        """The trainer's number of the weights at the last call."""
 
     def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""

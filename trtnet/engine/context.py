@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -14,9 +14,10 @@ from ..weights.table import WeightTable
 from .bindings import Trained
 from .checked import Checked
 from .debugging import Listener
-from .engine import Engine, RefitReport, Snapshot
+from .engine import Engine, Refit, RefitReport, Snapshot
 from .layer_times import LayerTimes
 from .options import Option
+from .revision import Revision
 
 
 class BorrowingEngine(Engine):
@@ -44,33 +45,20 @@ class BorrowingEngine(Engine):
         self.engine.checked = figures
 
     @property
-    def generation(self) -> int:
-        return self.engine.generation
+    def revision(self) -> Revision:
+        return self.engine.revision
 
-    @generation.setter
-    def generation(self, value: int) -> None:
-        self.engine.generation = value
-
-    def refit(
-        self,
-        state_dict: Trained,
-        *,
-        prefix: str = "",
-        finite: str | None = "warn",
-        fresh_contexts: bool = False,
-    ) -> RefitReport:
-        return self.engine.refit(state_dict, prefix=prefix, finite=finite, fresh_contexts=fresh_contexts)
+    @revision.setter
+    def revision(self, revision: Revision) -> None:
+        self.engine.revision = revision
 
     def _refit_with(
         self,
-        state_dict: Trained,
-        prefix: str,
-        finite: str | None,
-        fresh_contexts: bool,
+        asked: Refit,
         beside: Callable[[set[str]], dict[str, Any]] | None = None,
-        generation: int | None = None,
+        before: Revision | None = None,
     ) -> RefitReport:
-        return self.engine._refit_with(state_dict, prefix, finite, fresh_contexts, beside, generation)
+        return self.engine._refit_with(asked, beside, before)
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
@@ -89,6 +77,9 @@ class BorrowingEngine(Engine):
 
     def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
         self.engine.set_debug_listener(listener, tensors)
+
+    def _bound_tensors(self) -> Mapping[str, Any]:
+        return self.engine._bound_tensors()
 
     def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         self.engine.bind_weights(weights, prefix=prefix)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
 from .layer_times import LayerTimes
 from .options import Option
+from .revision import Revised, Revision, Version, number
 
 
 @dataclass
@@ -45,6 +46,8 @@ class RefitReport:
         companions: engine weights that TensorRT wanted beside those, and got from the engine's own copy.
         unchanged: given parameters whose bytes the engine had already: nothing was done for them.
         converted: name and dtype of given values that were converted to the parameter's dtype.
+        version: the trainer's number of these weights; None where it told none.
+        previous: the version that the engine had before; "live" where tensors are bound. `went_back` compares them.
         seconds: time it took.
         times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
             into the engine's own memory), "recipes", "refit" (TensorRT's own work). The reference engine has the first.
@@ -55,12 +58,21 @@ class RefitReport:
     companions: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     converted: dict[str, str] = field(default_factory=dict)
+    version: int | None = None
+    previous: Version = None
     seconds: float = 0.0
     times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether the version is lower than the one before."""
+        return isinstance(self.version, int) and isinstance(self.previous, int) and self.version < self.previous
 
     def __str__(self) -> str:
         text = f"refitted {len(self.changed)} weights from {len(self.given)} parameters in {self.seconds * 1e3:.1f} ms"
         notes = []
+        if self.version is not None:
+            notes.append(f"version {self.version}" + (f", back from {self.previous}" if self.went_back else ""))
         if self.unchanged:
             notes.append(f"{len(self.unchanged)} parameters had these values already")
         if self.companions:
@@ -69,7 +81,7 @@ class RefitReport:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Revised):
     """The weights of an engine at one moment; `engine.restore` takes it. Opaque.
 
     Attributes:
@@ -79,14 +91,24 @@ class Snapshot:
 
     engine: str
     structure: str
-    generation: int
+    revision: Revision
     weights: Any
+
+
+class Refit(NamedTuple):
+    """What `engine.refit` was asked for; its arguments say what each is."""
+
+    state_dict: Trained
+    prefix: str = ""
+    finite: str | None = "warn"
+    fresh_contexts: bool = False
+    version: int | None = None
 
 
 next_serial = itertools.count().__next__
 
 
-class Engine:
+class Engine(Revised):
     """Runs a graph. The reference engine and the TensorRT engine take the same calls with the same meaning.
 
     `engine(x=array)` or `engine(array)`: NumPy in, NumPy out; torch in, torch out. The result has the form that
@@ -99,6 +121,10 @@ class Engine:
         inputs, outputs: TensorSpecs, in order.
         generation: how many refits, restores and `bind_weights` there were; what a trainer writes to live weights is
             not counted.
+        version: the trainer's number of the present weights, as the last `refit(..., version=)` told it: None where
+            that told none, or there was no refit; "live" once `bind_weights` bound a trainer's tensors. `snapshot`,
+            `clone` and `save` keep it.
+        revision: these two, read as one.
         serial: a number of its own in this process.
         refittable: the parameters that `refit` takes.
         live: the parameters that are inputs of the network, for `bind_weights`.
@@ -112,7 +138,7 @@ class Engine:
         self.graph = graph
         self.inputs = [TensorSpec.of(name, tensor) for name, tensor in graph.inputs.items()]
         self.outputs = [TensorSpec.of(name, tensor) for name, tensor in graph.outputs.items()]
-        self.generation = 0
+        self.revision = Revision()
         self.serial = next_serial()
         self._identity = secrets.token_hex(16)
         self._structure: str | None = None
@@ -136,6 +162,7 @@ class Engine:
         out: Any = None,
         graph: bool = False,
         with_generation: bool = False,
+        with_version: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Run the network. Raises ShapeError, DtypeError or ArgumentTypeError before anything runs.
@@ -145,21 +172,24 @@ class Engine:
             out: arrays of the outputs' shapes and dtypes, in the result's form, to write to in place of new ones.
             graph: replay a CUDA graph, captured at the first call with these shapes (CUDA inputs; nothing on the CPU).
             with_generation: return (result, generation), the number of weight changes that this call ran with.
+            with_version: return (result, version), the trainer's number of the weights that this call ran with; with
+                both, (result, generation, version).
         """
         if self.closed:
             raise self.closed_error()
         values = self._ordered(args, kwargs)
         if stream is not None and is_torch(values[0]) and values[0].is_cuda:
             with self._on_stream(stream):  # copies that torch makes for the call belong there, too
-                results, generation = self._results(values, None, graph)
+                results, revision = self._results(values, None, graph)
                 if out is not None:
                     results = self._written(results, out)
         else:
-            results, generation = self._results(values, stream, graph)
+            results, revision = self._results(values, stream, graph)
             if out is not None:
                 results = self._written(results, out)
-        if with_generation:
-            return self._formed(results), generation
+        if with_generation or with_version:
+            told = [revision.generation] * with_generation + [revision.version] * with_version
+            return (self._formed(results), *told)
         return results[0] if self.graph.form == "one" else self._formed(results)
 
     def _on_stream(self, stream: StreamLike) -> AbstractContextManager[None]:
@@ -170,18 +200,18 @@ class Engine:
         found = stream.__cuda_stream__()[1] if hasattr(stream, "__cuda_stream__") else int(stream)
         return torch.cuda.stream(torch.cuda.ExternalStream(found) if found else torch.cuda.default_stream())
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
-        """Outputs of the inputs' kind, and the generation that they were computed with."""
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
+        """Outputs of the inputs' kind, and the weights' revision that they were computed with."""
         kind = one_kind(self.inputs, values)
         if kind == "array":
             values = [v.numpy() for v in values]
         sizes = self._check(values)
-        results, generation = self._run(values, sizes)
+        results, revision = self._run(values, sizes)
         if kind == "torch":
             device = values[0].device
-            return [r.to(device) for r in results], generation
+            return [r.to(device) for r in results], revision
         results = [to_numpy(r) for r in results]
-        return [Array(r) for r in results] if kind == "array" else results, generation
+        return [Array(r) for r in results] if kind == "array" else results, revision
 
     def _flat_result(self, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs for these inputs, in order, without `forward`'s form."""
@@ -321,9 +351,9 @@ class Engine:
             remedy="engine(" + ", ".join(f"{name}=array" for name in names) + ")",
         )
 
-    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], int]:
-        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors, and the generation
-        that they were computed with."""
+    def _run(self, values: list[Any], sizes: dict[str, int]) -> tuple[list[Any], Revision]:
+        """Outputs as torch tensors of the caller's own, from checked NumPy arrays or torch tensors, and the weights'
+        revision that they were computed with."""
         raise NotImplementedError
 
     def _check(self, values: list[Any]) -> dict[str, int]:
@@ -351,6 +381,7 @@ class Engine:
         prefix: str = "",
         finite: str | None = "warn",
         fresh_contexts: bool = False,
+        version: int | None = None,
     ) -> RefitReport:
         """Give the engine new weights by parameter name; a subset is enough. All or nothing.
 
@@ -365,24 +396,27 @@ class Engine:
             finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
             fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
                 asks; tests found no difference on 8.6, so they are kept unless this is said.
+            version: the trainer's number of these weights, for `engine.version` and calls `with_version`. Any whole
+                number; `report.went_back` says whether it is lower than the one before.
 
         Raises:
             WeightsError, DtypeError: before anything is changed, or with the old weights back in place. So for values
                 that a layer does not take: the scales of a quantization that are not positive and finite, indices
                 beyond their table. CUDA tensors are not looked at for these: that would wait for the GPU.
         """
-        return self._refit_with(state_dict, prefix, finite, fresh_contexts)
+        return self._refit_with(Refit(state_dict, prefix, finite, fresh_contexts, number(version)))
 
     def _refit_with(
         self,
-        state_dict: Trained,
-        prefix: str,
-        finite: str | None,
-        fresh_contexts: bool,
+        asked: Refit,
         beside: Callable[[set[str]], dict[str, Any]] | None = None,
-        generation: int | None = None,
+        before: Revision | None = None,
     ) -> RefitReport:
-        """A refit, in which `beside` gives further values, by the parameters' own names, to those that are given."""
+        """A refit, in which `beside` gives further values, by the parameters' own names, to those that are given.
+
+        `before` is the revision that it follows: this engine's own at that moment, unless given.
+        """
+        finite, prefix = asked.finite, asked.prefix
         started = time.perf_counter()
         if self.closed:
             raise self.closed_error()
@@ -391,7 +425,7 @@ class Engine:
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
             )
         parameters = self.graph.parameters
-        given = named(state_dict, self.refittable | self.live, prefix)
+        given = named(asked.state_dict, self.refittable | self.live, prefix)
         matched = match(parameters, given, partial=True, prefix=prefix, source="the weights given to refit")
         fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
         if fixed:
@@ -409,7 +443,7 @@ class Engine:
         self.graph.check_values(values, self.parameters)
         if beside is not None:
             values |= beside(set(values))
-        report = self._refit(values, fresh_contexts, generation)
+        report = self._refit(values, asked, before)
         report.given = list(matched.values)
         same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
         report.unchanged = [name for name in report.given if parameters[name].name in same]
@@ -418,7 +452,8 @@ class Engine:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
+    def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
+        """Change the weights and the revision, as one, to that which follows `before`, or the present one."""
         raise NotImplementedError
 
     def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
@@ -435,6 +470,10 @@ class Engine:
                 them later is not looked at, and CUDA tensors are not.
         """
         raise NotImplementedError
+
+    def _bound_tensors(self) -> Mapping[str, Any]:
+        """The trainer's tensors that are bound, by the parameters' own names."""
+        return {}
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Present values of the parameters that the network uses, by `state_dict` key; copies."""
@@ -494,15 +533,15 @@ class Engine:
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
         """What refits inside do is undone at the end, bit for bit, and not counted."""
-        snapshot, generation = self.snapshot(), self.generation
+        snapshot, revision = self.snapshot(), self.revision
         try:
             yield
         finally:
             self.restore(snapshot)
-            self.generation = generation
+            self.revision = revision
 
     def _snapshot(self, weights: Any) -> Snapshot:
-        return Snapshot(self._identity, self._structure_hash(), self.generation, weights)
+        return Snapshot(self._identity, self._structure_hash(), self.revision, weights)
 
     def _structure_hash(self) -> str:
         if self._structure is None:

@@ -19,9 +19,10 @@ from .bindings import Trained
 from .bound_call import BoundCall
 from .context import BorrowingEngine
 from .debugging import Listener
-from .engine import Engine, RefitReport, Snapshot, next_serial
+from .engine import Engine, Refit, RefitReport, Snapshot, next_serial
 from .inputs import StreamLike
 from .options import Option
+from .revision import Revised, Revision
 
 _Made = TypeVar("_Made")
 
@@ -45,7 +46,7 @@ class _Swapping(BorrowingEngine):
         """Run the engine, or the context, that is active now."""
         return self.active(*args, **kwargs)
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         return self.active._results(values, stream, graph)
 
 
@@ -75,9 +76,12 @@ class HotSwap(_Swapping):
         self._identity = secrets.token_hex(16)
         self._structure = None
         self._idle = engine.clone()
-        self._idle.generation = engine.generation
         self._behind: set[str] = set()
-        self._bound = False
+        bound = engine._bound_tensors()
+        if bound:
+            self._idle.bind_weights(bound)
+        self._bound = bool(bound)
+        self._idle.revision = engine.revision
         self._lock = threading.Lock()
         forking.tell(self)
 
@@ -112,15 +116,13 @@ class HotSwap(_Swapping):
 
     # --- weights
 
-    def refit(
+    def _refit_with(
         self,
-        state_dict: Trained,
-        *,
-        prefix: str = "",
-        finite: str | None = "warn",
-        fresh_contexts: bool = False,
+        asked: Refit,
+        beside: Callable[[set[str]], dict[str, Any]] | None = None,
+        before: Revision | None = None,
     ) -> RefitReport:
-        """As `Engine.refit`, on the idle engine, which then becomes the active one. Refits take turns.
+        """A refit of the idle engine, which then becomes the active one. Refits take turns.
 
         The idle engine also gets what only the active one was given; the report counts that as changed.
         """
@@ -135,7 +137,7 @@ class HotSwap(_Swapping):
                 return {name: present[name] for name in names & present.keys()}
 
             # at once: a call that was held up may run on it even now
-            report = idle._refit_with(state_dict, prefix, finite, fresh_contexts, lacking, active.generation + 1)
+            report = idle._refit_with(asked, lacking, active.revision)
             self._idle, self.engine, self._behind = active, idle, changed
             return report
 
@@ -156,7 +158,8 @@ class HotSwap(_Swapping):
     def restore(self, snapshot: Snapshot) -> None:
         """As `Engine.restore`: a refit of the idle engine, which then becomes the active one."""
         self._check_snapshot(snapshot)
-        self.refit(snapshot.weights, finite=None)
+        version = snapshot.revision.version
+        self.refit(snapshot.weights, finite=None, version=None if version == "live" else version)
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -188,13 +191,13 @@ class HotSwap(_Swapping):
         return f"HotSwap of {self.engine!r}"
 
 
-class SwappingBoundCall:
+class SwappingBoundCall(Revised):
     """What `HotSwap.bind` gives: a bound call of each engine.
 
     Attributes:
         tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
         results, result: the outputs, also in the form that `forward` returned. Each call overwrites them.
-        generation: how many times the weights had been changed at the last call.
+        revision: which weights the last call ran with.
     """
 
     def __init__(self, engine: HotSwap, calls: dict[int, BoundCall]) -> None:
@@ -202,7 +205,7 @@ class SwappingBoundCall:
         self._calls = calls
         self._first = first = next(iter(calls.values()))
         self.tensors, self.results, self.result = first.tensors, first.results, first.result
-        self.generation = first.generation
+        self.revision = first.revision
 
     def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now, with the engine that is active."""
@@ -214,7 +217,7 @@ class SwappingBoundCall:
             with import_torch().no_grad(), engine._on_stream(stream) if cuda else nullcontext():
                 for target, result in zip(self.results, call.results):
                     target.copy_(result)
-        self.generation = call.generation
+        self.revision = call.revision
         return self.result
 
     def close(self) -> None:

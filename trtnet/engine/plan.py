@@ -64,6 +64,7 @@ class Plan:
         checked: the figures of the comparison with the reference (`Checked.plain`); None where there was none.
         plugins: what must be registered before it is loaded: creator, version, namespace, and the library's file name,
             path and SHA-256, which are None of TensorRT's own plugins.
+        weights_version: the trainer's number of these weights; None where there is none.
     """
 
     data: bytes = field(repr=False)
@@ -83,6 +84,7 @@ class Plan:
     cached: bool = False
     checked: Mapping[str, Any] | None = None
     plugins: tuple[Mapping[str, Any], ...] = ()
+    weights_version: int | None = None
 
     def kept(self) -> Plan:
         """With copies of arrays that somebody else may write to."""
@@ -214,6 +216,8 @@ def _described(plan: Plan) -> dict[str, Any]:
         "structure": graph.structure_hash(),
         "graph": to_json(graph),
     }
+    if plan.weights_version is not None:
+        found["weights_version"] = plan.weights_version
     if plan.plugins:
         found["plugins"] = [dict(one) for one in plan.plugins]
     return found | {"meaning_sha256": _meaning(found)}
@@ -265,10 +269,11 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
         and all(len(sizes) == 3 and all(type(s) is int for s in sizes) for one in v for sizes in one.values())
     ),
     "checked": lambda v: v is None or isinstance(v, dict),
+    "weights_version": lambda v: v is None or type(v) is int,
     "plugins": lambda v: v is None or (isinstance(v, list) and all(map(_is_plugin, v))),
 }
 """What each part of a manifest looks like that nothing else looks into."""
-_MAY_LACK = ("checked", "plugins")
+_MAY_LACK = ("checked", "plugins", "weights_version")
 
 
 def restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str, np.ndarray]) -> Plan:
@@ -350,4 +355,5 @@ def _restored(manifest: Mapping[str, Any], data: bytes, parameters: Mapping[str,
         manifest["gpu"], manifest["options"],
         tuple({name: tuple(sizes) for name, sizes in profile.items()} for profile in manifest["profiles"]),
         checked=manifest.get("checked"), plugins=tuple(manifest.get("plugins") or ()),
+        weights_version=manifest.get("weights_version"),
     )  # fmt: skip

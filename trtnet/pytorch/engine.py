@@ -19,11 +19,12 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, Provi
 from ..engine.bindings import Bindings, Bound, Trained
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
-from ..engine.engine import Engine, RefitReport, Snapshot
+from ..engine.engine import Engine, Refit, RefitReport, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
 from ..engine.layer_times import CALLS, LayerTimes
 from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
+from ..engine.revision import Revised, Revision
 from ..engine.weight_table import table
 from ..graph.graph import Graph
 from ..graph.tensor import DeviceLike
@@ -46,14 +47,14 @@ class _State(NamedTuple):
         slots: everything that depends on weights alone; None until it is needed.
         held: the storages of those.
         live: the engine's own values of the live parameters.
-        generation: how many times the weights were changed.
+        revision: which weights these are.
         bound: the trainer's tensors.
     """
 
     slots: list[Any] | None
     held: frozenset[int]
     live: list[torch.Tensor]
-    generation: int
+    revision: Revision
     bound: Bound
 
 
@@ -82,7 +83,7 @@ class ReferenceEngine(Engine):
         values: Mapping[str, Any] | None = None,
         debug: DebugTensors = NO_DEBUG_TENSORS,
     ) -> None:
-        self._state = _State(None, frozenset(), [], 0, Bound.of({}))
+        self._state = _State(None, frozenset(), [], Revision(), Bound.of({}))
         self._lock = threading.RLock()
         forking.tell(self)
         super().__init__(graph)
@@ -143,12 +144,12 @@ class ReferenceEngine(Engine):
         return found
 
     @property
-    def generation(self) -> int:
-        return self._state.generation
+    def revision(self) -> Revision:
+        return self._state.revision
 
-    @generation.setter
-    def generation(self, value: int) -> None:
-        self._state = self._state._replace(generation=value)
+    @revision.setter
+    def revision(self, revision: Revision) -> None:
+        self._state = self._state._replace(revision=revision)
 
     # --- weights
 
@@ -164,25 +165,32 @@ class ReferenceEngine(Engine):
         found = self._values.get(leaf.name)
         return from_numpy(Value().read()) if found is None else found  # which says that there is no value
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
+    def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         with self._held():
+            before = before or self.revision
             self.bindings.refuse(values)
             new, unchanged = dict(self._values), []
             for name, value in values.items():
                 tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
                 new[name] = tensor.to(self.device, copy=True)
-                before = self._values.get(name)
-                if before is not None and same_bytes(before, new[name]):
+                present = self._values.get(name)
+                if present is not None and same_bytes(present, new[name]):
                     unchanged.append(name)
             given = values.keys() - set(unchanged)
             changed = [name for name in values if name in self.bindings.leaves and name in given]
             for _, weight in self._program.weights:
                 if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
                     changed.append(weight.name)
-            self._replace(new, generation)
-        return RefitReport(list(values), list(dict.fromkeys(changed)), unchanged=unchanged)
+            self._replace(new, before.next(asked.version, bool(self.bindings.tensors)))
+        return RefitReport(
+            list(values), list(dict.fromkeys(changed)), unchanged=unchanged, version=asked.version,
+            previous=before.version,
+        )  # fmt: skip
 
-    def _replace(self, values: dict[str, Any], generation: int | None = None) -> None:
+    def _bound_tensors(self) -> Mapping[str, Any]:
+        return self.bindings.tensors
+
+    def _replace(self, values: dict[str, Any], revision: Revision) -> None:
         before = self._values
         self._values = values
         try:
@@ -190,13 +198,13 @@ class ReferenceEngine(Engine):
         except BaseException:
             self._values = before
             raise
-        self._use(slots, self.generation + 1 if generation is None else generation)
+        self._use(slots, revision)
 
-    def _use(self, slots: list[Any], generation: int) -> _State:
+    def _use(self, slots: list[Any], revision: Revision) -> _State:
         tensor = self.torch.Tensor
         held = frozenset(v.untyped_storage().data_ptr() for v in slots if isinstance(v, tensor))
         live = [self._read(leaf) for leaf in self._live]
-        self._state = _State(slots, held, live, generation, self.bindings.now)
+        self._state = _State(slots, held, live, revision, self.bindings.now)
         return self._state
 
     def _make_slots(self) -> list[Any]:
@@ -210,7 +218,9 @@ class ReferenceEngine(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
         with self._held():
-            self._replace(dict(snapshot.weights))
+            self._replace(
+                dict(snapshot.weights), self.revision.next(snapshot.revision.version, bool(self.bindings.tensors))
+            )
 
     def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
         if not self.live:
@@ -220,7 +230,7 @@ class ReferenceEngine(Engine):
                 self.graph.parameters, weights, prefix, lambda new: self.graph.check_values(new, self.parameters)
             )
             state = self._state
-            self._state = state._replace(generation=state.generation + 1, bound=self.bindings.now)
+            self._state = state._replace(revision=state.revision.next("live", True), bound=self.bindings.now)
 
     def parameters(self) -> dict[str, np.ndarray]:
         with self._held():
@@ -242,6 +252,7 @@ class ReferenceEngine(Engine):
     def clone(self) -> ReferenceEngine:
         with self._held():
             # values are never written to, except those of a trainer
+            revision = self.revision
             values = self._values | {name: tensor.detach().clone() for name, tensor in self.bindings.tensors.items()}
         other = type(self)(
             self.graph,
@@ -253,6 +264,7 @@ class ReferenceEngine(Engine):
             debug=self._debug,
         )
         other.refittable = self.refittable
+        other.revision = Revision(0, None if revision.version == "live" else revision.version)
         return other
 
     def inspect(self) -> dict[str, Any]:
@@ -290,7 +302,7 @@ class ReferenceEngine(Engine):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         return super()._results(self._in_torch(values), stream, graph)
 
     def _in_torch(self, values: list[Any]) -> list[Any]:
@@ -317,7 +329,7 @@ class ReferenceEngine(Engine):
 
     def _run(
         self, values: list[Any], sizes: dict[str, int], watch: Watch | None = None, show: bool = True
-    ) -> tuple[list[Any], int]:
+    ) -> tuple[list[Any], Revision]:
         torch = self.torch
         if is_torch(values[0]):
             values = [v.contiguous() for v in values]
@@ -330,7 +342,7 @@ class ReferenceEngine(Engine):
             with self._lock:
                 state = self._state
                 if state.slots is None:
-                    state = self._use(self._make_slots(), state.generation)
+                    state = self._use(self._make_slots(), state.revision)
         assert state.slots is not None
         state.bound.check()
         bound = state.bound.tensors
@@ -356,7 +368,7 @@ class ReferenceEngine(Engine):
             results[index] = result
         if self._listening is not None and show:
             self._show(self._listening, results, inner)
-        return results, state.generation
+        return results, state.revision
 
     def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
         with self._held():
@@ -372,13 +384,13 @@ class ReferenceEngine(Engine):
             listening.show(name, np.array(to_numpy(found[name].to(types[name].torch))))
 
 
-class ReferenceBoundCall:
+class ReferenceBoundCall(Revised):
     """A call on fixed tensors: reads what they hold, and gives the same output tensors each time.
 
     Attributes:
         tensors: the input tensors. One that was moved or resized since raises at the next call.
         result: the outputs, in the form that `forward` returned. Each call overwrites them.
-        generation: how many times the weights had been changed at the last call.
+        revision: which weights the last call ran with.
     """
 
     def __init__(self, engine: ReferenceEngine, values: list[Any]) -> None:
@@ -410,7 +422,7 @@ class ReferenceBoundCall:
             )
         self.engine = engine
         self.tensors = values
-        self.generation = engine.generation
+        self.revision = engine.revision
         torch = engine.torch
         with lasting():
             self.results = [
@@ -443,7 +455,7 @@ class ReferenceBoundCall:
                 remedy="write to it in place (buffer.copy_(new)), or bind again",
             )
         with self._lock:
-            results, self.generation = engine._results(list(self.tensors), stream, False)
+            results, self.revision = engine._results(list(self.tensors), stream, False)
             for target, result in zip(self.results, results):
                 target.copy_(result)
         return self.result
@@ -469,7 +481,7 @@ class ReferenceContext(BorrowingEngine):
     def closed(self, reason: str | None) -> None:
         self._closed = reason
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         return self.engine._results(values, stream, graph)
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> ReferenceBoundCall:
@@ -484,9 +496,12 @@ class ReferenceContext(BorrowingEngine):
 def _plan_of(engine: ReferenceEngine) -> Plan:
     """What is saved of it: a manifest and the weights; nothing is compiled, and so there is no `.engine` file."""
     graph = engine.graph
+    with engine._held():
+        parameters, version = engine.parameters(), engine.version
     return Plan(
-        b"", (), "reference", "", 0.0, False, graph, {}, engine.parameters(), engine.refittable,
+        b"", (), "reference", "", 0.0, False, graph, {}, parameters, engine.refittable,
         {graph.parameters[name].name: name for name in engine.live}, options={"debug_tensors": engine._debug.paths},
+        weights_version=None if version == "live" else version,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ...basics.arrays import is_torch, lasting
 from ...basics.errors import ArgumentTypeError, EngineError, ProviderError
 from ...engine.inputs import StreamLike, TensorSpec, one_kind
 from ...engine.options import RunOptions
+from ...engine.revision import Revised
 from ..device import Owned
 from .execution import Native, Route
 from .layouts import Layout
@@ -50,7 +51,7 @@ def _require_fixed(engine: Loaded, route: Route, graph: bool) -> None:
         )
 
 
-class TensorRTBoundCall:
+class TensorRTBoundCall(Revised):
     """Runs an engine on fixed CUDA tensors: `call()` reads what they hold, and gives the same output tensors each time.
 
     Made by `engine.bind`, with the engine's device the current one. It has an execution context of its own; use it from
@@ -60,7 +61,7 @@ class TensorRTBoundCall:
         tensors: the input tensors. A tensor that was moved or resized since raises at the next call.
         result: the outputs, in the form that `forward` returned. Each call overwrites them. One that TensorRT writes
             into an input, as of a cache, is that tensor.
-        generation: how many times the weights had been changed at the last call.
+        revision: which weights the last call ran with.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class TensorRTBoundCall:
         self.engine = engine
         self.closed: str | None = None
         self.tensors = values
-        self.generation = engine.generation
+        self.revision = engine.revision
         self._storages = [value.untyped_storage() for value in values]
         self._route = Route(engine, values)
         for spec, value in zip(engine.inputs, values):
@@ -224,7 +225,7 @@ class TensorRTBoundCall:
                 if handle != stream_lock.stream:
                     stream_lock.enter(handle)
                 done = execute(handle)
-            self.generation = self.engine.generation
+            self.revision = self.engine.revision
         if not done:
             raise self.engine.failed()
         if self._converts:

@@ -18,6 +18,7 @@ from ...basics.errors import ProviderError
 from ...engine.context import BorrowingEngine
 from ...engine.inputs import StreamLike, TensorSpec, one_kind, remember
 from ...engine.options import RunOptions
+from ...engine.revision import Revision
 from ...graph.tensor import Array
 from ..callbacks import LayerTimer, OutputAllocator
 from ..device import Device
@@ -92,13 +93,13 @@ class Context(BorrowingEngine):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         if self._alone:
             return self._of_their_kind(values, stream, graph)
         with self.engine.device.current():
             return self._of_their_kind(values, stream, graph)
 
-    def _of_their_kind(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _of_their_kind(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         first = values[0]
         if (
             is_torch(first)
@@ -120,12 +121,12 @@ class Context(BorrowingEngine):
             )
         if kind == "array":
             values = [v.numpy() for v in values]
-        results, generation = self._from_host(values)
+        results, revision = self._from_host(values)
         if kind == "torch":
-            return [from_numpy(r) for r in results], generation
-        return [Array(r) for r in results] if kind == "array" else list(results), generation
+            return [from_numpy(r) for r in results], revision
+        return [Array(r) for r in results] if kind == "array" else list(results), revision
 
-    def _on_device(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], int]:
+    def _on_device(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], Revision]:
         """CUDA tensors of torch's: read where they lie, outputs from torch's allocator, on the caller's stream."""
         engine = self.engine
         try:
@@ -161,12 +162,12 @@ class Context(BorrowingEngine):
             if addresses != native.addresses:
                 native.set_addresses(route.names, addresses)
             self._enqueue(native, handle)
-            generation = engine.generation
+            revision = engine.revision
         if layouts:
             results = [engine.read(name, r, shape) for r, (name, shape, _) in zip(results, route.outputs)]
         if engine.converts:
             results = [r.to(s.dtype.torch) for r, s in zip(results, self.outputs)]
-        return results, generation
+        return results, revision
 
     def _new_route(self, key: Any, values: list[Any]) -> Route:
         engine = self.engine
@@ -229,7 +230,7 @@ class Context(BorrowingEngine):
         if not done:
             raise self.engine.failed()
 
-    def _call(self, route: Route, source: Source, handle: int | None) -> tuple[list[Any], int]:
+    def _call(self, route: Route, source: Source, handle: int | None) -> tuple[list[Any], Revision]:
         """The outputs of a call with memory of `source`, on a stream; on one of the stream lock's own unless given."""
         engine = self.engine
         allocators: dict[str, OutputAllocator] = {}
@@ -253,7 +254,7 @@ class Context(BorrowingEngine):
                 if name not in allocators:
                     context.set_tensor_address(name, address)
             self._enqueue(native, handle)
-            generation = engine.generation
+            revision = engine.revision
             if allocators:
                 engine.device.synchronize(handle)
             for allocator in allocators.values():
@@ -264,11 +265,11 @@ class Context(BorrowingEngine):
                 for spec, shape in zip(self.outputs, route.shapes)
             ]
             allocated = {name: allocator.memory for name, allocator in allocators.items()}
-            return source.results(shapes, allocated, handle), generation
+            return source.results(shapes, allocated, handle), revision
 
     # --- NumPy arrays and CPU tensors
 
-    def _from_host(self, values: list[Any]) -> tuple[list[np.ndarray], int]:
+    def _from_host(self, values: list[Any]) -> tuple[list[np.ndarray], Revision]:
         """Host arrays copied in and out through page-locked memory; returns when the outputs are there."""
         engine = self.engine
         arrays = [to_numpy(v) if is_torch(v) else np.asarray(v) for v in values]
@@ -281,7 +282,7 @@ class Context(BorrowingEngine):
 
     # --- other libraries' arrays on the GPU
 
-    def _foreign(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _foreign(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         """Outputs that offer DLPack and `__cuda_array_interface__`.
 
         Where torch is imported already they are torch tensors, which offer both; else DeviceArrays. The work is on
@@ -302,10 +303,10 @@ class Context(BorrowingEngine):
                 remedy="import torch before the call",
             )
         read = [foreign(value, device, handle) for value in values]
-        results, generation = self._call(self._foreign_route(read), ForeignSource(engine, read), handle)
+        results, revision = self._call(self._foreign_route(read), ForeignSource(engine, read), handle)
         return [
             r if r.dtype is spec.dtype else _as_int64(r, spec, device) for r, spec in zip(results, self.outputs)
-        ], generation
+        ], revision
 
     def _foreign_route(self, read: list[Foreign]) -> Route:
         engine = self.engine
@@ -334,7 +335,7 @@ class Context(BorrowingEngine):
         with self.engine.device.current():
             return TensorRTBoundCall(self.engine, values, graph, self._shared, self.options)
 
-    def _replayed(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], int]:
+    def _replayed(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], Revision]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
         engine = self.engine
         key = tuple([(v.shape, v.dtype, v.device) for v in values])
@@ -351,7 +352,7 @@ class Context(BorrowingEngine):
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)
             bound(stream=stream)
-            return [r.clone() for r in bound.results], bound.generation
+            return [r.clone() for r in bound.results], bound.revision
 
     # --- what belongs to the engine
 

@@ -7,7 +7,7 @@ import ctypes
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -21,11 +21,12 @@ from ...basics.errors import ProviderError, WeightsError
 from ...engine.bindings import Trained
 from ...engine.checked import Checked
 from ...engine.debugging import Listener, Listening
-from ...engine.engine import RefitReport, Snapshot
+from ...engine.engine import Refit, RefitReport, Snapshot
 from ...engine.inputs import StreamLike
 from ...engine.layer_times import CALLS, LayerTimes
 from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
+from ...engine.revision import Revision
 from ...engine.weight_table import plan_table
 from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
@@ -83,7 +84,7 @@ class TensorRTEngine(Loaded):
 
     # --- calls
 
-    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], int]:
+    def _results(self, values: list[Any], stream: StreamLike | None, graph: bool) -> tuple[list[Any], Revision]:
         return self._default._results(values, stream, graph)
 
     def bind(self, /, *args: Any, graph: bool = False, **kwargs: Any) -> TensorRTBoundCall:
@@ -165,7 +166,7 @@ class TensorRTEngine(Loaded):
             self._refitting = Refitting(self.provider, self._engine, self.plan, self.device)
         return self._refitting
 
-    def _refit(self, values: dict[str, Any], fresh_contexts: bool, generation: int | None = None) -> RefitReport:
+    def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         live = {name: v for name, v in values.items() if name in self.live}
         fixed = {name: v for name, v in values.items() if name not in self.live}
         started = time.perf_counter()
@@ -181,14 +182,19 @@ class TensorRTEngine(Loaded):
             if self.provider.refits_on_device:
                 self._refitted_on = stream
             for context in contexts:
-                if fresh_contexts:
+                if asked.fresh_contexts:
                     context.renew()
                 if stream is not None:  # the next work waits for what was enqueued here
                     for stream_lock in context.stream_locks:
                         stream_lock.stream = stream
-            self.generation = self.generation + 1 if generation is None else generation
+            before = before or self.revision
+            report.version, report.previous = asked.version, before.version
+            self.revision = before.next(asked.version, bool(self._bound_tensors()))
             self._written_to = True
         return report
+
+    def _bound_tensors(self) -> Mapping[str, Any]:
+        return {} if self.live_weights is None else self.live_weights.bindings.tensors
 
     def _reading(self, values: dict[str, Any]) -> int | None:
         """The stream that given CUDA tensors were written on; None where there are none. Raises WeightsError for those
@@ -234,7 +240,7 @@ class TensorRTEngine(Loaded):
                 self._changeable().bring_back(changeable)
             if prepared and self.live_weights is not None:
                 self.live_weights.write(prepared)
-            self.generation += 1
+            self.revision = self.revision.next(snapshot.revision.version, bool(self._bound_tensors()))
             self._written_to = True
 
     @contextlib.contextmanager
@@ -250,7 +256,7 @@ class TensorRTEngine(Loaded):
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._paused():
             self.live_weights.bind(weights, prefix)
-            self.generation += 1
+            self.revision = self.revision.next("live", True)
 
     def parameters(self) -> dict[str, np.ndarray]:
         with self._paused():
@@ -273,7 +279,8 @@ class TensorRTEngine(Loaded):
             data = bytes(self._engine.serialize()) if whole else self.plan.data
             weights = {name: replace(one, array=None) for name, one in self.plan.weights.items()}
             parameters = {name: kept(value) for name, value in self._parameters().items()}
-            return replace(self.plan, data=data, parameters=parameters, weights=weights)
+            version = None if self.version == "live" else self.version
+            return replace(self.plan, data=data, parameters=parameters, weights=weights, weights_version=version)
 
     def keep_checked(self, figures: Checked) -> None:
         super().keep_checked(figures)  # and for the manifest

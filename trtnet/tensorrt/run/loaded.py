@@ -21,6 +21,7 @@ from ...engine.engine import Engine
 from ...engine.inputs import StreamLike, TensorSpec
 from ...engine.options import CHOICES, SINCE, RunOptions
 from ...engine.plan import Plan
+from ...engine.revision import Revision
 from ...graph.tensor import DeviceLike
 from .. import plugins
 from ..callbacks import DebugListener
@@ -103,6 +104,7 @@ class Loaded(Engine):
         self._engine = engine
         self.streams_weights = self._stream_weights()
         self.plan = plan = plan.kept()
+        self.revision = Revision(0, plan.weights_version)
         self.checked = None if plan.checked is None else Checked.of(plan.checked)
         self.refittable = plan.refittable
         self.live = frozenset(n for n, leaf in plan.graph.parameters.items() if leaf.name in plan.live)
