@@ -26,7 +26,8 @@ from .layers.casting import Identity
 from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
 from .nn.module import Module
-from .tensorrt.build import lowering, summary  # noqa: F401  # they give graphs their methods
+from .rewriting import pruning  # noqa: F401  # it gives graphs a method
+from .tensorrt.build import lowering, summary  # noqa: F401  # they, too
 from .weights.recipes import Leaf
 
 if TYPE_CHECKING:

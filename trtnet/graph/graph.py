@@ -103,7 +103,8 @@ class Graph:
     """A recorded network: layer records in the order in which they will be added.
 
     Attributes:
-        layers: the layer records.
+        layers: the layer records. Some are recorded as one and are several of TensorRT's (a linear layer, GELU before
+            TensorRT 10): `for_provider` gives those, and `summary` shows and counts them.
         inputs, outputs: the network's tensors, by name.
         form: what `forward` returned: "one", "tuple" or "dict"; see `forms` for results with None among them.
         parameters: every parameter and buffer of the recorded module, by its `state_dict` key. Tied ones are one Leaf.
@@ -230,11 +231,12 @@ class Graph:
 
     # --- what has an effect
 
-    def reaching(self) -> set[Producer]:
+    def reaching(self, effects: bool = False, more: Iterable[Tensor] = ()) -> set[Producer]:
         """The layers that an output depends on: by a tensor, by a size that the data decides, or by the course of a
-        loop or a conditional."""
+        loop or a conditional; with `effects` also those that a layer without outputs, an assertion, depends on, and
+        itself. `more` are tensors that count as outputs."""
         found: set[Producer] = set()
-        needed = set(self.outputs.values())
+        needed = {*self.outputs.values(), *more}
         sizes = {str(s) for s in dims.symbols_of(size for tensor in needed for size in tensor.shape)}
         regions: set[int | None] = set()
         known = -1
@@ -242,7 +244,8 @@ class Graph:
             known = len(found)
             for layer in reversed(self.layers):
                 given = [*layer.outputs, layer.feeds] if layer.feeds is not None else layer.outputs
-                is_asked = not needed.isdisjoint(given) if given else layer.region in regions
+                is_alone = not given and layer.region is None
+                is_asked = not needed.isdisjoint(given) if given else effects if is_alone else layer.region in regions
                 if layer in found or not (is_asked or not sizes.isdisjoint(map(str, layer.decides))):
                     continue
                 found.add(layer)
@@ -342,9 +345,22 @@ class Graph:
     def summary(self, provider: Any = None) -> str:
         """A table: layer, module path, output shape, dtype, parameters, bytes.
 
-        It shows the layers as they are lowered: `for_provider(provider)`, or for a TensorRT that has every layer.
+        It shows the layers as they are lowered: `for_provider(provider)`, or for a TensorRT that has every layer. A
+        star marks layers that no output depends on, which `prune` leaves out.
         """
         raise NotImplementedError("tensorrt/build/summary.py gives it")
+
+    def prune(self) -> Graph:
+        """The graph without the layers that no output depends on; assertions, and what they check, stay.
+
+        It has the inputs, parameters and sizes that there were. This graph is left as it is; where there is nothing to
+        leave out, it is returned.
+
+        >>> graph = trtnet.record(lambda x: [x.exp(), x.log()][0], x=trtnet.Input((2, 3)))
+        >>> [layer.kind for layer in graph.layers], [layer.kind for layer in graph.prune().layers]
+        (['unary', 'unary'], ['unary'])
+        """
+        raise NotImplementedError("rewriting/pruning.py gives it")
 
     def structure_hash(self) -> str:
         """A hash of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; not of weights' values."""
@@ -356,7 +372,8 @@ class Graph:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.inputs.items())
         outputs = ", ".join(f"{n}={format_shape(t.shape)}" for n, t in self.outputs.items())
-        return f"Graph({self.title}: {inputs} -> {len(self.layers)} layers -> {outputs})"
+        count = len(self.layers)
+        return f"Graph({self.title}: {inputs} -> {count} recorded layer{'s' * (count != 1)} -> {outputs})"
 
 
 def weights_of(operand: Operand) -> Weight | None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...basics.dims import Size, format_shape
 from ...basics.garbage import no_collection
 from ...basics.tables import render
 from ...graph.graph import Graph, method
 from ...graph.regions import depths
-from ...graph.tensor import Tensor
+from ...graph.tensor import Producer, Tensor
 from ...layers.targets import Features
 from ...rewriting.composing import for_provider
 from ...weights.recipes import Leaf, Weight
 from ..abilities import Newest
 from ..provider import Provider
+
+IDLE = "*"
+"""Marks a layer that no output depends on."""
 
 
 @method
@@ -24,20 +29,23 @@ def summary(graph: Graph, provider: Provider | None = None) -> str:
 def _shown(graph: Graph, provider: Features) -> str:
     """The text. What was made for it is gone before the search for cycles begins again."""
     shown = for_provider(graph, provider)
-    text = _summary(shown)
+    text = _summary(shown, graph)
     for layer in set(shown.layers).difference(graph.layers):
         layer.outputs = ()
     return text
 
 
-def _summary(graph: Graph) -> str:
-    rows, parameters, buffers, size = _rows(graph)
+def _summary(graph: Graph, recorded: Graph) -> str:
+    effective = graph.reaching(effects=True)
+    rows, parameters, buffers, size = _rows(graph, effective)
+    pruned = ": graph.prune() leaves it out" if len(recorded.reaching(effects=True)) != len(recorded.layers) else ""
     inputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.inputs.items())
     outputs = ", ".join(f"{name} {format_shape(t.shape)} {t.dtype}" for name, t in graph.outputs.items())
     ranges = ", ".join(f"{d}: {d.min} to {d.max}, best at {d.opt}" for d in graph.dims.values())
     frozen = ", ".join(f"{name}, a number at {place}" for name, place in graph.frozen.items())
     beside = f", {buffers:,} values in buffers" if buffers else ""
-    footer = f"{len(graph.layers)} layers, {parameters:,} parameters{beside}, {size:,} bytes of weights"
+    recorded_as = f" (recorded as {len(recorded.layers)})" if len(recorded.layers) != len(graph.layers) else ""
+    footer = f"{len(graph.layers)} layers{recorded_as}, {parameters:,} parameters{beside}, {size:,} bytes of weights"
     return "\n".join(
         line
         for line in (
@@ -50,12 +58,13 @@ def _summary(graph: Graph) -> str:
                 ("layer", "module", "output shape", "dtype", "parameters", "bytes"), rows, right=("parameters", "bytes")
             ),
             f"  {footer}",
+            f"  {IDLE} no output depends on it{pruned}" if len(effective) != len(graph.layers) else "",
         )
         if line
     )
 
 
-def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int, int]:
+def _rows(graph: Graph, effective: Collection[Producer]) -> tuple[list[tuple[str, ...]], int, int, int]:
     """A row for each layer; the parameters as torch counts them, what is in buffers, and the bytes of all weights."""
     rows: list[tuple[str, ...]] = []
     counted: set[str] = set()
@@ -91,6 +100,6 @@ def _rows(graph: Graph) -> tuple[list[tuple[str, ...]], int, int, int]:
         else:
             text = ", ".join([format_shape(t.shape) for t in outputs])
             kind = ", ".join(dict.fromkeys([t.dtype.name for t in outputs]))
-        name = "  " * depth + layer.headline()
+        name = "  " * depth + layer.headline() + ("" if layer in effective else f" {IDLE}")
         rows.append((name, layer.path, text, kind, f"{count:,}" if count else "", f"{nbytes:,}" if nbytes else ""))
     return rows, parameters, buffers, size
