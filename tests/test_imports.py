@@ -166,7 +166,8 @@ def test_only_provider_imports_tensorrt():
 
 ROOMS = [
     {"basics"}, {"weights"}, {"graph"}, {"layers"}, {"functional"}, {"nn", "rewriting", "engine"},
-    {"tensorrt", "torch_names"}, {"recording"}, {"pytorch"}, {"building", "loading"}, {"cli"}, {"__main__"},
+    {"tensorrt", "torch_names"}, {"teaching"}, {"recording"}, {"pytorch"}, {"building", "loading"}, {"cli"},
+    {"__main__"},
 ]  # fmt: skip
 """From the ground up: a file imports from its own room and from those before it."""
 
@@ -277,7 +278,7 @@ def test_a_circle_and_an_import_in_a_function_would_be_seen(monkeypatch, tmp_pat
 
 def test_few_names_at_the_top():
     names = {path.name for path in PACKAGE.iterdir() if not path.name.startswith("_") and path.name != "py.typed"}
-    assert len(names) <= 15, sorted(names)
+    assert len(names) <= 16, sorted(names)
 
 
 def test_no_function_is_longer_than_60_lines():

@@ -3006,6 +3006,53 @@ row(
     lambda: launched(options=["-DBLOCK=256"]),
 )
 
+
+# --- calls, explained and written
+
+
+def relu_graph():
+    return record(F.relu, (2, 3))
+
+
+def asks_tensorrt(network, x):
+    inside = network.add_identity(x).get_output(0)
+    return network.add_identity(inside if inside.shape else x).get_output(0)
+
+
+row(
+    "read it of the tensors that the function is given, or have it in a variable",
+    lambda: record(lambda x: trtnet.raw(asks_tensorrt, x, shapes=(2, 3)), (2, 3)).explain(),
+    lambda: record(
+        lambda x: trtnet.raw(
+            lambda network, x: network.add_identity(x if x.shape else None).get_output(0), x, shapes=(2, 3)
+        ),
+        (2, 3),
+    ).explain(),
+)
+row(
+    "leave it out for what is installed, or for the newest that is known",
+    lambda: relu_graph().explain(provider="cuda"),
+    lambda: relu_graph().explain(),
+)
+row("graph.explain() shows all", lambda: relu_graph().explain("conv7"), lambda: relu_graph().explain())
+row('graph.to_script("net.py")', lambda: relu_graph().to_script("net.txt"), lambda: relu_graph().to_script())
+row('targets="sm86"', lambda: relu_graph().to_script(targets=86), lambda: relu_graph().to_script())
+row(
+    "leave targets out, or give names that this TensorRT knows",
+    lambda: relu_graph().to_script(targets="sm1"),
+    lambda: relu_graph().to_script(),
+)
+row(
+    "is the newest that is known",
+    lambda: relu_graph().explain(provider="tensorrt==7.2"),
+    lambda: relu_graph().explain(provider="tensorrt==11.4"),
+)
+row(
+    "give the plugin a composition, and name provider='tensorrt_rtx', which has no plugins",
+    lambda: record(lambda x: Doubled()(x), (2, 3)).explain(provider="tensorrt==10.13"),
+    lambda: record(lambda x: Doubled()(x), (2, 3)).explain(provider="tensorrt_rtx"),
+)
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"

@@ -1,7 +1,9 @@
-"""Make `api.json`: what TensorRT's Python bindings of 16 versions say of themselves, from the wheels themselves.
+"""Make `api.json`: what TensorRT's Python bindings of 16 versions say of themselves, from the wheels themselves; and of
+that `trtnet/tensorrt/versions.json`, the names and the parameters, for `graph.explain` and `graph.to_script`.
 
     python tests/bindings/make.py           make it anew, and compare it with the one that is here (`make bindings`)
     python tests/bindings/make.py --write   and keep it
+    python tests/bindings/make.py --names   only write versions.json, of the api.json that is here
 
 Linux x86-64, CPython 3.11 and a C compiler. The wheels hold no TensorRT: they are imported over libraries whose every
 function returns nothing (`stub.c`), and asked for classes, members and docstrings. TensorRT-RTX is the installed one.
@@ -164,6 +166,57 @@ def merged(every: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+# --- the short form, which the package has ----------------------------------------------------------------------------
+
+NAMES_FILE = HERE.parent.parent / "trtnet" / "tensorrt" / "versions.json"
+CALLED = (
+    "INetworkDefinition", "ILoop", "IIfConditional", "ILayer", "ITensor", "IMoELayer", "Weights", "Builder",
+    "IBuilderConfig", "IOptimizationProfile",
+)  # fmt: skip
+"""The classes of whose methods the parameters are kept."""
+
+
+def short(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`versions`; `names`: by range and class the members, a dot before those that are no methods; `calls`: by range
+    the methods with their parameters (a star behind those with a default), and what they give."""
+    names: dict[str, dict[str, list[str]]] = {}
+    calls: dict[str, dict[str, str]] = {}
+    enums = []
+    for cls, entry in data["api"].items():
+        for one in entry.get("in", ()):
+            names.setdefault(one, {}).setdefault(cls, [])
+        if "enum" in entry:
+            enums.append(cls)
+        for kind, mark in (("bases", "<"), ("enum", "."), ("methods", ""), ("props", "."), ("functions", "")):
+            found = entry.get(kind, {})
+            per = {"": found} if kind == "bases" else {n: p for n, p in found.items() if n[0] != "_" or n == "__init__"}
+            for name, by_range in per.items():
+                for one, value in by_range.items():
+                    told = [f"<{base}" for base in value] if kind == "bases" else [mark + name]
+                    names.setdefault(one, {}).setdefault(cls, []).extend(told)
+                    if cls in CALLED and kind == "methods" and value:
+                        calls.setdefault(one, {})[f"{cls}.{name}"] = "|".join(map(_parameters, value))
+    return {
+        "versions": data["versions"],
+        "enums": " ".join(enums),
+        "names": {one: {cls: " ".join(found) for cls, found in of.items()} for one, of in names.items()},
+        "calls": calls,
+    }
+
+
+def _parameters(signature: str) -> str:
+    """`f(self: A, x: B, y: C = D) -> E` as `x y* -> E`."""
+    body = re.sub(r"<[^<>]*>", "None", signature)
+    inside, _, result = body.partition("(")[2].rpartition(") -> ")
+    parts = re.split(r",\s*(?![^\[]*\])", inside)
+    names = [part.partition(":")[0].strip() + ("*" if " = " in part else "") for part in parts if part]
+    return f"{' '.join(name for name in names if name != 'self')} -> {result}".strip()
+
+
+def short_text(data: Mapping[str, Any]) -> str:
+    return json.dumps(short(data), indent=0, ensure_ascii=False).replace('{\n"', '{"') + "\n"
+
+
 def _told(one: Any) -> Any:
     return [_clean(text) for text in one] if isinstance(one, list) else one
 
@@ -179,10 +232,14 @@ def main(given: list[str]) -> int:
     if given[:1] == ["--dump"]:
         print(json.dumps(dump(given[1])))
         return 0
-    made = merged(dict(dumps()))
     file = HERE / "api.json"
+    if "--names" in given:
+        NAMES_FILE.write_text(short_text(json.loads(file.read_text())))
+        return 0
+    made = merged(dict(dumps()))
     if "--write" in given:
         file.write_text(json.dumps(made, separators=(",", ":")) + "\n")
+        NAMES_FILE.write_text(short_text(made))
         return 0
     found = differences(json.loads(file.read_text()), made)
     print("\n".join(found) or f"api.json is what the bindings of {len(made['versions'])} versions say")

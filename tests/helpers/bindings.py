@@ -171,6 +171,8 @@ class _Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result, given = self._take(args, kwargs)
+        if kwargs:
+            args = tuple(given.values())
         method = self.name.rpartition(".")[2]
         if method.startswith("set_") and len(args) > 1:  # what was set is what `get_` gives
             vars(args[0])[f"get_{method[4:]}", *args[1:-1]] = args[-1]

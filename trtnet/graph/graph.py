@@ -362,6 +362,50 @@ class Graph:
         """
         raise NotImplementedError("rewriting/pruning.py gives it")
 
+    def explain(self, part: str | None = None, provider: Any = None) -> Any:
+        """The raw `network.add_*` calls behind each line of `forward`, with their arguments, and shapes before and
+        after. `print` shows it as text, a notebook as a table; `.lines` has the parts.
+
+        Neither TensorRT nor a GPU is needed: the calls are those that `lower` makes, written down.
+
+        Args:
+            part: a module's path ("conv1", with all that is in it), a pattern over them, or a layer's name.
+            provider: as in `to_script`: whose calls; what that TensorRT lacks is composed of other layers.
+
+        Raises:
+            ArgumentError: another part or provider.
+            UnsupportedError: plugins, and raw layers that ask TensorRT for what only that knows.
+
+        >>> graph = trtnet.record(lambda x: F.relu(x), x=Input((2, 3)))
+        >>> print(*graph.explain(provider="tensorrt==10.13").lines[0].layers[0].calls, sep="\n")
+        activation = network.add_activation(x, type=trt.ActivationType.RELU)
+        activation.name = "activation"
+        """
+        raise NotImplementedError("teaching/explaining.py gives it")
+
+    def to_script(self, path: Any = None, provider: Any = None, targets: Any = (), **options: Any) -> str:
+        """The graph as a program in TensorRT's own API, which runs without trtnet; its text.
+
+        It makes the plan that `build_plan` makes, by the same calls in the same order, and needs tensorrt (or
+        tensorrt_rtx), NumPy and safetensors. The weights are under their names in a file of safetensors beside it.
+
+        Args:
+            path: where it is written, "net.py", and its weights, "net.safetensors"; nowhere, if left out.
+            provider: "tensorrt", "tensorrt_rtx", or one of them with a version, "tensorrt==10.13", which need not be
+                installed; left out: the one that is installed, or the newest TensorRT that is known.
+            targets: what to compile for, as in `build_plan`.
+            options: `BuildOptions`: workspace, optimization_level, tf32, ...
+
+        Raises:
+            ArgumentError: another path, provider or target.
+            UnsupportedError: plugins, and raw layers that ask TensorRT for what only that knows.
+
+        >>> graph = trtnet.record(lambda x: F.relu(x), x=Input((2, 3)))
+        >>> "network.add_activation(x, type=trt.ActivationType.RELU)" in graph.to_script()
+        True
+        """
+        raise NotImplementedError("teaching/script.py gives it")
+
     def structure_hash(self) -> str:
         """A hash of layers, wiring, Dim ranges, dtypes, weight names, recipes and constants; not of weights' values."""
         return structure_hash(self)

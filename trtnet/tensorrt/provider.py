@@ -113,14 +113,15 @@ class Provider(Abilities):
         By address where the bindings allow it (9.1 on): they know no bfloat16, float8 and int4 arrays, and are slower
         with arrays.
         """
-        if self._by_address:
+        if self.weights_by_address:
             native = self._data_types.get(dtype) or self.data_type(dtype)
             place = array.ctypes.data if address is None else address
             return self.trt.Weights(native, place, array.size if count is None else count)
         return self.trt.Weights(array)
 
     @functools.cached_property
-    def _by_address(self) -> bool:
+    def weights_by_address(self) -> bool:
+        """Whether weights are given as a type, an address and a count (9.1 on)."""
         try:
             self.trt.Weights(self.data_type(dtypes.float32), 0, 0)
         except TypeError:
@@ -130,7 +131,7 @@ class Provider(Abilities):
     @functools.cached_property
     def refits_on_device(self) -> bool:
         """Whether a Refitter takes weights in device memory, in the order of a stream (9.1 on)."""
-        return hasattr(self.trt.Refitter, "refit_cuda_engine_async") and self._by_address
+        return hasattr(self.trt.Refitter, "refit_cuda_engine_async") and self.weights_by_address
 
     def no_weights(self, dtype: Dtype) -> Weights:
         """Empty weights: no bias, or a kernel that is a tensor."""

@@ -164,7 +164,8 @@ class Job:
             self.gpu, options, self.profiles, cached, checked, plugins,
         )  # fmt: skip
 
-    def _compile(self, builder: Builder, network: INetworkDefinition, lowering: Lowering) -> bytes:
+    def configured(self, builder: Builder, network: INetworkDefinition, lowering: Lowering) -> IBuilderConfig:
+        """What the builder is told of this build, but for whom to report to and how long kernels took."""
         provider, options = self.provider, self.options
         check_level(lowering.graph, options.optimization_level, provider)
         # shapes and layers are reported to the network's recorder, everything later to the builder's
@@ -184,6 +185,11 @@ class Job:
         configuration.set_profile_stream(provider, config, profiles, options)
         for profile in profiles:
             _add(config, profile, self.graph)
+        return config
+
+    def _compile(self, builder: Builder, network: INetworkDefinition, lowering: Lowering) -> bytes:
+        provider, options = self.provider, self.options
+        config = self.configured(builder, network, lowering)
         timings = None
         if self.cache is not None and self.gpu is not None:
             timings = configuration.use_timings(provider, config, self.cache.timings(provider, self.gpu["name"]))
