@@ -2415,6 +2415,34 @@ row(
 )
 
 
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(path, programs=None, **options):
+    """Draw a graph where these are the programs on PATH."""
+    with pytest.MonkeyPatch.context() as patch:
+        if programs is not None:
+            patch.setenv("PATH", str(programs))
+        return record(linear(), (2, 3)).draw(path, **options)
+
+
+row(
+    'graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
+    in_folder(lambda p: drawn(p / "net.jpg")),
+    in_folder(lambda p: drawn(p / "net.mmd")),
+)
+row(
+    "depth=1",
+    in_folder(lambda p: drawn(p / "net.mmd", depth="one")),
+    in_folder(lambda p: drawn(p / "net.mmd", depth=1)),
+)
+row(
+    'or write Mermaid\'s text, graph.draw("net.mmd")',
+    in_folder(lambda p: drawn(p / "net.svg", programs=p)),
+    in_folder(lambda p: drawn(p / "net.mmd", programs=p)),
+)
+
+
 def on_rtx():
     """Whether TensorRT-RTX runs engines here: then there is nothing to be seen."""
     if needs_rtx().cannot_execute is None:
@@ -3061,6 +3089,7 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "return one shape for each output from shapes(): a list where there are several",
             "mend that line of the source",
+            "draw fewer boxes, graph.draw(path, depth=1); or write a text for another program: net.dot",
             "use a library's plugin, or trtnet.kernel, which every TensorRT runs",
             "give an object, and call IPluginCreatorV3One.__init__ in its own __init__",
             "give it another version; a creator is registered once in a process",

@@ -27,7 +27,7 @@ from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
 from .nn.module import Module
 from .rewriting import pruning  # noqa: F401  # it gives graphs a method
-from .teaching import explaining, script  # noqa: F401  # they give graphs methods
+from .teaching import drawing, explaining, script  # noqa: F401  # they give graphs methods
 from .tensorrt.build import lowering, summary  # noqa: F401  # they, too
 from .weights.recipes import Leaf
 

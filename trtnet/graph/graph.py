@@ -350,6 +350,33 @@ class Graph:
         """
         raise NotImplementedError("tensorrt/build/summary.py gives it")
 
+    def draw(self, path: Any = None, provider: Any = None, depth: int | None = None) -> str:
+        """Draw the layers as boxes in the boxes of their modules, with shapes and dtypes on the arrows.
+
+        Args:
+            path: the file to write: .svg, .png or .pdf, which Graphviz draws (the program `dot`); .mmd, Mermaid's text,
+                which GitHub, GitLab and JupyterLab draw; .dot or .gv, Graphviz's text.
+            provider: as in `summary`.
+            depth: how many modules deep layers are shown; a deeper module is one box. None: all; of pictures, which
+                take long with more, as deep as gives at most 300 boxes.
+
+        Returns the text of the picture: the SVG; Mermaid's where no path is given; else Graphviz's. In a notebook a
+        graph shows its picture where there is Graphviz, else the summary. Raises ArgumentError for another file,
+        ProviderError where there is no Graphviz, or it takes longer than a minute.
+
+        >>> print(trtnet.record(lambda x: F.relu(x), x=Input((2, 3))).draw().split("classDef")[0].rstrip())
+        flowchart TD
+          n0["input x<br>(2, 3) float32"]:::tensor
+          n1["activation RELU"]:::layer
+          n2["output output<br>(2, 3) float32"]:::tensor
+          n0 -->|"(2, 3) float32"| n1
+          n1 -->|"(2, 3) float32"| n2
+        """
+        raise NotImplementedError("teaching/drawing.py gives it")
+
+    def _repr_html_(self) -> str:
+        raise NotImplementedError("teaching/drawing.py gives it")
+
     def prune(self) -> Graph:
         """The graph without the layers that no output depends on; assertions, and what they check, stay.
 
@@ -377,7 +404,7 @@ class Graph:
             UnsupportedError: plugins, and raw layers that ask TensorRT for what only that knows.
 
         >>> graph = trtnet.record(lambda x: F.relu(x), x=Input((2, 3)))
-        >>> print(*graph.explain(provider="tensorrt==10.13").lines[0].layers[0].calls, sep="\n")
+        >>> print(*graph.explain(provider="tensorrt==10.13").lines[0].layers[0].calls, sep="\\n")
         activation = network.add_activation(x, type=trt.ActivationType.RELU)
         activation.name = "activation"
         """
