@@ -2985,6 +2985,22 @@ row(
     lambda: of_torch(lambda torch, self, x, h: x.squeeze(0), (FROM_ONE, 3, 1)),
     lambda: of_torch(lambda torch, self, x, h: x.squeeze(2), (FROM_ONE, 3, 1)),
 )
+
+
+def of_packed(take):
+    """Record a torch.nn.Module that takes this of a packed sequence."""
+
+    def forward(torch, self, x, h):
+        return take(torch, torch.nn.utils.rnn.pack_padded_sequence(x, [2, 1], batch_first=True))
+
+    return of_torch(forward, (2, 3, 4))
+
+
+row(
+    "compute with the padded batch: torch.nn.utils.rnn.pad_packed_sequence(packed)",
+    lambda: of_packed(lambda torch, packed: packed.data * 2),
+    lambda: of_packed(lambda torch, packed: torch.nn.utils.rnn.pad_packed_sequence(packed, True)[0] * 2),
+)
 row(
     "compute it otherwise at that line, or say what is recorded for it",
     lambda: of_torch(lambda torch, self, x, h: torch.linalg.svdvals(x), (2, 3)),

@@ -20,6 +20,8 @@ from ...basics.errors import ProviderError, ShapeError, TrtnetError, Unsupported
 from ...basics.location import Location, Place
 from ...graph.graph import Input
 from .guards import Guard, guards_of
+from .packages import settled
+from .packing import padded
 from .playing import unknown
 from .reading import Reads
 from .stacks import OWNER, inside, is_torchs
@@ -95,6 +97,9 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
             made = _exported(program, call, specs, sizes, oblivious)
             return _without_coincidences(made, call, specs, symbols)._replace(texts=tuple(texts))
     assert failed is not None
+    if isinstance(failed, TrtnetError):
+        failed.where = _line(failed) or failed.where
+        raise failed
     raise _refused(failed) from failed
 
 
@@ -219,8 +224,8 @@ def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
     logging.disable(logging.CRITICAL)  # pages of graphs; what it says is in its exceptions
     try:
         with (
-            kept(owner), torch.inference_mode(False), torch.no_grad(), swapped(), warnings.catch_warnings(),
-            contextlib.redirect_stderr(io.StringIO()),
+            kept(owner), torch.inference_mode(False), torch.no_grad(), swapped(), padded(), settled(),
+            warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()),
         ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield

@@ -29,6 +29,7 @@ from .exporting import Exported, export, kept, keys_of
 from .guards import Audit
 from .merging import merge
 from .playing import Player
+from .sharded import whole
 from .stacks import inside
 
 
@@ -42,7 +43,7 @@ class TorchModule(Module):
 
     def __init__(self, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
         super().__init__()
-        self._owner, called = plain(function)
+        self._owner, called = plain(whole(function))
         self._function = _by_name(self._owner, called, given)
         self._given = dict(given)
         self._parameters_by_key = self._weights()
