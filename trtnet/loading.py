@@ -61,14 +61,23 @@ def load(
     plan = Plan.load(path)
     if provider == "reference" or (provider is None and plan.provider == "reference"):
         return _reference(plan, path, device)
-    found = _provider_of(plan, provider)
-    _check_version(plan, found)
-    _check_gpu(plan, found, device)
-    plugins.require(found, plan.plugins, path.parent)
-    engine = TensorRTEngine(plan, found, device, run)
+    engine = TensorRTEngine(plan, check_plan(plan, path.parent, provider, device), device, run)
     if plan.stripped:
         engine.refit_all()
     return engine
+
+
+def check_plan(plan: Plan, folder: Path, provider: str | None = None, device: DeviceLike | None = None) -> Provider:
+    """The provider that can run a plan of TensorRT's here. Raises ArgumentError, ProviderError where none can.
+
+    Args:
+        folder: where libraries of plugins may lie beside it.
+    """
+    found = _provider_of(plan, provider)
+    _check_version(plan, found)
+    _check_gpu(plan, found, device)
+    plugins.require(found, plan.plugins, folder)
+    return found
 
 
 def _bare(path: Path, provider: str | None, device: DeviceLike | None, options: RunOptions) -> Engine:

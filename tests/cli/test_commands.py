@@ -80,7 +80,7 @@ def call(*arguments):
 
 def fails(*arguments):
     code, _, text = call(*arguments)
-    assert code == 1
+    assert code == 2
     assert text.startswith("error: ")
     assert "Traceback" not in text
     return text
@@ -101,13 +101,16 @@ def test_real_process_error_in_ascii(tmp_path):
         [sys.executable, "-m", "trtnet", "summary", str(tmp_path / "net.py:Nett"), "--input", "x=1x3"],
         capture_output=True, text=True, cwd=ROOT, env={"PYTHONIOENCODING": "ascii", "PATH": ""},
     )  # fmt: skip
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "Traceback" not in run.stderr
     assert "did you mean" in run.stderr
     assert "net.py:Net?" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "models", "summary", "build", "run", "doctor", "preload"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "models", "summary", "build", "run", "compare", "inspect", "convert", "refit", "doctor", "preload"],
+)
 def test_every_command_teaches_by_example(command):
     code, text, _ = call(command, "--help")
     assert code == 0
@@ -117,7 +120,19 @@ def test_every_command_teaches_by_example(command):
 def test_help_lists_the_commands():
     code, text, _ = call("--help")
     assert code == 0
-    for command in ("demo", "models", "summary", "build", "run", "doctor", "preload"):
+    for command in (
+        "demo",
+        "models",
+        "summary",
+        "build",
+        "run",
+        "compare",
+        "inspect",
+        "convert",
+        "refit",
+        "doctor",
+        "preload",
+    ):
         assert re.search(rf"\b{command}\b", text)
 
 
@@ -268,10 +283,42 @@ def test_missing_and_unknown_inputs(folder):
     assert "found:    a, c" in fails("summary", "net.py:Two", "-i", "a=2x3", "-i", "c=2x3")
 
 
-def test_torch_modules_are_told_apart(folder):
-    pytest.importorskip("torch")
-    (folder / "t.py").write_text("import torch\nclass T(torch.nn.Module):\n    pass\n")
-    assert "swap the file's imports" in fails("summary", "t.py:T", "-i", "x=1x3")
+TORCHS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, slope=0.0):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 4)
+        self.act = torch.nn.LeakyReLU(slope)
+        self.last = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)))
+
+class Steeper(Net):
+    def __init__(self):
+        super().__init__(0.5)
+
+class Wider(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 5)
+"""
+
+
+def test_a_torch_module_as_it_is(folder):
+    torch = pytest.importorskip("torch")
+    (folder / "t.py").write_text(TORCHS)
+    code, text, _ = call("summary", "t.py:Net", "-i", "x=b=1..2..8,3")
+    assert code == 0
+    assert "x (b, 3) float32" in text
+    assert "26 parameters" in text
+    torch.save(torch.nn.Linear(3, 4).state_dict(), "other.pt")
+    text = fails("summary", "t.py:Net", "-i", "x=1x3", "-w", "other.pt")
+    assert "other.pt do not fit Net" in text
+    assert "Missing key(s) in state_dict" in text
+    assert "`trtnet inspect other.pt` lists its names and shapes" in text
 
 
 def test_traceback_on_demand(folder):
@@ -600,6 +647,216 @@ def test_doctor_survives_whatever_is_missing(monkeypatch):
     assert "cannot open shared object file" in text
 
 
+# --- compare, inspect, convert, refit ---------------------------------------------------------------------------------
+
+
+def row_of(text, name):
+    return next(line.split() for line in text.splitlines() if line.split()[:1] == [name])
+
+
+def test_compare_two_sides(folder):
+    pytest.importorskip("torch")
+    (folder / "t.py").write_text(TORCHS)
+    arguments = ("t.py:Net", "-i", "x=b=1..4..8,3")
+    code, text, notes = call("compare", *arguments, "reference", "float64")
+    assert code == 0
+    assert "reference and float64 agree within 0.0001 of each output's root mean square" in text
+    assert "(4, 2)" in text
+    assert "both sides have the same random initial values" in notes
+    code, text, _ = call("compare", *arguments, "float64", "t.py:Net")
+    assert code == 0
+    code, text, _ = call("compare", *arguments, "float64", "t.py:Steeper")
+    assert code == 1
+    assert "float64 and t.py:Steeper differ by more than 0.0001 in output" in text
+    assert row_of(text, "output")[-1] == "differs"
+
+
+def test_compare_figures(folder):
+    """Against the same figures by NumPy, of saved outputs."""
+    pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    saved = x * 0.5 + np.random.default_rng(1).normal(size=x.shape).astype(np.float32) / 8
+    np.save("x.npy", x)
+    np.savez("saved.npz", output=saved)
+    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
+    assert code == 1
+    rms = np.sqrt(np.mean(saved.astype(np.float64) ** 2))
+    found = x.astype(np.float64) * 0.5
+    cosine = np.vdot(found, saved) / np.linalg.norm(found) / np.linalg.norm(saved.astype(np.float64))
+    wanted = np.abs(found - saved).max() / rms, np.sqrt(np.mean((found - saved) ** 2)) / rms, cosine
+    np.testing.assert_allclose([float(one) for one in row_of(text, "output")[3:6]], wanted, rtol=5e-3)
+    saved = x * np.float32(0.5)
+    saved[0, 0] = np.nan
+    np.savez("saved.npz", output=saved)
+    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
+    assert code == 1
+    assert row_of(text, "output")[3] == "inf"
+    assert "0, 1" in text
+    x[0, 0] = np.nan
+    np.save("x.npy", x)
+    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
+    assert code == 0, "NaN in the same place is the same"
+    assert "1, 1" in text
+
+
+def test_compare_names_the_first_module_that_differs(folder):
+    """A sum that float32 loses: in the second of three modules."""
+    pytest.importorskip("torch")
+    (folder / "lost.py").write_text(
+        """
+from trtnet import nn
+
+class Loses(nn.Module):
+    def forward(self, x):
+        return (x + 1e9) - 1e9
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, self.middle, self.after = nn.Linear(3, 3), Loses(), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.after(self.middle(self.before(x)))
+"""
+    )
+    code, text, _ = call("compare", "lost.py:Net", "reference", "float64", "-i", "x=4x3")
+    assert code == 1
+    assert "the first module that differs: middle\n" in text
+    assert row_of(text, "middle")[-1] == "differs"
+
+
+def test_compare_an_engine_and_what_cannot_be_compared(folder):
+    pytest.importorskip("torch")
+    (folder / "t.py").write_text(TORCHS)
+    graph = trtnet.record(lambda x: x * 0.5, x=trtnet.Input((2, 3)))
+    trtnet.reference(graph).save("half.engine")
+    assert call("compare", "net.py:half", "reference", "half.engine", "-i", "x=2x3")[0] == 0
+    np.savez("other.npz", logits=np.ones((2, 3), np.float32))
+    np.savez("larger.npz", output=np.ones((2, 4), np.float32))
+    for other, message in (
+        ("quick", "there is no such way to compute: 'quick'"),
+        ("other.npz", "other.npz has no output 'output'"),
+        ("larger.npz", "'output' has not the same shape on both sides"),
+        ("net.py:Net", "net.py:Net is no torch.nn.Module"),
+    ):
+        assert message in fails("compare", "net.py:half", "reference", other, "-i", "x=2x3")
+    text = fails("compare", "t.py:Net", "reference", "t.py:Wider", "-i", "x=2x3")
+    assert "the network's weights do not fit Wider" in text
+    assert "size mismatch for first.weight" in text
+
+
+def test_inspect_an_engine(folder):
+    pytest.importorskip("torch")
+    engine = trtnet.reference(trtnet.record(trtnet.nn.Linear(3, 2), input=trtnet.Input((Dim("b", 1, 2, 8), 3))))
+    engine.refit(engine.parameters(), version=17)
+    engine.save("net.fp32.engine")
+    for name in ("net.fp32.engine", "net.fp32.engine.json"):
+        code, text, _ = call("inspect", name)
+        assert code == 0
+        for line in (
+            r"net.fp32.engine: an engine",
+            r"runs here +yes, in PyTorch",
+            r"weights +2 parameters, 32 bytes; 2 refittable",
+            r"version +17, as the trainer numbers them",
+            r"input +input +\(b, 3\) +float32",
+            r"output +output +\(b, 2\) +float32",
+            r"b +1 +2 +8",
+        ):
+            assert re.search(line, text), line
+    needs_rtx()
+    assert call("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.engine", "-t", "sm86")[0] == 0
+    code, text, _ = call("inspect", "plan.engine")
+    assert code == 0
+    assert re.search(r"built by +tensorrt_rtx \d", text)
+    assert re.search(r"for +sm86", text)
+    assert re.search(r"weights +4 parameters, 104 bytes; fixed", text)
+    Path("bare.engine").write_bytes(Path("plan.engine").read_bytes())
+    assert "a plan of" in call("inspect", "bare.engine")[1]
+    data = bytearray(Path("plan.engine").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("plan.engine").write_bytes(bytes(data))
+    assert "plan.engine" in fails("inspect", "plan.engine")
+
+
+def test_inspect_weights(folder):
+    arrays = {
+        "a.weight": np.array([[1.0, -2.0], [np.nan, 4.0]], np.float32),
+        "b": np.arange(3),
+        "none": np.zeros((0, 2)),
+    }
+    np.savez("w.npz", **arrays)
+    code, text, _ = call("inspect", "w.npz")
+    assert code == 0
+    assert row_of(text, "a.weight") == ["a.weight", "(2,", "2)", "float32", "4", "16", "-2", "1", "4", "1"]
+    assert row_of(text, "b") == ["b", "(3,)", "int64", "3", "24", "0", "1", "2"]
+    assert "3 arrays, 7 elements, 40 bytes" in text
+    assert "there is no" in fails("inspect", "no.npz")
+    assert "this file's suffix is not one" in fails("inspect", "net.py")
+    assert "there is no file no.engine" in fails("inspect", "no.engine")
+
+
+def test_convert(folder):
+    pytest.importorskip("torch")
+    arrays = {f"actor.{i}.weight": np.full((2, 3), i, np.float32) for i in range(3)} | {
+        "critic": np.ones(2, np.float32)
+    }
+    np.savez("all.npz", **arrays)
+    code, text, _ = call("convert", "all.npz", "actor.safetensors", "--prefix", "actor.")
+    assert code == 0
+    assert "3 arrays" in text
+    from trtnet.weights import files
+
+    found = files.read("actor.safetensors")
+    assert list(found) == ["0.weight", "1.weight", "2.weight"]
+    assert all(np.array_equal(found[f"{i}.weight"], arrays[f"actor.{i}.weight"]) for i in range(3))
+    files.write("told.safetensors", found, {"step": "900"})
+    assert "its metadata (step) has no place there" in call("convert", "told.safetensors", "told.pt")[1]
+    assert call("convert", "told.safetensors", "told.npz")[0] == 0
+    assert files.read_metadata("told.npz") == {"step": "900"}
+    text = fails("convert", "all.npz", "x.safetensors", "--prefix", "actr.")
+    assert "no name in all.npz begins with 'actr.'" in text
+    assert "`trtnet inspect all.npz` lists the names" in text
+    assert not Path("x.safetensors").exists()
+    assert "all.txt" in fails("convert", "all.npz", "all.txt")
+
+
+def test_refit_the_files_of_an_engine(folder):
+    pytest.importorskip("torch")
+    module = trtnet.nn.Linear(3, 2)
+    graph = trtnet.record(module, input=trtnet.Input((4, 3)))
+    trtnet.reference(graph).save("net.engine")
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    weight = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
+    np.savez("new.npz", **{"actor.weight": weight})
+    code, text, _ = call(
+        "refit", "net.engine", "new.npz", "-o", "other.engine", "--prefix", "actor.", "--version", "900"
+    )
+    assert code == 0
+    assert "1 of 2 parameters" in text
+    other, first = trtnet.load("other.engine"), trtnet.load("net.engine")
+    np.testing.assert_allclose(other(x), x @ weight.T + first.parameters()["bias"], rtol=1e-5, atol=1e-6)
+    assert (other.version, first.version) == (900, None)
+    assert not np.allclose(first(x), other(x))
+    np.savez("wrong.npz", weight=np.ones((2, 4), np.float32))
+    before = Path("net.engine.safetensors").read_bytes()
+    assert "weight: expected (2, 3), found (2, 4)" in fails("refit", "net.engine", "wrong.npz")
+    assert Path("net.engine.safetensors").read_bytes() == before
+
+
+def test_refit_a_plan_that_holds_no_weights(folder):
+    """By TensorRT-RTX, without a GPU."""
+    pytest.importorskip("torch")
+    needs_rtx()
+    assert call("build", "net.py:Net", "-i", "x=1x3", "-o", "net.engine", "-t", "sm86", "--refit")[0] == 0
+    plan = Path("net.engine").read_bytes()
+    weight = np.random.default_rng(1).normal(size=(2, 4)).astype(np.float32)
+    np.savez("new.npz", **{"last.weight": weight})
+    assert call("refit", "net.engine", "new.npz")[0] == 0
+    assert Path("net.engine").read_bytes() == plan
+    engine = trtnet.load("net.engine", provider="reference")
+    assert np.array_equal(engine.parameters()["last.weight"], weight)
+
+
 # --- remedies, followed -----------------------------------------------------------------------------------------------
 
 FOLLOWED = {
@@ -640,8 +897,7 @@ FOLLOWED = {
         ("run", "net.py:half", "-i", "x=double.npy", "--reference"),
         ("run", "net.py:half", "-i", "x=double.npy:float32", "--reference"),
     ),
-    "swap the file's imports": (("summary", "theirs.py:Net", "-i", "x=1x3"), ("summary", "ours.py:Net", "-i", "x=1x3")),
-    "name a class of trtnet modules, or a function that returns one": (
+    "name a class of modules, or a function that returns one": (
         ("summary", "net.py:nothing", "-i", "x=1x3"),
         ("summary", "net.py:wide", "-i", "x=1x3"),
     ),
@@ -654,6 +910,18 @@ FOLLOWED = {
     "did you mean net.py:Net": (("summary", "net.py:Nett", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "did you mean models/resnet50?": (("summary", "models/resnet51"), ("summary", "models/resnet50")),
     "list them: trtnet models": (("summary", "models/qqqq"), ("models",)),
+    "compare what was computed on the same inputs": (
+        ("compare", "net.py:half", "reference", "wider.npz", "-i", "x=a.npy"),
+        ("compare", "net.py:half", "reference", "halves.npz", "-i", "x=a.npy"),
+    ),
+    "a plan under another name is looked at as FILE.engine: copy it": (
+        ("inspect", "plan.trt"),
+        ("inspect", "copied.engine"),
+    ),
+    "`trtnet inspect both.npz` lists the names": (
+        ("convert", "both.npz", "c.npz", "--prefix", "actor."),
+        ("inspect", "both.npz"),
+    ),
     "look into net.py": (("summary", "net.py:Qqqqqqq", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "give a file as path/to/file.py:Class": (
         ("summary", "nett:Net", "-i", "x=1x3"),
@@ -688,21 +956,22 @@ def test_a_remedy_helps(folder, remedy):
     wrong, *between, right = FOLLOWED[remedy]
     if wrong[0] == "build":
         needs_rtx()
-    if wrong[0] == "run" or "theirs.py:Net" in wrong:
+    if wrong[0] in ("run", "compare"):
         pytest.importorskip("torch")
     ones = np.ones((2, 3), np.float32)
     np.save("a.npy", ones)
     np.save("double.npy", ones.astype(np.float64))
     Path("a.npz").write_bytes(Path("a.npy").read_bytes())
     np.savez("both.npz", a=ones, b=ones)
+    np.savez("wider.npz", output=np.ones((2, 4), np.float32))
+    np.savez("halves.npz", output=ones / 2)
+    for name in ("plan.trt", "copied.engine"):
+        Path(name).write_bytes(b"a plan")
     Path("taken").write_text("a file")
     Path("net.onnx").write_bytes(b"")
     with Path("net.py").open("a") as file:
         file.write("\ndef nothing():\n    return 3\n")
         file.write("\nclass Sized(Net):\n    def __init__(self, width):\n        super().__init__(width)\n")
-    theirs = "class Net(nn.Module):\n    def forward(self, x):\n        return torch.relu(x)\n"
-    Path("theirs.py").write_text("import torch\nfrom torch import nn\n" + theirs)
-    Path("ours.py").write_text("import trtnet as torch\nfrom trtnet import nn, functional as F\n" + theirs)
     assert remedy in fails(*wrong)
     for command, name in between:
         assert command == "mkdir"

@@ -78,16 +78,29 @@ Targets = Annotated[
     ),
 ]
 
+Prefix = Annotated[
+    str,
+    typer.Option("--prefix", metavar="TEXT", help="Take the names that begin with it, without it: [cyan]actor.[/]"),
+]
+SIDES = (
+    "How to compute: [cyan]reference[/] (PyTorch, in the network's types), [cyan]float64[/], [cyan]tensorrt[/], "
+    "[cyan]tensorrt_rtx[/], outputs that [bold]run -o FILE.npz[/] kept, an [cyan].engine[/], or the "
+    "[cyan]file.py:Class[/] of a torch.nn.Module with the same keys."
+)
+
 
 def _network(model: str, weights: Path | None, arguments: list[str] | None, inputs: Any = ()) -> Any:
     from ..nn.module import Module
     from .inputs import parse_arguments
-    from .model import load_model
+    from .model import is_torch_module, load_model
     from .networks import resolve
+    from .weight_files import load_into_torch
 
     network = load_model(resolve(model).model, parse_arguments(arguments or ()), inputs)
     if weights is not None and isinstance(network, Module):
         network.load_weights(weights)
+    elif weights is not None and is_torch_module(network):
+        load_into_torch(network, weights)
     return network
 
 
@@ -267,6 +280,121 @@ def run(
     print_results(engine, results)
     if output is not None:
         save_results(output, results)
+
+
+@app.command()
+@command
+def compare(
+    model: Model,
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDES)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; errors are relative to it.")],
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NAME=FILE.npy|NAME=SHAPE",
+            help="An argument of forward, once for each: arrays as for [bold]run[/], or shapes as for [bold]build[/], "
+            "for which values are drawn, the same ones each time.",
+        ),
+    ] = None,
+    weights: Weights = None,
+    arg: Arguments = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="ERROR",
+            min=0.0,
+            help="The most that a value may differ, of an output's root mean square.",
+        ),
+    ] = 1e-4,
+) -> None:
+    """Compute MODEL in two ways on the same inputs, and say in which outputs they differ, and from which module on.
+
+    Exits with 0 where they agree, with 1 where they differ, and with 2 after an error.
+
+    [dim]Example:[/] [bold]trtnet compare models/lenet.py:LeNet tensorrt float64 --weights weights/lenet.safetensors
+    --input image=8x1x28x28[/]
+    """
+    from ..graph.graph import Input
+    from .comparing import Side, drawn
+    from .comparing import compare as compared
+    from .inputs import parse_arguments, parse_inputs, read_arrays
+    from .model import record_model
+    from .networks import resolve
+
+    given = input or resolve(model).inputs
+    files = [text for text in given if text.lower().endswith((".npy", ".npz")) or ".npy:" in text.lower()]
+    arrays = read_arrays(files)
+    inputs: dict[str, Any] = {name: Input(array.shape, array.dtype) for name, array in arrays.items()}
+    inputs |= parse_inputs([text for text in given if text not in files])
+    graph = record_model(_network(model, weights, arg, inputs), inputs)
+    one, other = (Side(text, graph, parse_arguments(arg or ())) for text in (a, b))
+    agree = compared(one, other, drawn(graph) | arrays, tolerance)
+    if weights is None and graph.parameters:
+        note("no --weights: both sides have the same random initial values")
+    if not agree:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An .engine, or a file of weights.")]) -> None:
+    """Say what FILE is: an engine's network, TensorRT, GPU and weights, and whether it runs here; weights, one by one.
+
+    Every file of an engine is compared with its SHA-256. Needs neither TensorRT nor a GPU.
+
+    [dim]Example:[/] [bold]trtnet inspect lenet.fp32.engine[/], [bold]trtnet inspect weights/lenet.safetensors[/]
+    """
+    from .inspecting import described
+
+    out.print(described(file), markup=False, soft_wrap=True)
+
+
+@app.command()
+@command
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="A file of weights.")],
+    target: Annotated[Path, typer.Argument(metavar="TO", help="The new file; its suffix says the format.")],
+    prefix: Prefix = "",
+) -> None:
+    """Write the weights of one file into another of any format: .safetensors, .npz, .pt, .pth, .bin or .wts.
+
+    [dim]Example:[/] [bold]trtnet convert checkpoint.pth weights.safetensors --prefix actor.[/]
+    """
+    from .weight_files import convert as converted
+
+    say(f"[bold]{escape(str(target))}[/]  {escape(converted(source, target, prefix))}")
+
+
+@app.command()
+@command
+def refit(
+    engine: Annotated[Path, typer.Argument(metavar="FILE.engine", help="What trtnet built and saved, refittable.")],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A file of weights; a part of them will do.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OTHER.engine", help="Left out: FILE.engine itself."),
+    ] = None,
+    prefix: Prefix = "",
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", help="The trainer's number of these weights.")
+    ] = None,
+) -> None:
+    """Give the files of an engine other weights, all or nothing.
+
+    A plan that holds no weights of its own ([bold]build --refit[/]) needs neither TensorRT nor a GPU for it; another
+    one is loaded, refitted and saved.
+
+    [dim]Example:[/] [bold]trtnet refit policy.fp32.engine step-900.safetensors --version 900[/]
+    """
+    from .results import check_plan_file
+    from .weight_files import refit as refitted
+
+    target = output or engine
+    check_plan_file(target)
+    say(f"[bold]{escape(str(target))}[/]  {escape(refitted(engine, weights, target, prefix, version))}")
 
 
 @app.command()

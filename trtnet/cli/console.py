@@ -46,7 +46,7 @@ def print_error(error: TrtnetError) -> None:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A typer command that prints trtnet's errors without a traceback and exits with 1; warnings become notes."""
+    """A typer command that prints trtnet's errors without a traceback and exits with 2; warnings become notes."""
     signature = inspect.signature(function, eval_str=True)
 
     @functools.wraps(function)
@@ -63,7 +63,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if isinstance(error.where, Instruction) and outside is not None and error.where.code is outside.code:
                 error.where = None
             print_error(error)
-            raise typer.Exit(1) from None
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             err.print("cancelled")
             raise typer.Exit(130) from None

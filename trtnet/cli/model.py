@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
-from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError
+from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError
 from ..basics.location import PACKAGE, Instruction
 from ..graph.graph import Graph
 from ..nn.module import Module
@@ -50,20 +50,13 @@ def load_model(text: str, arguments: Mapping[str, Any], inputs: Iterable[str] = 
         return found
     with user_code(f"{label}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"):
         made = found(**arguments)
-    if isinstance(made, Module):
+    if isinstance(made, Module) or is_torch_module(made):
         return made
-    if _is_torch(made):
-        raise UnsupportedError(
-            f"{label} is a module of PyTorch's own",
-            expected="a trtnet.nn.Module",
-            found="a torch.nn.Module",
-            remedy="swap the file's imports: `import trtnet as torch`, `from trtnet import nn, functional as F`",
-        )
     raise ModelError(
         f"{label}(...) made no module",
-        expected="a trtnet.nn.Module",
+        expected="a module of trtnet.nn or torch.nn",
         found=type(made).__name__,
-        remedy="name a class of trtnet modules, or a function that returns one",
+        remedy="name a class of modules, or a function that returns one",
     )
 
 
@@ -160,7 +153,7 @@ def _pick(module: ModuleType, source: str, name: str) -> Any:
     own = {
         key: value
         for key, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, Module) and value.__module__ == module.__name__
+        if inspect.isclass(value) and _is_kind(value) and value.__module__ == module.__name__
     }
     if not name:
         if len(own) == 1:
@@ -216,8 +209,17 @@ def no_file(path: Path) -> TrtnetError:
     return FileMissingError(f"there is no file {path}", remedy=remedy)
 
 
-def _is_torch(value: Any) -> bool:
-    return any(c.__module__.startswith("torch.") for c in type(value).__mro__)
+def is_torch_module(value: Any) -> bool:
+    """Whether it is a torch.nn.Module; torch itself is not imported for that."""
+    return _is_torch(type(value))
+
+
+def _is_torch(kind: type) -> bool:
+    return any((c.__module__, c.__name__) == ("torch.nn.modules.module", "Module") for c in kind.__mro__)
+
+
+def _is_kind(kind: type) -> bool:
+    return issubclass(kind, Module) or _is_torch(kind)
 
 
 class user_code:
@@ -263,7 +265,7 @@ def _instruction(trace: TracebackType | None, frame: FrameType) -> int:
 
 def record_model(network: Callable[..., Any], inputs: Mapping[str, Any]) -> Graph:
     """`trtnet.record`, with what forward wants said in the command line's own terms."""
-    forward = network.forward if isinstance(network, Module) else network
+    forward: Any = getattr(network, "forward", network)
     known = inspect.signature(forward).parameters
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = [n for n, p in known.items() if p.default is p.empty and p.kind in kinds]
@@ -271,7 +273,7 @@ def record_model(network: Callable[..., Any], inputs: Mapping[str, Any]) -> Grap
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     extra = [] if takes_any else [n for n in inputs if n not in known]
     if missing or extra:
-        title = type(network).__name__ if isinstance(network, Module) else getattr(network, "__name__", "the function")
+        title = getattr(network, "__name__", None) or type(network).__name__
         raise ArgumentTypeError(
             f"{title} needs other inputs",
             expected=", ".join(required) or "none",

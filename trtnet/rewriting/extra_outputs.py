@@ -30,13 +30,7 @@ def tensors_at(graph: Graph, paths: str | Iterable[str], what: str) -> dict[str,
 
     Raises ArgumentError for a path that no layer has; ArgumentTypeError for what is no path, `what` being the argument.
     """
-    latest: dict[str, Producer] = {}
-    for layer in graph.layers:
-        parts = layer.path.split(".") if layer.path else []
-        for end in range(1, len(parts) + 1):
-            latest[".".join(parts[:end])] = layer
-    inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
-    last = {path: layer.outputs[0] for path, layer in latest.items() if layer not in inside}
+    last = _last(graph)
     patterns = patterns_of(paths, what, f"{what}=['encoder.layers.0']: graph.summary() shows the module paths")
     chosen: dict[str, Tensor] = {}
     for pattern in patterns:
@@ -51,6 +45,25 @@ def tensors_at(graph: Graph, paths: str | Iterable[str], what: str) -> dict[str,
             )
         chosen |= {path: last[path] for path in found}
     return chosen
+
+
+def _last(graph: Graph) -> dict[str, Tensor]:
+    """The tensor of the last layer that was recorded in each module, by its path."""
+    latest: dict[str, Producer] = {}
+    for layer in graph.layers:
+        parts = layer.path.split(".") if layer.path else []
+        for end in range(1, len(parts) + 1):
+            latest[".".join(parts[:end])] = layer
+    inside = interior(graph.layers)  # of loops and conditionals, whose tensors TensorRT gives no output of
+    return {path: layer.outputs[0] for path, layer in latest.items() if layer not in inside}
+
+
+def module_paths(graph: Graph) -> list[str]:
+    """The paths that `with_outputs` takes, in the order in which their tensors were recorded."""
+    last = _last(graph)
+    order = {layer: place for place, layer in enumerate(graph.layers)}
+    taken = {*graph.inputs, *graph.outputs}
+    return sorted((path for path in last if path not in taken), key=lambda path: order[last[path].layer])  # type: ignore[index]
 
 
 class DebugTensors(NamedTuple):

@@ -95,6 +95,11 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         raise _unreadable(where, error) from error
 
 
+def keeps_metadata(path: str | os.PathLike[str]) -> bool:
+    """Whether `write` puts metadata into files of this suffix. Raises ArgumentError for one that it does not write."""
+    return _suffix(as_path(path), _WRITERS) in _METADATA
+
+
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
     """Writes arrays of any layout and byte order into a weight file, all or nothing.
 
