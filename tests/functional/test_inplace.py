@@ -493,3 +493,31 @@ def test_what_an_activation_in_place_gives_is_its_input(name, is_made):
     getattr(torch.nn.functional, name)(y, inplace=True).add_(7)
     got = trtnet.reference(trtnet.record(forward, x=trtnet.Input((2, 3))))(x)
     np.testing.assert_allclose(got, (torch.tensor(x) + y).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: trtnet.fill_(p, 2.0),
+        lambda p: trtnet.zero_(p),
+        lambda p: trtnet.zero_(trtnet.atleast_1d(p)),
+        lambda p: trtnet.ones(2, out=p),
+        lambda p: trtnet.exp_(p),
+        lambda p: p.zero_(),
+    ],
+)
+def test_functions_of_concrete_results_do_not_change_a_buffer_either(change):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("steps", trtnet.tensor([0.5, 0.25]))
+
+        def forward(self, x):
+            change(self.steps)
+            return x + self.steps
+
+    net = Net()
+    with pytest.raises(UnsupportedError, match="a parameter cannot be changed in forward"):
+        trtnet.record(net, x=Input((3, 2)))
+    assert net.steps.tolist() == [0.5, 0.25]
+    assert change(net.steps) is net.steps, "outside of a recording it is the module's own"
