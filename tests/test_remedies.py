@@ -3091,6 +3091,45 @@ row(
     lambda: relu_graph().explain(provider="tensorrt==7.2"),
     lambda: relu_graph().explain(provider="tensorrt==11.4"),
 )
+
+
+def network_of(batch=2, names=("a", "b"), kind=""):
+    """Two layers in a row, by TensorRT's own API."""
+    trt = needs_rtx().trt
+    network = new_network()
+    x = network.add_input("x", trt.DataType.FLOAT, (batch, 3))
+    for name in names:
+        layer = network.add_identity(x)
+        layer.name = layer.get_output(0).name = name
+        x = layer.get_output(0)
+    if kind == "loop":
+        network.add_loop().add_recurrence(x)
+    if names:
+        network.mark_output(x)
+    return network
+
+
+BATCHES = Input((Dim("batch", min=1, opt=2, max=4), 3))
+row(
+    "network.add_input, network.mark_output",
+    lambda: trtnet.from_network(network_of(names=())),
+    lambda: trtnet.from_network(network_of()),
+)
+row(
+    "name=Input(shape) for the network's own inputs",
+    lambda: trtnet.from_network(network_of(), y=Input((2, 3))),
+    lambda: trtnet.from_network(network_of(), x=Input((2, 3))),
+)
+row(
+    "from_network(network, name=Input(shape)), a Dim in the place of each -1",
+    lambda: trtnet.from_network(network_of(-1)),
+    lambda: trtnet.from_network(network_of(-1), x=BATCHES),
+)
+row(
+    "write the network with trtnet, or without this layer",
+    lambda: trtnet.from_network(network_of(kind="loop")),
+    lambda: trtnet.from_network(network_of()),
+)
 row(
     "give the plugin a composition, and name provider='tensorrt_rtx', which has no plugins",
     lambda: record(lambda x: Doubled()(x), (2, 3)).explain(provider="tensorrt==10.13"),
@@ -3101,6 +3140,18 @@ ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
 NOT_FOLLOWED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "goal.explain() shows the calls that are wanted",
+            "give them the values of goal.state_dict(), in the layout that goal.explain() shows",
+            'network.add_input("name", ...)',
+            'tensor.name = "name"; network.mark_output(tensor)',
+            "the layers just before it decide that",
+            "a size that may change is -1, and stands in an optimization profile",
+        ),
+        "what a network written by hand is told, and not raised: tests/teaching/test_learn.py has right and wrong ones",
+    ),
+    "give the layers different names: layer.name = 'conv1'": "TensorRT gives each tensor a name of its own",
     **dict.fromkeys(
         (
             "return one shape for each output from shapes(): a list where there are several",

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from .pytorch.engine import to_torch as to_torch
     from .pytorch.exported.table import converts as converts
     from .recording import record as record
+    from .teaching import learn as learn
+    from .teaching.reading import from_network as from_network
     from .tensorrt import plugins as plugins
     from .tensorrt import provider as provider
     from .tensorrt.build.options import BuildOptions as BuildOptions
@@ -102,6 +104,7 @@ _HOMES = {
     "engine.hotswap": ("HotSwap",),
     "basics.limits": ("finfo", "iinfo"),
     "recording": ("record",),
+    "teaching.reading": ("from_network",),
     "pytorch.exported.table": ("converts",),
     "pytorch.engine": ("reference", "to_torch"),
     "loading": ("load",),
@@ -109,11 +112,14 @@ _HOMES = {
     "nn.plugin": ("Plugin",),
     "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip
-_GIVEN = dict.fromkeys(_HOMES["graph.tensor"], "functional") | dict.fromkeys(("Graph", "Plan"), "recording")
+_GIVEN = dict.fromkeys(_HOMES["graph.tensor"], "functional") | dict.fromkeys(
+    ("Graph", "Plan", "from_network"), "recording"
+)
 """What gives tensors and graphs their methods."""
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {
     "basics": ("dtypes", "errors"),
+    "teaching": ("learn",),
     "tensorrt": ("plugins", "provider"),
     "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "ops", "utils"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
@@ -62,6 +62,7 @@ class Activation(Layer):
     beta: float = 0.0
 
     kind: ClassVar[str] = "activation"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     is_elementwise: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
@@ -122,6 +123,7 @@ class ParametricReLU(Layer):
     """
 
     kind: ClassVar[str] = "parametric_relu"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
 
     def infer(self) -> tuple[Output, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,6 +31,7 @@ class Assertion(Layer):
     message: str = ""
 
     kind: ClassVar[str] = "assertion"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     rounds: ClassVar[bool] = False
 
     def infer(self) -> tuple[Output, ...]:

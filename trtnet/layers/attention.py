@@ -7,7 +7,7 @@ IKVCacheUpdateLayer).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -362,6 +362,7 @@ class RotaryEmbedding(Layer):
     rotary_embedding_dim: int = 0
 
     kind: ClassVar[str] = "rotary_embedding"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 4)
 
     def infer(self) -> tuple[Output, ...]:
@@ -476,6 +477,7 @@ class KVCacheUpdate(Layer):
     cache_mode: str = "LINEAR"
 
     kind: ClassVar[str] = "kv_cache_update"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     rounds: ClassVar[bool] = False
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentError, DtypeError, ShapeError
+from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..basics.location import Location
 from ..graph.graph import Graph, weights_of
 from ..graph.recorder import Recorder, emit, recorder
@@ -22,7 +22,7 @@ from ..graph.tensor import Operand, Producer, Tensor, recorded
 from ..weights.demands import Demand
 from ..weights.recipes import Literal, Weight, evaluate
 from .bounds import UNKNOWN, Bounds
-from .targets import Features, Functions, ILayer, ITensor, Network, Run
+from .targets import Features, Functions, ILayer, ITensor, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +81,10 @@ class Layer:
 
     texts: ClassVar[tuple[str, ...]] = ()
     """Those of them that are strings."""
+
+    reads: ClassVar[Mapping[str, str] | None] = None
+    """How TensorRT's own layer is read back: the names that the attributes have there, where they are others. None of a
+    kind that cannot be, or not in this way (`read`)."""
 
     input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, 1)
     """How many of the first inputs are never None; the least and the greatest number of inputs, counting None.
@@ -162,6 +166,39 @@ class Layer:
         names and types then.
         """
         raise NotImplementedError
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        """The layer that one of TensorRT's is, not recorded. Raises UnsupportedError for what cannot be read back."""
+        return cls(cls.operands_of(native, source), **cls.read_attributes(native, source, *cls.attributes))
+
+    @classmethod
+    def operands_of(cls, native: ILayer, source: Source) -> tuple[Operand, ...]:
+        """The inputs of one of TensorRT's layers: tensors, or weights where there is none."""
+        count = max(native.num_inputs, cls.input_counts[1], 1 + max(cls.weight_attributes, default=-1))
+        found: list[Operand] = []
+        for index in range(count):
+            operand: Operand = source.operand(native, index)
+            if operand is None and index in cls.weight_attributes:
+                operand = source.weights(native, cls.weight_attributes[index])
+            found.append(operand)
+        return tuple(found)
+
+    @classmethod
+    def read_attributes(cls, native: ILayer, source: Source, *names: str) -> dict[str, Any]:
+        """The attributes of one of TensorRT's layers, by the names that they have here."""
+        fields, others = cls.__dataclass_fields__, cls.reads or {}
+        return {name: source.attribute(native, others.get(name, name), str(fields[name].type)) for name in names}
+
+    @classmethod
+    def shape_of(cls, native: ILayer, source: Source, attribute: str, count: int) -> tuple[int, ...]:
+        """The shape of weights of one of TensorRT's layers, which are `count` numbers."""
+        return (count,)
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        """The whole numbers that its output holds, of one dimension or none, where they are constants or sizes of
+        tensors; `of` says so of its operands. Else None."""
+        return None
 
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The outputs, computed by PyTorch: a tensor, or a tuple where the layer has several outputs.
@@ -347,6 +384,16 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
+
+
+def unreadable(kind: str, why: str) -> UnsupportedError:
+    """For a layer of TensorRT's that has no counterpart here."""
+    return UnsupportedError(
+        f"a {kind} layer of TensorRT's cannot be read back: {why}",
+        expected="a layer that trtnet reads: not those of loops, conditionals, plugins, attention, experts",
+        found=kind,
+        remedy="write the network with trtnet, or without this layer",
+    )
 
 
 _NO_SIGN = frozenset((dtypes.bool_, dtypes.uint8))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..basics import dtypes
+from ..basics.dims import SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import DtypeError
 from ..graph.recorder import emit
@@ -14,7 +15,7 @@ from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, cast
 from .base import UNCOMPUTED, Layer, Operand, Output, require_computed
 from .bounds import FAR, Bounds
-from .targets import Functions, ILayer, Network, Run
+from .targets import Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,13 @@ class Identity(Layer):
     computes_sizes: ClassVar[bool] = True
     passes_bytes: ClassVar[bool] = True
     rounds: ClassVar[bool] = False
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        return cls((source.operand(native, 0),))
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        return of(self.inputs[0])
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -71,8 +79,12 @@ class Cast(Layer):
     to_type: Dtype
 
     kind: ClassVar[str] = "cast"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     computes_sizes: ClassVar[bool] = True
     is_elementwise: ClassVar[bool] = True
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        return None if self.to_type.is_floating_point else of(self.inputs[0])
 
     @property
     def passes_bytes(self) -> bool:  # type: ignore[override]

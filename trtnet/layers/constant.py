@@ -14,10 +14,10 @@ from ..graph.graph import Graph
 from ..graph.recorder import emit, recorder
 from ..graph.tensor import Array, Tensor
 from ..weights.recipes import Literal, Recipe, Weight, cast, evaluate, reshape
-from .base import Layer, Operand, Output
+from .base import Layer, Operand, Output, unreadable
 from .casting import converted
 from .shaping import reshaped
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,25 @@ class Constant(Layer):
     @property
     def rounds(self) -> bool:  # type: ignore[override]
         return isinstance(self.inputs[0], Recipe)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        shape = source.attribute(native, "shape", "tuple[int, ...]")
+        weight = source.weights(native, "weights")
+        if weight is None:
+            raise unreadable(cls.kind, "it holds nothing")
+        return cls((weight,), shape)
+
+    @classmethod
+    def shape_of(cls, native: ILayer, source: Source, attribute: str, count: int) -> tuple[int, ...]:
+        shape: tuple[int, ...] = source.attribute(native, "shape", "tuple[int, ...]")
+        return shape
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        weight = self.inputs[0]
+        if not isinstance(weight, Literal) or weight.dtype.is_floating_point or len(self.shape) > 1:
+            return None
+        return tuple(int(number) for number in weight.array.reshape(-1))
 
     def infer(self) -> tuple[Output, ...]:
         weight = self.inputs[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +18,7 @@ from ..weights.recipes import Weight
 from .base import Each, Layer, Operand, Output, require_floating
 from .casting import Cast
 from .shaping import reshaped
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +43,23 @@ class Convolution(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "convolution"
+    reads: ClassVar[Mapping[str, str] | None] = {
+        "kernel_size": "kernel_size_nd", "stride": "stride_nd", "dilation": "dilation_nd",
+    }  # fmt: skip
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 3, 3)
     methods: ClassVar[tuple[str, ...]] = ("add_convolution_nd",)
     method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
+
+    @classmethod
+    def shape_of(cls, native: ILayer, source: Source, attribute: str, count: int) -> tuple[int, ...]:
+        if attribute == "bias":
+            return (count,)
+        x, sizes = source.operand(native, 0), source.attribute(native, "kernel_size_nd", "tuple[int, ...]")
+        maps, groups = (source.attribute(native, name, "int") for name in ("num_output_maps", "num_groups"))
+        assert x is not None
+        channels = int(x.shape[1])
+        return (channels, maps // groups, *sizes) if cls.kind == "deconvolution" else (maps, channels // groups, *sizes)
 
     def channels_of_kernel(self, channels: int) -> tuple[int, ...]:
         return (self.num_output_maps, channels // self.num_groups, *self.kernel_size)

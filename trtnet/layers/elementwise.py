@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import SizeLike, format_shape
+from ..basics.dims import SizeLike, format_shape, maximum, minimum
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..basics.limits import finfo
 from ..graph.graph import weights_of
@@ -75,6 +76,7 @@ class Unary(Layer):
     op: str
 
     kind: ClassVar[str] = "unary"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     computes_sizes: ClassVar[bool] = True
 
     @property
@@ -120,6 +122,12 @@ class Unary(Layer):
         return F.ne(x, x)
 
 
+_OF_SIZES: dict[str, Callable[[SizeLike, SizeLike], SizeLike]] = {
+    "SUM": operator.add, "SUB": operator.sub, "PROD": operator.mul, "FLOOR_DIV": operator.floordiv,
+    "MAX": maximum, "MIN": minimum,
+}  # fmt: skip
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class ElementWise(Layer):
     """`add_elementwise`: two tensors of one dtype and one rank, broadcast against each other.
@@ -131,6 +139,7 @@ class ElementWise(Layer):
     op: str
 
     kind: ClassVar[str] = "elementwise"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     computes_sizes: ClassVar[bool] = True
 
@@ -198,6 +207,15 @@ class ElementWise(Layer):
             return Bounds((-FAR,), (high,)) if _at_most(low, least) else wanted
         return UNKNOWN
 
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        a, b = (of(one) for one in self.inputs)
+        compute = _OF_SIZES.get(self.op)
+        if a is None or b is None or compute is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
+            return None
+        count = max(len(a), len(b))
+        pairs = zip(a * count if len(a) == 1 else a, b * count if len(b) == 1 else b)
+        return tuple(compute(x, y) for x, y in pairs)
+
     def add_to(self, lowering: Network) -> ILayer | None:
         a, b = self.inputs
         operation = lowering.enum("ElementWiseOperation", self.op)
@@ -250,6 +268,7 @@ class Select(Layer):
     """
 
     kind: ClassVar[str] = "select"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     computes_sizes: ClassVar[bool] = True
     is_elementwise: ClassVar[bool] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +28,7 @@ from .base import (
 from .bounds import Bounds
 from .casting import within
 from .shaping import MAX_RANK
-from .targets import ILayer, Network, Run
+from .targets import ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +134,7 @@ class Gather(Layer):
     num_elementwise_dims: int = 0
 
     kind: ClassVar[str] = "gather"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     computes_sizes: ClassVar[bool] = True
     methods: ClassVar[tuple[str, ...]] = ("add_gather", "add_gather_v2")
@@ -253,6 +255,7 @@ class Scatter(Layer):
     mode: str = "ELEMENT"
 
     kind: ClassVar[str] = "scatter"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     rounds: ClassVar[bool] = False
 
@@ -374,6 +377,12 @@ class OneHot(Layer):
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return Bounds.below(self.depth) if position == 0 else wanted.one() if wanted is not None else None
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        (depth,) = source.numbers(source.operand(native, 2), "the depth of a one-hot layer")
+        operands = source.operand(native, 0), source.operand(native, 1)
+        return cls(operands, depth=int(depth), axis=source.attribute(native, "axis", "int"))
 
     def add_to(self, lowering: Network) -> ILayer | None:
         index, values = self.inputs

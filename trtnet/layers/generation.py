@@ -17,7 +17,7 @@ from .base import Layer, Operand, Output
 from .bounds import Bounds
 from .pooling import Pooling
 from .sizes import SHOWN, check_numbers, chosen_sizes, computed, decide, shape_tensor, taken
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +138,16 @@ class Fill(Layer):
         drawn = emit(Fill(inputs, self.shape, self.operation, self.to_type, self.alpha, self.beta, self.decided))
         plane = F.reshape(drawn, (1, 1, -1, self.shape[-1]))
         return F.reshape(emit(Pooling((plane,), "MAX", (1, 1), (1, 1), (0, 0), (0, 0))), self.shape)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        held, first, second = (source.operand(native, index) for index in range(3))
+        given = cls.read_attributes(native, source, "shape", "operation", "to_type")
+        if held is not None:
+            given["shape"] = source.numbers(held, "the shape of a fill layer")
+        if first is None or second is None:
+            return cls((), **given, **cls.read_attributes(native, source, "alpha", "beta"))
+        return cls((None, first, second), **given)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         static = lowering.is_static(self.shape)

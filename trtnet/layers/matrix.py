@@ -55,6 +55,7 @@ class MatrixMultiply(Layer):
     op1: str = "NONE"
 
     kind: ClassVar[str] = "matrix_multiply"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"op0": _OPERATIONS, "op1": _OPERATIONS}
 
@@ -237,6 +238,7 @@ class Einsum(Layer):
     equation: str
 
     kind: ClassVar[str] = "einsum"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, None)
     is_dense: ClassVar[bool] = False
 

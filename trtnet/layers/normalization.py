@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
@@ -14,11 +15,11 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Literal
-from .base import Layer, Operand, Output, require_floating
+from .base import Layer, Operand, Output, require_floating, unreadable
 from .casting import Identity, converted
 from .constant import constant, with_shape
 from .pooling import Pooling
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,13 @@ class SoftMax(Layer):
                 "TensorRT's softmax takes two dimensions or more", expected="(..., size)", found=format_shape(x.shape)
             )
         return ((x.shape, x.dtype),)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        axes = source.attribute(native, "axes", "tuple[int, ...]")
+        if len(axes) != 1:
+            raise unreadable(cls.kind, f"it has {len(axes)} axes")
+        return cls((source.operand(native, 0),), axes[0])
 
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_softmax(lowering[self.inputs[0]])
@@ -103,6 +111,7 @@ class LRN(Layer):
     k: float
 
     kind: ClassVar[str] = "lrn"
+    reads: ClassVar[Mapping[str, str] | None] = {"window": "window_size"}
 
     def infer(self) -> tuple[Output, ...]:
         x = _floating("local response normalization", self.inputs[0])
@@ -212,6 +221,11 @@ class Scale(Layer):
                 x = function(x, with_shape(operand, shape))
         return x if x is not inputs[0] else emit(Identity((x,)))
 
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        weights = [source.weights(native, name) for name in ("shift", "scale", "power")]
+        return cls((source.operand(native, 0), *weights), **cls.read_attributes(native, source, *cls.attributes))
+
     def add_to(self, lowering: Network) -> ILayer | None:
         x, shift, scale, power = self.inputs
         weights = [lowering.weights(o, like=x) for o in (shift, scale, power)]
@@ -257,6 +271,7 @@ class Normalization(Layer):
     num_groups: int = 1
 
     kind: ClassVar[str] = "normalization"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     methods: ClassVar[tuple[str, ...]] = ("add_normalization", "add_normalization_v2")
 

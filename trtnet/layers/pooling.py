@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +35,7 @@ class Pooling(Layer):
     average_count_excludes_padding: bool = True
 
     kind: ClassVar[str] = "pooling"
+    reads: ClassVar[Mapping[str, str] | None] = {"window_size": "window_size_nd", "stride": "stride_nd"}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("MAX", "AVERAGE")}
     methods: ClassVar[tuple[str, ...]] = ("add_pooling_nd",)
 

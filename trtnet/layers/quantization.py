@@ -15,11 +15,11 @@ from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
 from ..weights.demands import Demand
 from ..weights.recipes import Literal, Weight, cast
-from .base import Layer, Operand, Output, check_constants, require_floating
+from .base import Layer, Operand, Output, check_constants, require_floating, unreadable
 from .casting import Cast, converted
 from .constant import Constant, constant
 from .shaping import reshaped
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -207,6 +207,15 @@ class Quantize(Layer):
 
     def precision(self) -> Dtype | None:
         return None  # both kinds have one of their own, whatever types they take and give
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        axis = source.attribute(native, "axis", "int")
+        x, scale = source.operand(native, 0), source.operand(native, 1)
+        if x is None or scale is None or native.num_inputs > 2:
+            raise unreadable(cls.kind, "it has a zero point")
+        per = axis if len(scale.shape) == 1 and len(x.shape) > axis >= 0 and scale.shape != (1,) else None
+        return cls((x, scale), source.attribute(native, "to_type", "Dtype"), per)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         network, provider = lowering.network, lowering.provider

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +19,7 @@ from .bounds import Bounds
 from .casting import converted
 from .constant import constant
 from .shaping import Slice, expanded
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,7 @@ class Reduce(Layer):
     keep_dims: bool = False
 
     kind: ClassVar[str] = "reduce"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     computes_sizes: ClassVar[bool] = True
 
     @property
@@ -144,6 +146,14 @@ class TopK(Layer):
 
     def picks(self, output: int) -> int | None:
         return self.axes[0] if output == 1 else None
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        held = source.operand(native, 1) if native.num_inputs > 1 else None
+        given = cls.read_attributes(native, source, *cls.attributes)
+        if held is not None:
+            (given["k"],) = source.numbers(held, "k of a top-k layer")
+        return cls((source.operand(native, 0),), **given)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         k = self.k
@@ -241,6 +251,14 @@ class Cumulative(Layer):
         if x.dtype is dtypes.int8:
             raise DtypeError("a cumulative layer does not take int8", found=x.dtype, remedy="convert it first: x.int()")
         return ((x.shape, x.dtype),)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        x = source.operand(native, 0)
+        assert x is not None
+        (axis,) = source.numbers(source.operand(native, 1), "the axis of a cumulative layer")
+        given = cls.read_attributes(native, source, "op", "exclusive", "reverse")
+        return cls((x,), axis=int(axis) % len(x.shape), **given)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_cumulative(

@@ -15,7 +15,7 @@ from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_computed, require_equal, require_floating
 from .bounds import UNKNOWN, Bounds
 from .sizes import SHOWN, check_numbers, chosen_sizes, computed, decide, shape_tensor, taken
-from .targets import ILayer, Network, Run
+from .targets import ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +103,18 @@ class Resize(Layer):
         if position != 1 or not self.decided or self.shape is None:
             return None if position == 1 or wanted is None else UNKNOWN
         return taken(self.shape, self.decided, self.inputs[1], [SHOWN] * len(self.shape))
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        held = source.operand(native, 1) if native.num_inputs > 1 else None
+        names = [name for name in cls.attributes if name not in ("shape", "scales", "decided")]
+        given = cls.read_attributes(native, source, *names)
+        given["scales"] = source.attribute(native, "scales", "tuple[float, ...]") or None
+        if held is not None:
+            given["shape"] = source.numbers(held, "the shape of a resize layer")
+        else:
+            given["shape"] = None if given["scales"] else source.attribute(native, "shape", "tuple[int, ...]")
+        return cls((source.operand(native, 0),), **given)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_resize(lowering[self.inputs[0]])
@@ -229,6 +241,7 @@ class GridSample(Layer):
     sample_mode: str = "FILL"
 
     kind: ClassVar[str] = "grid_sample"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "interpolation_mode": tuple(_GRID_MODES),

@@ -14,7 +14,7 @@ from ..graph.recorder import recorder
 from ..graph.tensor import Tensor
 from .base import Layer, Operand, Output, require_equal
 from .bounds import Bounds
-from .targets import ILayer, Network, Run
+from .targets import ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,11 @@ class NonZero(Layer):
         assert isinstance(x, Tensor)
         elements = x.shape.numel()
         return {"count": recorder().data_dim("nonzero", elements if isinstance(elements, int) else elements.bounds[1])}
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        operands = (source.operand(native, 0),)
+        return cls(operands, **cls.chosen(operands, {}))
 
     def infer(self) -> tuple[Output, ...]:
         x = self.inputs[0]
@@ -116,6 +121,12 @@ class NMS(Layer):
     @property
     def decides(self) -> tuple[Dim, ...]:
         return (self.count,)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        operands = tuple(source.operand(native, index) for index in range(native.num_inputs))
+        given = cls.read_attributes(native, source, "bounding_box_format", "topk_box_limit")
+        return cls(operands, **cls.chosen(operands, given), **given)
 
     def infer(self) -> tuple[Output, ...]:
         boxes, scores, limit = self.inputs[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,6 +40,7 @@ class ReverseSequence(Layer):
     sequence_axis: int = 0
 
     kind: ClassVar[str] = "reverse_sequence"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
     rounds: ClassVar[bool] = False
 
@@ -116,6 +118,7 @@ class RaggedSoftMax(Layer):
     (N, Z, 1), int32) say; 0 for the others. A bound is 1 or more."""
 
     kind: ClassVar[str] = "ragged_softmax"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (2, 2, 2)
 
     def infer(self) -> tuple[Output, ...]:

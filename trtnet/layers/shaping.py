@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..basics import dtypes
-from ..basics.dims import Dim, Size, SizeLike, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.graph import Graph
 from ..graph.recorder import emit
@@ -28,7 +28,7 @@ from .sizes import (
     shape_tensor,
     taken,
 )
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -156,6 +156,36 @@ class Shuffle(Layer):
         if self.first_transpose is not None:
             positions = tuple(positions[i] for i in inverse(self.first_transpose))
         return positions
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        x = source.operand(native, 0)
+        assert x is not None
+        first, second = (
+            source.attribute(native, name, "tuple[int, ...]") for name in ("first_transpose", "second_transpose")
+        )
+        between = tuple(x.shape[i] for i in first[: len(x.shape)])
+        held = source.operand(native, 1) if native.num_inputs > 1 else None
+        given: tuple[SizeLike, ...]
+        if held is not None:
+            given = source.numbers(held, "the sizes of a shuffle layer")
+        else:
+            given = source.attribute(native, "reshape_dims", "tuple[int, ...]")
+            if not given and len(tuple(native.get_output(0).shape)) > 0:  # no reshape
+                given = between
+        if held is None and source.attribute(native, "zero_is_placeholder", "bool"):
+            given = tuple(between[axis] if size == 0 else size for axis, size in enumerate(given))
+        if -1 in given:
+            rest = product(size for size in given if size != -1)
+            given = tuple(product(between) // rest if size == -1 else size for size in given)
+        first, second = first[: len(x.shape)], second[: len(given)]
+        is_moved, is_moved_again = (order != tuple(range(len(order))) for order in (first, second))
+        return cls(
+            (x,), first if is_moved else None, None if given == between else given, second if is_moved_again else None
+        )
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        return of(self.inputs[0]) if len(self.outputs[0].shape) < 2 else None
 
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_shuffle(lowering[self.inputs[0]])
@@ -387,6 +417,28 @@ class Slice(Layer):
         last = tuple(size - 1 - (count - 1) * step for size, count, step in zip(x.shape, self.shape, steps))
         return UNKNOWN if self.decided else Bounds((0,) * x.ndim, last)
 
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        x, fill = source.operand(native, 0), source.operand(native, 4)
+        sizes = []
+        for index, name in enumerate(("start", "shape", "stride"), 1):
+            held = source.operand(native, index)
+            if held is not None:
+                sizes.append(source.numbers(held, f"the {name} of a slice layer"))
+            else:
+                sizes.append(source.attribute(native, name, "tuple[int, ...]"))
+        start, shape, stride = sizes
+        mode = source.attribute(native, "mode", "str")
+        return cls((x,) if fill is None else (x, None, None, None, fill), start, shape, stride, mode)
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        known = of(self.inputs[0]) if len(self.shape) == 1 and self.operand(1) is None else None
+        start, count, step = self.start, self.shape, self.stride
+        if known is None or not all(isinstance(n, int) for n in (*start, *count, *step)):
+            return None
+        places = [int(start[0]) + index * int(step[0]) for index in range(int(count[0]))]
+        return tuple(known[place] for place in places) if all(0 <= p < len(known) for p in places) else None
+
     def add_to(self, lowering: Network) -> ILayer | None:
         rank = len(self.shape)
         given = (self.start, self.shape, self.stride)
@@ -501,6 +553,7 @@ class Concatenation(Layer):
     axis: int = 0
 
     kind: ClassVar[str] = "concatenation"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (1, 1, None)
     rounds: ClassVar[bool] = False
     computes_sizes: ClassVar[bool] = True
@@ -548,6 +601,12 @@ class Concatenation(Layer):
         end = start + sizes[position]
         return wanted._replace(low=wanted.low[start:end], high=wanted.high[start:end])
 
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        parts = [of(one) for one in self.inputs]
+        if any(part is None for part in parts) or len(self.outputs[0].shape) != 1:
+            return None
+        return tuple(number for part in parts for number in part or ())
+
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_concatenation([lowering[x] for x in self.inputs])
         if layer is not None:
@@ -569,6 +628,7 @@ class Padding(Layer):
     post_padding: tuple[int, int] = (0, 0)
 
     kind: ClassVar[str] = "padding"
+    reads: ClassVar[Mapping[str, str] | None] = {"pre_padding": "pre_padding_nd", "post_padding": "post_padding_nd"}
     methods: ClassVar[tuple[str, ...]] = ("add_padding_nd",)
     rounds: ClassVar[bool] = False
 
@@ -603,6 +663,7 @@ class Shape(Layer):
     """`add_shape`: the sizes of a tensor as a 1-D tensor of int64 (int32 on TensorRT 8.6)."""
 
     kind: ClassVar[str] = "shape"
+    reads: ClassVar[Mapping[str, str] | None] = {}
     rounds: ClassVar[bool] = False
     reads_sizes: ClassVar[bool] = True
 
@@ -613,6 +674,11 @@ class Shape(Layer):
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return None
+
+    def numbers(self, of: Callable[[Operand], tuple[SizeLike, ...] | None]) -> tuple[SizeLike, ...] | None:
+        x = self.inputs[0]
+        assert isinstance(x, Tensor)
+        return tuple(x.shape)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_shape(lowering[self.inputs[0]])
@@ -665,6 +731,14 @@ class Squeeze(_Ones, Layer):
             require_equal(x.shape[axis], 1, f"squeeze: dimension {axis} of {format_shape(x.shape)} is not of size 1")
         return ((Size([size for axis, size in enumerate(x.shape) if axis not in axes]), x.dtype),)
 
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        x = source.operand(native, 0)
+        assert x is not None
+        rank = len(x.shape)
+        axes = source.numbers(source.operand(native, 1), "the axes of a squeeze layer")
+        return cls((x,), tuple(int(axis) % rank for axis in axes))
+
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_squeeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))
 
@@ -697,6 +771,14 @@ class Unsqueeze(_Ones, Layer):
         if rank > MAX_RANK:
             raise _too_many(shape)
         return ((shape, x.dtype),)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        x = source.operand(native, 0)
+        assert x is not None
+        rank = len(x.shape) + len(source.numbers(source.operand(native, 1), cls.kind))
+        axes = source.numbers(source.operand(native, 1), "the axes of a unsqueeze layer")
+        return cls((x,), tuple(int(axis) % rank for axis in axes))
 
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_unsqueeze(lowering[self.inputs[0]], lowering.shape_tensor(self.axes))

@@ -18,6 +18,7 @@ from ..basics.dims import Dim, Size, SizeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import TrtnetError, shown
 from ..graph.tensor import Operand, Tensor, next_seed
+from ..weights.recipes import Weight
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,11 @@ class ILayer(Protocol):
 
     name: str
 
+    @property
+    def num_inputs(self) -> int: ...
+    @property
+    def num_outputs(self) -> int: ...
+    def get_input(self, index: int, /) -> ITensor | None: ...
     def get_output(self, index: int, /) -> ITensor: ...
     def set_input(self, index: int, tensor: ITensor, /) -> None: ...
 
@@ -189,6 +195,22 @@ class NativePlugin(NamedTuple):
 
     native: Any
     generation: int
+
+
+class Source(Protocol):
+    """An INetworkDefinition that layers are read back from, one after the other."""
+
+    def operand(self, native: ILayer, index: int) -> Tensor | None:
+        """The recorded tensor of an input; None where there is none."""
+
+    def weights(self, native: ILayer, attribute: str) -> Weight | None:
+        """The weights of an attribute; None where they are empty."""
+
+    def attribute(self, native: ILayer, name: str, declared: str) -> Any:
+        """An attribute, as a field of this type: text of an enum's member, a tuple of dims, a dtype."""
+
+    def numbers(self, tensor: Operand, what: str) -> tuple[SizeLike, ...]:
+        """The whole numbers that a tensor holds: constants, and sizes of inputs. Raises UnsupportedError for others."""
 
 
 class Network(Protocol):

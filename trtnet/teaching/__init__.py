@@ -1,7 +1,8 @@
 """What shows TensorRT itself: the raw calls behind a graph, and networks that were written with them.
 
 `calls.py` has a TensorRT that computes nothing and writes down what it is asked; over it `explaining.py` tells the
-calls by the lines of `forward`, and `script.py` writes them as a program. `drawing.py` draws a graph.
+calls by the lines of `forward`, and `script.py` writes them as a program. `reading.py` goes the other way, from an
+INetworkDefinition to a graph, and `learn.py` compares both. `drawing.py` draws a graph.
 
 Where to add: what a kind of layer is read back from is a classmethod of its class (layers/), not here.
 """

@@ -1,0 +1,200 @@
+"""Checks of a network that was written by hand, without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..basics.dims import format_shape
+from ..basics.errors import BuildError, ShapeError, TrtnetError, WeightsError
+from ..graph.graph import Graph, Input
+from ..graph.tensor import Producer, Tensor
+from ..rewriting.composing import for_provider
+from ..tensorrt import provider as providers
+from ..weights.recipes import Weight, evaluate
+from .reading import from_network
+
+if TYPE_CHECKING:
+    from ..tensorrt.bindings import INetworkDefinition
+
+CLOSE = 1e-4
+"""How far outputs may be apart, relative to the largest one: of float32 that is rounded in another order."""
+
+
+class Checked:
+    """What differs between a network and its goal; true where nothing does. `print` shows it.
+
+    Attributes:
+        differences: each as an error, with what was expected and found; what they follow from comes first.
+    """
+
+    def __init__(self, differences: Sequence[TrtnetError]) -> None:
+        self.differences = tuple(differences)
+
+    def __bool__(self) -> bool:
+        return not self.differences
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.differences)) or "the network computes what its goal does"
+
+    __repr__ = __str__
+
+
+def check(goal: Graph, network: INetworkDefinition) -> Checked:
+    """Compare an INetworkDefinition with a graph: inputs, layers one by one, weights, and what they compute.
+
+    The network is made with TensorRT's own API; nothing is built, and no GPU is needed. Layers may have any names, and
+    stand in any order; where the kinds differ, what is computed says whether that matters. The numbers are the
+    reference's, so PyTorch is needed.
+
+    Args:
+        goal: what the network should be, recorded; its Dims stand for the network's dynamic sizes.
+        network: what was written.
+
+    Raises:
+        ArgumentError, UnsupportedError: what `trtnet.from_network` raises.
+    """
+    provider = providers.of(network)
+    wanted = for_provider(goal, provider)
+    found = list(_ends(wanted, network))
+    if found:
+        return Checked(found)
+    read = from_network(network, **{n: Input(t.shape, t.dtype) for n, t in wanted.inputs.items()})
+    found += _layers(wanted, read)
+    wrong = _outputs(goal, read)
+    # other layers that compute the same are as right
+    return Checked([*found, *wrong] if wrong else [one for one in found if isinstance(one, WeightsError)])
+
+
+def _ends(wanted: Graph, network: Any) -> Iterator[TrtnetError]:
+    """What differs in the inputs, and in the names and shapes of the outputs."""
+    for what, tensors in (("input", wanted.inputs), ("output", wanted.outputs)):
+        natives = [getattr(network, f"get_{what}")(i) for i in range(getattr(network, f"num_{what}s"))]
+        given = {native.name: tuple(native.shape) for native in natives}
+        if list(given) != list(tensors):
+            yield BuildError(
+                f"the network has other {what}s",
+                expected=", ".join(tensors),
+                found=", ".join(given) or "none",
+                remedy='network.add_input("name", ...)'
+                if what == "input"
+                else 'tensor.name = "name"; network.mark_output(tensor)',
+            )
+            continue
+        for name, tensor in tensors.items():
+            shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+            if given[name] != shape:
+                yield ShapeError(
+                    f"the {what} {name!r} has another shape",
+                    expected=format_shape(shape),
+                    found=format_shape(given[name]),
+                    remedy="the layers just before it decide that"
+                    if what == "output"
+                    else "a size that may change is -1, and stands in an optimization profile",
+                )
+
+
+def _layers(wanted: Graph, read: Graph) -> list[TrtnetError]:
+    """What differs between layers of the same place; the first where a kind does."""
+    found: list[TrtnetError] = []
+    for one, other in zip(wanted.layers, read.layers):
+        place = f"{other.name!r}, which stands for {one.name!r}"
+        if one.kind != other.kind:
+            return [*found, _difference(f"the layer {place} is of another kind", one.headline(), other.headline(), one)]
+        if one.headline() != other.headline():
+            found.append(_difference(f"the layer {place} does another thing", one.headline(), other.headline(), one))
+        for name in one.attributes:
+            a, b = getattr(one, name), getattr(other, name)
+            if str(a) != str(b) and not isinstance(a, str):
+                text = f"the layer {place} has another {name}"
+                found.append(_difference(text, f"{name} = {a}", f"{name} = {b}", one))
+        found += _weights(one, other, place)
+    if len(wanted.layers) != len(read.layers):
+        counts = f"{len(wanted.layers)} layers", f"{len(read.layers)} layers"
+        found.append(_difference("the network has another number of layers", *counts, None))
+    return found
+
+
+def _difference(problem: str, expected: str, found: str, layer: Producer | None) -> TrtnetError:
+    return BuildError(
+        problem,
+        expected=expected,
+        found=found,
+        module=layer.path or None if layer is not None else None,
+        where=layer.location if layer is not None else None,
+        remedy="goal.explain() shows the calls that are wanted",
+    )
+
+
+def _weights(one: Producer, other: Producer, place: str) -> Iterator[TrtnetError]:
+    for a, b in zip(one.inputs, other.inputs):
+        if not isinstance(a, Weight) or not isinstance(b, Weight):
+            if (a is None) != (b is None) and not (isinstance(a, Tensor) or isinstance(b, Tensor)):
+                given = [str(w.name) if isinstance(w, Weight) else "none" for w in (a, b)]
+                yield _difference(f"the layer {place} has other weights", given[0], given[1], one)
+            continue
+        left, right = (np.asarray(evaluate(w, lambda leaf: leaf.value.read())).reshape(-1) for w in (a, b))
+        if left.size != right.size or left.dtype != right.dtype or left.tobytes() != right.tobytes():
+            same = left.size == right.size
+            count = int((left != right).sum()) if same else 0
+            yield WeightsError(
+                f"the layer {place} has other weights than {a.name or 'the constant of the goal'}",
+                expected=f"{a.count} numbers of {a.dtype}, from {left[:3]}",
+                found=f"{b.count} numbers of {b.dtype}, from {right[:3]}" + (f"; {count} differ" if same else ""),
+                module=one.path or None,
+                where=one.location,
+                remedy="give them the values of goal.state_dict(), in the layout that goal.explain() shows; "
+                "an array must live until the network is built",
+            )
+
+
+def _outputs(goal: Graph, read: Graph) -> list[TrtnetError]:
+    """What differs in the numbers, of random inputs."""
+    from ..pytorch.engine import reference  # the door up (tests/test_imports.py)
+
+    random = np.random.default_rng(0)
+    inputs: dict[str, Any] = {}
+    for name, tensor in goal.inputs.items():
+        shape = tuple(size if isinstance(size, int) else size.opt for size in tensor.shape)
+        is_float = tensor.dtype.is_floating_point
+        drawn = random.standard_normal(shape) if is_float else random.integers(0, 2, shape)
+        inputs[name] = drawn.astype(tensor.dtype.numpy)
+    try:
+        left, right = (_named(graph, reference(graph, dtype="float64")(**inputs)) for graph in (goal, read))
+    except TrtnetError as error:
+        return [error]
+    found: list[TrtnetError] = []
+    for name, a in left.items():
+        b = right[name]
+        far = float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) if a.shape == b.shape else float("nan")
+        most = float(np.abs(a.astype(np.float64)).max(initial=0.0))
+        if not far <= CLOSE * max(most, 1e-30):
+            found.append(
+                BuildError(
+                    f"the output {name!r} has other numbers",
+                    expected=f"{a.reshape(-1)[:4]}, within {CLOSE} of the largest",
+                    found=f"{b.reshape(-1)[:4]}; the largest difference is {far:.3g}",
+                    remedy="goal.explain() shows the calls that are wanted",
+                )
+            )
+    return found
+
+
+def _named(graph: Graph, results: Any) -> dict[str, np.ndarray]:
+    """The outputs by name, whatever form they have."""
+    flat: list[np.ndarray] = []
+
+    def collect(one: Any) -> None:
+        if isinstance(one, dict):
+            for value in one.values():
+                collect(value)
+        elif isinstance(one, (tuple, list)):
+            for value in one:
+                collect(value)
+        elif one is not None:
+            flat.append(np.asarray(one))
+
+    collect(results)
+    return dict(zip(graph.outputs, flat))
