@@ -123,3 +123,28 @@ def test_faults():
     with pytest.raises(ArgumentError, match="no INetworkDefinition"):
         trtnet.from_network(F)
     assert len(trtnet.from_network(network, x=Input((2, 3))).layers) == 1
+
+
+def test_what_would_be_another_network_is_refused():
+    """Attributes that trtnet's layers have not; and layers of one name, which TensorRT allows until it builds."""
+    trt = needs_rtx().trt
+    for change, text in (("SAME_UPPER", "padding_mode"), ("MAX_AVERAGE_BLEND", "blends")):
+        network = new_network()
+        x = network.add_input("x", trt.DataType.FLOAT, (1, 2, 8, 8))
+        kind = trt.PoolingType.MAX_AVERAGE_BLEND if change == "MAX_AVERAGE_BLEND" else trt.PoolingType.MAX
+        layer = network.add_pooling_nd(x, kind, (3, 3))
+        layer.stride_nd, layer.padding_nd = (2, 2), (1, 1)
+        if change == "SAME_UPPER":
+            layer.padding_mode = trt.PaddingMode.SAME_UPPER
+        network.mark_output(layer.get_output(0))
+        with pytest.raises(UnsupportedError, match=text):
+            trtnet.from_network(network)
+    network = new_network()
+    x = network.add_input("x", trt.DataType.FLOAT, (2, 3))
+    for operation in (trt.UnaryOperation.EXP, trt.UnaryOperation.NEG):
+        layer = network.add_unary(x, operation)
+        layer.name = "same"
+        x = layer.get_output(0)
+    network.mark_output(x)
+    graph = trtnet.from_network(network)
+    assert [layer.op for layer in graph.layers] == ["EXP", "NEG"]

@@ -28,6 +28,7 @@ from .base import (
     require_equal,
     require_floating,
     require_shape,
+    unreadable,
 )
 from .bounds import Bounds
 from .casting import within
@@ -36,7 +37,7 @@ from .gather import Gather
 from .normalization import SoftMax
 from .quantization import SCALES
 from .shaping import Concatenation, Slice, expanded, reshaped
-from .targets import Features, Functions, ILayer, Network, Run
+from .targets import Features, Functions, ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -480,6 +481,12 @@ class KVCacheUpdate(Layer):
     reads: ClassVar[Mapping[str, str] | None] = {}
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     rounds: ClassVar[bool] = False
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        if native.num_inputs > 3:
+            raise unreadable(cls.kind, "it has lengths of updates")
+        return cls.as_told(native, source)
 
     def infer(self) -> tuple[Output, ...]:
         name = "a cache update"

@@ -170,6 +170,11 @@ class Layer:
     @classmethod
     def read(cls, native: ILayer, source: Source) -> Layer:
         """The layer that one of TensorRT's is, not recorded. Raises UnsupportedError for what cannot be read back."""
+        return cls.as_told(native, source)
+
+    @classmethod
+    def as_told(cls, native: ILayer, source: Source) -> Layer:
+        """The layer of the inputs and attributes that one of TensorRT's has."""
         return cls(cls.operands_of(native, source), **cls.read_attributes(native, source, *cls.attributes))
 
     @classmethod

@@ -15,7 +15,7 @@ from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights import recipes
 from ..weights.recipes import Weight
-from .base import Each, Layer, Operand, Output, require_floating
+from .base import Each, Layer, Operand, Output, require_floating, unreadable
 from .casting import Cast
 from .shaping import reshaped
 from .targets import Features, Functions, ILayer, Network, Run, Source
@@ -50,6 +50,13 @@ class Convolution(Layer):
     methods: ClassVar[tuple[str, ...]] = ("add_convolution_nd",)
     method: ClassVar[str] = "add_convolution_nd"
     weight_attributes: ClassVar[dict[int, str]] = {1: "kernel", 2: "bias"}
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        mode = source.attribute(native, "padding_mode", "str")
+        if not mode.startswith("EXPLICIT"):
+            raise unreadable(cls.kind, f"its padding_mode is {mode}")
+        return cls.as_told(native, source)
 
     @classmethod
     def shape_of(cls, native: ILayer, source: Source, attribute: str, count: int) -> tuple[int, ...]:

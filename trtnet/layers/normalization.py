@@ -272,6 +272,13 @@ class Normalization(Layer):
 
     kind: ClassVar[str] = "normalization"
     reads: ClassVar[Mapping[str, str] | None] = {}
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        if not getattr(native, "is_v2", True) and source.attribute(native, "num_groups", "int") != 1:
+            raise unreadable(cls.kind, "its scales are those of groups (add_normalization)")
+        return cls.as_told(native, source)
+
     input_counts: ClassVar[tuple[int, int, int | None]] = (3, 3, 3)
     methods: ClassVar[tuple[str, ...]] = ("add_normalization", "add_normalization_v2")
 

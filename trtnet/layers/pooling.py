@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ..basics.dims import Size, SizeLike, format_shape
 from ..basics.errors import ShapeError
 from ..graph.tensor import Tensor
-from .base import Each, Layer, Output, require_floating
-from .targets import ILayer, Network, Run
+from .base import Each, Layer, Output, require_floating, unreadable
+from .targets import ILayer, Network, Run, Source
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +69,15 @@ class Pooling(Layer):
                 )
             shape.append(room // stride + 1)
         return ((Size(shape), x.dtype),)
+
+    @classmethod
+    def read(cls, native: ILayer, source: Source) -> Layer:
+        mode = source.attribute(native, "padding_mode", "str")
+        if not mode.startswith("EXPLICIT"):
+            raise unreadable(cls.kind, f"its padding_mode is {mode}")
+        if source.attribute(native, "type", "str") not in ("MAX", "AVERAGE"):
+            raise unreadable(cls.kind, "it blends maxima and averages")
+        return cls.as_told(native, source)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         layer = lowering.network.add_pooling_nd(

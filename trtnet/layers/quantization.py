@@ -212,8 +212,8 @@ class Quantize(Layer):
     def read(cls, native: ILayer, source: Source) -> Layer:
         axis = source.attribute(native, "axis", "int")
         x, scale = source.operand(native, 0), source.operand(native, 1)
-        if x is None or scale is None or native.num_inputs > 2:
-            raise unreadable(cls.kind, "it has a zero point")
+        if x is None or scale is None or native.num_inputs > 2 or (len(scale.shape) > 1 and scale.shape.numel() != 1):
+            raise unreadable(cls.kind, "it has a zero point, or scales of blocks")
         per = axis if len(scale.shape) == 1 and len(x.shape) > axis >= 0 and scale.shape != (1,) else None
         return cls((x, scale), source.attribute(native, "to_type", "Dtype"), per)
 

@@ -14,7 +14,7 @@ from ..graph.graph import Graph
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, permute, reshape
-from .base import Layer, Operand, Output, Position, require_computed, require_equal, same_count
+from .base import Layer, Operand, Output, Position, require_computed, require_equal, same_count, unreadable
 from .bounds import UNKNOWN, Bounds
 from .casting import Identity
 from .sizes import (
@@ -420,6 +420,8 @@ class Slice(Layer):
     @classmethod
     def read(cls, native: ILayer, source: Source) -> Layer:
         x, fill = source.operand(native, 0), source.operand(native, 4)
+        if native.num_inputs > 5 or len(getattr(native, "axes", None) or ()):
+            raise unreadable(cls.kind, "it slices along some axes")
         sizes = []
         for index, name in enumerate(("start", "shape", "stride"), 1):
             held = source.operand(native, index)

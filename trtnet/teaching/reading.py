@@ -20,6 +20,7 @@ from ..layers.base import Layer, unreadable
 from ..layers.casting import Identity
 from ..layers.targets import EnumMember, ILayer, ITensor
 from ..tensorrt import provider as providers
+from ..tensorrt.build.lowering import is_strongly_typed
 from ..tensorrt.provider import Provider
 from ..weights.recipes import Leaf, Literal, Value, Weight
 
@@ -41,7 +42,6 @@ def from_network(network: INetworkDefinition, /, **inputs: Input) -> Graph:
     Raises:
         ArgumentError: another thing than a network, no Input for dynamic sizes, one that does not fit.
         UnsupportedError: a layer that cannot be read back: a loop, a conditional, a plugin, and some others.
-        BuildError: what TensorRT infers of a layer is not what trtnet would.
     """
     provider = providers.of(network)
     with no_collection():
@@ -63,8 +63,8 @@ class _Reading:
         self._by_address: dict[tuple[int, str], Leaf] = {}
         self._kinds = {kind.kind: kind for kind in kinds() if kind.kind}
         self._kind = self._name = ""
-        self._waiting: dict[str, Any] = {}  # the layers, by the names of what they give
-        self._done: set[str] = set()
+        self._waiting: dict[str, int] = {}  # the places of the layers, by the names of what they give
+        self._done: set[int] = set()
 
     def graph(self, given: dict[str, Input]) -> Graph:
         network, recorder = self._network, self._recorder
@@ -75,7 +75,7 @@ class _Reading:
         with recorder:
             self._waiting = self._producers()
             for index in range(network.num_layers):
-                self._read(network.get_layer(index))
+                self._read(index)
             outputs: dict[str, Tensor] = {}
             for index in range(network.num_outputs):
                 native = network.get_output(index)
@@ -127,10 +127,12 @@ class _Reading:
         self._tensors[native.name] = made
         return made
 
-    def _producers(self) -> dict[str, Any]:
-        """The layers by the names of their outputs, by which tensors are told apart. Raises UnsupportedError where two
-        have one."""
-        found: dict[str, Any] = dict.fromkeys(self._tensors)
+    def _producers(self) -> dict[str, int]:
+        """The places of the layers by the names of their outputs, by which tensors are told apart.
+
+        Raises UnsupportedError where two have one.
+        """
+        found = dict.fromkeys(self._tensors, -1)
         for index in range(self._network.num_layers):
             native = self._network.get_layer(index)
             for place in range(native.num_outputs):
@@ -142,13 +144,14 @@ class _Reading:
                         found=f"{name!r}, of {native.name!r} and another layer",
                         remedy="give the layers different names: layer.name = 'conv1'",
                     )
-                found[name] = native
+                found[name] = index
         return found
 
-    def _read(self, native: Any) -> None:
-        if native.name in self._done:
+    def _read(self, place: int) -> None:
+        if place in self._done:
             return
-        self._done.add(native.name)
+        self._done.add(place)
+        native = self._network.get_layer(place)
         recorder, self._name = self._recorder, native.name
         self._kind = native.type.name.lower()
         kind = self._kinds.get(self._kind)
@@ -184,13 +187,16 @@ class _Reading:
     def _check(self, layer: Layer, tensor: Tensor, native: ITensor) -> None:
         """Raises UnsupportedError where TensorRT infers another shape or type than was read."""
         shape = tuple(native.shape)
-        if len(shape) != len(tensor.shape) or any(
-            a not in (-1, b) and isinstance(b, int) for a, b in zip(shape, tensor.shape)
-        ):
+        fits = len(shape) == len(tensor.shape) and all(
+            a in (-1, b) or not isinstance(b, int) for a, b in zip(shape, tensor.shape)
+        )
+        if is_strongly_typed(self._provider, self._network):
+            fits = fits and self._provider.dtype_of(native.dtype) is self._provider.stored(tensor.dtype)
+        if not fits:
             raise UnsupportedError(
-                f"TensorRT infers another shape of {self._name!r} than was read back",
-                expected=format_shape(shape),
-                found=f"{layer!r} gives {format_shape(tensor.shape)}",
+                f"TensorRT infers another shape or type of {self._name!r} than was read back",
+                expected=f"{format_shape(shape)} {native.dtype}",
+                found=f"{layer!r} gives {format_shape(tensor.shape)} {tensor.dtype}",
                 remedy="write the network with trtnet, or without this layer",
             )
         self._tensors[native.name] = tensor

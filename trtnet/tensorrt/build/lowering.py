@@ -64,7 +64,7 @@ class Lowering:
         self.graph = graph
         self.network = network
         self.provider = provider
-        self._is_weak = not _is_strongly_typed(provider, network)
+        self._is_weak = not is_strongly_typed(provider, network)
         self.ledger = Ledger()
         self.placeholders: dict[str, Weight] = {}
         self.plugins: list[Mapping[str, Any]] = []
@@ -512,8 +512,11 @@ def _may_be(shape: tuple[int, ...], tensor: Tensor) -> bool:
     )
 
 
-def _is_strongly_typed(provider: Provider, network: INetworkDefinition) -> bool:
-    """From TensorRT 11 on always (no layer has a precision), before where that was asked for."""
+def is_strongly_typed(provider: Provider, network: INetworkDefinition) -> bool:
+    """Whether a network's tensors have the types that its layers say.
+
+    From TensorRT 11 on always (no layer has a precision), before where that was asked for.
+    """
     if not provider.strongly_typed:
         return False
     if not provider.has("ILayer", "precision"):
