@@ -148,3 +148,23 @@ def test_what_would_be_another_network_is_refused():
     network.mark_output(x)
     graph = trtnet.from_network(network)
     assert [layer.op for layer in graph.layers] == ["EXP", "NEG"]
+
+
+def test_weights_that_begin_at_one_address():
+    """A whole array and its first row are two weights; the same array in another shape is one."""
+    network, trt = new_network(), needs_rtx().trt
+    held = np.arange(12, dtype=np.float32)
+    x = network.add_input("x", trt.DataType.FLOAT, (3, 4))
+    for shape in ((3, 4), (1, 4)):
+        weights = trt.Weights(trt.DataType.FLOAT, held.ctypes.data, int(np.prod(shape)))
+        constant = network.add_constant(shape, weights).get_output(0)
+        x = network.add_elementwise(x, constant, trt.ElementWiseOperation.SUM).get_output(0)
+    turned = network.add_constant((4, 3), trt.Weights(trt.DataType.FLOAT, held.ctypes.data, 12)).get_output(0)
+    none = trt.MatrixOperation.NONE
+    network.mark_output(network.add_matrix_multiply(x, none, turned, none).get_output(0))
+    graph = trtnet.from_network(network)
+    assert len(graph.parameters) == 2
+    given = np.ones((3, 4), np.float32)
+    np.testing.assert_array_equal(
+        trtnet.reference(graph)(x=given), (given + held.reshape(3, 4) + held[:4]) @ held.reshape(4, 3)
+    )

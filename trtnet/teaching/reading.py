@@ -60,7 +60,7 @@ class _Reading:
         self._recorder = Recorder(takes_values=True)
         self._tensors: dict[str, Tensor] = {}
         self._leaves: dict[str, Leaf] = {}
-        self._by_address: dict[tuple[int, str], Leaf] = {}
+        self._by_address: dict[tuple[int, str, int], Leaf] = {}
         self._kinds = {kind.kind: kind for kind in kinds() if kind.kind}
         self._kind = self._name = ""
         self._waiting: dict[str, int] = {}  # the places of the layers, by the names of what they give
@@ -219,7 +219,7 @@ class _Reading:
             raise unreadable(self._kind, f"the bindings give its {attribute} as no array")
         if array.dtype.kind != "f":
             return Literal(array.copy())
-        key = array.ctypes.data, str(array.dtype)
+        key = array.ctypes.data, str(array.dtype), array.size  # a part of an array may begin where that does
         leaf = self._by_address.get(key)
         if leaf is None:
             name = f"{self._name.replace('/', '.')}.{attribute}"
