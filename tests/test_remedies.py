@@ -648,8 +648,8 @@ row(
 row("tied names are one parameter", lambda: tied(2.0), lambda: tied(1.0))
 row(
     "convert it: array.astype(numpy.",
-    lambda: linear().load_state_dict({"inner.bias": np.ones(4)}, strict=False),
-    lambda: linear().load_state_dict({"inner.bias": np.ones(4).astype(np.float32)}, strict=False),
+    lambda: linear().load_state_dict({"inner.bias": np.ones(4, int)}, strict=False),
+    lambda: linear().load_state_dict({"inner.bias": np.ones(4, int).astype(np.float32)}, strict=False),
 )
 row(
     "numpy.ascontiguousarray(array)",
@@ -1083,9 +1083,54 @@ row(
     lambda: trtnet.HotSwap(engine())(np.zeros((2, 3), np.float32)).shape == (2, 4),
 )
 row(
-    "engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
-    lambda: live().bind_weights([1]),
-    lambda: live().bind_weights(torch_linear().state_dict()),
+    "give the module itself, module.state_dict(), or the path of its weights file",
+    lambda: live().bind_weights(1),
+    lambda: live().bind_weights(torch_linear()),
+)
+row(
+    "give pairs, as of module.named_parameters() and state_dict.items()",
+    lambda: engine().refit([1]),
+    lambda: engine().refit(values(linear()).items()),
+)
+row(
+    "prefix= selects the keys that begin with it, and strips it: give one that there is",
+    lambda: engine().refit(values(linear()), prefix="actor."),
+    lambda: engine().refit(wrapped(linear(), "actor."), prefix="actor."),
+)
+row(
+    "rename={'pi.': 'actor.'}, or rename=lambda name",
+    lambda: engine().refit(values(linear()), rename="actor."),
+    lambda: engine().refit(wrapped(linear(), "pi."), rename={"pi.": ""}),
+)
+row(
+    "have the function return the name as it is where it needs no other",
+    lambda: engine().refit(values(linear()), rename=lambda name: 3),
+    lambda: engine().refit(values(linear()), rename=lambda name: name),
+)
+row(
+    "name what is given, behind the prefix; a name that ends in '.' stands for all that begin with it",
+    lambda: engine().refit(values(linear()), rename={"outer": "inner"}),
+    lambda: engine().refit(wrapped(linear(), "outer."), rename={"outer.": ""}),
+)
+row(
+    "give patterns over the names behind prefix and rename",
+    lambda: engine().refit(values(linear()), select="head.*"),
+    lambda: engine().refit(values(linear()) | {"x": ONES}, select="inner.*"),
+)
+row(
+    "prefix= and select= take a part of what is given",
+    lambda: engine().refit(values(linear()) | wrapped(linear(), "module.")),
+    lambda: engine().refit(values(linear()) | wrapped(linear(), "module."), prefix="module."),
+)
+row(
+    "take the part that is meant: prefix=",
+    lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}),
+    lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}, prefix="actor."),
+)
+row(
+    "build(graph, refit=True) and engine.refit(module); or torch.nn.utils.parametrize.remove",
+    lambda: live().bind_weights(normed()),
+    lambda: engine().refit(normed()),
 )
 row(
     "give all of them, under the keys of graph.state_dict()",
@@ -1540,7 +1585,7 @@ row(
 )
 row(
     "tensor.to(torch.",
-    lambda: linear().load_state_dict({"inner.bias": torch_ones()[0].double().repeat(4)[:4]}, False),
+    lambda: linear().load_state_dict({"inner.bias": torch_ones()[0].int().repeat(4)[:4]}, False),
     lambda: linear().load_state_dict({"inner.bias": torch_ones()[0].repeat(4)[:4]}, False),
 )
 
@@ -2449,6 +2494,30 @@ def on_rtx():
         pytest.skip("TensorRT-RTX runs engines here")
 
 
+row(
+    "give the path of the file in place of what safe_open made of it",
+    in_folder(lambda p: engine().refit(opened(p))),
+    in_folder(lambda p: (linear().save_weights(p / "a.safetensors"), engine().refit(p / "a.safetensors"))),
+)
+
+
+def opened(folder):
+    from safetensors import safe_open
+
+    linear().save_weights(folder / "a.safetensors")
+    with safe_open(folder / "a.safetensors", "np") as file:
+        pass
+    return file
+
+
+def normed():
+    import torch
+
+    made = torch_linear()
+    torch.nn.utils.parametrizations.weight_norm(made.inner)
+    return made
+
+
 def refittable_plan(folder):
     return plan(refit=True).save(folder / "a.engine")
 
@@ -3140,6 +3209,7 @@ ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
 NOT_FOLLOWED: dict[str, str] = {
+    "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
     **dict.fromkeys(
         (
             "goal.explain() shows the calls that are wanted",

@@ -448,7 +448,6 @@ def test_refit_takes_a_torch_module_with_a_prefix():
     ("change", "kind", "message"),
     [
         ({"fc2.bias": np.ones(4, np.float32)}, WeightsError, "misshapen"),
-        ({"fc2.bias": np.ones(3)}, DtypeError, "wrong dtype"),
         ({"fc2.bias": np.ones(3, np.int32)}, DtypeError, "wrong dtype"),
         ({"fc2.bais": np.ones(3, np.float32)}, WeightsError, "nearest: fc2.bias"),
         ({"fc2.bias": np.ones(6, np.float32)[::2]}, WeightsError, "not contiguous"),

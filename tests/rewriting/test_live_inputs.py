@@ -148,12 +148,12 @@ def test_what_cannot_be_bound():
     for given_, message in (
         ({"value.bias": state["value.bias"]}, r"(?s)were not given.*without policy\.0\.weight"),
         (state | {"policy.0.bias": torch.zeros(3)}, r"misshapen"),
-        (state | {"policy.0.bias": state["policy.0.bias"].double()}, "wrong dtype"),
+        (state | {"policy.0.bias": state["policy.0.bias"].double()}, "does not fit this tensor"),
         (state | {"policy.0.bias": state["policy.0.bias"].half()}, "does not fit this tensor"),
         (state | {"policy.0.weight": state["policy.0.weight"].t().contiguous().t()}, "not contiguous"),
         ({n: v.numpy() for n, v in state.items()}, "expected: a torch tensor"),
         (state | {"policy.9.bias": torch.zeros(3)}, "extra"),
-        (3, "bound to a torch.nn.Module or a state_dict"),
+        (3, "weights are given by name"),
     ):
         with pytest.raises(trtnet.TrtnetError, match=message):
             engine.bind_weights(given_)

@@ -150,8 +150,14 @@ def test_what_wrappers_put_into_keys_is_seen_through(wrapped):
     graph.load_state_dict(named)
     engine = trtnet.build(graph, provider="reference", refit=True)
     inside = {name.replace("fc.", "fc._orig_mod."): value for name, value in given.items()}
-    for keys in (named, inside, {f"net.{name}": value for name, value in named.items()}):
-        report = engine.refit(keys, prefix="net.")
+    for keys in (named, inside):
+        assert sorted(engine.refit(keys).given) == sorted(given)
+    for keys in (
+        {f"net.{name}": value for name, value in named.items()},
+        {f"module.net.{name}": value for name, value in inside.items()},
+        {f"_orig_mod.net.module.{name}": value for name, value in given.items()},
+    ):
+        report = engine.refit(keys | {"critic.bias": np.ones(3)}, prefix="net.")
         assert sorted(report.given) == sorted(given)
     for name, value in engine.parameters().items():
         np.testing.assert_array_equal(value, given[name])
@@ -217,8 +223,10 @@ def test_a_wrapped_name_that_is_unknown_is_said_without_the_wrapper():
 
 def test_a_name_given_with_and_without_the_prefix():
     given = values()
-    with pytest.raises(WeightsError, match="given twice"):
-        Net().load_state_dict(given | {"net.fc.bias": given["fc.bias"]}, prefix="net.")
+    net = Net()
+    net.load_state_dict(given | {"net.fc.bias": given["fc.bias"] + 1}, prefix="net.", strict=False)
+    np.testing.assert_array_equal(net.state_dict()["fc.bias"], given["fc.bias"] + 1)
+    assert not np.array_equal(net.state_dict()["fc.weight"], given["fc.weight"]), "other keys are somebody else's"
     with pytest.raises(WeightsError, match=r"fc.bias: given twice, as 'module.fc.bias' too"):
         Net().load_state_dict(given | {"module.fc.bias": given["fc.bias"]})
 
@@ -373,7 +381,6 @@ def test_long_lists_are_cut():
 @pytest.mark.parametrize(
     ("value", "kind", "remedy"),
     [
-        (np.ones(2), DtypeError, "astype"),
         (np.ones(2, np.int32), DtypeError, "astype"),
         (np.ones(2, np.complex64), DtypeError, None),
         (np.ones(2, ">f4"), DtypeError, None),
@@ -398,15 +405,15 @@ def test_values_that_are_refused(value, kind, remedy):
     assert_state(net, before)
 
 
-def test_float64_of_torch_is_refused_with_the_remedy():
+def test_integers_of_torch_are_refused_with_the_remedy():
     torch = pytest.importorskip("torch")
     with pytest.raises(DtypeError, match=r"'fc\.bias' have the wrong dtype") as caught:
-        Net().load_state_dict(values() | {"fc.bias": torch.ones(2, dtype=torch.float64)})
-    assert (caught.value.expected, caught.value.found) == ("float32", "float64")
+        Net().load_state_dict(values() | {"fc.bias": torch.ones(2, dtype=torch.int64)})
+    assert (caught.value.expected, caught.value.found) == ("float32", "int64")
     assert "torch.float32" in caught.value.remedy
 
 
-@pytest.mark.parametrize("given", [None, [1, 2], "weights.safetensors", np.ones(3), {1: np.ones(2)}])
+@pytest.mark.parametrize("given", [None, [1, 2], b"weights", 3, np.ones(3), {1: np.ones(2)}, {"a": {1: np.ones(2)}}])
 def test_what_is_no_state_dict(given):
     with pytest.raises(ArgumentTypeError, match="weights are given by name") as caught:
         Net().load_state_dict(given)

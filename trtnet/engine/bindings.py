@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..basics.arrays import check_memory, is_torch
 from ..basics.dims import format_shape
-from ..basics.errors import ArgumentTypeError, WeightsError
+from ..basics.errors import WeightsError
 from ..graph.tensor import DeviceLike
 from ..weights.matching import match
 from ..weights.recipes import Leaf
-from ..weights.wrappers import unwrapped
+from ..weights.sources import ALL, Selection, Source, is_sharded, named_values
 
 if TYPE_CHECKING:
     import torch
-
-Trained: TypeAlias = Union[Mapping[str, Any], "torch.nn.Module"]
-"""What live weights are bound to: a module, or its state_dict."""
-
-
-def named(weights: Trained, wanted: Collection[str], prefix: str = "") -> Mapping[str, Any]:
-    """The values by key: of a module, torch's or ours, its state_dict, and what is wanted of the buffers beside it."""
-    state_dict = None if isinstance(weights, Mapping) else getattr(weights, "state_dict", None)
-    if not callable(state_dict):
-        found: Mapping[str, Any] = weights  # what is none, `match` refuses
-        return found
-    given = dict(state_dict())
-    buffers = getattr(weights, "named_buffers", None)
-    every = dict(buffers(remove_duplicate=False)) if callable(buffers) else {}
-    left = {key: value for key, value in every.items() if key not in given}
-    plain = {key.removeprefix(prefix): key for key in left}
-    given.update((plain[key], left[plain[key]]) for key, name in unwrapped(plain, wanted).items() if name in wanted)
-    return given
 
 
 class Bound(NamedTuple):
@@ -94,8 +76,8 @@ class Bindings:
     def bind(
         self,
         keys: Mapping[str, Leaf],
-        weights: Trained,
-        prefix: str = "",
+        weights: Source,
+        selection: Selection = ALL,
         check: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Bind all live parameters to a torch.nn.Module's tensors or a state_dict's; all or none. `check` looks at the
@@ -103,18 +85,17 @@ class Bindings:
 
         `keys` are the parameters of the whole network: those that are not live may be given, and are left alone.
         """
-        given = weights.state_dict(keep_vars=True) if hasattr(weights, "state_dict") else weights
-        if not isinstance(given, Mapping):
-            raise ArgumentTypeError(
-                "live weights are bound to a torch.nn.Module or a state_dict",
-                expected="a module, or a dict of name: tensor",
-                found=type(weights).__name__,
-                remedy="engine.bind_weights(learner), or engine.bind_weights(learner.state_dict())",
+        names = named_values(weights, keys, selection, live=True).values
+        sharded = [name for name, value in names.items() if is_sharded(value)]
+        if sharded:
+            raise WeightsError(
+                "a process has a part of these weights alone: they cannot be read where they are",
+                expected="whole tensors",
+                found="DTensors: " + ", ".join(sharded[:8]),
+                remedy="build(graph, refit=True): engine.refit(module) gathers them",
             )
-        arrays = {key: value for key, value in given.items() if is_torch(value) or hasattr(value, "shape")}
-        match(keys, arrays, partial=True, prefix=prefix, source="the given weights")
-        plain = {key[len(prefix) :] if prefix and key.startswith(prefix) else key: key for key in given}
-        names = {name: given[plain[key]] for key, name in unwrapped(plain, keys).items()}
+        arrays = {key: value for key, value in names.items() if is_torch(value) or hasattr(value, "shape")}
+        match(keys, arrays, partial=True, selection=selection)
         found = {leaf.name: names[key] for key, leaf in keys.items() if leaf.name in self.leaves and key in names}
         missing = [name for name in self.leaves if name not in found]
         if missing:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..weights.sources import Selection, Source
 from ..weights.table import WeightTable
-from .bindings import Trained
 from .checked import Checked
 from .debugging import Listener
 from .engine import Engine, Refit, RefitReport, Snapshot
@@ -81,8 +81,8 @@ class BorrowingEngine(Engine):
     def _bound_tensors(self) -> Mapping[str, Any]:
         return self.engine._bound_tensors()
 
-    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
-        self.engine.bind_weights(weights, prefix=prefix)
+    def _bind_weights(self, weights: Source, selection: Selection) -> None:
+        self.engine._bind_weights(weights, selection)
 
     def snapshot(self) -> Snapshot:
         return self.engine.snapshot()

@@ -25,8 +25,8 @@ from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import match, nonfinite, warn_of
+from ..weights.sources import ALL, Rename, Selection, Source, named_values
 from ..weights.table import WeightTable
-from .bindings import Trained, named
 from .bound_call import BoundCall
 from .checked import Checked
 from .debugging import Listener, Paths
@@ -98,8 +98,8 @@ class Snapshot(Revised):
 class Refit(NamedTuple):
     """What `engine.refit` was asked for; its arguments say what each is."""
 
-    state_dict: Trained
-    prefix: str = ""
+    source: Source
+    selection: Selection = ALL
     finite: str | None = "warn"
     fresh_contexts: bool = False
     version: int | None = None
@@ -376,9 +376,11 @@ class Engine(Revised):
 
     def refit(
         self,
-        state_dict: Trained,
+        state_dict: Source,
         *,
         prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
         finite: str | None = "warn",
         fresh_contexts: bool = False,
         version: int | None = None,
@@ -389,10 +391,15 @@ class Engine(Revised):
         after the change, never in the midst of it.
 
         Args:
-            state_dict: arrays or torch tensors by `state_dict` key, or the module that has them. fp32, fp16 and bf16
-                convert.
-            prefix: stripped from the keys that have it. `module.` of DistributedDataParallel and `_orig_mod.` of
-                torch.compile are seen through without it, at any depth.
+            state_dict: arrays or torch tensors by `state_dict` key, or what holds them: a module, torch's or trtnet's;
+                pairs of name and value; dicts in dicts (TensorDict); the path of a weights file; an open
+                `safetensors.safe_open`. fp64, fp32, fp16 and bf16 convert. DTensors are gathered, so that every rank
+                must refit. Of a torch module, parametrized weights are read as in evaluation.
+            prefix: selects the keys that begin with it, and strips it; all others are somebody else's. `module.` of
+                DistributedDataParallel and `_orig_mod.` of torch.compile are seen through without it, at any depth.
+            select: patterns over the names behind prefix and rename; all others are somebody else's.
+            rename: new names by old ones (an old one that ends in "." renames the beginning of names), or a function
+                that gives the new name, or None to leave a value out.
             finite: what NaN and infinity do: "warn" (CUDA tensors are not looked at), "raise" or None (not looked for).
             fresh_contexts: make all execution contexts and CUDA graphs anew, as the documentation of TensorRT 8.6
                 asks; tests found no difference on 8.6, so they are kept unless this is said.
@@ -404,7 +411,8 @@ class Engine(Revised):
                 that a layer does not take: the scales of a quantization that are not positive and finite, indices
                 beyond their table. CUDA tensors are not looked at for these: that would wait for the GPU.
         """
-        return self._refit_with(Refit(state_dict, prefix, finite, fresh_contexts, number(version)))
+        selection = Selection(prefix, select, rename) if prefix or select is not None or rename is not None else ALL
+        return self._refit_with(Refit(state_dict, selection, finite, fresh_contexts, number(version)))
 
     def _refit_with(
         self,
@@ -416,7 +424,7 @@ class Engine(Revised):
 
         `before` is the revision that it follows: this engine's own at that moment, unless given.
         """
-        finite, prefix = asked.finite, asked.prefix
+        finite = asked.finite
         started = time.perf_counter()
         if self.closed:
             raise self.closed_error()
@@ -425,8 +433,11 @@ class Engine(Revised):
                 "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
             )
         parameters = self.graph.parameters
-        given = named(asked.state_dict, self.refittable | self.live, prefix)
-        matched = match(parameters, given, partial=True, prefix=prefix, source="the weights given to refit")
+        given = named_values(asked.source, parameters, asked.selection, buffers=self.refittable | self.live)
+        matched = match(
+            parameters, given.values, partial=True, selection=asked.selection, flat=given.flat,
+            source=given.text or "the weights given to refit",
+        )  # fmt: skip
         fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
         if fixed:
             raise WeightsError(
@@ -456,19 +467,29 @@ class Engine(Revised):
         """Change the weights and the revision, as one, to that which follows `before`, or the present one."""
         raise NotImplementedError
 
-    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
+    def bind_weights(
+        self,
+        weights: Source,
+        *,
+        prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
+    ) -> None:
         """Read the live parameters where a trainer keeps them: what it writes there, the next call uses.
 
         Args:
-            weights: a torch.nn.Module or a state_dict; its tensors have the parameters' shapes and dtypes, are
-                contiguous and on the engine's device. Their memory is kept alive.
-            prefix: stripped from the keys that have it.
+            weights: a torch.nn.Module, a state_dict, pairs, or dicts in dicts; their tensors have the parameters'
+                shapes and dtypes, are contiguous and on the engine's device. Their memory is kept alive.
+            prefix, select, rename: as `refit`'s.
 
         Raises:
             WeightsError: the engine has no live weights, a name is missing, or a tensor does not fit. Values that a
                 layer does not take (see `refit`) are refused when tensors on the CPU are bound; what is written to
                 them later is not looked at, and CUDA tensors are not.
         """
+        self._bind_weights(weights, Selection(prefix, select, rename))
+
+    def _bind_weights(self, weights: Source, selection: Selection) -> None:
         raise NotImplementedError
 
     def _bound_tensors(self) -> Mapping[str, Any]:

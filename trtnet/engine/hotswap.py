@@ -15,7 +15,7 @@ import numpy as np
 from ..basics import forking, interrupts
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentTypeError
-from .bindings import Trained
+from ..weights.sources import ALL, Selection, Source, named_values
 from .bound_call import BoundCall
 from .context import BorrowingEngine
 from .debugging import Listener
@@ -141,11 +141,12 @@ class HotSwap(_Swapping):
             self._idle, self.engine, self._behind = active, idle, changed
             return report
 
-    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
-        """As `Engine.bind_weights`, of both engines."""
+    def _bind_weights(self, weights: Source, selection: Selection) -> None:
+        """Of both engines."""
         with self._lock, interrupts.later():
+            given = named_values(weights, self.graph.parameters, selection, live=True).values  # pairs come once
             for engine in (self._idle, self.engine):  # what does not fit is refused by the first
-                engine.bind_weights(weights, prefix=prefix)
+                engine._bind_weights(given, ALL)
             self._bound = True
             self._behind -= {self.graph.parameters[name].name for name in self.live}
 

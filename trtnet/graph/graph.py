@@ -21,6 +21,7 @@ from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..weights.demands import Demand
 from ..weights.matching import load_into
 from ..weights.recipes import VERSION, Leaf, Literal, Recipe, Value, Weight, evaluate
+from ..weights.sources import Rename, Selection, Source
 from .forms import Form
 from .recorder import Equality, check_count, sizes_of
 from .tensor import Array, Operand, Producer, Tensor
@@ -157,7 +158,14 @@ class Graph:
         return {name: leaf.value.read() for name, leaf in self.parameters.items() if leaf.persistent}
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, prefix: str = ""
+        self,
+        state_dict: Source,
+        strict: bool = True,
+        assign: bool = False,
+        *,
+        prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
     ) -> Any:
         """Give the graph other values; the module that it was recorded from keeps its own.
 
@@ -165,8 +173,9 @@ class Graph:
         not take: the scales of a quantization are positive, and indices lie in their table.
         """
         return load_into(
-            self.parameters, state_dict, assign=assign, strict=strict, prefix=prefix, check=self.check_values
-        )
+            self.parameters, state_dict, assign=assign, strict=strict,
+            selection=Selection(prefix, select, rename), check=self.check_values,
+        )  # fmt: skip
 
     def check_values(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from textwrap import indent
 from typing import Any, NoReturn, SupportsIndex, TypeVar
@@ -28,6 +28,7 @@ from ..graph.training import Mode
 from ..weights.files import write
 from ..weights.matching import load_file, load_into
 from ..weights.recipes import Leaf
+from ..weights.sources import Rename, Selection, Source
 
 M = TypeVar("M", bound="Module")
 
@@ -441,17 +442,28 @@ class Module:
         return {prefix + name: leaf.value.read() for name, leaf in self._leaves().items() if leaf.persistent}
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, prefix: str = ""
+        self,
+        state_dict: Source,
+        strict: bool = True,
+        assign: bool = False,
+        *,
+        prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
     ) -> Any:
         """Take values by key, from NumPy arrays, Arrays or torch tensors.
 
         Args:
-            state_dict: values by key. fp32, fp16 and bf16 convert to the parameter's dtype.
+            state_dict: values by key, or what holds them: a module, torch's or trtnet's; pairs; dicts in dicts; a path;
+                an open `safetensors.safe_open`. fp64, fp32, fp16 and bf16 convert to the parameter's dtype.
             strict: whether missing and unknown keys raise.
             assign: take arrays that need no change as they are, as torch does. Else they are copied, unless they are
                 read-only, as those of a mapped file are.
-            prefix: a prefix of the keys to strip. `module.` of DistributedDataParallel and `_orig_mod.` of
-                torch.compile are seen through without it, at any depth.
+            prefix: selects the keys that begin with it, and strips it; all others are somebody else's. `module.` of
+                DistributedDataParallel and `_orig_mod.` of torch.compile are seen through without it, at any depth.
+            select: patterns over the names behind prefix and rename; all others are somebody else's.
+            rename: new names by old ones (an old one that ends in "." renames the beginning of names), or a function
+                that gives the new name, or None to leave a value out.
 
         Returns:
             A named tuple (missing_keys, unexpected_keys, converted).
@@ -460,7 +472,9 @@ class Module:
             WeightsError: extra, missing and misshapen names, with the nearest name of each. Nothing is changed then.
         """
         leaves = self._leaves()
-        report = load_into(leaves, state_dict, assign=assign, strict=strict, prefix=prefix)
+        report = load_into(
+            leaves, state_dict, assign=assign, strict=strict, selection=Selection(prefix, select, rename)
+        )
         self._take(leaves)
         return report
 
@@ -472,16 +486,25 @@ class Module:
                         value.value = leaves[f"{path}.{name}" if path else name].value
 
     def load_weights(
-        self: M, path: str | PathLike[str], strict: bool = True, *, mmap: bool = True, prefix: str = ""
+        self: M,
+        path: str | PathLike[str],
+        strict: bool = True,
+        *,
+        mmap: bool = True,
+        prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
     ) -> M:
         """Load `.safetensors` (memory-mapped), `.npz`, `.pt` or `.wts`; returns the module.
+
+        `prefix`, `select` and `rename` are `load_state_dict`'s.
 
         The file is mapped and read when values are needed: by `state_dict`, `save_weights`, `graph.lower`, `build`,
         `build_plan`, `reference` and `to_torch`, whose results have copies. One that is changed in place before gives
         undefined values, or a SIGBUS where it was made shorter; `mmap=False` copies at once.
         """
         leaves = self._leaves()
-        load_file(leaves, path, strict=strict, mmap=mmap, prefix=prefix)
+        load_file(leaves, path, strict=strict, mmap=mmap, selection=Selection(prefix, select, rename))
         self._take(leaves)
         return self
 

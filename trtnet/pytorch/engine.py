@@ -16,7 +16,7 @@ from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
-from ..engine.bindings import Bindings, Bound, Trained
+from ..engine.bindings import Bindings, Bound
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, Refit, RefitReport, Snapshot
@@ -33,6 +33,7 @@ from ..rewriting.extra_outputs import NO_DEBUG_TENSORS, DebugTensors, with_tenso
 from ..rewriting.live_inputs import with_live
 from ..weights.ledger import kept
 from ..weights.recipes import Leaf, Value
+from ..weights.sources import Selection, Source
 from ..weights.table import WeightTable
 from .program import Program, Step, Watch
 
@@ -222,12 +223,12 @@ class ReferenceEngine(Engine):
                 dict(snapshot.weights), self.revision.next(snapshot.revision.version, bool(self.bindings.tensors))
             )
 
-    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
+    def _bind_weights(self, weights: Source, selection: Selection) -> None:
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._held():
             self.bindings.bind(
-                self.graph.parameters, weights, prefix, lambda new: self.graph.check_values(new, self.parameters)
+                self.graph.parameters, weights, selection, lambda new: self.graph.check_values(new, self.parameters)
             )
             state = self._state
             self._state = state._replace(revision=state.revision.next("live", True), bound=self.bindings.now)

@@ -15,14 +15,14 @@ from ..basics import dtypes
 from ..basics.arrays import as_array, check_memory, is_torch
 from ..basics.dims import format_shape
 from ..basics.dtypes import dtype as Dtype
-from ..basics.errors import ArgumentTypeError, DtypeError, TrtnetError, WeightsError
+from ..basics.errors import DtypeError, TrtnetError, WeightsError
 from ..basics.location import user_level
-from .files import read
 from .parametrizations import computed
 from .recipes import Leaf, Value, digest
-from .wrappers import unwrapped
+from .sources import ALL, File, Selection, Source, is_sharded, named_values
 
 CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
+GIVEN = "the given weights"
 
 
 class LoadReport(NamedTuple):
@@ -50,19 +50,18 @@ def match(
     *,
     strict: bool = True,
     partial: bool = False,
-    prefix: str = "",
+    selection: Selection = ALL,
     flat: bool = False,
-    source: str = "the given weights",
+    source: str = GIVEN,
 ) -> Matched:
     """Check given values against parameters: names, shapes, dtypes.
 
     Args:
         leaves: the parameters by key; tied ones are one Leaf under several keys.
-        given: arrays or torch tensors by key. torch tensors on a GPU stay what they are.
+        given: arrays or torch tensors by key, as `named_values` gives them. torch tensors on a GPU stay what they are.
         strict: whether unknown keys, and missing ones unless `partial`, raise.
         partial: whether a subset is enough.
-        prefix: stripped from the keys that have it. What torch's wrappers put into keys (`module.`, `_orig_mod.`) is
-            seen through without it.
+        selection: what was selected of the source, for the messages.
         flat: whether values are 1-D float32 and take the parameter's shape, and its dtype where that is of integers
             (tensorrtx's `.wts`).
         source: how messages call the given values.
@@ -71,14 +70,9 @@ def match(
         WeightsError: listing extra, then missing, then misshapen names; or another value for a parameter that is
         frozen in the graph. DtypeError: a type that does not convert.
     """
-    if not isinstance(given, Mapping):
-        raise ArgumentTypeError(
-            "weights are given by name", expected="a dict of name: array", found=type(given).__name__
-        )
     matched = Matched()
     misshapen: list[str] = []
     untied: list[str] = []
-    given = _named(leaves, given, prefix, misshapen)
     if not flat:  # which tells no shapes
         given = computed(leaves, given)
     keys: dict[Leaf, str] = {}
@@ -112,31 +106,13 @@ def match(
         matched.missing = _missing(leaves, reached)
     extra, missing = (matched.unexpected, matched.missing) if strict else ([], [])
     if extra or missing or misshapen or untied:
-        remedy = _remedy(leaves, matched, extra, misshapen, untied, partial, prefix)
+        remedy = _remedy(leaves, matched, extra, misshapen, untied, partial, selection.prefix)
         raise _mismatch(leaves, extra, missing, misshapen, untied, source, remedy)
     check_frozen(leaves, matched.values)
+    for name in [name for name in matched.values if leaves[name].frozen is not None]:  # of equal value: nothing to do
+        del matched.values[name]
+        matched.converted.pop(name, None)
     return matched
-
-
-def _named(
-    leaves: Mapping[str, Leaf], given: Mapping[str, Any], prefix: str, misshapen: list[str]
-) -> Mapping[str, Any]:
-    """Given values by the names that are meant: without the prefix, and without what torch's wrappers put in."""
-    if not prefix and given.keys() <= leaves.keys():
-        return given
-    for full in given:
-        if not isinstance(full, str):
-            raise ArgumentTypeError("weights are given by name", expected="keys of text", found=repr(full))
-    plain = {full: full[len(prefix) :] if prefix and full.startswith(prefix) else full for full in given}
-    names = unwrapped(plain.values(), leaves)
-    found: dict[str, Any] = {}
-    for full, key in plain.items():
-        name = names[key]
-        if name in found:
-            misshapen.append(f"{name}: given twice, as {full!r} too")
-        else:
-            found[name] = given[full]
-    return found
 
 
 def _missing(leaves: Mapping[str, Leaf], reached: set[Leaf]) -> list[str]:
@@ -166,18 +142,22 @@ def check_frozen(leaves: Mapping[str, Leaf], values: Mapping[str, Any]) -> None:
 
 def load_into(
     leaves: Mapping[str, Leaf],
-    given: Mapping[str, Any],
+    source: Source,
     *,
+    strict: bool = True,
     assign: bool = True,
+    selection: Selection = ALL,
     check: Callable[[dict[str, Any]], None] | None = None,
-    **options: Any,
 ) -> LoadReport:
-    """`match`, and give each Leaf its new value; a warning names what is not finite.
+    """`match` the values of a source, and give each Leaf its new value; a warning names what is not finite.
 
     With `assign` given arrays that need no change are taken as they are; else those that can be written are copied.
     `check` looks at the new values, by the parameters' own names, before any is taken.
     """
-    matched = match(leaves, given, **options)
+    given = named_values(source, leaves, selection)
+    matched = match(
+        leaves, given.values, strict=strict, selection=selection, flat=given.flat, source=given.text or GIVEN
+    )
     if check is not None:
         check({leaves[name].name: value for name, value in matched.values.items()})
     for name, value in matched.values.items():
@@ -190,16 +170,21 @@ def load_into(
 
 
 def load_file(
-    leaves: Mapping[str, Leaf], path: str | PathLike[str], *, strict: bool = True, mmap: bool = True, prefix: str = ""
+    leaves: Mapping[str, Leaf],
+    path: str | PathLike[str],
+    *,
+    strict: bool = True,
+    mmap: bool = True,
+    selection: Selection = ALL,
 ) -> LoadReport:
     """Load a weights file by its suffix."""
-    given = read(path, mmap=mmap)
-    flat = str(path).lower().endswith(".wts")
-    return load_into(leaves, given, assign=True, strict=strict, prefix=prefix, flat=flat, source=str(path))
+    return load_into(leaves, File(path, mmap), strict=strict, selection=selection)
 
 
 def _value(key: str, value: Any) -> Any:
     if is_torch(value):
+        if is_sharded(value):
+            value = value.full_tensor()
         check_memory(value, f"the tensor for {key!r}", WeightsError)
         return value.detach() if value.requires_grad else value
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
@@ -229,8 +214,9 @@ def _converted(key: str, array: Any, dtype: Dtype) -> tuple[Any, str | None]:
     found = dtypes.get(array.dtype)
     if found is dtype:
         return array, None
-    if found in CONVERTIBLE and dtype in CONVERTIBLE:
-        return (array.astype(dtype.numpy) if isinstance(array, np.ndarray) else array.to(dtype.torch)), found.name
+    if (found in CONVERTIBLE or found is dtypes.float64) and dtype in CONVERTIBLE:
+        with np.errstate(over="ignore"):  # what becomes infinite is said as such
+            return (array.astype(dtype.numpy) if isinstance(array, np.ndarray) else array.to(dtype.torch)), found.name
     remedy = (
         f"convert it: array.astype(numpy.{dtype.name})"
         if isinstance(array, np.ndarray)
@@ -305,8 +291,10 @@ def _remedy(
     partial: bool,
     prefix: str,
 ) -> str:
-    if extra and (found := _common_prefix(extra, leaves)):
-        return f"strip the keys' prefix: prefix={prefix + found!r}"
+    if extra and (found := _inner_prefix(extra, leaves)):
+        if all(one.startswith(found) for one in extra):
+            return f"strip the keys' prefix: prefix={prefix + found!r}"
+        return f"take the part that is meant: prefix={prefix + found!r}"
     if untied:
         return "tied names are one parameter: give one of them, or the same values for both"
     if misshapen and partial:
@@ -314,21 +302,22 @@ def _remedy(
     if misshapen and not (extra or matched.missing):
         return "make the module with the sizes that were found: a class count or a width differs"
     if partial:
-        return "leave the other names out: a refit takes keys of graph.state_dict()"
+        return "leave the other names out: a refit takes keys of graph.state_dict(); select=[patterns] takes some"
     if misshapen or not matched.values:
         return "these are weights of another network: compare the names and shapes that are listed above"
     return "strict=False takes what fits by name"
 
 
-def _common_prefix(extra: list[str], leaves: Mapping[str, Leaf]) -> str | None:
-    """What all of these keys begin with, where the rest of one, at least, is a parameter's key."""
+def _inner_prefix(extra: list[str], leaves: Mapping[str, Leaf]) -> str | None:
+    """What keys begin with whose rest is a parameter's key; of several beginnings that with the most of them."""
+    counts: dict[str, int] = {}
     for name in extra:
         parts = name.split(".")
         for count in range(1, len(parts)):
-            prefix = ".".join(parts[:count]) + "."
-            if ".".join(parts[count:]) in leaves and all(one.startswith(prefix) for one in extra):
-                return prefix
-    return None
+            if ".".join(parts[count:]) in leaves:
+                beginning = ".".join(parts[:count]) + "."
+                counts[beginning] = counts.get(beginning, 0) + 1
+    return max(counts, key=lambda one: counts[one], default=None)
 
 
 def _few(names: list[str], most: int = 3) -> str:

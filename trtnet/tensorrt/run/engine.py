@@ -18,7 +18,6 @@ import numpy as np
 from ...basics import forking, interrupts
 from ...basics.arrays import is_torch
 from ...basics.errors import ProviderError, WeightsError
-from ...engine.bindings import Trained
 from ...engine.checked import Checked
 from ...engine.debugging import Listener, Listening
 from ...engine.engine import Refit, RefitReport, Snapshot
@@ -30,6 +29,7 @@ from ...engine.revision import Revision
 from ...engine.weight_table import plan_table
 from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
+from ...weights.sources import Selection, Source
 from ...weights.table import WeightTable
 from ..callbacks import LayerTimer
 from ..device import Device, ordinal
@@ -251,11 +251,11 @@ class TensorRTEngine(Loaded):
         with self._paused():  # what a refit needs is made again when there is one
             self._written_to, self._refitting = written, refitting
 
-    def bind_weights(self, weights: Trained, *, prefix: str = "") -> None:
+    def _bind_weights(self, weights: Source, selection: Selection) -> None:
         if self.live_weights is None:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._paused():
-            self.live_weights.bind(weights, prefix)
+            self.live_weights.bind(weights, selection)
             self.revision = self.revision.next("live", True)
 
     def parameters(self) -> dict[str, np.ndarray]:

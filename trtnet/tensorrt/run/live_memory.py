@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...basics.arrays import is_torch, to_numpy
-from ...engine.bindings import Bindings, Trained
+from ...engine.bindings import Bindings
 from ...engine.plan import Plan
 from ...weights.ledger import as_stored
+from ...weights.sources import Selection, Source
 from ..device import Device
 from ..provider import Provider
 
@@ -48,8 +49,8 @@ class LiveMemory:
             (self._inputs[name], bound[name].data_ptr() if bound else self._own[name].handle) for name in self.leaves
         ]
 
-    def bind(self, weights: Trained, prefix: str) -> None:
-        self.bindings.bind(self._keys, weights, prefix)
+    def bind(self, weights: Source, selection: Selection) -> None:
+        self.bindings.bind(self._keys, weights, selection)
 
     def prepared(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """New values as `write` takes them: contiguous, and of the types that are stored. Raises what that raises."""
