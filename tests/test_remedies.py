@@ -1127,6 +1127,22 @@ row(
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}),
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}, prefix="actor."),
 )
+row("put these weights into that update, or wait until", lambda: updated(twice=True), lambda: updated())
+row(
+    "put each weight once; engine.update() begins anew",
+    lambda: updated(ONES[0, :1] + np.zeros(4, np.float32), np.zeros(4, np.float32)),
+    lambda: updated(np.zeros(4, np.float32)),
+)
+row(
+    "put what the engine has under that prefix, or give another one",
+    lambda: updated(np.zeros(4, np.float32), prefix="actor."),
+    lambda: updated(np.zeros(4, np.float32), prefix="inner.", rename=lambda name: "inner." + name),
+)
+row(
+    "with engine.update() as update: update.put(name, value)",
+    lambda: engine().update().put("inner.bias", np.zeros(4, np.float32)),
+    lambda: updated(np.zeros(4, np.float32)),
+)
 row(
     "build(graph, refit=True) and engine.refit(module); or torch.nn.utils.parametrize.remove",
     lambda: live().bind_weights(normed()),
@@ -1162,6 +1178,15 @@ def torch_linear(half=False):
     net = torch.nn.Module()
     net.inner = torch.nn.Linear(3, 4)
     return net.half() if half else net
+
+
+def updated(*biases, twice=False, **options):
+    made = engine()
+    with made.update(**options) as update:
+        for bias in biases:
+            update.put("inner.bias", bias)
+        if twice:
+            made.refit(values(linear()))
 
 
 def live():

@@ -24,7 +24,7 @@ from host_cuda import Foreign, HostCUDA, TorchHere, on_device
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import ArgumentTypeError, BuildError, ProviderError, WeightsError
+from trtnet.errors import ArgumentTypeError, BuildError, EngineError, ProviderError, WeightsError
 from trtnet.tensorrt import device, plugins, provider
 from trtnet.tensorrt.build.lowering import Lowering
 from trtnet.tensorrt.provider import Provider
@@ -358,6 +358,36 @@ def refit(here: Here) -> None:
 
 def snapshot_of(net: nn.Module) -> dict[str, np.ndarray]:
     return {name: np.array(value) for name, value in net.state_dict().items()}
+
+
+@step
+def update(here: Here) -> None:
+    net = Net()
+    values = {name: np.array(value) + 1 for name, value in net.state_dict().items() if value.dtype == np.float32}
+    for made in (here.build(net, refit=True), trtnet.HotSwap(here.build(net, refit=True)),
+                 here.build(net, live="linear.*", refit="conv.*")):  # fmt: skip
+        with made as engine:
+            names = [name for name in values if name in engine.refittable | engine.live]
+            before = engine.parameters()
+            for number, move in enumerate((np.array, lambda value: torch.from_numpy(np.array(value)), on_device)):
+                with engine.update(version=number) as update:
+                    for name in names:
+                        given = move(values[name] * (number + 1))
+                        update.put(name, given)
+                        given[...] = 7  # the sender's buffer, which it uses again
+                    assert all(np.array_equal(value, before[name]) for name, value in engine.parameters().items())
+                    assert engine(X).shape == (2, 2)
+                    with pytest.raises(EngineError, match="an update of this engine is open"):
+                        engine.refit({name: values[name] for name in names})
+                before = engine.parameters()
+                for name in names:
+                    assert np.array_equal(before[name], values[name] * (number + 1)), (name, number)
+                assert (engine.version, engine.generation) == (number, number + 1)
+            with contextlib.suppress(ZeroDivisionError), engine.update() as update:
+                update.put(names[0], values[names[0]] * 9)
+                raise ZeroDivisionError
+            assert all(np.array_equal(value, before[name]) for name, value in engine.parameters().items())
+            engine.refit({name: values[name] for name in names})
 
 
 @step

@@ -14,10 +14,12 @@ from ..weights.sources import Selection, Source
 from ..weights.table import WeightTable
 from .checked import Checked
 from .debugging import Listener
-from .engine import Engine, Refit, RefitReport, Snapshot
+from .engine import Engine, Snapshot
 from .layer_times import LayerTimes
 from .options import Option
+from .refit import Refit, RefitReport
 from .revision import Revision
+from .update import Incoming, Update
 
 
 class BorrowingEngine(Engine):
@@ -59,6 +61,12 @@ class BorrowingEngine(Engine):
         before: Revision | None = None,
     ) -> RefitReport:
         return self.engine._refit_with(asked, beside, before)
+
+    def _receive(self, update: Update) -> Incoming:
+        return self.engine._receive(update)
+
+    def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
+        return self.engine._adopt(incoming, asked, before)
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()

@@ -6,12 +6,13 @@ import contextlib
 import itertools
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -24,8 +25,8 @@ from ..basics.errors import ArgumentTypeError, DtypeError, EngineError, ShapeErr
 from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.tensor import Array
-from ..weights.matching import match, nonfinite, warn_of
-from ..weights.sources import ALL, Rename, Selection, Source, named_values
+from ..weights.matching import Matched, match, nonfinite, warn_of
+from ..weights.sources import ALL, Named, Rename, Selection, Source, named_values
 from ..weights.table import WeightTable
 from .bound_call import BoundCall
 from .checked import Checked
@@ -33,51 +34,9 @@ from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
 from .layer_times import LayerTimes
 from .options import Option
-from .revision import Revised, Revision, Version, number
-
-
-@dataclass
-class RefitReport:
-    """What a refit did.
-
-    Attributes:
-        given: names of the parameters that were given.
-        changed: names of the engine weights that were made anew from them.
-        companions: engine weights that TensorRT wanted beside those, and got from the engine's own copy.
-        unchanged: given parameters whose bytes the engine had already: nothing was done for them.
-        converted: name and dtype of given values that were converted to the parameter's dtype.
-        version: the trainer's number of these weights; None where it told none.
-        previous: the version that the engine had before; "live" where tensors are bound. `went_back` compares them.
-        seconds: time it took.
-        times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
-            into the engine's own memory), "recipes", "refit" (TensorRT's own work). The reference engine has the first.
-    """
-
-    given: list[str]
-    changed: list[str]
-    companions: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    converted: dict[str, str] = field(default_factory=dict)
-    version: int | None = None
-    previous: Version = None
-    seconds: float = 0.0
-    times: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def went_back(self) -> bool:
-        """Whether the version is lower than the one before."""
-        return isinstance(self.version, int) and isinstance(self.previous, int) and self.version < self.previous
-
-    def __str__(self) -> str:
-        text = f"refitted {len(self.changed)} weights from {len(self.given)} parameters in {self.seconds * 1e3:.1f} ms"
-        notes = []
-        if self.version is not None:
-            notes.append(f"version {self.version}" + (f", back from {self.previous}" if self.went_back else ""))
-        if self.unchanged:
-            notes.append(f"{len(self.unchanged)} parameters had these values already")
-        if self.companions:
-            notes.append(f"{len(self.companions)} companions from the engine's own copy")
-        return text + (f" ({', '.join(notes)})" if notes else "")
+from .refit import Refit, RefitReport
+from .revision import Revised, Revision, number
+from .update import Incoming, Update
 
 
 @dataclass(frozen=True)
@@ -93,16 +52,6 @@ class Snapshot(Revised):
     structure: str
     revision: Revision
     weights: Any
-
-
-class Refit(NamedTuple):
-    """What `engine.refit` was asked for; its arguments say what each is."""
-
-    source: Source
-    selection: Selection = ALL
-    finite: str | None = "warn"
-    fresh_contexts: bool = False
-    version: int | None = None
 
 
 next_serial = itertools.count().__next__
@@ -148,6 +97,7 @@ class Engine(Revised):
         """What the comparison with the reference found when the engine was built; None where there was none."""
         self.closed: str | None = None
         """Why the engine cannot be used any more; None while it can."""
+        self._updating: weakref.ref[Update] | None = None
         self._input_names = tuple(graph.inputs)
         self._debug_paths: Paths = {}
         self._sizes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
@@ -424,31 +374,13 @@ class Engine(Revised):
 
         `before` is the revision that it follows: this engine's own at that moment, unless given.
         """
-        finite = asked.finite
         started = time.perf_counter()
         if self.closed:
             raise self.closed_error()
-        if finite not in ("warn", "raise", None):
-            raise ArgumentTypeError(
-                "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(finite)
-            )
+        self._check_asked(asked)
         parameters = self.graph.parameters
         given = named_values(asked.source, parameters, asked.selection, buffers=self.refittable | self.live)
-        matched = match(
-            parameters, given.values, partial=True, selection=asked.selection, flat=given.flat,
-            source=given.text or "the weights given to refit",
-        )  # fmt: skip
-        fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
-        if fixed:
-            raise WeightsError(
-                "these weights were fixed when the engine was built",
-                expected="some of " + ", ".join(sorted(self.refittable)[:8])
-                if self.refittable
-                else "none: it was built without refit",
-                found=", ".join(fixed[:8]),
-                remedy="build(graph, refit=True), or refit=[patterns] that match these names",
-            )
-        self._check_finite(matched.values, finite)
+        matched = self._fitting(given, asked, "the weights given to refit")
         checked = time.perf_counter() - started
         values = {parameters[name].name: value for name, value in matched.values.items()}
         self.graph.check_values(values, self.parameters)
@@ -462,6 +394,25 @@ class Engine(Revised):
         report.times["check"] = checked
         report.seconds = time.perf_counter() - started
         return report
+
+    def _fitting(self, given: Named, asked: Refit, text: str) -> Matched:
+        """Given values that fit, and that this engine takes."""
+        matched = match(
+            self.graph.parameters, given.values, partial=True, selection=asked.selection, flat=given.flat,
+            source=given.text or text,
+        )  # fmt: skip
+        fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
+        if fixed:
+            raise WeightsError(
+                "these weights were fixed when the engine was built",
+                expected="some of " + ", ".join(sorted(self.refittable)[:8])
+                if self.refittable
+                else "none: it was built without refit",
+                found=", ".join(fixed[:8]),
+                remedy="build(graph, refit=True), or refit=[patterns] that match these names",
+            )
+        self._check_finite(matched.values, asked.finite)
+        return matched
 
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         """Change the weights and the revision, as one, to that which follows `before`, or the present one."""
@@ -488,6 +439,62 @@ class Engine(Revised):
                 them later is not looked at, and CUDA tensors are not.
         """
         self._bind_weights(weights, Selection(prefix, select, rename))
+
+    def update(
+        self,
+        *,
+        prefix: str = "",
+        select: str | Iterable[str] | None = None,
+        rename: Rename | None = None,
+        finite: str | None = "warn",
+        fresh_contexts: bool = False,
+        version: int | None = None,
+    ) -> Update:
+        """New weights as they arrive, one by one; all or none become the engine's at the end of the block.
+
+        Each goes into the engine's own next copy at once, so that what was given may be freed or overwritten, and calls
+        go on with the old weights meanwhile. An exception in the block leaves the engine as it was. While an update is
+        open, another one, `refit`, `restore` and `bind_weights` are refused. The arguments are `refit`'s.
+
+        >>> net = nn.Linear(3, 4)
+        >>> engine = trtnet.reference(trtnet.record(net, input=Input((2, 3))))
+        >>> with engine.update() as update:
+        ...     for name, value in net.state_dict().items():  # from a socket, a stream, a file
+        ...         update.put(name, value + 1)
+        ...     update.version = 17
+        >>> update.report.version, engine.generation
+        (17, 1)
+        """
+        selection = Selection(prefix, select, rename) if prefix or select is not None or rename is not None else ALL
+        asked = Refit((), selection, finite, fresh_contexts, number(version))
+        self._check_asked(asked)
+        return Update(self, asked)
+
+    @staticmethod
+    def _check_asked(asked: Refit) -> None:
+        if asked.finite not in ("warn", "raise", None):
+            raise ArgumentTypeError(
+                "finite is none of the known ones", expected="'warn', 'raise' or None", found=repr(asked.finite)
+            )
+
+    def _receive(self, update: Update) -> Incoming:
+        """The engine's own next copy of weights; nobody else changes any until the update is over."""
+        raise NotImplementedError
+
+    def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
+        """Make what was received the present weights."""
+        raise NotImplementedError
+
+    def _require_no_update(self) -> None:
+        """Raises EngineError while an update is open."""
+        found = None if self._updating is None else self._updating()
+        if found is not None and found.open:
+            raise EngineError(
+                "an update of this engine is open, and weights are changed by one at a time",
+                expected="no open update",
+                found=f"one with {len(found.given)} weights so far",
+                remedy="put these weights into that update, or wait until its with block is over",
+            )
 
     def _bind_weights(self, weights: Source, selection: Selection) -> None:
         raise NotImplementedError

@@ -19,10 +19,12 @@ from ..weights.sources import ALL, Selection, Source, named_values
 from .bound_call import BoundCall
 from .context import BorrowingEngine
 from .debugging import Listener
-from .engine import Engine, Refit, RefitReport, Snapshot, next_serial
+from .engine import Engine, Snapshot, next_serial
 from .inputs import StreamLike
 from .options import Option
+from .refit import Refit, RefitReport
 from .revision import Revised, Revision
+from .update import Incoming, Update
 
 _Made = TypeVar("_Made")
 
@@ -132,13 +134,29 @@ class HotSwap(_Swapping):
 
             def lacking(given: set[str]) -> dict[str, Any]:
                 changed.update(given)
-                names = self._behind - given
-                present = active.parameters() if names else {}
-                return {name: present[name] for name in names & present.keys()}
+                return self._lacking(given)
 
             # at once: a call that was held up may run on it even now
             report = idle._refit_with(asked, lacking, active.revision)
             self._idle, self.engine, self._behind = active, idle, changed
+            return report
+
+    def _lacking(self, given: set[str]) -> dict[str, Any]:
+        """What the active engine was given and the idle one not, beside what is given now."""
+        names = self._behind - given
+        present = self.engine.parameters() if names else {}
+        return {name: present[name] for name in names & present.keys()}
+
+    def _receive(self, update: Update) -> Incoming:
+        with self._lock:
+            return self._idle._receive(update)
+
+    def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
+        with self._lock, interrupts.later():
+            idle, active, given = self._idle, self.engine, set(incoming.values())
+            incoming.put(self._lacking(given))
+            report = idle._adopt(incoming, asked, active.revision)
+            self._idle, self.engine, self._behind = active, idle, given
             return report
 
     def _bind_weights(self, weights: Source, selection: Selection) -> None:

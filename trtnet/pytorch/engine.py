@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -19,12 +20,14 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, Provi
 from ..engine.bindings import Bindings, Bound
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
-from ..engine.engine import Engine, Refit, RefitReport, Snapshot
+from ..engine.engine import Engine, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
 from ..engine.layer_times import CALLS, LayerTimes
 from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
+from ..engine.refit import Refit, RefitReport
 from ..engine.revision import Revised, Revision
+from ..engine.update import Incoming, Update
 from ..engine.weight_table import table
 from ..graph.graph import Graph
 from ..graph.tensor import DeviceLike
@@ -57,6 +60,22 @@ class _State(NamedTuple):
     live: list[torch.Tensor]
     revision: Revision
     bound: Bound
+
+
+class _Received:
+    """Values that an update has put so far: tensors of the engine's own."""
+
+    def __init__(self, engine: ReferenceEngine) -> None:
+        self.engine = engine
+        self._values: dict[str, torch.Tensor] = {}
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        with self.engine._held():
+            self.engine.bindings.refuse(values)
+            self._values |= self.engine._copied(values)
+
+    def values(self) -> Mapping[str, Any]:
+        return self._values
 
 
 class ReferenceEngine(Engine):
@@ -168,25 +187,41 @@ class ReferenceEngine(Engine):
 
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         with self._held():
-            before = before or self.revision
+            self._require_no_update()
             self.bindings.refuse(values)
-            new, unchanged = dict(self._values), []
-            for name, value in values.items():
-                tensor = from_numpy(value) if isinstance(value, np.ndarray) else value
-                new[name] = tensor.to(self.device, copy=True)
-                present = self._values.get(name)
-                if present is not None and same_bytes(present, new[name]):
-                    unchanged.append(name)
-            given = values.keys() - set(unchanged)
-            changed = [name for name in values if name in self.bindings.leaves and name in given]
-            for _, weight in self._program.weights:
-                if weight.name is not None and any(leaf.name in given for leaf in weight.leaves()):
-                    changed.append(weight.name)
-            self._replace(new, before.next(asked.version, bool(self.bindings.tensors)))
+            return self._changed(self._copied(values), asked, before)
+
+    def _copied(self, values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        made = {name: from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+        return {name: tensor.to(self.device, copy=True) for name, tensor in made.items()}
+
+    def _changed(self, given: dict[str, torch.Tensor], asked: Refit, before: Revision | None) -> RefitReport:
+        """Take values that nobody else has. The lock is held."""
+        before = before or self.revision
+        values = self._values
+        unchanged = [name for name, tensor in given.items() if name in values and same_bytes(values[name], tensor)]
+        new = given.keys() - set(unchanged)
+        changed = [name for name in given if name in self.bindings.leaves and name in new]
+        for _, weight in self._program.weights:
+            if weight.name is not None and any(leaf.name in new for leaf in weight.leaves()):
+                changed.append(weight.name)
+        self._replace(values | given, before.next(asked.version, bool(self.bindings.tensors)))
         return RefitReport(
-            list(values), list(dict.fromkeys(changed)), unchanged=unchanged, version=asked.version,
+            list(given), list(dict.fromkeys(changed)), unchanged=unchanged, version=asked.version,
             previous=before.version,
         )  # fmt: skip
+
+    def _receive(self, update: Update) -> _Received:
+        with self._held():
+            self._require_no_update()
+            self._updating, update.open = weakref.ref(update), True
+            return _Received(self)
+
+    def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
+        with self._held():
+            given = dict(incoming.values())
+            self.bindings.refuse(given)
+            return self._changed(given, asked, before)
 
     def _bound_tensors(self) -> Mapping[str, Any]:
         return self.bindings.tensors
@@ -219,6 +254,7 @@ class ReferenceEngine(Engine):
     def restore(self, snapshot: Snapshot) -> None:
         self._check_snapshot(snapshot)
         with self._held():
+            self._require_no_update()
             self._replace(
                 dict(snapshot.weights), self.revision.next(snapshot.revision.version, bool(self.bindings.tensors))
             )
@@ -227,6 +263,7 @@ class ReferenceEngine(Engine):
         if not self.live:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._held():
+            self._require_no_update()
             self.bindings.bind(
                 self.graph.parameters, weights, selection, lambda new: self.graph.check_values(new, self.parameters)
             )

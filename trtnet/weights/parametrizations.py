@@ -53,6 +53,16 @@ def computed(wanted: Collection[str], given: Mapping[str, Any]) -> Mapping[str, 
     return {**{key: value for key, value in given.items() if key not in used}, **made} if made else given
 
 
+def is_piece(key: str, wanted: Collection[str]) -> bool:
+    """Whether a wanted weight can be computed from what has this key, and others."""
+    every = (text for spellings in _SPELLINGS.values() for spelling in spellings for text in spelling)
+    endings = {text: text.partition("{name}")[2] for text in every}
+    if not key.endswith(tuple(endings.values())):
+        return False
+    places = [one.rpartition(".") for one in wanted]
+    return any(text.format(at=at + dot, name=name) == key for at, dot, name in places for text in endings)
+
+
 def _weight_norm(key: str, g: Any, v: Any) -> Any:
     axes = tuple(a for a in range(v.ndim) if not g.ndim or g.shape[a] == 1)
     if is_torch(v):

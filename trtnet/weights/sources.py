@@ -246,6 +246,21 @@ def _evaluating(module: Any) -> Iterator[None]:
             one.training = True
 
 
+def meant(key: str, wanted: Collection[str], selection: Selection) -> str | None:
+    """The name that is meant by one key of many that come one by one; None where it is somebody else's."""
+    prefix, select, rename = selection
+    name: str | None = _without(key, prefix) if prefix else key
+    if name is not None and prefix and not prefix.endswith("."):
+        name = name.removeprefix(".")
+    if name and rename is not None:
+        name = _new_name(name, rename, set()) if isinstance(rename, Mapping) else rename(name)
+    if not name:
+        return None
+    name = unwrapped([name], wanted)[name]
+    patterns = [select] if isinstance(select, str) else select
+    return name if patterns is None or any(fnmatchcase(name, one) for one in patterns) else None
+
+
 # --- which are meant --------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import ctypes
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -20,12 +21,14 @@ from ...basics.arrays import is_torch
 from ...basics.errors import ProviderError, WeightsError
 from ...engine.checked import Checked
 from ...engine.debugging import Listener, Listening
-from ...engine.engine import Refit, RefitReport, Snapshot
+from ...engine.engine import Snapshot
 from ...engine.inputs import StreamLike
 from ...engine.layer_times import CALLS, LayerTimes
 from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
+from ...engine.refit import Refit, RefitReport
 from ...engine.revision import Revision
+from ...engine.update import Incoming, Update
 from ...engine.weight_table import plan_table
 from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
@@ -38,7 +41,45 @@ from .bare_plan import bare_plan
 from .bound_call import TensorRTBoundCall
 from .contexts import Context, OwnContext
 from .loaded import Loaded, require
-from .refitting import Refitting
+from .refitting import Received, Refitting
+
+
+class _Received:
+    """Values that were given for a refit so far: fixed ones in the memory of their next values, live ones as they will
+    be written."""
+
+    def __init__(self, engine: TensorRTEngine) -> None:
+        self.engine = engine
+        self.fixed = Received()
+        self.live: dict[str, Any] = {}
+        self.on_device = False
+
+    def take(self, values: Mapping[str, Any]) -> int | None:
+        """Take these, live ones without a copy; the stream that CUDA tensors among them are read on."""
+        engine = self.engine
+        stream = engine._reading(values)
+        self.on_device = self.on_device or stream is not None
+        live = {name: value for name, value in values.items() if name in engine.live}
+        fixed = {name: value for name, value in values.items() if name not in engine.live}
+        if live and engine.live_weights is not None:
+            self.live |= engine.live_weights.prepared(live)
+        if fixed:
+            engine._changeable().receive(fixed, self.fixed, stream or 0)
+        return stream
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        engine = self.engine
+        with engine._held():
+            stream = self.take(values)
+            for name in values.keys() & self.live.keys():
+                value = self.live[name]
+                self.live[name] = np.array(value) if isinstance(value, np.ndarray) else value.clone()
+            if stream is not None:
+                engine.device.synchronize(stream)
+
+    def values(self) -> Mapping[str, Any]:
+        with self.engine._held():
+            return self.live | (self.engine._changeable().values(self.fixed) if self.fixed.given else {})
 
 
 class TensorRTEngine(Loaded):
@@ -167,36 +208,65 @@ class TensorRTEngine(Loaded):
         return self._refitting
 
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
-        live = {name: v for name, v in values.items() if name in self.live}
-        fixed = {name: v for name, v in values.items() if name not in self.live}
+        started = time.perf_counter()
+        with self._paused() as contexts:
+            self._require_no_update()
+            waited = time.perf_counter() - started
+            received = _Received(self)
+            stream = received.take(values)
+            return self._changed(received, asked, before, contexts, stream, waited)
+
+    def _receive(self, update: Update) -> _Received:
+        with self._held():
+            self._require_no_update()
+            self._updating, update.open = weakref.ref(update), True
+            return _Received(self)
+
+    def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
+        if not isinstance(incoming, _Received):
+            raise TypeError(f"{incoming!r} is not of this engine's _receive")
         started = time.perf_counter()
         with self._paused() as contexts:
             waited = time.perf_counter() - started
-            stream = self._reading(values)
-            prepared = self.live_weights.prepared(live) if self.live_weights is not None else {}
-            report = self._changeable().apply(fixed, stream or 0) if fixed else RefitReport([], [])
-            report.times["wait"] = waited
-            if prepared and self.live_weights is not None:  # last: a copy is not refused
-                self.live_weights.write(prepared, stream or 0)
-                report.changed += list(live)
-            if self.provider.refits_on_device:
-                self._refitted_on = stream
-            for context in contexts:
-                if asked.fresh_contexts:
-                    context.renew()
-                if stream is not None:  # the next work waits for what was enqueued here
-                    for stream_lock in context.stream_locks:
-                        stream_lock.stream = stream
-            before = before or self.revision
-            report.version, report.previous = asked.version, before.version
-            self.revision = before.next(asked.version, bool(self._bound_tensors()))
-            self._written_to = True
+            stream = self.stream_of(None) if incoming.on_device else None
+            return self._changed(incoming, asked, before, contexts, stream, waited)
+
+    def _changed(
+        self,
+        received: _Received,
+        asked: Refit,
+        before: Revision | None,
+        contexts: list[Any],
+        stream: int | None,
+        waited: float,
+    ) -> RefitReport:
+        """Make what was received the present weights. Calls are paused."""
+        live, fixed = received.live, received.fixed
+        if self.live_weights is not None:
+            self.live_weights.bindings.refuse(live)
+        report = self._changeable().commit(fixed, stream or 0) if fixed.given else RefitReport([], [])
+        report.times["wait"] = waited
+        if live and self.live_weights is not None:  # last: a copy is not refused
+            self.live_weights.write(live, stream or 0)
+            report.changed += list(live)
+        if self.provider.refits_on_device:
+            self._refitted_on = stream
+        for context in contexts:
+            if asked.fresh_contexts:
+                context.renew()
+            if stream is not None:  # the next work waits for what was enqueued here
+                for stream_lock in context.stream_locks:
+                    stream_lock.stream = stream
+        before = before or self.revision
+        report.version, report.previous = asked.version, before.version
+        self.revision = before.next(asked.version, bool(self._bound_tensors()))
+        self._written_to = True
         return report
 
     def _bound_tensors(self) -> Mapping[str, Any]:
         return {} if self.live_weights is None else self.live_weights.bindings.tensors
 
-    def _reading(self, values: dict[str, Any]) -> int | None:
+    def _reading(self, values: Mapping[str, Any]) -> int | None:
         """The stream that given CUDA tensors were written on; None where there are none. Raises WeightsError for those
         on another device."""
         cuda = {name: value for name, value in values.items() if is_torch(value) and value.is_cuda}
@@ -235,6 +305,7 @@ class TensorRTEngine(Loaded):
         self._check_snapshot(snapshot)
         changeable, live = snapshot.weights
         with self._paused():
+            self._require_no_update()
             prepared = self.live_weights.prepared(live or {}) if self.live_weights is not None else {}
             if changeable is not None:
                 self._changeable().bring_back(changeable)
@@ -255,6 +326,7 @@ class TensorRTEngine(Loaded):
         if self.live_weights is None:
             raise WeightsError("this engine has no live weights", remedy="build(graph, live=True), or live='policy.*'")
         with self._paused():
+            self._require_no_update()
             self.live_weights.bind(weights, selection)
             self.revision = self.revision.next("live", True)
 

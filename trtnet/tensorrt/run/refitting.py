@@ -12,8 +12,8 @@ import numpy as np
 
 from ...basics.arrays import import_torch, is_torch, packed, to_numpy
 from ...basics.errors import WeightsError
-from ...engine.engine import RefitReport
 from ...engine.plan import EngineWeight, Plan
+from ...engine.refit import RefitReport
 from ...weights.ledger import as_stored
 from ...weights.recipes import Leaf, TorchOperations, evaluate
 from ..callbacks import ErrorRecorder
@@ -58,6 +58,16 @@ class New(NamedTuple):
 
     host: set[str]
     device: set[str]
+
+
+@dataclass(slots=True)
+class Received:
+    """Parameters that were given so far, those of them that differ from the present ones, and where those are."""
+
+    given: dict[str, None] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    new: New = field(default_factory=lambda: New(set(), set()))
+    seconds: float = 0.0
 
 
 class Refitting:
@@ -137,6 +147,39 @@ class Refitting:
 
         CUDA tensors are read in the order of `stream`.
         """
+        received = Received()
+        self.receive(given, received, stream)
+        return self.commit(received, stream)
+
+    def receive(self, given: Mapping[str, Any], received: Received, stream: int = 0) -> None:
+        """Copy new parameter values into the memory that the next weights come from; what was given may be freed."""
+        started = time.perf_counter()
+        changed, new = self._receive({name: value for name, value in given.items() if name in self._users}, stream)
+        received.changed += changed
+        received.new.host.update(new.host)
+        received.new.device.update(new.device)
+        received.given.update(dict.fromkeys(given))
+        received.seconds += time.perf_counter() - started
+
+    def values(self, received: Received) -> dict[str, Any]:
+        """What was received: arrays, or torch tensors of what is on the device alone. Views of fixed memory."""
+        found: dict[str, Any] = {}
+        changed, new, staging = set(received.changed), received.new, self.staging
+        for name in received.given:
+            if name not in self._users:
+                continue
+            if name not in changed:
+                found[name] = staging.present(name)
+            elif name in new.host:
+                found[name] = staging.new(name)
+            else:
+                where, buffer = import_torch().device("cuda", self.device.ordinal), 1 - staging.segments[name].buffer
+                found[name] = staging.device(name, buffer, import_torch(), where)
+        return found
+
+    def commit(self, received: Received, stream: int = 0) -> RefitReport:
+        """Refit from what was received. Raises WeightsError with the old weights back in place."""
+        given, changed, new = received.given, received.changed, received.new
         report = RefitReport(list(given), [])
         not_given = self.missing - given.keys()
         if not_given:
@@ -146,11 +189,9 @@ class Refitting:
                 found="without " + ", ".join(sorted(not_given)[:8]),
                 remedy="give all of them at once: engine.refit(module.state_dict())",
             )
-        started = time.perf_counter()
-        changed, new = self._receive({name: value for name, value in given.items() if name in self._users}, stream)
         flipped = set(changed)
         report.unchanged = [name for name in given if name in self._users and name not in flipped]
-        report.times["gather"] = time.perf_counter() - started
+        report.times["gather"] = received.seconds
         started = time.perf_counter()
         weights = list(dict.fromkeys(w for name in changed for w in self._users[name]))
         made = [name for name in weights if name in self._made]
