@@ -3235,6 +3235,8 @@ COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows 
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
 NOT_FOLLOWED: dict[str, str] = {
     "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
+    "refit again; if this comes twice, the memory of": "tests/pytorch/test_engine.py sees it",
+    "leave verify out, and compare what the engine computes": "tests/helpers/judged_engines.py sees it",
     **dict.fromkeys(
         (
             "goal.explain() shows the calls that are wanted",

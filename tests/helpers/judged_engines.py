@@ -339,6 +339,8 @@ def refit(here: Here) -> None:
         assert engine.refit({"norm.weight": on_device(np.full(4, 9, np.float32))}).changed
         report = engine.refit({"norm.weight": np.full(4, 8, np.float32)}, version=2)
         assert (report.version, report.previous, report.went_back) == (2, None, False)
+        with pytest.raises(ProviderError, match="gives no weights back"):
+            engine.refit(values, verify=True)
         later, call = engine.snapshot(), engine.bind(on_device(X))
         for move in (np.asarray, torch.from_numpy, Foreign, on_device):
             assert engine(move(X), with_version=True)[1] == engine.clone().version == 2

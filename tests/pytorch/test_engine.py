@@ -497,6 +497,37 @@ def test_tied_parameters_take_either_name():
 # --- snapshots --------------------------------------------------------------------------------------------------------
 
 
+class Forgetful(trtnet.pytorch.engine.ReferenceEngine):
+    """Holds other values than it was given, once it is told to."""
+
+    wrong = False
+
+    def _copied(self, values):
+        made = super()._copied(values)
+        if self.wrong:
+            made["fc2.bias"].view(torch.int32)[0] ^= 1
+        return made
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_verify_reads_back_what_the_engine_holds(swap):
+    engine = Forgetful(net_engine().graph)
+    target = trtnet.HotSwap(engine) if swap else engine
+    assert target.refit(values(1)).verified is False
+    assert target.refit(values(2), verify=True, version=2).verified
+    before, wanted = target(x()), target.parameters()
+    Forgetful.wrong = True
+    try:
+        with pytest.raises(EngineError, match=r"other weights than it was given(.|\n)*found: +fc2\.bias"):
+            target.refit(values(3), verify=True, version=3)
+    finally:
+        Forgetful.wrong = False
+    assert np.array_equal(target(x()), before)
+    assert all(np.array_equal(value, wanted[name]) for name, value in target.parameters().items())
+    assert target.version == 2
+    assert target.refit(values(3), verify=True).verified
+
+
 def test_a_to_b_to_a_is_bit_equal():
     engine = net_engine()
     first = engine(x())

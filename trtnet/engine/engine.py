@@ -334,6 +334,7 @@ class Engine(Revised):
         finite: str | None = "warn",
         fresh_contexts: bool = False,
         version: int | None = None,
+        verify: bool = False,
     ) -> RefitReport:
         """Give the engine new weights by parameter name; a subset is enough. All or nothing.
 
@@ -355,14 +356,17 @@ class Engine(Revised):
                 asks; tests found no difference on 8.6, so they are kept unless this is said.
             version: the trainer's number of these weights, for `engine.version` and calls `with_version`. Any whole
                 number; `report.went_back` says whether it is lower than the one before.
+            verify: read back what the engine holds, and compare it with what was given, byte by byte. TensorRT gives no
+                weights back: its engines raise ProviderError.
 
         Raises:
             WeightsError, DtypeError: before anything is changed, or with the old weights back in place. So for values
                 that a layer does not take: the scales of a quantization that are not positive and finite, indices
                 beyond their table. CUDA tensors are not looked at for these: that would wait for the GPU.
+            EngineError: the engine holds other values than it was given (`verify`); the old weights are back.
         """
         selection = Selection(prefix, select, rename) if prefix or select is not None or rename is not None else ALL
-        return self._refit_with(Refit(state_dict, selection, finite, fresh_contexts, number(version)))
+        return self._refit_with(Refit(state_dict, selection, finite, fresh_contexts, number(version), bool(verify)))
 
     def _refit_with(
         self,

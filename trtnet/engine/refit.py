@@ -17,6 +17,7 @@ class Refit(NamedTuple):
     finite: str | None = "warn"
     fresh_contexts: bool = False
     version: int | None = None
+    verify: bool = False
 
 
 @dataclass
@@ -31,6 +32,7 @@ class RefitReport:
         converted: name and dtype of given values that were converted to the parameter's dtype.
         version: the trainer's number of these weights; None where it told none.
         previous: the version that the engine had before; "live" where tensors are bound. `went_back` compares them.
+        verified: whether what the engine holds was read back, and compared with what was given.
         seconds: time it took.
         times: seconds by step: "check" (names, shapes, types), "wait" (for what was running), "gather" (given values
             into the engine's own memory), "recipes", "refit" (TensorRT's own work). The reference engine has the first.
@@ -43,6 +45,7 @@ class RefitReport:
     converted: dict[str, str] = field(default_factory=dict)
     version: int | None = None
     previous: Version = None
+    verified: bool = False
     seconds: float = 0.0
     times: dict[str, float] = field(default_factory=dict)
 

@@ -189,7 +189,29 @@ class ReferenceEngine(Engine):
         with self._held():
             self._require_no_update()
             self.bindings.refuse(values)
-            return self._changed(self._copied(values), asked, before)
+            present, revision = self._values, self.revision
+            report = self._changed(self._copied(values), asked, before)
+            if asked.verify:
+                if wrong := self._differing(values):
+                    self._replace(present, revision)
+                    raise EngineError(
+                        "the engine holds other weights than it was given",
+                        details="the old weights are back in place",
+                        expected="the bytes that were given",
+                        found=", ".join(wrong[:8]),
+                        remedy="refit again; if this comes twice, the memory of this machine is at fault",
+                    )
+                report.verified = True
+            return report
+
+    def _differing(self, values: Mapping[str, Any]) -> list[str]:
+        """The parameters whose values, as they are held, are not these."""
+        wrong = []
+        for name, value in values.items():
+            given = from_numpy(value) if isinstance(value, np.ndarray) else value
+            if not same_bytes(self._values[name].to(given.device), given):
+                wrong.append(name)
+        return wrong
 
     def _copied(self, values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         made = {name: from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}

@@ -212,7 +212,8 @@ def _module(module: Any, live: bool) -> dict[str, Any]:
     else:
         state = module.state_dict(keep_vars=live)
         found = {key: value for key, value in state.items() if key.rpartition(".")[2] != "_extra_state"}
-        found |= {key: value for key, value in _parametrized(module) if key not in found}
+        if any("parametrizations." in key for key in found):
+            found |= {key: value for key, value in _parametrized(module) if key not in found}
     for key, value in module.named_buffers(remove_duplicate=False):
         if key not in found:
             found[key] = _Later(lambda value=value: value, optional=True)  # type: ignore[misc]

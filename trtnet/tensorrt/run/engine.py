@@ -208,6 +208,13 @@ class TensorRTEngine(Loaded):
         return self._refitting
 
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
+        if asked.verify:
+            raise ProviderError(
+                f"{self.provider} gives no weights back that could be compared",
+                expected="an engine whose weights can be read, as the reference's",
+                found="verify=True",
+                remedy="leave verify out, and compare what the engine computes with the reference's results",
+            )
         started = time.perf_counter()
         with self._paused() as contexts:
             self._require_no_update()
