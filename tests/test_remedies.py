@@ -1166,6 +1166,34 @@ row(
 row("write to those tensors, which the engine reads", lambda: bound_live(False), lambda: bound_live(True))
 
 
+def adapted(A=(2, 3), B=(4, 2), name="inner.weight", **options):
+    first, second = ({name: np.ones(shape, np.float32)} for shape in (A, B))
+    return trtnet.lora(values(linear()), first, second, **options)
+
+
+def of_peft(*names):
+    shapes = {"lora_A": (2, 3), "lora_B": (4, 2)}
+    found = {name: np.ones(shapes.get(name.split(".")[3], (4,)), np.float32) for name in names}
+    return trtnet.lora(values(linear()), found)
+
+
+A, B = "base_model.model.inner.lora_A.{}weight", "base_model.model.inner.lora_B.{}weight"
+row("lora(base, A, B, scale=alpha / r)", lambda: adapted(scale="2"), lambda: adapted(scale=16 / 8))
+row(
+    "lora(base, A, B), by the same names; or lora(base, adapter), with PEFT's",
+    lambda: of_peft(A.format("")),
+    lambda: of_peft(A.format(""), B.format("")),
+)
+row(
+    "give those of one adapter",
+    lambda: of_peft(A.format("one."), B.format("one."), A.format("two.")),
+    lambda: of_peft(A.format("one."), B.format("one.")),
+)
+row("give the base that the adapter was trained on", lambda: adapted(name="outer.weight"), adapted)
+row("matrices of (in, out) take fan_in_fan_out=True", lambda: adapted((2, 4), (3, 2)),
+    lambda: adapted((2, 4), (3, 2), fan_in_fan_out=True))  # fmt: skip
+
+
 def torch_ones():
     import torch
 

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .torch_names import ops as ops
     from .torch_names import utils as utils
     from .torch_names.compat import *
+    from .weights.lora import lora as lora
 
     device = Device
     bool, half, float, double = dtypes.bool_, float16, float32, float64
@@ -109,6 +110,7 @@ _HOMES = {
     "pytorch.engine": ("reference", "to_torch"),
     "loading": ("load",),
     "nn.kernel": ("kernel",),
+    "weights.lora": ("lora",),
     "nn.plugin": ("Plugin",),
     "graph.tensor": ("Array", "Device", "Tensor", "frozen", "manual_seed"),
 }  # fmt: skip

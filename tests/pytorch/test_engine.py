@@ -19,7 +19,16 @@ import trtnet  # noqa: E402
 from trtnet import Dim, Input, nn  # noqa: E402
 from trtnet import functional as F  # noqa: E402
 from trtnet.basics.arrays import from_numpy, to_numpy  # noqa: E402
-from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, WeightsError  # noqa: E402
+from trtnet.errors import (  # noqa: E402
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    EngineError,
+    ProviderError,
+    ShapeError,
+    WeightsError,
+)
+from trtnet.pytorch.engine import ReferenceEngine  # noqa: E402
 
 B = Dim("b", min=1, opt=2, max=8)
 
@@ -497,7 +506,7 @@ def test_tied_parameters_take_either_name():
 # --- snapshots --------------------------------------------------------------------------------------------------------
 
 
-class Forgetful(trtnet.pytorch.engine.ReferenceEngine):
+class Forgetful(ReferenceEngine):
     """Holds other values than it was given, once it is told to."""
 
     wrong = False
@@ -514,7 +523,9 @@ def test_verify_reads_back_what_the_engine_holds(swap):
     engine = Forgetful(net_engine().graph)
     target = trtnet.HotSwap(engine) if swap else engine
     assert target.refit(values(1)).verified is False
-    assert target.refit(values(2), verify=True, version=2).verified
+    report = target.refit(values(2), verify=True, version=2)
+    assert report.verified
+    assert "read back" in str(report)
     before, wanted = target(x()), target.parameters()
     Forgetful.wrong = True
     try:

@@ -59,6 +59,8 @@ class RefitReport:
         notes = []
         if self.version is not None:
             notes.append(f"version {self.version}" + (f", back from {self.previous}" if self.went_back else ""))
+        if self.verified:
+            notes.append("read back")
         if self.unchanged:
             notes.append(f"{len(self.unchanged)} parameters had these values already")
         if self.companions:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ joined by "."; the path of a weights file; or an open `safetensors.safe_open`.""
 Rename: TypeAlias = Mapping[str, str | None] | Callable[[str], str | None]
 """New names by old ones, or a function that gives them; None leaves a value out. A key of a mapping that ends in "."
 renames the beginning of names."""
+
+
+class Lazy(Mapping[str, Any]):
+    """Values that are made when they are read: only those that are meant are."""
 
 
 class Selection(NamedTuple):
@@ -138,6 +143,8 @@ def _read(source: Any, live: bool) -> tuple[dict[str, Any], str | None, bool]:
         source = File(source)
     if isinstance(source, File):
         return dict(read(source.path, mmap=source.mmap)), str(source.path), str(source.path).lower().endswith(".wts")
+    if isinstance(source, Lazy):
+        return {name: _Later(functools.partial(source.__getitem__, name)) for name in source}, None, False
     if isinstance(source, Mapping):
         return dict(_flattened(source)), None, False
     if callable(getattr(source, "state_dict", None)):
