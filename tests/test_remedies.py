@@ -3264,6 +3264,7 @@ MACHINE = "a command's, of a file or package that is not as it should be: tests/
 NOT_FOLLOWED: dict[str, str] = {
     "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
     "refit again; if this comes twice, the memory of": "tests/pytorch/test_engine.py sees it",
+    "merge them in PEFT: model.merge_and_unload().state_dict()": "tests/weights/test_lora.py sees it",
     "leave verify out, and compare what the engine computes": "tests/helpers/judged_engines.py sees it",
     **dict.fromkeys(
         (
