@@ -1049,7 +1049,13 @@ def test_a_context_has_everything_that_an_engine_has():
     engine = engine_of()
     context = engine.context()
     own = {"__init__", "__call__", "__enter__", "__exit__", "__reduce__", "bind", "close", "warmup"}
-    own |= {"keep_checked", "closed_error", "refit", "bind_weights"}  # a refit ends in _refit_with, which is handed on
+    own |= {
+        "keep_checked",
+        "closed_error",
+        "refit",
+        "bind_weights",
+        "update",
+    }  # a refit ends in _refit_with, which is handed on
     missing = [
         name
         for name, value in vars(Engine).items()

@@ -16,6 +16,7 @@ from ..loading import load
 from ..weights import files
 from ..weights.matching import match
 from ..weights.recipes import Value
+from ..weights.sources import Selection, named_values
 
 if TYPE_CHECKING:
     import torch
@@ -51,18 +52,18 @@ def refit(engine: Path, weights: Path, target: Path, prefix: str = "", version: 
     Where the plan itself holds no weights (`build --refit`, the reference engine's files) this needs neither TensorRT
     nor a GPU; else the engine is loaded, refitted and saved.
     """
-    given = files.read(weights)
     plan = Plan.load(engine)
     if not plan.stripped and plan.provider != "reference":
         loaded = load(engine)
-        report = loaded.refit(given, prefix=prefix, version=version)
+        report = loaded.refit(weights, prefix=prefix, version=version)
         loaded.save(target)
         return str(report)
     graph = plan.graph
     changeable = plan.refittable | {name for name, leaf in graph.parameters.items() if leaf.name in plan.live}
     leaves = {name: leaf for name, leaf in graph.parameters.items() if name in changeable}
-    flat = weights.name.lower().endswith(".wts")
-    matched = match(leaves, given, partial=True, prefix=prefix, flat=flat, source=str(weights))
+    selection = Selection(prefix)
+    given = named_values(weights, leaves, selection)
+    matched = match(leaves, given.values, partial=True, selection=selection, flat=given.flat, source=str(weights))
     values = {graph.parameters[name].name: value for name, value in matched.values.items()}
     graph.check_values(values, lambda: plan.parameters)
     for name, value in matched.values.items():
