@@ -3023,6 +3023,29 @@ row(
 # --- torch.nn.Modules as they are
 
 
+def jitted():
+    torch = pytest.importorskip("torch")
+    return torch.jit.trace(torch.nn.Tanh(), torch.zeros(2, 3))
+
+
+def faked(torch, x, zero_point):
+    return torch.fake_quantize_per_tensor_affine(x, torch.tensor(0.1), torch.as_tensor(zero_point).int(), -100, 100)
+
+
+def picking(least):
+    """A network that picks by positions in a buffer, of a dimension of so many elements or more."""
+
+    class Picking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("places", trtnet.tensor([3, -1]))
+
+        def forward(self, x):
+            return x[self.places]
+
+    return trtnet.reference(record(Picking(), (Dim("n", least, 6, 9), 3)))
+
+
 def of_torch(forward, *shapes):
     """Record a torch.nn.Module with this forward and, as `self.h`, a buffer."""
     torch = pytest.importorskip("torch")
@@ -3086,6 +3109,36 @@ row(
     "write x.shape[0] // 2 in place of int(x.shape[0] / 2)",
     lambda: of_torch(lambda torch, self, x, h: x[: torch.sym_int(x.shape[0] * 0.5)], (DYNAMIC, 3)),
     lambda: of_torch(lambda torch, self, x, h: x[: x.shape[0] // 2], (DYNAMIC, 3)),
+)
+row(
+    "draw by torch, as in torch.rand(()), which a network does",
+    lambda: of_torch(lambda torch, self, x, h: x * float(np.random.rand()), (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x * torch.rand(()), (2, 3)),
+)
+row(
+    "record the module before torch.jit.script or torch.jit.trace",
+    lambda: trtnet.record(jitted(), input=Input((2, 3))),
+    lambda: trtnet.record(pytest.importorskip("torch").nn.Tanh(), input=Input((2, 3))),
+)
+row(
+    "quantize symmetrically: a zero point of 0",
+    lambda: of_torch(lambda torch, self, x, h: faked(torch, x, (x.sum() > 0).int()), (2, 3)),
+    lambda: of_torch(lambda torch, self, x, h: faked(torch, x, 0), (2, 3)),
+)
+row(
+    "call the function of that name of trtnet.functional; a torch.nn.Module",
+    lambda: record(lambda x: pytest.importorskip("torch").relu(x), (2, 3)),
+    lambda: record(F.relu, (2, 3)),
+)
+row(
+    "record trtnet.functional.relu, or a torch.nn.Module whose forward calls",
+    lambda: trtnet.record(pytest.importorskip("torch").relu, input=Input((2, 3))),
+    lambda: record(F.relu, (2, 3)),
+)
+row(
+    "record with a Dim of a larger min: nothing checks on a GPU",
+    lambda: picking(2),
+    lambda: picking(4),
 )
 row(
     '@trtnet.converts("mylib::scale"), as in torch.library.custom_op',

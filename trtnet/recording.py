@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
-from types import MethodType
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .basics import dims, dtypes
-from .basics.errors import ArgumentError, ArgumentTypeError, shown
+from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, shown
 from .basics.garbage import no_collection
 from .engine.graph_json import from_json, to_json
 from .engine.plan import Plan
@@ -72,7 +73,9 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     weights = _weights(recorder, owner)
     arguments = _arguments(recorder, _signature(forward), inputs)
     with no_collection(), recorder:
-        outputs, form = _outputs(recorder, module(**arguments))
+        with _refusing_torchs():
+            made = module(**arguments)
+        outputs, form = _outputs(recorder, made)
         recorder.drop_spare(outputs.values())
         layers = without_dropouts(recorder.training, recorder.layers, outputs)
         if recorder.training.instead:
@@ -109,6 +112,24 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
     return graph
 
 
+@contextlib.contextmanager
+def _refusing_torchs() -> Iterator[None]:
+    """Say what to do where a function of torch's is called with our tensors."""
+    try:
+        yield
+    except TypeError as error:
+        if isinstance(error, TrtnetError) or "must be Tensor, not Tensor" not in str(error):
+            raise
+        name = str(error).partition("(")[0]
+        raise ArgumentTypeError(
+            "a function of torch's was called with a tensor of trtnet's",
+            expected=f"trtnet.functional.{name}",
+            found=f"torch: {error}",
+            remedy="call the function of that name of trtnet.functional; a torch.nn.Module whose forward calls "
+            "torch's is recorded as it is",
+        ) from error
+
+
 def _of_torch(module: Any, inputs: dict[str, Any]) -> TorchModule | None:
     """What records a torch.nn.Module, or a method of one; None for what is ours."""
     owner = getattr(module, "__self__", module)
@@ -132,6 +153,13 @@ def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:
         raise ArgumentTypeError(
             "only a module or a function can be recorded", expected="a trtnet.nn.Module", found=type(module).__name__
         )
+    if _is_torchs_function(module):
+        raise ArgumentTypeError(
+            "a function of torch's cannot be recorded by itself",
+            expected="a torch.nn.Module, or a function that calls trtnet.functional",
+            found=f"{module.__name__} of torch",
+            remedy=f"record trtnet.functional.{module.__name__}, or a torch.nn.Module whose forward calls torch's",
+        )
     if isinstance(module, type):
         raise ArgumentTypeError(
             "a class was given in place of a module",
@@ -139,6 +167,13 @@ def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:
             found=f"the class {module.__name__}",
             remedy=f"make one first: record({module.__name__}(...), ...)",
         )
+
+
+def _is_torchs_function(module: Any) -> bool:
+    if not isinstance(module, (FunctionType, BuiltinFunctionType)) or "torch" not in sys.modules:
+        return False
+    home: Any = getattr(module, "__module__", None) or getattr(getattr(module, "__self__", None), "__name__", "")
+    return str(home).partition(".")[0] == "torch" or getattr(sys.modules["torch"], module.__name__, None) is module
 
 
 class _Weights(NamedTuple):

@@ -182,3 +182,105 @@ def test_constant_indices_while_recording(name: str, wrong: list[int]) -> None:
     if name in ("one hot", "embedding"):
         with pytest.raises(ShapeError):
             INDEX[name](trtnet.ones(2, 4), np.array(wrong))
+
+
+class Picks(torch.nn.Module):
+    """Positions in a buffer, by every road from a buffer to what reads or writes at them."""
+
+    def __init__(self, how: Callable[..., Any]) -> None:
+        super().__init__()
+        self.how = how
+        self.table = torch.nn.Embedding(4, 3)
+        self.register_buffer("places", torch.tensor([0, -1, 2]))
+        self.register_buffer("offset", torch.tensor([0, 1, 0]))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.how(self, x)
+
+
+COMPUTED: dict[str, Callable[..., Any]] = {
+    "x[:, i]": lambda self, x: x[:, self.places],
+    "x[:, i[1:]]": lambda self, x: x[:, self.places[1:]],
+    "x[:, cat]": lambda self, x: x[:, torch.cat([self.places, self.offset])],
+    "x[0, i]": lambda self, x: x[torch.zeros(3, dtype=torch.int64), self.places],
+    "take": lambda self, x: torch.take(x[0], self.places),
+    "take_along_dim": lambda self, x: torch.take_along_dim(x, self.places.abs()[None].expand(x.shape[0], -1), 1),
+    "index_put": lambda self, x: x.index_put((torch.zeros(3, dtype=torch.int64), self.places), torch.ones(3)),
+    "index_select": lambda self, x: x.index_select(1, self.places.abs()),
+    "gather": lambda self, x: x.gather(1, self.places[None].abs() + 0),
+    "scatter": lambda self, x: x.scatter(1, self.places[None].abs(), 1.0),
+    "table[i + j]": lambda self, x: self.table(self.places.abs() + self.offset) + x[0, 0],
+    "table[where]": lambda self, x: self.table(torch.where(self.places < 0, 0, self.places)) + x[0, 0],
+    "table[max]": lambda self, x: self.table(torch.maximum(self.places, self.offset)) + x[0, 0],
+}
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("how", COMPUTED)
+def test_what_is_computed_of_positions_lies_in_the_table_too(how: str, dynamic: bool) -> None:
+    module = Picks(COMPUTED[how])
+    batch = Dim("batch", min=1, opt=2, max=4) if dynamic else 2
+    graph = trtnet.record(module, x=Input((batch, 4)))
+    engine = trtnet.build(graph, provider="reference", refit=True)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+
+    def same() -> None:
+        with torch.no_grad():
+            np.testing.assert_allclose(engine(x=x), module(torch.from_numpy(x)), atol=1e-6)
+
+    same()
+    for good in ([1, 0, -2], [2, 2, 2]):
+        engine.refit({"places": torch.tensor(good)})
+        module.places.copy_(torch.tensor(good))
+        same()
+    wrong = [[0, 7, 1], [5, 1, 4]] + ([[0, 1, -9]] if how in ("x[:, i]", "index_put", "take", "gather") else [])
+    for bad in wrong:
+        with pytest.raises(WeightsError, match="out of range") as caught:
+            engine.refit({"places": torch.tensor(bad)})
+        assert "places" in str(caught.value)
+        assert caught.value.remedy
+        with pytest.raises(WeightsError, match="out of range"):
+            graph.load_state_dict({"places": torch.tensor(bad)}, strict=False)
+        same()
+    live = trtnet.build(graph, provider="reference", live=["places"])
+    with pytest.raises(WeightsError, match="out of range"):
+        live.bind_weights({"places": torch.tensor(wrong[0])})
+
+
+def test_positions_lie_in_a_dynamic_dimension_where_it_is_smallest() -> None:
+    """A call at a smaller size would read beside it, which no GPU says."""
+    module = Picks(lambda self, x: x[:, self.places])
+    graph = trtnet.record(module, x=Input((2, Dim("n", min=3, opt=4, max=8))))
+    engine = trtnet.build(graph, provider="reference", refit=True)
+    engine.refit({"places": torch.tensor([2, -3, 0])})
+    for bad in ([3, 0, 0], [0, -4, 0]):
+        with pytest.raises(WeightsError, match="smallest") as caught:
+            engine.refit({"places": torch.tensor(bad)})
+        assert "larger min" in caught.value.remedy  # type: ignore[operator]
+    for n in (3, 8):
+        x = np.arange(2 * n, dtype=np.float32).reshape(2, n)
+        np.testing.assert_array_equal(engine(x=x), x[:, [2, -3, 0]])
+
+
+@pytest.mark.parametrize("rows", [8, 9])
+def test_positions_computed_of_sizes_lie_in_the_table(rows: int) -> None:
+    """Positional sums: the largest is known while recording."""
+    table = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+
+    def shifted(x: Any) -> Any:
+        return F.embedding(trtnet.arange(x.shape[1]) + 1, trtnet.tensor(table)) + x[:, :, None]
+
+    def relative(x: Any) -> Any:
+        near = trtnet.arange(x.shape[1])
+        places = (near[:, None] - near[None] + (x.shape[1] - 1)) * 2 // 3
+        return F.embedding(places, trtnet.tensor(table[: rows + 1])) + x[0, 0]
+
+    x = Input((2, Dim("n", min=1, opt=4, max=8)))
+    for body in (shifted, relative):
+        most = {shifted: 8, relative: 9}[body]
+        if most < rows:
+            trtnet.record(body, x=x)
+            continue
+        with pytest.raises(ShapeError, match="index of a gather is out of range") as caught:
+            trtnet.record(body, x=x)
+        assert caught.value.remedy == "record with a Dim of a smaller max, or with a larger table"

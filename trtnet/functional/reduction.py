@@ -248,6 +248,9 @@ def _truth_numpy(reduce: Callable[..., Any]) -> Callable[..., np.ndarray]:
 
 def _truth(op: str, input: Tensor, dim: Axes, keepdim: bool) -> Tensor:
     x = tensor(input)
+    sizes = [x.shape[axis] for axis in _axes(x, dim)]
+    if min([size if isinstance(size, int) else size.bounds[0] for size in sizes], default=1) == 0:
+        op = "SUM" if op == "MAX" else "PROD"  # of nothing they are 0 and 1, where the others are not defined
     found = _extreme(_as_bool(x), op, dim, keepdim)
     return converted(found, dtypes.uint8) if x.dtype is dtypes.uint8 else found
 

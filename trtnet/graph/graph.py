@@ -8,14 +8,14 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..basics import dims, dtypes
 from ..basics.arrays import as_array, is_torch
 from ..basics.code import Code
-from ..basics.dims import Dim, Size, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..weights.demands import Demand
@@ -200,23 +200,27 @@ class Graph:
                 known |= given
             if any(name not in known or (is_torch(known[name]) and known[name].is_cuda) for name in names):
                 continue
+            array = weight.values(lambda leaf, known=known: _array(known[leaf.name]), demand.least)  # type: ignore[misc]
+            if array is None:
+                continue
             demand.given(
-                np.asarray(evaluate(weight, lambda leaf, known=known: _array(known[leaf.name]))),  # type: ignore[misc]
+                np.asarray(array),
                 ", ".join(names),
                 layer.path or None,
                 f"the {layer.kind} layer {layer.name!r}"
-                + (f", recorded at {layer.location}" if layer.location else ""),
+                + (f", recorded at {layer.location}" if layer.location else "")
+                + ("; it takes what is computed of them" if weight.layers else ""),
             )
 
     @functools.cached_property
-    def _demands(self) -> list[tuple[Producer, Demand, Weight]]:
-        """What layers ask of the values of weights that depend on parameters."""
+    def _demands(self) -> list[tuple[Producer, Demand, Known]]:
+        """What layers ask of the values of parameters, and of what is computed of these alone."""
         found = []
         for layer in self.layers:
             for demand in layer.demands():
-                weight = weights_of(layer.operand(demand.position))
-                if weight is not None and weight.name is not None:
-                    found.append((layer, demand, weight))
+                known = Known.of(layer.operand(demand.position))
+                if known is not None and next(known.leaves(), None) is not None:
+                    found.append((layer, demand, known))
         return found
 
     # --- draws
@@ -462,6 +466,79 @@ def weights_of(operand: Operand) -> Weight | None:
         return operand
     layer = operand.layer if isinstance(operand, Tensor) else None
     return None if layer is None else layer.as_weight(weights_of)
+
+
+SMALL = 1 << 22
+"""As many numbers, computed of constants and sizes, are looked at while recording."""
+
+
+class Known(NamedTuple):
+    """An operand that is known as soon as the parameters are: weights, or whole numbers computed of these alone.
+
+    Attributes:
+        weights: the weights that it is, or is computed of, each with the tensor that holds it.
+        layers: what computes it of them, in order; none where it is one weight.
+    """
+
+    weights: tuple[tuple[Operand, Weight], ...]
+    layers: tuple[Producer, ...] = ()
+
+    @classmethod
+    def of(cls, operand: Operand) -> Known | None:
+        """None for an operand that is not known, or is computed of floating-point numbers."""
+        weight = weights_of(operand)
+        if weight is not None:
+            return cls(((operand, weight),))
+        weights: dict[Operand, Weight] = {}
+        layers: dict[Producer, None] = {}
+        pending = [operand]
+        while pending:
+            one = pending[-1]
+            layer = one.layer if isinstance(one, Tensor) else None
+            if one in weights or layer in layers:
+                pending.pop()
+            elif one is None or one.dtype.is_floating_point:
+                return None
+            elif (weight := weights_of(one)) is not None:
+                weights[pending.pop()] = weight
+            elif layer is None or layer.draws or layer.region is not None or len(layer.outputs) != 1:
+                return None
+            else:
+                before = [o for o in layer.inputs if o not in weights and getattr(o, "layer", None) not in layers]
+                pending += before
+                if not before:
+                    layers[layer] = None
+        return cls(tuple(weights.items()), tuple(layers))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is computed of little, and so quickly, while recording."""
+        return bool(self.layers) and all(_greatest(layer.outputs[0].shape.numel()) <= SMALL for layer in self.layers)
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The parameters that it depends on."""
+        for _, weight in self.weights:
+            yield from weight.leaves()
+
+    def values(self, read: Callable[[Leaf], np.ndarray], least: bool = False) -> np.ndarray | None:
+        """Its value, with each Dim at its greatest or its least; None where that is for TensorRT to say."""
+        known: dict[Operand, Any] = {operand: evaluate(weight, read) for operand, weight in self.weights}
+        if not self.layers:
+            return known[self.weights[0][0]]
+        for layer in self.layers:
+            made = layer.fold(_least if least else _greatest, *(known[operand] for operand in layer.inputs))
+            if made is None:
+                return None
+            known[layer.outputs[0]] = made
+        return known[self.layers[-1].outputs[0]]
+
+
+def _greatest(size: SizeLike) -> int:
+    return dims.evaluate(size, {str(symbol): symbol.max for symbol in dims.symbols_of((size,))})
+
+
+def _least(size: SizeLike) -> int:
+    return dims.evaluate(size, {str(symbol): max(symbol.min, 1) for symbol in dims.symbols_of((size,))})
 
 
 def _array(value: Value | Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..basics.dims import Dim, Size, SizeLike, format_shape, minimum, product
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..basics.location import Location
-from ..graph.graph import Graph, weights_of
+from ..graph.graph import Graph, Known, weights_of
 from ..graph.recorder import Recorder, emit, recorder
 from ..graph.regions import Division, Turn
 from ..graph.tensor import Operand, Producer, Tensor, recorded
@@ -290,6 +290,11 @@ class Layer:
         """Its output as weights, where it only gives, moves or casts them; `of` says so of its operands. Else None."""
         return None
 
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        """Its output as whole numbers or bools, of operands whose values are known; `size` gives what a Dim is. None
+        where it is not for NumPy to say."""
+        return None
+
     def picks(self, output: int) -> int | None:
         """The dimension of the first input that `output` holds indices into, as top-k's second one does; else None."""
         return None
@@ -438,9 +443,21 @@ def held(operand: Operand, fixed: bool = False) -> tuple[SizeLike, SizeLike] | N
 def check_constants(layer: Layer) -> None:
     """Raises a layer's own error for an operand of constants (not parameters) whose values it does not take."""
     for demand in layer.demands():
-        weight = weights_of(layer.operand(demand.position))
+        weight = None if demand.least else weights_of(layer.operand(demand.position))
         if weight is not None and weight.name is None:
             demand.check(evaluate(weight, lambda leaf: leaf.value.read()))
+
+
+def check_computed(layer: Layer) -> None:
+    """Raises a layer's own error for an operand that is computed of constants and of sizes, as `arange(n) + 1` is, and
+    holds values that it does not take where the sizes are greatest."""
+    for demand in layer.demands():
+        known = None if demand.least else Known.of(layer.operand(demand.position))
+        if known is None or not known.is_small or next(known.leaves(), None) is not None:
+            continue
+        array = known.values(lambda leaf: leaf.value.read())
+        if array is not None:
+            demand.check(array, "record with a Dim of a smaller max, or with a larger table")
 
 
 def require_equal(left: SizeLike, right: SizeLike, problem: str) -> None:

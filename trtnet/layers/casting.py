@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from ..basics import dtypes
 from ..basics.dims import SizeLike
 from ..basics.dtypes import dtype as Dtype
@@ -47,6 +49,9 @@ class Identity(Layer):
 
     def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
         return of(self.inputs[0])
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        return values[0]
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         if not self.nonnegative:
@@ -135,6 +140,9 @@ class Cast(Layer):
     def as_weight(self, of: Callable[[Operand], Weight | None]) -> Weight | None:
         weight = of(self.inputs[0])
         return None if weight is None or self.to_type.bits < 8 else cast(weight, self.to_type)
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        return values[0].astype(self.to_type.numpy)
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return wanted

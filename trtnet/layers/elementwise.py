@@ -54,6 +54,14 @@ BINARY: dict[str, Callable[[ModuleType, torch.Tensor, torch.Tensor], torch.Tenso
     "GREATER": lambda torch, a, b: a > b,
     "LESS": lambda torch, a, b: a < b,
 }
+_FOLDED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "SUM": np.add, "SUB": np.subtract, "PROD": np.multiply, "MAX": np.maximum, "MIN": np.minimum,
+    "FLOOR_DIV": np.floor_divide, "AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor,
+    "EQUAL": np.equal, "GREATER": np.greater, "LESS": np.less,
+}  # fmt: skip
+_FOLDED_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "NEG": np.negative, "ABS": np.abs, "SIGN": np.sign, "NOT": np.logical_not,
+}  # fmt: skip
 COMPARISONS = frozenset(("EQUAL", "GREATER", "LESS"))
 LOGICAL = frozenset(("AND", "OR", "XOR"))
 _KEEP_SIGN = frozenset(("SUM", "PROD", "DIV", "FLOOR_DIV", "POW", "MIN", "MAX"))
@@ -98,6 +106,10 @@ class Unary(Layer):
 
     def add_to(self, lowering: Network) -> ILayer | None:
         return lowering.network.add_unary(lowering[self.inputs[0]], lowering.enum("UnaryOperation", self.op))
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        known = _FOLDED_UNARY.get(self.op)
+        return None if known is None else known(*values)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return () if self.op in ("ABS", "EXP", "SQRT", "COSH") else self.inputs if self.op in _ROUNDED else None
@@ -216,6 +228,10 @@ class ElementWise(Layer):
         pairs = zip(a * count if len(a) == 1 else a, b * count if len(b) == 1 else b)
         return tuple(compute(x, y) for x, y in pairs)
 
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        known = _FOLDED.get(self.op)
+        return None if known is None or (self.op == "FLOOR_DIV" and not values[1].all()) else known(*values)
+
     def add_to(self, lowering: Network) -> ILayer | None:
         a, b = self.inputs
         operation = lowering.enum("ElementWiseOperation", self.op)
@@ -326,6 +342,9 @@ class Select(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         condition, a, b = self.inputs
         return lowering.network.add_select(lowering[condition], lowering[a], lowering[b])
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        return np.where(*values)
 
     def nonnegative_if(self, index: int) -> tuple[Operand, ...] | None:
         return self.inputs[1:]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Size, SizeLike, format_shape
+from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
 from ..graph.tensor import Tensor
 from ..weights.demands import Demand
@@ -19,6 +19,7 @@ from .base import (
     Operand,
     Output,
     Position,
+    check_computed,
     check_constants,
     held,
     require_at_least,
@@ -79,23 +80,32 @@ def _check_table(layer: Gather | Scatter, axis: int) -> None:
 
 
 def _within_table(layer: Gather | Scatter) -> tuple[Demand, ...]:
-    """Indices that are weights lie inside the table, as far as its sizes are known."""
+    """Indices that are weights lie inside the table, at the greatest values of its Dims and at the least."""
     bounds = _table(layer, layer.axis)
-    ends = [high if isinstance(high, int) else high.bounds[1] for high in bounds.high]
 
-    def wrong(index: np.ndarray) -> np.ndarray:
-        return (index < 0) | (index > np.asarray(ends if layer.mode == "ND" else ends[0]))
+    def demand(least: bool) -> Demand:
+        ends = [high if isinstance(high, int) else max(high.bounds[not least], 0) for high in bounds.high]
 
-    return (
-        Demand(
+        def wrong(index: np.ndarray) -> np.ndarray:
+            return (index < 0) | (index > np.asarray(ends if layer.mode == "ND" else ends[0]))
+
+        return Demand(
             1,
             wrong,
             ShapeError,
-            f"an index of a {layer.kind} is out of range",
-            expected=" and ".join(f"0 to {high}" for high in bounds.high),
-            remedy="indices count from the start of the dimension, and there are no more than it has elements",
-        ),
-    )
+            f"an index of a {layer.kind} is out of range" + (" where the dimension is smallest" if least else ""),
+            expected=" and ".join(
+                f"0 to {high}" if isinstance(high, int) or not least else f"0 to {high}, which may be {end}"
+                for high, end in zip(bounds.high, ends)
+            ),
+            remedy="record with a Dim of a larger min: nothing checks on a GPU what is read beside the dimension"
+            if least
+            else "indices count from the start of the dimension, and there are no more than it has elements",
+            least=least,
+        )
+
+    is_dynamic = any(isinstance(high, Dim) for high in bounds.high)
+    return (demand(False), demand(True)) if is_dynamic else (demand(False),)
 
 
 def _check_held(layer: Gather | Scatter) -> None:
@@ -184,6 +194,7 @@ class Gather(Layer):
         else:
             check_constants(self)
             _check_held(self)
+            check_computed(self)
         return ((shape, data.dtype),)
 
     def demands(self) -> tuple[Demand, ...]:
@@ -191,6 +202,13 @@ class Gather(Layer):
 
     def takes(self, position: int, wanted: Bounds | None, output: int = 0) -> Bounds | None:
         return _table(self, self.axis) if position == 1 else wanted.one() if wanted is not None else None
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        x, index = values
+        if self.mode == "ND" or self.num_elementwise_dims or not x.shape[self.axis]:
+            return None
+        index = index.clip(0, x.shape[self.axis] - 1)  # it has a demand of its own that they lie in the table
+        return x.take(index, self.axis) if self.mode == "DEFAULT" else np.take_along_axis(x, index, self.axis)
 
     def add_to(self, lowering: Network) -> ILayer | None:
         data, index = self.inputs
@@ -291,6 +309,7 @@ class Scatter(Layer):
         else:
             check_constants(self)
             _check_held(self)
+            check_computed(self)
         return ((data.shape, data.dtype),)
 
     def demands(self) -> tuple[Demand, ...]:
@@ -356,6 +375,7 @@ class OneHot(Layer):
         if isinstance(self.depth, int) and self.depth < 0:
             raise ArgumentError("the depth of a one-hot layer is the number of classes", found=self.depth)
         check_constants(self)
+        check_computed(self)
         axis = self.axis % (len(index.shape) + 1)
         return ((Size((*index.shape[:axis], self.depth, *index.shape[axis:])), values.dtype),)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
@@ -127,6 +129,12 @@ class Fill(Layer):
         if not isinstance(beta, int) or beta < 0:
             return None
         return alpha, alpha + beta * (self.shape[0] - 1)
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        alpha, beta = self.alpha, self.beta
+        if self.decided or self._ends or self.draws or isinstance(alpha, float) or isinstance(beta, float):
+            return None
+        return size(alpha) + size(beta) * np.arange(size(self.shape[0]), dtype=np.int64)
 
     @classmethod
     def failing(cls, graph: Graph, provider: Features, refit: bool) -> Collection[Layer]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, format_shape, product
 from ..basics.errors import ArgumentError, DtypeError, ShapeError
@@ -98,6 +100,16 @@ class Shuffle(Layer):
         if self.reshape_dims is not None:
             weight = reshape(weight, tuple([size for size in self.reshape_dims if isinstance(size, int)]))
         return weight if self.second_transpose is None else permute(weight, self.second_transpose)
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        x = values[0]
+        if self.decided:
+            return None
+        if self.first_transpose is not None:
+            x = x.transpose(self.first_transpose)
+        if self.reshape_dims is not None:
+            x = x.reshape([size(one) for one in self.reshape_dims])
+        return x if self.second_transpose is None else x.transpose(self.second_transpose)
 
     def following(self, before: Any) -> Shuffle | None:
         if not isinstance(before, Shuffle) or before.decided or self.decided:
@@ -361,6 +373,14 @@ class Slice(Layer):
                 found.append(None if position is None or isinstance(position, Tensor) else start + position * step)
         return tuple(found)
 
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        if self.mode != "STRICT_BOUNDS" or self.is_computed:
+            return None
+        x = values[0]
+        for axis, (start, count, step) in enumerate(zip(self.start, self.shape, self.stride)):
+            x = x.take(size(start) + size(step) * np.arange(size(count)), axis)
+        return x
+
     def infer(self) -> tuple[Output, ...]:
         x, fill = self.inputs[0], self.operand(4)
         assert isinstance(x, Tensor)
@@ -583,6 +603,9 @@ class Concatenation(Layer):
                     require_equal(a, b, self._mismatch().problem)
             total = total + x.shape[self.axis]
         return ((Size((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :])), first.dtype),)
+
+    def fold(self, size: Callable[[SizeLike], int], *values: np.ndarray) -> np.ndarray | None:
+        return np.concatenate(values, self.axis)
 
     def _mismatch(self) -> ShapeError:
         shapes = " and ".join(format_shape(t.shape) for t in self.tensors)

@@ -18,6 +18,7 @@ class Demand(NamedTuple):
         wrong: which elements are not as they must be.
         error: what is raised while recording; what is given later raises WeightsError.
         problem, expected, remedy: what that says.
+        least: whether it is about the least values of the Dims; else about their greatest.
     """
 
     position: int
@@ -26,12 +27,13 @@ class Demand(NamedTuple):
     problem: str
     expected: str
     remedy: str
+    least: bool = False
 
-    def check(self, array: np.ndarray) -> None:
+    def check(self, array: np.ndarray, remedy: str | None = None) -> None:
         """Raises `error` for a constant that does not fit."""
         found = self.found(array)
         if found is not None:
-            raise self.error(self.problem, expected=self.expected, found=found, remedy=self.remedy)
+            raise self.error(self.problem, expected=self.expected, found=found, remedy=remedy or self.remedy)
 
     def found(self, array: np.ndarray) -> str | None:
         """The first wrong elements; None where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from pathlib import Path
 
@@ -636,3 +637,139 @@ def test_a_refit_follows_buffers_beside_the_state_dict(wrap) -> None:
     x = torch.randn(2, 4)
     with torch.no_grad():
         np.testing.assert_allclose(engine(x.numpy()), module(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+class Forward(nn.Module):
+    """A forward of one's own, with a parameter and what Python keeps."""
+
+    def __init__(self, how) -> None:
+        super().__init__()
+        self.how = how
+        self.table = nn.Parameter(torch.randn(8, 4))
+        self.linear = nn.Linear(4, 4)
+        self.count = 0
+        self.kept = [0]
+        self.chance = np.random.default_rng(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.how(self, x)
+
+
+def counted(self, x):
+    self.count += 1
+    return x * self.count
+
+
+def kept(self, x):
+    self.kept[0] += 1
+    return x * self.kept[0]
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["static", "dynamic"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda self, x: x * float(np.random.rand()),
+        lambda self, x: x + random.random(),
+        lambda self, x: x * float(self.chance.random()),
+        counted,
+        kept,
+    ],
+    ids=["numpy", "random", "generator", "attribute", "list"],
+)
+def test_what_python_draws_or_counts_is_refused(how, fixed) -> None:
+    with pytest.raises(UnsupportedError, match="something else at a second call") as caught:
+        trtnet.record(Forward(how), x=Input((2 if fixed else BATCH, 4)))
+    assert "differs by" in str(caught.value)
+
+
+def test_recording_takes_no_draws_of_torchs_from_the_caller() -> None:
+    torch.manual_seed(3)
+    trtnet.record(Forward(lambda self, x: torch.randn_like(self.linear(x))), x=Input((BATCH, 4)))
+    found = torch.rand(4)
+    torch.manual_seed(3)
+    Forward(None)
+    assert torch.equal(found, torch.rand(4))
+
+
+def test_draws_beside_a_size_that_is_printed() -> None:
+    def printed(self, x):
+        print(f"{x.shape}")
+        mean = self.linear(x)
+        return torch.distributions.Normal(mean, 1.0).sample(), mean
+
+    graph = trtnet.record(Forward(printed), x=Input((BATCH, 4)))
+    assert graph.drawn_outputs() == ["output_0"]
+
+    def other(self, x):
+        mean = self.linear(x) * (2.0 if f"{x.shape[0]}" == "3" else 1.0)
+        return torch.distributions.Normal(mean, 1.0).sample(), mean
+
+    with pytest.raises(ShapeError, match="forward is another one at batch=3"):
+        trtnet.record(Forward(other), x=Input((BATCH, 4)))
+
+
+def test_a_slice_that_may_be_all_of_a_parameter() -> None:
+    check(Forward(lambda self, x: x + self.table[: x.shape[0]]), x=Input((BATCH, 4)), at=(1, 2, 7, 8))
+    with pytest.raises(ShapeError, match="another one at batch=8"):
+        trtnet.record(Forward(lambda self, x: x * 3 if x.shape[0] < 8 else x * 2), x=Input((BATCH, 4)))
+    with pytest.raises(ShapeError):
+        trtnet.record(
+            Forward(lambda self, x: x + self.table[: x.shape[0]]), x=Input((Dim("n", min=1, opt=4, max=64), 4))
+        )
+
+
+@pytest.mark.parametrize("options", [(2,), (3, 2, 1), (2, 1, 0, 2), (2, 3, 1, 1, True)])
+def test_max_pool1d_over_a_dynamic_length(options) -> None:
+    length = Dim("length", min=5, opt=8, max=11)
+    sizes = [{"batch": 2, "length": n} for n in (5, 8, 11)]
+    check(Forward(lambda self, x: nn.functional.max_pool1d(x, *options)), x=Input((BATCH, 3, length)), at=sizes)
+    check(nn.MaxPool1d(2), input=Input((BATCH, 3, 8)))
+
+
+def test_triangles_and_truths_of_nothing() -> None:
+    def triangle(self, x):
+        row, column = torch.tril_indices(4, 4)
+        return x[:, row] * x[:, column] + torch.triu_indices(4, 4, dtype=torch.int32)[0]
+
+    check(Forward(triangle), x=Input((BATCH, 4)))
+    check(Forward(lambda self, x: (x[:0].bool().any() | (x[:0] > 0).all()) * x), x=Input((BATCH, 4)))
+    check(Forward(lambda self, x: x[:, :0].bool().any(1)), x=Input((BATCH, 4)))
+    check(Forward(lambda self, x: (x > 0).all(0)), x=Input((Dim("batch", min=0, opt=2, max=8), 4)), at=(0, 1, 5))
+
+
+@pytest.mark.parametrize("kind", ["tensor", "channel", "observed"])
+def test_fake_quantization(kind) -> None:
+    def per_channel(self, x):
+        scales, zeros = torch.tensor([0.1, 0.2, 0.05, 0.3]), torch.zeros(4, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(x, scales, zeros, 1, -128, 127)
+
+    if kind == "tensor":
+        module = Forward(lambda self, x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127))
+    elif kind == "channel":
+        module = Forward(per_channel)
+    else:
+        observer = torch.ao.quantization.FakeQuantize(observer=torch.ao.quantization.MinMaxObserver)
+        observer(torch.randn(64, 4))
+        module = Forward(lambda self, x: self.observer(x))
+        observer.disable_observer()
+        module.observer = observer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = trtnet.record(module, x=Input((BATCH, 4)))
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(trtnet.reference(graph)(x=x.numpy()), module(x), atol=1e-6)
+
+
+def test_scripts_and_functions_of_torchs_say_what_to_record() -> None:
+    scripts = [torch.jit.trace(nn.Linear(4, 4), torch.zeros(2, 4)), nn.Sequential(torch.jit.script(nn.Linear(4, 4)))]
+    for script in scripts:
+        with pytest.raises(UnsupportedError, match=r"torch\.jit"):
+            trtnet.record(script, input=Input((BATCH, 4)))
+    for function in (torch.relu, nn.functional.gelu, nn.functional.softmax):
+        with pytest.raises(ArgumentTypeError, match="cannot be recorded by itself"):
+            trtnet.record(function, input=Input((BATCH, 4)))
+    with pytest.raises(ArgumentTypeError, match=r"expected: trtnet\.functional\.relu"):
+        trtnet.record(lambda x: torch.relu(x), x=Input((BATCH, 4)))
+    with pytest.raises(UnsupportedError, match=r"round\(x\.shape\[0\] / 2\)"):
+        trtnet.record(Forward(lambda self, x: x[: round(x.shape[0] / 2)]), x=Input((BATCH, 4)))

@@ -118,14 +118,18 @@ class Audit:
         used = dims.symbols_of(self.sizes[one] for one in symbols)
         holds = _compiled(guard.expression, symbols)
         wrong: list[dict[str, int]] = []
+        others = 0
         for values in _combinations(used):
             env = {str(one): value for one, value in zip(used, values)}
             given = [dims.evaluate(self.sizes[one], env) for one in symbols]
             if not holds(*given):
-                if not any(value in (0, 1) for value in given) and not isinstance(guard.expression, sympy.Ne):
+                is_single = any(value in (0, 1) for value in given) or isinstance(guard.expression, sympy.Ne)
+                others += not is_single
+                if others > 1:  # at one alone it is compared there: a slice `[:n]` of all that there is
                     raise self._changes(guard, env)
                 wrong.append(env)
-        self.odd += [(env, guard.where) for env in wrong[:: max(1, len(wrong) // 2)][:3]]
+        few = wrong if others else wrong[:: max(1, len(wrong) // 2)][:3]
+        self.odd += [(env, guard.where) for env in few]
 
     def _changes(self, guard: Guard, env: Mapping[str, int]) -> ShapeError:
         text = str(guard.expression.xreplace({one: sympy.Symbol(str(size)) for one, size in self.sizes.items()}))

@@ -118,17 +118,16 @@ class TorchModule(Module):
 
     def check(self, graph: Graph) -> None:
         """Compare the recording with the module: at the smallest sizes, where it decides by single ones, and at more
-        where it reads one as text.
+        where it reads one as text. Of results that hang on a draw the shapes are compared.
 
-        Raises ShapeError where they differ.
+        Raises ShapeError where they differ; UnsupportedError where the module gives something else each time.
         """
+        self._refuse_chance(graph)
         engine = reference(graph) if self._odd else None
-        drawn = graph.drawn_outputs()
+        drawn = set(graph.drawn_outputs())
         for sizes, where in self._odd:
             assert engine is not None
             asked = where is not None or not self._exported.is_oblivious
-            if drawn and not asked:
-                continue
             whole = {name: symbol.min for name, symbol in graph.dims.items()} | sizes
             at = ", ".join(f"{name}={value}" for name, value in whole.items())
             arrays = Sampler(graph).draw(whole)
@@ -143,6 +142,10 @@ class TorchModule(Module):
             except ShapeError:  # it refuses these sizes itself
                 continue
             found = forms.flat(graph.form, list(graph.outputs), made) or []
+            for place, name in enumerate(graph.outputs):
+                known = name in drawn and place < min(len(found), len(expected))
+                if known and found[place].shape == expected[place].shape:
+                    expected[place] = found[place]
             if len(found) == len(expected) and all(map(_agree, found, expected)):
                 continue
             raise ShapeError(
@@ -154,13 +157,40 @@ class TorchModule(Module):
                 "what is another one there: an if over a size, the text of one, x.squeeze()",
             )
 
+    def _refuse_chance(self, graph: Graph) -> None:
+        """Raises UnsupportedError for a module that gives other numbers at a second call, though torch draws the same
+        ones again: what Python draws or counts is a fixed number in a recording."""
+        sizes = {name: symbol.min or symbol.opt for name, symbol in graph.dims.items()}
+        try:
+            arrays = Sampler(graph).draw(sizes)
+            first, second = self._calls(arrays, 2)
+        except Exception:  # these numbers may be none that forward takes
+            return
+        same = functools.partial(_agree, tolerance=SAME)
+        if len(first) == len(second) and all(map(same, first, second)):
+            return
+        raise UnsupportedError(
+            "forward gives something else at a second call with the same inputs",
+            expected="the same numbers, as torch.manual_seed was called with the same seed before both",
+            found=_difference(second, first, SAME, "the first call"),
+            remedy="draw by torch, as in torch.rand(()), which a network does at each call; a number of NumPy's or "
+            "Python's generators, a time or a count is the same at each call of a network: give it as an argument",
+        )
+
     def _computed(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return self._calls(arrays, 1)[0]
+
+    def _calls(self, arrays: Mapping[str, np.ndarray], count: int) -> list[list[np.ndarray]]:
+        """The tensors that the module gives, at each of so many calls, with the same draws of torch's."""
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
-        with kept(self._owner):
+        with kept(self._owner), torch.random.fork_rng([device] if device.type == "cuda" else []):
             given = {name: from_numpy(array).to(device) for name, array in arrays.items()}
-            made = self._function(**self._given | given)
-        flat, _ = torch.utils._pytree.tree_flatten(made)
-        return [as_array(one.detach()) for one in flat if isinstance(one, torch.Tensor)]
+            found = []
+            for _ in range(count):
+                torch.manual_seed(0)
+                made, _ = torch.utils._pytree.tree_flatten(self._function(**self._given | given))
+                found.append([np.array(as_array(one.detach())) for one in made if isinstance(one, torch.Tensor)])
+        return found
 
 
 def plain(function: Callable[..., Any]) -> tuple[torch.nn.Module, Callable[..., Any]]:
@@ -185,9 +215,23 @@ def unwrapped(module: Any) -> Any:
             return module
 
 
+def _refuse_scripts(owner: torch.nn.Module) -> None:
+    """Raises UnsupportedError for modules of torch.jit."""
+    for path, module in owner.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedError(
+                "a module of torch.jit is compiled, and torch.export takes none",
+                expected="the torch.nn.Module that it was made of",
+                found=type(module).__name__ + (f" {path}" if path else ""),
+                remedy="record the module before torch.jit.script or torch.jit.trace; its state_dict has the same "
+                "keys: module.load_state_dict(scripted.state_dict())",
+            )
+
+
 def signature(function: Callable[..., Any], given: Mapping[str, Any]) -> inspect.Signature:
     """Of what is called: a module's forward, or the method. What `*args` takes has the names that are given."""
     owner, called = plain(function)
+    _refuse_scripts(owner)
     found = inspect.signature(owner.forward if isinstance(called, torch.nn.Module) else called)
     parameters: list[inspect.Parameter] = []
     for one in found.parameters.values():
@@ -326,20 +370,26 @@ FEW = 8
 """At how many sizes a recording is compared with a module that reads one as text, beside the best and the greatest."""
 
 
-def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
+SAME = 1e-5
+"""How far apart two calls of a module may be."""
+
+
+def _agree(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-2) -> bool:
     if found.shape != expected.shape:
         return False
     if found.dtype.kind not in "fV" or not found.size:
         return np.array_equal(found, expected)
     a, b = found.astype(np.float64), expected.astype(np.float64)
     scale = np.abs(b[np.isfinite(b)]).max(initial=0.0)
-    return bool(np.allclose(a, b, rtol=1e-2, atol=1e-3 * scale + 1e-6, equal_nan=True))
+    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance / 10 * scale + 1e-6, equal_nan=True))
 
 
-def _difference(found: list[np.ndarray], expected: list[np.ndarray]) -> str:
+def _difference(
+    found: list[np.ndarray], expected: list[np.ndarray], tolerance: float = 1e-2, other: str = "the module"
+) -> str:
     for index, (one, two) in enumerate(zip(found, expected)):
         if one.shape != two.shape:
-            return f"output {index} of shape {one.shape}, where the module gives {two.shape}"
-        if not _agree(one, two):
+            return f"output {index} of shape {one.shape}, where {other} gives {two.shape}"
+        if not _agree(one, two, tolerance):
             return f"output {index} differs by {np.abs(one.astype(np.float64) - two.astype(np.float64)).max():.3g}"
-    return f"{len(found)} outputs, where the module gives {len(expected)}"
+    return f"{len(found)} outputs, where {other} gives {len(expected)}"

@@ -60,13 +60,14 @@ def _compared(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def compute(value: Any) -> Any:
-        if isinstance(value, Tensor):
+    def compute(value: Any, digits: int | None = None) -> Any:
+        if isinstance(value, Tensor) or (function is round and not isinstance(value, int)):
             raise UnsupportedError(
                 "a size is rounded from a number that the network computes",
                 expected="sizes made of sizes by +, -, * and //",
                 found=repr(value),
-                remedy="write x.shape[0] // 2 in place of int(x.shape[0] / 2) and int(x.shape[0] * 0.5)",
+                remedy="write x.shape[0] // 2 in place of int(x.shape[0] / 2), and (x.shape[0] + 1) // 2 in place of "
+                "round(x.shape[0] / 2), which takes the even neighbour of a half",
             )
         return function(value)
 

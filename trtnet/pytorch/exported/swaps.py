@@ -9,12 +9,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.modules import rnn
 
 from ... import functional as F
+from ...basics.errors import UnsupportedError
 from ...functional.attention import Heads
-from ...graph.tensor import Tensor
+from ...graph.tensor import Array, Parameter, Tensor
 from .table import converts
 
 _ATTENTION = (
@@ -28,11 +30,13 @@ _RECURRENT = (
     "bool bidirectional, bool batch_first) -> Tensor[]"
 )
 _BAG = "(Tensor input, Tensor weight, Tensor? per_sample_weights, str mode, int? padding_idx) -> Tensor"
+_FAKE = "(Tensor input, Tensor scale, Tensor zero_point, int axis, int quant_min, int quant_max) -> Tensor"
 _KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 _library = torch.library.Library("trtnet", "DEF")
 _library.define("attention" + _ATTENTION)
 _library.define("embedding_bag" + _BAG)
+_library.define("fake_quantize" + _FAKE)
 for _kind in _KINDS:
     _library.define(_kind + _RECURRENT)
 
@@ -53,6 +57,11 @@ def _attention_shapes(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
 @torch.library.register_fake("trtnet::embedding_bag", lib=_library)
 def _bag_shape(input: torch.Tensor, weight: torch.Tensor, *options: object) -> torch.Tensor:
     return weight.new_empty([input.shape[0], weight.shape[1]])
+
+
+@torch.library.register_fake("trtnet::fake_quantize", lib=_library)
+def _fake_shape(input: torch.Tensor, *options: object) -> torch.Tensor:
+    return input.new_empty(input.shape)
 
 
 def _recurrent_shapes(
@@ -148,19 +157,71 @@ def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None 
     return x.gather(dim, at)
 
 
+_MAX_POOL = torch.max_pool1d
+
+
+def _max_pool1d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> torch.Tensor:
+    """torch.max_pool1d in two dimensions, where its size is dynamic: torch's own, as traced, makes it a fixed one."""
+    if not isinstance(input.shape[-1], torch.SymInt):
+        return _MAX_POOL(input, kernel_size, stride, padding, dilation, ceil_mode)
+    kernel, padding, dilation = (_one(value) for value in (kernel_size, padding, dilation))
+    stride = _one(stride) if stride or stride == 0 else kernel
+    made = torch.max_pool2d(input.unsqueeze(-2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode)
+    return made.squeeze(-2)
+
+
+def _one(value: Any) -> int:
+    return int(value[0] if isinstance(value, (tuple, list)) else value)
+
+
+def _fake_quantize(input: torch.Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int) -> torch.Tensor:
+    """torch.fake_quantize_per_tensor_affine, which torch.export does not take, as one operator."""
+    scale, zero_point = (one if isinstance(one, torch.Tensor) else torch.tensor(one) for one in (scale, zero_point))
+    return torch.ops.trtnet.fake_quantize(input, scale, zero_point, -1, quant_min, quant_max)
+
+
+def _fake_quantize_channels(
+    input: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int, quant_min: int, quant_max: int
+) -> torch.Tensor:
+    """torch.fake_quantize_per_channel_affine, likewise."""
+    axis %= input.dim()
+    return torch.ops.trtnet.fake_quantize(input, scale, zero_point, axis, quant_min, quant_max)
+
+
+_REPLACED: dict[str, Any] = {
+    "take_along_dim": _take_along_dim,
+    "max_pool1d": _max_pool1d,
+    "fake_quantize_per_tensor_affine": _fake_quantize,
+    "fake_quantize_per_channel_affine": _fake_quantize_channels,
+}
+"""Functions of torch's, by name, and what is called in their place."""
+
+
 @contextlib.contextmanager
 def swapped() -> Iterator[None]:
     """Have torch's modules call our operators, for as long as torch exports."""
     attention: Any = torch.nn.MultiheadAttention
     bag: Any = torch.nn.EmbeddingBag
-    before = attention.forward, bag.forward, rnn._VF, torch.take_along_dim
-    attention.forward, bag.forward, rnn._VF, torch.take_along_dim = _forward, _bag, _Functions(), _take_along_dim
+    before = attention.forward, bag.forward, rnn._VF
+    functions = {name: getattr(torch, name) for name in _REPLACED}
+    attention.forward, bag.forward, rnn._VF = _forward, _bag, _Functions()
+    for name, function in _REPLACED.items():
+        setattr(torch, name, function)
     tensor: Any = torch.Tensor
     tensor.take_along_dim = _take_along_dim  # over the base's, which is there again when this one is taken away
     try:
         yield
     finally:
-        attention.forward, bag.forward, rnn._VF, torch.take_along_dim = before
+        attention.forward, bag.forward, rnn._VF = before
+        for name, function in functions.items():
+            setattr(torch, name, function)
         del tensor.take_along_dim
 
 
@@ -200,6 +261,28 @@ def _embedding_bag(
     input: Tensor, weight: Tensor, per_sample: Tensor | None, mode: str, padding_idx: int | None
 ) -> Tensor:
     return F.embedding_bag(input, weight, mode=mode, per_sample_weights=per_sample, padding_idx=padding_idx)
+
+
+@converts("trtnet::fake_quantize")
+def _faked(input: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int, quant_max: int) -> Tensor:
+    if not isinstance(zero_point, (Array, Parameter)):
+        raise UnsupportedError(
+            "the zero point of a quantization is computed in the network",
+            expected="a number, or a buffer",
+            found=repr(zero_point),
+            remedy="quantize symmetrically: a zero point of 0",
+        )
+    numbers = np.asarray(zero_point.tolist(), np.int64).reshape(-1)
+    if quant_min - numbers.max() < -128 or quant_max - numbers.min() > 127:  # beyond what TensorRT quantizes to
+        sizes = [-1 if one == axis else 1 for one in range(input.ndim)]
+        factor = F.reshape(scale, tuple(sizes) if axis >= 0 else ())
+        offset = Array((numbers.reshape(sizes) if axis >= 0 else numbers[0]).astype(np.float32))
+        found = F.round(F.div(input, factor))
+        return F.mul(F.minimum(F.maximum(found, quant_min - offset), quant_max - offset), factor)
+    if axis >= 0:
+        known = Array(numbers.astype(np.int32))
+        return F.fake_quantize_per_channel_affine(input, scale, known, axis, quant_min, quant_max)
+    return F.fake_quantize_per_tensor_affine(input, F.reshape(scale, ()), int(numbers[0]), quant_min, quant_max)
 
 
 def _recurrent(kind: str) -> None:

@@ -21,6 +21,21 @@ def _arange(*bounds: Any, dtype: DtypeLike | None = None) -> Tensor:
     return F.arange(*bounds, dtype=dtype)
 
 
+@converts("aten::tril_indices")
+def _tril_indices(row: int, col: int, offset: int = 0, dtype: Any = None) -> Tensor:
+    return F.to(F.tril_indices(row, col, offset), _whole_type(dtype))
+
+
+@converts("aten::triu_indices")
+def _triu_indices(row: int, col: int, offset: int = 0, dtype: Any = None) -> Tensor:
+    return F.to(F.triu_indices(row, col, offset), _whole_type(dtype))
+
+
+def _whole_type(dtype: Any) -> Any:
+    """A type as torch gives it here: by its number, of which 3 is int32."""
+    return dtypes.int32 if dtype in (3, dtypes.int32) else dtypes.int64
+
+
 @converts("aten::zeros", "aten::empty.memory_format")
 def _zeros(size: Sizes, dtype: DtypeLike | None = None) -> Tensor:
     return F.zeros(tuple(size), dtype=dtype or dtypes.float32)
