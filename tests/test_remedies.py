@@ -3162,6 +3162,13 @@ row(
 )
 
 
+row(
+    "write x.shape[0] in place of len(x) and int(x.shape[0])",
+    lambda: of_torch(lambda torch, self, x, h: x / len(x), (DYNAMIC, 3)),
+    lambda: of_torch(lambda torch, self, x, h: x / x.shape[0], (DYNAMIC, 3)),
+)
+
+
 def of_packed(take):
     """Record a torch.nn.Module that takes this of a packed sequence."""
 

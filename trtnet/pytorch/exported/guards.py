@@ -111,6 +111,11 @@ class Audit:
         except ShapeError as error:
             if guard.where is not None:
                 error.where = guard.where
+            if isinstance(left, int) or isinstance(right, int):
+                error.remedy = (
+                    "give the Input that size; or, where forward takes any, write x.shape[0] in place of len(x) and "
+                    "int(x.shape[0]), which make a number of it, as some functions of torch's do"
+                )
             raise
 
     def _require_always(self, guard: Guard) -> None:

@@ -20,7 +20,7 @@ from ...graph.tensor import Array, Tensor
 from . import same
 from .chains import Chain, chains
 from .regions import REGIONS
-from .sizes import SIZES
+from .sizes import SIZES, numbers
 from .stacks import path_of, place_of, shown
 from .table import Missing, converter
 
@@ -98,6 +98,7 @@ class Player:
             if name not in REGIONS:
                 raise not_taken(node)
             return REGIONS[name](self, node, *args, **kwargs)
+        args, kwargs = numbers(args), numbers(kwargs)
         found = converter(str(target))
         if found is not None:
             named = {key: value for key, value in kwargs.items() if key not in same.NOWHERE or not found.ours}

@@ -27,6 +27,15 @@ def _number(value: Any) -> Any:
     return value
 
 
+def numbers(value: Any) -> Any:
+    """The arguments of an operator, with quotients of sizes as what the network computes of them."""
+    if isinstance(value, Quotient):
+        return _number(value)
+    if type(value) in (tuple, list):
+        return type(value)([numbers(one) for one in value])
+    return {name: numbers(one) for name, one in value.items()} if type(value) is dict else value
+
+
 def _sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     """An operation whose result is a size where its operands are."""
 

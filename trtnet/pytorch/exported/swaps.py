@@ -177,6 +177,18 @@ def _max_pool1d(
     return made.squeeze(-2)
 
 
+_LINSPACE = torch.linspace
+
+
+def _linspace(start: Any, end: Any, steps: Any, **options: Any) -> torch.Tensor:
+    """torch.linspace by arange, where its size is dynamic: torch's own, as traced, makes it a fixed one."""
+    dtype = options.get("dtype") or torch.get_default_dtype()
+    if not isinstance(steps, torch.SymInt) or not dtype.is_floating_point:
+        return _LINSPACE(start, end, steps, **options)
+    places = torch.arange(steps, dtype=dtype, device=options.get("device"))
+    return places * (end - start) / torch.sym_max(steps - 1, 1) + start
+
+
 def _one(value: Any) -> int:
     return int(value[0] if isinstance(value, (tuple, list)) else value)
 
@@ -198,6 +210,7 @@ def _fake_quantize_channels(
 _REPLACED: dict[str, Any] = {
     "take_along_dim": _take_along_dim,
     "max_pool1d": _max_pool1d,
+    "linspace": _linspace,
     "fake_quantize_per_tensor_affine": _fake_quantize,
     "fake_quantize_per_channel_affine": _fake_quantize_channels,
 }
