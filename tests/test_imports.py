@@ -24,6 +24,9 @@ HEAVY = (
     "cuda",
     "PIL",
     "sklearn",
+    "xxhash",
+    "prometheus_client",
+    "ray",
 )
 
 
@@ -166,7 +169,7 @@ def test_only_provider_imports_tensorrt():
 
 ROOMS = [
     {"basics"}, {"weights"}, {"graph"}, {"layers"}, {"functional"}, {"nn", "rewriting", "engine"},
-    {"tensorrt", "torch_names"}, {"teaching"}, {"recording"}, {"pytorch"}, {"building", "loading"}, {"cli"},
+    {"tensorrt", "torch_names"}, {"teaching"}, {"recording"}, {"pytorch"}, {"building", "loading"}, {"fleet"}, {"cli"},
     {"__main__"},
 ]  # fmt: skip
 """From the ground up: a file imports from its own room and from those before it."""
@@ -279,7 +282,7 @@ def test_a_circle_and_an_import_in_a_function_would_be_seen(monkeypatch, tmp_pat
 
 def test_few_names_at_the_top():
     names = {path.name for path in PACKAGE.iterdir() if not path.name.startswith("_") and path.name != "py.typed"}
-    assert len(names) <= 16, sorted(names)
+    assert len(names) <= 17, sorted(names)
 
 
 def test_no_function_is_longer_than_60_lines():

@@ -15,6 +15,7 @@ import pickle
 import resource
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ import pytest
 from harness import composed_without, needs_rtx, new_network
 
 import trtnet
-from trtnet import Dim, Input, layers, nn
+from trtnet import Dim, Input, fleet, layers, nn
 from trtnet import functional as F
 from trtnet.cli import preload
 from trtnet.errors import TrtnetError, nearest
@@ -3318,6 +3319,130 @@ row(
     lambda: record(lambda x: Doubled()(x), (2, 3)).explain(provider="tensorrt_rtx"),
 )
 
+
+# --- a fleet
+
+
+def fleet_of(publish=None, follow=None, graph=None, network=None, scheme="dir", **given):
+    """Publish in a new place, by `publish(publisher)`, and follow by `follow(follower)`."""
+    network = network or trtnet.record(nn.Linear(2, 1, bias=False), input=Input((1, 2)))
+    with tempfile.TemporaryDirectory() as folder:
+        where = f"dir:{folder}" if scheme == "dir" else f"shm:{Path(folder).name}"
+        with fleet.Publisher(where, graph=graph) as publisher:
+            publisher.folder = Path(folder)
+            (publish or (lambda publisher: publisher.publish(WEIGHT)))(publisher)
+            with fleet.Follower(trtnet.reference(network), where, **given) as follower:
+                return (follow or fleet.Follower.poll)(follower) is not False
+
+
+WEIGHT = {"weight": np.ones((1, 2), np.float32)}
+STRUCTURE = trtnet.record(nn.Linear(2, 1, bias=False), input=Input((1, 2)))
+
+
+def published_then(change):
+    def publish(publisher):
+        publisher.publish(WEIGHT)
+        change(publisher.folder)
+
+    return publish
+
+
+def without_a_file(folder):
+    next(folder.glob("*.safetensors")).unlink()
+
+
+def with_half_a_manifest(folder):
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text()[:50])
+
+
+def closed_before(use):
+    def closed(of):
+        of.close()
+        use(of)
+
+    return closed
+
+
+row(
+    "did you mean 'dir:weights'?",
+    lambda: fleet.roads.road("dri:weights"),
+    lambda: fleet.roads.road("dir:weights"),
+)
+row("a folder is named 'dir:weights'", lambda: fleet.roads.road("weights"), lambda: fleet.roads.road("dir:weights"))
+row(
+    "leave it out, or publish its real and imaginary parts",
+    lambda: fleet_of(lambda one: one.publish({"weight": np.ones((1, 2), np.complex64)})),
+    fleet_of,
+)
+row(
+    "publish again: the engine has the weights that it had",
+    lambda: fleet_of(published_then(with_half_a_manifest)),
+    lambda: fleet_of(lambda one: [published_then(with_half_a_manifest)(one), one.publish(WEIGHT)]),
+)
+row(
+    "publish again, or copy the whole folder",
+    lambda: fleet_of(published_then(without_a_file)),
+    lambda: fleet_of(
+        lambda one: [published_then(without_a_file)(one), one.publish({"weight": np.zeros((1, 2), "f4")})]
+    ),
+)
+row(
+    "publish(module), or publish(module.state_dict())",
+    lambda: fleet_of(lambda one: one.publish(3)),
+    lambda: fleet_of(lambda one: one.publish(nn.Linear(2, 1, bias=False))),
+)
+row(
+    "leave out of the state_dict what are no tensors",
+    lambda: fleet_of(lambda one: one.publish(WEIGHT | {"step": 3})),
+    fleet_of,
+)
+row(
+    "close that one, or choose another name",
+    lambda: fleet_of(lambda one: fleet.Publisher(one.road), scheme="shm"),
+    lambda: fleet_of(lambda one: fleet.Publisher("shm:another-name").close() or one.publish(WEIGHT), scheme="shm"),
+)
+row(
+    "let one of the two publish, or give each a folder of its own",
+    lambda: fleet_of(lambda one: [fleet.Publisher(one.road).close(), one.publish(WEIGHT)]),
+    fleet_of,
+)
+row(
+    "make another one: trtnet.fleet.Publisher(where)",
+    lambda: fleet_of(closed_before(lambda one: one.publish(WEIGHT))),
+    lambda: fleet_of(lambda one: [one.close(), fleet.Publisher(one.road).publish(WEIGHT)]),
+)
+row(
+    "Publisher(where, graph=trtnet.record(...)), or leave it out",
+    lambda: fleet_of(graph=3),
+    lambda: fleet_of(graph=STRUCTURE),
+)
+row(
+    "Follower(trtnet.build(graph, refit=True), where)",
+    lambda: fleet.Follower(STRUCTURE, "dir:weights"),
+    fleet_of,
+)
+row(
+    "build this engine from the graph that the publisher names",
+    lambda: fleet_of(graph=trtnet.record(nn.Linear(2, 1), input=Input((1, 2)))),
+    lambda: fleet_of(graph=STRUCTURE),
+)
+row(
+    "start() it once",
+    lambda: fleet_of(follow=lambda one: one.start().start()),
+    lambda: fleet_of(follow=fleet.Follower.start),
+)
+row(
+    "follower.start() once, or follower.poll() before calls",
+    lambda: fleet_of(follow=lambda one: one(np.ones((1, 2), np.float32)), max_lag=0, on_lag="raise"),
+    lambda: fleet_of(follow=lambda one: [one.poll(), one(np.ones((1, 2), np.float32))], max_lag=0, on_lag="raise"),
+)
+row(
+    "make another one: trtnet.fleet.Follower(engine, where)",
+    lambda: fleet_of(follow=closed_before(fleet.Follower.poll)),
+    fleet_of,
+)
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
@@ -3343,6 +3468,12 @@ NOT_FOLLOWED: dict[str, str] = {
             "return one shape for each output from shapes(): a list where there are several",
             "mend that line of the source",
             "draw fewer boxes, graph.draw(path, depth=1); or write a text for another program: net.dot",
+            "follow a folder: 'dir:PATH'",
+            "make room in it, or choose another name; containers take a size for it: --shm-size",
+            "make room in it; containers take a size for it: --shm-size",
+            "remove that folder, and make the publisher again",
+            "check that you may read it",
+            "pip install 'trtnet[fleet]'",
             "use a library's plugin, or trtnet.kernel, which every TensorRT runs",
             "give an object, and call IPluginCreatorV3One.__init__ in its own __init__",
             "give it another version; a creator is registered once in a process",

@@ -32,6 +32,7 @@ from .basics.dtypes import uint8 as uint8
 from .basics.errors import TrtnetError as TrtnetError
 
 if TYPE_CHECKING:
+    from . import fleet as fleet
     from . import functional as functional
     from . import nn as nn
     from .basics import dtypes as dtypes
@@ -126,7 +127,7 @@ _ROOMS = {
     "torch_names": ("amp", "autograd", "cuda", "distributions", "einops", "jit", "linalg", "ops", "utils"),
 }
 _ROOM = {name: room for room, names in _ROOMS.items() for name in names}
-_MODULES = ("functional", "nn", *_ROOM)
+_MODULES = ("fleet", "functional", "nn", *_ROOM)
 _ALIASES = {
     "bool": "bool_",
     "float": "float32",

@@ -71,3 +71,26 @@ def killed_everywhere(work: Work, bytes_apart: int) -> Iterator[bool]:
             killed = kill(at, work)
             at += apart
             yield killed
+
+
+def killed_at_line(step: int, folder: str, work: Work) -> bool:
+    """Whether a child that does `work` was killed: just before the `step`-th line that it runs of the files in
+    `folder`."""
+
+    def in_child():
+        left = [step]
+
+        def trace(frame, event, argument):
+            if folder not in frame.f_code.co_filename:
+                return None
+            if event == "line":
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        work()
+
+    _, status = os.waitpid(child_that(in_child), 0)
+    return os.WIFSIGNALED(status)

@@ -254,3 +254,11 @@ class EngineError(TrtnetError, RuntimeError):
 
 class BuildError(ProviderError):
     """TensorRT refused the network; its own reasons are in `details`."""
+
+
+class FleetError(TrtnetError, RuntimeError):
+    """Weights cannot be published or followed: another publisher has the place, or this end was closed."""
+
+
+class StaleWeightsError(FleetError):
+    """A call with weights that are further behind than was allowed."""

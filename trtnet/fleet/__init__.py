@@ -1,0 +1,21 @@
+"""Weights from one trainer to many actors: a Publisher sends them, Followers receive and apply them.
+
+`publishing.py` and `following.py` are the two ends. Between them is a road, chosen by a URL and each in one file:
+`folder.py` (`dir:`) and `shared_memory.py` (`shm:`). `roads.py` says what a road is, `layout.py` where tensors lie in
+one run of bytes.
+
+Where to add: a further road as a file with a class that offers `sender` and `receiver`, and its scheme in `roads.py`.
+Nothing here changes an engine but by `refit`.
+"""
+
+from __future__ import annotations
+
+from .following import Follower as Follower
+from .publishing import Publisher as Publisher
+from .publishing import PublishReport as PublishReport
+from .roads import Head as Head
+from .roads import Receiver as Receiver
+from .roads import Road as Road
+from .roads import Sender as Sender
+from .roads import Sent as Sent
+from .roads import Update as Update

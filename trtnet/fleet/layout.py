@@ -1,0 +1,133 @@
+"""Where tensors lie in one run of bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..basics import dtypes
+from ..basics.arrays import as_array, check_memory, from_numpy, is_torch
+from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError, shown
+from .roads import Values
+
+ALIGNMENT = 64
+
+
+class Entry(NamedTuple):
+    """One tensor: its name, the name of its dtype, its shape, and where its bytes begin."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * dtypes.get(self.dtype).numpy.itemsize
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tensors in a row, each at a multiple of 64 bytes.
+
+    Attributes:
+        entries: in order.
+        size: bytes from the first one's begin to the last one's end.
+    """
+
+    entries: tuple[Entry, ...]
+    size: int
+
+    @classmethod
+    def of(cls, values: Values) -> Layout:
+        """The layout of these tensors. Raises DtypeError for a type that trtnet has not."""
+        entries, at = [], 0
+        for name, value in values.items():
+            try:
+                dtype = dtypes.get(value.dtype)
+            except DtypeError:
+                raise DtypeError(
+                    f"the tensor {name!r} is of a type that cannot be published",
+                    expected="one of " + ", ".join(known.name for known in dtypes.ALL),
+                    found=str(value.dtype),
+                    remedy="leave it out, or publish its real and imaginary parts as tensors of their own",
+                ) from None
+            entries.append(Entry(name, dtype.name, tuple(value.shape), at))
+            at += -(-entries[-1].nbytes // ALIGNMENT) * ALIGNMENT
+        return cls(tuple(entries), at)
+
+    def views(self, memory: memoryview, begin: int = 0) -> dict[str, np.ndarray]:
+        """The tensors by name, as arrays over this memory from byte `begin` on."""
+        return {
+            entry.name: np.ndarray(entry.shape, dtypes.get(entry.dtype).numpy, memory, begin + entry.begin)
+            for entry in self.entries
+        }
+
+    def dumps(self) -> bytes:
+        return json.dumps([list(entry[:3]) for entry in self.entries]).encode()
+
+    @classmethod
+    def loads(cls, text: bytes) -> Layout:
+        """What `dumps` wrote. Raises WeightsError for anything else."""
+        try:
+            entries, at = [], 0
+            for name, dtype, shape in json.loads(text):
+                entries.append(Entry(name, dtypes.get(dtype).name, tuple(map(int, shape)), at))
+                at += -(-entries[-1].nbytes // ALIGNMENT) * ALIGNMENT
+        except (ValueError, TypeError) as error:
+            raise WeightsError(
+                "the table of published tensors is damaged",
+                expected="what a publisher wrote",
+                found=str(error)[:200],
+                remedy="publish again: the engine has the weights that it had",
+            ) from None
+        return cls(tuple(entries), at)
+
+
+def plain(state: Any) -> dict[str, Any]:
+    """The tensors of a state_dict, or of a module that has one, by key: NumPy's and torch's as they are, of any layout.
+
+    Raises ArgumentTypeError for what is none, and WeightsError for a value that is no tensor.
+    """
+    given = state if isinstance(state, Mapping) else None
+    if given is None and callable(method := getattr(state, "state_dict", None)):
+        given = method()
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            "this is no state_dict",
+            expected="tensors by name, or a module",
+            found=shown(state),
+            remedy="publish(module), or publish(module.state_dict())",
+        )
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise ArgumentTypeError("the key of a tensor is no text", expected="a name", found=shown(key))
+        if is_torch(value):
+            check_memory(value, f"the tensor for {key!r}", WeightsError)
+            found[key] = value.detach()
+        elif isinstance(value, np.ndarray):
+            found[key] = value
+        elif hasattr(type(value), "__array__"):
+            found[key] = as_array(value)
+        else:
+            raise WeightsError(
+                f"the value for {key!r} is no tensor",
+                expected="a NumPy array or a torch tensor",
+                found=shown(value),
+                remedy="leave out of the state_dict what are no tensors: numbers and settings travel by other ways",
+            )
+    return found
+
+
+def fill(target: np.ndarray, value: Any) -> None:
+    """Copy a tensor, of any device and layout, into an array of its shape and type."""
+    if is_torch(value):
+        from_numpy(target).copy_(value)
+    else:
+        np.copyto(target, value)
