@@ -11,6 +11,8 @@ Nothing here changes an engine but by `refit`.
 from __future__ import annotations
 
 from .following import Follower as Follower
+from .metrics import add_scalars as add_scalars
+from .metrics import expose as expose
 from .publishing import Publisher as Publisher
 from .publishing import PublishReport as PublishReport
 from .roads import Head as Head

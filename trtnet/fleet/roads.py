@@ -144,6 +144,7 @@ Where: TypeAlias = Union[str, "PathLike[str]", Road]
 _HOMES = {
     "dir": ("folder", "Folder"),
     "shm": ("shared_memory", "SharedMemory"),
+    "dist": ("distributed", "Distributed"),
 }
 
 
