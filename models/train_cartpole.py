@@ -1,11 +1,13 @@
 """Trains a policy on CartPole-v1 by PPO: a PyTorch learner, and actors that are trtnet engines.
 
     python models/train_cartpole.py --device cpu --weights refit
+    python models/train_cartpole.py --fleet 2
 
 The learner is `trtnet.to_torch(graph)`; the actor is an engine of the same graph. After each update the actor gets the
 learner's weights: by `refit`, or not at all because they are `live` (the engine reads the learner's own tensors), or by
-`rebuild`ing the engine, as is done where weights are constants. It stops at a mean return of 475 over 100 episodes,
-draws the learning curve, and prints where the time went.
+`rebuild`ing the engine, as is done where weights are constants. With `--fleet N` there are N actors in processes of
+their own, which follow the weights that the learner publishes in shared memory (`--where`: or elsewhere). It stops at a
+mean return of 475 over 100 episodes, draws the learning curve, and prints where the time went.
 
 PPO as in Schulman et al. 2017 (arXiv:1707.06347), with generalised advantages (arXiv:1506.02438). Under ten seconds on
 two cores.
@@ -14,10 +16,16 @@ two cores.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import gymnasium
 import numpy as np
@@ -123,6 +131,67 @@ class Actors:
         return Rollout(*(np.stack(row) for row in rows.values()), last)
 
 
+def record(settings: Settings) -> trtnet.Graph:
+    return trtnet.record(
+        MLPPolicy(4, 2), observation=trtnet.Input((trtnet.Dim("batch", min=1, opt=settings.envs, max=1024), 4))
+    )
+
+
+def act(pipe: Connection, where: str, settings: Settings, envs: int, device: str, seed: int) -> None:
+    """An actor in a process of its own: at each request the newest weights, then a rollout with them."""
+    torch.set_num_threads(1)
+    engine = build(record(settings), "refit", device)
+    actors = Actors(engine, replace(settings, envs=envs), seed)
+    with trtnet.fleet.Follower(engine, where) as follower:
+        while pipe.recv():
+            follower.poll()
+            pipe.send((follower.version, actors.rollout(), list(actors.finished)))
+            actors.finished.clear()
+
+
+class Fleet:
+    """Actors in processes, which share the environments out and follow one publisher: in place of `Actors`."""
+
+    def __init__(self, graph: trtnet.Graph, settings: Settings, count: int, where: str, device: str, seed: int) -> None:
+        self.publisher = trtnet.fleet.Publisher(where, graph=graph)
+        self.finished: deque[float] = deque(maxlen=100)
+        self.pipes: list[Connection] = []
+        self.processes = []
+        context = multiprocessing.get_context("spawn")  # a forked child could use no GPU
+        for number, envs in enumerate(np.diff(np.linspace(0, settings.envs, count + 1).astype(int))):
+            pipe, end = context.Pipe()
+            arguments = (end, where, settings, int(envs), device, seed + 1000 * number)
+            process = context.Process(target=act, args=arguments, daemon=True)
+            process.start()
+            end.close()
+            self.pipes.append(pipe)
+            self.processes.append(process)
+
+    def publish(self, state: Mapping[str, torch.Tensor], version: int) -> None:
+        self.publisher.publish(state, version=version)
+
+    def rollout(self) -> Rollout:
+        for pipe in self.pipes:
+            pipe.send(True)
+        answers = [pipe.recv() for pipe in self.pipes]
+        assert {version for version, _, _ in answers} == {self.publisher.version}, "weights of another update"
+        for _, _, finished in answers:
+            self.finished.extend(finished)
+        columns = ([getattr(rollout, row.name) for _, rollout, _ in answers] for row in fields(Rollout))
+        return Rollout(*(np.concatenate(parts, axis=min(1, parts[0].ndim - 1)) for parts in columns))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for pipe, process in zip(self.pipes, self.processes):
+            if kind is None:
+                pipe.send(False)
+                process.join()
+            process.kill()
+        self.publisher.close()
+
+
 def advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> np.ndarray:
     """Generalised advantages (steps, envs): sums of discounted temporal differences within each episode."""
     result = np.zeros_like(rollout.rewards)
@@ -213,15 +282,39 @@ class Outcome:
 
 
 def train(
-    settings: Settings, weights: str = "refit", device: str = "cpu", seed: int = 0, console: Console | None = None
+    settings: Settings,
+    weights: str = "refit",
+    device: str = "cpu",
+    seed: int = 0,
+    console: Console | None = None,
+    fleet: int = 0,
+    where: str = "",
 ) -> Outcome:
+    """Train; with `fleet` actors in processes, which follow `where` (by default shared memory of this process's)."""
     trtnet.manual_seed(seed)
-    batch = trtnet.Dim("batch", min=1, opt=settings.envs, max=1024)
-    graph = trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((batch, 4)))
+    graph = record(settings)
+    if not fleet:
+        return _train(graph, settings, weights, device, seed, console, None)
+    where = where or f"shm:cartpole-{os.getpid()}"
+    with Fleet(graph, settings, fleet, where, device, seed) as actors:
+        return _train(graph, settings, "refit", device, seed, console, actors)
+
+
+def _train(
+    graph: trtnet.Graph,
+    settings: Settings,
+    weights: str,
+    device: str,
+    seed: int,
+    console: Console | None,
+    fleet: Fleet | None,
+) -> Outcome:
     learner, engine = Learner(graph, settings, device, seed), build(graph, weights, device)
     if weights == "live":
         engine.bind_weights(learner.module)
-    actors = Actors(engine, settings, seed)
+    actors = Actors(engine, settings, seed) if fleet is None else fleet
+    if fleet is not None:
+        fleet.publish(learner.module.state_dict(), version=0)
     outcome = Outcome(learner.module, engine, Times())
     times, started = outcome.times, time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -236,10 +329,13 @@ def train(
             if device != "cpu":
                 torch.cuda.synchronize()
             three = time.perf_counter()
-            if weights == "refit":
-                actors.engine.refit(learner.module.state_dict())
+            state = learner.module.state_dict()
+            if isinstance(actors, Fleet):
+                actors.publish(state, version=len(outcome.steps) + 1)
+            elif weights == "refit":
+                engine.refit(state)
             elif weights == "rebuild":
-                graph.load_state_dict({name: value.cpu() for name, value in learner.module.state_dict().items()})
+                graph.load_state_dict({name: value.cpu() for name, value in state.items()})
                 outcome.engine = actors.engine = build(graph, weights, device)
             times.rollout += two - one
             times.learning += three - two
@@ -252,6 +348,8 @@ def train(
             speed, share = steps / times.total, times.weights / times.total
             text = f"return {mean:5.1f}, {speed:6,.0f} steps/s, {share:4.1%} for weights"
             progress.update(task, completed=steps, description=text)
+    if fleet is not None:
+        engine.refit(learner.module.state_dict())
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -296,13 +394,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu (the reference engine) or cuda (TensorRT)")
     parser.add_argument("--weights", choices=("refit", "live", "rebuild"), default="refit")
+    parser.add_argument(
+        "--fleet", type=int, default=0, metavar="N", help="actors in N processes (with --weights refit)"
+    )
+    parser.add_argument(
+        "--where", default="", metavar="URL", help="by which the fleet gets weights: dir:PATH, shm:NAME"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Settings.most_steps, help="most steps (default %(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="for the weights: NAME.safetensors")
     parser.add_argument("--curve", type=Path, default=Path("cartpole.png"), metavar="FILE")
     options = parser.parse_args()
     console = Console()
-    outcome = train(Settings(most_steps=options.steps), options.weights, options.device, options.seed, console)
+    if options.fleet and options.weights != "refit":
+        parser.error("--fleet goes with --weights refit: live weights are of one process")
+    outcome = train(
+        Settings(most_steps=options.steps),
+        options.weights,
+        options.device,
+        options.seed,
+        console,
+        options.fleet,
+        options.where,
+    )
     report(outcome, console)
     reached = "reached" if outcome.solved else "did not reach"
     console.print(f"{reached} a mean return of {SOLVED:.0f} over 100 episodes: {outcome.returns[-1]:.1f}")

@@ -98,3 +98,29 @@ def test_the_curve_is_drawn(tmp_path):
     cartpole.draw(outcome, tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as image:
         assert image.size[0] > 500
+
+
+def test_a_fleet_of_one_gives_the_same_training():
+    pytest.importorskip("fcntl")
+    settings = cartpole.Settings(envs=4, steps=16, epochs=2, most_steps=4 * 64)
+    alone = cartpole.train(settings, seed=3)
+    fleet = cartpole.train(settings, seed=3, fleet=1)
+    assert len(fleet.returns) == 4
+    assert fleet.returns == alone.returns
+    for name, value in fleet.module.state_dict().items():
+        assert torch.equal(value, alone.module.state_dict()[name]), name
+    assert np.array_equal(fleet.engine.parameters()["actor.0.weight"], alone.engine.parameters()["actor.0.weight"])
+
+
+def test_a_fleet_shares_the_environments_out(tmp_path):
+    pytest.importorskip("xxhash")
+    settings = cartpole.Settings(envs=5, steps=8)
+    graph = cartpole.record(settings)
+    with cartpole.Fleet(graph, settings, 2, f"dir:{tmp_path}", "cpu", 0) as fleet:
+        fleet.publish(trtnet.to_torch(graph).state_dict(), version=7)
+        rollout = fleet.rollout()
+    assert rollout.observations.shape == (8, 5, 4)
+    assert {getattr(rollout, name).shape for name in ("actions", "log_probs", "values", "rewards", "ends")} == {(8, 5)}
+    assert rollout.last_values.shape == (5,)
+    expected = trtnet.reference(graph)(rollout.observations[3])["value"]
+    np.testing.assert_allclose(rollout.values[3], expected, rtol=1e-5)
