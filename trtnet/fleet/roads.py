@@ -145,6 +145,7 @@ _HOMES = {
     "dir": ("folder", "Folder"),
     "shm": ("shared_memory", "SharedMemory"),
     "dist": ("distributed", "Distributed"),
+    "ray": ("ray", "ObjectStore"),
 }
 
 
