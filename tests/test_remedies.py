@@ -3323,6 +3323,17 @@ row(
 # --- a fleet
 
 
+def twice(follower_of):
+    """Publish two tensors, then one, and poll each time, the second time by `follower_of(follower, engine)`."""
+    engine = trtnet.reference(trtnet.record(nn.Linear(2, 1), input=Input((1, 2))))
+    with tempfile.TemporaryDirectory() as folder, fleet.Publisher(f"dir:{folder}") as publisher:
+        publisher.publish(WEIGHT | {"bias": np.ones(1, np.float32)})
+        follower = fleet.Follower(engine, publisher.road)
+        follower.poll()
+        publisher.publish(WEIGHT)
+        return follower_of(follower, engine).poll()
+
+
 def fleet_of(publish=None, follow=None, graph=None, network=None, scheme="dir", **given):
     """Publish in a new place, by `publish(publisher)`, and follow by `follow(follower)`."""
     network = network or trtnet.record(nn.Linear(2, 1, bias=False), input=Input((1, 2)))
@@ -3443,9 +3454,50 @@ row(
     fleet_of,
 )
 
+row(
+    "publish the whole state_dict each time, or make the Follower again",
+    lambda: twice(lambda one, engine: one),
+    lambda: twice(lambda one, engine: fleet.Follower(engine, one.road)),
+)
+
+
+def alone(use):
+    """`use()` in a job of one rank."""
+    import torch.distributed as dist
+
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+        try:
+            return use()
+        finally:
+            dist.destroy_process_group()
+
+
+def publish_alone():
+    with fleet.Publisher("dist:") as publisher:
+        return publisher.publish(WEIGHT)
+
+
+row("call it in every rank, or start the job by torchrun", publish_alone, lambda: alone(publish_alone))
+
+
+def exposed(*ends):
+    """Show these to Prometheus, one after the other."""
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    for named in ends:
+        fleet.expose(named, registry)
+    return True
+
+
+row("give all ends in one mapping, which may grow afterwards", lambda: exposed({}, {}), lambda: exposed({}))
+
 ELSEWHERE = "needs another TensorRT, or a machine on which a package, a compiler or a file of trtnet's is missing"
 COMMAND = "a command's: tests/cli/test_commands.py sees it printed, and follows it"
 MACHINE = "a command's, of a file or package that is not as it should be: tests/cli/test_commands.py at most sees it"
+RANKS = "needs processes that end, or two that publish: tests/fleet/test_distributed.py sees it"
+RAY = "needs a Ray cluster: tests/fleet/test_ray.py follows it"
 NOT_FOLLOWED: dict[str, str] = {
     "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
     "refit again; if this comes twice, the memory of": "tests/pytorch/test_engine.py sees it",
@@ -3463,6 +3515,13 @@ NOT_FOLLOWED: dict[str, str] = {
         "what a network written by hand is told, and not raised: tests/teaching/test_learn.py has right and wrong ones",
     ),
     "give the layers different names: layer.name = 'conv1'": "TensorRT gives each tensor a name of its own",
+    "publish in one rank, or name the roads": RANKS,
+    "start the job again; the engine has the weights that it had": RANKS,
+    "start the job again; where followers come and go": RANKS,
+    "call ray.init(), or ray.init(address='auto')": RAY,
+    "publish again; the engine has the weights that it had": RAY,
+    "let one of the two publish, or give each a name of its own": RAY,
+    "ActorPool(trtnet.record(...), count)": RAY,
     **dict.fromkeys(
         (
             "return one shape for each output from shapes(): a list where there are several",
@@ -3474,6 +3533,9 @@ NOT_FOLLOWED: dict[str, str] = {
             "remove that folder, and make the publisher again",
             "check that you may read it",
             "pip install 'trtnet[fleet]'",
+            "pip install 'trtnet[prometheus]', or read publisher.metrics()",
+            "pip install 'trtnet[ray]'; on one machine",
+            "use 'dir:PATH', or another PyTorch",
             "use a library's plugin, or trtnet.kernel, which every TensorRT runs",
             "give an object, and call IPluginCreatorV3One.__init__ in its own __init__",
             "give it another version; a creator is registered once in a process",

@@ -254,7 +254,7 @@ def test_a_thread_keeps_what_it_has_and_says_so(where):
         follower.poll()
 
         def fail():
-            publisher.publish({"other": np.ones(3, np.float32)}, version=2)
+            publisher.publish(stamped(2) | {"other": np.ones(3, np.float32)}, version=2)
             follower.start(0.002)
             until(lambda: follower.error is not None and follower.metrics()["failures"] > 2)
 
@@ -329,6 +329,29 @@ def test_a_blocked_call_goes_on_when_the_thread_has_caught_up(where):
             publisher.publish(stamped(version), version=version)
             assert set(follower(np.zeros(1, np.float32)).tolist()) == {version}
         follower.close()
+
+
+def test_a_publish_that_lacks_keys_is_no_mixture(where):
+    with fleet.Publisher(where) as publisher, fleet.Follower(fresh(), where) as follower:
+        publisher.publish(stamped(1), version=1)
+        follower.poll()
+        publisher.publish({"w0": np.full(3, 2, np.float32)}, version=2)
+        with pytest.raises(WeightsError, match="a mixture"):
+            follower.poll()
+        assert (follower.version, read_back(follower.engine)) == (1, 1)
+        publisher.publish(stamped(3), version=3)
+        follower.poll()
+        assert read_back(follower.engine) == 3
+
+
+def test_what_others_refit_meanwhile_is_no_mixture(where):
+    with fleet.Publisher(where) as publisher, fleet.Follower(fresh(), where) as follower:
+        publisher.publish(stamped(1), version=1)
+        follower.poll()
+        follower.engine.refit(stamped(9))
+        publisher.publish(stamped(1) | {"w0": np.full(3, 1, np.float32)}, version=2)  # the same values
+        follower.poll()
+        assert (follower.version, read_back(follower.engine)) == (2, 1)
 
 
 def test_wrong_arguments(where):

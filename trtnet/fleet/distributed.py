@@ -229,9 +229,11 @@ class DistributedReceiver(Receiver):
                 buffer = torch.empty(max(layout.size, 1), dtype=torch.uint8, device=self.ranks.device)
                 self.ranks.broadcast(buffer, found["source"])
                 values = unpacked(buffer, layout)
-                self._received = head, Update(head, found["structure"], values, layout.size)
+                self._received = head, Update(head, found["structure"], layout.names, values, layout.size)
             yield self._received[1]
-            self._received = head, Update(head, found["structure"], {}, 0)  # the engine has them
+
+    def forget(self) -> None:
+        """Every receive gives everything."""
 
     def alive(self) -> bool | None:
         try:

@@ -289,7 +289,7 @@ class FolderReceiver(Receiver):
                 if self._newest() is manifest:
                     raise
         moved = sum(array.nbytes for array in values.values())
-        yield Update(_head(manifest), manifest["structure"], values, moved)
+        yield Update(_head(manifest), manifest["structure"], frozenset(manifest["tensors"]), values, moved)
         self._held = {name: digest for name, (_, digest) in manifest["tensors"].items()}
 
     def _values(self, manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -330,6 +330,9 @@ class FolderReceiver(Receiver):
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return beat != b"closed" and self._pulse.beats(beat, heartbeat)
+
+    def forget(self) -> None:
+        self._held = {}
 
     def close(self) -> None:
         self._held = {}

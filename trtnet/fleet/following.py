@@ -38,8 +38,8 @@ class Follower:
 
     Weights are applied by `engine.refit`, all or nothing, once they are there as a whole: a call of the engine runs
     with those of one version, never with a mixture. Where calls must not wait for a refit, follow with a
-    `trtnet.HotSwap`. What is damaged, or of another structure, is refused, and the engine keeps what it has. Nobody
-    else should refit the engine meanwhile: a road may bring only what changed.
+    `trtnet.HotSwap`. What is damaged, of another structure, or lacks keys of the publish before, is refused, and the
+    engine keeps what it has. Where others refitted the engine meanwhile, the next publish brings every key again.
 
     Args:
         engine: an Engine that can be refitted, or a HotSwap.
@@ -88,6 +88,8 @@ class Follower:
         self._structure = engine.graph.structure_hash()
         self._receiver = self.road.receiver()
         self._applied: Head | None = None
+        self._names: frozenset[str] = frozenset()
+        self._generation = engine.generation
         self._report: RefitReport | None = None
         self._warned: _Key | None = None
         self._thread: threading.Thread | None = None
@@ -115,6 +117,8 @@ class Follower:
                 newest = self._receiver.head()
                 if newest is None or _key(newest) == _key(self._applied):
                     return None
+                if self.engine.generation != self._generation:  # refitted by others: what changed is not enough
+                    self._receiver.forget()
                 with self._receiver.receive() as update:
                     if update is None or _key(update.head) == _key(self._applied):
                         return None
@@ -133,11 +137,19 @@ class Follower:
                 found=f"structure {str(update.structure)[:16]}",
                 remedy="build this engine from the graph that the publisher names, or publish to another place",
             )
+        if lacking := self._names - update.names:
+            raise WeightsError(
+                f"version {update.head.version} lacks weights of the one before: the engine would have a mixture",
+                expected="every key at each publish",
+                found="without " + ", ".join(sorted(lacking)[:8]),
+                remedy="publish the whole state_dict each time, or make the Follower again",
+            )
         version = update.head.version
         return self.engine.refit(update.values, prefix=self._prefix, finite=self._finite, version=version)
 
     def _took(self, update: Update, report: RefitReport) -> None:
         before, head = self._applied, update.head
+        self._names, self._generation = update.names, self.engine.generation
         counts = self._counts
         counts["refits"] += 1
         counts["bytes"] += update.bytes

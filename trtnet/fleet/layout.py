@@ -61,6 +61,10 @@ class Layout:
             at += -(-entries[-1].nbytes // ALIGNMENT) * ALIGNMENT
         return cls(tuple(entries), at)
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset([entry.name for entry in self.entries])
+
     def views(self, memory: memoryview, begin: int = 0) -> dict[str, np.ndarray]:
         """The tensors by name, as arrays over this memory from byte `begin` on."""
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ..basics.errors import ArgumentError, ArgumentTypeError, ProviderError, shown
@@ -36,7 +36,7 @@ COUNTERS = {
 class ScalarWriter(Protocol):
     """What takes scalars: torch.utils.tensorboard's SummaryWriter."""
 
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+    add_scalar: Callable[[str, float, int], object]
 
 
 def expose(ends: Mapping[str, Publisher | Follower], registry: CollectorRegistry | None = None) -> None:

@@ -204,7 +204,10 @@ class ObjectStoreReceiver(Receiver):
             return
         data: np.ndarray = _asked(state.objects[0])
         layout = Layout.loads(state.table)
-        yield Update(state.head, state.structure, layout.views(data.data), layout.size)
+        yield Update(state.head, state.structure, layout.names, layout.views(data.data), layout.size)
+
+    def forget(self) -> None:
+        """Every receive gives everything."""
 
     def alive(self) -> bool | None:
         try:

@@ -44,6 +44,7 @@ class Update:
     Attributes:
         head: of which.
         structure: the structure hash of the publisher's graph, where it said one.
+        names: the keys of everything that was published.
         values: tensors by key, readable until the receiver's block ends; where a road carries only what changed, those
             that the receiver has not received yet.
         bytes: how many were moved for it.
@@ -51,6 +52,7 @@ class Update:
 
     head: Head
     structure: str | None
+    names: frozenset[str]
     values: Values
     bytes: int
 
@@ -95,6 +97,10 @@ class Receiver(ABC):
 
         Raises WeightsError for weights that are damaged. What is left by an exception counts as not received.
         """
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Have the next `receive` give everything, also where a road carries only what changed."""
 
     def alive(self) -> bool | None:
         """Whether the publisher lives; None where the road cannot tell."""

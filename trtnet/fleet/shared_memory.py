@@ -488,7 +488,10 @@ class SharedMemoryReceiver(Receiver):
             begin = -(-(TABLE_PLACE + len(table)) // ALIGNMENT) * ALIGNMENT
             if begin + layout.size > slot.size:
                 raise _damaged(slot, "fewer bytes than its table says")
-            yield Update(head, structure, layout.views(slot.memory, begin), layout.size)
+            yield Update(head, structure, layout.names, layout.views(slot.memory, begin), layout.size)
+
+    def forget(self) -> None:
+        """Every receive gives everything."""
 
     def alive(self) -> bool | None:
         with self._lock:
