@@ -6,15 +6,15 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from ..basics import forking
 from ..basics.errors import ArgumentError, ArgumentTypeError, FleetError, shown
-from ..engine.bindings import Trained
 from ..engine.engine import Engine
 from ..graph.graph import Graph
+from ..weights.sources import HasStateDict
 from .layout import plain
 from .roads import Sender, Where, road
 
@@ -92,7 +92,7 @@ class Publisher:
         self._thread.start()
         self._end = weakref.finalize(self, _left, self._sender, self._stop, self._thread, os.getpid())
 
-    def publish(self, state: Trained, version: int | None = None) -> PublishReport:
+    def publish(self, state: Mapping[str, Any] | HasStateDict, version: int | None = None) -> PublishReport:
         """Publish these weights.
 
         Args:
