@@ -127,7 +127,8 @@ def test_a_killed_publisher_leaves_its_weights_and_another_goes_on(name, work):
         assert len(slots(name)) <= 3
 
 
-def test_what_dead_processes_left_is_found_and_removed(name):
+def test_what_dead_processes_left_is_found_and_removed(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(shared_memory, "place", lambda: tmp_path)  # publishers of other tests look, too
     killed_publisher(name, half)
     with fleet.Publisher(f"shm:{name}-alive"):
         folder = SharedMemory(name).folder
