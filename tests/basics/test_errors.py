@@ -213,7 +213,14 @@ CASES = {
         "4 names",
         "fc.bias",
     ),
-    "a float64 weight": (weights(fc__bias=np.ones(3)), TypeError, None, "wrong dtype", "float32", "float64"),
+    "a weight of integers": (
+        weights(fc__bias=np.ones(3, np.int32)),
+        TypeError,
+        None,
+        "wrong dtype",
+        "float32",
+        "int32",
+    ),
     "a non-contiguous weight": (
         weights(fc__bias=np.ones(6, np.float32)[::2]),
         ValueError,

@@ -34,7 +34,7 @@ class HostCUDA:
 
     def __init__(self) -> None:
         self.live: dict[int, Any] = {}
-        self.freed: set[int] = set()
+        self.freed: dict[int, Any] = {}
         self._numbers = itertools.count(1 << 20)
         self._capturing: set[int] = set()
 
@@ -62,22 +62,20 @@ class HostCUDA:
         memory = ctypes.create_string_buffer(nbytes + 256)
         address = -(-ctypes.addressof(memory) // 256) * 256
         self.live[address] = memory
-        self.freed.discard(address)
         return OK, address
 
     def cudaHostAlloc(self, nbytes: int, flags: int) -> Any:
         return self.cudaMalloc(nbytes)
 
     def cudaFree(self, address: int) -> Any:
-        del self.live[address]
-        self.freed.add(address)
+        self.freed[address] = self.live.pop(address)  # kept, so that nothing else comes to lie there
         return (OK,)
 
     cudaFreeHost = cudaFree
 
     def cudaMemcpyAsync(self, to: int, source: int, nbytes: int, kind: int, stream: int) -> Any:
         assert kind == 4
-        assert self.freed.isdisjoint((to, source)), "memory that was freed is copied"
+        assert self.freed.keys().isdisjoint((to, source)), "memory that was freed is copied"
         ctypes.memmove(to, source, nbytes)
         return (OK,)
 

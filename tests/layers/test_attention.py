@@ -171,7 +171,7 @@ def test_the_first_version_is_added_where_there_is_no_second():
 @pytest.mark.parametrize("version", ["10.14", "10.16"])
 def test_in_a_weakly_typed_network(version, monkeypatch):
     """An IAttention is no ILayer: it has no types to be held to."""
-    monkeypatch.setattr(lowering, "_is_strongly_typed", lambda *network: False)
+    monkeypatch.setattr(lowering, "is_strongly_typed", lambda *network: False)
     graph = recorded(lambda q, k, v: layers.add_attention(q, k, v) * 2, operands(), None)
     made = lowered(graph, provider_of(version), False)
     assert made.graph.layers[0].kind == "attention"

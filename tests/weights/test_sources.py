@@ -328,3 +328,10 @@ def test_sharded_tensors_are_gathered(world: int, tmp_path: Any) -> None:
     ]  # fmt: skip
     found = [rank.communicate(timeout=120) for rank in ranks]
     assert [out.strip() for out, _ in found] == ["agreed"] * world, found
+
+
+def test_select_is_of_patterns():
+    graph = trtnet.record(trtnet.nn.Linear(2, 1), input=trtnet.Input((1, 2)))
+    for select in (lambda name: True, 3):
+        with pytest.raises(trtnet.errors.ArgumentTypeError, match="select is no pattern"):
+            trtnet.reference(graph).refit(graph.state_dict(), select=select)

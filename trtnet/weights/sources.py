@@ -365,6 +365,8 @@ def _new_name(name: str, rename: Mapping[str, str | None], used: set[str]) -> st
 def _selected(names: dict[str, str], select: str | Iterable[str] | None) -> dict[str, str]:
     if select is None:
         return names
+    if not isinstance(select, Iterable):
+        raise ArgumentTypeError("select is no pattern", expected="text, or several", found=repr(select)[:80])
     patterns = [select] if isinstance(select, str) else list(select)
     if wrong := [one for one in patterns if not isinstance(one, str)]:
         raise ArgumentTypeError("select has no patterns", expected="text, or several", found=repr(wrong[0])[:80])
