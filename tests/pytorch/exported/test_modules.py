@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +261,42 @@ def test_a_sampled_action_is_drawn_and_validation_is_put_back() -> None:
         mean = normal.mean(torch.from_numpy(x))
     np.testing.assert_allclose(made[1], torch.distributions.Normal(mean, 1.0).log_prob(mean).sum(1), rtol=1e-5)
     assert np.abs(made[0] - mean.numpy()).max() > 1e-3
+
+
+def test_caches_of_forward_are_as_they_were_before() -> None:
+    """In dicts, lists and sets, also inside each other: what torch traces with is no tensor for anybody else."""
+
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(2, 4))
+            self.register_buffer("index", torch.tensor([1, 0, 1]))
+            self.cache: dict[str, torch.Tensor] = {}
+            self.seen: list[torch.Tensor] = [torch.zeros(1)]
+            self.nested = {"lists": [[]], "counts": defaultdict(list)}
+            self.names = {"a"}
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if "bias" not in self.cache:
+                self.cache["bias"] = self.table[:, :3][self.index]
+            self.seen.append(x)
+            self.nested["lists"][0].append(x)
+            self.nested["counts"]["x"].append(x)
+            self.names.add("b")
+            return x + self.cache["bias"].sum(0)
+
+    module = Caching().eval()
+    first = module.seen[0]
+    graph = trtnet.record(module, x=Input((BATCH, 3)))
+    assert (module.cache, module.names) == ({}, {"a"})
+    assert module.seen == [first]
+    assert module.nested == {"lists": [[]], "counts": {}}
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        wanted = module(x).numpy()
+    np.testing.assert_allclose(trtnet.reference(graph)(x.numpy()), wanted, rtol=1e-5, atol=1e-6)
+    assert type(module.cache["bias"]) is torch.Tensor
+    copy.deepcopy(module)
 
 
 def test_what_forward_keeps_is_as_it_was_before() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import threading
 import warnings
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from operator import is_not
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.fx.experimental._config as symbolic
@@ -28,6 +32,10 @@ from .stacks import OWNER, inside, is_torchs
 from .swaps import swapped
 from .texts import noted
 
+Container: TypeAlias = "dict[Any, Any] | list[Any] | set[Any] | deque[Any]"
+CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+MANY = 1000
+"""Of more values than these none is looked into."""
 _LOCK = threading.RLock()  # torch.export changes classes and settings of the whole process
 
 
@@ -208,9 +216,7 @@ def kept(owner: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         for held, before in attributes:
-            if held.keys() != before.keys() or any(held[name] is not before[name] for name in before):
-                held.clear()
-                held.update(before)
+            _put_back(held, before)
         for module, mode in modes:
             module.training = mode
 
@@ -234,20 +240,45 @@ def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _attributes(owner: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """What modules, and objects that they hold, have as attributes, and copies of that: a forward that keeps something
-    (a distribution, a cache) would keep what torch traced with."""
-    found: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
-    pending: list[tuple[Any, int]] = [(module, 0) for module in owner.modules()]
+def _attributes(owner: torch.nn.Module) -> list[tuple[Container, Container]]:
+    """What modules, and objects, dicts and lists that they hold, have in them, and copies of that: a forward that keeps
+    something (a distribution, a cache) would keep what torch traced with."""
+    found: dict[int, tuple[Container, Container]] = {}
+    pending: deque[tuple[Container, int]] = deque((module.__dict__, 0) for module in owner.modules())
     while pending:
-        one, depth = pending.pop()
-        held = getattr(one, "__dict__", None)
-        if type(held) is not dict or isinstance(one, type) or id(held) in found:
+        held, depth = pending.popleft()
+        if id(held) in found:
             continue
-        found[id(held)] = held, dict(held)
-        if depth < 3:
-            pending += [(value, depth + 1) for value in held.values() if not isinstance(value, (torch.Tensor, dict))]
+        found[id(held)] = held, copy.copy(held)
+        if depth < 3 and len(held) <= MANY:
+            values = held.values() if isinstance(held, dict) else held
+            pending += [(one, depth + 1) for value in values if (one := _container(value)) is not None]
     return list(found.values())
+
+
+def _container(value: object) -> Container | None:
+    """What a value keeps other values in, and may be given others."""
+    if type(value) in CONTAINERS:
+        return value  # type: ignore[return-value]
+    if isinstance(value, (torch.Tensor, type, ModuleType)):
+        return None
+    held = getattr(value, "__dict__", None)
+    return held if type(held) is dict else None
+
+
+def _put_back(held: Container, before: Container) -> None:
+    """Make a container what its copy is, where it is not."""
+    if isinstance(held, dict) and isinstance(before, dict):
+        if held.keys() != before.keys() or any(held[name] is not before[name] for name in before):
+            held.clear()
+            held.update(before)
+    elif isinstance(held, set) and isinstance(before, set):
+        if held != before:
+            held.clear()
+            held.update(before)
+    elif isinstance(held, (list, deque)) and (len(held) != len(before) or any(map(is_not, held, before))):
+        held.clear()
+        held.extend(before)
 
 
 # --- operators without a counterpart ----------------------------------------------------------------------------------
