@@ -69,6 +69,25 @@ def test_recording_needs_neither_torch_nor_tensorrt():
     assert loaded_after(code).isdisjoint(HEAVY)
 
 
+def test_what_shows_a_graph_is_loaded_when_it_is_called():
+    code = (
+        "import sys, trtnet\n"
+        "from trtnet import functional as F\n"
+        "graph = trtnet.record(lambda x: F.relu(x), x=trtnet.Input((2,)))\n"
+        "assert not [name for name in sys.modules if name.startswith('trtnet.teaching')]\n"
+        "assert 'activation' in graph.draw()\n"
+        "assert 'add_activation' in str(graph.explain(provider='tensorrt==10.13'))\n"
+        "assert 'add_activation' in graph.to_script(provider='tensorrt==10.13')\n"
+        "assert graph._repr_html_()\n"
+        "assert trtnet.Graph.draw.__doc__.startswith('Draw the layers')\n"
+        "assert trtnet.Graph.draw.__module__ == 'trtnet.teaching.drawing'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+    loaded_before = code.replace("import sys, trtnet", "import sys, trtnet, trtnet.teaching.drawing").splitlines()
+    code = "\n".join(line for line in loaded_before if "sys.modules" not in line)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
 def test_recording_works_where_torch_and_tensorrt_are_not_installed():
     code = (
         "import sys\n"

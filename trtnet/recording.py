@@ -28,13 +28,18 @@ from .layers.constant import constant
 from .layers.training import undropped, without_dropouts
 from .nn.module import Module
 from .rewriting import pruning  # noqa: F401  # it gives graphs a method
-from .teaching import drawing, explaining, script  # noqa: F401  # they give graphs methods
 from .tensorrt.build import lowering, summary  # noqa: F401  # they, too
 from .weights.recipes import Leaf
 
 if TYPE_CHECKING:
     from .pytorch.exported.module import TorchModule
 
+TEACHING = {
+    "trtnet.teaching.drawing": ("draw", "_repr_html_"),
+    "trtnet.teaching.explaining": ("explain",),
+    "trtnet.teaching.script": ("to_script",),
+}
+"""Methods of graphs that are loaded when they are first called: a recording has no need of them."""
 RESERVED = ("graph", "stream", "out", "with_generation", "with_version")
 """What a call of an engine takes beside inputs."""
 
@@ -110,6 +115,22 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         graph.title = of_torch.title
         of_torch.check(graph)
     return graph
+
+
+def _load_when_called(module: str, name: str) -> None:
+    """Have a module give Graph this method at its first call."""
+
+    @functools.wraps(getattr(Graph, name))
+    def call(graph: Graph, *args: Any, **kwargs: Any) -> Any:
+        importlib.import_module(module)
+        return getattr(graph, name)(*args, **kwargs)
+
+    setattr(Graph, name, call)
+
+
+for _module, _names in TEACHING.items():
+    for _name in _names if _module not in sys.modules else ():
+        _load_when_called(_module, _name)
 
 
 @contextlib.contextmanager
