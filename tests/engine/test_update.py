@@ -147,6 +147,21 @@ def test_names_are_those_of_a_refit() -> None:
     assert same(engine, before)
 
 
+def test_what_selects_is_read_once_and_checked_at_once() -> None:
+    engine = trtnet.reference(trtnet.record(nn.Linear(3, 2), input=Input((1, 3))))
+    state = {name: value + 1 for name, value in engine.parameters().items()}
+    with engine.update(select=iter(["weight", "bias"])) as update:
+        for name, value in state.items():
+            update.put(name, value)
+    assert sorted(update.report.given) == ["bias", "weight"]
+    for wrong, text in (({"select": 3}, "select is no pattern"), ({"rename": 3}, "rename gives no names")):
+        with pytest.raises(ArgumentTypeError, match=text):
+            engine.update(**wrong)
+    with pytest.raises(ArgumentTypeError, match="rename gives no name for 'bias'"), engine.update(rename=len) as update:
+        update.put("bias", state["bias"])
+    assert same(engine, state)
+
+
 def test_calls_beside_an_update_see_all_of_it_or_nothing() -> None:
     engine = trtnet.HotSwap(trtnet.reference(trtnet.record(nn.Linear(4, 64), input=Input((1, 4)))))
     engine.refit({"weight": np.zeros((64, 4), np.float32), "bias": np.zeros(64, np.float32)}, version=0)

@@ -26,7 +26,7 @@ from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import Matched, match, nonfinite, warn_of
-from ..weights.sources import ALL, Named, Rename, Selection, Source, named_values
+from ..weights.sources import Named, Rename, Selection, Source, named_values
 from ..weights.table import WeightTable
 from .bound_call import BoundCall
 from .checked import Checked
@@ -365,7 +365,7 @@ class Engine(Revised):
                 beyond their table. CUDA tensors are not looked at for these: that would wait for the GPU.
             EngineError: the engine holds other values than it was given (`verify`); the old weights are back.
         """
-        selection = Selection(prefix, select, rename) if prefix or select is not None or rename is not None else ALL
+        selection = Selection.of(prefix, select, rename)
         return self._refit_with(Refit(state_dict, selection, finite, fresh_contexts, number(version), bool(verify)))
 
     def _refit_with(
@@ -442,7 +442,7 @@ class Engine(Revised):
                 layer does not take (see `refit`) are refused when tensors on the CPU are bound; what is written to
                 them later is not looked at, and CUDA tensors are not.
         """
-        self._bind_weights(weights, Selection(prefix, select, rename))
+        self._bind_weights(weights, Selection.of(prefix, select, rename))
 
     def update(
         self,
@@ -469,7 +469,7 @@ class Engine(Revised):
         >>> update.report.version, engine.generation
         (17, 1)
         """
-        selection = Selection(prefix, select, rename) if prefix or select is not None or rename is not None else ALL
+        selection = Selection.of(prefix, select, rename)
         asked = Refit((), selection, finite, fresh_contexts, number(version))
         self._check_asked(asked)
         return Update(self, asked)
@@ -488,6 +488,11 @@ class Engine(Revised):
     def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
         """Make what was received the present weights."""
         raise NotImplementedError
+
+    def _begin(self, update: Update) -> None:
+        """From now on this update is the open one. Raises EngineError where there is one. The lock is held."""
+        self._require_no_update()
+        self._updating, update.open = weakref.ref(update), True
 
     def _require_no_update(self) -> None:
         """Raises EngineError while an update is open."""

@@ -144,9 +144,10 @@ class Update:
         if self._pieces:  # of which others are missing: names that no parameter has
             self.engine._fitting(Named(self._pieces), self._asked, "the weights put into the update")
         if self._foreign and not self.given:
+            prefix, select, _ = self._asked.selection
             raise WeightsError(
                 "nothing that was put is meant by prefix= and select=",
-                expected=", ".join(f"{part!r}" for part in self._asked.selection[:2] if part),
+                expected=", ".join(f"{part!r}" for part in (prefix, *(select or ())) if part),
                 found=f"{self._foreign} other names",
                 remedy="put what the engine has under that prefix, or give another one",
             )

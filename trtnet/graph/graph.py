@@ -174,7 +174,7 @@ class Graph:
         """
         return load_into(
             self.parameters, state_dict, assign=assign, strict=strict,
-            selection=Selection(prefix, select, rename), check=self.check_values,
+            selection=Selection.of(prefix, select, rename), check=self.check_values,
         )  # fmt: skip
 
     def check_values(

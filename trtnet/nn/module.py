@@ -473,7 +473,7 @@ class Module:
         """
         leaves = self._leaves()
         report = load_into(
-            leaves, state_dict, assign=assign, strict=strict, selection=Selection(prefix, select, rename)
+            leaves, state_dict, assign=assign, strict=strict, selection=Selection.of(prefix, select, rename)
         )
         self._take(leaves)
         return report
@@ -504,7 +504,7 @@ class Module:
         undefined values, or a SIGBUS where it was made shorter; `mmap=False` copies at once.
         """
         leaves = self._leaves()
-        load_file(leaves, path, strict=strict, mmap=mmap, selection=Selection(prefix, select, rename))
+        load_file(leaves, path, strict=strict, mmap=mmap, selection=Selection.of(prefix, select, rename))
         self._take(leaves)
         return self
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -235,8 +234,7 @@ class ReferenceEngine(Engine):
 
     def _receive(self, update: Update) -> _Received:
         with self._held():
-            self._require_no_update()
-            self._updating, update.open = weakref.ref(update), True
+            self._begin(update)
             return _Received(self)
 
     def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError
+from ..basics.patterns import patterns_of
 from ._common import some
 from .files import read
 from .wrappers import WRAPPERS, unwrapped
@@ -65,8 +66,24 @@ class Selection(NamedTuple):
     """
 
     prefix: str = ""
-    select: str | Iterable[str] | None = None
+    select: tuple[str, ...] | None = None
     rename: Rename | None = None
+
+    @classmethod
+    def of(cls, prefix: str, select: str | Iterable[str] | None, rename: Rename | None) -> Selection:
+        """What is asked for. Raises ArgumentTypeError for what are no patterns, and for what gives no names."""
+        if not prefix and select is None and rename is None:
+            return ALL
+        if select is not None and not isinstance(select, Iterable):
+            raise ArgumentTypeError("select is no pattern", expected="text, or several", found=repr(select)[:80])
+        if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
+            raise ArgumentTypeError(
+                "rename gives no names",
+                expected="a dict of old name: new name, or a function of the name",
+                found=type(rename).__name__,
+                remedy="rename={'pi.': 'actor.'}, or rename=lambda name: name.lower()",
+            )
+        return cls(prefix, None if select is None else tuple(patterns_of(select, "select")), rename)
 
 
 ALL = Selection()
@@ -261,12 +278,11 @@ def meant(key: str, wanted: Collection[str], selection: Selection) -> str | None
     if name is not None and prefix and not prefix.endswith("."):
         name = name.removeprefix(".")
     if name and rename is not None:
-        name = _new_name(name, rename, set()) if isinstance(rename, Mapping) else rename(name)
+        name = _new_name(name, rename, set())
     if not name:
         return None
     name = unwrapped([name], wanted)[name]
-    patterns = [select] if isinstance(select, str) else select
-    return name if patterns is None or any(fnmatchcase(name, one) for one in patterns) else None
+    return name if select is None or any(fnmatchcase(name, one) for one in select) else None
 
 
 # --- which are meant --------------------------------------------------------------------------------------------------
@@ -315,27 +331,8 @@ def _without(key: str, prefix: str) -> str | None:
 def _renamed(names: dict[str, str], rename: Rename | None) -> dict[str, str]:
     if rename is None:
         return names
-    if not isinstance(rename, Mapping) and not callable(rename):
-        raise ArgumentTypeError(
-            "rename gives no names",
-            expected="a dict of old name: new name, or a function of the name",
-            found=type(rename).__name__,
-            remedy="rename={'pi.': 'actor.'}, or rename=lambda name: name.lower()",
-        )
     used: set[str] = set()
-    found: dict[str, str] = {}
-    for full, name in names.items():
-        new = _new_name(name, rename, used) if isinstance(rename, Mapping) else rename(name)
-        if new is None:
-            continue
-        if not isinstance(new, str):
-            raise ArgumentTypeError(
-                f"rename gives no name for {name!r}",
-                expected="text, or None to leave it out",
-                found=repr(new)[:80],
-                remedy="have the function return the name as it is where it needs no other",
-            )
-        found[full] = new
+    found = {full: new for full, name in names.items() if (new := _new_name(name, rename, used)) is not None}
     if isinstance(rename, Mapping) and (left := [one for one in rename if one not in used]):
         raise ArgumentError(
             "rename has names that are not given",
@@ -346,8 +343,20 @@ def _renamed(names: dict[str, str], rename: Rename | None) -> dict[str, str]:
     return found
 
 
-def _new_name(name: str, rename: Mapping[str, str | None], used: set[str]) -> str | None:
-    """The name by a mapping; its entries that fit are put into `used`."""
+def _new_name(name: str, rename: Rename, used: set[str]) -> str | None:
+    """The new name, or None to leave it out; entries of a mapping that fit are put into `used`."""
+    new = _mapped(name, rename, used) if isinstance(rename, Mapping) else rename(name)
+    if new is not None and not isinstance(new, str):
+        raise ArgumentTypeError(
+            f"rename gives no name for {name!r}",
+            expected="text, or None to leave it out",
+            found=repr(new)[:80],
+            remedy="have the function return the name as it is where it needs no other",
+        )
+    return new
+
+
+def _mapped(name: str, rename: Mapping[str, str | None], used: set[str]) -> str | None:
     plain = ".".join([part for part in name.split(".")[:-1] if part not in WRAPPERS] + name.split(".")[-1:])
     for one in dict.fromkeys((name, plain)):
         if one in rename:
@@ -362,22 +371,17 @@ def _new_name(name: str, rename: Mapping[str, str | None], used: set[str]) -> st
     return name
 
 
-def _selected(names: dict[str, str], select: str | Iterable[str] | None) -> dict[str, str]:
+def _selected(names: dict[str, str], select: tuple[str, ...] | None) -> dict[str, str]:
     if select is None:
         return names
-    if not isinstance(select, Iterable):
-        raise ArgumentTypeError("select is no pattern", expected="text, or several", found=repr(select)[:80])
-    patterns = [select] if isinstance(select, str) else list(select)
-    if wrong := [one for one in patterns if not isinstance(one, str)]:
-        raise ArgumentTypeError("select has no patterns", expected="text, or several", found=repr(wrong[0])[:80])
-    if idle := [one for one in patterns if not any(fnmatchcase(name, one) for name in names.values())]:
+    if idle := [one for one in select if not any(fnmatchcase(name, one) for name in names.values())]:
         raise ArgumentError(
             "select matches nothing",
             expected=some(dict.fromkeys(names.values())) or "no names",
             found=some(idle),
             remedy="give patterns over the names behind prefix and rename: select='head.*'",
         )
-    return {full: name for full, name in names.items() if any(fnmatchcase(name, one) for one in patterns)}
+    return {full: name for full, name in names.items() if any(fnmatchcase(name, one) for one in select)}
 
 
 def _values(

@@ -7,7 +7,6 @@ import ctypes
 import json
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -225,8 +224,7 @@ class TensorRTEngine(Loaded):
 
     def _receive(self, update: Update) -> _Received:
         with self._held():
-            self._require_no_update()
-            self._updating, update.open = weakref.ref(update), True
+            self._begin(update)
             return _Received(self)
 
     def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
