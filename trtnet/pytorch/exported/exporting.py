@@ -269,15 +269,15 @@ def _container(value: object) -> Container | None:
 def _put_back(held: Container, before: Container) -> None:
     """Make a container what its copy is, where it is not."""
     if isinstance(held, dict) and isinstance(before, dict):
-        if held.keys() != before.keys() or any(held[name] is not before[name] for name in before):
-            held.clear()
-            held.update(before)
-    elif isinstance(held, set) and isinstance(before, set):
-        if held != before:
-            held.clear()
-            held.update(before)
-    elif isinstance(held, (list, deque)) and (len(held) != len(before) or any(map(is_not, held, before))):
-        held.clear()
+        same = held.keys() == before.keys() and not any(held[name] is not before[name] for name in before)
+    else:
+        same = len(held) == len(before) and not any(map(is_not, held, before))
+    if same:
+        return
+    held.clear()
+    if isinstance(held, (dict, set)):
+        held.update(before)
+    else:
         held.extend(before)
 
 
