@@ -45,12 +45,8 @@ def load(
     run = RunOptions.of(options)
     path = as_path(path)
     files = Files(path)
-    try:
-        there, bare = files.exists(), path.is_file()
-    except OSError as error:  # a name that is too long
-        raise WeightsError(f"{path} cannot be read", found=str(error), remedy="check the path") from error
-    if not there:
-        if not bare:
+    if not files.exists():
+        if not path.is_file():
             raise WeightsNotFoundError(
                 f"there is no engine at {path}",
                 expected="an existing file",

@@ -793,6 +793,7 @@ def test_inspect_weights(folder):
     assert "there is no" in fails("inspect", "no.npz")
     assert "this file's suffix is not one" in fails("inspect", "net.py")
     assert "there is no file no.engine" in fails("inspect", "no.engine")
+    assert "File name too long" in fails("inspect", "x" * 300 + ".engine")
 
 
 def test_convert(folder):

@@ -8,13 +8,14 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.disk import as_path
-from ..basics.errors import ArgumentError, ProviderError, WeightsError, WeightsNotFoundError
+from ..basics.errors import ArgumentError, ProviderError
 from ..basics.tables import render
 from ..engine.checked import Checked
 from ..engine.files import Files
 from ..engine.plan import Plan, precision
 from ..loading import check_plan
 from ..weights import files
+from .model import no_file
 
 CHUNK = 1 << 20
 ENGINE = ".engine"
@@ -112,16 +113,10 @@ def _runs_here(plan: Plan, path: Path) -> str:
 
 
 def _bare(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise WeightsNotFoundError(
-            f"there is no file {path}", expected="an existing file", found=str(path), remedy="check the path"
-        ) from error
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read", found=str(error), remedy="check the path") from error
+    if not path.is_file():
+        raise no_file(path)
     return (
-        f"{path}: a plan of {size:,} bytes, without trtnet's manifest ({path.name}.json)\n"
+        f"{path}: a plan of {path.stat().st_size:,} bytes, without trtnet's manifest ({path.name}.json)\n"
         "  Which TensorRT and GPU it is for, only TensorRT can say: trtnet.load(path), where it runs."
     )
 

@@ -111,8 +111,11 @@ class Files:
     # --- reading
 
     def exists(self) -> bool:
-        """Whether there is a manifest."""
-        return self.next(MANIFEST).exists() or self.place(MANIFEST).exists()
+        """Whether there is a manifest. Raises WeightsError for what can be no file: a name that is too long."""
+        try:
+            return self.next(MANIFEST).exists() or self.place(MANIFEST).exists()
+        except OSError as error:
+            raise WeightsError(f"{self.path} cannot be read", found=str(error), remedy="check the path") from error
 
     def read(self) -> tuple[dict[str, Any], bytes, dict[str, np.ndarray]]:
         """Manifest, plan and weights, each as the manifest says. Nothing is mapped, and nothing written beside them.
