@@ -139,7 +139,7 @@ class Side:
         return reference(graph, dtype="float64")
 
     def _module(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """What a torch.nn.Module with the graph's weights gives, or another network of trtnet's."""
+        """What a torch.nn.Module with the graph's weights gives."""
         module: Any = load_model(self.text, self._arguments, inputs)
         state = self.graph.state_dict()
         if not is_torch_module(module):
