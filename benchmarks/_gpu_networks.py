@@ -44,6 +44,11 @@ class Pair:
     expected: torch.Tensor
 
     @property
+    def torchs(self) -> tuple[torch.Tensor, ...]:
+        """The inputs as PyTorch takes them: whole numbers as int64, which TensorRT 8.6 does not have."""
+        return tuple(v if v.is_floating_point() else v.long() for v in self.inputs.values())
+
+    @property
     def title(self) -> str:
         batch = len(next(iter(self.inputs.values())))
         return f"{self.name}, {'FP16' if self.dtype == 'float16' else 'FP32'}, batch {batch}"
@@ -73,7 +78,7 @@ def _pair(session: Session, name: str, dtype: str, batch: int) -> Pair:
     model = model.to(session.device)
     torch.backends.cudnn.benchmark = False
     with torch.no_grad():
-        expected = first(model.double()(*(v.double() if v.is_floating_point() else v for v in given.values())))
+        expected = first(model.double()(*(v.double() if v.is_floating_point() else v.long() for v in given.values())))
     torch.backends.cudnn.benchmark = True
     return Pair(name, dtype, model.to(getattr(torch, dtype)), given, graph, expected)
 
@@ -86,7 +91,7 @@ def _inputs(name: str, batch: int, dtype: str) -> dict[str, torch.Tensor]:
         if spec.dtype.is_floating_point:
             found[key] = torch.rand(shape, generator=generator).to(getattr(torch, dtype))
         else:
-            found[key] = torch.randint(0, 2, shape, generator=generator, dtype=getattr(torch, spec.dtype.name))
+            found[key] = torch.randint(0, 2, shape, generator=generator, dtype=torch.int32)
     return found
 
 
@@ -100,16 +105,16 @@ def captured(clock: Clock, call: Call) -> Call:
         with torch.cuda.graph(graph, stream=clock.stream, capture_error_mode="thread_local"):
             output = call()
 
-    def replay(held: Any = output) -> Any:
+    def replay(held: Any = (output, call)) -> Any:  # the graph reads the memory of what the call holds
         graph.replay()
-        return held
+        return held[0]
 
     return replay
 
 
 def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
     """PyTorch's ways, each over tensors of its own."""
-    given = tuple(pair.inputs.values())
+    given = pair.torchs
     found: dict[str, Call] = {"PyTorch eager": functools.partial(pair.model, *given)}
     if not session.cuda:
         return found
@@ -123,7 +128,7 @@ def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
 
 
 def _one(session: Session, pair: Pair) -> None:
-    session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, pair.inputs)
+    session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, dict(zip(pair.inputs, pair.torchs)))
     started = time.perf_counter()
     options = {"provider": "tensorrt" if session.cuda else "reference"}
     if session.cuda:

@@ -4,6 +4,7 @@ torchvision's file holds the auxiliary heads too: load it into `googlenet(aux_lo
 torchvision does in eval mode, does not run them; or leave them out with `load_weights(path, strict=False)`.
 """
 
+import trtnet
 from trtnet import Tensor, nn
 from trtnet import functional as F
 
@@ -77,7 +78,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
+        return trtnet.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
 
 
 class InceptionAux(nn.Module):
@@ -188,7 +189,7 @@ def _rescaled(image: Tensor) -> Tensor:
     channels = []
     for index, (mean, deviation) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
         channels.append(image[:, index : index + 1] * (deviation / 0.5) + (mean - 0.5) / 0.5)
-    return F.cat(channels, 1)
+    return trtnet.cat(channels, 1)
 
 
 def _initialize(net: nn.Module) -> None:

@@ -57,6 +57,9 @@ from .slicing import clamped, part, sliced
 
 __all__ = ["assume_nonnegative", "getitem", "select"]
 
+MOST_CHOSEN = 1 << 16
+"""Positions of the indexed dimensions beyond which constant indices scatter, and do not choose."""
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
@@ -831,20 +834,85 @@ def _every(step: int, length: SizeLike, start: SizeLike, size: SizeLike) -> tupl
 
 def _scattered(x: Tensor, entries: list[_Entry], value: Tensor) -> Tensor:
     """`x` with a value at indices of some of its dimensions."""
-    indices = {axis: e.index for axis, e in enumerate(entries) if e.kind == "index"}
+    return written_at(x, {axis: e.index for axis, e in enumerate(entries) if e.kind == "index"}, value)
+
+
+def written_at(x: Tensor, indices: dict[int, Any], value: Tensor) -> Tensor:
+    """`x` with a value at indices (recorded, or arrays) of the dimensions that they are given for.
+
+    Constant indices choose between the tensor and the value, which fuses with what is around. TensorRT 8.6.1 has no
+    implementation of some scatters with dynamic sizes.
+    """
     axes = list(indices)
     others = [axis for axis in range(x.ndim) if axis not in indices]
-    stacked = _stacked(list(indices.values()))
     order = (*axes, *others)
-    front = tuple(stacked.shape[:-1])
+    front: tuple[SizeLike, ...] = tuple(broadcast_shapes(*(i.shape for i in indices.values())))
     after = tuple(x.shape[a] for a in others)
     # where the new dimensions are in x[key], to which the value broadcasts
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
     count = sum(1 for a in others if a < axes[0]) if adjacent else 0
     shape = (*after[:count], *front, *after[count:])
-    updates = expanded(_fitting(value, shape), shape)
+    value = _fitting(value, shape)
+    arrays = {axis: i for axis, i in indices.items() if isinstance(i, np.ndarray) and i.size}
+    if len(arrays) == len(axes) and math.prod(_ends(x, arrays)) <= MOST_CHOSEN:
+        return _written_in_front(x, axes, arrays, with_rank(value, len(shape)), count)
+    stacked = _stacked(list(indices.values()))
     updates = transposed(
-        updates, (*range(count, count + len(front)), *range(count), *range(count + len(front), len(shape)))
+        expanded(value, shape),
+        (*range(count, count + len(front)), *range(count), *range(count + len(front), len(shape))),
     )
     made = emit(Scatter((transposed(x, order), stacked, updates), mode="ND"))
     return transposed(made, tuple(int(i) for i in np.argsort(order)))
+
+
+def _ends(x: Tensor, indices: dict[int, np.ndarray]) -> list[float]:
+    """For each dimension its size; of a dynamic one the end of what the indices name, infinity where that may be more
+    than there is."""
+    found: list[float] = []
+    for axis, index in indices.items():
+        size, end = x.shape[axis], int(index.max()) + 1
+        fits = isinstance(size, int) or (int(index.min()) >= 0 and end <= size.bounds[0])
+        found.append((size if isinstance(size, int) else end) if fits else math.inf)
+    return found
+
+
+def _written_in_front(
+    x: Tensor, axes: list[int], indices: dict[int, np.ndarray], value: Tensor, count: int
+) -> Tensor:
+    """`x` with a value at constant indices: of a dynamic dimension within its first elements, which are as many in
+    every call."""
+    for axis, end in zip(axes, _ends(x, indices)):
+        length = x.shape[axis]
+        if isinstance(length, Dim):
+            first = part(x, axis, 0, int(end))
+            made = _written_in_front(first, axes, indices, value, count)
+            return cat([made, part(x, axis, int(end), length - int(end))], axis)
+    sizes = [int(end) for end in _ends(x, indices)]
+    return _chosen_at(x, axes, sizes, list(indices.values()), value, count)
+
+
+def _chosen_at(
+    x: Tensor, axes: list[int], sizes: list[int], indices: list[np.ndarray], value: Tensor, count: int
+) -> Tensor:
+    """`x` with a value at constant indices of dimensions of fixed sizes. The indices' dimensions of the value follow
+    `count` others."""
+    front = np.broadcast_shapes(*(i.shape for i in indices))
+    which = np.full(sizes, -1)
+    which[tuple(np.broadcast_arrays(*indices))] = np.arange(math.prod(front)).reshape(front)
+    taken = which >= 0
+    before, behind = tuple(value.shape[:count]), tuple(value.shape[count + len(front) :])
+    own = tuple(value.shape[count : count + len(front)])
+    if all(isinstance(size, int) and size == 1 for size in own):
+        spread_out = reshaped(value, (*before, *(1,) * len(axes), *behind))
+    else:
+        value = expanded(value, (*before, *front, *behind))
+        flat = reshaped(value, (*before, math.prod(front), *behind))
+        spread_out = emit(Gather((flat, constant(np.maximum(which, 0))), axis=count))
+    if count == 0:  # the indexed dimensions come first
+        others = [axis for axis in range(x.ndim) if axis not in axes]
+        back = tuple(int(i) for i in np.argsort((*axes, *others)))
+        spread_out = transposed(spread_out, back)
+    if taken.all():
+        return expanded(spread_out, tuple(x.shape))
+    mask = np.reshape(taken, [x.shape[axis] if axis in axes else 1 for axis in range(x.ndim)])
+    return where(constant(mask), spread_out, x)
