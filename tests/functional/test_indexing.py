@@ -511,3 +511,68 @@ def test_concrete_tensors_are_assigned_what_stays_in_place(text: str) -> None:
     exec(text, {"x": wanted})
     exec(text, {"x": mine})
     assert mine.tolist() == wanted.tolist()
+
+
+# --- constant indices -------------------------------------------------------------------------------------------------
+
+
+def _written(generator):
+    """A shape, which of its dimensions are dynamic, a key with constant indices, and a value's shape that fits."""
+    rank = int(generator.integers(1, 5))
+    shape = [int(size) for size in generator.integers(1, 5, rank)]
+    dynamic = [axis for axis in range(rank) if generator.random() < 0.4]
+    indexed = generator.choice(rank, int(generator.integers(1, min(rank, 3) + 1)), replace=False)
+    count = int(generator.integers(1, 4))
+    of = [(count,), (count, 1), (1, count)][generator.integers(0, 3)]
+    key = tuple(
+        generator.integers(0, 1 if axis in dynamic else size, of) if axis in indexed else slice(None)
+        for axis, size in enumerate(shape)
+    )
+    fits = np.zeros(shape)[key].shape
+    value = [
+        size if isinstance(size, int) and generator.random() < 0.7 and not dynamic else 1 for size in fits
+    ] if generator.random() < 0.8 else []  # fmt: skip
+    return shape, dynamic, key, tuple(value)
+
+
+def test_constant_indices_are_written_by_choosing():
+    """Without a scatter, for which TensorRT 8.6.1 has no implementation with some dynamic sizes."""
+    generator = np.random.default_rng(3)
+    compared = 0
+    while compared < 120:
+        shape, dynamic, key, fits = _written(generator)
+        named = np.arange(np.prod(shape)).reshape(shape)[key].ravel()
+        if len(set(named)) != len(named):  # either of two values may stay
+            continue
+
+        def write(x, value, key=key):
+            x = x + 0.0
+            x[key] = value
+            return x
+
+        dims = {axis: Dim(f"d{axis}", 1, 2, 8) for axis in dynamic}
+        spec = Input(tuple(dims.get(axis, size) for axis, size in enumerate(shape)))
+        graph = trtnet.record(write, x=spec, value=Input(fits))
+        assert not any(layer.kind == "scatter" for layer in graph.layers)
+        for size in (1, 2, 7):
+            sizes = [size if axis in dynamic else own for axis, own in enumerate(shape)]
+            x, value = (generator.standard_normal(s).astype(np.float32) for s in (sizes, fits))
+            wanted = torch.tensor(x)
+            wanted[tuple(torch.tensor(k) if isinstance(k, np.ndarray) else k for k in key)] = torch.tensor(value)
+            assert np.array_equal(trtnet.reference(graph)(x=x, value=value), wanted.numpy()), (shape, dynamic, key)
+        compared += 1
+
+
+def test_constant_indices_that_may_be_too_many_scatter():
+    """Beyond the least size of a dynamic dimension, and into very many positions."""
+    rows = np.array([0, 3])
+
+    def write(x):
+        x = x + 0.0
+        x[rows] = 1
+        return x
+
+    graph = trtnet.record(write, x=Input((1 << 17, 2)))
+    assert sum(layer.kind == "scatter" for layer in graph.layers) == 1
+    graph = trtnet.record(write, x=Input((Dim("batch", 4, 8, 16), 2)))
+    assert not any(layer.kind == "scatter" for layer in graph.layers)
