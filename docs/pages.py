@@ -1,4 +1,4 @@
-"""The pages of the site: those of docs/, README and its neighbours, and one for each folder of trtnet/.
+"""The pages of the site: those of docs/, README and its neighbours, the lessons, and one for each folder of trtnet/.
 
 `make docs` runs this and then zensical, by mkdocs.yml; it also has `Examples`, by which docstrings become Markdown.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import griffe
+import nbclient
+import nbformat
 
 ROOT = Path(__file__).parents[1]
-PACKAGE, PAGES = ROOT / "trtnet", ROOT / "build" / "pages"
+PACKAGE, PAGES, NOTEBOOKS = ROOT / "trtnet", ROOT / "build" / "pages", ROOT / "notebooks"
 OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "weights/README.md")
 VERBS = ("recording", "building", "loading")
 
@@ -26,17 +28,22 @@ def main() -> None:
     order = rooms()
     pages = {"index.md": ROOT / "README.md"} | {path: ROOT / path for path in OUTSIDE}
     pages |= {path.name: path for path in (ROOT / "docs").glob("*.md")}
+    for language, start in (("en", "README.md"), ("zh", "README.zh.md")):
+        pages[f"lessons/{language}/index.md"] = NOTEBOOKS / start
+        pages |= {f"lessons/{language}/{path.stem}.md": path for path in (NOTEBOOKS / language).glob("*.ipynb")}
     made = {"house/index.md": overview(order), "house/verbs.md": verbs()}
     made |= {f"house/{room}.md": page(room, order) for level in order for room in level if (PACKAGE / room).is_dir()}
     for name, path in pages.items():
-        made[name] = linked(path, name, pages)
+        if path.suffix == ".md":
+            made[name] = linked(path.read_text(), path, name, pages)
+    made |= lessons(pages)
     for name, text in made.items():
         (PAGES / name).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / name).write_text(text)
 
 
-def linked(path: Path, name: str, pages: dict[str, Path]) -> str:
-    """A page's text, with links to the other pages' places in the site; of links to other files the words alone."""
+def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
+    """A text of a page, with links to the other pages' places in the site; of links to other files the words alone."""
     places = {source: place for place, source in pages.items()}
 
     def link(found: re.Match[str]) -> str:
@@ -49,7 +56,40 @@ def linked(path: Path, name: str, pages: dict[str, Path]) -> str:
             return words
         return f"[{words}]({posixpath.relpath(place, posixpath.dirname(name))}{hash}{anchor})"
 
-    return re.sub(r"\[([^\[\]]+)\]\(([^()\s]+)\)", link, path.read_text())
+    return re.sub(r"\[([^\[\]]+)\]\(([^()\s]+)\)", link, text)
+
+
+def lessons(pages: dict[str, Path]) -> dict[str, str]:
+    """The lessons with what their code gives: it is run once, as it is the same in every language."""
+    made: dict[str, str] = {}
+    results: dict[str, list[str]] = {}
+    for name, path in sorted(pages.items()):
+        if path.suffix != ".ipynb":
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        if path.name not in results:
+            resources = {"metadata": {"path": str(path.parent)}}
+            nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+            results[path.name] = ["".join(map(output, cell.get("outputs", ()))) for cell in notebook.cells]
+        parts = []
+        for cell, result in zip(notebook.cells, results[path.name]):
+            is_code = cell.cell_type == "code"
+            parts.append(fenced("python", cell.source) if is_code else linked(cell.source, path, name, pages))
+            parts.append(result)
+        made[name] = "\n\n".join(filter(None, parts)) + "\n"
+    return made
+
+
+def output(given: Any) -> str:
+    """What a cell gave: its HTML as it is, or else its text."""
+    data = given.get("data", {})
+    if "text/html" in data:
+        return f"<div>{data['text/html']}</div>\n"
+    return fenced("text", given.get("text") or data.get("text/plain", "")) + "\n"
+
+
+def fenced(language: str, text: str) -> str:
+    return f"````{language}\n{text.strip(chr(10))}\n````" if text.strip() else ""
 
 
 def rooms() -> list[list[str]]:
