@@ -876,9 +876,7 @@ def _ends(x: Tensor, indices: dict[int, np.ndarray]) -> list[float]:
     return found
 
 
-def _written_in_front(
-    x: Tensor, axes: list[int], indices: dict[int, np.ndarray], value: Tensor, count: int
-) -> Tensor:
+def _written_in_front(x: Tensor, axes: list[int], indices: dict[int, np.ndarray], value: Tensor, count: int) -> Tensor:
     """`x` with a value at constant indices: of a dynamic dimension within its first elements, which are as many in
     every call."""
     for axis, end in zip(axes, _ends(x, indices)):
