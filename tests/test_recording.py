@@ -9,6 +9,7 @@ import re
 import threading
 import types
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -979,3 +980,40 @@ def test_an_array_changed_after_recording_does_not_change_the_graph():
     graph = trtnet.record(lambda x: x + table, x=Input((2,)))
     table[0] = 100.0
     assert trtnet.reference(graph)(np.zeros(2, np.float32)).tolist() == [1, 2]
+
+
+# --- Inputs in tuples and dicts ---------------------------------------------------------------------------------------
+
+
+class States(NamedTuple):
+    hidden: Any
+    cell: Any
+
+
+def test_an_argument_holds_several_inputs() -> None:
+    def step(x, states, more):
+        cell = states.cell[0] * 3 + states.cell[1] * 5
+        return x + states.hidden * 2 + cell + more["a"] * 7 + more["b"][0] * more["b"][1]
+
+    batch = trtnet.Dim("batch", min=1, opt=2, max=8)
+    one = Input((batch, 3))
+    graph = trtnet.record(step, x=one, states=States(one, [one, one]), more={"a": one, "b": (one, 11)})
+    assert list(graph.inputs) == ["x", "states_hidden", "states_cell_0", "states_cell_1", "more_a", "more_b_0"]
+    values = [np.full((4, 3), 10.0**k, np.float32) for k in range(6)]
+    wanted = values[0] + sum(v * k for v, k in zip(values[1:], (2, 3, 5, 7, 11), strict=True))
+    np.testing.assert_array_equal(trtnet.reference(graph)(*values), wanted)
+    np.testing.assert_array_equal(trtnet.reference(graph)(**dict(zip(graph.inputs, values, strict=True))), wanted)
+
+
+def test_two_inputs_of_one_name() -> None:
+    one = Input((2, 3))
+    with pytest.raises(ArgumentError, match="'h_0' cannot be the name of a second input") as caught:
+        trtnet.record(lambda h_0, h: h_0 + h[0], h_0=one, h=(one,))
+    assert caught.value.remedy == "rename forward's argument"
+    assert list(trtnet.record(lambda first, h: first + h[0], first=one, h=(one,)).inputs) == ["first", "h_0"]
+
+
+@pytest.mark.parametrize("given", [(1, 3, 8, 8), [], {"a": 3}, {"a": (None,)}])
+def test_a_container_without_inputs(given: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="record takes Inputs, and 'x' is none"):
+        trtnet.record(lambda x: x, x=given)

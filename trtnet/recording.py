@@ -19,6 +19,7 @@ from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, shown
 from .basics.garbage import no_collection
 from .engine.graph_json import from_json, to_json
 from .engine.plan import Plan
+from .graph import arguments as nested
 from .graph import forms
 from .graph.graph import Graph, Input, require_bytes
 from .graph.recorder import Recorder
@@ -55,7 +56,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             each call (TensorRT takes no seed), or "inputs" of the network, for who must reproduce them: float32, in
             the order of drawing `uniform_0`, `uniform_1`… from [0, 1) and `normal_0`… of mean 0 and deviation 1, from
             which the network computes what was asked for.
-        inputs: for each argument of forward an Input; or a plain Python value (None, bool, int, float, str), which
+        inputs: for each argument of forward an Input; or tuples, lists and dicts of Inputs, which are the network's
+            inputs `NAME_0`, `NAME_1`… and `NAME_KEY`; or a plain Python value (None, bool, int, float, str), which
             forward gets as it is. Arguments with defaults may be left out.
 
     Python's garbage collector does not run meanwhile: what is recorded stays.
@@ -299,35 +301,38 @@ def _arguments(recorder: Recorder, signature: inspect.Signature, given: dict[str
             found=", ".join(given) or "no inputs",
             remedy="the keywords of record(module, name=Input(...)) are forward's argument names",
         ) from None
-    dims.check_same_ranges(s for spec in given.values() if isinstance(spec, Input) for s in spec.shape)
-    arguments: dict[str, Any] = {}
+    dims.check_same_ranges(s for spec in nested.inputs_of(given).values() for s in spec.shape)
+
+    def argument(name: str, spec: Any) -> Any:
+        if not isinstance(spec, Input):
+            return _plain(name, spec)
+        if name in RESERVED or name in recorder.inputs:
+            raise ArgumentError(
+                f"{name!r} cannot be the name of {'an' if name in RESERVED else 'a second'} input",
+                expected="another name than " + ", ".join((*RESERVED, *recorder.inputs)),
+                found=name,
+                remedy="rename forward's argument",
+            )
+        made = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
+        if spec.range is not None:
+            recorder.ranges[name] = spec.range
+        return made
+
     # forward's order, not the keywords', so that positional calls work
     order = [n for n in known if n in bound.arguments] + [n for n in given if n not in known and takes_any]
-    for name in order:
-        if name not in given:
-            continue
-        spec = given[name]
-        if isinstance(spec, Input):
-            if name in RESERVED:
-                raise ArgumentError(
-                    f"{name!r} cannot be the name of an input",
-                    expected="another name than " + ", ".join(RESERVED),
-                    found=name,
-                    remedy="rename forward's argument",
-                )
-            arguments[name] = recorder.inputs[name] = Tensor(spec.shape, spec.dtype, recorder, name=name)
-            if spec.range is not None:
-                recorder.ranges[name] = spec.range
-        elif isinstance(spec, (Array, bool, int, float, str, type(None), dtypes.dtype)):
-            arguments[name] = spec
-        else:
-            raise ArgumentTypeError(
-                f"record takes Inputs, and {name!r} is none",
-                expected="Input(shape, dtype)",
-                found=shown(spec),
-                remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
-            )
-    return arguments
+    return {name: nested.mapped(name, given[name], argument) for name in order if name in given}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A plain Python value, which forward gets as it is."""
+    if isinstance(value, (Array, bool, int, float, str, type(None), dtypes.dtype)):
+        return value
+    raise ArgumentTypeError(
+        f"record takes Inputs, and {name!r} is none",
+        expected="Input(shape, dtype)",
+        found=shown(value),
+        remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
+    )
 
 
 def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:

@@ -43,6 +43,10 @@ class RecurrentActorCriticPolicy(nn.Module):
         latent, states = self._process_sequence(obs, (h, c), episode_starts, self.lstm)
         return self.head(latent), *states
 
+    def predict(self, obs: torch.Tensor, lstm_states: Any, episode_starts: torch.Tensor, sign: bool = True) -> Any:
+        latent, states = self._process_sequence(obs, lstm_states, episode_starts, self.lstm)
+        return (self.head(latent) if sign else -self.head(latent)), states
+
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("layers", [1, 2])
@@ -68,3 +72,25 @@ def test_a_recurrent_policy_of_sb3_contrib(monkeypatch: pytest.MonkeyPatch, laye
                 expected = policy(*map(torch.from_numpy, (*arrays, starts)))
             for one, two in zip(engine(*arrays, starts), expected, strict=True):
                 np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_a_method_that_takes_its_states_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("sb3_contrib.common.recurrent.policies")
+    module.RecurrentActorCriticPolicy = RecurrentActorCriticPolicy  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    policy = RecurrentActorCriticPolicy(2)
+    state = Input((2, BATCH, 6))
+    graph = trtnet.record(
+        policy.predict, obs=Input((BATCH, 4)), lstm_states=(state, state), episode_starts=Input((BATCH,)), sign=False
+    )
+    assert list(graph.inputs) == ["obs", "lstm_states_0", "lstm_states_1", "episode_starts"]
+    engine, draw = trtnet.reference(graph), np.random.default_rng(0)
+    for count in (1, 5):
+        obs, h, c = (draw.standard_normal(s).astype(np.float32) for s in ((count, 4), *[(2, count, 6)] * 2))
+        starts = draw.integers(0, 2, count).astype(np.float32)
+        with torch.no_grad():
+            states = torch.from_numpy(h), torch.from_numpy(c)
+            expected, after = policy.predict(torch.from_numpy(obs), states, torch.from_numpy(starts), False)
+        found, found_after = engine(obs=obs, lstm_states_0=h, lstm_states_1=c, episode_starts=starts)
+        for one, two in zip((found, *found_after), (expected, *after), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -22,6 +22,7 @@ from ...basics import dims, dtypes
 from ...basics.dims import Dim, SizeLike
 from ...basics.errors import ProviderError, ShapeError, TrtnetError, UnsupportedError
 from ...basics.location import Location, Place
+from ...graph.arguments import filled, inputs_of
 from ...graph.graph import Input
 from .guards import Guard, guards_of
 from .packages import settled
@@ -68,14 +69,14 @@ class _Call(torch.nn.Module):
         super().__init__()
         setattr(self, OWNER, owner)
         self.__dict__["function"] = function
-        self.__dict__["names"] = [name for name, value in given.items() if isinstance(value, Input)]
+        self.__dict__["names"] = list(inputs_of(given))
         self.__dict__["given"] = dict(given)
         self.__dict__["reads"] = Reads(dict(_weights(owner)))
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         self.__dict__["reads"].begin(_weights(getattr(self, OWNER)))
         function: Callable[..., Any] = self.__dict__["function"]
-        return function(**self.__dict__["given"] | dict(zip(self.__dict__["names"], tensors)))
+        return function(**filled(self.__dict__["given"], dict(zip(self.__dict__["names"], tensors))))
 
 
 def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[str, Any]) -> Exported:
@@ -90,7 +91,7 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
             found=f"PyTorch {torch.__version__}",
             remedy="pip install --upgrade torch; it was tried with 2.13",
         )
-    specs = [spec for spec in given.values() if isinstance(spec, Input)]
+    specs = list(inputs_of(given).values())
     call = _Call(owner, function, given)
     symbols = {str(s): s for spec in specs for s in dims.symbols_of(spec.shape)}
     failed: Exception | None = None

@@ -17,7 +17,8 @@ from ...basics.arrays import as_array, check_memory, from_numpy
 from ...basics.errors import ShapeError, UnsupportedError, WeightsError
 from ...basics.location import Location
 from ...graph import forms
-from ...graph.graph import Graph, Input
+from ...graph.arguments import filled, inputs_of, values_of
+from ...graph.graph import Graph
 from ...graph.recorder import recorder
 from ...graph.tensor import Array, Buffer, Parameter
 from ...graph.training import Reason
@@ -38,7 +39,7 @@ class TorchModule(Module):
 
     Args:
         function: the module, or a bound method of it.
-        given: Inputs and plain values, by the names of its arguments.
+        given: Inputs, also in tuples and dicts, and plain values, by the names of its arguments.
     """
 
     def __init__(self, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
@@ -97,8 +98,8 @@ class TorchModule(Module):
     def forward(self, **inputs: Any) -> Any:
         program = self._exported.program
         current = recorder()
-        names = [name for name, spec in self._given.items() if isinstance(spec, Input)]
-        _refuse_mutations(program.graph_signature, names)
+        tensors = values_of(self._given, inputs)
+        _refuse_mutations(program.graph_signature, list(tensors))
         before = current.where
         for key, current.where in self._exported.frozen.items():
             current.freeze(self._parameters_by_key[key])
@@ -106,7 +107,7 @@ class TorchModule(Module):
         audit = Audit(self._exported.symbols)
         audit.decisions(self._exported.guards)
         player = Player(self._exported.sizes)
-        made = player.play(program.graph_module, [*self._inputs(), *(inputs[name] for name in names)])
+        made = player.play(program.graph_module, [*self._inputs(), *tensors.values()])
         audit.equalities(self._exported.guards)
         merge(current, made)
         texts = [(sizes, where) for where in self._exported.texts for sizes in _several(self._given)]
@@ -188,7 +189,7 @@ class TorchModule(Module):
             found = []
             for _ in range(count):
                 torch.manual_seed(0)
-                made, _ = torch.utils._pytree.tree_flatten(self._function(**self._given | given))
+                made, _ = torch.utils._pytree.tree_flatten(self._function(**filled(self._given, given)))
                 found.append([np.array(as_array(one.detach())) for one in made if isinstance(one, torch.Tensor)])
         return found
 
@@ -337,7 +338,7 @@ def _formed(spec: Any, values: Iterator[Any]) -> Any:
 
 def _smallest(given: Mapping[str, Any]) -> list[tuple[dict[str, int], None]]:
     """Sizes with each Dim in turn at 0 or 1, where it may be that."""
-    symbols = dims.symbols_of(size for spec in given.values() if isinstance(spec, Input) for size in spec.shape)
+    symbols = dims.symbols_of(size for spec in inputs_of(given).values() for size in spec.shape)
     small = [one for one in symbols if one.min <= 1]
     every = {str(one): max(one.min, min(one.opt, 2)) for one in symbols}
     found = [every | {str(one): one.min} for one in small]
@@ -357,7 +358,7 @@ def _not_taken(at: str, error: Exception, where: Location | None) -> ShapeError:
 
 def _several(given: Mapping[str, Any]) -> list[dict[str, int]]:
     """Sizes with each Dim in turn at the least few that it may be, at its best and at its greatest."""
-    symbols = dims.symbols_of(size for spec in given.values() if isinstance(spec, Input) for size in spec.shape)
+    symbols = dims.symbols_of(size for spec in inputs_of(given).values() for size in spec.shape)
     every = {str(one): max(one.min, min(one.opt, 2)) for one in symbols}
     found = []
     for one in symbols:
