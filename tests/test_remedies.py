@@ -1135,6 +1135,11 @@ row(
     lambda: updated(np.zeros(4, np.float32)),
 )
 row(
+    "put these too; without complete=True, what is not put keeps its value",
+    lambda: updated(np.zeros(4, np.float32), complete=True),
+    lambda: updated(np.zeros(4, np.float32)),
+)
+row(
     "put what the engine has under that prefix, or give another one",
     lambda: updated(np.zeros(4, np.float32), prefix="actor."),
     lambda: updated(np.zeros(4, np.float32), prefix="inner.", rename=lambda name: "inner." + name),

@@ -214,3 +214,46 @@ def test_ctrl_c(swap: bool) -> None:
     engine: Any = trtnet.reference(policy())
     engine = trtnet.HotSwap(engine) if swap else engine
     changes_all_or_nothing(engine, states(), put(engine), step=7)
+
+
+@both
+def test_a_sender_that_ends_early(make: Any) -> None:
+    """`complete=True`: as a stream that ends between two weights and raises nothing."""
+    engine, first = make(), state(1)
+    engine.refit(first)
+    before = engine(X)
+
+    def ends_early() -> None:
+        with engine.update(complete=True) as update:
+            for name in list(first)[:-1]:
+                update.put(name, state(2)[name])
+
+    with pytest.raises(WeightsError, match="the update ended before every weight was put") as caught:
+        ends_early()
+    assert caught.value.expected == "4 weights"
+    assert caught.value.found == "without 2.bias"
+    assert same(engine, first)
+    np.testing.assert_array_equal(engine(X), before)
+    with engine.update(complete=True, version=3) as update:
+        for name, value in state(2).items():
+            update.put(name, value)
+    assert same(engine, state(2))
+
+
+def test_tied_and_frozen_weights_complete_an_update() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.b.weight = self.a.weight
+            self.scale = nn.Parameter(np.float32(2.0))
+
+        def forward(self, x: Any) -> Any:
+            return self.b(self.a(x)) * trtnet.frozen(self.scale).item()
+
+    engine = trtnet.reference(trtnet.record(Tied(), x=Input((2, 3))))
+    with engine.update(complete=True) as update:
+        for name in ("a.weight", "a.bias", "b.bias"):
+            update.put(name, np.ones_like(engine.parameters()[name]))
+    assert update.report is not None
+    assert engine.generation == 1

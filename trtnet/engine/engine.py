@@ -453,12 +453,15 @@ class Engine(Revised):
         finite: str | None = "warn",
         fresh_contexts: bool = False,
         version: int | None = None,
+        complete: bool = False,
     ) -> Update:
         """New weights as they arrive, one by one; all or none become the engine's at the end of the block.
 
         Each goes into the engine's own next copy at once, so that what was given may be freed or overwritten, and calls
         go on with the old weights meanwhile. An exception in the block leaves the engine as it was. While an update is
-        open, another one, `refit`, `restore` and `bind_weights` are refused. The arguments are `refit`'s.
+        open, another one, `refit`, `restore` and `bind_weights` are refused. The arguments are `refit`'s, and with
+        `complete=True` the block fails unless everything that can be refitted was put: a sender that ends early, and
+        says nothing, then changes nothing.
 
         >>> net = nn.Linear(3, 4)
         >>> engine = trtnet.reference(trtnet.record(net, input=Input((2, 3))))
@@ -472,7 +475,7 @@ class Engine(Revised):
         selection = Selection.of(prefix, select, rename)
         asked = Refit((), selection, finite, fresh_contexts, number(version))
         self._check_asked(asked)
-        return Update(self, asked)
+        return Update(self, asked, complete)
 
     @staticmethod
     def _check_asked(asked: Refit) -> None:

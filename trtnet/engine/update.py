@@ -13,6 +13,7 @@ from ..basics import interrupts
 from ..basics.arrays import as_array, is_torch
 from ..basics.errors import ArgumentTypeError, EngineError, WeightsError
 from ..graph.graph import Graph
+from ..weights._common import some
 from ..weights.matching import Matched
 from ..weights.parametrizations import computed, is_piece
 from ..weights.sources import Named, meant
@@ -34,6 +35,7 @@ class Updated(Protocol):
     """What an update asks of an engine."""
 
     graph: Graph
+    refittable: frozenset[str]
 
     @property
     def parameters(self) -> Callable[[], dict[str, np.ndarray]]: ...
@@ -47,12 +49,14 @@ class Update:
 
     Attributes:
         version: the trainer's number of these weights; may be set until the block ends.
+        complete: whether everything that can be refitted must have been put when the block ends.
         given: the names of the parameters that were put so far.
         report: what was done, once the block has ended.
     """
 
-    def __init__(self, engine: Updated, asked: Refit) -> None:
+    def __init__(self, engine: Updated, asked: Refit, complete: bool = False) -> None:
         self.engine = engine
+        self.complete = complete
         self.open = False
         self.given: dict[str, None] = {}
         self.report: RefitReport | None = None
@@ -152,6 +156,8 @@ class Update:
                 remedy="put what the engine has under that prefix, or give another one",
             )
         parameters = self.engine.graph.parameters
+        if self.complete:
+            self._require_all()
         self.engine.graph.check_values(incoming.values(), self.engine.parameters)
         with interrupts.later():
             report = self.engine._adopt(incoming, self._asked)
@@ -160,6 +166,19 @@ class Update:
             report.unchanged = [name for name in report.given if parameters[name].name in same]
             report.seconds = time.perf_counter() - self._begun
             self.report = report
+
+    def _require_all(self) -> None:
+        """Raises WeightsError unless everything that can be refitted was put; of tied parameters, one of them."""
+        leaves = self.engine.graph.parameters
+        wanted = [name for name in leaves if name in self.engine.refittable and leaves[name].frozen is None]
+        missing = [name for name in wanted if leaves[name].name not in self._names]
+        if missing:
+            raise WeightsError(
+                "the update ended before every weight was put",
+                expected=f"{len(wanted)} weights",
+                found="without " + some(missing),
+                remedy="put these too; without complete=True, what is not put keeps its value",
+            )
 
     def _closed(self) -> EngineError:
         return EngineError(
