@@ -271,7 +271,7 @@ print(len(bytes(plan)) - sum(p.numel() * 4 for p in net.parameters()), "bytes ar
 # - Nine layers were recorded, and fifteen are TensorRT's: `graph.layers` and `graph.summary()`.
 # - A builder compiles the list into a plan; a plan that is loaded on a GPU is an engine.
 #
-# Next: Lesson 2 writes the same fifteen layers by hand. Every kind of layer that there is:
+# Next: [lesson 2](02-behind-one-line.ipynb) writes the same fifteen layers by hand. Every kind of layer that there is:
 # [TensorRT's layers](../../docs/layers.md).
 
 # %% [zh]
@@ -281,5 +281,5 @@ print(len(bytes(plan)) - sum(p.numel() * 4 for p in net.parameters()), "bytes ar
 # - 记录下九个 layer，TensorRT 得到十五个：`graph.layers` 和 `graph.summary()`。
 # - builder 把列表编译成 plan；plan 加载到 GPU 上就是 engine。
 #
-# 下一课（第 2 课）动手写出这十五个 layer。所有 layer 的种类见
+# 下一课：[第 2 课](02-behind-one-line.ipynb)动手写出这十五个 layer。所有 layer 的种类见
 # [TensorRT 的 layer](../../docs/layers.md)。

@@ -1,7 +1,6 @@
 """Lesson 1."""
 
-RIGHT = """\
-# Exercise
+RIGHT = r"""# Exercise
 shapes = {
     "conv1/convolution": (1, 20, 24, 24),  # for example (1, 2, 3, 4)
     "pooling": (1, 20, 12, 12),
