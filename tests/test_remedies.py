@@ -1128,6 +1128,8 @@ row(
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}),
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}, prefix="actor."),
 )
+row("--target sm86 is 8.6, an RTX 30", lambda: checked("86"), lambda: checked("sm86"))
+row("cast to a type that this GPU has, or name another", lambda: checked("sm75"), lambda: checked("sm80"))
 row("put these weights into that update, or wait until", lambda: updated(twice=True), lambda: updated())
 row(
     "put each weight once; engine.update() begins anew",
@@ -1212,6 +1214,14 @@ def torch_linear(half=False):
     net = torch.nn.Module()
     net.inner = torch.nn.Linear(3, 4)
     return net.half() if half else net
+
+
+def checked(target):
+    from trtnet.cli.conforming import verdict
+
+    found = verdict(record(lambda x: x.to("bfloat16") * 2, x=Input((2, 4))), "tensorrt==10.13", target)
+    if not found.taken:
+        raise TrtnetError(found.problem, remedy=found.remedy)
 
 
 def updated(*biases, twice=False, **options):

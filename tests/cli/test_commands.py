@@ -109,7 +109,20 @@ def test_real_process_error_in_ascii(tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "models", "summary", "build", "run", "compare", "inspect", "convert", "refit", "doctor", "preload"],
+    [
+        "demo",
+        "models",
+        "summary",
+        "build",
+        "run",
+        "compare",
+        "check",
+        "inspect",
+        "convert",
+        "refit",
+        "doctor",
+        "preload",
+    ],
 )
 def test_every_command_teaches_by_example(command):
     code, text, _ = call(command, "--help")
@@ -127,6 +140,7 @@ def test_help_lists_the_commands():
         "build",
         "run",
         "compare",
+        "check",
         "inspect",
         "convert",
         "refit",

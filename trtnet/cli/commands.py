@@ -340,6 +340,47 @@ def compare(
 
 @app.command()
 @command
+def check(
+    model: Model,
+    input: Shapes = None,
+    weights: Weights = None,
+    arg: Arguments = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--provider",
+            metavar="NAME[==VERSION]",
+            help="[cyan]tensorrt==10.13[/], [cyan]tensorrt_rtx[/]; several are checked one by one. Left out: every "
+            "version that trtnet knows.",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", metavar="SM", help="A GPU, by its compute capability: [cyan]sm86[/]."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+) -> None:
+    """Say which TensorRTs take MODEL, what each gets composed of other layers, and why others refuse it.
+
+    Every call is judged by the signatures of that version's bindings; nothing is compiled, and neither TensorRT nor a
+    GPU is needed. Exits with 0 where all take it, with 1 where one does not, and with 2 after an error.
+
+    [dim]Example:[/] [bold]trtnet check models/llama --provider tensorrt==8.6.1 --provider tensorrt==10.13
+    --target sm86[/]
+    """
+    from .conforming import check as checked
+    from .inputs import parse_inputs
+    from .model import record_model
+    from .networks import resolve
+
+    inputs = parse_inputs(input or resolve(model).inputs)
+    graph = record_model(_network(model, weights, arg, inputs), inputs)
+    if not checked(graph, provider or (), target or (), json):
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
 def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An .engine, or a file of weights.")]) -> None:
     """Say what FILE is: an engine's network, TensorRT, GPU and weights, and whether it runs here; weights, one by one.
 

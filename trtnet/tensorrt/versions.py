@@ -155,6 +155,14 @@ def _holds(ranges: str, key: str, order: list[str]) -> bool:
     return False
 
 
+def names() -> list[str]:
+    """Every TensorRT that is known, oldest first: "tensorrt==8.6.1", ..., "tensorrt_rtx==1.7.1"."""
+    return [
+        f"tensorrt_rtx=={key.removeprefix('rtx')}" if key.startswith("rtx") else f"tensorrt=={key}"
+        for key in _data()["versions"]
+    ]
+
+
 def known(name: str, version: str = "") -> Known:
     """The names of TensorRT, or of TensorRT-RTX, of a version: of the newest that is known and not newer than that, or
     of the newest of all. Raises ArgumentError for an older one, and for what is no version."""

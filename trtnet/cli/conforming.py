@@ -1,0 +1,116 @@
+"""Whether a TensorRT of some version takes a network, by the signatures of its bindings: `trtnet check`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from ..basics.errors import ArgumentError, TrtnetError
+from ..basics.tables import render
+from ..graph.graph import Graph
+from ..teaching.calls import provider_of
+from ..teaching.script import writing
+from ..tensorrt import versions
+from .console import out
+
+SINCE = {"bfloat16": 80, "float8_e4m3fn": 89, "float4_e2m1fn": 100, "float8_e8m0fnu": 100}
+"""The compute capability from which on there is a type (NVIDIA's support matrix of TensorRT)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one TensorRT makes of a network.
+
+    Attributes:
+        provider: its name and version.
+        target: the GPU, by its compute capability; "" where none was asked for.
+        layers: how many it gets; 0 where it is refused.
+        composed: the layers that this version lacks and that others stand for, and how many of each kind there are.
+        problem: why it is refused; "" where it is taken.
+        module, remedy: where that is, and what to do.
+    """
+
+    provider: str
+    target: str = ""
+    layers: int = 0
+    composed: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
+    module: str = ""
+    remedy: str = ""
+
+    @property
+    def taken(self) -> bool:
+        return not self.problem
+
+
+def verdict(graph: Graph, provider: str, target: str = "") -> Verdict:
+    """Lower the graph onto a network that knows the bindings of that version and nothing more.
+
+    Args:
+        provider: "tensorrt==10.13", "tensorrt_rtx", ...
+        target: "sm86", ...: whether that GPU has the network's types; of TensorRT-RTX, whether it compiles for it.
+
+    Raises ArgumentError for a provider that is not known, and for what is no target.
+    """
+    found = provider_of(provider)
+    name = str(found)
+    if target and not re.fullmatch(r"sm\d{2,3}", target):
+        raise ArgumentError(
+            "a target is a GPU's compute capability",
+            expected="sm75, sm86, sm120, ...",
+            found=target,
+            remedy="--target sm86 is 8.6, an RTX 30",
+        )
+    try:
+        made = writing(graph, provider, (target,) if target and found.targets else ())
+    except TrtnetError as error:
+        return Verdict(name, target, problem=error.problem, module=error.module or "", remedy=error.remedy or "")
+    if target and (late := _too_late(made.graph, int(target.removeprefix("sm")))):
+        return Verdict(
+            name, target, problem=f"{target} has no {late}", remedy="cast to a type that this GPU has, or name another"
+        )
+    own = set(graph.layers)
+    gone = {layer.name: layer for layer in own.difference(made.graph.layers)}
+    instead = {
+        max((name for name in gone if f"{layer.name}/".startswith(f"{name}/")), key=len, default="")
+        for layer in made.graph.layers
+        if layer not in own
+    }
+    composed = Counter(gone[name].kind for name in instead if name)
+    return Verdict(name, target, len(made.graph.layers), dict(sorted(composed.items())))
+
+
+def _too_late(graph: Graph, capability: int) -> str:
+    """A type of the network that GPUs of this compute capability do not have."""
+    tensors = (*graph.inputs.values(), *(tensor for layer in graph.layers for tensor in layer.outputs))
+    types = {tensor.dtype.name for tensor in tensors}
+    return next((name for name, since in SINCE.items() if name in types and capability < since), "")
+
+
+def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_json: bool) -> bool:
+    """Print what each TensorRT makes of a network, every version that is known unless some are named; whether all of
+    them take it."""
+    found = [
+        verdict(graph, provider, target) for provider in providers or versions.names() for target in targets or ("",)
+    ]
+    if as_json:
+        out.print(json.dumps([asdict(one) | {"taken": one.taken} for one in found], indent=1), markup=False)
+    else:
+        rows = [
+            (one.provider, one.target, "yes" if one.taken else "no", str(one.layers or ""), _about(one))
+            for one in found
+        ]
+        titles = ("TensorRT", "target", "takes it", "layers", "composed of other layers; or why not")
+        out.print(render(titles, rows, right=("layers",)), markup=False, soft_wrap=True)
+        out.print("Judged by the signatures of each version's bindings; nothing was compiled.", markup=False)
+    return all(one.taken for one in found)
+
+
+def _about(one: Verdict) -> str:
+    if one.taken:
+        return ", ".join(kind + (f" ({count})" if count > 1 else "") for kind, count in one.composed.items())
+    where = f" in {one.module}" if one.module else ""
+    return f"{one.problem}{where}" + (f": {one.remedy}" if one.remedy else "")
