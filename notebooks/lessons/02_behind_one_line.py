@@ -72,11 +72,11 @@ print(image.name, image.shape, image.dtype)
 
 # %% [en]
 # Weights come as `trt.Weights`: an address, a type and a count, no copy. So the arrays must live until the plan is built, or TensorRT
-# reads memory that is something else by then; here the dictionary `arrays` holds them. (Lesson 3 is about this.)
+# reads memory that is something else by then; here the dictionary `arrays` holds them. ([Lesson 3](03-weights.ipynb) is about this.)
 
 # %% [zh]
 # 权重以 `trt.Weights` 的形式给出：只是一个地址、一个类型和一个个数，并不复制数据。所以这些数组必须一直活到 plan 生成完毕，
-# 否则 TensorRT 读到的内存可能早已另作他用；这里由字典 `arrays` 保管它们。（第 3 课专门讲这个。）
+# 否则 TensorRT 读到的内存可能早已另作他用；这里由字典 `arrays` 保管它们。（[第 3 课](03-weights.ipynb)专门讲这个。）
 
 # %%
 arrays = net.state_dict()
@@ -283,7 +283,7 @@ print("\n".join(lines[start : start + 22]))
 # - `graph.explain()` shows the calls behind your lines, `graph.to_script()` writes them as a program, `trtnet.from_network` reads
 #   them back, and `trtnet.learn.check` compares a network with what it should be.
 #
-# Next: Lesson 3 is about the weights. More on this one: [From add_* to trtnet](../../docs/add-to-trtnet.md).
+# Next: [lesson 3](03-weights.ipynb) is about the weights. More on this one: [From add_* to trtnet](../../docs/add-to-trtnet.md).
 
 # %% [zh]
 # ## 你现在掌握了什么
@@ -293,4 +293,4 @@ print("\n".join(lines[start : start + 22]))
 # - `graph.explain()` 显示每行代码背后的调用，`graph.to_script()` 把它们写成程序，`trtnet.from_network` 把它们读回来，
 #   `trtnet.learn.check` 检查一个 network 是不是它应有的样子。
 #
-# 下一课（第 3 课）讲权重。本课的更多内容：[从 add_* 到 trtnet](../../docs/add-to-trtnet.md)。
+# 下一课：[第 3 课](03-weights.ipynb)讲权重。本课的更多内容：[从 add_* 到 trtnet](../../docs/add-to-trtnet.md)。
