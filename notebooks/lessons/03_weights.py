@@ -245,7 +245,7 @@ except trtnet.TrtnetError as error:
 # - Parameters have PyTorch's names, from the file to the engine; what is computed of them is named by its recipe.
 # - Files are compared by names and shapes before anything is loaded; whether the numbers are the right ones, only a test can say.
 #
-# Next: Lesson 4 makes the sizes of a network change from call to call. More: [Engines: weights and files](../../docs/engines.md).
+# Next: [lesson 4](04-shapes-that-move.ipynb) makes the sizes of a network change from call to call. More: [Engines: weights and files](../../docs/engines.md).
 
 # %% [zh]
 # ## 你现在掌握了什么
@@ -254,4 +254,4 @@ except trtnet.TrtnetError as error:
 # - 从文件到 engine，参数用的都是 PyTorch 的名字；由参数算出来的权重以配方命名。
 # - 加载之前会比较名字和形状；至于数值是否正确，只有测试才能回答。
 #
-# 下一课（第 4 课）让网络的尺寸在每次调用时都可以不同。更多内容：[engine 的权重和文件](../../docs/engines.md)。
+# 下一课：[第 4 课](04-shapes-that-move.ipynb)让网络的尺寸在每次调用时都可以不同。更多内容：[engine 的权重和文件](../../docs/engines.md)。
