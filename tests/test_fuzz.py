@@ -128,6 +128,18 @@ def test_weights_that_froze_are_found(monkeypatch):
     assert (frozen.difference.kind, frozen.difference.generation) == ("values", 1)
 
 
+def test_weights_that_torch_takes_nowhere_may_be_refused():
+    """As where a line that mends an index was refused: torch raises at each call, trtnet when the engine is made."""
+    far = program("v0 = x0[s.p0]", inputs={"x0": Array((1, 3), "float32")}, weights={"p0": Array((8,), "int64")})
+    with pytest.raises(IndexError):
+        run(far, 3, 0)
+    with pytest.raises(trtnet.errors.WeightsError, match="an index of a gather is out of range"):
+        trtnet.reference(check(far).graph)
+    verdict = check(far)
+    assert verdict.difference is None
+    assert verdict.compared == 0
+
+
 def test_a_printed_program_runs_by_itself_and_shows_the_fault(monkeypatch):
     right = trtnet.roll
     monkeypatch.setattr(trtnet, "roll", lambda x, *args: right(x, *args) + 0.5)

@@ -576,3 +576,19 @@ def test_constant_indices_that_may_be_too_many_scatter():
     assert sum(layer.kind == "scatter" for layer in graph.layers) == 1
     graph = trtnet.record(write, x=Input((Dim("batch", 4, 8, 16), 2)))
     assert not any(layer.kind == "scatter" for layer in graph.layers)
+
+
+def test_a_weight_names_nothing_of_what_is_empty():
+    """As in torch, where the result is empty: no index is looked at."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("rows", trtnet.tensor([3]))
+
+        def forward(self, x):
+            return x[self.rows, :0]
+
+    engine = trtnet.reference(trtnet.record(Net(), x=Input((1, 2, 3))))
+    x = np.zeros((1, 2, 3), np.float32)
+    assert engine(x).shape == tuple(torch.tensor(x)[torch.tensor([3]), :0].shape) == (1, 0, 3)

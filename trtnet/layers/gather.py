@@ -80,7 +80,11 @@ def _check_table(layer: Gather | Scatter, axis: int) -> None:
 
 
 def _within_table(layer: Gather | Scatter) -> tuple[Demand, ...]:
-    """Indices that are weights lie inside the table, at the greatest values of its Dims and at the least."""
+    """Indices that are weights lie inside the table, at the greatest values of its Dims and at the least. Of data that
+    have no elements nothing is read."""
+    data = layer.inputs[0]
+    if data is not None and 0 in data.shape:
+        return ()
     bounds = _table(layer, layer.axis)
 
     def demand(least: bool) -> Demand:
