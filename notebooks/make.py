@@ -133,7 +133,7 @@ def _replaced(pattern: str, lines: str, text: str) -> str:
 def main() -> None:
     for path, text in files().items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

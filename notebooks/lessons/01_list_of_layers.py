@@ -83,7 +83,7 @@ class Peek(nn.Module):
         return y
 
 
-trtnet.record(Peek(), image=Input((1, 1, 28, 28)))
+peek = trtnet.record(Peek(), image=Input((1, 1, 28, 28)))
 
 # %% [en]
 # The keyword `image=` names the argument of `forward`, and with it the network's input: one picture of one channel, 28 by 28.
@@ -168,7 +168,7 @@ for layer in graph.layers:
     shape = shapes[layer.name]
     if shape is None:
         print(f"{layer.name}: missing")
-    elif tuple(shape) == tuple(layer.outputs[0].shape):
+    elif shape == tuple(layer.outputs[0].shape):
         right += 1
         print(f"{layer.name}: {shape} is right")
     else:

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorrt_rtx as trt
+from safetensors.numpy import load_file, save_file
 
 import trtnet
 from trtnet import Input, nn
 from trtnet import functional as F
+from trtnet.cli.demo.digits import load_digits
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "models" / "lenet.py").is_file())
 sys.path.insert(0, str(root))
@@ -197,9 +199,9 @@ file = Path(tempfile.mkdtemp()) / "theirs.safetensors"
 state = dict(net.state_dict())
 state["conv1.wieght"] = state.pop("conv1.weight")
 state["fc2.kernel"] = state.pop("fc2.weight").T.copy()
-trtnet.weights.files.write(file, state)
+save_file(state, file)
 
-theirs = trtnet.weights.files.read(file)
+theirs = load_file(file)
 try:
     LeNet().load_weights(file)
 except trtnet.TrtnetError as error:
@@ -222,8 +224,6 @@ except trtnet.TrtnetError as error:
 # Exercise
 fixed = dict(theirs)
 ...
-
-from trtnet.cli.demo.digits import load_digits
 
 digits = load_digits()[1]
 try:

@@ -577,3 +577,24 @@ def test_arrays_are_not_printed_whole(wrong):
         wrong(np.arange(400).reshape(20, 20))
     assert len(str(caught.value)) < 1500
     assert "19," not in str(caught.value)
+
+
+def test_a_notebooks_cell_has_the_name_that_ipython_gives_it():
+    pytest.importorskip("IPython")
+    program = """
+import pickle
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance(colors="NoColor")
+shell.run_cell("import trtnet\\nfrom trtnet import Input, nn", store_history=True)
+shell.run_cell('''def forward(x):
+    return nn.Linear(4, 2)(x)
+try:
+    trtnet.record(forward, x=Input((1, 3)))
+except trtnet.TrtnetError as error:
+    found = error''', store_history=True)
+print(shell.user_ns["found"])
+print(pickle.loads(pickle.dumps(shell.user_ns["found"].where)))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "  at:       In[2]:2, in forward\n              return nn.Linear(4, 2)(x)\n" in found.stdout
+    assert found.stdout.endswith("\nIn[2]:2\n")

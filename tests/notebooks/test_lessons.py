@@ -80,7 +80,10 @@ def test_a_lesson_runs_and_its_exercise_knows_right_from_wrong(name, monkeypatch
     (place,) = (i for i, cell in enumerate(notebook.cells) if cell.source.startswith(make.EXERCISE))
     solutions = loaded(ROOT / "tests" / "notebooks" / "solutions" / f"{name[:2]}.py")
     sources = [solutions.RIGHT, *(source for source, _ in solutions.WRONG)]
-    assert all(source.startswith(make.EXERCISE) for source in sources)
+    check = notebook.cells[place].source.splitlines()[-3:]
+    for source in sources:
+        assert source.startswith(make.EXERCISE)
+        assert source.splitlines()[-3:] == check, "the check is another than the lesson's"
     notebook.cells[place:place] = [nbformat.v4.new_code_cell(source) for source in sources]
     nbclient.NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}

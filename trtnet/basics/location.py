@@ -32,11 +32,20 @@ class Location:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{_cell(self.file) or self.file}:{self.line}"
 
     def excerpt(self) -> str:
         """The source line, underlined where the columns are known."""
         raise NotImplementedError
+
+
+def _cell(file: str) -> str | None:
+    """What IPython calls a cell whose code was compiled from a file of that name, "In[3]"; None for other files."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    found = name_of(file) if name_of is not None else None
+    return None if found is None else str(found[1])
 
 
 class Instruction(Location):
@@ -68,7 +77,7 @@ class Instruction(Location):
         return self.span()[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Place, (self.file, self.line, self.function, self.excerpt())
+        return Place, (_cell(self.file) or self.file, self.line, self.function, self.excerpt())
 
     def excerpt(self) -> str:
         line, start, end = self.span()

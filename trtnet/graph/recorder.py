@@ -423,7 +423,7 @@ class Recorder:
                 remedy="load weights before recording: module.load_state_dict, module.load_weights",
             )
         location = self.where or here()
-        place = "an unknown line" if location is None else f"{location.file}:{location.line}"
+        place = "an unknown line" if location is None else str(location)
         leaf.frozen = Frozen(place, digest(leaf.value.read()))
         owners = (one for one in self.keep if isinstance(one, Parameter) and self.leaves.get(id(one)) is leaf)
         if not any(one.__dict__.get("is_meant_frozen") for one in owners):

@@ -191,7 +191,7 @@ def _chosen(graph: Graph, part: str) -> set[Producer]:
 def _place(where: Location | None) -> tuple[str, int]:
     if where is None:
         return "", 0
-    file = where.file
+    file = str(where).rpartition(":")[0]
     here = (
         os.path.relpath(file) if os.path.isabs(file) and os.path.splitdrive(file)[0] in ("", os.getcwd()[:2]) else file
     )

@@ -142,7 +142,7 @@ def place_of(layer: Producer) -> str:
     if where is None:
         return ""
     text = where.excerpt().split("\n")[0]
-    return f"{os.path.basename(where.file)}:{where.line}" + (f": {text}" if text else "")
+    return os.path.basename(str(where)) + (f": {text}" if text else "")
 
 
 def _random(made: Writing, tensor: Tensor) -> str:

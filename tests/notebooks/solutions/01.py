@@ -24,7 +24,7 @@ for layer in graph.layers:
     shape = shapes[layer.name]
     if shape is None:
         print(f"{layer.name}: missing")
-    elif tuple(shape) == tuple(layer.outputs[0].shape):
+    elif shape == tuple(layer.outputs[0].shape):
         right += 1
         print(f"{layer.name}: {shape} is right")
     else:

@@ -38,7 +38,8 @@ try:
         print(f"not yet: {mine.num_layers} layers; LeNet has 15. The first difference:\n")
         print(checked.differences[0])
 except Exception as error:
-    print(f"not yet: after {mine.num_layers} layers\n{type(error).__name__}: {error}")
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    print(f"not yet: after {mine.num_layers} layers, at\n    {line}\n{type(error).__name__}: {error}")
 """
 
 WRONG = [

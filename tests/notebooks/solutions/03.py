@@ -5,8 +5,6 @@ fixed = dict(theirs)
 fixed["conv1.weight"] = fixed.pop("conv1.wieght")
 fixed["fc2.weight"] = np.ascontiguousarray(fixed.pop("fc2.kernel").T)
 
-from trtnet.cli.demo.digits import load_digits
-
 digits = load_digits()[1]
 try:
     fresh = LeNet()
