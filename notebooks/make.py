@@ -23,7 +23,10 @@ TITLES = {"en": r"# Lesson (\d+): (.+)", "zh": r"# 第 (\d+) 课:(.+)"}
 EXERCISE = "# Exercise\n"
 """How the code of an exercise begins."""
 
-_WIDE = "[\u2018-\u201d\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"  # between two of these a line's end is no space
+_WIDE = "[\u2018-\u201d\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+_STOP = "[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
+_JOINED = rf"(?<={_WIDE})\n(?={_WIDE})|(?<={_STOP})\n(?!```)(?=[^\s\-|#>*+\d])"
+"""Where a line's end is no space: between two wide characters, and behind a wide stop."""
 
 
 class Cell(NamedTuple):
@@ -81,7 +84,7 @@ def _prose(path: Path, text: str) -> str:
     for line in lines:
         if line != "#" and not line.startswith("# "):
             raise ValueError(f"{path}: {line!r} is no comment in a text")
-    return re.sub(rf"(?<={_WIDE})\n(?={_WIDE})", "", "\n".join(line[2:] for line in lines))
+    return re.sub(_JOINED, "", "\n".join(line[2:] for line in lines))
 
 
 def notebook(lesson: Lesson, language: str) -> str:

@@ -94,7 +94,7 @@ peek = trtnet.record(Peek(), image=Input((1, 1, 28, 28)))
 # %% [zh]
 # 关键字 `image=` 对应 `forward` 的参数，同时也是网络输入的名字：一张单通道、28×28 的图片。
 #
-# 现在轮到 LeNet。**运行下一个单元格之前，先预测一下：**会记录下多少个 layer？数一数 `forward` 里的调用，
+# 现在轮到 LeNet。**运行下一个单元格之前，先预测一下**：会记录下多少个 layer？数一数 `forward` 里的调用，
 # 每个模块、每个函数算一个。（`flatten` 数进去了吗？）
 
 # %%
@@ -188,7 +188,7 @@ print("Right, all of them." if right == len(graph.layers) else f"{right} of {len
 #
 # `graph.summary()` 会列出形状，而且它列的是添加到 TensorRT 网络里的 layer。
 #
-# **预测：**TensorRT 没有线性层。线性层是一次矩阵乘法再加上偏置，其中矩阵和偏置各是一个单独的 layer，叫 *constant*。
+# **预测**：TensorRT 没有线性层。线性层是一次矩阵乘法再加上偏置，其中矩阵和偏置各是一个单独的 layer，叫 *constant*。
 # LeNet 有两个线性层。那么 TensorRT 得到的不是九个，而是多少个 layer？
 
 # %%
@@ -219,7 +219,7 @@ graph
 # ## 形状对不上的时候
 #
 # 形状在记录时就已经知道，所以错误在记录时就能发现，指向你写的那一行，还轮不到 TensorRT 和 GPU。32×32 的图片不适合这个 LeNet。
-# **预测：**会停在哪个 layer？
+# **预测**：会停在哪个 layer？
 
 # %%
 try:
@@ -252,11 +252,11 @@ prob = engine(image=image)["prob"]
 print(prob.round(3), prob.sum())
 
 # %% [en]
-# And TensorRT-RTX, the TensorRT for GeForce RTX and RTX PRO cards, compiles the list into a plan, here on the CPU, for a card that this
-# machine need not have: `sm86` is the RTX 30 series.
+# And TensorRT-RTX, the TensorRT for NVIDIA's RTX cards, compiles the list into a plan, here on the CPU, for a card that this machine
+# need not have: `sm86` is the RTX 30 series.
 
 # %% [zh]
-# TensorRT-RTX（面向 GeForce RTX 和 RTX PRO 显卡的 TensorRT）把这个列表编译成 plan，就在 CPU 上完成，
+# TensorRT-RTX（面向 NVIDIA RTX 显卡的 TensorRT）把这个列表编译成 plan，就在 CPU 上完成，
 # 目标显卡不必在这台机器上：`sm86` 是 RTX 30 系列。
 
 # %%

@@ -2,8 +2,8 @@
 # # Lesson 2: Behind one line: `network.add_*`
 #
 # In [lesson 1](01-list-of-layers.ipynb) nine recorded layers became fifteen of TensorRT's. This lesson shows the calls that add
-# them, and you write LeNet with these calls yourself. It is the way of all TensorRT programs that do not start from an ONNX file,
-# and it is what trtnet does for you.
+# them, and you write LeNet with these calls yourself. TensorRT programs that do not start from an ONNX file
+# are written so, and it is what trtnet does for you.
 #
 # The first cell finds the repository, whose `models/lenet.py` has the LeNet of lesson 1, and its trained weights.
 
@@ -121,7 +121,7 @@ print(x.shape)
 # version is insufficient"; plans are built all the same.)
 
 # %% [zh]
-# 形状在你查询的时候才推算。写错了，也要到那时才会发现，而且是在发出查询的那一行；抛出的异常没说什么，
+# 形状在你查询的时候才推算。写错了，也要到那时才会发现，而且是在发出查询的那一行；抛出的异常几乎没有信息，
 # TensorRT 自己的说明则送给了 logger。（没有 NVIDIA 驱动时，logger 可能还会提示 "CUDA driver version is insufficient"，
 # 但 plan 照样能生成。）
 
@@ -175,7 +175,7 @@ print(graph.explain("fc2"))
 #
 # ## Exercise
 #
-# Write LeNet: `write` adds its layers to the network and returns the last tensor. The first three lines of it are there. What you need:
+# Write LeNet: `write` adds its layers to the network and returns the last tensor. Its first lines are there. What you need:
 #
 # | | |
 # |---|---|
@@ -197,7 +197,7 @@ print(graph.explain("fc2"))
 #
 # ## 练习
 #
-# 写出 LeNet：`write` 把它的 layer 添加到 network 中，返回最后一个 tensor。前三行已经写好。你需要这些：
+# 写出 LeNet：`write` 把它的 layer 添加到 network 中，返回最后一个 tensor。开头几行已经写好。你需要这些：
 #
 # | | |
 # |---|---|
@@ -243,13 +243,13 @@ except Exception as error:
 # %% [en]
 # ## The other way round
 #
-# `trtnet.from_network` reads any network back as a graph, one that was written by hand, too. It has a summary and a picture, and
-# it can be run by `trtnet.reference`. This is the small network from above:
+# `trtnet.from_network` reads a network back as a graph, one that was written by hand, too (loops and plugins excepted). It has a
+# summary and a picture, and it can be run by `trtnet.reference`. This is the small network from above:
 
 # %% [zh]
 # ## 反过来
 #
-# `trtnet.from_network` 能把任何 network 读回成计算图，手写的也可以。这样它就有了 summary 和图片，还能用 `trtnet.reference` 运行。
+# `trtnet.from_network` 能把 network 读回成计算图，手写的也可以（循环和 plugin 除外）。这样它就有了 summary 和图片，还能用 `trtnet.reference` 运行。
 # 下面是前面那个小网络：
 
 # %%

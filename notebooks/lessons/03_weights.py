@@ -43,7 +43,7 @@ from models.lenet import LeNet
 # 下面用 TensorRT 自己的 API 写一个网络，给输入加上一个 constant：1,000 个 1.25。（builder 创建 network，用 `add_...` 添加 layer；
 # 细节见[第 2 课](02-behind-one-line.ipynb)。）在添加 constant 之后、生成 plan 之前，数组被改成了 7.75。
 #
-# **预测：**plan 里是哪个数？
+# **预测**：plan 里是哪个数？
 
 # %%
 builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
@@ -107,11 +107,11 @@ for name, array in net.state_dict().items():
     print(f"{name:13} {array.shape!s:15} {array.dtype}, from {array.min():.3f} to {array.max():.3f}")
 
 # %% [en]
-# An engine keeps the names. TensorRT's **refitter** takes new values for an engine's weights by name, without a new build. The
-# engine that `trtnet.reference` makes, which computes in PyTorch, does the same:
+# An engine keeps the names. TensorRT's **refitter** takes new values for an engine's weights by name, without a new build, if the engine
+# was built for that. The engine that `trtnet.reference` makes, which computes in PyTorch, does the same:
 
 # %% [zh]
-# engine 保留这些名字。TensorRT 的 **refitter** 按名字给 engine 的权重换上新值，无需重新生成。`trtnet.reference` 得到的 engine
+# engine 保留这些名字。TensorRT 的 **refitter** 按名字给 engine 的权重换上新值，无需重新生成（前提是 engine 生成时就允许这样做）。`trtnet.reference` 得到的 engine
 # 用 PyTorch 计算，用法也一样：
 
 # %%
@@ -138,7 +138,7 @@ print("reads a", engine(image=image)["prob"].argmax())
 # engine 里的权重并不都是参数的原样。batch normalization 有四个起作用的数组：`weight`、`bias`、`running_mean` 和 `running_var`，
 # 计算的是 (x - mean) / sqrt(var + eps) * weight + bias。
 #
-# **预测：**TensorRT 需要几个数组来做这件事？
+# **预测**：TensorRT 需要几个数组来做这件事？
 
 
 # %%
@@ -192,7 +192,7 @@ block
 # ## 对不上的文件
 #
 # 加载权重要么全部成功，要么什么都不改：`load_weights` 和 `load_state_dict` 会先比较每一个名字和形状。
-# 下面这个文件装的是 LeNet 的权重，但由别人用另一个程序写成。它的八个键里有两个是错的。
+# 下面这个文件装的是 LeNet 的权重，却是别人用另一个程序写的。它的八个键里有两个是错的。
 
 # %%
 file = Path(tempfile.mkdtemp()) / "theirs.safetensors"

@@ -133,7 +133,7 @@ print(trtnet.reference(half)(image=np.zeros((1, 1, 28, 27), np.float32)).shape)
 # %% [zh]
 # 记录时，每个形状都会在最小、最佳和最大尺寸上检查一遍。在这些尺寸上成立的，在它们之间仍可能不成立。下面的网络像 U-Net 那样，
 # 把图片缩小一半，再放大回来，然后两者相加。它在 32、48 和 64 上都对得上，所以 32 到 64 可以记录。
-# **预测：**给它一张 41×41 的图片会怎样？
+# **预测**：给它一张 41×41 的图片会怎样？
 
 
 # %%
@@ -264,7 +264,7 @@ except trtnet.TrtnetError as error:
 # - Computed sizes are expressions, `(height + 1)//2`. They are checked at min, opt and max while recording, and at the real size in each call.
 # - `forward` cannot decide by an open size; and what a shape check cannot find, a comparison with the fixed network does.
 #
-# Next: Lesson 5 is about reading errors. More: [Engines: shapes and profiles](../../docs/engines.md).
+# Next: [lesson 5](05-reading-errors.ipynb) is about reading errors. More: [Engines: shapes and profiles](../../docs/engines.md).
 
 # %% [zh]
 # ## 你现在掌握了什么
@@ -273,4 +273,4 @@ except trtnet.TrtnetError as error:
 # - 算出来的尺寸是表达式，例如 `(height + 1)//2`。记录时在 min、opt、max 上检查，每次调用时再用实际尺寸检查。
 # - `forward` 不能根据未定的尺寸做判断；形状检查发现不了的问题，与固定尺寸的网络一比较就能发现。
 #
-# 下一课（第 5 课）讲怎样读懂报错。更多内容：[engine 的形状和 profile](../../docs/engines.md)。
+# 下一课：[第 5 课](05-reading-errors.ipynb)讲怎样读懂报错。更多内容：[engine 的形状和 profile](../../docs/engines.md)。

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -56,6 +57,17 @@ def test_both_languages_have_the_same_cells(name):
             assert not re.search("[\u4e00-\u9fff]", text)
             assert re.search("[\u4e00-\u9fff]", wide)
             assert re.findall(r"\]\((.+?)\)", text) == re.findall(r"\]\((.+?)\)", wide), "other links"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("language", make.LANGUAGES)
+def test_stars_are_read_as_markdown(name, language):
+    """CommonMark, by which JupyterLab shows texts, sees no end in `**word：**` before a Chinese character."""
+    markdown = MarkdownIt("commonmark").enable("table")
+    for cell in cells_of(name, language):
+        if cell["cell_type"] == "markdown":
+            tokens = [child for token in markdown.parse("".join(cell["source"])) for child in token.children or ()]
+            assert not [token.content for token in tokens if token.type == "text" and "**" in token.content]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,13 +123,14 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_sources_are_cells(tmp_path):
     path = written(
         tmp_path,
-        "# %% [en]\n# # Lesson 1: A `b`\n#\n# two\n# lines\n\n# %% [zh]\n# # 第 1 课：甲\n#\n# 两行，\n# 连写\n\n"
+        "# %% [en]\n# # Lesson 1: A `b`\n#\n# two\n# lines\n\n"
+        "# %% [zh]\n# # 第 1 课：甲\n#\n# 两行，\n# 连写。\n# `x` 与\n# y：\n# - 列表\n\n"
         "# %%\nx = 1\n\n\ndef f(): ...\n\n\n# %%\nf()\n",
     )
     lesson = make.read(path)
     assert [(cell.kind, cell.text) for cell in lesson.cells] == [
         ("en", "# Lesson 1: A `b`\n\ntwo\nlines"),
-        ("zh", "# 第 1 课：甲\n\n两行，连写"),
+        ("zh", "# 第 1 课：甲\n\n两行，连写。`x` 与\ny：\n- 列表"),
         ("code", "x = 1\n\n\ndef f(): ..."),
         ("code", "f()"),
     ]
