@@ -1128,6 +1128,21 @@ row(
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}),
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}, prefix="actor."),
 )
+row("--batch 1,8,64", lambda: benched(batch="one"), lambda: benched(batch="1,8"))
+row("--against eager,compile", lambda: benched(against="jax"), lambda: benched(against="reference"))
+row("--json ", lambda: benched(json="found.txt"), lambda: benched(json="found.json"))
+row("leave --batch out", lambda: benched(sizes=(), batch="2"), lambda: benched(sizes=()))
+row(
+    "leave --batch out, or build it with a dynamic one",
+    lambda: benched(file=(2, 3), batch="3"),
+    lambda: benched(file=(Dim("batch", 1, 2, 8), 3), batch="3"),
+)
+row("; or record it with a wider range", lambda: benched((DYNAMIC, 3), "1"), lambda: benched((DYNAMIC, 3), "2,9"))
+row("leave --graph out", lambda: benched(graph=True), lambda: benched())
+row("leave --refit out", lambda: benched(refit=True), lambda: benched())
+row(
+    "let the function take float16: --input x=1x3:float16", lambda: benched(half=True), lambda: benched(dtype="float16")
+)
 row("--target sm86 is 8.6, an RTX 30", lambda: checked("86"), lambda: checked("sm86"))
 row("cast to a type that this GPU has, or name another", lambda: checked("sm75"), lambda: checked("sm80"))
 row("put these weights into that update, or wait until", lambda: updated(twice=True), lambda: updated())
@@ -1214,6 +1229,32 @@ def torch_linear(half=False):
     net = torch.nn.Module()
     net.inner = torch.nn.Linear(3, 4)
     return net.half() if half else net
+
+
+def benched(
+    sizes=(2, 3), batch=None, against="", json=None, graph=False, refit=False, half=False, dtype="float32", file=()
+):
+    """What `trtnet bench` does of x * 2, for no time."""
+    from trtnet.cli import benching, results
+
+    if json is not None:
+        results.check_json(Path(json))
+    asked = benching.Asked(
+        benching.parse_against([against] if against else []), benching.parse_batches(batch), 0.0, 0.0, 1, graph,
+        refit=refit, provider="reference",
+    )  # fmt: skip
+    given = {"x": Input(file or sizes, dtype)}
+    if half:
+        benching.halved(lambda x: x * 2, given, {})
+    with tempfile.TemporaryDirectory() as folder:
+        if file:
+            path = Path(folder) / "net.engine"
+            trtnet.build(record(lambda x: x * 2, **given), provider="reference").save(path)
+            cases = list(benching.of_file(path, asked, {}))
+        else:
+            cases = list(benching.of_network(lambda x: x * 2, given, asked, {}))
+    for case in cases:
+        list(benching.timed(case, asked))
 
 
 def checked(target):

@@ -82,6 +82,37 @@ Prefix = Annotated[
     str,
     typer.Option("--prefix", metavar="TEXT", help="Take the names that begin with it, without it: [cyan]actor.[/]"),
 ]
+Benched = Annotated[
+    str, typer.Argument(metavar="MODEL|FILE.engine", help="As for [bold]build[/]; or what trtnet built and saved.")
+]
+ShapesOrFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=FILE.npy|NAME=SHAPE",
+        help="An argument of forward, once for each: arrays as for [bold]run[/], or shapes as for [bold]build[/], "
+        "for which values are drawn, the same ones each time.",
+    ),
+]
+Batches = Annotated[
+    str | None,
+    typer.Option("--batch", metavar="1,8,64", help="Sizes of a call: of the Dim, or of the first dimension."),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="WAYS",
+        help="Other ways in the same run: [cyan]eager[/], [cyan]graph[/] (a CUDA graph) and [cyan]compile[/] of "
+        "PyTorch, [cyan]onnxruntime[/] on the CPU, [cyan]reference[/] on the CPU.",
+    ),
+]
+Transfers = Annotated[
+    bool, typer.Option("--transfers/--no-transfers", help="Copy inputs from the host and outputs to it.")
+]
+Samples = Annotated[Path | None, typer.Option("--json", metavar="FILE.json", help="Keep it all, every sample, here.")]
+
 SIDES = (
     "How to compute: [cyan]reference[/] (PyTorch, in the network's types), [cyan]float64[/], [cyan]tensorrt[/], "
     "[cyan]tensorrt_rtx[/], outputs that [bold]run -o FILE.npz[/] kept, an [cyan].engine[/], or the "
@@ -288,16 +319,7 @@ def compare(
     model: Model,
     a: Annotated[str, typer.Argument(metavar="A", help=SIDES)],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise; errors are relative to it.")],
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=FILE.npy|NAME=SHAPE",
-            help="An argument of forward, once for each: arrays as for [bold]run[/], or shapes as for [bold]build[/], "
-            "for which values are drawn, the same ones each time.",
-        ),
-    ] = None,
+    input: ShapesOrFiles = None,
     weights: Weights = None,
     arg: Arguments = None,
     tolerance: Annotated[
@@ -336,6 +358,62 @@ def compare(
         note("no --weights: both sides have the same random initial values")
     if not agree:
         raise typer.Exit(1)
+
+
+@app.command()
+@command
+def bench(
+    model: Benched,
+    input: ShapesOrFiles = None,
+    weights: Weights = None,
+    arg: Arguments = None,
+    batch: Batches = None,
+    half: Annotated[bool, typer.Option("--half", help="The network and its inputs in float16.")] = False,
+    against: Against = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Each call is the replay of a CUDA graph.")] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="Build it refittable, and time refits, too.")] = False,
+    duration: Annotated[float, typer.Option("--duration", metavar="S", min=0.0, help="Seconds for each way.")] = 3.0,
+    warmup: Annotated[float, typer.Option("--warmup", metavar="S", min=0.0, help="Seconds before them.")] = 0.2,
+    iterations: Annotated[int, typer.Option("--iterations", metavar="N", min=1, help="Calls at least.")] = 10,
+    spin: Annotated[bool, typer.Option("--spin", help="Wait for the GPU without sleeping.")] = False,
+    transfers: Transfers = True,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="In PyTorch even where TensorRT could run it.")
+    ] = False,
+    json: Samples = None,
+) -> None:
+    """Say how long calls of MODEL take: with TensorRT on a GPU, by phases; without one in PyTorch, on the CPU.
+
+    Each way is compared with the reference in float64 before it is timed.
+
+    [dim]Example:[/] [bold]trtnet bench models/lenet.py:LeNet --input image=batch=1..8..64x1x28x28 --batch 1,64
+    --against eager[/]
+    """
+    from ..graph.graph import Input
+    from . import benching
+    from .inputs import parse_inputs, read_arrays
+    from .networks import resolve
+    from .results import check_json
+
+    if json is not None:
+        check_json(json)
+    asked = benching.Asked(
+        benching.parse_against(against or ()), benching.parse_batches(batch), duration, warmup, iterations, graph, spin,
+        transfers, refit, "reference" if reference else None,
+    )  # fmt: skip
+    given = input or ([] if model.endswith(".engine") else resolve(model).inputs)
+    files = [text for text in given if text.lower().endswith((".npy", ".npz")) or ".npy:" in text.lower()]
+    arrays: benching.Arrays = read_arrays(files)
+    if model.endswith(".engine"):
+        cases = benching.of_file(Path(model), asked, arrays)
+    else:
+        inputs: dict[str, Any] = {name: Input(array.shape, array.dtype) for name, array in arrays.items()}
+        inputs |= parse_inputs([text for text in given if text not in files])
+        network = _network(model, weights, arg, inputs)
+        if half:
+            network, inputs, arrays = benching.halved(network, inputs, arrays)
+        cases = benching.of_network(network, inputs, asked, arrays)
+    benching.report([one for case in cases for one in benching.timed(case, asked)], json)
 
 
 @app.command()

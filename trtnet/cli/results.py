@@ -71,6 +71,15 @@ def check_output(path: Path) -> None:
         _check_folder(path)
 
 
+def check_json(path: Path) -> None:
+    """Raises ArgumentError for a file of JSON that could not be written, before anything is measured."""
+    if path.suffix != ".json":
+        raise ArgumentError(
+            "its file name ends in .json", found=str(path), remedy=f"--json {path.with_suffix('.json')}"
+        )
+    _check_folder(path)
+
+
 def check_plan_file(path: Path) -> None:
     """Raises ArgumentError for a plan that could not be saved, before anything is built."""
     if path.suffix != ".engine":

@@ -1,0 +1,217 @@
+"""`trtnet bench`: what is timed, what it comes to, and what it is compared with."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet.cli import benching
+from trtnet.cli.benching import Asked, Case, parse_against, parse_batches, seconds, timed
+from trtnet.cli.commands import app
+from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure
+from trtnet.errors import ArgumentError
+
+NET = """
+import trtnet
+from trtnet import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return {"a": self.fc(x), "b": (x.sum(1), x * 2)}
+
+class Free(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+def half(x):
+    return x * 0.5
+"""
+QUICK = ("--duration", "0", "--warmup", "0", "--iterations", "3")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["bench", *arguments, "--reference"], env={"COLUMNS": "250"})
+
+
+def results(*arguments: str) -> list[dict[str, Any]]:
+    made = run(*arguments, *QUICK, "--json", "found.json")
+    assert made.exit_code == 0, made.output
+    found: list[dict[str, Any]] = json.loads(Path("found.json").read_text())["results"]
+    return found
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_samples_come_to() -> None:
+    values = np.random.default_rng(0).exponential(size=500).tolist()
+    found = Spread.of(values)
+    assert (found.min, found.max, found.median) == (min(values), max(values), statistics.median(values))
+    assert found.mean == pytest.approx(np.mean(values))
+    np.testing.assert_allclose((found.p90, found.p95, found.p99), np.quantile(values, [0.9, 0.95, 0.99]))
+    assert found.variation == pytest.approx(np.std(values) / np.mean(values))
+    one = Timed("x", 8, [{"wall": 0.5}, {"wall": 1.5}])
+    assert one.throughput == 1.0
+    assert list(one.phases()) == ["wall"]
+
+
+def test_how_many_samples_there_are() -> None:
+    calls: list[int] = []
+    found = measure(HostClock(), Query(lambda: calls.append(1)), 0.0, 0.0, 7)
+    assert len(found) == 7
+    assert len(calls) == 8  # one before, which is not counted
+    assert all(set(one) == {"wall"} for one in found)
+    assert len(measure(HostClock(), Query(lambda: None), 0.02, 0.0, 1)) > 20
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.5, "2.5 s"),
+        (0.0123456, "12.3 ms"),
+        (4.56e-5, "45.6 µs"),
+        (1e-7, "0.1 µs"),
+        (0.9996, "1000 ms"),
+        (1234.5, "1234 s"),
+    ],
+)
+def test_seconds_as_text(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_each_way_gives_the_references_numbers(folder: Path) -> None:
+    found = results("net.py:Net", "-i", "x=batch=1..2..8,3", "--batch", "1,8", "--against", "eager,reference")
+    assert [(one["way"], one["batch"]) for one in found] == [
+        (way, batch) for batch in (1, 8) for way in ("reference", "PyTorch eager", "reference, CPU")
+    ]
+    for one in found:
+        assert one["difference"] < 1e-6
+        assert len(one["samples"]) == 3
+        walls = [sample["wall"] for sample in one["samples"]]
+        assert one["phases"]["wall"]["median"] == statistics.median(walls)
+        assert one["throughput"] == pytest.approx(one["batch"] * 3 / sum(walls))
+
+
+def test_a_wrong_way_shows_its_difference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = benching.to_torch
+
+    def wrong(graph: Any) -> Any:
+        made = right(graph)
+        state = made.state_dict()
+        made.load_state_dict({name: value * 2 for name, value in state.items()})
+        return made
+
+    monkeypatch.setattr(benching, "to_torch", wrong)
+    first, second = results("net.py:Net", "-i", "x=2x3", "--against", "eager")
+    assert first["difference"] < 1e-6
+    assert second["difference"] > 0.1
+
+
+def test_fixed_sizes_are_recorded_once_for_each_batch(folder: Path) -> None:
+    found = results("net.py:Net", "-i", "x=2x3", "--batch", "3,5")
+    assert [one["batch"] for one in found] == [3, 5]
+    assert [one["layers"] for one in found] == [len(trtnet.record(net(folder), x=Input((2, 3))).layers)] * 2
+
+
+def net(folder: Path) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(compile(NET, str(folder / "net.py"), "exec"), namespace)
+    return namespace["Net"]()
+
+
+def test_half_precision(folder: Path) -> None:
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    (one,) = results("net.py:Net", "-i", "x=x.npy", "--half")
+    assert one["difference"] < 2e-3
+    graph_of_half, specs, arrays = benching.halved(
+        net(folder), {"x": Input((2, 3))}, {"x": np.ones((2, 3), np.float32)}
+    )
+    assert str(specs["x"].dtype) == str(arrays["x"].dtype) == "float16"
+    assert trtnet.record(graph_of_half, **specs).state_dict()["fc.weight"].dtype == np.float16
+
+
+def test_refits_are_timed_and_put_back(folder: Path) -> None:
+    graph = trtnet.record(net(folder), x=Input((2, 3)))
+    case = Case(graph, trtnet.reference(graph), {"x": np.ones((2, 3), np.float32)}, 2, {})
+    before = {name: np.array(value) for name, value in case.engine.parameters().items()}
+    found = list(timed(case, Asked(duration=0, warmup=0, iterations=4, refit=True)))
+    assert [one.way for one in found] == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]
+    assert [len(one.samples) for one in found] == [4, 1, 4, 4]
+    assert case.engine.generation == 1 + 2 * 5 + 1
+    assert all(np.array_equal(value, before[name]) for name, value in case.engine.parameters().items())
+
+
+def test_a_file_of_an_engine(folder: Path) -> None:
+    graph = trtnet.record(net(folder), x=Input((Dim("n", 1, 2, 4), 3)))
+    trtnet.build(graph, provider="reference").save("net.engine")
+    found = results("net.engine", "--batch", "2,4")
+    assert [(one["way"], one["batch"]) for one in found] == [("reference", 2), ("reference", 4)]
+
+
+def test_what_cannot_be_measured_is_said(folder: Path) -> None:
+    made = run("net.py:Net", "-i", "x=2x3", "--against", "graph", *QUICK)
+    assert made.exit_code == 0
+    assert "PyTorch, CUDA graph was not measured: there is no GPU here" in made.output
+    assert "wall: host: from the first copy to the last result" in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("net.py:Net", "-i", "x=2x3", "--batch", "0"), "--batch takes sizes"),
+        (("net.py:Net", "-i", "x=2x3", "--against", "keras"), "there is no way 'keras' to compute a network"),
+        (("net.py:Net", "-i", "x=n=1..2..4,3", "--batch", "5"), "a batch of 5 is beyond the network's"),
+        (("net.py:Net", "-i", "x=2x3", "--graph"), "the reference replays no CUDA graph"),
+        (("net.py:half", "-i", "x=2x3", "--half"), "--half is for modules"),
+        (("net.py:Free", "-i", "x=2x3", "--refit"), "nothing can be refitted"),
+        (("net.py:Net", "-i", "x=2x3", "--json", "found.txt"), "its file name ends in .json"),
+        (("net.py:Net", "-i", "x=2x3", "--json", "no/found.json"), "there is no folder no"),
+        (("none.engine",), "none.engine"),
+    ],
+)
+def test_wrong_arguments(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    made = run(*arguments, *QUICK)
+    assert made.exit_code == 2, made.output
+    assert message in made.output
+    assert not list(folder.glob("found*"))
+
+
+def test_a_fixed_batch_of_a_file(folder: Path) -> None:
+    trtnet.build(trtnet.record(net(folder), x=Input((2, 3))), provider="reference").save("net.engine")
+    assert results("net.engine", "--batch", "2")[0]["batch"] == 2
+    made = run("net.engine", "--batch", "3", *QUICK)
+    assert made.exit_code == 2
+    assert "the batch of this network is fixed" in made.output
+
+
+def test_remedies_of_arguments() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parse_batches("one")
+    assert caught.value.remedy == "--batch 1,8,64"
+    assert parse_batches("1,8,64") == (1, 8, 64)
+    with pytest.raises(ArgumentError) as caught:
+        parse_against(["jax"])
+    assert caught.value.remedy == "--against eager,compile"
+    assert parse_against(["eager,compile", "eager"]) == ("eager", "compile")

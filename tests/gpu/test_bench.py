@@ -1,0 +1,37 @@
+"""`trtnet bench` on a GPU: its phases, and each way's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import LEVEL, convolutions
+
+import trtnet
+from trtnet.cli.benching import Asked, Case, timed
+
+pytest.importorskip("torch")
+WAYS = ("eager", "graph", "compile", "reference")
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("transfers", [False, True])
+def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
+    recorded = convolutions()
+    inputs = {"x": np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)}
+    with trtnet.build(recorded, refit=True, **LEVEL) as engine:
+        asked = Asked(
+            WAYS[: 1 if graph else 4], duration=0.05, graph=graph, spin=transfers, transfers=transfers, refit=not graph
+        )
+        found = {one.way: one for one in timed(Case(recorded, engine, inputs, 2, {}), asked)}
+    phases = {"wall", "enqueue", "compute", *(("h2d", "d2h") if transfers else ())}
+    for way in ("TensorRT", "PyTorch eager"):
+        one = found[way]
+        assert one.difference is not None
+        assert one.difference < 1e-4
+        for sample in one.samples:
+            assert set(sample) == phases
+            assert 0 < sample["compute"] <= sample["wall"]
+            assert sample["enqueue"] <= sample["wall"]
+    if not graph:
+        assert found["PyTorch, CUDA graph"].difference < 1e-4
+        assert found["refit of every weight"].samples

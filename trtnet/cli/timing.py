@@ -1,0 +1,166 @@
+"""How long calls take, on this machine's CPU or on a GPU: samples, and what they come to."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+PHASES = {
+    "wall": "host: from the first copy to the last result",
+    "enqueue": "host: to put the call on the stream",
+    "h2d": "GPU: inputs copied to it",
+    "compute": "GPU: between the copies",
+    "d2h": "GPU: outputs copied from it",
+}
+
+Sample = dict[str, float]
+"""Seconds of each phase of one call."""
+
+
+class Clock(Protocol):
+    """Runs a query and says how long each phase took."""
+
+    def sample(self, query: Query) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Query:
+    """One call, and the copies around it.
+
+    Attributes:
+        call: the computation, on tensors that stay where they are.
+        before, after: the copies of inputs and of outputs; None where there are none.
+    """
+
+    call: Callable[[], Any]
+    before: Callable[[], Any] | None = None
+    after: Callable[[], Any] | None = None
+
+
+class HostClock:
+    """For what is over when the call returns."""
+
+    def sample(self, query: Query) -> Sample:
+        started = time.perf_counter()
+        query.call()
+        return {"wall": time.perf_counter() - started}
+
+
+class GpuClock:
+    """By CUDA events on a stream of its own.
+
+    Args:
+        spin: whether the host asks again and again whether the GPU is done, and does not sleep meanwhile.
+    """
+
+    def __init__(self, spin: bool = False) -> None:
+        self.stream = torch.cuda.Stream()
+        self.spin = spin
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
+
+    def sample(self, query: Query) -> Sample:
+        begun, copied, computed, ended = self._events
+        with torch.cuda.stream(self.stream), torch.inference_mode():
+            started = time.perf_counter()
+            begun.record()
+            if query.before is not None:
+                query.before()
+            copied.record()
+            asked = time.perf_counter()
+            query.call()
+            enqueued = time.perf_counter()
+            computed.record()
+            if query.after is not None:
+                query.after()
+            ended.record()
+            while self.spin and not ended.query():
+                pass
+            ended.synchronize()
+            over = time.perf_counter()
+        found = {"wall": over - started, "enqueue": enqueued - asked, "compute": _between(copied, computed)}
+        if query.before is not None:
+            found["h2d"] = _between(begun, copied)
+        if query.after is not None:
+            found["d2h"] = _between(computed, ended)
+        return found
+
+
+def _between(first: torch.cuda.Event, last: torch.cuda.Event) -> float:
+    return first.elapsed_time(last) / 1e3
+
+
+def measure(clock: Clock, query: Query, duration: float, warmup: float, iterations: int) -> list[Sample]:
+    """Samples of a query, one after the other: after `warmup` seconds, for `duration` seconds and at least `iterations`
+    times."""
+    until = time.perf_counter() + warmup
+    clock.sample(query)
+    while time.perf_counter() < until:
+        clock.sample(query)
+    samples: list[Sample] = []
+    until = time.perf_counter() + duration
+    while len(samples) < iterations or time.perf_counter() < until:
+        samples.append(clock.sample(query))
+    return samples
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What many seconds come to. `variation` is the standard deviation by the mean."""
+
+    min: float
+    max: float
+    mean: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+    variation: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Spread:
+        """Percentiles between two samples are interpolated, as NumPy's are.
+
+        >>> Spread.of([1.0, 2.0, 3.0]).median
+        2.0
+        """
+        p90, p95, p99 = np.percentile(seconds, [90, 95, 99]).tolist()
+        mean = statistics.fmean(seconds)
+        spread = statistics.pstdev(seconds, mean) / mean if mean else 0.0
+        return cls(min(seconds), max(seconds), mean, statistics.median(seconds), p90, p95, p99, spread)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One way to compute a network, at one size.
+
+    Attributes:
+        way: "tensorrt", "PyTorch eager", ...
+        batch: how many are computed by one call; 0 where that is not known.
+        samples: the calls.
+        difference: the largest one from the reference, relative to its largest value; None of what was not compared.
+        note: why there are no samples.
+        facts: what else is known: seconds to build, layers, ...
+    """
+
+    way: str
+    batch: int = 0
+    samples: list[Sample] = field(default_factory=list)
+    difference: float | None = None
+    note: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def phases(self) -> dict[str, Spread]:
+        kinds = [phase for phase in PHASES if self.samples and phase in self.samples[0]]
+        return {phase: Spread.of([one[phase] for one in self.samples]) for phase in kinds}
+
+    @property
+    def throughput(self) -> float:
+        """Calls a second, one after the other."""
+        total = sum(one["wall"] for one in self.samples)
+        return len(self.samples) / total if total else 0.0
