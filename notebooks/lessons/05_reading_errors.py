@@ -442,7 +442,7 @@ except trtnet.TrtnetError as error:
 # - Values do not exist while recording: decide with shapes that are numbers, or with layers such as `trtnet.where`.
 # - A warning may be the only sign that weights have no names.
 #
-# Next: [lesson 7, Is it right?](07-is-it-right.ipynb). More: [the README's example](../../README.md),
+# Next: [lesson 6, GoogLeNet: branches](06-googlenet.ipynb). More: [the README's example](../../README.md),
 # [engines](../../docs/engines.md).
 
 # %% [zh]
@@ -453,5 +453,5 @@ except trtnet.TrtnetError as error:
 # - 记录时没有数值：用本身就是数字的形状来判断，或者用 `trtnet.where` 之类的 layer。
 # - 权重没有名字，可能只有一条警告会告诉你。
 #
-# 下一课：[第 7 课，算得对不对？](07-is-it-right.ipynb)。更多内
+# 下一课：[第 6 课，GoogLeNet：分支](06-googlenet.ipynb)。更多内
 # 容：[README 里的例子](../../README.md)、[engine](../../docs/engines.md)。
