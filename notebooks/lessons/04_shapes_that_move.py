@@ -247,8 +247,8 @@ try:
         together = by_many(image=pictures)
         if together.shape != alone.shape:
             print(f"batch {count}: not yet, the shape is {together.shape} and should be {alone.shape}")
-        elif (far := np.abs(together - alone).max(1)).max() > 1e-4:
-            print(f"batch {count}: not yet, {(far > 1e-4).sum()} pictures get other numbers than alone")
+        elif not (same := np.isclose(together, alone, atol=1e-4).all(1)).all():
+            print(f"batch {count}: not yet, {(~same).sum()} pictures get other numbers than alone")
         else:
             print(f"batch {count}: as alone")
             good += 1
