@@ -1235,7 +1235,7 @@ def benched(
     sizes=(2, 3), batch=None, against="", json=None, graph=False, refit=False, half=False, dtype="float32", file=()
 ):
     """What `trtnet bench` does of x * 2, for no time."""
-    from trtnet.cli import benching, results
+    from trtnet.cli import benching, model, results
 
     if json is not None:
         results.check_json(Path(json))
@@ -1245,7 +1245,7 @@ def benched(
     )  # fmt: skip
     given = {"x": Input(file or sizes, dtype)}
     if half:
-        benching.halved(lambda x: x * 2, given, {})
+        model.halved(lambda x: x * 2, given, {})
     with tempfile.TemporaryDirectory() as folder:
         if file:
             path = Path(folder) / "net.engine"
@@ -1255,6 +1255,12 @@ def benched(
             cases = list(benching.of_network(lambda x: x * 2, given, asked, {}))
     for case in cases:
         list(benching.timed(case, asked))
+
+
+def told(*texts):
+    from trtnet.cli.inputs import parse_options
+
+    return parse_options(texts)
 
 
 def checked(target):

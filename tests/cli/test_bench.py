@@ -16,6 +16,7 @@ from trtnet import Dim, Input
 from trtnet.cli import benching
 from trtnet.cli.benching import Asked, Case, parse_against, parse_batches, seconds, timed
 from trtnet.cli.commands import app
+from trtnet.cli.model import halved
 from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure
 from trtnet.errors import ArgumentError
 
@@ -145,9 +146,7 @@ def test_half_precision(folder: Path) -> None:
     np.save("x.npy", np.ones((2, 3), np.float32))
     (one,) = results("net.py:Net", "-i", "x=x.npy", "--half")
     assert one["difference"] < 2e-3
-    graph_of_half, specs, arrays = benching.halved(
-        net(folder), {"x": Input((2, 3))}, {"x": np.ones((2, 3), np.float32)}
-    )
+    graph_of_half, specs, arrays = halved(net(folder), {"x": Input((2, 3))}, {"x": np.ones((2, 3), np.float32)})
     assert str(specs["x"].dtype) == str(arrays["x"].dtype) == "float16"
     assert trtnet.record(graph_of_half, **specs).state_dict()["fc.weight"].dtype == np.float16
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from typer.testing import CliRunner
 import trtnet
 from trtnet import Dim
 from trtnet.cli.commands import app
-from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, read_arrays, split_dtype
+from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, parse_options, read_arrays, split_dtype
 from trtnet.cli.networks import networks
 from trtnet.errors import ArgumentError
+from trtnet.tensorrt.build.options import BuildOptions
 
 ROOT = Path(trtnet.__file__).parents[1]
 NET = """
@@ -994,3 +996,62 @@ def test_a_remedy_helps(folder, remedy):
         assert command == "mkdir"
         Path(name).mkdir()
     assert call(*right)[0] == 0
+
+
+# --- build options ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "options"),
+    [
+        (["tf32=true", "sparsity=False"], {"tf32": True, "sparsity": False}),
+        (["workspace=1.5K", "max_aux_streams=2"], {"workspace": 1536, "max_aux_streams": 2}),
+        (["tiling_level=fast"], {"tiling_level": "fast"}),
+        (["tactic_sources=cublas, cudnn"], {"tactic_sources": ("cublas", "cudnn")}),
+        (
+            ["memory_pools.workspace=1M", "memory_pools.tactic_dram=2M", "io_formats.image=hwc8"],
+            {"memory_pools": {"workspace": 1 << 20, "tactic_dram": 2 << 20}, "io_formats": {"image": "hwc8"}},
+        ),
+    ],
+)
+def test_options_as_text(texts, options):
+    assert parse_options(texts) == options
+    assert all(getattr(BuildOptions(**options), name) == value for name, value in options.items())
+
+
+def test_every_option_is_listed():
+    code, text, _ = call("build", "--options")
+    assert code == 0
+    rows = {line.split()[0]: line for line in text.splitlines()[2:]}
+    assert list(rows) == [option.name for option in fields(BuildOptions)]
+    assert "10.8" in rows["tiling_level"]
+    assert "none, fast, moderate, full" in rows["tiling_level"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--option", "worspace=1M"], "did you mean 'workspace'"),
+        (["--option", "workspace=1M", "--workspace", "2M"], "the option workspace is given twice"),
+        (["--option", "tf32"], "--option tf32=true"),
+        (["--option", "memory_pools.dram=1M"], "memory pool"),
+        (["--option", "optimization_level=7"], "there is no such optimization level"),
+        (["--option", "tiling_level=much"], "there is no such tiling_level"),
+    ],
+)
+def test_wrong_options(folder, options, message):
+    code, text, errors = call("build", "net.py:Net", "-i", "x=1x3", *options)
+    assert code == 2
+    assert message in text + errors
+    assert not list(folder.glob("*.engine*"))
+
+
+def test_options_reach_the_builder(folder):
+    needs_rtx()
+    code, text, errors = call(
+        "build", "net.py:Net", "-i", "x=1x3", "--half", "--option", "profiling_verbosity=detailed", "-o", "n.engine"
+    )
+    assert code == 0, text + errors
+    manifest = json.loads((folder / "n.engine.json").read_text())
+    assert manifest["options"]["profiling_verbosity"] == "detailed"
+    assert {one["dtype"] for one in manifest["inputs"].values()} == {"float16"}

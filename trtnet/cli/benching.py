@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..basics import dtypes
 from ..basics.arrays import from_numpy
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
@@ -24,11 +23,10 @@ from ..engine.engine import Engine
 from ..graph import forms
 from ..graph.graph import Graph, Input
 from ..loading import load
-from ..nn.module import Module
 from ..pytorch.engine import ReferenceEngine, reference, to_torch
 from ..pytorch.sampling import Sampler
 from .console import note, out
-from .model import is_torch_module, record_model
+from .model import record_model
 from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure
 
 AGAINST = ("eager", "graph", "compile", "onnxruntime", "reference")
@@ -141,25 +139,6 @@ def of_network(
     facts = {"build": time.perf_counter() - started, "layers": len(graph.layers)}
     for batch, sizes in _sizes(graph, asked.batches):
         yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts)
-
-
-def halved(network: Any, inputs: Mapping[str, Input], arrays: Arrays) -> tuple[Any, dict[str, Input], Arrays]:
-    """A network, its inputs and their arrays with float16 in the place of float32."""
-    half = (
-        network.half() if is_torch_module(network) else network.to("float16") if isinstance(network, Module) else None
-    )
-    if half is None:
-        raise ArgumentError(
-            "--half is for modules",
-            expected="a module, whose weights become float16",
-            found=type(network).__name__,
-            remedy="let the function take float16: --input x=1x3:float16",
-        )
-    specs = {
-        name: Input(spec.shape, "float16", spec.range) if spec.dtype is dtypes.float32 else spec
-        for name, spec in inputs.items()
-    }
-    return half, specs, {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in arrays.items()}
 
 
 def _resized(name: str, spec: Input, batch: int) -> Input:

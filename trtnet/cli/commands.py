@@ -78,6 +78,33 @@ Targets = Annotated[
     ),
 ]
 
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="What else TensorRT's builder is told: [cyan]tf32=true[/], [cyan]workspace=256M[/], "
+        "[cyan]memory_pools.tactic_dram=1G[/], [cyan]io_formats.image=hwc8[/]. [bold]--options[/] lists them.",
+    ),
+]
+Stripped = Annotated[
+    bool,
+    typer.Option("--refit", help="Leave the weights out of the plan, to be given and changed later. One target only."),
+]
+Workspace = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace", metavar="SIZE", help="Most scratch memory that a layer may use: [cyan]256M[/], [cyan]1G[/]."
+    ),
+]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        "--level", metavar="0..5", min=0, max=5, help="How long to search for fast kernels; TensorRT's default is 3."
+    ),
+]
+Half = Annotated[bool, typer.Option("--half", help="The network and its inputs in float16.")]
+
 Prefix = Annotated[
     str,
     typer.Option("--prefix", metavar="TEXT", help="Take the names that begin with it, without it: [cyan]actor.[/]"),
@@ -133,6 +160,15 @@ def _network(model: str, weights: Path | None, arguments: list[str] | None, inpu
     elif weights is not None and is_torch_module(network):
         load_into_torch(network, weights)
     return network
+
+
+def _list_options(asked: bool) -> None:
+    """Print every build option, and exit."""
+    if asked:
+        from .results import build_options
+
+        out.print(build_options(), markup=False, soft_wrap=True)
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
@@ -192,28 +228,14 @@ def build(
     arg: Arguments = None,
     output: PlanFile = None,
     target: Targets = None,
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit", help="Leave the weights out of the plan, to be given and changed later. One target only."
-        ),
+    refit: Stripped = False,
+    half: Half = False,
+    workspace: Workspace = None,
+    level: Level = None,
+    option: Options = None,
+    options: Annotated[
+        bool, typer.Option("--options", is_eager=True, callback=_list_options, help="List the build options, and exit.")
     ] = False,
-    workspace: Annotated[
-        str | None,
-        typer.Option(
-            "--workspace", metavar="SIZE", help="Most scratch memory that a layer may use: [cyan]256M[/], [cyan]1G[/]."
-        ),
-    ] = None,
-    level: Annotated[
-        int | None,
-        typer.Option(
-            "--level",
-            metavar="0..5",
-            min=0,
-            max=5,
-            help="How long to search for fast kernels; TensorRT's default is 3.",
-        ),
-    ] = None,
 ) -> None:
     """Compile MODEL into a TensorRT plan, ahead of time and without a GPU (TensorRT-RTX).
 
@@ -222,19 +244,23 @@ def build(
     """
     from ..building import build_plan
     from ..engine.plan import precision
-    from .inputs import parse_bytes, parse_inputs
-    from .model import record_model
+    from .inputs import parse_bytes, parse_inputs, parse_options
+    from .model import halved, record_model
     from .networks import resolve
     from .results import check_plan_file
 
     if output is not None:
         check_plan_file(output)
     inputs = parse_inputs(input or resolve(model).inputs)
-    limit = parse_bytes(workspace)
-    graph = record_model(_network(model, weights, arg, inputs), inputs)
-    plan = build_plan(
-        graph, target or None, refit=refit, workspace=limit, optimization_level=level, progress=out.is_terminal
-    )
+    told = parse_options(option or ())
+    for name, value in (("workspace", parse_bytes(workspace)), ("optimization_level", level)):
+        if value is not None:
+            told |= parse_options([*(option or ()), f"{name}={value}"])
+    network: Any = _network(model, weights, arg, inputs)
+    if half:
+        network, inputs, _ = halved(network, inputs, {})
+    graph = record_model(network, inputs)
+    plan = build_plan(graph, target or None, refit=refit, progress=out.is_terminal, **told)
     path = plan.save(output or Path(f"{graph.title.lower()}.{precision(graph)}.engine"))
     if weights is None:
         note("no --weights: the plan holds random initial values")
@@ -368,7 +394,7 @@ def bench(
     weights: Weights = None,
     arg: Arguments = None,
     batch: Batches = None,
-    half: Annotated[bool, typer.Option("--half", help="The network and its inputs in float16.")] = False,
+    half: Half = False,
     against: Against = None,
     graph: Annotated[bool, typer.Option("--graph", help="Each call is the replay of a CUDA graph.")] = False,
     refit: Annotated[bool, typer.Option("--refit", help="Build it refittable, and time refits, too.")] = False,
@@ -392,6 +418,7 @@ def bench(
     from ..graph.graph import Input
     from . import benching
     from .inputs import parse_inputs, read_arrays
+    from .model import halved
     from .networks import resolve
     from .results import check_json
 
@@ -411,7 +438,7 @@ def bench(
         inputs |= parse_inputs([text for text in given if text not in files])
         network = _network(model, weights, arg, inputs)
         if half:
-            network, inputs, arrays = benching.halved(network, inputs, arrays)
+            network, inputs, arrays = halved(network, inputs, arrays)
         cases = benching.of_network(network, inputs, asked, arrays)
     benching.report([one for case in cases for one in benching.timed(case, asked)], json)
 

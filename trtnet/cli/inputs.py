@@ -172,6 +172,39 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
     return result
 
 
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """`name=value` each, of `BuildOptions`: `tf32=true`, `workspace=256M`, `tactic_sources=cublas,cudnn`, and
+    `memory_pools.tactic_dram=1G`, `io_formats.image=hwc8` for one of several.
+
+    Raises ArgumentError for what is no such text. Which options there are is known to `BuildOptions`.
+    """
+    result: dict[str, Any] = {}
+    for text in texts:
+        key, dot, rest = text.partition(".") if "." in text.partition("=")[0] else ("", "", text)
+        name, value = _named(rest, "--option", "--option tf32=true")
+        if dot:
+            name, key = key, name
+        whole = value.strip()
+        found: Any = whole
+        if whole.lower() in ("true", "false", "none"):
+            found = {"true": True, "false": False, "none": None}[whole.lower()]
+        elif re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]?(i?B)?", whole, re.IGNORECASE):
+            found = parse_bytes(whole)
+        elif name == "tactic_sources":
+            found = tuple(part.strip() for part in whole.split(",") if part.strip())
+        taken = name in result if not dot else key in result.get(name, {})
+        if taken:
+            raise ArgumentError(
+                f"the option {name + dot + key} is given twice", expected="each option once", found=text,
+                remedy="leave one of them out",
+            )  # fmt: skip
+        if dot:
+            result.setdefault(name, {})[key] = found
+        else:
+            result[name] = found
+    return result
+
+
 def parse_bytes(text: str | None) -> int | None:
     """`256M`, `1GiB`, `1048576`: bytes; K, M and G are powers of 1024, as TensorRT's tools count."""
     if text is None:

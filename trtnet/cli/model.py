@@ -15,9 +15,12 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
+import numpy as np
+
+from ..basics import dtypes
 from ..basics.errors import ArgumentError, ArgumentTypeError, TrtnetError
 from ..basics.location import PACKAGE, Instruction
-from ..graph.graph import Graph
+from ..graph.graph import Graph, Input
 from ..nn.module import Module
 from ..recording import record
 
@@ -261,6 +264,27 @@ def _instruction(trace: TracebackType | None, frame: FrameType) -> int:
             return trace.tb_lasti
         trace = trace.tb_next
     return frame.f_lasti
+
+
+def halved(
+    network: Any, inputs: Mapping[str, Input], arrays: Mapping[str, np.ndarray]
+) -> tuple[Any, dict[str, Input], Mapping[str, np.ndarray]]:
+    """A network, its inputs and their arrays with float16 in the place of float32."""
+    half = (
+        network.half() if is_torch_module(network) else network.to("float16") if isinstance(network, Module) else None
+    )
+    if half is None:
+        raise ArgumentError(
+            "--half is for modules",
+            expected="a module, whose weights become float16",
+            found=type(network).__name__,
+            remedy="let the function take float16: --input x=1x3:float16",
+        )
+    specs = {
+        name: Input(spec.shape, "float16", spec.range) if spec.dtype is dtypes.float32 else spec
+        for name, spec in inputs.items()
+    }
+    return half, specs, {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in arrays.items()}
 
 
 def record_model(network: Callable[..., Any], inputs: Mapping[str, Any]) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from ..basics import dtypes
 from ..basics.dims import format_shape
 from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, WeightsError
+from ..basics.tables import render
 from ..engine.engine import Engine
+from ..tensorrt.build.options import CHOICES, FORMATS, POOLS, SINCE, BuildOptions
 from ..weights import npz
 from .console import out, say
 
@@ -69,6 +72,23 @@ def check_output(path: Path) -> None:
         raise ArgumentError(f"{path} is a file", expected="a folder", remedy=f"-o {path}.npz, or another folder")
     if path.suffix:
         _check_folder(path)
+
+
+def build_options() -> str:
+    """Every option of a build, what it is unless given, and since which TensorRT there is it."""
+    rows = []
+    for option in fields(BuildOptions):
+        standard = "" if option.default is MISSING or option.default is None else str(option.default)
+        values = ", ".join(CHOICES.get(option.name, ())) or OF_SEVERAL.get(option.name, "")
+        rows.append((option.name, standard, SINCE.get(option.name, "8.6"), values))
+    return render(("option", "unless given", "since", "values"), rows)
+
+
+OF_SEVERAL = {
+    "memory_pools": "memory_pools.NAME=SIZE, of " + ", ".join(POOLS),
+    "io_formats": "io_formats.INPUT=FORMAT, of " + ", ".join(FORMATS),
+    "tactic_sources": "names by commas: cublas,cudnn",
+}
 
 
 def check_json(path: Path) -> None:
