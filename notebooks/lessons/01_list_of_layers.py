@@ -104,10 +104,10 @@ for layer in graph.layers:
 print(len(graph.layers), "layers")
 
 # %% [en]
-# Nine. A layer knows where it comes from: the module that recorded it, and your line.
+# Nine. (`flatten` became a *shuffle*: so TensorRT calls the layer that reshapes and transposes.) A layer knows where it comes from: the module that recorded it, and your line.
 
 # %% [zh]
-# 九个。每个 layer 都知道自己从哪里来：由哪个模块记录，对应你代码的哪一行。
+# 九个。（`flatten` 变成了 *shuffle*：TensorRT 这样称呼负责 reshape 和转置的 layer。）每个 layer 都知道自己从哪里来：由哪个模块记录，对应你代码的哪一行。
 
 # %%
 layer = graph.layers[0]

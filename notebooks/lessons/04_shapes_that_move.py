@@ -152,17 +152,28 @@ except trtnet.TrtnetError as error:
 
 # %% [en]
 # trtnet kept the equation `size = (size//2)*2` that the addition needs, and tests it with the sizes of each call, before TensorRT sees
-# them. If the sizes are even anyway, say so: `Dim("size", min=32, opt=48, max=64, multiple_of=2)`.
-#
+# them. If all sizes are even anyway, say so. Then the equation is met by every size, and a picture of 41 by 41 is refused as an input:
+
+# %% [zh]
+# 加法要求 `size = (size//2)*2`，trtnet 记住了这个等式，每次调用时先用实际尺寸检验，然后才轮到 TensorRT。
+# 如果所有尺寸本来就是偶数，可以直接说明。这样等式在每个尺寸上都成立，而 41×41 的图片作为输入就会被拒绝：
+
+# %%
+even = Dim("size", min=32, opt=48, max=64, multiple_of=2)
+unet = trtnet.reference(trtnet.record(DownAndUp(), image=Input((1, 1, even, even))))
+print(unet(image=np.zeros((1, 1, 42, 42), np.float32)).shape)
+try:
+    unet(image=np.zeros((1, 1, 41, 41), np.float32))
+except trtnet.TrtnetError as error:
+    print(error)
+
+# %% [en]
 # ## Decisions
 #
 # `forward` runs once, so it cannot decide by a size that is not known yet. Where Python wants a yes or no that is not the same at
 # every size, recording stops there:
 
 # %% [zh]
-# 加法要求 `size = (size//2)*2`，trtnet 记住了这个等式，每次调用时先用实际尺寸检验，然后才轮到 TensorRT。
-# 如果尺寸本来就是偶数，可以直接说明：`Dim("size", min=32, opt=48, max=64, multiple_of=2)`。
-#
 # ## 判断
 #
 # `forward` 只执行一次，所以不能根据一个还不知道的尺寸做判断。当 Python 需要一个“是或否”，而答案并非在所有尺寸上都相同时，

@@ -40,6 +40,14 @@ def test_every_file_is_what_the_sources_say():
     assert set(NOTEBOOKS.rglob("*.ipynb")) == {path for path in made if path.suffix == ".ipynb"}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lesson_asks_for_predictions_and_ends_with_what_was_learned(name):
+    texts = ["".join(cell["source"]) for cell in cells_of(name, "en") if cell["cell_type"] == "markdown"]
+    assert any(re.search(r"\bpredict", text, re.I) for text in texts)
+    assert re.search("^## What you have now\n\n- ", texts[-1], re.M)
+    assert sum("".join(cell["source"]).startswith(make.EXERCISE) for cell in cells_of(name, "en")) == 1
+
+
 def test_lessons_are_numbered_by_their_files():
     for lesson in make.lessons():
         assert {lesson.title(language)[0] for language in make.LANGUAGES} == {int(lesson.name[:2])}
@@ -56,6 +64,7 @@ def test_both_languages_have_the_same_cells(name):
             text, wide = "".join(one["source"]), "".join(other["source"])
             assert not re.search("[\u4e00-\u9fff]", text)
             assert re.search("[\u4e00-\u9fff]", wide)
+            assert text.count("```") == wide.count("```")
             assert re.findall(r"\]\((.+?)\)", text) == re.findall(r"\]\((.+?)\)", wide), "other links"
 
 
