@@ -235,7 +235,7 @@ def rows(result: dict[str, Any], rayed: bool) -> list[list[str]]:
 
 
 def main() -> None:
-    given = options(__doc__ or "", repeats=11)
+    given = options(__doc__ or "", repeats=9)
     if not hasattr(os, "fork"):
         print("fleet: not measured, this system has no shared memory for trtnet")
         return

@@ -1,4 +1,4 @@
-"""The examples of weights that move: an engine acts for Stable-Baselines3; a receiver takes them in four phases."""
+"""The examples of weights that move: engines act for learners in PyTorch; a receiver takes weights in four phases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ from trtnet import Input, nn
 
 torch = pytest.importorskip("torch")
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def as_run(monkeypatch):
+    """With `_curve` beside it, and on one core."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def example(name: str) -> ModuleType:
@@ -103,3 +113,60 @@ def test_stable_baselines3_collects_by_an_engine():
     wanted_values, wanted_chances, _ = type(model.policy).evaluate_actions(model.policy, observations, actions)
     torch.testing.assert_close(values, wanted_values.detach())
     torch.testing.assert_close(chances, wanted_chances.detach())
+
+
+def test_cleanrls_ppo_learns_from_what_an_engine_did():
+    pytest.importorskip("gymnasium")
+    agent, engine, curve = example("cleanrl_ppo").train(iterations=12)
+    assert [steps for steps, _ in curve] == [1024 * n for n in range(1, 13)]
+    assert engine.version == 11
+    assert curve[0][1] < 35 < 45 < curve[-1][1], "by chance an episode lasts 22 steps"
+    observations = torch.randn(8, 4)
+    before = engine(observations)
+    assert not torch.allclose(before, agent.actor(observations), atol=1e-4), "the learner has gone on"
+    engine.refit(agent, prefix="actor.")
+    torch.testing.assert_close(engine(observations), agent.actor(observations).detach())
+
+
+def test_cleanrls_sac_acts_with_the_noise_that_it_is_given():
+    pytest.importorskip("gymnasium")
+    agent, engine, curve = example("cleanrl_sac").train(steps=620)
+    assert [steps for steps, _ in curve] == [200, 400, 600]
+    assert engine.version == 619
+    observation, noise = torch.randn(1, 3), torch.randn(1, 1)
+    action, log_prob = engine(obs=observation, noise=noise)
+    wanted, wanted_log_prob = agent["actor"](observation, noise)
+    torch.testing.assert_close(action, wanted.detach())
+    torch.testing.assert_close(log_prob, wanted_log_prob.detach())
+
+
+def test_the_densities_of_sacs_actions():
+    pytest.importorskip("gymnasium")
+    from torch.distributions import AffineTransform, Normal, TanhTransform, TransformedDistribution
+
+    actor = example("cleanrl_sac").Actor().double()
+    observations, noise = torch.randn(64, 3).double(), torch.randn(64, 1).double()
+    actions, log_prob = actor(observations, noise)
+    log_std = -5 + 3.5 * (actor.log_std(observations).tanh() + 1)
+    squashed = [TanhTransform(cache_size=1), AffineTransform(0, 2, cache_size=1)]
+    known = TransformedDistribution(Normal(actor.mean(observations), log_std.exp()), squashed)
+    torch.testing.assert_close(log_prob, known.log_prob(actions), atol=1e-3, rtol=1e-3)
+
+
+def test_torchrl_collects_by_an_engine():
+    pytest.importorskip("torchrl", reason="TorchRL is not installed: pip install torchrl")
+    module = example("torchrl_weight_sync")
+    net, engine, curve = module.train(count=2, frames=128)
+    assert [steps for steps, _ in curve] == [128, 256]
+    assert engine.version == 2
+    observation = torch.randn(4)
+    torch.testing.assert_close(engine(observation), net(observation).detach())
+
+
+def test_a_learning_curve_is_drawn(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    curve = example("_curve")
+    monkeypatch.setattr("sys.argv", ["example", "--curve", str(tmp_path / "curve.png")])
+    curve.report(None, "title", lambda seed: (None, "an engine", [(0, 1.0), (1000, 2.5)]))
+    assert "mean return 2.5 after 1,000 steps" in capsys.readouterr().out
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
