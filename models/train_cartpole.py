@@ -408,6 +408,8 @@ def main() -> None:
     console = Console()
     if options.fleet and options.weights != "refit":
         parser.error("--fleet goes with --weights refit: live weights are of one process")
+    if options.fleet:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - options.fleet))  # the actors have the other cores
     outcome = train(
         Settings(most_steps=options.steps),
         options.weights,
