@@ -381,7 +381,8 @@ print(trtnet.diverges(graph, images, provider="reference"))
 # - `extra_outputs` shows tensors inside by module path; the first wrong module has the mistake.
 # - `trtnet compare` for two ways to compute a network, `trtnet.diverges` for what TensorRT made of it.
 #
-# More: [every engine is checked](../../docs/engines.md#every-engine-is-checked),
+# Next: [lesson 8, The builder](08-the-builder.ipynb). More:
+# [every engine is checked](../../docs/engines.md#every-engine-is-checked),
 # [torch.nn.Modules as they are](../../docs/torch-modules.md).
 
 # %% [zh]
@@ -397,6 +398,6 @@ print(trtnet.diverges(graph, images, provider="reference"))
 # - `extra_outputs` 按模块路径给出中间的张量；第一个出错的模块就是错误所在。
 # - `trtnet compare` 比较同一个网络的两种计算方式，`trtnet.diverges` 检查 TensorRT 编译得对不对。
 #
-# 更多内
+# 下一课：[第 8 课，builder](08-the-builder.ipynb)。更多内
 # 容：[每个 engine 都会检查](../../docs/engines.md#every-engine-is-checked)、
 # [直接使用 torch.nn.Module](../../docs/torch-modules.md)。

@@ -305,7 +305,8 @@ check()
 # - Where FP16 overflows, BF16 may be wrong in silence: compare with float64.
 # - An island of float32 around the scores and the softmax repairs both.
 #
-# More: [how engines are checked](../../docs/engines.md#every-engine-is-checked).
+# Next: [lesson 10, INT8](10-int8.ipynb). More:
+# [how engines are checked](../../docs/engines.md#every-engine-is-checked).
 
 # %% [zh]
 # ## builder 会怎么处理
@@ -323,4 +324,5 @@ check()
 # - FP16 溢出的地方，BF16 可能悄悄地算错：要和 float64 比较。
 # - 在分数和 softmax 周围留一块 float32 孤岛，两种问题都能解决。
 #
-# 更多内容：[engine 是怎样检查的](../../docs/engines.md#every-engine-is-checked)。
+# 下一课：[第 10 课，INT8](10-int8.ipynb)。更多内
+# 容：[engine 是怎样检查的](../../docs/engines.md#every-engine-is-checked)。
