@@ -195,7 +195,7 @@ print("Right, all of them." if right == len(graph.layers) else f"{right} of {len
 print(graph.summary())
 
 # %% [en]
-# Fifteen: constant, matrix product, constant and sum in place of each of two. The sum of the last column is the size of the weights:
+# Fifteen: constant, matrix product, constant and sum in place of each linear layer. The sum of the last column is the size of the weights:
 # 431,080 numbers of four bytes. It is 93 % matrix `fc1`, which you would not guess from the program.
 #
 # The same as a picture (with Graphviz installed; otherwise the list again):

@@ -64,14 +64,14 @@ for number in (1.25, 7.75):
 
 # %% [en]
 # The later one. `trt.Weights` is an address, a type and a count. TensorRT reads what stands at the address when the plan is built. Had the
-# array been freed by then, the plan would hold whatever was there, without an error.
+# array been freed by then, the plan would hold whatever was there, or the process would crash; no message would say why.
 #
 # So somebody has to hold every array until the build is over. In trtnet the object that adds the layers does, and for that no
 # array is copied that can be used as it is:
 
 # %% [zh]
 # 是后来的那个。`trt.Weights` 只是一个地址、一个类型和一个个数；TensorRT 在生成 plan 的时候才去读那个地址上的内容。
-# 如果数组那时已经被释放，plan 里就会是碰巧留在那里的东西，而且不会报错。
+# 如果数组那时已经被释放，plan 里就会是碰巧留在那里的东西，或者进程直接崩溃；没有任何消息会告诉你原因。
 #
 # 所以必须有人一直保管每个数组，直到 plan 生成完毕。在 trtnet 里，由添加 layer 的那个对象负责；凡是能原样使用的数组，
 # 都不会被复制：
