@@ -25,7 +25,7 @@ EXERCISE = "# Exercise\n"
 
 _WIDE = "[\u2018-\u201d\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _STOP = "[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
-_JOINED = rf"(?<={_WIDE})\n(?={_WIDE})|(?<={_STOP})\n(?!```)(?=[^\s\-|#>*+\d])"
+_JOINED = rf"(?<={_WIDE})\n *(?={_WIDE})|(?<={_STOP})\n *(?!```)(?=[^\s\-|#>*+\d])"
 """Where a line's end is no space: between two wide characters, and behind a wide stop."""
 
 

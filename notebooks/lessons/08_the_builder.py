@@ -7,7 +7,7 @@
 #
 # In this lesson you set its three most important knobs, read what it says when it refuses, and find the smallest
 # workspace with which it builds LeNet. You need PyTorch's basics and nothing of trtnet. No GPU is needed either:
-# TensorRT-RTX, the TensorRT for GeForce cards, compiles on the CPU.
+# TensorRT-RTX, the TensorRT for RTX cards, compiles on the CPU.
 
 # %% [zh]
 # # 第 8 课：builder：target、workspace、level
@@ -16,7 +16,7 @@
 # 再由它得到 **engine**。你对 builder 说的话，决定了 plan 在哪里运行、可以用多少内存，以及你要等多久。
 #
 # 这一课里，你会用到它最重要的三个设置，读懂它拒绝时说的话，并找出能编译 LeNet 的最小 workspace。你需要懂一点
-# PyTorch，不需要了解 trtnet，也不需要 GPU：TensorRT-RTX（面向 GeForce 显卡的 TensorRT）可以在 CPU 上编译。
+# PyTorch，不需要了解 trtnet，也不需要 GPU：TensorRT-RTX（面向 RTX 显卡的 TensorRT）可以在 CPU 上编译。
 
 # %%
 import sys

@@ -95,8 +95,8 @@ graph  # shows itself: a picture where Graphviz is installed, else the table aga
 # %% [zh]
 # ## 合适的 scale
 #
-# scale 太大，不同的数会变成同一个数；太小，大的数会被截断。下面用 10000 个数来试，scale 从小得多到大得多；取 最大值 /
-# 127 时刚好够到最大的那个数。
+# scale 太大，不同的数会变成同一个数；太小，大的数会被截断。下面用 10000 个数来试，scale 从小得多到大得多；取“最大值 /
+# 127”时刚好够到最大的那个数。
 #
 # **预测：** 哪一个的误差最小？
 
@@ -123,7 +123,7 @@ for factor in (0.01, 0.1, 0.5, 1, 2, 10, 100):
 # %% [zh]
 # （`fake_quantize_per_tensor_affine` 是 PyTorch 的名字，把 Q 和 DQ 合在一起。在记录之外调用时，它立刻计算。）
 #
-# 最大值 / 127 是其中最好的，而且不用搜索。
+# “最大值 / 127”是其中最好的，而且不用搜索。
 #
 # ## INT8 的 LeNet
 #
@@ -304,7 +304,7 @@ check()
 # ## What the builder makes of it
 #
 # TensorRT-RTX compiles both here, without a GPU, for a GeForce RTX 30 (`sm86`). The reference computes Q and DQ one
-# after the other, in float32: the numbers that the network means. The builder moves and joins them, so that a
+# after the other, in float32: the numbers that the network means. The builder may move and join them, so that a
 # convolution reads INT8 and multiplies INT8.
 #
 # **Predict:** 1.7 MB of the float32 plan are weights. How large will the INT8 plan be?
@@ -313,7 +313,7 @@ check()
 # ## builder 会怎么处理
 #
 # TensorRT-RTX 在这里就能为 GeForce RTX 30（`sm86`）编译这两个网络，不需要 GPU。reference 依次用 float32 计算 Q 和
-# DQ：那就是网络所表达的数值。builder 会移动、合并它们，使卷积直接读取 INT8、用 INT8 相乘。
+# DQ：那就是网络所表达的数值。builder 可以移动、合并它们，使卷积直接读取 INT8、用 INT8 相乘。
 #
 # **预测：** float32 的 plan 里有 1.7 MB 是权重。INT8 的 plan 会有多大？
 
@@ -355,7 +355,7 @@ except trtnet.TrtnetError as error:
 # ## 你现在掌握了什么
 #
 # - Q：除以 scale、取整、截断到 -128 和 127；DQ：乘回去。两者都是由你写出来的 layer。
-# - scale 取 最大值 / 127：权重按通道，输入用校准图像来算。
+# - scale 取“最大值 / 127”：权重按通道，输入用校准图像来算。
 # - INT8 的 LeNet，认对的数字几乎和 float32 一样多。
 #
 # 下一课：[第 11 课，循环，以及自己的 layer](11-loops-and-your-own-layers.ipynb)。更多内

@@ -90,13 +90,13 @@ for name, value in graph.state_dict().items():
 # %% [en]
 # ## What compiling costs
 #
-# TensorRT-RTX is the TensorRT for GeForce cards, and its builder works without a GPU. `sm86` is a GeForce RTX 30.
+# TensorRT-RTX is the TensorRT for RTX cards, and its builder works without a GPU. `sm86` is a GeForce RTX 30.
 # `refit="actor.*"` asks for an engine in which the actor's weights can be changed, and the critic's cannot.
 
 # %% [zh]
 # ## 编译一次要多久
 #
-# TensorRT-RTX 是面向 GeForce 显卡的 TensorRT，它的 builder 没有 GPU 也能工作。`sm86` 指 GeForce RTX 30 系
+# TensorRT-RTX 是面向 RTX 显卡的 TensorRT，它的 builder 没有 GPU 也能工作。`sm86` 指 GeForce RTX 30 系
 # 列。`refit="actor.*"` 要求这样一个 engine：actor 的权重可以改，critic 的不能改。
 
 # %%

@@ -133,13 +133,13 @@ def test_sources_are_cells(tmp_path):
     path = written(
         tmp_path,
         "# %% [en]\n# # Lesson 1: A `b`\n#\n# two\n# lines\n\n"
-        "# %% [zh]\n# # 第 1 课：甲\n#\n# 两行，\n# 连写。\n# `x` 与\n# y：\n# - 列表\n\n"
+        "# %% [zh]\n# # 第 1 课：甲\n#\n# 两行，\n# 连写。\n# `x` 与\n# y：\n# - 列表\n#   一项，\n#   `z`\n\n"
         "# %%\nx = 1\n\n\ndef f(): ...\n\n\n# %%\nf()\n",
     )
     lesson = make.read(path)
     assert [(cell.kind, cell.text) for cell in lesson.cells] == [
         ("en", "# Lesson 1: A `b`\n\ntwo\nlines"),
-        ("zh", "# 第 1 课：甲\n\n两行，连写。`x` 与\ny：\n- 列表"),
+        ("zh", "# 第 1 课：甲\n\n两行，连写。`x` 与\ny：\n- 列表一项，`z`"),
         ("code", "x = 1\n\n\ndef f(): ..."),
         ("code", "f()"),
     ]
