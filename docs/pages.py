@@ -86,8 +86,10 @@ def lessons(pages: dict[str, Path]) -> dict[str, str]:
 
 
 def output(given: Any) -> str:
-    """What a cell gave: its HTML as it is, or else its text."""
+    """What a cell gave: its Markdown or HTML as it is, or else its text."""
     data = given.get("data", {})
+    if "text/markdown" in data:
+        return f"{data['text/markdown']}\n"
     if "text/html" in data:
         return f"<div>{data['text/html']}</div>\n"
     return fenced("text", given.get("text") or data.get("text/plain", "")) + "\n"

@@ -59,6 +59,19 @@ def test_the_site_has_every_page() -> None:
         assert page.name in text
 
 
+def test_pages_show_what_cells_give() -> None:
+    for needed in ("griffe", "nbclient", "nbformat"):
+        pytest.importorskip(needed)
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    plain = {"text/plain": "Graph()"}
+    assert pages.output({"text": "three layers\n"}) == "````text\nthree layers\n````\n"
+    assert pages.output({"data": plain}) == "````text\nGraph()\n````\n"
+    assert pages.output({"data": {**plain, "text/html": "<pre>x</pre>"}}) == "<div><pre>x</pre></div>\n"
+    assert pages.output({"data": {**plain, "text/markdown": "```mermaid\na\n```"}}) == "```mermaid\na\n```\n"
+
+
 def test_the_page_of_torchs_operators_is_what_the_code_says() -> None:
     torch = pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("operators_page", ROOT / "docs" / "torch_modules.py")
