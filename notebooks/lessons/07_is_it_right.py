@@ -45,13 +45,13 @@ root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / 
 # ## The original
 #
 # A small classifier. Where a block halves the image (`stride=2`), it pads on the right and at the bottom alone: that
-# is what TensorFlow's "SAME" does, and many networks that came from there keep it.
+# is what TensorFlow's "SAME" does with images of even size, and many networks that came from there keep it.
 
 # %% [zh]
 # ## 原来的网络
 #
-# 这是一个小分类器。把图像缩小一半的块（`stride=2`）只在右边和下边补零：TensorFlow 的 "SAME" 就是这样做的，很多最初来
-# 自 TensorFlow 的网络都保留了这个习惯。
+# 这是一个小分类器。把图像缩小一半的块（`stride=2`）只在右边和下边补零：图像大小为偶数时，TensorFlow 的 "SAME" 就是这
+# 样做的，很多最初来自 TensorFlow 的网络都保留了这个习惯。
 
 # %%
 RIGHT_BOTTOM, EVERYWHERE = (0, 1, 0, 1), (1, 1, 1, 1)  # left, right, top, bottom

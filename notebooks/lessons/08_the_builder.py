@@ -136,7 +136,7 @@ print("\nin float16:", trtnet.build_plan(half, targets=["sm75"]))
 # `optimization_level` runs from 0 to 5: how long the builder may search for faster kernels; 3 is TensorRT's own
 # choice. With a GPU, TensorRT times kernels while it builds, and a high level can take much longer than a low one.
 #
-# TensorRT-RTX works otherwise: its plan is finished on the user's GPU, when it is loaded.
+# TensorRT-RTX works otherwise: its plan is finished on the user's GPU, when it is loaded and run.
 #
 # **Predict:** will its plans differ by the level?
 
@@ -146,7 +146,7 @@ print("\nin float16:", trtnet.build_plan(half, targets=["sm75"]))
 # `optimization_level` 从 0 到 5，表示 builder 可以花多长时间去找更快的 kernel；TensorRT 自己的默认值是 3。有 GPU
 # 时，TensorRT 一边构建一边给 kernel 计时，高的 level 可能比低的慢得多。
 #
-# TensorRT-RTX 的做法不同：它的 plan 是在用户的 GPU 上、加载的时候才最后完成的。
+# TensorRT-RTX 的做法不同：它的 plan 是在用户的 GPU 上、加载和运行的时候才最后完成的。
 #
 # **预测：** 它的 plan 会随 level 而不同吗？
 
@@ -291,7 +291,7 @@ print({key: value for key, value in manifest["options"].items() if value not in 
 # - A build is a network, a config with profiles, and one call; `trtnet.build_plan` makes it, and raises with
 #   TensorRT's reasons.
 # - Targets say for which GPUs; one plan may serve several.
-# - The level says how long to search; a plan of TensorRT-RTX is finished where it is loaded.
+# - The level says how long to search; a plan of TensorRT-RTX is finished where it runs.
 # - The workspace limits scratch memory, and grows with the largest sizes that a profile allows.
 #
 # Next: [lesson 9, FP16, BF16 and islands of float32](09-half-precision.ipynb). More:
@@ -303,7 +303,7 @@ print({key: value for key, value in manifest["options"].items() if value not in 
 # - 构建就是一个 network、一个带有 profile 的 config，和一次调用；`trtnet.build_plan` 负责这些，失败时报出 TensorRT 的
 #   原因。
 # - target 说明给哪些 GPU 用；一个 plan 可以支持好几个。
-# - level 说明找多久；TensorRT-RTX 的 plan 在加载的地方才最后完成。
+# - level 说明找多久；TensorRT-RTX 的 plan 在运行的地方才最后完成。
 # - workspace 限制临时内存，profile 允许的最大尺寸越大，需要得越多。
 #
 # 下一课：[第 9 课，FP16、BF16 和 float32 孤岛](09-half-precision.ipynb)。更多内
