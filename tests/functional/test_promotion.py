@@ -209,3 +209,30 @@ def test_promote_types():
     for pair in (("int4", "int8"), ("float16", "float8_e4m3fn"), ("float4_e2m1fn", "float32")):
         with pytest.raises(DtypeError, match="is promoted to no other type"):
             trtnet.promote_types(*pair)
+
+
+@pytest.mark.parametrize("size", [(), (2,)])
+@pytest.mark.parametrize("bound", [(), (2,)])
+def test_numbers_and_tensors_without_dimensions_as_bounds(size: tuple[int, ...], bound: tuple[int, ...]) -> None:
+    """What is known while recording: a tensor without dimensions is no number where others have none, either."""
+    names = ("bool", "uint8", "int32", "int64", "float16", "float32")
+    compared = 0
+    for one, low, high in itertools.product(names, names, (*names, None)):
+
+        def call(T, one=one, low=low, high=high):
+            x = T.ones(size, dtype=getattr(T, one))
+            bounds = [T.ones(bound, dtype=getattr(T, d)) for d in (low, high) if d is not None]
+            made = [T.clamp(x, *bounds)]
+            return made if high is not None else [*made, T.clamp_min(x, bounds[0]), T.clamp_max(x, bounds[0])]
+
+        try:
+            wanted = [str(made.dtype)[6:] for made in call(torch)]
+        except RuntimeError:  # torch clamps no bools
+            continue
+        try:
+            found = [made.dtype.name for made in call(trtnet)]
+        except trtnet.TrtnetError:
+            continue
+        compared += 1
+        assert found == wanted, (one, low, high)
+    assert compared > 150

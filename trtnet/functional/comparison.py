@@ -411,12 +411,11 @@ def _whole(value: Value, dtype: Dtype) -> Value:
 def _clamp_numpy(
     input: np.ndarray | float, min: np.ndarray | float | None = None, max: np.ndarray | float | None = None
 ) -> np.ndarray:
-    low, high = (None if v is None else np.asarray(v) for v in (min, max))
-    arrays = promoted(input, *(v if v.ndim else v.item() for v in (low, high) if v is not None))
+    arrays = promoted(input, *(bound for bound in (min, max) if bound is not None))
     result = arrays[0]
-    if low is not None:
+    if min is not None:
         result = np.maximum(result, arrays[1])
-    return result if high is None else np.minimum(result, arrays[-1])
+    return result if max is None else np.minimum(result, arrays[-1])
 
 
 @operation(_clamp_numpy, method=("clamp", "clip"))
