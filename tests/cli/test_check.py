@@ -102,6 +102,14 @@ def test_a_refusal_has_its_module_and_what_to_do(folder: Path) -> None:
     assert "nothing was compiled" in result.stdout
 
 
+def test_json_is_json_whatever_the_terminals_width(folder: Path) -> None:
+    arguments = ["check", "net.py:Few", "-i", "x=2,4", "--provider", "tensorrt==8.6.1", "--json"]
+    narrow = CliRunner().invoke(app, arguments, env={"COLUMNS": "40"})
+    (one,) = json.loads(narrow.stdout)
+    assert [one] == found(*arguments[1:-1])
+    assert len(one["remedy"]) > 40
+
+
 @pytest.mark.parametrize(
     ("network", "target", "taken"),
     [

@@ -1037,6 +1037,15 @@ def test_every_option_is_listed():
         (["--option", "memory_pools.dram=1M"], "memory pool"),
         (["--option", "optimization_level=7"], "there is no such optimization level"),
         (["--option", "tiling_level=much"], "there is no such tiling_level"),
+        (["--option", "memory_pools=3"], "memory_pools are given by name"),
+        (["--option", "memory_pools=3", "--option", "memory_pools.tactic_dram=1M"], "is given twice"),
+        (["--option", "io_formats=hwc8"], "io_formats are given by name"),
+        (["--option", "tactic_sources=1"], "tactic_sources are names"),
+        (["--option", "a.b.c=1"], "--option a.b.c=1 cannot be read"),
+        (["--option", f"max_aux_streams={'9' * 30}"], "max_aux_streams is a whole number"),
+        (["--option", "refit=true"], "--refit of the command"),
+        (["--option", "targets=sm86"], "--target of the command"),
+        (["--option", "progress=true"], "there is no build option 'progress'"),
     ],
 )
 def test_wrong_options(folder, options, message):

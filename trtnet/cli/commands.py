@@ -244,6 +244,7 @@ def build(
     """
     from ..building import build_plan
     from ..engine.plan import precision
+    from ..tensorrt.build.options import BuildOptions
     from .inputs import parse_bytes, parse_inputs, parse_options
     from .model import halved, record_model
     from .networks import resolve
@@ -256,6 +257,7 @@ def build(
     for name, value in (("workspace", parse_bytes(workspace)), ("optimization_level", level)):
         if value is not None:
             told |= parse_options([*(option or ()), f"{name}={value}"])
+    BuildOptions.of(told)
     network: Any = _network(model, weights, arg, inputs)
     if half:
         network, inputs, _ = halved(network, inputs, {})

@@ -97,7 +97,8 @@ def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_jso
         verdict(graph, provider, target) for provider in providers or versions.names() for target in targets or ("",)
     ]
     if as_json:
-        out.print(json.dumps([asdict(one) | {"taken": one.taken} for one in found], indent=1), markup=False)
+        text = json.dumps([asdict(one) | {"taken": one.taken} for one in found], indent=1)
+        out.print(text, markup=False, soft_wrap=True)
     else:
         rows = [
             (one.provider, one.target, "yes" if one.taken else "no", str(one.layers or ""), _about(one))

@@ -58,8 +58,12 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, Input]:
 def _named(text: str, option: str, remedy: str) -> tuple[str, str]:
     name, equals, rest = text.partition("=")
     if not equals or not name.isidentifier() or not rest:
-        raise ArgumentError(f"{option} {text} cannot be read", expected="name=value", found=text, remedy=remedy)
+        raise _unread(text, option, remedy)
     return name, rest
+
+
+def _unread(text: str, option: str, remedy: str) -> ArgumentError:
+    return ArgumentError(f"{option} {text} cannot be read", expected="name=value", found=text, remedy=remedy)
 
 
 def split_dtype(text: str) -> tuple[str, str]:
@@ -180,19 +184,20 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for text in texts:
-        key, dot, rest = text.partition(".") if "." in text.partition("=")[0] else ("", "", text)
-        name, value = _named(rest, "--option", "--option tf32=true")
-        if dot:
-            name, key = key, name
+        left, _, value = text.partition("=")
+        name, dot, key = left.partition(".")
+        if not all(part.isidentifier() for part in ((name, key) if dot else (name,))) or not value:
+            raise _unread(text, "--option", "--option tf32=true")
         whole = value.strip()
         found: Any = whole
         if whole.lower() in ("true", "false", "none"):
             found = {"true": True, "false": False, "none": None}[whole.lower()]
-        elif re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]?(i?B)?", whole, re.IGNORECASE):
+        elif re.fullmatch(r"\d{1,18}(\.\d{1,18})?\s*[KMGT]?(i?B)?", whole, re.IGNORECASE):
             found = parse_bytes(whole)
         elif name == "tactic_sources":
             found = tuple(part.strip() for part in whole.split(",") if part.strip())
-        taken = name in result if not dot else key in result.get(name, {})
+        beside = result.get(name)
+        taken = name in result if not dot or not isinstance(beside, dict) else key in beside
         if taken:
             raise ArgumentError(
                 f"the option {name + dot + key} is given twice", expected="each option once", found=text,

@@ -134,6 +134,9 @@ def test_io_formats():
         ({"max_aux_streams": True}, ArgumentError, "max_aux_streams is a whole number"),
         ({"avg_timing_iterations": 1.0}, ArgumentError, "avg_timing_iterations is a whole number"),
         ({"tf32": 1}, ArgumentTypeError, "tf32 is on or off.*True or False"),
+        ({"memory_pools": 3}, ArgumentTypeError, "memory_pools are given by name.*a dict like.*found: +3"),
+        ({"io_formats": "hwc8"}, ArgumentTypeError, "io_formats are given by name.*a dict like.*'hwc8'"),
+        ({"tactic_sources": 1}, ArgumentTypeError, "tactic_sources are names.*a list of names.*found: +1"),
         ({"tactic_sources": "cublas"}, ArgumentTypeError, "tactic_sources are names.*a list of names"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -28,6 +28,8 @@ _ELSEWHERE = {
     "max_workspace_size": "workspace=1 << 30 is 1 GiB",
     "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',
     "timing_cache": "cache=FOLDER keeps plans and timings",
+    "refit": "it is an argument of trtnet.build and build_plan, and --refit of the command",
+    "targets": "they are an argument of build_plan, and --target of the command",
     **dict.fromkeys(RUN_OPTIONS, "it is an option of trtnet.load and trtnet.build: how an engine runs"),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -160,6 +162,11 @@ class BuildOptions:
                 remedy="0 builds fastest, 5 searches longest; leave it out for TensorRT's own, 3",
             )
         require_choices(self, CHOICES)
+        for name, example in (("memory_pools", {"tactic_dram": 1 << 30}), ("io_formats", {"image": "hwc8"})):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ArgumentTypeError(
+                    f"{name} are given by name", expected=f"a dict like {example}", found=repr(getattr(self, name))
+                )
         _named("memory pool", self.memory_pools, POOLS)
         for name, size in self.memory_pools.items():
             if not _whole(size) or size < 0:
@@ -188,9 +195,11 @@ class BuildOptions:
             )
         if self.profile_stream is not None:
             object.__setattr__(self, "profile_stream", _streams(self.profile_stream))
-        if isinstance(self.tactic_sources, str):
-            raise ArgumentTypeError("tactic_sources are names", expected="a list of names", found=self.tactic_sources)
         if self.tactic_sources is not None:
+            if isinstance(self.tactic_sources, str) or not isinstance(self.tactic_sources, Iterable):
+                raise ArgumentTypeError(
+                    "tactic_sources are names", expected="a list of names", found=str(self.tactic_sources)
+                )
             object.__setattr__(self, "tactic_sources", tuple(self.tactic_sources))
 
     def plain(self) -> dict[str, Any]:
