@@ -257,3 +257,56 @@ def test_tied_and_frozen_weights_complete_an_update() -> None:
             update.put(name, np.ones_like(engine.parameters()[name]))
     assert update.report is not None
     assert engine.generation == 1
+
+
+class Spare(nn.Module):
+    """Has weights that no output depends on, and a buffer that no `state_dict` holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.spare = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.norm = nn.BatchNorm1d(3)  # with num_batches_tracked
+        self.register_buffer("scale", trtnet.tensor([2.0]), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        return self.norm(self.used(x)) * self.scale
+
+
+def spare() -> Any:
+    return trtnet.reference(trtnet.record(Spare().eval(), x=Input((2, 3))))
+
+
+@pytest.mark.parametrize("named", [lambda engine: Spare().state_dict(), lambda engine: engine.parameters()])
+def test_what_senders_have_completes_an_update(named: Any) -> None:
+    """A trainer sends its `state_dict`, which lacks `scale`; another engine what the network uses."""
+    engine = spare()
+    sent = {name: np.array(value) + np.array(value).dtype.type(1) for name, value in named(engine).items()}
+    with engine.update(complete=True) as update:
+        for name, value in sent.items():
+            update.put(name, value)
+    assert np.array_equal(engine.parameters()["used.bias"], sent["used.bias"])
+    for left_out in ("used.bias", "norm.running_var"):
+        assert incomplete(engine, sent.keys() - {left_out}, sent).found == f"without {left_out}"
+
+
+def incomplete(engine: Any, names: Any, sent: dict[str, Any], **options: Any) -> WeightsError:
+    def sends() -> None:
+        with engine.update(complete=True, **options) as update:
+            for name in names:
+                update.put(name, sent[name])
+
+    with pytest.raises(WeightsError, match="before every weight was put") as caught:
+        sends()
+    return caught.value
+
+
+def test_a_part_that_is_selected_completes_an_update() -> None:
+    engine = spare()
+    sent = {name: value + np.float32(1) for name, value in engine.parameters().items()}
+    with engine.update(complete=True, prefix="actor.", select="used.*") as update:
+        for name, value in sent.items():
+            update.put(f"actor.{name}", value)
+    assert set(update.given) == {"used.weight", "used.bias"}
+    error = incomplete(engine, ["used.weight"], sent, select="used.*")
+    assert (error.expected, error.found) == ("2 weights", "without used.bias")
+    assert incomplete(engine, [], sent, select="usde.*").found.startswith("without used.weight, used.bias, ")

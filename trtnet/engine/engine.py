@@ -460,8 +460,8 @@ class Engine(Revised):
         Each goes into the engine's own next copy at once, so that what was given may be freed or overwritten, and calls
         go on with the old weights meanwhile. An exception in the block leaves the engine as it was. While an update is
         open, another one, `refit`, `restore` and `bind_weights` are refused. The arguments are `refit`'s, and with
-        `complete=True` the block fails unless everything that can be refitted was put: a sender that ends early, and
-        says nothing, then changes nothing.
+        `complete=True` the block fails unless every weight was put that can be refitted, that the network uses, that a
+        `state_dict` holds, and that `select=` means: a sender that ends early, and says nothing, then changes nothing.
 
         >>> net = nn.Linear(3, 4)
         >>> engine = trtnet.reference(trtnet.record(net, input=Input((2, 3))))

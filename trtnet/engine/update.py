@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..weights.parametrizations import computed, is_piece
 from ..weights.sources import Named, meant
 from .refit import Refit, RefitReport
 from .revision import Revision, number
+from .weight_table import used_by
 
 
 class Incoming(Protocol):
@@ -49,7 +51,7 @@ class Update:
 
     Attributes:
         version: the trainer's number of these weights; may be set until the block ends.
-        complete: whether everything that can be refitted must have been put when the block ends.
+        complete: whether every weight must have been put when the block ends.
         given: the names of the parameters that were put so far.
         report: what was done, once the block has ended.
     """
@@ -168,11 +170,21 @@ class Update:
             self.report = report
 
     def _require_all(self) -> None:
-        """Raises WeightsError unless everything that can be refitted was put; of tied parameters, one of them."""
-        leaves = self.engine.graph.parameters
-        wanted = [name for name in leaves if name in self.engine.refittable and leaves[name].frozen is None]
-        missing = [name for name in wanted if leaves[name].name not in self._names]
-        if missing:
+        """Raises WeightsError unless every weight was put that the network uses, a `state_dict` holds, and `select=`
+        means; of tied parameters, one of them."""
+        graph, select = self.engine.graph, self._asked.selection.select
+        leaves = graph.parameters
+        wanted = [
+            name for name, leaf in leaves.items()
+            if name in self.engine.refittable and leaf.frozen is None and leaf.persistent
+        ]  # fmt: skip
+        if select is not None:
+            wanted = [name for name in wanted if any(fnmatchcase(name, one) for one in select)] or wanted
+        if all(leaves[name].name in self._names for name in wanted):
+            return
+        used = used_by(graph)
+        wanted = [name for name in wanted if leaves[name].name in used or f"{leaves[name].name}@live" in graph.inputs]
+        if missing := [name for name in wanted if leaves[name].name not in self._names]:
             raise WeightsError(
                 "the update ended before every weight was put",
                 expected=f"{len(wanted)} weights",

@@ -32,7 +32,7 @@ def table(
     for name, weight in weights.items():
         for leaf in dict.fromkeys(weight.leaves()):
             made.setdefault(leaf.name, []).append((name, weight))
-    used = _reaching(graph)
+    used = used_by(graph)
     rows = []
     for key, leaf in graph.parameters.items():
         own = made.get(leaf.name, [])
@@ -77,7 +77,7 @@ def _status(
     return "refittable", "through a recipe"
 
 
-def _reaching(graph: Graph) -> set[str]:
+def used_by(graph: Graph) -> set[str]:
     """Names of the parameters that an output depends on."""
     operands = (o for layer in graph.reaching() for o in layer.inputs)
     return {leaf.name for o in operands if isinstance(o, Weight) for leaf in o.leaves()}

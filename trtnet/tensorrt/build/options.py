@@ -195,12 +195,11 @@ class BuildOptions:
             )
         if self.profile_stream is not None:
             object.__setattr__(self, "profile_stream", _streams(self.profile_stream))
-        if self.tactic_sources is not None:
-            if isinstance(self.tactic_sources, str) or not isinstance(self.tactic_sources, Iterable):
-                raise ArgumentTypeError(
-                    "tactic_sources are names", expected="a list of names", found=str(self.tactic_sources)
-                )
-            object.__setattr__(self, "tactic_sources", tuple(self.tactic_sources))
+        sources: Any = self.tactic_sources
+        if sources is not None:
+            if isinstance(sources, str) or not isinstance(sources, Iterable):
+                raise ArgumentTypeError("tactic_sources are names", expected="a list of names", found=str(sources))
+            object.__setattr__(self, "tactic_sources", tuple(sources))
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
