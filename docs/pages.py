@@ -30,7 +30,8 @@ def main() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     order = rooms()
     pages = {"index.md": ROOT / "README.md"} | {path: ROOT / path for path in OUTSIDE}
-    pages |= {path.name: path for path in (ROOT / "docs").glob("*.md")}
+    pages |= {path.relative_to(ROOT / "docs").as_posix(): path for path in (ROOT / "docs").glob("**/*.md")}
+    pages["zh/index.md"] = ROOT / "README.zh.md"
     for language, start in (("en", "README.md"), ("zh", "README.zh.md")):
         pages[f"lessons/{language}/index.md"] = NOTEBOOKS / start
         pages |= {f"lessons/{language}/{path.stem}.md": path for path in (NOTEBOOKS / language).glob("*.ipynb")}

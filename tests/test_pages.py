@@ -11,8 +11,14 @@ from types import ModuleType
 
 import pytest
 from harness import needs_rtx
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
+CHINESE = {ROOT / "README.zh.md": ROOT / "README.md"}
+CHINESE |= {page: ROOT / "docs" / page.name for page in sorted((ROOT / "docs" / "zh").glob("*.md"))}
+TWINS = CHINESE | {ROOT / "notebooks" / "README.zh.md": ROOT / "notebooks" / "README.md"}
+TWINS |= {page: ROOT / "notebooks" / "en" / page.name for page in (ROOT / "notebooks" / "zh").glob("*.ipynb")}
+"""The pages in Chinese, and those in English that they are of; `TWINS` has the lessons, too."""
 ROOMS = sorted(path for path in (ROOT / "trtnet").iterdir() if path.is_dir() and not path.name.startswith("_"))
 
 
@@ -57,6 +63,53 @@ def test_the_site_has_every_page() -> None:
         assert f"house/{room.name}.md" in text
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name in text
+
+
+def parts(page: Path) -> dict[str, list[str]]:
+    """What a page has in every language: headings, code, cells of tables, and links, to the pages in English."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = {"heading": [], "code": [], "row": [], "link": []}
+    for token in tokens:
+        if token.type == "heading_open":
+            found["heading"].append(token.tag)
+        elif token.type in {"fence", "code_block"}:
+            found["code"].append(f"```{token.info}\n{token.content}```")
+        elif token.type in {"tr_open", "th_open", "td_open"}:
+            found["row"].append(token.tag)
+        for child in token.children or ():
+            if child.type in {"link_open", "image"}:
+                found["link"].append(english(page, str(child.attrs.get("href") or child.attrs.get("src"))))
+    return found
+
+
+def english(page: Path, target: str) -> str:
+    """Where a link of a page leads in English, from the top of the checkout."""
+    file, hash, anchor = target.partition("#")
+    if "://" in file:
+        return target
+    place = (page.parent / file).resolve() if file else page
+    assert place.exists(), f"{page.name} links to {target}, which is not there"
+    return f"{TWINS.get(place, place).relative_to(ROOT)}{hash}{anchor}"
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_is_the_same_in_chinese(page: Path) -> None:
+    ours, theirs = parts(CHINESE[page]), parts(page)
+    for kind in ours:
+        for number, (one, other) in enumerate(zip(ours[kind], theirs[kind]), 1):
+            assert other == one, f"{kind} {number} of {page.relative_to(ROOT)} is another than in English"
+        assert len(theirs[kind]) == len(ours[kind]), f"{page.relative_to(ROOT)} has another number: {kind}"
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_chinese_page_reads_and_links_as_one(page: Path) -> None:
+    """Its stars are Markdown, and it links to pages in Chinese where they are there."""
+    text = page.read_text(encoding="utf-8")
+    linked = [(page.parent / target.partition("#")[0]).resolve() for target in re.findall(r"\]\(([^:)]+)\)", text)]
+    for chinese, original in TWINS.items():
+        assert original not in linked or chinese in {page, *linked}, f"{original.name} is there in Chinese"
+    inline = [child for token in MarkdownIt("commonmark").parse(text) for child in token.children or ()]
+    assert not [token.content for token in inline if token.type == "text" and "**" in token.content]
 
 
 def test_pages_show_what_cells_give() -> None:
