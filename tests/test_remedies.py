@@ -1137,6 +1137,16 @@ row(
     lambda: benched(file=(2, 3), batch="3"),
     lambda: benched(file=(Dim("batch", 1, 2, 8), 3), batch="3"),
 )
+row(
+    "leave --batch out, or give a shape in the place of the array",
+    lambda: benched(batch="5", x=ONES),
+    lambda: (benched(x=ONES), benched(batch="5")),
+)
+row(
+    "leave these out, or name the network that it was built from",
+    lambda: benched(file=(2, 3), half=False, refused=["--half"]),
+    lambda: benched(file=(2, 3)),
+)
 row("; or record it with a wider range", lambda: benched((DYNAMIC, 3), "1"), lambda: benched((DYNAMIC, 3), "2,9"))
 row("leave --graph out", lambda: benched(graph=True), lambda: benched())
 row("leave --refit out", lambda: benched(refit=True), lambda: benched())
@@ -1232,7 +1242,17 @@ def torch_linear(half=False):
 
 
 def benched(
-    sizes=(2, 3), batch=None, against="", json=None, graph=False, refit=False, half=False, dtype="float32", file=()
+    sizes=(2, 3),
+    batch=None,
+    against="",
+    json=None,
+    graph=False,
+    refit=False,
+    half=False,
+    dtype="float32",
+    file=(),
+    refused=(),
+    **arrays,
 ):
     """What `trtnet bench` does of x * 2, for no time."""
     from trtnet.cli import benching, model, results
@@ -1250,9 +1270,9 @@ def benched(
         if file:
             path = Path(folder) / "net.engine"
             trtnet.build(record(lambda x: x * 2, **given), provider="reference").save(path)
-            cases = list(benching.of_file(path, asked, {}))
+            cases = list(benching.of_file(path, asked, arrays, refused))
         else:
-            cases = list(benching.of_network(lambda x: x * 2, given, asked, {}))
+            cases = list(benching.of_network(lambda x: x * 2, given, asked, arrays))
     for case in cases:
         list(benching.timed(case, asked))
 

@@ -38,6 +38,14 @@ class Free(nn.Module):
 
 def half(x):
     return x * 0.5
+
+class Drawn(nn.Module):
+    def forward(self, x):
+        return trtnet.rand((3,)) + x, x * 2
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return (x - x) / (x - x), x / (x - x), x.argmax(1), x.to("bfloat16") * 2
 """
 QUICK = ("--duration", "0", "--warmup", "0", "--iterations", "3")
 
@@ -188,13 +196,78 @@ def test_what_cannot_be_measured_is_said(folder: Path) -> None:
         (("net.py:Net", "-i", "x=2x3", "--json", "found.txt"), "its file name ends in .json"),
         (("net.py:Net", "-i", "x=2x3", "--json", "no/found.json"), "there is no folder no"),
         (("none.engine",), "none.engine"),
+        (("net.py:Net", "-i", "x=2x3", "--json", "folder.json"), "folder.json is a folder"),
+        (("net.py:Net", "-i", "x=2x3", "--warmup", "inf"), "Invalid value for '--warmup'"),
+        (("net.py:Net", "-i", "x=x.npy", "-i", "x=2x3"), "--input names 'x' twice"),
+        (("net.py:Net", "-i", "x=x.npy", "--batch", "2,5"), "the array for 'x' has another batch"),
+        (("net.engine", "-i", "x=x.npy", "--batch", "3"), "the array for 'x' has another batch"),
+        (("net.engine", "--half"), "an engine's file has its weights, types and shapes"),
+        (("net.engine", "-i", "x=2x3", "--weights", "w.npz"), "found:    --weights, a shape"),
     ],
 )
 def test_wrong_arguments(folder: Path, arguments: tuple[str, ...], message: str) -> None:
-    made = run(*arguments, *QUICK)
+    (folder / "folder.json").mkdir()
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    dynamic(folder).save("net.engine")
+    made = run(*QUICK, *arguments)
     assert made.exit_code == 2, made.output
     assert message in made.output
     assert not list(folder.glob("found*"))
+
+
+def dynamic(folder: Path) -> Any:
+    return trtnet.reference(trtnet.record(net(folder), x=Input((Dim("n", 1, 4, 8), 3))))
+
+
+def test_arrays_decide_how_many_are_computed(folder: Path) -> None:
+    """And with it the rate."""
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    dynamic(folder).save("net.engine")
+    for arguments in (("net.engine",), ("net.py:Net",), ("net.engine", "--batch", "2"), ("net.py:Net", "--batch", "2")):
+        (one,) = results(*arguments, "-i", "x=x.npy")
+        assert one["batch"] == 2
+        assert one["throughput"] == pytest.approx(2 * 3 / sum(sample["wall"] for sample in one["samples"]))
+
+
+def test_what_is_drawn_is_not_compared(folder: Path) -> None:
+    for one in results("net.py:Drawn", "-i", "x=2x3", "--against", "eager"):
+        assert one["difference"] < 1e-6
+
+
+def test_odd_numbers_agree_with_the_same(folder: Path) -> None:
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    made = results("net.py:Odd", "-i", "x=x.npy", "--against", "eager")
+    assert [(one["way"], one["difference"]) for one in made] == [("reference", 0.0), ("PyTorch eager", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "text"),
+    [
+        ([1.0, np.nan], [1.0, np.nan], "0.0"),
+        ([1.0, 3.0], [1.0, np.nan], "nan"),
+        ([np.inf, 3.0], [np.inf, 2.0], "0.5"),
+        ([np.inf, 2.0], [-np.inf, 2.0], "inf"),
+        ([0.0, 1e-3], [0.0, 0.0], "inf"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], "inf"),
+    ],
+)
+def test_differences(folder: Path, mine: Any, theirs: Any, text: str) -> None:
+    graph = trtnet.record(lambda x: x * 2, x=Input((2,)))
+    found = benching._difference(graph, [np.float32(mine)], [np.float64(theirs)])
+    assert str(found) == text
+    benching.report([Timed("x", 2, [{"wall": 1.0}], found)], folder / "found.json")
+    kept = json.loads((folder / "found.json").read_text(), parse_constant=pytest.fail)
+    assert float(kept["results"][0]["difference"]) == pytest.approx(found, nan_ok=True)
+
+
+def test_a_way_that_fails_by_any_error_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(module: Any) -> Any:
+        raise AttributeError("no attribute 'language'")
+
+    monkeypatch.setattr("torch.compile", broken)
+    made = run("net.py:Net", "-i", "x=2x3", "--against", "compile", *QUICK)
+    assert made.exit_code == 0
+    assert "torch.compile was not measured: AttributeError: no attribute 'language'" in made.output
 
 
 def test_a_fixed_batch_of_a_file(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..basics.arrays import from_numpy
+from ..basics.arrays import as_array, from_numpy
+from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
 from ..building import build
@@ -117,10 +119,17 @@ class Case:
         return _flat(self.graph, engine(**given))
 
 
-def of_file(path: Path, asked: Asked, arrays: Arrays) -> Iterator[Case]:
-    """An engine's file, at each size."""
+def of_file(path: Path, asked: Asked, arrays: Arrays, refused: Sequence[str] = ()) -> Iterator[Case]:
+    """An engine's file, at each size. Raises ArgumentError for options that are for networks, by their names."""
+    if refused:
+        raise ArgumentError(
+            "an engine's file has its weights, types and shapes",
+            expected="arrays as --input NAME=FILE.npy, and --batch",
+            found=", ".join(refused),
+            remedy="leave these out, or name the network that it was built from",
+        )
     engine = load(path)
-    for batch, sizes in _sizes(engine.graph, asked.batches):
+    for batch, sizes in _sizes(engine.graph, asked.batches, arrays):
         yield Case(engine.graph, engine, Sampler(engine.graph).draw(sizes) | dict(arrays), batch, {})
 
 
@@ -130,18 +139,18 @@ def of_network(
     """A network, built once where its batch is a Dim, and once for each size where it is a number."""
     if asked.batches and not any(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs.values()):
         for batch in asked.batches:
-            given = {name: _resized(name, spec, batch) for name, spec in inputs.items()}
+            given = {name: _resized(name, spec, batch, arrays) for name, spec in inputs.items()}
             yield from of_network(network, given, Asked(refit=asked.refit, provider=asked.provider), arrays)
         return
     graph = record_model(network, inputs)
     started = time.perf_counter()
     engine = reference(graph) if asked.provider == "reference" else build(graph, refit=asked.refit)
     facts = {"build": time.perf_counter() - started, "layers": len(graph.layers)}
-    for batch, sizes in _sizes(graph, asked.batches):
+    for batch, sizes in _sizes(graph, asked.batches, arrays):
         yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts)
 
 
-def _resized(name: str, spec: Input, batch: int) -> Input:
+def _resized(name: str, spec: Input, batch: int, arrays: Arrays) -> Input:
     if not spec.shape:
         raise ArgumentError(
             f"the input {name!r} has no dimension for a batch",
@@ -149,12 +158,29 @@ def _resized(name: str, spec: Input, batch: int) -> Input:
             found=name,
             remedy="leave --batch out",
         )
+    if name in arrays and arrays[name].shape[0] != batch:
+        raise _of_another_batch(name, arrays[name].shape[0], batch)
     return Input((batch, *spec.shape[1:]), spec.dtype, spec.range)
 
 
-def _sizes(graph: Graph, batches: tuple[int, ...]) -> Iterator[tuple[int, dict[str, int]]]:
-    """The size of a call, and that of each Dim: of the one that is called batch, or is the inputs' first."""
-    best = {name: dim.opt for name, dim in graph.dims.items()}
+def _of_another_batch(name: str, found: int, batch: int) -> ArgumentError:
+    return ArgumentError(
+        f"the array for {name!r} has another batch than is asked for",
+        expected=str(batch),
+        found=str(found),
+        remedy="leave --batch out, or give a shape in the place of the array: values are drawn for it",
+    )
+
+
+def _sizes(graph: Graph, batches: tuple[int, ...], arrays: Arrays) -> Iterator[tuple[int, dict[str, int]]]:
+    """The size of a call, and that of each Dim: of the one that is called batch, or is the inputs' first. The arrays
+    decide where they have a Dim."""
+    given = {
+        str(size): (number, name)
+        for name, array in arrays.items() if name in graph.inputs
+        for size, number in zip(graph.inputs[name].shape, array.shape) if not isinstance(size, int)
+    }  # fmt: skip
+    best = {name: given[name][0] if name in given else dim.opt for name, dim in graph.dims.items()}
     firsts = [tensor.shape[0] for tensor in graph.inputs.values() if tensor.shape]
     leading = next((str(size) for size in firsts if not isinstance(size, int)), None)
     name = "batch" if "batch" in best else leading
@@ -171,6 +197,8 @@ def _sizes(graph: Graph, batches: tuple[int, ...]) -> Iterator[tuple[int, dict[s
         return
     for batch in batches or (best[name],):
         dim = graph.dims[name]
+        if name in given and given[name][0] != batch:
+            raise _of_another_batch(given[name][1], given[name][0], batch)
         if not dim.min <= batch <= dim.max:
             raise ArgumentError(
                 f"a batch of {batch} is beyond the network's",
@@ -194,17 +222,23 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
         facts = case.facts if title == case.way else {}
         try:
             clock, query, made = make()
-        except (TrtnetError, ImportError, RuntimeError) as error:
-            reason = error.problem if isinstance(error, TrtnetError) else str(error).strip().partition("\n")[0]
+        except Exception as error:  # the others' ways fail by whatever they raise
             if title == case.way:
                 raise
-            yield Timed(title, case.batch, note=reason)
+            yield Timed(title, case.batch, note=_reason(error))
             continue
-        difference = _difference(made, wanted)
+        difference = _difference(case.graph, made, wanted)
         samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
         yield Timed(title, case.batch, samples, difference, facts=facts)
     if asked.refit:
         yield from _refits(case, asked)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TrtnetError):
+        return error.problem
+    text = str(error).strip().partition("\n")[0]
+    return text if text and isinstance(error, (ImportError, RuntimeError)) else f"{type(error).__name__}: {text}"
 
 
 TITLES = {
@@ -232,7 +266,7 @@ def _engine(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
         bound()
     torch.cuda.synchronize()
     query = _with_copies(bound, host, device, list(bound.results), asked.transfers)
-    return clock, query, [one.cpu().numpy() for one in bound.results]
+    return clock, query, [as_array(one.cpu()) for one in bound.results]
 
 
 def _with_copies(call: Callable[[], Any], host: Any, device: Any, results: Any, transfers: bool) -> Query:
@@ -298,7 +332,7 @@ def _on_the_gpu(name: str, module: Any, host: list[torch.Tensor], case: Case, as
         call()
     torch.cuda.synchronize()
     results = forms.flat(case.graph.form, list(case.graph.outputs), result) or []
-    return clock, _with_copies(call, host, device, results, asked.transfers), [one.cpu().numpy() for one in results]
+    return clock, _with_copies(call, host, device, results, asked.transfers), [as_array(one.cpu()) for one in results]
 
 
 def _onnxruntime(case: Case) -> tuple[Clock, Query, Any]:
@@ -349,22 +383,36 @@ def _flat(graph: Graph, results: Any) -> list[np.ndarray]:
 
 def _arrays(results: Any) -> Any:
     if isinstance(results, torch.Tensor):
-        return results.numpy()
+        return as_array(results)
     if isinstance(results, dict):
         return {key: _arrays(value) for key, value in results.items()}
     return None if results is None else tuple(_arrays(value) for value in results)
 
 
-def _difference(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float | None:
-    """The largest difference of any output, relative to that output's largest value."""
+def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float | None:
+    """The largest difference of any output, relative to that output's largest value: infinity where it has another
+    shape, NaN where one side alone is NaN. None where every output hangs on a draw, or is empty."""
     worst: float | None = None
-    for mine, theirs in zip(found, wanted):
-        if mine.shape != theirs.shape or not theirs.size:
+    drawn = set(graph.drawn_outputs())
+    for name, mine, theirs in zip(graph.outputs, found, wanted):
+        if name in drawn:
             continue
-        a, b = mine.astype(np.float64), theirs.astype(np.float64)
-        error = float(np.abs(a - b).max() / max(float(np.abs(b).max()), np.finfo(np.float64).tiny))
-        worst = error if worst is None or not error <= worst else worst
+        if mine.shape != theirs.shape:
+            return math.inf
+        if theirs.size:
+            error = _relative(mine.astype(np.float64), theirs.astype(np.float64))
+            worst = error if worst is None or not error <= worst else worst
     return worst
+
+
+def _relative(mine: np.ndarray, theirs: np.ndarray) -> float:
+    same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+    if same.all():
+        return 0.0
+    with np.errstate(all="ignore"):
+        error = float(np.abs(mine - theirs)[~same].max())
+    scale = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0))
+    return error / scale if scale else error * math.inf
 
 
 # --- what is printed --------------------------------------------------------------------------------------------------
@@ -405,7 +453,13 @@ def report(found: Sequence[Timed], file: Path | None) -> None:
     for phase in phases:
         out.print(f"{phase}: {PHASES[phase]}", markup=False, soft_wrap=True)
     if file is not None:
-        file.write_text(json.dumps(_data(found), indent=1) + "\n", encoding="utf-8")
+        with explained(file), replacing(file) as new:
+            new.write_text(json.dumps(_data(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _number(value: float | None) -> float | str | None:
+    """As JSON takes it, which has no word for infinity and NaN."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _data(found: Sequence[Timed]) -> dict[str, Any]:
@@ -417,7 +471,7 @@ def _data(found: Sequence[Timed]) -> dict[str, Any]:
         "machine": {"cpu": platform.processor() or platform.machine(), "gpu": gpu, "os": platform.platform()},
         "results": [
             {
-                "way": one.way, "batch": one.batch, "note": one.note, "difference": one.difference,
+                "way": one.way, "batch": one.batch, "note": one.note, "difference": _number(one.difference),
                 "throughput": one.throughput * max(one.batch, 1), **one.facts, "samples": one.samples,
                 "phases": {phase: asdict(spread) for phase, spread in one.phases().items()},
             }

@@ -367,18 +367,14 @@ def compare(
     [dim]Example:[/] [bold]trtnet compare models/lenet.py:LeNet tensorrt float64 --weights weights/lenet.safetensors
     --input image=8x1x28x28[/]
     """
-    from ..graph.graph import Input
     from .comparing import Side, drawn
     from .comparing import compare as compared
-    from .inputs import parse_arguments, parse_inputs, read_arrays
+    from .inputs import parse_arguments, parse_shapes_and_files
     from .model import record_model
     from .networks import resolve
 
     given = input or resolve(model).inputs
-    files = [text for text in given if text.lower().endswith((".npy", ".npz")) or ".npy:" in text.lower()]
-    arrays = read_arrays(files)
-    inputs: dict[str, Any] = {name: Input(array.shape, array.dtype) for name, array in arrays.items()}
-    inputs |= parse_inputs([text for text in given if text not in files])
+    inputs, arrays = parse_shapes_and_files(given)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
     one, other = (Side(text, graph, parse_arguments(arg or ())) for text in (a, b))
     agree = compared(one, other, drawn(graph) | arrays, tolerance)
@@ -400,8 +396,12 @@ def bench(
     against: Against = None,
     graph: Annotated[bool, typer.Option("--graph", help="Each call is the replay of a CUDA graph.")] = False,
     refit: Annotated[bool, typer.Option("--refit", help="Build it refittable, and time refits, too.")] = False,
-    duration: Annotated[float, typer.Option("--duration", metavar="S", min=0.0, help="Seconds for each way.")] = 3.0,
-    warmup: Annotated[float, typer.Option("--warmup", metavar="S", min=0.0, help="Seconds before them.")] = 0.2,
+    duration: Annotated[
+        float, typer.Option("--duration", metavar="S", min=0.0, max=86400.0, help="Seconds for each way.")
+    ] = 3.0,
+    warmup: Annotated[
+        float, typer.Option("--warmup", metavar="S", min=0.0, max=86400.0, help="Seconds before them.")
+    ] = 0.2,
     iterations: Annotated[int, typer.Option("--iterations", metavar="N", min=1, help="Calls at least.")] = 10,
     spin: Annotated[bool, typer.Option("--spin", help="Wait for the GPU without sleeping.")] = False,
     transfers: Transfers = True,
@@ -417,9 +417,8 @@ def bench(
     [dim]Example:[/] [bold]trtnet bench models/lenet.py:LeNet --input image=batch=1..8..64x1x28x28 --batch 1,64
     --against eager[/]
     """
-    from ..graph.graph import Input
     from . import benching
-    from .inputs import parse_inputs, read_arrays
+    from .inputs import parse_shapes_and_files
     from .model import halved
     from .networks import resolve
     from .results import check_json
@@ -431,13 +430,13 @@ def bench(
         transfers, refit, "reference" if reference else None,
     )  # fmt: skip
     given = input or ([] if model.endswith(".engine") else resolve(model).inputs)
-    files = [text for text in given if text.lower().endswith((".npy", ".npz")) or ".npy:" in text.lower()]
-    arrays: benching.Arrays = read_arrays(files)
+    arrays: benching.Arrays
+    inputs, arrays = parse_shapes_and_files(given)
     if model.endswith(".engine"):
-        cases = benching.of_file(Path(model), asked, arrays)
+        shapes = [name for name in inputs if name not in arrays]
+        told = {"--weights": weights, "--arg": arg, "--half": half, "a shape": shapes}
+        cases = benching.of_file(Path(model), asked, arrays, [name for name, value in told.items() if value])
     else:
-        inputs: dict[str, Any] = {name: Input(array.shape, array.dtype) for name, array in arrays.items()}
-        inputs |= parse_inputs([text for text in given if text not in files])
         network = _network(model, weights, arg, inputs)
         if half:
             network, inputs, arrays = halved(network, inputs, arrays)

@@ -149,6 +149,22 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def parse_shapes_and_files(texts: Iterable[str]) -> tuple[dict[str, Input], dict[str, np.ndarray]]:
+    """Inputs by name, of shapes or of the arrays of files; and these arrays."""
+    texts = list(texts)
+    files = [text for text in texts if text.lower().endswith((".npy", ".npz")) or ".npy:" in text.lower()]
+    arrays = read_arrays(files)
+    shapes = parse_inputs(text for text in texts if text not in files)
+    if both := [name for name in shapes if name in arrays]:
+        raise ArgumentError(
+            f"--input names {both[0]!r} twice",
+            expected="a shape or a file",
+            found="both",
+            remedy="leave one of them out",
+        )
+    return {name: Input(array.shape, array.dtype) for name, array in arrays.items()} | shapes, arrays
+
+
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     """The array of a .npy file, or those of an .npz file by name; by its first bytes, as NumPy does."""
     if not path.is_file():

@@ -97,6 +97,8 @@ def check_json(path: Path) -> None:
         raise ArgumentError(
             "its file name ends in .json", found=str(path), remedy=f"--json {path.with_suffix('.json')}"
         )
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder", expected="a file", found="a folder", remedy="name a file")
     _check_folder(path)
 
 
