@@ -1128,6 +1128,20 @@ row(
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}),
     lambda: engine().refit(wrapped(linear(), "actor.") | {"critic.x": ONES}, prefix="actor."),
 )
+row("--warmUp=200", lambda: trtexec("--warmUp=fast"), lambda: trtexec("--warmUp=200"))
+row("--memPoolSize=workspace:1024M", lambda: trtexec("--memPoolSize=64"), lambda: trtexec("--memPoolSize=workspace:64"))
+row("trtnet trtexec models/lenet.py:LeNet --shapes=image:1x1x28x28", lambda: trtexec(model=()), lambda: trtexec())
+row(
+    "--saveEngine=FILE.engine, or leave --skipInference out",
+    lambda: trtexec("--skipInference"),
+    lambda: trtexec("--skipInference", "--saveEngine=a.engine"),
+)
+row(
+    "--minShapes, --optShapes and --maxShapes of the same rank",
+    lambda: trtexec("--minShapes=x:1x3", "--optShapes=x:2x3x4"),
+    lambda: trtexec("--minShapes=x:1x3x4", "--optShapes=x:2x3x4"),
+)
+row("=image:1x3x224x224", lambda: trtexec("--shapes=1x3"), lambda: trtexec("--shapes=image:1x3x224x224"))
 row("--batch 1,8,64", lambda: benched(batch="one"), lambda: benched(batch="1,8"))
 row("--against eager,compile", lambda: benched(against="jax"), lambda: benched(against="reference"))
 row("--json ", lambda: benched(json="found.txt"), lambda: benched(json="found.json"))
@@ -1275,6 +1289,12 @@ def benched(
             cases = list(benching.of_network(lambda x: x * 2, given, asked, arrays))
     for case in cases:
         list(benching.timed(case, asked))
+
+
+def trtexec(*flags, model=("models/lenet",)):
+    from trtnet.cli.trtexec import translated
+
+    return translated([*model, *flags])
 
 
 def told(*texts):

@@ -444,6 +444,25 @@ def bench(
     benching.report([one for case in cases for one in benching.timed(case, asked)], json)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command
+def trtexec(context: typer.Context) -> None:
+    """Take trtexec's own flags: print the commands of trtnet's that they are, and run them.
+
+    Flags that are done otherwise here are refused, with what to do.
+
+    [dim]Example:[/] [bold]trtnet trtexec models/lenet.py:LeNet --shapes=image:8x1x28x28 --duration=1[/]
+    """
+    import shlex
+
+    from .trtexec import translated
+
+    for line in translated(context.args).lines():
+        say(f"[bold]trtnet {escape(shlex.join(line))}[/]")
+        if code := app(line, standalone_mode=False):
+            raise typer.Exit(code)
+
+
 @app.command()
 @command
 def check(
