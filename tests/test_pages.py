@@ -61,8 +61,8 @@ def test_the_site_has_every_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     for room in ROOMS:
         assert f"house/{room.name}.md" in text
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name in text
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in text
 
 
 def parts(page: Path) -> dict[str, list[str]]:
@@ -89,6 +89,11 @@ def english(page: Path, target: str) -> str:
         return target
     place = (page.parent / file).resolve() if file else page
     assert place.exists(), f"{page.name} links to {target}, which is not there"
+    if anchor:
+        text = place.read_text(encoding="utf-8")
+        headings = [re.sub(r"[^\w -]", "", line).lower() for line in re.findall("^#+ (.+)$", text, re.M)]
+        there = anchor in {heading.replace(" ", "-") for heading in headings} or f'id="{anchor}"' in text
+        assert there, f"{page.name} links to {target}, and there is no such place"
     return f"{TWINS.get(place, place).relative_to(ROOT)}{hash}{anchor}"
 
 
