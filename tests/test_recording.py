@@ -8,6 +8,7 @@ import math
 import re
 import threading
 import types
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -1003,6 +1004,36 @@ def test_an_argument_holds_several_inputs() -> None:
     wanted = values[0] + sum(v * k for v, k in zip(values[1:], (2, 3, 5, 7, 11), strict=True))
     np.testing.assert_array_equal(trtnet.reference(graph)(*values), wanted)
     np.testing.assert_array_equal(trtnet.reference(graph)(**dict(zip(graph.inputs, values, strict=True))), wanted)
+
+
+def test_plain_values_stand_beside_inputs() -> None:
+    """Also containers of them, and empty ones; an OrderedDict and a defaultdict are what they were."""
+
+    def step(x, states):
+        assert (states["sizes"], states["more"], states["none"]) == ((2, (3, "a")), [], [{}, None])
+        assert type(states) is OrderedDict
+        assert type(states["cells"]) is defaultdict
+        assert states["cells"]["other"] == 7
+        states.move_to_end("cells")
+        return x * states["sizes"][0] + states["cells"]["one"] * states["sizes"][1][0]
+
+    cells = defaultdict(lambda: 7, one=Input((2,)))
+    states = OrderedDict(sizes=(2, (3, "a")), more=[], none=[{}, None], cells=cells)
+    graph = trtnet.record(step, x=Input((2,)), states=states)
+    assert list(graph.inputs) == ["x", "states_cells_one"]
+    assert "other" not in cells
+    assert list(states) == ["sizes", "more", "none", "cells"]
+    values = np.float32([1, 10]), np.float32([100, 1000])
+    np.testing.assert_array_equal(trtnet.reference(graph)(*values), [302, 3020])
+
+
+@pytest.mark.parametrize("found", [np.ones(2, np.float32), Input, {1}])
+def test_what_may_not_stand_beside_an_input(found: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="record takes Inputs, and 'x_1_a' is none") as caught:
+        trtnet.record(lambda x: x[0], x=(Input((2,)), {"a": found}))
+    assert caught.value.remedy == "let an Input, or a plain value, stand in its place"
+    for right in (Input((2,)), 1.0):
+        trtnet.record(lambda x: x[0] + x[1]["a"], x=(Input((2,)), {"a": right}))
 
 
 def test_two_inputs_of_one_name() -> None:

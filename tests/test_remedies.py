@@ -194,6 +194,11 @@ row(
     lambda: trtnet.record(nn.ReLU(), input=Input((2,))),
 )
 row(
+    "let an Input, or a plain value, stand in its place",
+    lambda: trtnet.record(lambda x: x[0] + x[1], x=(Input((2, 3)), ONES)),
+    lambda: trtnet.record(lambda x: x[0] + x[1], x=(Input((2, 3)), 1.0)),
+)
+row(
     "record(module, x=Input((1, 3, 224, 224)))",
     lambda: trtnet.record(lambda: trtnet.ones(2)),
     lambda: trtnet.record(nn.ReLU(), input=Input((1, 3, 224, 224))),

@@ -58,7 +58,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
             which the network computes what was asked for.
         inputs: for each argument of forward an Input; or tuples, lists and dicts of Inputs, which are the network's
             inputs `NAME_0`, `NAME_1`… and `NAME_KEY`; or a plain Python value (None, bool, int, float, str), which
-            forward gets as it is. Arguments with defaults may be left out.
+            forward gets as it is, also beside Inputs. Arguments with defaults may be left out.
 
     Python's garbage collector does not run meanwhile: what is recorded stays.
 
@@ -305,7 +305,7 @@ def _arguments(recorder: Recorder, signature: inspect.Signature, given: dict[str
 
     def argument(name: str, spec: Any) -> Any:
         if not isinstance(spec, Input):
-            return _plain(name, spec)
+            return _plain(name, spec, given)
         if name in RESERVED or name in recorder.inputs:
             raise ArgumentError(
                 f"{name!r} cannot be the name of {'an' if name in RESERVED else 'a second'} input",
@@ -323,7 +323,7 @@ def _arguments(recorder: Recorder, signature: inspect.Signature, given: dict[str
     return {name: nested.mapped(name, given[name], argument) for name in order if name in given}
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: Any, given: dict[str, Any]) -> Any:
     """A plain Python value, which forward gets as it is."""
     if isinstance(value, (Array, bool, int, float, str, type(None), dtypes.dtype)):
         return value
@@ -331,7 +331,9 @@ def _plain(name: str, value: Any) -> Any:
         f"record takes Inputs, and {name!r} is none",
         expected="Input(shape, dtype)",
         found=shown(value),
-        remedy=f"record(module, {name}=Input((1, 3, 224, 224)))",
+        remedy=f"record(module, {name}=Input((1, 3, 224, 224)))"
+        if given.get(name) is value
+        else "let an Input, or a plain value, stand in its place",
     )
 
 

@@ -143,7 +143,7 @@ def wrong_arguments(
 
 def shown(value: object, most: int = 200) -> str:
     """`value` for a message: of a larger array its shape and type, of what is long its beginning."""
-    if hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape):
+    if not isinstance(value, type) and hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape):
         return f"{type(value).__name__} of shape ({', '.join(map(str, value.shape))}) and type {value.dtype}"
     return _short(value, most)
 

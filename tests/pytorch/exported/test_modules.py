@@ -7,6 +7,7 @@ import random
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -342,6 +343,23 @@ def test_arguments_by_place_are_inputs_by_any_name() -> None:
         wrap=lambda made: lambda scale, obs, action: made(scale, obs, action),
     )  # fmt: skip
     assert list(graph.inputs) == ["obs", "action"]
+
+
+def test_plain_values_beside_inputs_are_not_taken_for_inputs() -> None:
+    """Though they stand where an input of that name would."""
+
+    class Step(nn.Module):
+        def forward(self, h: Any, h_0: float, more: Any) -> torch.Tensor:
+            assert more["none"] == []
+            assert more.default_factory is list
+            return h[0] * h_0 + more["by"]["1"] * more["by"][1] + len(more["other"])
+
+    one = Input((2, 3))
+    more = defaultdict(list, none=[], by={"1": one, 1: 7.0})
+    graph = trtnet.record(Step(), h=(one,), h_0=5.0, more=more)
+    assert list(graph.inputs) == ["h_0", "more_by_1"]
+    a, b = np.float32([[1, 2, 3], [4, 5, 6]]), np.float32([[10, 20, 30], [40, 50, 60]])
+    np.testing.assert_array_equal(trtnet.reference(graph)(a, b), a * 5 + b * 7)
 
 
 def test_it_cannot_be_trained_as_it_was_recorded() -> None:
