@@ -61,6 +61,27 @@ def test_every_benchmark_has_results() -> None:
     assert sorted(name for name in found if "-tensorrt" not in name) == NAMES
 
 
+def test_what_weights_in_motion_cost_is_what_was_measured() -> None:
+    page = (FOLDER.parent / "docs" / "weights-in-motion.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## What it costs")
+    shown = {cells[1].strip(): cells[2:5] for line in section.splitlines() if len(cells := line.split("|")) == 6}
+    told = {
+        "shm:": "`shm:`",
+        "dir:": "`dir:`",
+        "dir:, one tensor of 16 changed": "`dir:`, one tensor of 16 changed",
+        "ray:": "`ray:`",
+        "shared tensors, counter": "by hand: shared tensors and a counter",
+        "safetensors file": "by hand: a safetensors file, renamed",
+        "npz file": "by hand: an npz file, renamed",
+        "ray.put": "by hand: `ray.put` and an actor",
+    }
+    for row in json.loads((FOLDER / "results" / "fleet.json").read_text(encoding="utf-8"))["table"]["rows"]:
+        (place, name), found = row[0].split(": ", 1), row[2]
+        if name in told and place.endswith(" 1 follower"):
+            column = ["0.1 MB", "10 MB", "500 MB"].index(place.partition(",")[0])
+            assert shown[told[name]][column].strip() == found, row[0]
+
+
 # --- gpu.py: all of it that needs no GPU ------------------------------------------------------------------------------
 
 
