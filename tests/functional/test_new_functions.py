@@ -130,6 +130,65 @@ def test_scattered_slices(name: str) -> None:
     agree(ROWS[name], RNG.integers(-9, 9, FLOATS.shape), INDEX, RNG.integers(-9, 9, updates.shape))
 
 
+ADDED = {
+    "index_put": lambda x, i, u: x.index_put((i,), u, accumulate=True),
+    "index_add": lambda x, i, u: x.index_add(0, i, u),
+    "index_reduce": lambda x, i, u: x.index_reduce(0, i, u, "amax"),
+}
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 3)])
+@pytest.mark.parametrize("name", ADDED)
+def test_updates_that_do_not_fit(name: str, shape: Any) -> None:
+    """As torch refuses them; also where sizes happen to be equal in one call."""
+    for index in (trtnet.tensor([0, 1, 1]), Input((3,), "int64")):
+        for whole in ((3, 4), (3, Dim("m", min=2, opt=4, max=9))):
+            with pytest.raises(ShapeError, match="cannot be broadcast"):
+                record_added(name, index, whole, shape)
+    record_added(name, trtnet.tensor([0, 1, 1]), (3, 4), (3, 1))
+
+
+def record_added(name: str, index: Any, whole: Any, shape: Any) -> Any:
+    if isinstance(index, Input):
+        return trtnet.record(ADDED[name], x=Input(whole), i=index, u=Input(shape))
+    return trtnet.record(lambda x, u: ADDED[name](x, index, u), x=Input(whole), u=Input(shape))
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_constant_indices_that_are_out_of_range(name: str) -> None:
+    for value in (3, -4):
+        with pytest.raises(ShapeError, match=f"index {value} is out of range in dimension 0 of size 3"):
+            record_added(name, trtnet.tensor([0, value]), (3, 4), (2, 4))
+
+
+def test_an_index_out_of_range_adds_to_no_other_row() -> None:
+    x = np.zeros((3, 4), np.float32)
+    graph = trtnet.record(
+        lambda x, i, j, u: x.index_put((i, j), u, accumulate=True),
+        x=Input((3, 4)), i=Input((5,), "int64"), j=Input((5,), "int64"), u=Input((5,)),
+    )  # fmt: skip
+    found = trtnet.reference(graph)(
+        x, np.array([0, 1, 2, 7, 1]), np.array([4, -5, -1, 0, 1]), np.float32([1, 2, 3, 4, 5])
+    )
+    wanted = torch.zeros(3, 4).index_put((torch.tensor([2, 1]), torch.tensor([-1, 1])), torch.tensor([3.0, 5.0]))
+    np.testing.assert_array_equal(found, wanted.numpy())
+    with pytest.raises(ShapeError, match="index 4 is out of range in dimension 1 of size 4"):
+        trtnet.record(lambda x: x.index_put((trtnet.tensor([0]), trtnet.tensor([4])), x[0, :1], True), x=Input((3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("indices", "kind", "message"),
+    [
+        ((), ShapeError, "index_put needs an index"),
+        (([0], [0], [0]), ShapeError, "too many indices"),
+        (([0], [0.5]), DtypeError, "indices are whole numbers"),
+    ],
+)
+def test_what_index_put_adds_at(indices: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        trtnet.record(lambda x: x.index_put([trtnet.tensor(i) for i in indices], x[0, :1], True), x=Input((3, 4)))
+
+
 def test_index_copy_and_put_without_duplicates() -> None:
     index, updates = np.array([4, 2]), RNG.normal(size=(3, 2, 4)).astype(np.float32)
     agree(lambda m, x, i, u: x.index_copy(1, i, u), FLOATS, index, updates)

@@ -602,7 +602,7 @@ def _is_whole(part: Any) -> bool:
 def _set_at_one_bool(self: Tensor, mask: Any, value: Value) -> None:
     """`x[mask] = value` of a mask without dimensions: all of `x` is written, or nothing."""
     if is_recorded(mask):
-        written = _fitting(written_value(self, value), (1, *self.shape))
+        written = fitting(written_value(self, value), (1, *self.shape))
         if written.ndim > self.ndim:
             written = reshaped(written, tuple(written.shape[1:]))
         rebind(self, where(tensor(mask), written, self))
@@ -741,7 +741,7 @@ def _assigned(x: Tensor, key: Any, value: Value) -> Tensor:
     if has_indices:
         return _scattered(x, entries, written)
     shape = tuple(e.size for e in entries if e.kind != "int")
-    target = expanded(_fitting(written, shape), shape)
+    target = expanded(fitting(written, shape), shape)
     taken = [e for e in entries if e.kind != "new"]
     return _written(x, 0, taken, reshaped(target, tuple(e.size for e in taken)))
 
@@ -772,7 +772,7 @@ def _chosen(x: Tensor, parts: list[Any], written: Tensor) -> Tensor | None:
     return where(reshaped(mask, (*mask.shape, *(1,) * after)), written, x)
 
 
-def _fitting(value: Tensor, shape: tuple[SizeLike, ...]) -> Tensor:
+def fitting(value: Tensor, shape: tuple[SizeLike, ...]) -> Tensor:
     """A value that broadcasts to `shape`; leading dimensions of size 1 that are too many fall off, as in torch."""
     while value.ndim > len(shape) and value.shape[0] == 1:
         value = reshaped(value, tuple(value.shape[1:]))
@@ -852,7 +852,7 @@ def written_at(x: Tensor, indices: dict[int, Any], value: Tensor) -> Tensor:
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
     count = sum(1 for a in others if a < axes[0]) if adjacent else 0
     shape = (*after[:count], *front, *after[count:])
-    value = _fitting(value, shape)
+    value = fitting(value, shape)
     arrays = {axis: i for axis, i in indices.items() if isinstance(i, np.ndarray) and i.size}
     if len(arrays) == len(axes) and math.prod(_ends(x, arrays)) <= MOST_CHOSEN:
         return _written_in_front(x, axes, arrays, with_rank(value, len(shape)), count)

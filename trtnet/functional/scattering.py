@@ -3,7 +3,8 @@
 TensorRT's scatter writes, and where two indices are the same either update may stay. What adds up, multiplies or
 compares what has one index is composed: each position looks at all updates, chooses those that are its own, and reduces
 them. That is exact (an infinite value meets no other position), and takes memory for updates times positions, which is
-why very large ones raise. Indices are not negative, as in torch; those that are out of range change nothing.
+why very large ones raise. Indices are not negative, as in torch; of those that are out of range computed ones change
+nothing, and constant ones raise.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from ..layers.reduction import Reduce
 from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, div, floor_divide, maximum, minimum, mul
 from .broadcasting import broadcast_shapes
-from .comparison import eq, logical_or, lt, masked_fill, where
+from .comparison import eq, ge, logical_and, logical_or, lt, masked_fill, where
 from .creation import arange, filled
-from .dispatch import Value, axis_of, operation, scalar, tensor
-from .indexing import recorded_index
+from .dispatch import Value, axis_of, is_recorded, operation, scalar, tensor
+from .indexing import fitting, from_start, recorded_index
 from .inplace import install
 from .joining import cat
 from .shape import transposed
@@ -258,6 +259,8 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
             expected=f"(n,) and {x.ndim} dimensions",
             found=f"{format_shape(i.shape)} and {format_shape(updates.shape)}",
         )
+    if not is_recorded(index):
+        _require_places(np.asarray(index), x.shape[axis], axis)
     count = i.shape[0] if i.ndim else 1
     wanted = Size((*x.shape[:axis], count, *x.shape[axis + 1 :]))
     if broadcast_shapes(wanted, updates.shape) != wanted:
@@ -265,6 +268,17 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
             f"{name}: the updates do not fit", expected=format_shape(wanted), found=format_shape(updates.shape)
         )
     return axis, reshaped(i, (*(1,) * axis, count, *(1,) * (x.ndim - axis - 1))), updates
+
+
+def _require_places(index: np.ndarray, size: SizeLike, axis: int) -> None:
+    """Raises ShapeError for a constant index that is negative or out of range."""
+    if index.size and index.min() < 0:
+        raise ShapeError(
+            f"index {index.min()} is out of range in dimension {axis} of size {size}",
+            expected=f"0 to {size - 1}",
+            found=index.min(),
+        )
+    from_start(index, size, axis)
 
 
 def _at(axis: int, index: np.ndarray) -> Any:
@@ -425,25 +439,39 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Value, accumulat
             found="a mask",
             remedy="a mask names nothing twice: trtnet.where(mask, x + values, x)",
         )
-    made = [tensor(k) for k in keys]
-    if len(made) > x.ndim:
-        raise ShapeError("too many indices", expected=f"at most {x.ndim}", found=len(made))
+    if len(keys) > x.ndim:
+        raise ShapeError("too many indices", expected=f"at most {x.ndim}", found=len(keys))
+    if not keys:
+        raise ShapeError("index_put needs an index", expected=f"1 to {x.ndim} indices", found="none")
+    for key in keys:
+        updates, _ = _checked("index_put", x, values, key)
+    made = [_from_start(key, x.shape[axis], axis) for axis, key in enumerate(keys)]
     shape = tuple(broadcast_shapes(*(k.shape for k in made)))
-    updates, _ = _checked("index_put", x, values, made[0])
     sizes = x.shape[: len(made)]
     flat: Any = None
-    for index, size in zip(made, sizes):
-        length = filled((1,) * index.ndim, size, dtypes.int64)
-        index = converted(index, dtypes.int64)
-        index = where(lt(index, 0), add(index, length), index)
+    for key, index, size in zip(keys, made, sizes):
+        length = filled((1,) * len(shape), size, dtypes.int64)
         index = expanded(index, shape)
-        flat = index if flat is None else add(mul(flat, filled((1,) * len(shape), size, dtypes.int64)), index)
+        if flat is None:
+            flat = index
+            continue
+        flat = add(mul(flat, length), index)
+        if is_recorded(key):  # one that is out of range changes nothing, and no other row
+            flat = where(logical_and(ge(index, 0), lt(index, length)), flat, -1)
     rest = tuple(x.shape[len(made) :])
-    updates = expanded(updates, (*shape, *rest))
+    updates = expanded(fitting(updates, (*shape, *rest)), (*shape, *rest))
     total = product(sizes)
     rows = reshaped(x, (total, *rest))
     result = index_add(rows, 0, reshaped(flat, (product(shape),)), reshaped(updates, (product(shape), *rest)))
     return reshaped(result, tuple(x.shape))
+
+
+def _from_start(index: Any, size: SizeLike, axis: int) -> Tensor:
+    """An index with the size added where it is negative. Raises ShapeError for a constant that is out of range."""
+    if not is_recorded(index):
+        return recorded_index(from_start(np.asarray(index), size, axis))
+    index = converted(tensor(index), dtypes.int64)
+    return where(lt(index, 0), add(index, filled((1,) * index.ndim, size, dtypes.int64)), index)
 
 
 install({name: globals()[name] for name in __all__})
