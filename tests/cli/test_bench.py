@@ -50,13 +50,6 @@ class Odd(nn.Module):
 QUICK = ("--duration", "0", "--warmup", "0", "--iterations", "3")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET)
-    return tmp_path
-
-
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["bench", *arguments, "--reference"], env={"COLUMNS": "250"})
 

@@ -51,13 +51,6 @@ class Half(nn.Module):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET)
-    return tmp_path
-
-
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["check", *arguments], env={"COLUMNS": "200"})
 

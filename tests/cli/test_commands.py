@@ -21,6 +21,10 @@ from trtnet.errors import ArgumentError
 from trtnet.tensorrt.build.options import BuildOptions
 
 ROOT = Path(trtnet.__file__).parents[1]
+COMMANDS = (
+    "demo", "models", "summary", "build", "run", "compare", "bench", "trtexec",
+    "check", "inspect", "convert", "refit", "doctor", "preload",
+)  # fmt: skip
 NET = """
 import trtnet
 from trtnet import nn
@@ -63,14 +67,6 @@ class Crashes(nn.Module):
 """
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "net.py").write_text(NET)
-    return tmp_path
-
-
 def call(*arguments):
     """Exit code, and what was printed to stdout and stderr, without colours."""
     result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
@@ -109,25 +105,7 @@ def test_real_process_error_in_ascii(tmp_path):
     assert "net.py:Net?" in run.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "demo",
-        "models",
-        "summary",
-        "build",
-        "run",
-        "compare",
-        "bench",
-        "trtexec",
-        "check",
-        "inspect",
-        "convert",
-        "refit",
-        "doctor",
-        "preload",
-    ],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_teaches_by_example(command):
     code, text, _ = call(command, "--help")
     assert code == 0
@@ -137,22 +115,7 @@ def test_every_command_teaches_by_example(command):
 def test_help_lists_the_commands():
     code, text, _ = call("--help")
     assert code == 0
-    for command in (
-        "demo",
-        "models",
-        "summary",
-        "build",
-        "run",
-        "compare",
-        "bench",
-        "trtexec",
-        "check",
-        "inspect",
-        "convert",
-        "refit",
-        "doctor",
-        "preload",
-    ):
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", text)
 
 

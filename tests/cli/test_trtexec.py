@@ -28,13 +28,6 @@ class Net(nn.Module):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET)
-    return tmp_path
-
-
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["trtexec", *arguments], env={"COLUMNS": "250"})
 
