@@ -3754,7 +3754,7 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "may you read it?",
             "write it with numpy.savez",
-            "; its weights are given by --weights FILE; `trtnet run` takes an .engine",
+            "; its weights are given by --weights FILE; `trtnet bench` and `trtnet inspect` take an .engine",
             ", or put its folder on PYTHONPATH",
             "name another: --output FILE.png",
         ),

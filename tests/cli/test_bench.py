@@ -152,9 +152,10 @@ def test_half_precision(folder: Path) -> None:
     assert trtnet.record(graph_of_half, **specs).state_dict()["fc.weight"].dtype == np.float16
 
 
-def test_refits_are_timed_and_put_back(folder: Path) -> None:
-    graph = trtnet.record(net(folder), x=Input((2, 3)))
-    case = Case(graph, trtnet.reference(graph), {"x": np.ones((2, 3), np.float32)}, 2, {})
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_refits_are_timed_and_put_back(folder: Path, dtype: str) -> None:
+    graph = trtnet.record(net(folder).to(dtype), x=Input((2, 3), dtype))
+    case = Case(graph, trtnet.reference(graph), {"x": np.ones((2, 3), trtnet.dtypes.get(dtype).numpy)}, 2, {})
     before = {name: np.array(value) for name, value in case.engine.parameters().items()}
     found = list(timed(case, Asked(duration=0, warmup=0, iterations=4, refit=True)))
     assert [one.way for one in found] == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]

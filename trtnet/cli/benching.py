@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..basics import dtypes
 from ..basics.arrays import as_array, from_numpy
 from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
@@ -349,7 +350,7 @@ def _onnxruntime(case: Case) -> tuple[Clock, Query, Any]:
 def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
     """The first refit, those after it, and those of one weight, with other values each time."""
     engine, state = case.engine, {name: np.array(value) for name, value in case.engine.parameters().items()}
-    floats = [name for name, value in state.items() if value.dtype.kind == "f"]
+    floats = [name for name, value in state.items() if dtypes.get(value.dtype).is_floating_point]
     if not floats:
         raise ArgumentError(
             "nothing can be refitted",
@@ -357,7 +358,8 @@ def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
             found="none",
             remedy="leave --refit out",
         )
-    others = [state, {name: value * 1.001 if name in floats else value for name, value in state.items()}]
+    changed = {name: (state[name].astype(np.float64) * 1.01).astype(state[name].dtype) for name in floats}
+    others = [state, state | changed]
     smallest = min(floats, key=lambda name: state[name].size)
     turn = 0
 
