@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bindings import versions as known_to_the_tests
 from judged_engines import provider_of
 from typer.testing import CliRunner
 
 import trtnet
-from trtnet import Input
+from trtnet import Input, nn
+from trtnet.cli import conforming
 from trtnet.cli.commands import app
 from trtnet.cli.conforming import verdict
 from trtnet.errors import ArgumentError
@@ -148,3 +151,29 @@ def test_a_remedy_is_followed() -> None:
         verdict(graph, "tensorrt", "8.6")
     assert caught.value.remedy == "--target sm86 is 8.6, an RTX 30"
     assert verdict(graph, "tensorrt", "sm86").taken
+
+
+def test_large_weights_are_not_drawn(folder: Path) -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    def initial(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        drawn.append(shape)
+        return random.random(shape, np.float32)
+
+    class Large(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(shape=(1, 4), initializer=initial)
+            self.table = nn.Parameter(shape=(300, 300), initializer=initial)
+
+        def forward(self, x: Any) -> Any:
+            rows = self.table / self.table.norm(dim=1, keepdim=True)
+            return x * self.scale + rows[0, :4]
+
+    graph = trtnet.record(Large(), x=Input((2, 4)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert conforming.check(graph, [], [], True)
+    assert (300, 300) not in drawn
+    assert verdict(trtnet.record(Large(), x=Input((2, 4))), "tensorrt==8.6.1") == verdict(graph, "tensorrt==8.6.1")
+    assert (300, 300) in drawn

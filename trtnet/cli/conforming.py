@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+
+import numpy as np
 
 from ..basics.errors import ArgumentError, TrtnetError
 from ..basics.tables import render
@@ -14,10 +17,15 @@ from ..graph.graph import Graph
 from ..teaching.calls import provider_of
 from ..teaching.script import writing
 from ..tensorrt import versions
+from ..weights.recipes import Value
 from .console import out
 
 SINCE = {"bfloat16": 80, "float8_e4m3fn": 89, "float4_e2m1fn": 100, "float8_e8m0fnu": 100}
 """The compute capability from which on there is a type (NVIDIA's support matrix of TensorRT)."""
+
+
+LARGE = 1 << 16
+"""Elements of a weight from which on it is not drawn."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +98,22 @@ def _too_late(graph: Graph, capability: int) -> str:
     return next((name for name, since in SINCE.items() if name in types and capability < since), "")
 
 
+def _draw_nothing(graph: Graph) -> None:
+    """Let large weights without values be zeros, which take no memory: no verdict hangs on them."""
+    for leaf in graph.parameters.values():
+        if leaf.value.array is None and leaf.count >= LARGE and leaf.dtype.bits >= 8:
+            leaf.value = Value(make=functools.partial(np.zeros, leaf.shape, leaf.dtype.numpy))
+
+
 def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_json: bool) -> bool:
     """Print what each TensorRT makes of a network, every version that is known unless some are named; whether all of
     them take it."""
-    found = [
-        verdict(graph, provider, target) for provider in providers or versions.names() for target in targets or ("",)
-    ]
+    _draw_nothing(graph)
+    with np.errstate(all="ignore"):
+        found = [
+            verdict(graph, provider, target)
+            for provider in providers or versions.names() for target in targets or ("",)
+        ]  # fmt: skip
     if as_json:
         text = json.dumps([asdict(one) | {"taken": one.taken} for one in found], indent=1)
         out.print(text, markup=False, soft_wrap=True)
