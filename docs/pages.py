@@ -58,6 +58,8 @@ def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
         place = places.get((path.parent / file).resolve())
         if place is None:
             return words
+        if name.startswith("lessons/zh/") and f"zh/{place}" in pages:
+            place = f"zh/{place}"
         return f"[{words}]({posixpath.relpath(place, posixpath.dirname(name))}{hash}{anchor})"
 
     return re.sub(r"\[([^\[\]]+)\]\(([^()\s]+)\)", link, text)

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -65,6 +66,19 @@ def test_the_site_has_every_page() -> None:
         assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in text
 
 
+def texts(page: Path) -> list[tuple[str, Counter[str], Counter[str]]]:
+    """Each paragraph, heading and cell: its text, its code, and the numbers in it."""
+    found = []
+    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
+        if token.type == "inline" and not token.content.startswith("<a id="):
+            children = token.children or ()
+            plain = " ".join(child.content for child in children if child.type == "text")
+            numbers = Counter(number.rstrip(".,^") for number in re.findall(r"\d[\d.,^]*", plain))
+            code = Counter(child.content for child in children if child.type == "code_inline")
+            found.append((token.content, code, numbers))
+    return found
+
+
 def parts(page: Path) -> dict[str, list[str]]:
     """What a page has in every language: headings, code, cells of tables, and links, to the pages in English."""
     tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
@@ -104,6 +118,9 @@ def test_a_page_is_the_same_in_chinese(page: Path) -> None:
         for number, (one, other) in enumerate(zip(ours[kind], theirs[kind]), 1):
             assert other == one, f"{kind} {number} of {page.relative_to(ROOT)} is another than in English"
         assert len(theirs[kind]) == len(ours[kind]), f"{page.relative_to(ROOT)} has another number: {kind}"
+    for (text, code, numbers), (chinese, same, more) in zip(texts(CHINESE[page]), texts(page), strict=True):
+        assert same == code, f"other code in Chinese:\n{text}\n{chinese}"
+        assert not numbers - more, f"not in Chinese, {', '.join(numbers - more)}:\n{text}\n{chinese}"
 
 
 @pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.relative_to(ROOT).as_posix())
