@@ -234,6 +234,12 @@ def test_odd_numbers_agree_with_the_same(folder: Path) -> None:
     assert [(one["way"], one["difference"]) for one in made] == [("reference", 0.0), ("PyTorch eager", 0.0)]
 
 
+def test_a_slow_networks_rate_is_not_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for walls, rate in (([2.0, 2.25], "0.471"), ([0.125, 0.125], "8"), ([0.0001, 0.0001], "10,000")):
+        benching.report([Timed("x", 1, [{"wall": wall} for wall in walls])], None)
+        assert rate in capsys.readouterr().out.splitlines()[2].split()
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "text"),
     [

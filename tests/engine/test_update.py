@@ -300,6 +300,25 @@ def incomplete(engine: Any, names: Any, sent: dict[str, Any], **options: Any) ->
     return caught.value
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_live_weights_of_the_engines_own_belong_to_an_update(swap: bool) -> None:
+    """Until they are a trainer's."""
+    graph = trtnet.record(Spare().eval(), x=Input((2, 3)))
+    engine: Any = trtnet.build(graph, provider="reference", refit=["norm.*"], live=["used.*"])
+    engine = trtnet.HotSwap(engine) if swap else engine
+    sent = {name: value + np.float32(1) for name, value in engine.parameters().items() if name != "scale"}
+    norm = [name for name in sent if name.startswith("norm.")]
+    assert incomplete(engine, norm, sent).found == "without used.weight, used.bias"
+    with engine.update(complete=True) as update:
+        for name, value in sent.items():
+            update.put(name, value)
+    engine.bind_weights({name: torch.zeros(sent[name].shape) for name in ("used.weight", "used.bias")})
+    with engine.update(complete=True) as update:
+        for name in norm:
+            update.put(name, sent[name])
+    assert set(update.given) == set(norm)
+
+
 def test_a_part_that_is_selected_completes_an_update() -> None:
     engine = spare()
     sent = {name: value + np.float32(1) for name, value in engine.parameters().items()}

@@ -432,6 +432,10 @@ def seconds(value: float) -> str:
     return f"{value / scale:.3g} {unit}" if value / scale < 999.5 else f"{value / scale:.0f} {unit}"
 
 
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def report(found: Sequence[Timed], file: Path | None) -> None:
     """Print the tables; and everything, with each sample, into a JSON file."""
     rows = []
@@ -441,7 +445,7 @@ def report(found: Sequence[Timed], file: Path | None) -> None:
             continue
         for number, (phase, spread) in enumerate(one.phases().items()):
             batch = str(one.batch) if one.batch else ""
-            rate = f"{one.throughput * max(one.batch, 1):,.0f}" if phase == "wall" and len(one.samples) > 1 else ""
+            rate = _rate(one.throughput * max(one.batch, 1)) if phase == "wall" and len(one.samples) > 1 else ""
             times = (spread.min, spread.median, spread.mean, spread.p90, spread.p95, spread.p99, spread.max)
             differs = "" if one.difference is None or number else f"{one.difference:.0e}"
             label = (one.way, batch) if not number else ("", "")

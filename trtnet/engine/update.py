@@ -38,9 +38,11 @@ class Updated(Protocol):
 
     graph: Graph
     refittable: frozenset[str]
+    live: frozenset[str]
 
     @property
     def parameters(self) -> Callable[[], dict[str, np.ndarray]]: ...
+    def _bound_tensors(self) -> Mapping[str, Any]: ...
     def _fitting(self, given: Named, asked: Refit, text: str) -> Matched: ...
     def _receive(self, update: Update) -> Incoming: ...
     def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport: ...
@@ -174,9 +176,10 @@ class Update:
         means; of tied parameters, one of them."""
         graph, select = self.engine.graph, self._asked.selection.select
         leaves = graph.parameters
+        changeable = self.engine.refittable | (frozenset() if self.engine._bound_tensors() else self.engine.live)
         wanted = [
             name for name, leaf in leaves.items()
-            if name in self.engine.refittable and leaf.frozen is None and leaf.persistent
+            if name in changeable and leaf.frozen is None and leaf.persistent
         ]  # fmt: skip
         if select is not None:
             wanted = [name for name in wanted if any(fnmatchcase(name, one) for one in select)] or wanted
