@@ -58,7 +58,8 @@ def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
         place = places.get((path.parent / file).resolve())
         if place is None:
             return words
-        if name.startswith("lessons/zh/") and f"zh/{place}" in pages:
+        chinese = pages.get(f"zh/{place}") if name.startswith("lessons/zh/") else None
+        if chinese is not None and (not anchor or f'id="{anchor}"' in chinese.read_text(encoding="utf-8")):
             place = f"zh/{place}"
         return f"[{words}]({posixpath.relpath(place, posixpath.dirname(name))}{hash}{anchor})"
 
