@@ -30,7 +30,7 @@ test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .
 	[ -n "$$passed" ] || { echo "there is no Python from 3.11 to 3.14 here"; exit 1; }; \
 	echo "The suite passed on Python$$passed."
 
-test-models: $(VENV)/.installed-test  ## every network of models/ at full size: compiled, and compared with torch (up to 90 minutes)
+test-models: $(VENV)/.installed-test  ## every network of models/ at full size: compiled, and compared with torch (about 10 minutes)
 	$(BIN)/python -m pytest tests/models/full_size.py $(PYTEST_ARGS)
 
 QUICK := basics weights graph rewriting
