@@ -70,7 +70,7 @@ def parse_batches(text: str | None) -> tuple[int, ...]:
     >>> parse_batches("1,8,64")
     (1, 8, 64)
     """
-    parts = (text or "").split(",") if text is not None else []
+    parts = text.split(",") if text is not None else []
     if not all(part.strip().isdecimal() and int(part) for part in parts):
         raise ArgumentError(
             "--batch takes sizes", expected="whole numbers from 1 on", found=repr(text), remedy="--batch 1,8,64"

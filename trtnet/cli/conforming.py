@@ -15,6 +15,7 @@ from ..basics.errors import ArgumentError, TrtnetError
 from ..basics.tables import render
 from ..graph.graph import Graph
 from ..teaching.calls import provider_of
+from ..teaching.explaining import part_of
 from ..teaching.script import writing
 from ..tensorrt import versions
 from ..weights.recipes import Value
@@ -82,11 +83,7 @@ def verdict(graph: Graph, provider: str, target: str = "") -> Verdict:
         )
     own = set(graph.layers)
     gone = {layer.name: layer for layer in own.difference(made.graph.layers)}
-    instead = {
-        max((name for name in gone if f"{layer.name}/".startswith(f"{name}/")), key=len, default="")
-        for layer in made.graph.layers
-        if layer not in own
-    }
+    instead = {part_of(layer, gone) for layer in made.graph.layers if layer not in own}
     composed = Counter(gone[name].kind for name in instead if name)
     return Verdict(name, target, len(made.graph.layers), dict(sorted(composed.items())))
 

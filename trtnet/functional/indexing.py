@@ -854,8 +854,10 @@ def written_at(x: Tensor, indices: dict[int, Any], value: Tensor) -> Tensor:
     shape = (*after[:count], *front, *after[count:])
     value = fitting(value, shape)
     arrays = {axis: i for axis, i in indices.items() if isinstance(i, np.ndarray) and i.size}
-    if len(arrays) == len(axes) and math.prod(_ends(x, arrays)) <= MOST_CHOSEN:
-        return _written_in_front(x, axes, arrays, with_rank(value, len(shape)), count)
+    ends = _ends(x, arrays)
+    if len(arrays) == len(axes) and math.prod(ends) <= MOST_CHOSEN:
+        named, value = list(arrays.values()), with_rank(value, len(shape))
+        return _written_in_front(x, axes, [int(end) for end in ends], named, value, count)
     stacked = _stacked(list(indices.values()))
     updates = transposed(
         expanded(value, shape),
@@ -876,17 +878,18 @@ def _ends(x: Tensor, indices: dict[int, np.ndarray]) -> list[float]:
     return found
 
 
-def _written_in_front(x: Tensor, axes: list[int], indices: dict[int, np.ndarray], value: Tensor, count: int) -> Tensor:
-    """`x` with a value at constant indices: of a dynamic dimension within its first elements, which are as many in
-    every call."""
-    for axis, end in zip(axes, _ends(x, indices)):
+def _written_in_front(
+    x: Tensor, axes: list[int], ends: list[int], indices: list[np.ndarray], value: Tensor, count: int
+) -> Tensor:
+    """`x` with a value at constant indices: of a dynamic dimension within its first elements, up to its end in `ends`,
+    which are as many in every call."""
+    for axis, end in zip(axes, ends):
         length = x.shape[axis]
         if isinstance(length, Dim):
-            first = part(x, axis, 0, int(end))
-            made = _written_in_front(first, axes, indices, value, count)
-            return cat([made, part(x, axis, int(end), length - int(end))], axis)
-    sizes = [int(end) for end in _ends(x, indices)]
-    return _chosen_at(x, axes, sizes, list(indices.values()), value, count)
+            first = part(x, axis, 0, end)
+            made = _written_in_front(first, axes, ends, indices, value, count)
+            return cat([made, part(x, axis, end, length - end)], axis)
+    return _chosen_at(x, axes, ends, indices, value, count)
 
 
 def _chosen_at(

@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from textwrap import indent
 
@@ -198,8 +198,13 @@ def _place(where: Location | None) -> tuple[str, int]:
     return (file if here.startswith(os.pardir) else here), where.line
 
 
+def part_of(layer: Producer, gone: Collection[str]) -> str | None:
+    """The name of the layer that this one stands for a part of, among those that this TensorRT lacks."""
+    return max((name for name in gone if f"{layer.name}/".startswith(f"{name}/")), key=len, default=None)
+
+
 def _told(layer: Producer, calls: tuple[str, ...], gone: dict[str, Producer]) -> ExplainedLayer:
-    origin = max((name for name in gone if f"{layer.name}/".startswith(f"{name}/")), key=len, default=None)
+    origin = part_of(layer, gone)
     return ExplainedLayer(
         layer.name,
         layer.path,
