@@ -1280,13 +1280,12 @@ def benched(
 ):
     """What `trtnet bench` does of x * 2, for no time."""
     from trtnet.cli import benching, model, results
+    from trtnet.cli import cases as sized
 
     if json is not None:
         results.check_json(Path(json))
-    asked = benching.Asked(
-        benching.parse_against([against] if against else []), benching.parse_batches(batch), 0.0, 0.0, 1, graph,
-        refit=refit, provider="reference",
-    )  # fmt: skip
+    asked = benching.Asked(benching.parse_against([against] if against else []), 0.0, 0.0, 1, graph, refit=refit)
+    batches = sized.parse_batches(batch)
     given = {"x": Input(file or sizes, dtype)}
     if half:
         model.halved(lambda x: x * 2, given, {})
@@ -1294,9 +1293,9 @@ def benched(
         if file:
             path = Path(folder) / "net.engine"
             trtnet.build(record(lambda x: x * 2, **given), provider="reference").save(path)
-            cases = list(benching.of_file(path, asked, arrays, refused))
+            cases = list(sized.of_file(path, arrays, batches, refused))
         else:
-            cases = list(benching.of_network(lambda x: x * 2, given, asked, arrays))
+            cases = list(sized.of_network(lambda x: x * 2, given, arrays, batches, provider="reference", refit=refit))
     for case in cases:
         list(benching.timed(case, asked))
 

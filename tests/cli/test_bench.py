@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import trtnet
 from trtnet import Dim, Input
 from trtnet.cli import benching
-from trtnet.cli.benching import Asked, Case, parse_against, parse_batches, seconds, timed
+from trtnet.cli.benching import Asked, parse_against, seconds, timed
+from trtnet.cli.cases import Case, parse_batches
 from trtnet.cli.commands import app
 from trtnet.cli.model import halved
 from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure

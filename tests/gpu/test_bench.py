@@ -7,7 +7,8 @@ import pytest
 from networks import LEVEL, convolutions
 
 import trtnet
-from trtnet.cli.benching import Asked, Case, timed
+from trtnet.cli.benching import Asked, timed
+from trtnet.cli.cases import Case
 
 pytest.importorskip("torch")
 WAYS = ("eager", "graph", "compile", "reference")

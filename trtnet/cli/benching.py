@@ -7,8 +7,7 @@ import io
 import json
 import math
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,14 @@ from ..basics.arrays import as_array, from_numpy
 from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
-from ..building import build
-from ..engine.engine import Engine
 from ..graph import forms
-from ..graph.graph import Graph, Input
-from ..loading import load
-from ..pytorch.engine import ReferenceEngine, reference, to_torch
-from ..pytorch.sampling import Sampler
+from ..graph.graph import Graph
+from ..pytorch.engine import reference, to_torch
+from .cases import Case, flat
 from .console import note, out
-from .model import record_model
 from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure
 
 AGAINST = ("eager", "graph", "compile", "onnxruntime", "reference")
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,18 +36,15 @@ class Asked:
 
     Attributes:
         against: the other ways, of `AGAINST`.
-        batches: sizes of a call; none: as the inputs are.
         duration, warmup: seconds for each way.
         iterations: calls at least.
         graph: whether a call is the replay of a CUDA graph.
         spin: whether the host asks again and again, and does not sleep, until the GPU is done.
         transfers: whether inputs and outputs are copied from and to the host.
         refit: whether refits are measured, too.
-        provider: "reference": in PyTorch, even where TensorRT could run.
     """
 
     against: tuple[str, ...] = ()
-    batches: tuple[int, ...] = ()
     duration: float = 3.0
     warmup: float = 0.2
     iterations: int = 10
@@ -61,21 +52,6 @@ class Asked:
     spin: bool = False
     transfers: bool = True
     refit: bool = False
-    provider: str | None = None
-
-
-def parse_batches(text: str | None) -> tuple[int, ...]:
-    """Raises ArgumentError for what are no sizes.
-
-    >>> parse_batches("1,8,64")
-    (1, 8, 64)
-    """
-    parts = text.split(",") if text is not None else []
-    if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise ArgumentError(
-            "--batch takes sizes", expected="whole numbers from 1 on", found=repr(text), remedy="--batch 1,8,64"
-        )
-    return tuple(int(part) for part in parts)
 
 
 def parse_against(texts: Sequence[str]) -> tuple[str, ...]:
@@ -89,125 +65,6 @@ def parse_against(texts: Sequence[str]) -> tuple[str, ...]:
             remedy="--against eager,compile",
         )
     return names
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network at one size, with an engine and inputs for it.
-
-    Attributes:
-        graph: what was recorded; of a file, what it was built from.
-        batch: the size of a call; 0 where that is not known.
-    """
-
-    graph: Graph
-    engine: Engine
-    inputs: Arrays
-    batch: int
-    facts: Mapping[str, Any]
-
-    @property
-    def on_gpu(self) -> bool:
-        return not isinstance(self.engine, ReferenceEngine)
-
-    @property
-    def way(self) -> str:
-        return "TensorRT" if self.on_gpu else "reference"
-
-    def run(self, engine: Engine) -> list[np.ndarray]:
-        """The outputs of an engine of this graph."""
-        given: dict[str, Any] = dict(self.inputs)
-        return _flat(self.graph, engine(**given))
-
-
-def of_file(path: Path, asked: Asked, arrays: Arrays, refused: Sequence[str] = ()) -> Iterator[Case]:
-    """An engine's file, at each size. Raises ArgumentError for options that are for networks, by their names."""
-    if refused:
-        raise ArgumentError(
-            "an engine's file has its weights, types and shapes",
-            expected="arrays as --input NAME=FILE.npy, and --batch",
-            found=", ".join(refused),
-            remedy="leave these out, or name the network that it was built from",
-        )
-    engine = load(path)
-    for batch, sizes in _sizes(engine.graph, asked.batches, arrays):
-        yield Case(engine.graph, engine, Sampler(engine.graph).draw(sizes) | dict(arrays), batch, {})
-
-
-def of_network(
-    network: Callable[..., Any], inputs: Mapping[str, Input], asked: Asked, arrays: Arrays
-) -> Iterator[Case]:
-    """A network, built once where its batch is a Dim, and once for each size where it is a number."""
-    if asked.batches and not any(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs.values()):
-        for batch in asked.batches:
-            given = {name: _resized(name, spec, batch, arrays) for name, spec in inputs.items()}
-            yield from of_network(network, given, Asked(refit=asked.refit, provider=asked.provider), arrays)
-        return
-    graph = record_model(network, inputs)
-    started = time.perf_counter()
-    engine = reference(graph) if asked.provider == "reference" else build(graph, refit=asked.refit)
-    facts = {"build": time.perf_counter() - started, "layers": len(graph.layers)}
-    for batch, sizes in _sizes(graph, asked.batches, arrays):
-        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts)
-
-
-def _resized(name: str, spec: Input, batch: int, arrays: Arrays) -> Input:
-    if not spec.shape:
-        raise ArgumentError(
-            f"the input {name!r} has no dimension for a batch",
-            expected="a first dimension",
-            found=name,
-            remedy="leave --batch out",
-        )
-    if name in arrays and arrays[name].shape[0] != batch:
-        raise _of_another_batch(name, arrays[name].shape[0], batch)
-    return Input((batch, *spec.shape[1:]), spec.dtype, spec.range)
-
-
-def _of_another_batch(name: str, found: int, batch: int) -> ArgumentError:
-    return ArgumentError(
-        f"the array for {name!r} has another batch than is asked for",
-        expected=str(batch),
-        found=str(found),
-        remedy="leave --batch out, or give a shape in the place of the array: values are drawn for it",
-    )
-
-
-def _sizes(graph: Graph, batches: tuple[int, ...], arrays: Arrays) -> Iterator[tuple[int, dict[str, int]]]:
-    """The size of a call, and that of each Dim: of the one that is called batch, or is the inputs' first. The arrays
-    decide where they have a Dim."""
-    given = {
-        str(size): (number, name)
-        for name, array in arrays.items() if name in graph.inputs
-        for size, number in zip(graph.inputs[name].shape, array.shape) if not isinstance(size, int)
-    }  # fmt: skip
-    best = {name: given[name][0] if name in given else dim.opt for name, dim in graph.dims.items()}
-    firsts = [tensor.shape[0] for tensor in graph.inputs.values() if tensor.shape]
-    leading = next((str(size) for size in firsts if not isinstance(size, int)), None)
-    name = "batch" if "batch" in best else leading
-    if name is None or name not in best:
-        fixed = {size for size in firsts if isinstance(size, int)}
-        if batches and not (len(fixed) == 1 and fixed == set(batches)):
-            raise ArgumentError(
-                "the batch of this network is fixed",
-                expected=", ".join(map(str, sorted(fixed))) or "no batch",
-                found=", ".join(map(str, batches)),
-                remedy="leave --batch out, or build it with a dynamic one: --input image=batch=1..8..64x3x224x224",
-            )
-        yield (fixed.pop() if len(fixed) == 1 else 0), best
-        return
-    for batch in batches or (best[name],):
-        dim = graph.dims[name]
-        if name in given and given[name][0] != batch:
-            raise _of_another_batch(given[name][1], given[name][0], batch)
-        if not dim.min <= batch <= dim.max:
-            raise ArgumentError(
-                f"a batch of {batch} is beyond the network's",
-                expected=f"{dim.min} to {dim.max}",
-                found=str(batch),
-                remedy=f"--batch {dim.min},{dim.max}; or record it with a wider range",
-            )
-        yield batch, best | {name: batch}
 
 
 # --- the ways ---------------------------------------------------------------------------------------------------------
@@ -303,7 +160,7 @@ def _way(name: str, case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
             with torch.inference_mode():
                 return called(*host)
 
-        return HostClock(), Query(call), _flat(case.graph, _arrays(call()))
+        return HostClock(), Query(call), flat(case.graph, _arrays(call()))
     return _on_the_gpu(name, module.cuda(), host, case, asked)
 
 
@@ -377,10 +234,6 @@ def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
         query = Query(lambda names=names: refit(names))  # type: ignore[misc]
         yield Timed(title, samples=measure(clock, query, asked.duration, 0.0, max(asked.iterations, 1)))
     engine.refit(state)
-
-
-def _flat(graph: Graph, results: Any) -> list[np.ndarray]:
-    return [np.asarray(one) for one in forms.flat(graph.form, list(graph.outputs), results) or []]
 
 
 def _arrays(results: Any) -> Any:

@@ -162,6 +162,35 @@ def _network(model: str, weights: Path | None, arguments: list[str] | None, inpu
     return network
 
 
+def _cases(
+    model: str,
+    input: list[str] | None,
+    weights: Path | None,
+    arguments: list[str] | None,
+    half: bool,
+    batches: tuple[int, ...],
+    provider: str | None,
+    **options: Any,
+) -> Any:
+    """MODEL or FILE.engine at each size, as `cases` makes them; with the options of `trtnet.build`."""
+    from . import cases
+    from .inputs import parse_shapes_and_files
+    from .model import halved
+    from .networks import resolve
+
+    is_file = model.endswith(".engine")
+    arrays: cases.Arrays
+    inputs, arrays = parse_shapes_and_files(input or ([] if is_file else resolve(model).inputs))
+    if is_file:
+        shapes = [name for name in inputs if name not in arrays]
+        told = {"--weights": weights, "--arg": arguments, "--half": half, "a shape": shapes}
+        return cases.of_file(Path(model), arrays, batches, [name for name, value in told.items() if value], provider)
+    network = _network(model, weights, arguments, inputs)
+    if half:
+        network, inputs, arrays = halved(network, inputs, arrays)
+    return cases.of_network(network, inputs, arrays, batches, provider=provider, **options)
+
+
 def _list_options(asked: bool) -> None:
     """Print every build option, and exit."""
     if asked:
@@ -418,29 +447,17 @@ def bench(
     --against eager[/]
     """
     from . import benching
-    from .inputs import parse_shapes_and_files
-    from .model import halved
-    from .networks import resolve
+    from .cases import parse_batches
     from .results import check_json
 
     if json is not None:
         check_json(json)
     asked = benching.Asked(
-        benching.parse_against(against or ()), benching.parse_batches(batch), duration, warmup, iterations, graph, spin,
-        transfers, refit, "reference" if reference else None,
-    )  # fmt: skip
-    given = input or ([] if model.endswith(".engine") else resolve(model).inputs)
-    arrays: benching.Arrays
-    inputs, arrays = parse_shapes_and_files(given)
-    if model.endswith(".engine"):
-        shapes = [name for name in inputs if name not in arrays]
-        told = {"--weights": weights, "--arg": arg, "--half": half, "a shape": shapes}
-        cases = benching.of_file(Path(model), asked, arrays, [name for name, value in told.items() if value])
-    else:
-        network = _network(model, weights, arg, inputs)
-        if half:
-            network, inputs, arrays = halved(network, inputs, arrays)
-        cases = benching.of_network(network, inputs, asked, arrays)
+        benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit
+    )
+    cases = _cases(
+        model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit=refit
+    )
     benching.report([one for case in cases for one in benching.timed(case, asked)], json)
 
 
