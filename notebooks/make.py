@@ -22,6 +22,8 @@ LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
 TITLES = {"en": r"# Lesson (\d+): (.+)", "zh": r"# 第 (\d+) 课:(.+)"}
 EXERCISE = "# Exercise\n"
 """How the code of an exercise begins."""
+CHECK = "# The check: nothing to change from here\n"
+"""What ends the reader's part of it."""
 
 _WIDE = "[\u2018-\u201d\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _STOP = "[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"

@@ -157,6 +157,7 @@ shapes = {
     "softmax": None,
 }
 
+# The check: nothing to change from here
 hints = {
     "convolution": "n - k + 1 rows and columns; as many channels as nn.Conv2d's second number",
     "pooling": "half the rows and columns, the same channels",

@@ -225,6 +225,7 @@ def write(network, image):
     return x
 
 
+# The check: nothing to change from here
 mine = builder.create_network(0)
 try:
     last = write(mine, mine.add_input("image", trt.DataType.FLOAT, (1, 1, 28, 28)))

@@ -225,6 +225,7 @@ except trtnet.TrtnetError as error:
 fixed = dict(theirs)
 ...
 
+# The check: nothing to change from here
 digits = load_digits()[1]
 try:
     fresh = LeNet()

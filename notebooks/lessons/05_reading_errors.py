@@ -411,6 +411,7 @@ class Scorer(nn.Module):
         return self.fc(row)
 
 
+# The check: nothing to change from here
 check([Stem, Head, gate, pairs, share, upright, lowered, doubled, averaged, positive, Deep, Scorer])
 
 # %% [en]

@@ -263,6 +263,7 @@ def careful(q, k, v):
     return None  # plain has three steps: which of them need the digits or the range of float32?
 
 
+# The check: nothing to change from here
 def check():
     if careful(*trtnet.zeros(3, 4, SIZE)) is None:
         return print("Something is missing: careful returns None.")

@@ -246,6 +246,7 @@ def running_sum(x):
     return None  # trtnet.scan gives two things; which of them is it?
 
 
+# The check: nothing to change from here
 def check():
     results = []
 

@@ -349,6 +349,7 @@ def act_once(engine, state, observation):
     return report, logits
 
 
+# The check: nothing to change from here
 def check():
     trial, observation = trtnet.build(graph, provider="reference", refit=True), np.ones((3, 4), np.float32)
     wanted = {name for name in graph.state_dict() if name.startswith("actor.")}

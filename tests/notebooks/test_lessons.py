@@ -45,7 +45,9 @@ def test_a_lesson_asks_for_predictions_and_ends_with_what_was_learned(name):
     texts = ["".join(cell["source"]) for cell in cells_of(name, "en") if cell["cell_type"] == "markdown"]
     assert any(re.search(r"\bpredict", text, re.I) for text in texts)
     assert re.search("^## What you have now\n\n- ", texts[-1], re.M)
-    assert sum("".join(cell["source"]).startswith(make.EXERCISE) for cell in cells_of(name, "en")) == 1
+    sources = ["".join(cell["source"]) for cell in cells_of(name, "en")]
+    (exercise,) = (source for source in sources if source.startswith(make.EXERCISE))
+    assert sum(make.CHECK in source for source in sources) == exercise.count(make.CHECK) == 1
 
 
 def test_lessons_are_numbered_by_their_files():
@@ -89,7 +91,8 @@ def test_links_lead_to_files(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_runs_and_its_exercise_knows_right_from_wrong(name, monkeypatch):
-    """The exercise's cell runs solved, wrong and as it is given, one after the other; then what follows."""
+    """The exercise's cell runs solved, wrong and as it is given, one after the other; then what follows. A solution is
+    the reader's part of the cell; the check is the lesson's own."""
     pytest.importorskip("torch")
     pytest.importorskip("tensorrt_rtx")
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
@@ -100,11 +103,10 @@ def test_a_lesson_runs_and_its_exercise_knows_right_from_wrong(name, monkeypatch
     nbformat.validate(notebook)
     (place,) = (i for i, cell in enumerate(notebook.cells) if cell.source.startswith(make.EXERCISE))
     solutions = loaded(ROOT / "tests" / "notebooks" / "solutions" / f"{name[:2]}.py")
-    sources = [solutions.RIGHT, *(source for source, _ in solutions.WRONG)]
-    check = notebook.cells[place].source.splitlines()[-3:]
-    for source in sources:
-        assert source.startswith(make.EXERCISE)
-        assert source.splitlines()[-3:] == check, "the check is another than the lesson's"
+    parts = [solutions.RIGHT, *(part for part, _ in solutions.WRONG)]
+    assert len(set(parts)) == len(parts), "a wrong answer is the right one, or another wrong one"
+    check = notebook.cells[place].source.partition(make.CHECK)[2]
+    sources = [f"{make.EXERCISE}{part}\n\n{make.CHECK}{check}" for part in parts]
     notebook.cells[place:place] = [nbformat.v4.new_code_cell(source) for source in sources]
     nbclient.NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}

@@ -1,7 +1,6 @@
 """Lesson 1."""
 
-RIGHT = r"""# Exercise
-shapes = {
+RIGHT = r"""shapes = {
     "conv1/convolution": (1, 20, 24, 24),  # for example (1, 2, 3, 4)
     "pooling": (1, 20, 12, 12),
     "conv2/convolution": (1, 50, 8, 8),
@@ -12,24 +11,6 @@ shapes = {
     "fc2/fully_connected": (1, 10),
     "softmax": (1, 10),
 }
-
-hints = {
-    "convolution": "n - k + 1 rows and columns; as many channels as nn.Conv2d's second number",
-    "pooling": "half the rows and columns, the same channels",
-    "shuffle": "channels * rows * columns",
-    "fully_connected": "nn.Linear's second number comes last",
-}
-right = 0
-for layer in graph.layers:
-    shape = shapes[layer.name]
-    if shape is None:
-        print(f"{layer.name}: missing")
-    elif shape == tuple(layer.outputs[0].shape):
-        right += 1
-        print(f"{layer.name}: {shape} is right")
-    else:
-        print(f"{layer.name}: {shape} is not yet right; {hints.get(layer.kind, 'the shape stays as it was')}")
-print("Right, all of them." if right == len(graph.layers) else f"{right} of {len(graph.layers)} are right.")
 """
 
 WRONG = [

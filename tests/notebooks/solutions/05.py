@@ -1,7 +1,6 @@
 """Lesson 5: twelve networks, repaired."""
 
-RIGHT = r'''# Exercise
-class Stem(nn.Module):
+RIGHT = r'''class Stem(nn.Module):
     """A convolution to 8 maps, ReLU, a convolution to 4 maps; both have 3×3 kernels."""
 
     def __init__(self):
@@ -84,9 +83,6 @@ class Scorer(nn.Module):
 
     def forward(self, row):
         return self.fc(row)
-
-
-check([Stem, Head, gate, pairs, share, upright, lowered, doubled, averaged, positive, Deep, Scorer])
 '''
 
 WRONG = [
