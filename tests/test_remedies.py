@@ -229,6 +229,7 @@ row(
     lambda: trtnet.record(lambda x: x + 1, x=np.zeros((1, 3, 224, 224))),
     lambda: trtnet.record(lambda x: x + 1, x=Input((1, 3, 224, 224))),
 )
+row("engine.profile(x, calls=20)", lambda: engine().profile(ONES, calls=0), lambda: engine().profile(ONES, calls=20))
 row("graph = trtnet.record(module, x=Input(shape))", lambda: linear()("x"), lambda: engine()(x=ONES))
 row(
     "call it inside forward, while trtnet.record runs",

@@ -38,8 +38,12 @@ def test_the_reference_says_how_long_each_layer_took(batch):
     assert times.modules(1) == pytest.approx(
         {path: sum(t.milliseconds for t in times.layers if t.module.split(".")[0] == path) for path in times.modules(1)}
     )
+    for layer in times.layers:
+        assert len(layer.samples) == CALLS
+        assert layer.milliseconds == pytest.approx(np.mean(layer.samples))
+        assert layer.median == pytest.approx(np.median(layer.samples))
     lines = str(times).splitlines()
-    assert lines[0].split() == ["layer", "ms", "share", "module", "at"]
+    assert lines[0].split() == ["layer", "ms", "median", "share", "module", "at"]
     assert lines[-1].strip().endswith(f"ms a call on cpu, the mean of {CALLS}")
     np.testing.assert_array_equal(engine(x), before)
 
@@ -76,17 +80,50 @@ def test_names_of_tensorrts_layers_are_traced_to_what_was_recorded():
     layers = trtnet.record(Net(), x=Input((2, 3, 16, 16))).layers
     names = [layer.name for layer in layers]
     assert names[:3] == ["body.0/convolution", "body.1/activation", "body.2/convolution"]
-    totals = {
-        "Reformatting CopyNode for Input Tensor 0 to body.0/convolution + body.1/activation": 2.0,
+    first = {
+        "Reformatting CopyNode for Input Tensor 0 to body.0/convolution + body.1/activation": 0.5,
         "body.0/convolution + body.1/activation": 4.0,
-        f"{{ForeignNode[{names[2]}...{names[-1]}]}}": 10.0,
+        f"{{ForeignNode[{names[2]}...{names[-1]}]}}": 4.0,
         f"PWN({names[1]})": 3.0,
-        "[HostToDeviceCopy]": 1.0,
     }
-    times = LayerTimes.of(totals, layers, 2, "cuda:0")
+    second = dict(zip(first, (1.5, 0.0, 6.0, 0.0))) | {"[HostToDeviceCopy]": 1.0}
+    times = LayerTimes.of([first, second], layers, "cuda:0")
     assert [layer.module for layer in times.layers] == ["body", "body", "", "body.1", ""]
     assert [layer.milliseconds for layer in times.layers] == [1.0, 2.0, 5.0, 1.5, 0.5]
     assert times.milliseconds == 10
+    assert [layer.samples for layer in times.layers[-2:]] == [(3.0, 0.0), (0.0, 1.0)]
+    assert [layer.share for layer in times.layers] == [0.1, 0.2, 0.5, 0.15, 0.05]
     assert times.layers[-1].where == ""
     assert "return self.head" not in times.layers[0].where
     assert times.modules() == {"": 5.5, "body": 3.0, "body.1": 1.5}
+    assert times.modules(1) == {"": 5.5, "body": 4.5}
+    assert list(times.lines().values()) == [9.5, 0.5]
+    assert list(times.lines())[1] == ""
+
+
+def test_times_by_source_line():
+    def two_lines(x):
+        y = F.relu(x * 2)
+        return y.exp()
+
+    layers = trtnet.record(two_lines, x=Input((2,))).layers
+    first = two_lines.__code__.co_firstlineno
+    taken = {layer.name: float(place + 1) for place, layer in enumerate(layers)}
+    lines = LayerTimes.of([taken], layers, "cpu").lines()
+    by_number = {int(line.rpartition(":")[2]) - first: time for line, time in lines.items()}
+    assert by_number == {1: sum(list(taken.values())[:-1]), 2: taken[layers[-1].name]}
+
+
+def test_as_many_calls_as_are_asked_for():
+    graph = trtnet.record(lambda calls: calls * 2, calls=Input((2,)))
+    engine = trtnet.reference(graph)
+    x = np.ones(2, np.float32)
+    times = engine.profile(x, calls=3)
+    assert (times.calls, len(times.layers[0].samples)) == (3, 3)
+    assert str(times).endswith("the mean of 3")
+    with engine.context() as context:
+        assert context.profile(x, calls=1).calls == 1
+    for wrong in (0, -1, 2.0):
+        with pytest.raises(trtnet.errors.ArgumentError, match="at least one call is measured") as caught:
+            engine.profile(x, calls=wrong)
+        assert caught.value.remedy == "engine.profile(x, calls=20)"

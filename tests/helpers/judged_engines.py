@@ -24,7 +24,7 @@ from host_cuda import Foreign, HostCUDA, TorchHere, on_device
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import ArgumentTypeError, BuildError, EngineError, ProviderError, WeightsError
+from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, EngineError, ProviderError, WeightsError
 from trtnet.tensorrt import device, plugins, provider
 from trtnet.tensorrt.build.lowering import Lowering
 from trtnet.tensorrt.provider import Provider
@@ -201,6 +201,19 @@ def contexts(here: Here) -> None:
             context = engine.context(shared_memory=shared)
             assert context(X).shape == context.bind(on_device(X))().shape == (2, 2)
             context.close()
+
+
+@step
+def layer_times(here: Here) -> None:
+    with here.build() as engine, engine.context() as context:
+        for one in (engine, context):
+            times = one.profile(X, calls=3)
+            assert {layer.name: layer.samples for layer in times.layers} == {
+                "conv/convolution": (2.0,) * 3, "copy": (1.5,) * 3,
+            }  # fmt: skip
+            assert [layer.module for layer in times.layers] == ["conv", ""]
+        with pytest.raises(ArgumentError, match="at least one call"):
+            engine.profile(X, calls=0)
 
 
 # --- how it runs ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..weights.table import WeightTable
 from .checked import Checked
 from .debugging import Listener
 from .engine import Engine, Snapshot
-from .layer_times import LayerTimes
+from .layer_times import CALLS, LayerTimes
 from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revision
@@ -71,10 +71,10 @@ class BorrowingEngine(Engine):
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
 
-    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+    def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:
             raise self.closed_error()
-        return self.engine.profile(*args, **kwargs)
+        return self.engine.profile(*args, calls=calls, **kwargs)
 
     def context(self, shared_memory: bool = False, **options: Option) -> Engine:
         return self.engine.context(shared_memory, **options)

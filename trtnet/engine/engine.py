@@ -32,7 +32,7 @@ from .bound_call import BoundCall
 from .checked import Checked
 from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
-from .layer_times import LayerTimes
+from .layer_times import CALLS, LayerTimes
 from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revised, Revision, number
@@ -608,11 +608,12 @@ class Engine(Revised):
         """
         raise NotImplementedError
 
-    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
-        """How long each layer takes in a call on these inputs: the mean of 20, after one that sets up.
+    def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
+        """How long each layer takes in a call on these inputs: in each of `calls`, after one that sets up.
 
         TensorRT says the times itself, of its own, fused layers; each row has the module and the source line of what it
-        was made of. While they are taken, layers do not overlap, and each call waits for its end.
+        was made of. While they are taken, layers do not overlap, and each call waits for its end. An input that is
+        called "calls" is given by its place.
 
         >>> graph = trtnet.record(nn.Linear(3, 4), input=Input((2, 3)))
         >>> times = trtnet.reference(graph).profile(np.zeros((2, 3), "float32"))

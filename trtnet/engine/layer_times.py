@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..basics.errors import ArgumentError
 from ..basics.tables import render
 from ..graph.tensor import Producer
 
 CALLS = 20
-"""How many calls are measured."""
+"""How many calls are measured unless told."""
 
 _ENDS = re.compile(r"\.\.\.|[\s\[\](){},|+:;]+")
 
@@ -25,6 +27,7 @@ class LayerTime:
         share: of the sum of all layers' times.
         module: the path of the module that all of its layers were recorded in.
         where: the source line of the first of them; empty for what was not recorded, as copies between formats.
+        samples: the milliseconds of each call; of all turns of a loop, and 0 where a call did not come to it.
     """
 
     name: str
@@ -32,6 +35,12 @@ class LayerTime:
     share: float
     module: str = ""
     where: str = ""
+    samples: tuple[float, ...] = ()
+
+    @property
+    def median(self) -> float:
+        """Milliseconds that half of the calls did not exceed."""
+        return statistics.median(self.samples)
 
 
 @dataclass(frozen=True)
@@ -49,16 +58,19 @@ class LayerTimes:
     device: str
 
     @classmethod
-    def of(cls, totals: Mapping[str, float], recorded: Sequence[Producer], calls: int, device: str) -> LayerTimes:
-        """Of the milliseconds that each layer took in all calls, and the layers that were recorded."""
+    def of(cls, calls: Sequence[Mapping[str, float]], recorded: Sequence[Producer], device: str) -> LayerTimes:
+        """Of the milliseconds that each layer took in each call, and the layers that were recorded."""
         places = {layer.name: place for place, layer in enumerate(recorded)}
-        whole = sum(totals.values()) or 1.0
+        names = dict.fromkeys(name for call in calls for name in call)
+        whole = sum(sum(call.values()) for call in calls) or 1.0
         rows = []
-        for name, spent in totals.items():
+        for name in names:
             within = [recorded[place] for place in _within(name, places)]
             where = next((str(layer.location) for layer in within if layer.location), "")
-            rows.append(LayerTime(name, spent / calls, spent / whole, _module(within), where))
-        return cls(tuple(rows), calls, device)
+            samples = tuple(call.get(name, 0.0) for call in calls)
+            spent = sum(samples)
+            rows.append(LayerTime(name, spent / len(calls), spent / whole, _module(within), where, samples))
+        return cls(tuple(rows), len(calls), device)
 
     @property
     def milliseconds(self) -> float:
@@ -67,22 +79,42 @@ class LayerTimes:
 
     def modules(self, depth: int | None = None) -> dict[str, float]:
         """Milliseconds by module path, cut after `depth` names; the slowest first."""
+        return self._summed(lambda layer: ".".join(layer.module.split(".")[:depth]))
+
+    def lines(self) -> dict[str, float]:
+        """Milliseconds by source line, "" for what was not recorded; the slowest first."""
+        return self._summed(lambda layer: layer.where)
+
+    def _summed(self, key: Callable[[LayerTime], str]) -> dict[str, float]:
         found: dict[str, float] = {}
         for layer in self.layers:
-            path = ".".join(layer.module.split(".")[:depth])
-            found[path] = found.get(path, 0.0) + layer.milliseconds
+            found[key(layer)] = found.get(key(layer), 0.0) + layer.milliseconds
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def __str__(self) -> str:
         rows = [
-            (layer.name, f"{layer.milliseconds:.4f}", f"{layer.share:.1%}", layer.module, layer.where)
+            (
+                layer.name, f"{layer.milliseconds:.4f}", f"{layer.median:.4f}", f"{layer.share:.1%}", layer.module,
+                layer.where,
+            )
             for layer in self.layers
-        ]
+        ]  # fmt: skip
         return render(
-            ("layer", "ms", "share", "module", "at"),
+            ("layer", "ms", "median", "share", "module", "at"),
             rows,
-            right=("ms", "share"),
+            right=("ms", "median", "share"),
             footer=f"{len(rows)} layers, {self.milliseconds:.4f} ms a call on {self.device}, the mean of {self.calls}",
+        )
+
+
+def require_calls(calls: int) -> None:
+    """Raises ArgumentError for a number of calls to measure that is no whole number from 1 on."""
+    if not isinstance(calls, int) or calls < 1:
+        raise ArgumentError(
+            "at least one call is measured",
+            expected="calls: a whole number from 1 on",
+            found=repr(calls),
+            remedy="engine.profile(x, calls=20)",
         )
 
 

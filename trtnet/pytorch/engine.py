@@ -21,7 +21,7 @@ from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
-from ..engine.layer_times import CALLS, LayerTimes
+from ..engine.layer_times import CALLS, LayerTimes, require_calls
 from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
 from ..engine.refit import Refit, RefitReport
@@ -330,28 +330,30 @@ class ReferenceEngine(Engine):
             names = [*self.graph.inputs, *self.graph.outputs]
             return {"Layers": [layer.name for layer in self.graph.layers], "Bindings": names}
 
-    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+    def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:
             raise self.closed_error()
+        require_calls(calls)
         self(*args, **kwargs)
         values = self._in_torch(self._ordered(args, kwargs))
         sizes = self._check(values)
         cuda = self.torch.cuda if self.device.type == "cuda" else None
-        totals: dict[str, float] = {}
+        taken: list[dict[str, float]] = []
         begun = 0.0
 
         def watch(run: Run, step: Step, slots: list[Any]) -> None:
             nonlocal begun
             if cuda is not None:
                 cuda.synchronize(self.device)
-            name = step.layer.name
-            totals[name] = totals.get(name, 0.0) + (time.perf_counter() - begun) * 1e3
+            name, call = step.layer.name, taken[-1]
+            call[name] = call.get(name, 0.0) + (time.perf_counter() - begun) * 1e3
             begun = time.perf_counter()
 
-        for _ in range(CALLS):
+        for _ in range(calls):
+            taken.append({})
             begun = time.perf_counter()
             self._run(list(values), sizes, watch, show=False)
-        return LayerTimes.of(totals, self.graph.layers, CALLS, str(self.device))
+        return LayerTimes.of(taken, self.graph.layers, str(self.device))
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         if self.closed:

@@ -157,20 +157,24 @@ class ErrorRecorder:
 
 
 class LayerTimer:
-    """The milliseconds that each layer took, summed over calls, in the order in which they first ran."""
+    """The milliseconds that each layer took, call by call."""
 
     def __init__(self, trt: Any) -> None:
-        totals: dict[str, float] = {}
+        calls: list[dict[str, float]] = []
 
         class Native(trt.IProfiler):
             def __init__(self) -> None:
                 trt.IProfiler.__init__(self)
 
             def report_layer_time(self, layer_name: str, ms: float) -> None:
-                totals[layer_name] = totals.get(layer_name, 0.0) + ms
+                calls[-1][layer_name] = calls[-1].get(layer_name, 0.0) + ms
 
-        self.totals = totals
+        self.calls = calls
         self.native = Native()
+
+    def begin(self) -> None:
+        """What is told from now on is of the next call."""
+        self.calls.append({})
 
 
 @functools.cache

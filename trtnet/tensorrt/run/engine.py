@@ -22,7 +22,7 @@ from ...engine.checked import Checked
 from ...engine.debugging import Listener, Listening
 from ...engine.engine import Snapshot
 from ...engine.inputs import StreamLike
-from ...engine.layer_times import CALLS, LayerTimes
+from ...engine.layer_times import CALLS, LayerTimes, require_calls
 from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
 from ...engine.refit import Refit, RefitReport
@@ -379,16 +379,18 @@ class TensorRTEngine(Loaded):
             found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
             return found
 
-    def profile(self, /, *args: Any, **kwargs: Any) -> LayerTimes:
+    def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
+        require_calls(calls)
         timer = LayerTimer(self.provider.trt)
         with self.context() as context:
             context(*args, **kwargs)
             context.report_to(timer)
-            for _ in range(CALLS):
+            for _ in range(calls):
+                timer.begin()
                 context(*args, **kwargs)
             self.device.synchronize()
         lowered = self.graph.for_provider(self.provider, bool(self.refittable))
-        return LayerTimes.of(timer.totals, lowered.layers, CALLS, str(self.device))
+        return LayerTimes.of(timer.calls, lowered.layers, str(self.device))
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         return self._present_plan().save(path, weights=weights)
