@@ -26,7 +26,8 @@ from harness import composed_without, needs_rtx, new_network
 import trtnet
 from trtnet import Dim, Input, fleet, layers, nn
 from trtnet import functional as F
-from trtnet.cli import preload
+from trtnet.cli import pictures, preload
+from trtnet.cli import saved as outputs
 from trtnet.errors import TrtnetError, nearest
 from trtnet.tensorrt import device
 from trtnet.tensorrt.build.plan_cache import PlanCache
@@ -1155,7 +1156,7 @@ row(
 row("=image:1x3x224x224", lambda: trtexec("--shapes=1x3"), lambda: trtexec("--shapes=image:1x3x224x224"))
 row("--batch 1,8,64", lambda: benched(batch="one"), lambda: benched(batch="1,8"))
 row("--against eager,compile", lambda: benched(against="jax"), lambda: benched(against="reference"))
-row("--json ", lambda: benched(json="found.txt"), lambda: benched(json="found.json"))
+row("name it ", lambda: benched(json="found.txt"), lambda: benched(json="found.json"))
 row("leave --batch out", lambda: benched(sizes=(), batch="2"), lambda: benched(sizes=()))
 row(
     "leave --batch out, or build it with a dynamic one",
@@ -1400,6 +1401,40 @@ row(
     "remove it, or save the engine under another name",
     in_folder(lambda p: (p / "a.engine").mkdir() or engine().save(p / "a.engine")),
     in_folder(lambda p: (p / "a.engine").mkdir() or engine().save(p / "b.engine")),
+)
+
+
+def kept_outputs(*runners, runner="", iterations=1):
+    """Saved outputs, written and read again."""
+
+    def act(folder):
+        path = folder / "outputs.json"
+        outputs.write(path, {name: {"output": ONES} for name in runners})
+        data = json.loads(path.read_text())
+        for one in data["lst"]:
+            one[1] *= iterations
+        path.write_text(json.dumps(data))
+        return outputs.read(path, runner)
+
+    return in_folder(act)
+
+
+row("name one: ", kept_outputs("a", "b"), kept_outputs("a", "b", runner="b"))
+row("write it again, with outputs", kept_outputs(), kept_outputs("a"))
+row(
+    "write it again; torch tensors in it are not read",
+    in_folder(lambda p: (p / "a.json").write_text("{}") and outputs.read(p / "a.json")),
+    kept_outputs("a"),
+)
+row(
+    "polygraphy run --iterations 1 --save-outputs FILE.json",
+    kept_outputs("a", iterations=2),
+    kept_outputs("a", iterations=1),
+)
+row(
+    "--picture ",
+    lambda: pictures.check_picture(Path("o.pdf")),
+    lambda: pytest.importorskip("matplotlib") and pictures.check_picture(Path("o.png")),
 )
 
 
@@ -3768,6 +3803,9 @@ NOT_FOLLOWED: dict[str, str] = {
     **dict.fromkeys(
         (
             "pip install 'trtnet[demo]'",
+            "pip install matplotlib",
+            "pip install onnx onnxruntime",
+            "compare with another: float64, or the torch.nn.Module",
             "sample slices of 4 dimensions, or build with TensorRT 11.3 or TensorRT-RTX",
             "; or weights that are not live, which refit changes",
             "leave one of them out; live= weights change in such a plan, too",

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.cli import benching
+from trtnet.cli import benching, pictures
 from trtnet.cli.benching import Asked, parse_against, seconds, timed
 from trtnet.cli.cases import Case, parse_batches
 from trtnet.cli.commands import app
@@ -190,6 +190,8 @@ def test_what_cannot_be_measured_is_said(folder: Path) -> None:
         (("net.py:Free", "-i", "x=2x3", "--refit"), "nothing can be refitted"),
         (("net.py:Net", "-i", "x=2x3", "--json", "found.txt"), "its file name ends in .json"),
         (("net.py:Net", "-i", "x=2x3", "--json", "no/found.json"), "there is no folder no"),
+        (("net.py:Net", "-i", "x=2x3", "--picture", "found.pdf"), "pictures are .png or .svg"),
+        (("net.py:Net", "-i", "x=2x3", "--picture", "no/found.png"), "there is no folder no"),
         (("none.engine",), "none.engine"),
         (("net.py:Net", "-i", "x=2x3", "--json", "folder.json"), "folder.json is a folder"),
         (("net.py:Net", "-i", "x=2x3", "--warmup", "inf"), "Invalid value for '--warmup'"),
@@ -277,6 +279,22 @@ def test_a_fixed_batch_of_a_file(folder: Path) -> None:
     made = run("net.engine", "--batch", "3", *QUICK)
     assert made.exit_code == 2
     assert "the batch of this network is fixed" in made.output
+
+
+def test_a_picture_counts_every_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib draws the pictures")
+    figures: list[Any] = []
+    save = pictures._save
+    monkeypatch.setattr(pictures, "_save", lambda path, figure: (figures.append(figure), save(path, figure)))
+    found = results("net.py:Net", "-i", "x=n=1..2..4,3", "--batch", "1,4", "--against", "eager", "--picture", "t.png")
+    assert (folder / "t.png").read_bytes().startswith(b"\x89PNG")
+    panels = figures[0].axes
+    assert [panel.get_title() for panel in panels] == [f"{one['way']}, batch {one['batch']}: 3 calls" for one in found]
+    for panel, one in zip(panels, found):
+        assert sum(bar.get_height() for bar in panel.patches) == 3
+        median = one["phases"]["wall"]["median"] * 1e3
+        assert panel.lines[0].get_xdata()[0] == pytest.approx(median)
+        assert panel.get_legend().get_texts()[0].get_text() == f"50 %: {median:.3g} ms"
 
 
 def test_remedies_of_arguments() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call, fails, row_of
 from harness import needs_rtx
 from typer.testing import CliRunner
 
@@ -65,23 +66,6 @@ class Crashes(nn.Module):
     def forward(self, x):
         return [][0]
 """
-
-
-def call(*arguments):
-    """Exit code, and what was printed to stdout and stderr, without colours."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    plain = (re.sub(r"\x1b\[[\d;]*m", "", text) for text in (result.stdout, result.stderr))
-    return result.exit_code, *plain
-
-
-def fails(*arguments):
-    code, _, text = call(*arguments)
-    assert code == 2
-    assert text.startswith("error: ")
-    assert "Traceback" not in text
-    return text
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -630,102 +614,7 @@ def test_doctor_survives_whatever_is_missing(monkeypatch):
     assert "cannot open shared object file" in text
 
 
-# --- compare, inspect, convert, refit ---------------------------------------------------------------------------------
-
-
-def row_of(text, name):
-    return next(line.split() for line in text.splitlines() if line.split()[:1] == [name])
-
-
-def test_compare_two_sides(folder):
-    pytest.importorskip("torch")
-    (folder / "t.py").write_text(TORCHS)
-    arguments = ("t.py:Net", "-i", "x=b=1..4..8,3")
-    code, text, notes = call("compare", *arguments, "reference", "float64")
-    assert code == 0
-    assert "reference and float64 agree within 0.0001 of each output's root mean square" in text
-    assert "(4, 2)" in text
-    assert "both sides have the same random initial values" in notes
-    code, text, _ = call("compare", *arguments, "float64", "t.py:Net")
-    assert code == 0
-    code, text, _ = call("compare", *arguments, "float64", "t.py:Steeper")
-    assert code == 1
-    assert "float64 and t.py:Steeper differ by more than 0.0001 in output" in text
-    assert row_of(text, "output")[-1] == "differs"
-
-
-def test_compare_figures(folder):
-    """Against the same figures by NumPy, of saved outputs."""
-    pytest.importorskip("torch")
-    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    saved = x * 0.5 + np.random.default_rng(1).normal(size=x.shape).astype(np.float32) / 8
-    np.save("x.npy", x)
-    np.savez("saved.npz", output=saved)
-    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
-    assert code == 1
-    rms = np.sqrt(np.mean(saved.astype(np.float64) ** 2))
-    found = x.astype(np.float64) * 0.5
-    cosine = np.vdot(found, saved) / np.linalg.norm(found) / np.linalg.norm(saved.astype(np.float64))
-    wanted = np.abs(found - saved).max() / rms, np.sqrt(np.mean((found - saved) ** 2)) / rms, cosine
-    np.testing.assert_allclose([float(one) for one in row_of(text, "output")[3:6]], wanted, rtol=5e-3)
-    saved = x * np.float32(0.5)
-    saved[0, 0] = np.nan
-    np.savez("saved.npz", output=saved)
-    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
-    assert code == 1
-    assert row_of(text, "output")[3] == "inf"
-    assert "0, 1" in text
-    x[0, 0] = np.nan
-    np.save("x.npy", x)
-    code, text, _ = call("compare", "net.py:half", "reference", "saved.npz", "-i", "x=x.npy")
-    assert code == 0, "NaN in the same place is the same"
-    assert "1, 1" in text
-
-
-def test_compare_names_the_first_module_that_differs(folder):
-    """A sum that float32 loses: in the second of three modules."""
-    pytest.importorskip("torch")
-    (folder / "lost.py").write_text(
-        """
-from trtnet import nn
-
-class Loses(nn.Module):
-    def forward(self, x):
-        return (x + 1e9) - 1e9
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.before, self.middle, self.after = nn.Linear(3, 3), Loses(), nn.Linear(3, 2)
-
-    def forward(self, x):
-        return self.after(self.middle(self.before(x)))
-"""
-    )
-    code, text, _ = call("compare", "lost.py:Net", "reference", "float64", "-i", "x=4x3")
-    assert code == 1
-    assert "the first module that differs: middle\n" in text
-    assert row_of(text, "middle")[-1] == "differs"
-
-
-def test_compare_an_engine_and_what_cannot_be_compared(folder):
-    pytest.importorskip("torch")
-    (folder / "t.py").write_text(TORCHS)
-    graph = trtnet.record(lambda x: x * 0.5, x=trtnet.Input((2, 3)))
-    trtnet.reference(graph).save("half.engine")
-    assert call("compare", "net.py:half", "reference", "half.engine", "-i", "x=2x3")[0] == 0
-    np.savez("other.npz", logits=np.ones((2, 3), np.float32))
-    np.savez("larger.npz", output=np.ones((2, 4), np.float32))
-    for other, message in (
-        ("quick", "there is no such way to compute: 'quick'"),
-        ("other.npz", "other.npz has no output 'output'"),
-        ("larger.npz", "'output' has not the same shape on both sides"),
-        ("net.py:Net", "net.py:Net is no torch.nn.Module"),
-    ):
-        assert message in fails("compare", "net.py:half", "reference", other, "-i", "x=2x3")
-    text = fails("compare", "t.py:Net", "reference", "t.py:Wider", "-i", "x=2x3")
-    assert "the network's weights do not fit Wider" in text
-    assert "size mismatch for first.weight" in text
+# --- inspect, convert, refit ---------------------------------------------------------------------------------
 
 
 def test_inspect_an_engine(folder):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import io
 import json
 import math
 import platform
@@ -25,6 +23,8 @@ from ..graph.graph import Graph
 from ..pytorch.engine import reference, to_torch
 from .cases import Case, flat
 from .console import note, out
+from .exported import onnx_runtime
+from .pictures import draw_latencies
 from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure
 
 AGAINST = ("eager", "graph", "compile", "onnxruntime", "reference")
@@ -94,7 +94,7 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TrtnetError):
-        return error.problem
+        return error.problem + (f": {error.details}" if error.details else "")
     text = str(error).strip().partition("\n")[0]
     return text if text and isinstance(error, (ImportError, RuntimeError)) else f"{type(error).__name__}: {text}"
 
@@ -148,7 +148,8 @@ def _way(name: str, case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
         engine = reference(case.graph, device="cpu")
         return HostClock(), Query(lambda: case.run(engine)), case.run(engine)
     if name == "onnxruntime":
-        return _onnxruntime(case)
+        compute = onnx_runtime(case.graph, case.inputs)
+        return HostClock(), Query(compute), compute()
     if name == "graph" and not case.on_gpu:
         raise EngineError("there is no GPU here to replay a CUDA graph")
     module = to_torch(case.graph).eval()
@@ -191,17 +192,6 @@ def _on_the_gpu(name: str, module: Any, host: list[torch.Tensor], case: Case, as
     torch.cuda.synchronize()
     results = forms.flat(case.graph.form, list(case.graph.outputs), result) or []
     return clock, _with_copies(call, host, device, results, asked.transfers), [as_array(one.cpu()) for one in results]
-
-
-def _onnxruntime(case: Case) -> tuple[Clock, Query, Any]:
-    onnxruntime: Any = importlib.import_module("onnxruntime")
-    module = to_torch(case.graph).eval()
-    file = io.BytesIO()
-    values = tuple(from_numpy(case.inputs[name]) for name in case.graph.inputs)
-    torch.onnx.export(module, values, file, input_names=list(case.graph.inputs), dynamo=False)
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    given = {one.name: case.inputs[one.name] for one in session.get_inputs()}
-    return HostClock(), Query(lambda: session.run(None, given)), session.run(None, given)
 
 
 def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
@@ -289,8 +279,8 @@ def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def report(found: Sequence[Timed], file: Path | None) -> None:
-    """Print the tables; and everything, with each sample, into a JSON file."""
+def report(found: Sequence[Timed], file: Path | None, picture: Path | None = None) -> None:
+    """Print the tables; and everything, with each sample, into a JSON file; the times of calls as a picture."""
     rows = []
     for one in found:
         if not one.samples:
@@ -314,6 +304,12 @@ def report(found: Sequence[Timed], file: Path | None) -> None:
     if file is not None:
         with explained(file), replacing(file) as new:
             new.write_text(json.dumps(_data(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if picture is not None:
+        walls = {
+            one.way + (f", batch {one.batch}" if one.batch else ""): [sample["wall"] for sample in one.samples]
+            for one in found if len(one.samples) > 1
+        }  # fmt: skip
+        draw_latencies(picture, "how long calls take", walls)
 
 
 def _number(value: float | None) -> float | str | None:

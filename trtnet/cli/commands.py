@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,12 +139,17 @@ Against = Annotated[
 Transfers = Annotated[
     bool, typer.Option("--transfers/--no-transfers", help="Copy inputs from the host and outputs to it.")
 ]
+Latencies = Annotated[
+    Path | None,
+    typer.Option("--picture", metavar="FILE.png|svg", help="Draw how many calls took how long, by way and batch."),
+]
 Samples = Annotated[Path | None, typer.Option("--json", metavar="FILE.json", help="Keep it all, every sample, here.")]
 
 SIDES = (
     "How to compute: [cyan]reference[/] (PyTorch, in the network's types), [cyan]float64[/], [cyan]tensorrt[/], "
-    "[cyan]tensorrt_rtx[/], outputs that [bold]run -o FILE.npz[/] kept, an [cyan].engine[/], or the "
-    "[cyan]file.py:Class[/] of a torch.nn.Module with the same keys."
+    "[cyan]tensorrt_rtx[/], [cyan]onnxruntime[/] on the CPU, outputs that [bold]run -o FILE.npz[/], "
+    "[bold]compare --save FILE.json[/] or Polygraphy kept ([cyan]FILE.json:RUNNER[/] of several), an "
+    "[cyan].engine[/], or the [cyan]file.py:Class[/] of a torch.nn.Module with the same keys."
 )
 
 
@@ -388,10 +394,24 @@ def compare(
             help="The most that a value may differ, of an output's root mean square.",
         ),
     ] = 1e-4,
+    half: Half = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="FILE.json",
+            help="Keep the outputs of both sides as Polygraphy's JSON, for [bold]polygraphy run --load-outputs[/].",
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE.png|svg", help="Draw how many values are off by how much, by output."),
+    ] = None,
 ) -> None:
     """Compute MODEL in two ways on the same inputs, and say in which outputs they differ, and from which module on.
 
-    Exits with 0 where they agree, with 1 where they differ, and with 2 after an error.
+    Where outputs are NaN or infinite, it says which module is the first to be so. Exits with 0 where both sides agree,
+    with 1 where they differ, and with 2 after an error.
 
     [dim]Example:[/] [bold]trtnet compare models/lenet.py:LeNet tensorrt float64 --weights weights/lenet.safetensors
     --input image=8x1x28x28[/]
@@ -399,14 +419,23 @@ def compare(
     from .comparing import Side, drawn
     from .comparing import compare as compared
     from .inputs import parse_arguments, parse_shapes_and_files
-    from .model import record_model
+    from .model import halved, record_model
     from .networks import resolve
+    from .pictures import check_picture
+    from .results import check_json
 
-    given = input or resolve(model).inputs
-    inputs, arrays = parse_shapes_and_files(given)
-    graph = record_model(_network(model, weights, arg, inputs), inputs)
-    one, other = (Side(text, graph, parse_arguments(arg or ())) for text in (a, b))
-    agree = compared(one, other, drawn(graph) | arrays, tolerance)
+    if save is not None:
+        check_json(save)
+    if picture is not None:
+        check_picture(picture)
+    arrays: Mapping[str, Any]
+    inputs, arrays = parse_shapes_and_files(input or resolve(model).inputs)
+    network = _network(model, weights, arg, inputs)
+    if half:
+        network, inputs, arrays = halved(network, inputs, arrays)
+    graph = record_model(network, inputs)
+    one, other = (Side(text, graph, parse_arguments(arg or ()), half) for text in (a, b))
+    agree = compared(one, other, drawn(graph) | dict(arrays), tolerance, save, picture)
     if weights is None and graph.parameters:
         note("no --weights: both sides have the same random initial values")
     if not agree:
@@ -438,6 +467,7 @@ def bench(
         bool, typer.Option("--reference", help="In PyTorch even where TensorRT could run it.")
     ] = False,
     json: Samples = None,
+    picture: Latencies = None,
 ) -> None:
     """Say how long calls of MODEL take: with TensorRT on a GPU, by phases; without one in PyTorch, on the CPU.
 
@@ -448,17 +478,20 @@ def bench(
     """
     from . import benching
     from .cases import parse_batches
+    from .pictures import check_picture
     from .results import check_json
 
     if json is not None:
         check_json(json)
+    if picture is not None:
+        check_picture(picture)
     asked = benching.Asked(
         benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit
     )
     cases = _cases(
         model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit=refit
     )
-    benching.report([one for case in cases for one in benching.timed(case, asked)], json)
+    benching.report([one for case in cases for one in benching.timed(case, asked)], json, picture)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -21,14 +21,18 @@ from ..loading import load
 from ..pytorch.engine import reference
 from ..pytorch.sampling import Sampler
 from ..rewriting.extra_outputs import module_paths, with_outputs
-from ..weights import npz
-from .console import out
+from . import saved
+from .console import note, out
+from .exported import onnx_runtime
 from .model import is_torch_module, load_model
+from .pictures import draw_errors
 from .weight_files import give
 
 Arrays = Mapping[str, np.ndarray]
-EXAMPLES = "reference, float64, tensorrt, tensorrt_rtx, FILE.npz, FILE.engine or FILE.py:Class"
+EXAMPLES = "reference, float64, tensorrt, tensorrt_rtx, onnxruntime, FILE.npz, FILE.json, FILE.engine or FILE.py:Class"
 PROVIDERS = ("tensorrt", "tensorrt_rtx")
+INNER = ("reference", "float64", "onnxruntime", *PROVIDERS)
+"""Ways that can show what modules inside give."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,23 @@ class Row:
         return not self.largest <= tolerance
 
 
+def errors(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The difference of each value, by the root mean square of the second array's finite ones: 0 of the same, and of
+    NaN and NaN; infinite where one alone is not finite.
+
+    >>> errors(np.array([1.0, 2.0, np.nan]), np.array([1.0, 1.0, 1.0])).tolist()
+    [0.0, 1.0, inf]
+    """
+    a, b = (side.astype(np.float64).reshape(-1) for side in (one, other))
+    finite = np.isfinite(a) & np.isfinite(b)
+    found = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.inf)
+    x, y = a[finite], b[finite]
+    scale = float(np.sqrt(np.mean(y * y))) if y.size else 0.0
+    if scale:
+        found[finite] = np.abs(x - y) / scale
+    return found
+
+
 def row(name: str, one: np.ndarray, other: np.ndarray) -> Row:
     """Compare two arrays. NaN is like NaN, and an infinity like the same one. Raises ArgumentError for other shapes."""
     if one.shape != other.shape:
@@ -63,19 +84,15 @@ def row(name: str, one: np.ndarray, other: np.ndarray) -> Row:
             found=format_shape(other.shape),
             remedy="compare what was computed on the same inputs",
         )
+    off = errors(one, other)
     a, b = (side.astype(np.float64).reshape(-1) for side in (one, other))
-    finite = np.isfinite(a) & np.isfinite(b)
-    alike = finite | (a == b) | (np.isnan(a) & np.isnan(b))
     bad = int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum())
+    finite = np.isfinite(a) & np.isfinite(b)
+    mean = float(np.sqrt(np.mean(off[finite] ** 2))) if finite.any() else 0.0
     x, y = a[finite], b[finite]
-    scale = float(np.sqrt(np.mean(y * y))) if y.size else 0.0
-    difference = np.abs(x - y)
-    worst, mean = (float(difference.max()), float(np.sqrt(np.mean(difference**2)))) if x.size else (0.0, 0.0)
-    if worst:
-        worst, mean = (worst / scale, mean / scale) if scale else (np.inf, np.inf)
     lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
     cosine = float(x @ y / lengths) if lengths else None
-    return Row(name, one.shape, worst if alike.all() else np.inf, mean, cosine, bad)
+    return Row(name, one.shape, float(off.max(initial=0.0)), mean, cosine, bad)
 
 
 def table(rows: Sequence[Row], tolerance: float) -> str:
@@ -104,12 +121,13 @@ class Side:
         inner: whether it can show what modules inside give.
     """
 
-    def __init__(self, text: str, graph: Graph, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, text: str, graph: Graph, arguments: Mapping[str, Any], half: bool = False) -> None:
         self.text, self.graph = text, graph
-        self._arguments = arguments
-        self.inner = text in ("reference", "float64", *PROVIDERS)
+        self._arguments, self._half = arguments, half
+        self._saved = saved.split(text)
+        self.inner = text in INNER
         path = Path(text)
-        known = path.suffix in (".npz", ".engine") or ":" in text or path.suffix == ".py"
+        known = self._saved is not None or path.suffix in (".engine", ".py") or ":" in text
         if not self.inner and not known:
             raise ArgumentError(
                 f"there is no such way to compute: {text!r}",
@@ -118,18 +136,38 @@ class Side:
                 remedy="for instance float64",
             )
 
-    def outputs(self, inputs: Arrays, paths: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """The network's outputs by name, or those of the modules at these paths."""
+    def outputs(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The network's outputs by name. Raises ArgumentError for a file that lacks one; what it has beside them is
+        told."""
         if self.inner:
-            graph = with_outputs(self.graph, paths) if paths else self.graph
-            found = dict(zip(graph.outputs, _flat(graph, _call(self._engine(graph), inputs))))
-            return {path: found[path] for path in paths} if paths else found
-        if self.text.endswith(".npz"):
-            return npz.read(Path(self.text))
-        if self.text.endswith(".engine"):
+            return self._computed(self.graph, inputs)
+        if self._saved is not None:
+            found = saved.read(*self._saved)
+        elif self.text.endswith(".engine"):
             engine = load(self.text)
-            return dict(zip(engine.graph.outputs, _flat(engine.graph, _call(engine, inputs))))
-        return self._module(inputs)
+            found = dict(zip(engine.graph.outputs, _flat(engine.graph, _call(engine, inputs))))
+        else:
+            return self._module(inputs)
+        wanted = self.graph.outputs
+        if missing := [name for name in wanted if name not in found]:
+            raise ArgumentError(
+                f"{self.text} has no output {missing[0]!r}",
+                expected=", ".join(wanted),
+                found=", ".join(found) or "none",
+            )
+        if more := [name for name in found if name not in wanted]:
+            note(f"{self.text} has more, which is not compared: {', '.join(more)}")
+        return {name: found[name] for name in wanted}
+
+    def modules(self, inputs: Arrays, paths: Sequence[str]) -> dict[str, np.ndarray]:
+        """What the modules at these paths give."""
+        found = self._computed(with_outputs(self.graph, paths), inputs)
+        return {path: found[path] for path in paths}
+
+    def _computed(self, graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
+        if self.text == "onnxruntime":
+            return dict(zip(graph.outputs, onnx_runtime(graph, inputs)()))
+        return dict(zip(graph.outputs, _flat(graph, _call(self._engine(graph), inputs))))
 
     def _engine(self, graph: Graph) -> Engine:
         if self.text == "reference":
@@ -150,6 +188,8 @@ class Side:
             )
         torch = import_torch()
         give(module, state, "the network's weights", f"write {self.text} with the network's own names and sizes")
+        if self._half:
+            module.half()
         module.eval()
         with torch.no_grad():
             result = module(**{name: from_numpy(np.array(value)) for name, value in inputs.items()})
@@ -175,37 +215,65 @@ def drawn(graph: Graph) -> dict[str, np.ndarray]:
     return Sampler(graph).draw({name: dim.opt for name, dim in graph.dims.items()})
 
 
-def compare(a: Side, b: Side, inputs: Arrays, tolerance: float) -> bool:
-    """Compare two sides, print what was found, and say whether they agree."""
+def compare(
+    a: Side, b: Side, inputs: Arrays, tolerance: float, keep: Path | None = None, picture: Path | None = None
+) -> bool:
+    """Compare two sides, print what was found, and say whether they agree.
+
+    Args:
+        keep: where the outputs of both go, as Polygraphy's JSON.
+        picture: where the distribution of the errors is drawn.
+    """
     ours, theirs = a.outputs(inputs), b.outputs(inputs)
-    if missing := [name for name in ours if name not in theirs]:
-        raise ArgumentError(
-            f"{b.text} has no output {missing[0]!r}", expected=", ".join(ours), found=", ".join(theirs) or "none"
-        )
     rows = [row(name, ours[name], theirs[name]) for name in ours]
     _print(table(rows, tolerance))
+    if keep is not None:
+        saved.write(keep, {a.text: ours, (b.text if b.text != a.text else f"{b.text} again"): theirs})
+    if picture is not None:
+        off = {name: errors(ours[name], theirs[name]) for name in ours}
+        draw_errors(picture, f"{a.graph.title}: {a.text} and {b.text}", off, tolerance)
     wrong = [one.name for one in rows if one.differs(tolerance)]
-    if not wrong:
+    if wrong:
+        _print(f"\n{a.text} and {b.text} differ by more than {tolerance:g} in {', '.join(wrong)}")
+    else:
         _print(f"\n{a.text} and {b.text} agree within {tolerance:g} of each output's root mean square")
-        return True
-    _print(f"\n{a.text} and {b.text} differ by more than {tolerance:g} in {', '.join(wrong)}")
-    if a.inner and b.inner:
-        _print(_first(a, b, inputs, tolerance))
-    return False
+    if wrong or any(any(one.nonfinite) for one in rows):
+        _print_modules(a, b, inputs, tolerance, bool(wrong))
+    return not wrong
 
 
 def _print(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
-def _first(a: Side, b: Side, inputs: Arrays, tolerance: float) -> str:
-    """The first module, in the order of recording, whose tensors differ."""
+def _print_modules(a: Side, b: Side, inputs: Arrays, tolerance: float, differ: bool) -> None:
+    """The first module, in the order of recording, whose tensors differ; and the first with NaN or infinities."""
+    sides = [side for side in dict.fromkeys((a, b)) if side.inner]
     paths = module_paths(a.graph)
-    if not paths:
-        return "no modules in it can be compared"
-    ours, theirs = a.outputs(inputs, paths), b.outputs(inputs, paths)
+    if not sides or not paths:
+        _print("no modules in it can be compared")
+        return
+    found = {side.text: side.modules(inputs, paths) for side in sides}
+    if differ and len(sides) == 2:
+        _print(_first(paths, found[a.text], found[b.text], tolerance))
+    for side in sides:
+        for path in paths:
+            if text := _odd(found[side.text][path]):
+                _print(f"the first module that is not finite in {side.text}: {path} ({text})")
+                break
+
+
+def _first(paths: Sequence[str], ours: Arrays, theirs: Arrays, tolerance: float) -> str:
     for path in paths:
         one = row(path, ours[path], theirs[path])
         if one.differs(tolerance):
             return f"the first module that differs: {path}\n{table([one], tolerance)}"
     return "no module differs when its tensors are outputs, too: what is compiled then is another network"
+
+
+def _odd(array: np.ndarray) -> str:
+    """How many values are NaN or infinite; "" for none."""
+    values = array.astype(np.float64)
+    nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    parts = [f"{count:,} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
+    return f"{', '.join(parts)} of {values.size:,}" if parts else ""

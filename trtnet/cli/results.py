@@ -92,11 +92,16 @@ OF_SEVERAL = {
 
 
 def check_json(path: Path) -> None:
-    """Raises ArgumentError for a file of JSON that could not be written, before anything is measured."""
+    """Raises ArgumentError for a file of JSON that could not be written, before anything is computed."""
     if path.suffix != ".json":
         raise ArgumentError(
-            "its file name ends in .json", found=str(path), remedy=f"--json {path.with_suffix('.json')}"
+            "its file name ends in .json", found=str(path), remedy=f"name it {path.with_suffix('.json')}"
         )
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises ArgumentError where a file cannot be written: in no folder, or in a folder's place."""
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder", expected="a file", found="a folder", remedy="name a file")
     _check_folder(path)
