@@ -188,7 +188,7 @@ print(graph.explain("fc2"))
 # | `network.add_activation(x, trt.ActivationType.RELU)` | |
 # | `network.add_softmax(x)` | then `.axes`, a bit for each axis: `1 << 0` is the first one |
 #
-# `trtnet.learn.check(graph, network)` compares your network with LeNet: inputs and outputs, the layers one by one, the bytes of the
+# `trtnet.learn.check("lenet", network)` compares your network with LeNet: inputs and outputs, the layers one by one, the bytes of the
 # weights, and the numbers that both compute in PyTorch. For LeNet's lines see lesson 1, or print `graph.summary()`.
 
 # %% [zh]
@@ -210,7 +210,7 @@ print(graph.explain("fc2"))
 # | `network.add_activation(x, trt.ActivationType.RELU)` | |
 # | `network.add_softmax(x)` | 然后设置 `.axes`，每个轴占一位：`1 << 0` 是第一个轴 |
 #
-# `trtnet.learn.check(graph, network)` 把你的网络和 LeNet 做比较：输入输出、逐个 layer、权重的字节，以及两者在 PyTorch 里算出的数值。
+# `trtnet.learn.check("lenet", network)` 把你的网络和 LeNet 做比较：输入输出、逐个 layer、权重的字节，以及两者在 PyTorch 里算出的数值。
 # LeNet 的各行代码见第 1 课，也可以打印 `graph.summary()`。
 
 
@@ -231,7 +231,7 @@ try:
     last = write(mine, mine.add_input("image", trt.DataType.FLOAT, (1, 1, 28, 28)))
     last.name = "prob"
     mine.mark_output(last)
-    checked = trtnet.learn.check(graph, mine)
+    checked = trtnet.learn.check("lenet", mine)
     if checked:
         print(f"Right: {mine.num_layers} layers that compute what LeNet does.")
     else:

@@ -10,7 +10,7 @@ from harness import rtx
 from rich.console import Console
 
 import trtnet
-from trtnet.cli.demo import digits, drawing
+from trtnet.cli.demo import drawing
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -121,16 +121,3 @@ def test_without_tensorrt_rtx_plans_are_left_out(monkeypatch):
     text = io.StringIO()
     demo._compile(Console(file=text, width=100, color_system=None, highlight=False), None)
     assert "pip install 'trtnet[rtx]'" in text.getvalue()
-
-
-def test_bundled_prefers_the_installed_package(monkeypatch, tmp_path):
-    package = tmp_path / "trtnet"
-    for root, text in ((package / "_bundled", "wheel"), (tmp_path, "checkout")):
-        (root / "models").mkdir(parents=True)
-        (root / "models" / "lenet.py").write_text(text)
-    monkeypatch.setattr(digits, "PACKAGE", package)
-    assert digits.bundled("models/lenet.py").read_text() == "wheel"
-    (package / "_bundled" / "models" / "lenet.py").unlink()
-    assert digits.bundled("models/lenet.py").read_text() == "checkout"
-    with pytest.raises(trtnet.TrtnetError, match=r"weights/x.safetensors is not beside"):
-        digits.bundled("weights/x.safetensors")

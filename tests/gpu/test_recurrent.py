@@ -9,7 +9,7 @@ from networks import LEVEL, host, same
 import trtnet
 from models.character_lstm import CHARACTERS, LONGEST, CharacterLSTM, Writer, encoded, gumbel
 from trtnet import Dim, Input, nn
-from trtnet.cli.demo.digits import bundled
+from trtnet.basics.bundled import bundled
 
 torch = pytest.importorskip("torch")
 

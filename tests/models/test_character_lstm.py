@@ -13,7 +13,7 @@ import trtnet
 from models.character_lstm import CHARACTERS, LONGEST, CharacterLSTM, Lines, Writer, decoded, encoded, gumbel
 from models.train_character_lstm import examples, is_sentence, text_of, train
 from trtnet import Dim, Input
-from trtnet.cli.demo.digits import bundled
+from trtnet.basics.bundled import bundled
 
 torch = pytest.importorskip("torch")
 

@@ -7,7 +7,8 @@ from harness import check_against_torch, lower_and_compare, needs_rtx
 import trtnet
 from models.lenet import LeNet
 from trtnet import Dim, Input
-from trtnet.cli.demo.digits import bundled, load_digits, mnist_like
+from trtnet.basics.bundled import bundled
+from trtnet.cli.demo.digits import load_digits, mnist_like
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")

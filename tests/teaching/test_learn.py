@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import doctest
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from harness import needs_rtx, new_network
 
 import trtnet
+from models.lenet import LeNet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import BuildError, ShapeError, WeightsError
+from trtnet.basics.bundled import PACKAGE, bundled
+from trtnet.errors import ArgumentError, BuildError, ShapeError, WeightsError
 
 BATCH = Dim("batch", min=1, opt=2, max=8)
 
@@ -89,3 +97,93 @@ def test_the_line_of_the_goal_is_named(goal):
     assert first.module == "conv1"
     assert "self.conv1(image)" in str(first)
     assert "36 differ" in first.found
+
+
+def lenet_by_hand(*, batch=1, scale=1.0):
+    """LeNet in the raw API, of the goal's weights."""
+    trt = needs_rtx().trt
+    network, held = new_network(), []
+
+    def weights(name):
+        held.append(np.ascontiguousarray(trtnet.learn.goal("lenet").state_dict()[name] * np.float32(scale)))
+        return trt.Weights(held[-1])
+
+    def linear(x, name, outputs, inputs):
+        matrix = network.add_constant((outputs, inputs), weights(f"{name}.weight")).get_output(0)
+        x = network.add_matrix_multiply(x, trt.MatrixOperation.NONE, matrix, trt.MatrixOperation.TRANSPOSE)
+        bias = network.add_constant((1, outputs), weights(f"{name}.bias")).get_output(0)
+        return network.add_elementwise(x.get_output(0), bias, trt.ElementWiseOperation.SUM).get_output(0)
+
+    x = network.add_input("image", trt.DataType.FLOAT, (batch, 1, 28, 28))
+    for name, maps in (("conv1", 20), ("conv2", 50)):
+        x = network.add_convolution_nd(x, maps, (5, 5), weights(f"{name}.weight"), weights(f"{name}.bias"))
+        x = network.add_pooling_nd(x.get_output(0), trt.PoolingType.MAX, (2, 2))
+        x.stride_nd = (2, 2)
+        x = x.get_output(0)
+    flat = network.add_shuffle(x)
+    flat.reshape_dims = (batch, 800)
+    x = linear(flat.get_output(0), "fc1", 500, 800)
+    x = linear(network.add_activation(x, trt.ActivationType.RELU).get_output(0), "fc2", 10, 500)
+    softmax = network.add_softmax(x)
+    softmax.axes = 1 << 1
+    softmax.get_output(0).name = "prob"
+    network.mark_output(softmax.get_output(0))
+    return network, held
+
+
+@pytest.mark.parametrize("batch", [1, 7, -1])
+def test_a_goal_by_name_in_the_networks_own_batch(batch):
+    network, held = lenet_by_hand(batch=batch)
+    found = trtnet.learn.check("lenet", network)
+    assert found, str(found)
+    del held
+
+
+def test_what_is_wrong_by_a_goals_name():
+    network, held = lenet_by_hand(scale=0.5)
+    found = trtnet.learn.check("lenet", network)
+    wrong = next(one for one in found.differences if isinstance(one, WeightsError))
+    assert wrong.problem.endswith("than conv1.weight")
+    with pytest.raises(ArgumentError, match="no goal of this name") as caught:
+        trtnet.learn.check("lenett", network)
+    assert caught.value.remedy == "did you mean 'lenet'?"
+    with pytest.raises(ArgumentError, match="no goal of this name") as caught:
+        trtnet.learn.check(3, network)
+    assert caught.value.remedy == "list them: trtnet models"
+    other = trtnet.learn.check("resnet18", network)
+    assert [one.expected for one in other.differences] == ["(1, 3, 224, 224)", "output"], str(other)
+    del held
+
+
+def test_a_goal_has_trained_weights_or_the_same_initial_ones():
+    trained = LeNet().load_weights(bundled("weights/lenet.safetensors")).state_dict()
+    for name, value in trtnet.learn.goal("lenet").state_dict().items():
+        assert value.tobytes() == trained[name].tobytes(), name
+    trtnet.manual_seed(3)
+    first = trtnet.learn.goal("pointnet").state_dict()
+    drawn = np.asarray(trtnet.rand(4))
+    trtnet.manual_seed(3)
+    assert np.array_equal(trtnet.rand(4), drawn), "a goal takes none of the user's draws"
+    again = trtnet.learn.goal("pointnet", batch=5).state_dict()
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_the_goal_of_an_installed_package_needs_no_checkout(tmp_path):
+    package = shutil.copytree(PACKAGE, tmp_path / "trtnet", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder, pattern in (("models", "*.py"), ("weights", "lenet.safetensors")):  # as hatch_build.py lays it
+        (package / "_bundled" / folder).mkdir(parents=True)
+        for path in (PACKAGE.parent / folder).glob(pattern):
+            shutil.copy(path, package / "_bundled" / folder)
+    code = "import trtnet; print(trtnet.__file__, repr(trtnet.learn.goal('lenet')))"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(str(package))
+    assert "Graph(LeNet: image=(1, 1, 28, 28)" in done.stdout
+
+
+def test_the_example():
+    (example,) = doctest.DocTestFinder().find(trtnet.learn.goal, "goal", globs={"trtnet": trtnet})
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ..basics.bundled import bundled, models
 from ..basics.tables import render
-from .demo.digits import bundled
-from .model import ModelError, load_package, nearest
+from .model import ModelError, nearest
 
 PREFIX = "models/"
 
@@ -30,7 +30,7 @@ class Resolved(NamedTuple):
 
 
 def networks() -> dict[str, Listed]:
-    found: dict[str, Listed] = load_package(_folder()).NETWORKS
+    found: dict[str, Listed] = models().NETWORKS
     return found
 
 

@@ -7,6 +7,7 @@ Buffer) is an Array that is weights: inside `forward` it acts as a recorded Tens
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -739,6 +740,18 @@ def manual_seed(seed: int) -> None:
     """
     with _Seeds.lock:
         _Seeds.seed, _Seeds.drawn = int(seed) & 0xFFFFFFFFFFFFFFFF, 0
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is drawn inside is drawn from this seed, and what is drawn after as if nothing had been drawn inside."""
+    with _Seeds.lock:
+        kept, _Seeds.seed, _Seeds.drawn = (_Seeds.seed, _Seeds.drawn), seed, 0
+    try:
+        yield
+    finally:
+        with _Seeds.lock:
+            _Seeds.seed, _Seeds.drawn = kept
 
 
 def next_seed() -> tuple[int, int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..basics.dims import format_shape
-from ..basics.errors import BuildError, ShapeError, TrtnetError, WeightsError
+from ..basics.bundled import bundled, models
+from ..basics.dims import Dim, SizeLike, format_shape
+from ..basics.errors import ArgumentError, BuildError, ShapeError, TrtnetError, WeightsError, nearest, shown
 from ..graph.graph import Graph, Input
-from ..graph.tensor import Producer, Tensor
+from ..graph.tensor import Producer, Tensor, seeded
 from ..rewriting.composing import for_provider
 from ..tensorrt import provider as providers
 from ..weights.recipes import Weight, evaluate
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-4
 """How far outputs may be apart, relative to the largest one: of float32 that is rounded in another order."""
+
+TRAINED = {"lenet": "weights/lenet.safetensors"}
+"""Goals whose trained weights come with trtnet."""
+ANY_BATCH = Dim("batch", min=1, opt=2, max=8)
 
 
 class Checked:
@@ -42,7 +48,49 @@ class Checked:
     __repr__ = __str__
 
 
-def check(goal: Graph, network: INetworkDefinition) -> Checked:
+def goal(name: str, batch: SizeLike = 1) -> Graph:
+    """A network that comes with trtnet, recorded: what an exercise is to become, and where its weights are.
+
+    `goal("lenet")` has the trained weights. Those of the others are initial values, the same at each call; what
+    `trtnet.manual_seed` was given does not matter, and is left as it was.
+
+    Args:
+        name: one of those that `trtnet models` lists: "lenet", "resnet18", ...
+        batch: the first size of each input; the others are those that are listed.
+
+    Raises:
+        ArgumentError: there is no network of this name.
+
+    >>> weights = trtnet.learn.goal("lenet").state_dict()
+    >>> weights["conv1.weight"].shape
+    (20, 1, 5, 5)
+    """
+    from ..recording import record  # the door up (tests/test_imports.py)
+
+    package = models()
+    if not isinstance(name, str) or name not in package.NETWORKS:
+        near = nearest(name, package.NETWORKS) if isinstance(name, str) else None
+        raise ArgumentError(
+            "there is no goal of this name",
+            expected=", ".join(package.NETWORKS),
+            found=shown(name),
+            remedy="list them: trtnet models" if near is None else f"did you mean {near!r}?",
+        )
+    listed = package.NETWORKS[name]
+    file, _, made_by = listed.made_by.partition(":")
+    with seeded(0):
+        network = getattr(importlib.import_module(f"{package.__name__}.{file}"), made_by)()
+    if name in TRAINED:
+        network.load_weights(bundled(TRAINED[name]))
+    inputs: dict[str, Any] = {}
+    for text in listed.inputs.split():
+        key, _, rest = text.partition("=")
+        sizes, _, dtype = rest.partition(":")
+        inputs[key] = Input((batch, *map(int, sizes.split("x")[1:])), dtype or "float32")
+    return record(network, **inputs)
+
+
+def check(goal: Graph | str, network: INetworkDefinition) -> Checked:
     """Compare an INetworkDefinition with a graph: inputs, layers one by one, weights, and what they compute.
 
     The network is made with TensorRT's own API; nothing is built, and no GPU is needed. Layers may have any names, and
@@ -50,13 +98,17 @@ def check(goal: Graph, network: INetworkDefinition) -> Checked:
     reference's, so PyTorch is needed.
 
     Args:
-        goal: what the network should be, recorded; its Dims stand for the network's dynamic sizes.
+        goal: what the network should be, recorded; its Dims stand for the network's dynamic sizes. Or a name that
+            `trtnet.learn.goal` takes: that goal, in the network's own batch, which may be dynamic.
         network: what was written.
 
     Raises:
-        ArgumentError, UnsupportedError: what `trtnet.from_network` raises.
+        ArgumentError: there is no goal of this name; and what `trtnet.from_network` raises, ArgumentError and
+            UnsupportedError.
     """
     provider = providers.of(network)
+    if not isinstance(goal, Graph):
+        goal = _goal_of(goal, network)
     wanted = for_provider(goal, provider)
     found = list(_ends(wanted, network))
     if found:
@@ -66,6 +118,12 @@ def check(goal: Graph, network: INetworkDefinition) -> Checked:
     wrong = _outputs(goal, read)
     # other layers that compute the same are as right
     return Checked([*found, *wrong] if wrong else [one for one in found if isinstance(one, WeightsError)])
+
+
+def _goal_of(name: str, network: Any) -> Graph:
+    """The goal of a name, in the batch of the network's first input."""
+    batch = network.get_input(0).shape[0] if network.num_inputs and len(network.get_input(0).shape) else 1
+    return goal(name, ANY_BATCH if batch == -1 else batch)
 
 
 def _ends(wanted: Graph, network: Any) -> Iterator[TrtnetError]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...basics.bundled import bundled
 from ...basics.errors import ArgumentError, ProviderError, TrtnetError
-from .digits import Digits, bundled, load_digits
+from .digits import Digits, load_digits
 
 if TYPE_CHECKING:
     from rich.console import Console

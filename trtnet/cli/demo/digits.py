@@ -1,15 +1,11 @@
-"""scikit-learn's handwritten digits, made to look like MNIST's; and where LeNet and its weights are."""
+"""scikit-learn's handwritten digits, made to look like MNIST's."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...basics.errors import ProviderError
-
-PACKAGE = Path(__file__).resolve().parents[2]
 BOX, SIDE = 20, 28
 
 
@@ -18,18 +14,6 @@ class Digits(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
-
-
-def bundled(path: str) -> Path:
-    """`models/lenet.py` and the like, in the installed package or in a checkout."""
-    for root in (PACKAGE / "_bundled", PACKAGE.parent):
-        if (root / path).is_file():
-            return root / path
-    raise ProviderError(
-        f"{path} is not beside the installed trtnet",
-        expected=f"{PACKAGE / '_bundled' / path}, or a checkout",
-        remedy="install trtnet again: pip install --force-reinstall 'trtnet[demo]'",
-    )
 
 
 def mnist_like(images: np.ndarray) -> np.ndarray:
