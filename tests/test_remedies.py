@@ -1157,6 +1157,13 @@ row("=image:1x3x224x224", lambda: trtexec("--shapes=1x3"), lambda: trtexec("--sh
 row("--batch 1,8,64", lambda: benched(batch="one"), lambda: benched(batch="1,8"))
 row("--against eager,compile", lambda: benched(against="jax"), lambda: benched(against="reference"))
 row("name it ", lambda: benched(json="found.txt"), lambda: benched(json="found.json"))
+row("--by module", lambda: profiled(by="kind"), lambda: profiled(by="module"))
+row("leave --depth out", lambda: profiled(by="line", depth=1), lambda: profiled(by="line"))
+row(
+    "name them apart",
+    lambda: profiled(flame=Path("a.json"), trace=Path("a.json")),
+    lambda: profiled(flame=Path("a.json"), trace=Path("b.json")),
+)
 row("leave --batch out", lambda: benched(sizes=(), batch="2"), lambda: benched(sizes=()))
 row(
     "leave --batch out, or build it with a dynamic one",
@@ -1300,6 +1307,13 @@ def benched(
             cases = list(sized.of_network(lambda x: x * 2, given, arrays, batches, provider="reference", refit=refit))
     for case in cases:
         list(benching.timed(case, asked))
+
+
+def profiled(by="module", depth=None, **files):
+    """What `trtnet profile` is asked for."""
+    from trtnet.cli import profiling
+
+    profiling.Asked(by, depth, 1, profiling.Files(**files)).check()
 
 
 def trtexec(*flags, model=("models/lenet",)):

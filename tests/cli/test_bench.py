@@ -172,6 +172,13 @@ def test_a_file_of_an_engine(folder: Path) -> None:
     assert [(one["way"], one["batch"]) for one in found] == [("reference", 2), ("reference", 4)]
 
 
+def test_refits_of_a_file_are_timed(folder: Path) -> None:
+    graph = trtnet.record(net(folder), x=Input((2, 3)))
+    trtnet.build(graph, provider="reference", refit=True).save("net.engine")
+    ways = [one["way"] for one in results("net.engine", "--refit")]
+    assert ways == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]
+
+
 def test_what_cannot_be_measured_is_said(folder: Path) -> None:
     made = run("net.py:Net", "-i", "x=2x3", "--against", "graph", *QUICK)
     assert made.exit_code == 0

@@ -23,7 +23,7 @@ from trtnet.tensorrt.build.options import BuildOptions
 
 ROOT = Path(trtnet.__file__).parents[1]
 COMMANDS = (
-    "demo", "models", "summary", "build", "run", "compare", "bench", "trtexec",
+    "demo", "models", "summary", "build", "run", "compare", "bench", "profile", "trtexec",
     "check", "inspect", "convert", "refit", "doctor", "preload",
 )  # fmt: skip
 NET = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def run(*arguments: str) -> Any:
             ["bench M --iterations 5 --duration 0 --warmup 0.25 --spin --graph --no-transfers --json t.json"],
         ),
         ("--refit", ["bench M --refit"]),
+        ("--shapes=x:8x3 --dumpProfile", ["bench M --input x=8x3", "profile M --input x=8x3 --by layer"]),
+        (
+            "--exportProfile=p.json --fp16 --builderOptimizationLevel=5 --maxAuxStreams=2 --iterations=3",
+            [
+                "bench M --half --iterations 3",
+                "profile M --export-profile p.json --half --option optimization_level=5 --option max_aux_streams=2",
+            ],
+        ),
+        ("--saveEngine=a.engine --skipInference --dumpProfile", ["build M -o a.engine"]),
     ],
 )
 def test_flags_as_commands(flags: str, lines: list[str]) -> None:
@@ -68,6 +78,8 @@ def test_flags_as_commands(flags: str, lines: list[str]) -> None:
 def test_a_loaded_engine_has_its_shapes() -> None:
     made = translated(["--loadEngine=a.engine", "--shapes=x:8x3,y:8", "--iterations=3"])
     assert made.lines() == [["bench", "a.engine", "--batch", "8", "--iterations", "3"]]
+    made = translated(["--loadEngine=a.engine", "--shapes=x:8x3", "--dumpProfile"])
+    assert made.lines()[1] == ["profile", "a.engine", "--batch", "8", "--by", "layer"]
 
 
 def test_each_flag_has_one_place() -> None:
@@ -120,3 +132,8 @@ def test_an_error_of_a_command_is_its_exit_code(folder: Path) -> None:
     quick = ("--iterations=3", "--duration=0", "--warmUp=0")
     assert run("--loadEngine=net.engine", "--shapes=input:4x3", *quick).exit_code == 0
     assert run("--loadEngine=net.engine", "--shapes=input:5x3", *quick).exit_code == 2
+    made = run("--loadEngine=net.engine", "--shapes=input:4x3", *quick, "--exportProfile=p.json")
+    assert made.exit_code == 0, made.output
+    assert [set(one) for one in json.loads(Path("p.json").read_text())] == [
+        {"count"}, {"name", "timeMs", "averageMs", "medianMs", "percentage"},
+    ]  # fmt: skip

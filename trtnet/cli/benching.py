@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from .cases import Case, flat
 from .console import note, out
 from .exported import onnx_runtime
 from .pictures import draw_latencies
-from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure
+from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure, surroundings
 
 AGAINST = ("eager", "graph", "compile", "onnxruntime", "reference")
 
@@ -318,12 +317,7 @@ def _number(value: float | None) -> float | str | None:
 
 
 def _data(found: Sequence[Timed]) -> dict[str, Any]:
-    from .. import __version__
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "versions": {"trtnet": __version__, "python": platform.python_version(), "torch": torch.__version__},
-        "machine": {"cpu": platform.processor() or platform.machine(), "gpu": gpu, "os": platform.platform()},
+    return surroundings() | {
         "results": [
             {
                 "way": one.way, "batch": one.batch, "note": one.note, "difference": _number(one.difference),

@@ -176,9 +176,10 @@ def _cases(
     half: bool,
     batches: tuple[int, ...],
     provider: str | None,
-    **options: Any,
+    refit: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> Any:
-    """MODEL or FILE.engine at each size, as `cases` makes them; with the options of `trtnet.build`."""
+    """MODEL or FILE.engine at each size, as `cases` makes them; networks with these build options."""
     from . import cases
     from .inputs import parse_shapes_and_files
     from .model import halved
@@ -189,12 +190,12 @@ def _cases(
     inputs, arrays = parse_shapes_and_files(input or ([] if is_file else resolve(model).inputs))
     if is_file:
         shapes = [name for name in inputs if name not in arrays]
-        told = {"--weights": weights, "--arg": arguments, "--half": half, "a shape": shapes}
+        told = {"--weights": weights, "--arg": arguments, "--half": half, "a shape": shapes, "--option": options}
         return cases.of_file(Path(model), arrays, batches, [name for name, value in told.items() if value], provider)
     network = _network(model, weights, arguments, inputs)
     if half:
         network, inputs, arrays = halved(network, inputs, arrays)
-    return cases.of_network(network, inputs, arrays, batches, provider=provider, **options)
+    return cases.of_network(network, inputs, arrays, batches, provider=provider, refit=refit, **(options or {}))
 
 
 def _list_options(asked: bool) -> None:
@@ -488,10 +489,67 @@ def bench(
     asked = benching.Asked(
         benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit
     )
-    cases = _cases(
-        model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit=refit
-    )
+    cases = _cases(model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit)
     benching.report([one for case in cases for one in benching.timed(case, asked)], json, picture)
+
+
+@app.command()
+@command
+def profile(
+    model: Benched,
+    input: ShapesOrFiles = None,
+    weights: Weights = None,
+    arg: Arguments = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", metavar="N", min=1, help="The size of a call, as for [bold]bench[/].")
+    ] = None,
+    half: Half = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            "--provider",
+            metavar="NAME",
+            help="[cyan]tensorrt[/], [cyan]tensorrt_rtx[/] or [cyan]reference[/]. Left out: the TensorRT that runs "
+            "here, else the reference, in PyTorch.",
+        ),
+    ] = None,
+    option: Options = None,
+    calls: Annotated[int, typer.Option("--calls", metavar="N", min=1, help="How many calls are measured.")] = 20,
+    by: Annotated[
+        str, typer.Option("--by", metavar="module|line|layer", help="What times are added up by.")
+    ] = "module",
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="N", min=1, help="Modules inside the Nth are counted with it.")
+    ] = None,
+    export_profile: Annotated[
+        Path | None, typer.Option("--export-profile", metavar="FILE.json", help="As trtexec's --exportProfile.")
+    ] = None,
+    flame: Annotated[
+        Path | None,
+        typer.Option(
+            "--flame",
+            metavar="FILE",
+            help="A flame graph: [cyan].svg[/], [cyan].folded[/] for flamegraph.pl, [cyan].json[/] for speedscope.app.",
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE.json", help="One call, for ui.perfetto.dev.")
+    ] = None,
+    json: Samples = None,
+) -> None:
+    """Say where the time of a call of MODEL goes: by module, by source line, or by TensorRT's own layers.
+
+    [dim]Example:[/] [bold]trtnet profile models/resnet50 --depth 1 --flame resnet50.svg[/]
+    """
+    from . import profiling
+    from .inputs import parse_options
+
+    asked = profiling.Asked(by, depth, calls, profiling.Files(export_profile, flame, trace, json))
+    asked.check()
+    told = parse_options(option or ())
+    batches = () if batch is None else (batch,)
+    for case in _cases(model, input, weights, arg, half, batches, provider, options=told):
+        profiling.profile(case, asked)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

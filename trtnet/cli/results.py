@@ -93,9 +93,16 @@ OF_SEVERAL = {
 
 def check_json(path: Path) -> None:
     """Raises ArgumentError for a file of JSON that could not be written, before anything is computed."""
-    if path.suffix != ".json":
+    check_suffix(path, (".json",))
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Raises ArgumentError for a file that has none of these suffixes, or could not be written."""
+    if path.suffix not in suffixes:
         raise ArgumentError(
-            "its file name ends in .json", found=str(path), remedy=f"name it {path.with_suffix('.json')}"
+            f"its file name ends in {' or '.join(suffixes)}",
+            found=str(path),
+            remedy=f"name it {path.with_suffix(suffixes[0])}",
         )
     check_place(path)
 
@@ -125,13 +132,13 @@ def save_results(path: Path, results: Mapping[str, np.ndarray]) -> None:
     """One `.npz`, one `.npy`, or a folder of them. NumPy's own types only: bfloat16 is kept as float32."""
     arrays: dict[str, Any] = {n: a if a.dtype.isbuiltin == 1 else a.astype(np.float32) for n, a in results.items()}
     if path.suffix == ".npz":
-        _write(path, lambda new: npz.write(new, arrays, {}))
+        write(path, lambda new: npz.write(new, arrays, {}))
     elif path.suffix == ".npy":
         if len(arrays) != 1:
             raise ArgumentError(
                 "one .npy file holds one output", found=", ".join(arrays), remedy=f"-o {path.with_suffix('.npz')}"
             )
-        _write(path, lambda new: np.save(new, *arrays.values()))
+        write(path, lambda new: np.save(new, *arrays.values()))
     else:
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -140,7 +147,7 @@ def save_results(path: Path, results: Mapping[str, np.ndarray]) -> None:
                 f"the folder {path} could not be made", details=str(error), remedy="-o another folder, or FILE.npz"
             ) from error
         for name, array in arrays.items():
-            _write(path / f"{file_name(name)}.npy", lambda new, array=array: np.save(new, array))  # type: ignore[misc]
+            write(path / f"{file_name(name)}.npy", lambda new, array=array: np.save(new, array))  # type: ignore[misc]
 
 
 def file_name(name: str) -> str:
@@ -148,7 +155,8 @@ def file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in " ._-" else f"%{ord(c):02X}" for c in name)
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
+def write(path: Path, content: Callable[[Path], object]) -> None:
+    """Write a file, the whole of it or nothing, and say so."""
     with explained(path), replacing(path) as new:
-        write(new)
+        content(new)
     say(f"[bold]{escape(str(path))}[/] written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+
+from .. import __version__
 
 PHASES = {
     "wall": "host: from the first copy to the last result",
@@ -164,3 +167,12 @@ class Timed:
         """Calls a second, one after the other."""
         total = sum(one["wall"] for one in self.samples)
         return len(self.samples) / total if total else 0.0
+
+
+def surroundings() -> dict[str, Any]:
+    """What figures were made with and on, as JSON says it."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "versions": {"trtnet": __version__, "python": platform.python_version(), "torch": torch.__version__},
+        "machine": {"cpu": platform.processor() or platform.machine(), "gpu": gpu, "os": platform.platform()},
+    }

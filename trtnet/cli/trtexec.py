@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,6 @@ ELSEWHERE = {
     "bf16": "a network computes in the types of its module: module.bfloat16() before record",
     "calib": "nothing is calibrated: scales are written in the network",
     "timingCacheFile": "timings are kept in the folder that trtnet.build(cache=...) names",
-    "dumpProfile": "engine.profile(x) in Python: times by module and source line",
-    "exportProfile": "engine.profile(x) in Python: times by module and source line",
     "dumpLayerInfo": "engine.inspect() in Python, after --profilingVerbosity=detailed",
     "exportLayerInfo": "engine.inspect() in Python, after --profilingVerbosity=detailed",
     "dumpOutput": "trtnet run prints outputs",
@@ -54,23 +53,20 @@ class Commands:
     Attributes:
         model: MODEL, or the engine's file.
         inputs: NAME=SHAPE, for `--input`.
-        build, bench: the further arguments of these commands; None of what is not asked for.
+        build, bench, profile: the further arguments of these commands; None of what is not asked for.
     """
 
     model: str
     inputs: list[str] = field(default_factory=list)
     build: list[str] | None = None
     bench: list[str] | None = field(default_factory=list)
+    profile: list[str] | None = None
 
     def lines(self) -> list[list[str]]:
         """The commands, in order."""
         given = [part for text in self.inputs for part in ("--input", text)]
-        found = []
-        if self.build is not None:
-            found.append(["build", self.model, *given, *self.build])
-        if self.bench is not None:
-            found.append(["bench", self.model, *given, *self.bench])
-        return found
+        asked = {"build": self.build, "bench": self.bench, "profile": self.profile}
+        return [[name, self.model, *given, *further] for name, further in asked.items() if further is not None]
 
 
 Flag = Callable[[str], tuple[list[str], list[str]]]
@@ -151,8 +147,10 @@ FLAGS: Mapping[str, Flag] = {
     "noDataTransfers": _bench("--no-transfers"),
     "exportTimes": _bench("--json"),
 }  # fmt: skip
+PROFILED = ("dumpProfile", "exportProfile")
+"""The flags that ask for `trtnet profile`."""
 SHAPES = ("shapes", "minShapes", "optShapes", "maxShapes")
-READ = ("loadEngine", "skipInference", "buildOnly", *SHAPES)
+READ = (*PROFILED, "loadEngine", "skipInference", "buildOnly", *SHAPES)
 
 
 def translated(arguments: Sequence[str]) -> Commands:
@@ -188,7 +186,9 @@ def translated(arguments: Sequence[str]) -> Commands:
             build, bench = build + first, bench + second
     names = {name for name, _ in given}
     made.build = build if "saveEngine" in names and "loadEngine" not in names else None
-    made.bench = None if names & {"skipInference", "buildOnly"} else bench
+    runs = not names & {"skipInference", "buildOnly"}
+    made.bench = bench if runs else None
+    made.profile = _profile(given, bench) if runs and names & set(PROFILED) else None
     if made.build is None and made.bench is None:
         raise ArgumentError(
             "nothing would be done",
@@ -197,6 +197,23 @@ def translated(arguments: Sequence[str]) -> Commands:
             remedy="--saveEngine=FILE.engine, or leave --skipInference out",
         )
     return made
+
+
+def _profile(given: Sequence[tuple[str, str]], bench: Sequence[str]) -> list[str]:
+    """The arguments of `profile`, which builds by itself; the sizes of a call are those of `bench`."""
+    found = [part for pair in itertools.pairwise(bench) if pair[0] == "--batch" for part in pair]
+    for name, value in given:
+        if name == "dumpProfile":
+            found += ["--by", "layer"]
+        elif name == "exportProfile":
+            found += ["--export-profile", value]
+        elif name == "builderOptimizationLevel":
+            found += ["--option", f"optimization_level={value}"]
+        elif name == "fp16":
+            found.append("--half")
+        elif name in FLAGS and (options := FLAGS[name](value)[0])[:1] == ["--option"]:
+            found += options
+    return found
 
 
 def _split(text: str) -> tuple[str, str]:

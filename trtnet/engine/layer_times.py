@@ -91,6 +91,11 @@ class LayerTimes:
             found[key(layer)] = found.get(key(layer), 0.0) + layer.milliseconds
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def told(self) -> str:
+        """All of it in a line."""
+        count = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        return f"{count}, {self.milliseconds:.4f} ms a call on {self.device}, the mean of {self.calls}"
+
     def __str__(self) -> str:
         rows = [
             (
@@ -103,7 +108,7 @@ class LayerTimes:
             ("layer", "ms", "median", "share", "module", "at"),
             rows,
             right=("ms", "median", "share"),
-            footer=f"{len(rows)} layers, {self.milliseconds:.4f} ms a call on {self.device}, the mean of {self.calls}",
+            footer=self.told(),
         )
 
 
