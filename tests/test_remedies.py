@@ -30,6 +30,7 @@ from trtnet.cli import pictures, preload
 from trtnet.cli import saved as outputs
 from trtnet.errors import TrtnetError, nearest
 from trtnet.tensorrt import device
+from trtnet.tensorrt.build import timing_file
 from trtnet.tensorrt.build.plan_cache import PlanCache
 from trtnet.tensorrt.kernels import compiling, shim
 
@@ -1390,6 +1391,21 @@ row(
     "give the file the suffix of its format",
     in_folder(lambda p: linear().load_weights(renamed(p / "a.npz", "a.numbers"))),
     in_folder(lambda p: linear().load_weights(written(p / "a.npz"))),
+)
+row(
+    "leave force out: without a cache every build compiles",
+    lambda: trtnet.building.check_folder(None, force=True),
+    in_folder(lambda p: trtnet.building.check_folder(p, force=True)),
+)
+row(
+    "name a file in an existing folder",
+    in_folder(lambda p: timing_file.TimingFile(p / "none" / "t.cache")),
+    in_folder(lambda p: timing_file.TimingFile(p / "t.cache")),
+)
+row(
+    "trtnet.build(graph, profile_stream=stream), in Python",
+    lambda: told("profile_stream=5"),
+    lambda: trtnet.tensorrt.build.options.BuildOptions(profile_stream=5),
 )
 row(
     "name a file in it:",
@@ -3663,6 +3679,7 @@ NOT_FOLLOWED: dict[str, str] = {
     "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
     "refit again; if this comes twice, the memory of": "tests/pytorch/test_engine.py sees it",
     "merge them in PEFT: model.merge_and_unload().state_dict()": "tests/weights/test_lora.py sees it",
+    "name another file: it is made": "tests/helpers/judged_engines.py sees it",
     "leave verify out, and compare what the engine computes": "tests/helpers/judged_engines.py sees it",
     **dict.fromkeys(
         (
@@ -3808,7 +3825,7 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "may you read it?",
             "write it with numpy.savez",
-            "; its weights are given by --weights FILE; `trtnet bench` and `trtnet inspect` take an .engine",
+            "; its weights are given by --weights FILE; `trtnet run`, `bench` and `inspect` take an .engine",
             ", or put its folder on PYTHONPATH",
             "name another: --output FILE.png",
         ),

@@ -26,6 +26,7 @@ from .tensorrt import provider as providers
 from .tensorrt.build.job import Job, Profile, Progress, warn_nonfinite_weights
 from .tensorrt.build.options import BuildOptions
 from .tensorrt.build.plan_cache import check_folder
+from .tensorrt.build.timing_file import TimingFile
 from .tensorrt.device import Device, ordinal
 from .tensorrt.provider import Provider
 from .tensorrt.run.engine import TensorRTEngine
@@ -40,6 +41,8 @@ def build_plan(
     refit: Refit = False,
     live: Refit = False,
     cache: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    timing_cache: str | os.PathLike[str] | None = None,
     extra_outputs: str | Iterable[str] = (),
     debug_tensors: str | Iterable[str] = (),
     profiles: Sequence[Profile] | None = None,
@@ -56,6 +59,9 @@ def build_plan(
             and given by a refit; exactly one target then.
         live: likewise: parameters that become inputs of the network, for `bind_weights`.
         cache: a folder of plans: the same network and options are not compiled again.
+        force: compile it though the cache has it, and replace it there.
+        timing_cache: a file of TensorRT's timings, as `trtexec --timingCacheFile` keeps them: read, added to, and made
+            where there is none. They take the place of those beside the plans. TensorRT-RTX has none.
         extra_outputs: module paths, or patterns over them, whose tensors become outputs, too; the result is a dict.
         debug_tensors: likewise: tensors that `engine.set_debug_listener` shows, and that become no outputs. TensorRT
             does not fuse what they are between.
@@ -97,7 +103,8 @@ def build_plan(
         )
     job = Job(
         graph, found, chosen, refittable=left_out, live=live_names, left_out=left_out, targets=targets,
-        profiles=_profiles(graph, profiles), progress=progress, cache=check_folder(cache), debug=debug,
+        profiles=_profiles(graph, profiles), progress=progress, cache=check_folder(cache, force), debug=debug,
+        force=force, timings=None if timing_cache is None else TimingFile(timing_cache),
     )  # fmt: skip
     return job.run()
 
@@ -110,6 +117,8 @@ def build(
     refit: Refit = False,
     live: Refit = False,
     cache: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    timing_cache: str | os.PathLike[str] | None = None,
     check: Any = True,
     extra_outputs: str | Iterable[str] = (),
     debug_tensors: str | Iterable[str] = (),
@@ -132,7 +141,7 @@ def build(
             (`Input(range=...)`), at each profile's opt sizes; beside loading torch, 5 % of the build's time or half a
             second may go to it, whichever is more. A refittable engine is compared after a refit to other weights,
             too. A plan from the cache that has passed is not compared again, unless inputs are given.
-        extra_outputs, debug_tensors, profiles, progress: as in `build_plan`.
+        force, timing_cache, extra_outputs, debug_tensors, profiles, progress: as in `build_plan`.
         options: `BuildOptions`: workspace, optimization_level, tf32, ...; and `RunOptions`: persistent_cache_limit, ...
 
     Raises:
@@ -154,10 +163,10 @@ def build(
         engine: Engine = ReferenceEngine(graph, device=str(device or "cpu"), live=live_names, debug=debug)
         engine.refittable = names
         return engine
-    folder, place = check_folder(cache), Device(ordinal(device))
+    folder, place = check_folder(cache, force), Device(ordinal(device))
     job = Job(
         graph, found, chosen, refittable=names, live=live_names, profiles=ranges, progress=progress, cache=folder,
-        device=place, debug=debug,
+        device=place, debug=debug, force=force, timings=None if timing_cache is None else TimingFile(timing_cache),
     )  # fmt: skip
     with place.current():
         plan = job.run()
@@ -167,7 +176,8 @@ def build(
     if job.stale or plan.stripped:
         made.refit_all()
     if check is not False and (plan.checked is None or check is not True):
-        trial = functools.partial(build, provider=found.name, device=device, check=False, profiles=profiles, **options)
+        options |= {"provider": found.name, "device": device, "profiles": profiles, "timing_cache": timing_cache}
+        trial = functools.partial(build, check=False, **options)
         _compare(made, plan, job, check, functools.partial(trial, refit=refit, live=live), trial)
     return made
 

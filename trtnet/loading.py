@@ -32,7 +32,7 @@ def load(
     The files' SHA-256 are checked first, then the version of TensorRT, then the GPU.
 
     Args:
-        path: the `.engine` file.
+        path: the `.engine` or `.trt` file.
         provider: "tensorrt", "tensorrt_rtx", or "reference": the recorded network in PyTorch, from the saved weights.
         device: the CUDA device, or the reference's torch device.
         options: `RunOptions`: weight_streaming_budget, persistent_cache_limit, ...

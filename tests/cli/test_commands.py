@@ -18,6 +18,7 @@ from trtnet import Dim
 from trtnet.cli.commands import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, parse_options, read_arrays, split_dtype
 from trtnet.cli.networks import networks
+from trtnet.engine.plan import file_name
 from trtnet.errors import ArgumentError
 from trtnet.tensorrt.build.options import BuildOptions
 
@@ -405,6 +406,110 @@ def test_build_refittable_under_its_own_name(folder):
     }
 
 
+def test_build_as_trt_and_run(folder):
+    """Under trtexec's usual suffix, with its manifest; `inspect`, `run`, `bench` and `compare` take it."""
+    pytest.importorskip("torch")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.save("x.npy", x)
+    graph = trtnet.record(trtnet.nn.Linear(3, 2), input=trtnet.Input((2, 3)))
+    trtnet.reference(graph).save("net.trt")
+    assert {p.name for p in folder.glob("net.trt*")} == {"net.trt.json", "net.trt.safetensors"}
+    assert "net.trt: an engine" in call("inspect", "net.trt")[1]
+    assert "net.trt: an engine" in call("inspect", "net.trt.json")[1]
+    code, text, notes = call("run", "net.trt", "-i", "input=x.npy", "-o", "y.npy")
+    assert (code, notes) == (0, "")
+    weight, bias = (graph.state_dict()[name] for name in ("weight", "bias"))
+    np.testing.assert_allclose(np.load("y.npy"), x @ weight.T + bias, rtol=1e-5)
+    assert call("bench", "net.trt", "--duration", 0, "--iterations", 2)[0] == 0
+    (folder / "lin.py").write_text("from trtnet import nn\ndef lin():\n    return nn.Linear(3, 2)\n")
+    np.savez("w.npz", **graph.state_dict())
+    compared = ("compare", "lin.py:lin", "net.trt", "float64", "-i", "input=x.npy", "-w", "w.npz")
+    assert call(*compared)[0] == 0
+    text = fails("run", "net.trt", "-i", "input=x.npy", "-w", "w.npz", "--dtype", "float64")
+    assert "an engine's file has its weights, types and shapes" in text
+    assert "found:    --weights, --dtype" in text
+    needs_rtx()
+    assert call("build", "net.py:Net", "-i", "x=1x3", "-t", "sm86", "--level", 0, "-o", "n.trt")[0] == 0
+    assert json.loads((folder / "n.trt.json").read_text())["targets"] == ["sm86"]
+
+
+def test_nested_outputs_run(folder):
+    pytest.importorskip("torch")
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    Path("nested.py").write_text("def net(x):\n    return {'a': x * 2, 'b': (x * 3, None, (x * 4,))}\n")
+    assert call("run", "nested.py:net", "-i", "x=x.npy", "-o", "y.npz", "--reference")[0] == 0
+    with np.load("y.npz") as kept:
+        assert {name: float(kept[name][0, 0]) for name in kept} == {"a": 2, "b_0": 3, "b_2_0": 4}
+
+
+@pytest.mark.parametrize(
+    ("inner", "outputs", "name"),
+    [
+        ("float32", "float32", "n.fp32.engine"),
+        ("float16", "float16", "n.fp16infp16out.engine"),
+        ("float16", "float32", "n.fp16.fp16infp32out.engine"),
+        ("bfloat16", "int32", "n.bf16in.engine"),
+        ("int32", "int32", "n.int.engine"),
+    ],
+)
+def test_names_of_plans(inner, outputs, name):
+    graph = trtnet.record(lambda x: (x * 2).to(outputs), x=trtnet.Input((2, 3), inner))
+    assert file_name(graph, "n") == name
+    mixed = trtnet.record(lambda x, y: x.half() * y, x=trtnet.Input((2,)), y=trtnet.Input((2,), "float16"))
+    assert file_name(mixed, "m") == "m.fp16.fp32fp16infp16out.engine"
+    inside = trtnet.record(lambda x: (x.half() * 2).float(), x=trtnet.Input((2,)))
+    assert file_name(inside, "i") == "i.fp16.engine"
+
+
+def test_a_plan_cache_and_all_that_tensorrt_logs(folder):
+    needs_rtx()
+    arguments = ("build", "net.py:Net", "-i", "x=1x3", "-t", "sm86", "--level", 0, "--half", "--cache", "plans")
+    assert call("convert", save_net(folder), "w.npz")[0] == 0
+    code, text, log = call(*arguments, "-w", "w.npz", "--verbose")
+    assert code == 0
+    assert "net.fp16infp16out.engine  " in text
+    assert re.search(r"^\[V\] \[TRT\] ", log, re.MULTILINE)
+    (plan,) = (folder / "plans").glob("*.plan")
+    before = plan.stat().st_mtime_ns
+    code, text, log = call(*arguments, "-w", "w.npz")
+    assert code == 0
+    assert "from the plan cache" in text
+    assert "[TRT]" not in log
+    assert plan.stat().st_mtime_ns == before
+    code, text, _ = call(*arguments, "-w", "w.npz", "--force")
+    assert code == 0
+    assert "from the plan cache" not in text
+    assert plan.stat().st_mtime_ns > before
+    text = fails(*arguments, "--timing-cache", "t.cache", "--force")
+    assert "tensorrt_rtx" in text
+    assert "has no timing cache" in text
+
+
+def save_net(folder):
+    trtnet.cli.model.load_module("net.py").Net().save_weights("net.safetensors")
+    return "net.safetensors"
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "11.4"])
+def test_build_by_tensorrt(folder, monkeypatch, version):
+    """By the bindings of a version, which compute nothing: so nothing is compared."""
+    pytest.importorskip("torch")
+    from judged_engines import standing_in
+
+    monkeypatch.setattr("trtnet.building._compare", lambda *given: None)
+    arguments = ("build", "net.py:Net", "-i", "x=1x3", "--provider", "tensorrt")
+    with standing_in(version) as here:
+        graph = trtnet.record(trtnet.cli.model.load_module("net.py").Net(), x=trtnet.Input((1, 3)))
+        here.infers(graph)
+        code, text, _ = call(*arguments, "--timing-cache", "t.cache", "--refit", "-o", "n.trt")
+        assert code == 0, text
+        assert f"bytes for a host, in 0.0 s, by {here.provider.name}" in text
+        assert Path("t.cache").read_bytes() == b"timings+"
+        manifest = json.loads(Path("n.trt.json").read_text())
+        assert (manifest["gpu"]["name"], len(manifest["refittable"])) == ("a host", 4)
+        assert "cannot compile for these targets" in fails(*arguments, "-t", "sm86")
+
+
 def test_build_errors(folder):
     text = fails("build", "net.py:Net", "-i", "x=1x3", "-o", "net.plan")
     assert "remedy:   -o net.engine" in text
@@ -734,7 +839,7 @@ def test_refit_a_plan_that_holds_no_weights(folder):
 
 FOLLOWED = {
     "-o plan.engine": (
-        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.trt", "--target", "sm86"),
+        ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.plan", "--target", "sm86"),
         ("build", "net.py:Net", "-i", "x=1x3", "-o", "plan.engine", "--target", "sm86"),
     ),
     "--workspace 256M": (
@@ -788,7 +893,7 @@ FOLLOWED = {
         ("compare", "net.py:half", "reference", "halves.npz", "-i", "x=a.npy"),
     ),
     "a plan under another name is looked at as FILE.engine: copy it": (
-        ("inspect", "plan.trt"),
+        ("inspect", "plan.plan"),
         ("inspect", "copied.engine"),
     ),
     "`trtnet inspect both.npz` lists the names": (
@@ -838,7 +943,7 @@ def test_a_remedy_helps(folder, remedy):
     np.savez("both.npz", a=ones, b=ones)
     np.savez("wider.npz", output=np.ones((2, 4), np.float32))
     np.savez("halves.npz", output=ones / 2)
-    for name in ("plan.trt", "copied.engine"):
+    for name in ("plan.plan", "copied.engine"):
         Path(name).write_bytes(b"a plan")
     Path("taken").write_text("a file")
     Path("net.onnx").write_bytes(b"")
@@ -899,6 +1004,12 @@ def test_every_option_is_listed():
         (["--option", f"max_aux_streams={'9' * 30}"], "max_aux_streams is a whole number"),
         (["--option", "refit=true"], "--refit of the command"),
         (["--option", "targets=sm86"], "--target of the command"),
+        (["--option", "timing_cache=t.cache"], "--timing-cache of the command"),
+        (["--option", "profile_stream=5"], "a command cannot be given a CUDA stream"),
+        (["--option", "profile_stream.x=5"], "trtnet.build(graph, profile_stream=stream), in Python"),
+        (["--force"], "there is no plan cache in which a plan could be replaced"),
+        (["--provider", "tensort"], "there is no such provider"),
+        (["--timing-cache", "no/t.cache"], "no folder no"),
         (["--option", "progress=true"], "there is no build option 'progress'"),
     ],
 )

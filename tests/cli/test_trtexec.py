@@ -69,6 +69,10 @@ def run(*arguments: str) -> Any:
             ],
         ),
         ("--saveEngine=a.engine --skipInference --dumpProfile", ["build M -o a.engine"]),
+        (
+            "--saveEngine=a.trt --timingCacheFile=t.cache --verbose",
+            ["build M -o a.trt --timing-cache t.cache --verbose", "bench M --verbose"],
+        ),
     ],
 )
 def test_flags_as_commands(flags: str, lines: list[str]) -> None:

@@ -409,6 +409,26 @@ def _(made: Any, config: Any, strategy: Any = None) -> None:
     vars(config)["strategy"] = strategy
 
 
+@on("IBuilderConfig.create_timing_cache")
+def _(made: Any, config: Any, blob: bytes) -> Any:
+    """None of what are no timings of this TensorRT."""
+    if blob and not blob.startswith(b"timings"):
+        return None
+    vars(made)["timings"] = blob or b"timings"
+    return made
+
+
+@on("IBuilderConfig.set_timing_cache")
+def _(made: Any, config: Any, cache: Any, ignore_mismatch: bool) -> bool:
+    """Those of another GPU are refused."""
+    return b"another GPU" not in vars(cache)["timings"]
+
+
+@on("ITimingCache.serialize")
+def _(made: Any, cache: Any) -> Any:
+    return bytes.__new__(type(made), vars(cache)["timings"] + b"+")
+
+
 @on("IRuntimeCache.deserialize")
 def _(made: Any, cache: Any, blob: bytes) -> bool:
     """One of another GPU is refused, and the cache left as it was."""

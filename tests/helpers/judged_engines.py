@@ -554,9 +554,9 @@ def plan_cache(here: Here) -> None:
         graph = trtnet.record(Net(), x=Input((2, 3, 8, 8)))
         here.infers(graph)
 
-        def build() -> Any:
+        def build(**options: Any) -> Any:
             return trtnet.build(
-                graph, provider=here.provider.name, refit=True, cache=folder, check=False,
+                graph, provider=here.provider.name, refit=True, cache=folder, check=False, **options,
                 progress=lambda phase, done, steps: phases.append(phase),
             )  # fmt: skip
 
@@ -566,3 +566,23 @@ def plan_cache(here: Here) -> None:
         engine = build()
         assert engine.plan.cached
         engine.close()
+        engine = build(force=True)
+        assert not engine.plan.cached
+        engine.close()
+        assert bool(list(Path(folder).glob("timing-*.cache"))) == here.provider.keeps_timings
+
+
+@step
+def timing_cache(here: Here) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "timings.cache")
+        for kept in (b"timings+", b"timings++"):
+            here.build(timing_cache=path).close()
+            assert path.read_bytes() == kept
+        for others in (b"of another TensorRT", b"timings of another GPU"):
+            path.write_bytes(others)
+            with pytest.raises(ArgumentError, match="holds no timings of this TensorRT on this GPU"):
+                here.build(timing_cache=path)
+            assert path.read_bytes() == others
+        with pytest.raises(ArgumentError, match="no folder"):
+            here.build(timing_cache=Path(folder, "none", "timings.cache"))

@@ -101,6 +101,7 @@ REFUSED = {
     "unfused debug tensors": before("10.13"),
     "stripped plan": ["8.6.1"],
     "stripped plan for the same weights": ["8.6.1"],
+    "timing cache": ["rtx1.7.1"],
 }
 """The steps that some versions refuse."""
 

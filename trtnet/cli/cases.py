@@ -69,17 +69,22 @@ class Case:
 def of_file(
     path: Path, arrays: Arrays, batches: tuple[int, ...] = (), refused: Sequence[str] = (), provider: str | None = None
 ) -> Iterator[Case]:
-    """An engine's file, at each size. Raises ArgumentError for options that are for networks, by their names."""
+    """An engine's file, at each size. Raises ArgumentError as `opened` does."""
+    engine = opened(path, refused, provider)
+    for batch, sizes in _sizes(engine.graph, batches, arrays):
+        yield Case(engine.graph, engine, Sampler(engine.graph).draw(sizes) | dict(arrays), batch, {})
+
+
+def opened(path: Path, refused: Sequence[str] = (), provider: str | None = None) -> Engine:
+    """The engine of a file. Raises ArgumentError for options that are for networks, by their names."""
     if refused:
         raise ArgumentError(
             "an engine's file has its weights, types and shapes",
-            expected="arrays as --input NAME=FILE.npy, and --batch",
+            expected="arrays as --input NAME=FILE.npy",
             found=", ".join(refused),
             remedy="leave these out, or name the network that it was built from",
         )
-    engine = load(path, provider=provider)
-    for batch, sizes in _sizes(engine.graph, batches, arrays):
-        yield Case(engine.graph, engine, Sampler(engine.graph).draw(sizes) | dict(arrays), batch, {})
+    return load(path, provider=provider)
 
 
 def of_network(

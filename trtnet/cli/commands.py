@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from .console import command, note, out, robust_streams, say
+from .console import command, note, out, robust_streams, say, tensorrts_log
 
 app = typer.Typer(
     name="trtnet",
@@ -62,9 +62,9 @@ PlanFile = Annotated[
     typer.Option(
         "--output",
         "-o",
-        metavar="FILE.engine",
-        help="The plan; its manifest goes beside it, FILE.engine.json. "
-        "Left out: named after the class and its precision, here.",
+        metavar="FILE.engine|trt",
+        help="The plan; its manifest goes beside it, FILE.engine.json. Left out: named after the class, its precision "
+        "and the types of inputs and outputs that are not float32, here.",
     ),
 ]
 Targets = Annotated[
@@ -90,7 +90,11 @@ Options = Annotated[
 ]
 Stripped = Annotated[
     bool,
-    typer.Option("--refit", help="Leave the weights out of the plan, to be given and changed later. One target only."),
+    typer.Option(
+        "--refit",
+        help="Weights can be given and changed later. TensorRT-RTX leaves them out of the plan, which has one target "
+        "then.",
+    ),
 ]
 Workspace = Annotated[
     str | None,
@@ -104,6 +108,32 @@ Level = Annotated[
         "--level", metavar="0..5", min=0, max=5, help="How long to search for fast kernels; TensorRT's default is 3."
     ),
 ]
+Builder = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="[cyan]tensorrt_rtx[/], which needs no GPU; or [cyan]tensorrt[/]: built on this machine's GPU, for "
+        "it, and compared with the reference. Left out: tensorrt_rtx.",
+    ),
+]
+PlanCaches = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="A folder of plans: the same network is not compiled again."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Compile it though --cache has it, and replace it there.")]
+TimingCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--timing-cache",
+        metavar="FILE",
+        help="TensorRT's timings, shared with [bold]trtexec --timingCacheFile[/]: read, added to, made where there are "
+        "none. TensorRT-RTX has none.",
+    ),
+]
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print all that TensorRT logs, as trtexec does.")]
 Half = Annotated[bool, typer.Option("--half", help="The network and its inputs in float16.")]
 
 Prefix = Annotated[
@@ -112,6 +142,29 @@ Prefix = Annotated[
 ]
 Benched = Annotated[
     str, typer.Argument(metavar="MODEL|FILE.engine", help="As for [bold]build[/]; or what trtnet built and saved.")
+]
+InputFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=FILE.npy",
+        help="An argument of forward, once for each; [cyan]x=file.npy:float32[/] converts. "
+        "Or one [cyan]FILE.npz[/] with them all.",
+    ),
+]
+Outputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE.npz|DIR",
+        help="Keep the outputs: a .npz, a .npy (one output), or a folder of .npy.",
+    ),
+]
+ComputeType = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="float64", help="Compute every float in this type, in PyTorch, to compare with."),
 ]
 ShapesOrFiles = Annotated[
     list[str] | None,
@@ -180,12 +233,13 @@ def _cases(
     options: dict[str, Any] | None = None,
 ) -> Any:
     """MODEL or FILE.engine at each size, as `cases` makes them; networks with these build options."""
+    from ..engine.plan import SUFFIXES
     from . import cases
     from .inputs import parse_shapes_and_files
     from .model import halved
     from .networks import resolve
 
-    is_file = model.endswith(".engine")
+    is_file = model.endswith(SUFFIXES)
     arrays: cases.Arrays
     inputs, arrays = parse_shapes_and_files(input or ([] if is_file else resolve(model).inputs))
     if is_file:
@@ -269,18 +323,22 @@ def build(
     workspace: Workspace = None,
     level: Level = None,
     option: Options = None,
+    provider: Builder = None,
+    cache: PlanCaches = None,
+    force: Force = False,
+    timing_cache: TimingCache = None,
+    verbose: Verbose = False,
     options: Annotated[
         bool, typer.Option("--options", is_eager=True, callback=_list_options, help="List the build options, and exit.")
     ] = False,
 ) -> None:
-    """Compile MODEL into a TensorRT plan, ahead of time and without a GPU (TensorRT-RTX).
+    """Compile MODEL into a TensorRT plan: ahead of time and without a GPU by TensorRT-RTX, or by TensorRT on a GPU.
 
     [dim]Example:[/] [bold]trtnet build models/lenet.py:LeNet --weights weights/lenet.safetensors
     --input image=1x1x28x28 --target sm86 --target sm120 -o lenet.fp32.engine[/]
     """
-    from ..building import build_plan
-    from ..engine.plan import precision
     from ..tensorrt.build.options import BuildOptions
+    from .compiling import compiled
     from .inputs import parse_bytes, parse_inputs, parse_options
     from .model import halved, record_model
     from .networks import resolve
@@ -298,51 +356,27 @@ def build(
     if half:
         network, inputs, _ = halved(network, inputs, {})
     graph = record_model(network, inputs)
-    plan = build_plan(graph, target or None, refit=refit, progress=out.is_terminal, **told)
-    path = plan.save(output or Path(f"{graph.title.lower()}.{precision(graph)}.engine"))
+    told |= {"refit": refit, "cache": cache, "force": force, "timing_cache": timing_cache}
+    told["progress"] = out.is_terminal and not verbose
+    with tensorrts_log(verbose):
+        compiled(graph, output, provider, target or (), told)
     if weights is None:
         note("no --weights: the plan holds random initial values")
-    targets = ", ".join(plan.targets) or "its default targets"
-    say(f"[bold]{escape(str(path))}[/]  {len(plan):,} bytes for {targets}, in {plan.seconds:.1f} s, by {plan.provider}")
-    say(f"{escape(str(path))}.json  the manifest")
-    if plan.stripped:
-        say(f"{escape(str(path))}.safetensors  the weights, which the plan itself does not hold")
 
 
 @app.command()
 @command
 def run(
-    model: Model,
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=FILE.npy",
-            help="An argument of forward, once for each; [cyan]x=file.npy:float32[/] converts. "
-            "Or one [cyan]FILE.npz[/] with them all.",
-        ),
-    ] = None,
+    model: Benched,
+    input: InputFiles = None,
     weights: Weights = None,
     arg: Arguments = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE.npz|DIR",
-            help="Keep the outputs: a .npz, a .npy (one output), or a folder of .npy.",
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype", metavar="float64", help="Compute every float in this type, in PyTorch, to compare with."
-        ),
-    ] = None,
+    output: Outputs = None,
+    dtype: ComputeType = None,
     reference: Annotated[
         bool, typer.Option("--reference", help="Run in PyTorch even where TensorRT could run it.")
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run MODEL on arrays and print what comes out: with TensorRT where a GPU can run it, else in PyTorch.
 
@@ -351,8 +385,10 @@ def run(
     """
     from ..building import build as build_engine
     from ..engine.engine import Engine
+    from ..engine.plan import SUFFIXES
     from ..graph.graph import Input
     from ..pytorch.engine import reference as reference_engine
+    from .cases import flat, opened
     from .inputs import read_arrays
     from .model import record_model
     from .results import check_output, print_results, save_results
@@ -360,18 +396,22 @@ def run(
     if output is not None:
         check_output(output)
     arrays = read_arrays(input or ())
-    network = _network(model, weights, arg, arrays)
-    graph = record_model(network, {name: Input(array.shape, array.dtype) for name, array in arrays.items()})
-    if weights is None and graph.parameters:
-        note("no --weights: these are the answers of random initial values")
-    if dtype is not None or reference:
-        engine: Engine = reference_engine(graph, dtype=dtype)
+    if model.endswith(SUFFIXES):
+        told = {"--weights": weights, "--arg": arg, "--dtype": dtype}
+        refused = [name for name, value in told.items() if value]
+        with tensorrts_log(verbose):
+            engine: Engine = opened(Path(model), refused, "reference" if reference else None)
     else:
-        engine = build_engine(graph)
+        network = _network(model, weights, arg, arrays)
+        graph = record_model(network, {name: Input(array.shape, array.dtype) for name, array in arrays.items()})
+        if weights is None and graph.parameters:
+            note("no --weights: these are the answers of random initial values")
+        computed = dtype is not None or reference
+        with tensorrts_log(verbose):
+            engine = reference_engine(graph, dtype=dtype) if computed else build_engine(graph)
     given: dict[str, Any] = arrays
-    answer = engine(**given)
-    several = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple) else (answer,)
-    results = dict(zip(graph.outputs, several))
+    with tensorrts_log(verbose):
+        results = dict(zip(engine.graph.outputs, flat(engine.graph, engine(**given))))
     print_results(engine, results)
     if output is not None:
         save_results(output, results)
@@ -469,6 +509,7 @@ def bench(
     ] = False,
     json: Samples = None,
     picture: Latencies = None,
+    verbose: Verbose = False,
 ) -> None:
     """Say how long calls of MODEL take: with TensorRT on a GPU, by phases; without one in PyTorch, on the CPU.
 
@@ -490,7 +531,9 @@ def bench(
         benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit
     )
     cases = _cases(model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit)
-    benching.report([one for case in cases for one in benching.timed(case, asked)], json, picture)
+    with tensorrts_log(verbose):
+        found = [one for case in cases for one in benching.timed(case, asked)]
+    benching.report(found, json, picture)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from ..basics.errors import ArgumentError, ArgumentTypeError
 from ..basics.tables import render
 from ..building import build
 from ..engine.engine import Engine
+from ..engine.plan import SUFFIXES
 from ..graph import forms
 from ..graph.graph import Graph
 from ..loading import load
@@ -127,7 +128,7 @@ class Side:
         self._saved = saved.split(text)
         self.inner = text in INNER
         path = Path(text)
-        known = self._saved is not None or path.suffix in (".engine", ".py") or ":" in text
+        known = self._saved is not None or path.suffix in (*SUFFIXES, ".py") or ":" in text
         if not self.inner and not known:
             raise ArgumentError(
                 f"there is no such way to compute: {text!r}",
@@ -143,7 +144,7 @@ class Side:
             return self._computed(self.graph, inputs)
         if self._saved is not None:
             found = saved.read(*self._saved)
-        elif self.text.endswith(".engine"):
+        elif self.text.endswith(SUFFIXES):
             engine = load(self.text)
             found = dict(zip(engine.graph.outputs, _flat(engine.graph, _call(engine, inputs))))
         else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,34 @@ Traceback = Annotated[
         "--traceback", envvar="TRTNET_TRACEBACK", help="Show Python's traceback with an error.", show_envvar=True
     ),
 ]
+
+
+class _AsTrtexec(logging.Formatter):
+    """`[V] [TRT] what it says`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"[{LETTERS.get(record.levelno, 'V')}] [TRT] {record.getMessage()}"
+
+
+@contextlib.contextmanager
+def tensorrts_log(asked: bool) -> Iterator[None]:
+    """Print everything that TensorRT logs, as trtexec does."""
+    if not asked:
+        yield
+        return
+    log = logging.getLogger("trtnet.tensorrt")
+    handler, before = logging.StreamHandler(sys.stderr), log.level
+    handler.setFormatter(_AsTrtexec())
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+LETTERS = {logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
 
 
 def note(text: str) -> None:

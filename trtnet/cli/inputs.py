@@ -204,6 +204,13 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         name, dot, key = left.partition(".")
         if not all(part.isidentifier() for part in ((name, key) if dot else (name,))) or not value:
             raise _unread(text, "--option", "--option tf32=true")
+        if name == "profile_stream":
+            raise ArgumentError(
+                "a command cannot be given a CUDA stream",
+                expected="options that are numbers, names or true and false",
+                found=text,
+                remedy="trtnet.build(graph, profile_stream=stream), in Python",
+            )
         whole = value.strip()
         found: Any = whole
         if whole.lower() in ("true", "false", "none"):

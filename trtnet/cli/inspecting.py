@@ -12,13 +12,12 @@ from ..basics.errors import ArgumentError, ProviderError
 from ..basics.tables import render
 from ..engine.checked import Checked
 from ..engine.files import Files
-from ..engine.plan import Plan, precision
+from ..engine.plan import SUFFIXES, Plan, precision
 from ..loading import check_plan
 from ..weights import files
 from .model import no_file
 
 CHUNK = 1 << 20
-ENGINE = ".engine"
 
 
 def described(path: Path) -> str:
@@ -26,15 +25,15 @@ def described(path: Path) -> str:
     WeightsError for a file that is damaged."""
     path = as_path(path)
     name = path.name.lower()
-    if name.endswith(f"{ENGINE}.json"):
+    if name.endswith(tuple(f"{suffix}.json" for suffix in SUFFIXES)):
         path = path.with_name(path.name[: -len(".json")])
-    if path.suffix.lower() == ENGINE:
+    if path.suffix.lower() in SUFFIXES:
         return _engine(path)
     if any(name.endswith(suffix) for suffix in files.SUFFIXES):
         return _weights(path)
     raise ArgumentError(
         "this file's suffix is not one that trtnet writes or reads",
-        expected=", ".join((ENGINE, *files.SUFFIXES)),
+        expected=", ".join((*SUFFIXES, *files.SUFFIXES)),
         found=str(path),
         remedy="a plan under another name is looked at as FILE.engine: copy it",
     )

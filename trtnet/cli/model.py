@@ -89,7 +89,7 @@ def load_module(source: str) -> ModuleType:
             + (
                 "ONNX files are not read"
                 if path.suffix.lower() == ".onnx"
-                else "its weights are given by --weights FILE; `trtnet bench` and `trtnet inspect` take an .engine"
+                else "its weights are given by --weights FILE; `trtnet run`, `bench` and `inspect` take an .engine"
             ),
         )
     if path.is_dir() or not all(part.isidentifier() for part in source.split(".")):

@@ -19,6 +19,7 @@ from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, WeightsError
 from ..basics.tables import render
 from ..engine.engine import Engine
+from ..engine.plan import SUFFIXES
 from ..tensorrt.build.options import CHOICES, FORMATS, POOLS, SINCE, BuildOptions
 from ..weights import npz
 from .console import out, say
@@ -88,6 +89,7 @@ OF_SEVERAL = {
     "memory_pools": "memory_pools.NAME=SIZE, of " + ", ".join(POOLS),
     "io_formats": "io_formats.INPUT=FORMAT, of " + ", ".join(FORMATS),
     "tactic_sources": "names by commas: cublas,cudnn",
+    "profile_stream": "in Python alone",
 }
 
 
@@ -116,9 +118,11 @@ def check_place(path: Path) -> None:
 
 def check_plan_file(path: Path) -> None:
     """Raises ArgumentError for a plan that could not be saved, before anything is built."""
-    if path.suffix != ".engine":
+    if path.suffix not in SUFFIXES:
         raise ArgumentError(
-            "a plan's file name ends in .engine", found=str(path), remedy=f"-o {path.with_suffix('.engine')}"
+            f"a plan's file name ends in {' or '.join(SUFFIXES)}",
+            found=str(path),
+            remedy=f"-o {path.with_suffix('.engine')}",
         )
     _check_folder(path)
 

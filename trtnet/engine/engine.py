@@ -530,9 +530,10 @@ class Engine(Revised):
         raise NotImplementedError
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
-        """Write `path` (it ends in `.engine`), its manifest and, where anything can be refitted, present weights.
+        """Write `path`, its manifest and, where anything can be refitted, present weights.
 
-        With `weights=False` a loaded engine takes only complete refits. A crash leaves the old engine or the new one.
+        `path` ends in `.engine` or `.trt`. With `weights=False` a loaded engine takes only complete refits. A crash
+        leaves the old engine or the new one.
         """
         raise NotImplementedError
 

@@ -113,8 +113,8 @@ class Plan:
         return len(self.data)
 
     def save(self, path: str | os.PathLike[str], weights: bool = True) -> Path:
-        """Write `path` (which ends in `.engine`), `path.json` (the manifest), and `path.safetensors` where anything can
-        be refitted or is live: the parameters' values.
+        """Write `path` (it ends in `.engine` or `.trt`), `path.json` (the manifest), and `path.safetensors` where
+        anything can be refitted or is live: the parameters' values.
 
         A crash at any moment leaves the old files loadable, or the new ones: see `engine.files`.
 
@@ -126,10 +126,10 @@ class Plan:
             WeightsError: the disk refuses.
         """
         path = as_path(path)
-        if path.suffix != ".engine":
+        if path.suffix not in SUFFIXES:
             raise ArgumentError(
-                "a plan's file name ends in .engine",
-                expected=f"{path.stem}.{precision(self.graph)}.engine",
+                f"a plan's file name ends in {' or '.join(SUFFIXES)}",
+                expected=file_name(self.graph, path.stem),
                 found=str(path),
             )
         require_folder(path)
@@ -164,6 +164,7 @@ class Plan:
 
 
 FORMAT = 2
+SUFFIXES = (".engine", ".trt")
 PRECISIONS = {
     dtypes.float32: "fp32", dtypes.float16: "fp16", dtypes.bfloat16: "bf16", dtypes.float8_e4m3fn: "fp8",
     dtypes.float4_e2m1fn: "fp4",
@@ -174,6 +175,21 @@ def precision(graph: Graph) -> str:
     """The file name's PRECISION: the smallest floating-point type that the network computes in."""
     used = {t.dtype for layer in graph.layers for t in layer.outputs if t.dtype in PRECISIONS}
     return PRECISIONS[min(used, key=lambda d: d.bits)] if used else "int"
+
+
+def file_name(graph: Graph, stem: str) -> str:
+    """A plan's file name: its precision, and the types of inputs and outputs that are floats other than float32, as in
+    `lenet.fp32.engine`, `lenet.fp16infp16out.engine` and `lenet.fp16.fp32infp16out.engine`."""
+    inner = precision(graph)
+    ends = {
+        way: "".join(dict.fromkeys(PRECISIONS[t.dtype] for t in tensors.values() if t.dtype in PRECISIONS))
+        for way, tensors in (("in", graph.inputs), ("out", graph.outputs))
+    }
+    if all(types in ("", "fp32") for types in ends.values()):
+        return f"{stem}.{inner}.engine"
+    outer = "".join(types + way for way, types in ends.items() if types)
+    alike = all(types in ("", inner) for types in ends.values())
+    return f"{stem}.{outer}.engine" if alike else f"{stem}.{inner}.{outer}.engine"
 
 
 def _described(plan: Plan) -> dict[str, Any]:

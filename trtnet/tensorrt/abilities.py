@@ -44,6 +44,11 @@ class Abilities(ABC):
         """Whether INetworkDefinition has `add_...`."""
         return self.has("INetworkDefinition", method)
 
+    @property
+    def keeps_timings(self) -> bool:
+        """Whether a build can start from the timings of others; not TensorRT-RTX's, which has the method, too."""
+        return self.name != "tensorrt_rtx" and self.has("IBuilderConfig", "create_timing_cache")
+
     # --- types
 
     @functools.cached_property

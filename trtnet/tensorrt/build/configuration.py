@@ -204,7 +204,7 @@ def set_formats(provider: Provider, network: INetworkDefinition, formats: Mappin
 
 def use_timings(provider: Provider, config: IBuilderConfig, data: bytes) -> ITimingCache | None:
     """Have a build start from timings and add to them; what it gave, or None where TensorRT keeps none (RTX)."""
-    if provider.name == "tensorrt_rtx" or not hasattr(config, "create_timing_cache"):
+    if not provider.keeps_timings:
         return None
     cache = config.create_timing_cache(data)
     if cache is None:

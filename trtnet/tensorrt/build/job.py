@@ -25,6 +25,7 @@ from . import configuration
 from .lowering import Lowering, lower
 from .options import BuildOptions
 from .plan_cache import PlanCache, plan_key, weights_digest
+from .timing_file import TimingFile
 
 if TYPE_CHECKING:
     import rich.progress
@@ -43,6 +44,8 @@ class Job:
         stale: whether the plan came from the cache with other values of refittable weights.
         key: the plan's name in the cache.
         debug: the tensors that can be shown while it runs.
+        timings: the user's own file of TensorRT's timings, in the place of the cache's.
+        force: whether it is compiled though the cache has it.
     """
 
     graph: Graph
@@ -59,6 +62,8 @@ class Job:
     stale: bool = False
     key: str = ""
     debug: DebugTensors = NO_DEBUG_TENSORS
+    timings: TimingFile | None = None
+    force: bool = False
 
     @property
     def gpu(self) -> dict[str, str] | None:
@@ -93,7 +98,7 @@ class Job:
                 [self.targets, self.profiles, sorted(self.left_out), digests(lowering.plugins), self.debug.paths],
             )
             digest = weights_digest(lowering, changeable, fixed=False)
-            hit = self.cache.read(self.key)
+            hit = None if self.force else self.cache.read(self.key)
             if hit is not None:
                 data, cached, self.stale = hit[0], True, hit[1] != digest
                 checked = self.cache.checked(self.key, data)
@@ -191,7 +196,9 @@ class Job:
         provider, options = self.provider, self.options
         config = self.configured(builder, network, lowering)
         timings = None
-        if self.cache is not None and self.gpu is not None:
+        if self.timings is not None:
+            timings = self.timings.use(provider, config)
+        elif self.cache is not None and self.gpu is not None:
             timings = configuration.use_timings(provider, config, self.cache.timings(provider, self.gpu["name"]))
         plan = _in_thread(provider, builder, network, config, self.progress, self.device)
         if plan is None:
@@ -211,7 +218,9 @@ class Job:
             if self.left_out:
                 _recover(provider)
             raise error
-        if timings is not None and self.cache is not None and self.gpu is not None:
+        if timings is not None and self.timings is not None:
+            self.timings.add(config, timings)
+        elif timings is not None and self.cache is not None and self.gpu is not None:
             self.cache.add_timings(provider, self.gpu["name"], config, timings)
         return bytes(plan)
 

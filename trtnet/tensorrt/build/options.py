@@ -27,7 +27,7 @@ _ELSEWHERE = {
     ),
     "max_workspace_size": "workspace=1 << 30 is 1 GiB",
     "max_batch_size": 'record with a Dim: Input((Dim("batch", min=1, max=64), ...))',
-    "timing_cache": "cache=FOLDER keeps plans and timings",
+    "timing_cache": "it is an argument of trtnet.build, and --timing-cache of the command",
     "refit": "it is an argument of trtnet.build and build_plan, and --refit of the command",
     "targets": "they are an argument of build_plan, and --target of the command",
     **dict.fromkeys(RUN_OPTIONS, "it is an option of trtnet.load and trtnet.build: how an engine runs"),

@@ -176,9 +176,17 @@ def weights_digest(lowering: Lowering, changeable: Collection[str], fixed: bool)
     return digest.hexdigest()
 
 
-def check_folder(cache: str | os.PathLike[str] | None) -> PlanCache | None:
-    """The plan cache at a folder; None for None. Raises ArgumentError for what is no folder, or not only yours."""
+def check_folder(cache: str | os.PathLike[str] | None, force: bool = False) -> PlanCache | None:
+    """The plan cache at a folder; None for None. Raises ArgumentError for what is no folder, or not only yours; and
+    where a plan is to be replaced (`force`) in none."""
     if cache is None:
+        if force:
+            raise ArgumentError(
+                "there is no plan cache in which a plan could be replaced",
+                expected="cache=FOLDER beside force=True",
+                found="no cache",
+                remedy="leave force out: without a cache every build compiles",
+            )
         return None
     if not isinstance(cache, (str, os.PathLike)):
         raise ArgumentError("cache is a folder", expected="a path", found=repr(cache))
