@@ -15,6 +15,7 @@ Effect = Callable[..., Any]
 _EFFECTS: dict[str, Effect] = {}
 _REFITS = ("REFIT", "REFIT_IDENTICAL", "REFIT_INDIVIDUAL")
 SCRATCH = 512
+WEIGHTS = 3000
 
 
 def remember(name: str, args: tuple[Any, ...], made: Any, given: Mapping[str, Any]) -> Any:
@@ -323,6 +324,20 @@ def _(made: Any, engine: Any) -> Any:
 @on("ICudaEngine.is_debug_tensor")
 def _(made: Any, engine: Any, name: str) -> bool:
     return any(one["name"] == name for one in vars(engine)["plan"]["debug"])
+
+
+def _scratch_on(made: Any, engine: Any, profile: int) -> int:
+    assert 0 <= profile < engine.num_optimization_profiles
+    return SCRATCH >> profile
+
+
+on("ICudaEngine.get_device_memory_size_for_profile")(_scratch_on)
+on("ICudaEngine.get_device_memory_size_for_profile_v2")(_scratch_on)
+
+
+@on("ICudaEngine.get_engine_stat")
+def _(made: Any, engine: Any, stat: Any) -> int:
+    return WEIGHTS if stat.name == "TOTAL_WEIGHTS_SIZE" else -1
 
 
 @on("ICudaEngine.get_weight_streaming_automatic_budget")

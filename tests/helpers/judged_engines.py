@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from bindings import Bindings
+from bindings_state import SCRATCH, WEIGHTS
 from host_cuda import Foreign, HostCUDA, TorchHere, on_device
 
 import trtnet
@@ -216,6 +217,51 @@ def layer_times(here: Here) -> None:
             engine.profile(X, calls=0)
 
 
+def allocated() -> int:
+    """What the host that is the GPU has given."""
+    return sum(len(memory) - 256 for memory in device.cuda().live.values())
+
+
+@step
+def memory(here: Here) -> None:
+    counts = here.provider.has("ICudaEngine", "get_engine_stat")
+    with here.build(refit=True, live="linear.*") as engine:
+        found = engine.memory()
+        assert (found.weights, found.streamed) == (WEIGHTS if counts else None, 0)
+        assert (found.live, found.contexts, found.shared, found.buffers) == (4 * (2 * 4 + 2), 0, 0, 0)
+        assert (found.scratch, found.device, found.plan) == ((SCRATCH,), "cuda:0", len(engine.plan.data))
+        assert ("does not count them" in str(found)) == (not counts)
+        before = found
+        engine(X)
+        found = engine.memory()
+        assert (found.contexts, found.buffers) == (1, X.nbytes + 4 * 2 * 2)
+        assert found.live + found.buffers + found.pinned == allocated()
+        assert found.pinned > before.pinned
+        engine.refit({"conv.bias": np.ones(4, np.float32)})
+        with engine.context(shared_memory=True) as shared, engine.context() as other:
+            shared(X), other(X), other.bind(on_device(X))
+            found = shared.memory()
+            assert (found.contexts, found.shared) == (2, SCRATCH)
+            assert found.live + found.buffers + found.pinned + found.shared == allocated()
+        swap = trtnet.HotSwap(engine)
+        assert swap.memory().live == 80
+    with pytest.raises(EngineError, match="closed"):
+        engine.memory()
+
+
+@step
+def memory_by_profile(here: Here) -> None:
+    with here.build(batch=BATCH, profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 3, 4)}]) as engine:
+        told = here.provider.has("ICudaEngine", "get_device_memory_size_for_profile_v2") or here.provider.has(
+            "ICudaEngine", "get_device_memory_size_for_profile"
+        )
+        assert engine.memory().scratch == ((SCRATCH, SCRATCH // 2) if told else (SCRATCH,))
+        for batch in (1, 3):
+            engine(np.ones((batch, 3, 8, 8), np.float32))
+        assert engine.memory().contexts == 2
+        assert ("scratch, profile 1" in str(engine.memory())) == told
+
+
 # --- how it runs ------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +270,9 @@ def streamed_weights(here: Here) -> None:
     for budget in (0, 100, "automatic"):
         with here.build(weight_streaming=True, weight_streaming_budget=budget) as engine:
             assert engine.streams_weights
+            newer = here.provider.has("ICudaEngine", "weight_streaming_budget_v2")
+            streamed = {0: 4096, 100: 3996, "automatic": 2048} if newer else {0: 4032, 100: 3996, "automatic": None}
+            assert engine.memory().streamed == streamed[budget]
             assert engine(on_device(X)).shape == (2, 2)
             with pytest.raises(ProviderError, match="cannot be captured"):
                 engine.bind(on_device(X), graph=True)

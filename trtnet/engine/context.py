@@ -16,6 +16,7 @@ from .checked import Checked
 from .debugging import Listener
 from .engine import Engine, Snapshot
 from .layer_times import CALLS, LayerTimes
+from .memory import Memory
 from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revision
@@ -70,6 +71,9 @@ class BorrowingEngine(Engine):
 
     def inspect(self) -> dict[str, Any]:
         return self.engine.inspect()
+
+    def memory(self) -> Memory:
+        return self.engine.memory()
 
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:

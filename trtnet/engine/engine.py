@@ -33,6 +33,7 @@ from .checked import Checked
 from .debugging import Listener, Paths
 from .inputs import StreamLike, TensorSpec, one_kind, remember
 from .layer_times import CALLS, LayerTimes
+from .memory import Memory
 from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revised, Revision, number
@@ -606,6 +607,15 @@ class Engine(Revised):
 
         Layers are names unless a TensorRT engine was built with `profiling_verbosity="detailed"`; then each has its
         inputs' and outputs' formats and types, and its kernel. The reference engine runs the recorded layers.
+        """
+        raise NotImplementedError
+
+    def memory(self) -> Memory:
+        """What the engine takes of the device's memory and of the host's, as far as it is known; prints as a table.
+
+        >>> graph = trtnet.record(nn.Linear(3, 4), input=Input((2, 3)))
+        >>> trtnet.reference(graph).memory().weights
+        64
         """
         raise NotImplementedError
 

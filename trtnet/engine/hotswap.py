@@ -21,6 +21,7 @@ from .context import BorrowingEngine
 from .debugging import Listener
 from .engine import Engine, Snapshot, next_serial
 from .inputs import StreamLike
+from .memory import Memory
 from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revised, Revision
@@ -111,6 +112,11 @@ class HotSwap(_Swapping):
 
     def set_debug_listener(self, listener: Listener | None, tensors: str | Iterable[str] = "*") -> None:
         self._both(lambda engine: engine.set_debug_listener(listener, tensors))
+
+    def memory(self) -> Memory:
+        """Of both engines."""
+        with self._lock:
+            return self.engine.memory() + self._idle.memory()
 
     def warmup(self) -> None:
         for engine in (self.engine, self._idle):

@@ -22,6 +22,7 @@ from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, Snapshot
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
 from ..engine.layer_times import CALLS, LayerTimes, require_calls
+from ..engine.memory import Memory
 from ..engine.options import Option, RunOptions
 from ..engine.plan import Plan
 from ..engine.refit import Refit, RefitReport
@@ -329,6 +330,15 @@ class ReferenceEngine(Engine):
         with self._held():
             names = [*self.graph.inputs, *self.graph.outputs]
             return {"Layers": [layer.name for layer in self.graph.layers], "Bindings": names}
+
+    def memory(self) -> Memory:
+        with self._held():
+            live = {leaf.name for leaf in self._live}
+            own = [value for name, value in self._values.items() if name not in live]
+            made = [slot for slot in self._state.slots or () if isinstance(slot, self.torch.Tensor)]
+            taken = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in (*own, *made)}
+            lively = sum(self._values[name].nbytes for name in live if name in self._values)
+            return Memory(str(self.device), f"PyTorch {self.torch.__version__}", sum(taken.values()), live=lively)
 
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:

@@ -136,6 +136,10 @@ class TensorRTBoundCall(Revised):
     def stream_locks(self) -> list[StreamLock]:
         return [self._stream_lock]
 
+    def holds(self) -> tuple[int, int, int]:
+        """As `Context.holds`; its inputs and outputs are torch's."""
+        return int(self._native is not None and not self._shared), 0, 0
+
     def renew(self) -> None:
         """Drop the execution context and graph; the next call makes new ones. The stream lock is held."""
         self._execute = self._native = self._captured = None

@@ -76,6 +76,11 @@ class Context(BorrowingEngine):
             for native in self._natives.values():
                 native.context.profiler = timer.native
 
+    def holds(self) -> tuple[int, int, int]:
+        """How many execution contexts with scratch memory of their own; bytes of its buffers on the device and the
+        host."""
+        return (0 if self._shared else len(self._natives), *self._host.nbytes)
+
     def renew(self) -> None:
         """Drop the execution contexts and graphs; the next call makes new ones. The stream lock is held."""
         self._natives.clear()

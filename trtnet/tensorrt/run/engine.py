@@ -23,6 +23,7 @@ from ...engine.debugging import Listener, Listening
 from ...engine.engine import Snapshot
 from ...engine.inputs import StreamLike
 from ...engine.layer_times import CALLS, LayerTimes, require_calls
+from ...engine.memory import Memory
 from ...engine.options import Option, RunOptions
 from ...engine.plan import Plan
 from ...engine.refit import Refit, RefitReport
@@ -39,7 +40,7 @@ from ..provider import Provider
 from .bare_plan import bare_plan
 from .bound_call import TensorRTBoundCall
 from .contexts import Context, OwnContext
-from .loaded import Loaded, require
+from .loaded import Loaded, require, scratch_bytes
 from .refitting import Received, Refitting
 
 
@@ -378,6 +379,26 @@ class TensorRTEngine(Loaded):
             form = self.provider.trt.LayerInformationFormat.JSON
             found: dict[str, Any] = json.loads(inspector.get_engine_information(form))
             return found
+
+    def memory(self) -> Memory:
+        with self._held():
+            held = [context.holds() for context in self._contexts]
+            staged = (0, 0) if self._refitting is None else self._refitting.staging.held()
+            own, buffers, pinned = (sum(one) for one in zip(*held, (0, *staged)))
+            shared = 0 if self._shared is None else scratch_bytes(self._engine)
+            return Memory(
+                str(self.device),
+                str(self.provider),
+                self._weight_bytes(),
+                self._streamed,
+                0 if self.live_weights is None else self.live_weights.nbytes,
+                self._scratch_by_profile(),
+                own,
+                shared,
+                buffers,
+                pinned,
+                len(self.plan.data),
+            )
 
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         require_calls(calls)

@@ -18,6 +18,13 @@ class HostBuffers:
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, tuple[int, Owned]] = {}
 
+    @property
+    def nbytes(self) -> tuple[int, int]:
+        """What they take on the device, and on the host."""
+        return sum(size for size, _ in list(self._device.values())), sum(
+            one.nbytes for one in list(self._host.values())
+        )
+
     def into_host(self, names: Iterable[str], arrays: list[np.ndarray]) -> None:
         """Copy the arrays into page-locked memory."""
         for name, array in zip(names, arrays):

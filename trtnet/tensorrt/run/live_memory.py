@@ -36,6 +36,11 @@ class LiveMemory:
         self.write(self.prepared({name: plan.parameters[name] for name in self.leaves}))
 
     @property
+    def nbytes(self) -> int:
+        """What the engine's own memory takes."""
+        return sum(self._stored[name].nbytes(self.leaves[name].count) for name in self._own)
+
+    @property
     def version(self) -> int:
         return self.bindings.version
 

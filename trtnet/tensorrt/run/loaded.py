@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import threading
@@ -49,6 +50,7 @@ class Running(Protocol):
     def renew(self) -> None: ...
     def release(self) -> None: ...
     def abandon(self) -> None: ...
+    def holds(self) -> tuple[int, int, int]: ...
 
 
 class Loaded(Engine):
@@ -102,6 +104,7 @@ class Loaded(Engine):
                 "close other engines first",
             )
         self._engine = engine
+        self._streamed: int | None = 0
         self.streams_weights = self._stream_weights()
         self.plan = plan = plan.kept()
         self.revision = Revision(0, plan.weights_version)
@@ -172,7 +175,10 @@ class Loaded(Engine):
                 found=f"{size:,} bytes of weights that can be streamed",
                 remedy="build(graph, weight_streaming=True), or leave the budget out: all weights are on the GPU then",
             )
-        return 0 <= given < size
+        streams = 0 <= given < size
+        if streams:
+            self._streamed = size - given if newer or given else None  # 0 lets the first form choose
+        return streams
 
     def _check_types(self) -> None:
         for name, dtype in self.stored.items():
@@ -288,8 +294,24 @@ class Loaded(Engine):
         """The address of the scratch memory that contexts share."""
         with self._scratch:  # not _admin: the caller holds its stream lock, for which a refit waits that holds _admin
             if self._shared is None:
-                self._shared = self.device.allocate(_scratch_bytes(self._engine))
+                self._shared = self.device.allocate(scratch_bytes(self._engine))
             return self._shared.handle
+
+    def _scratch_by_profile(self) -> tuple[int, ...]:
+        """The scratch memory that a context needs: on each profile where TensorRT says that, else on any."""
+        engine, has = self._engine, functools.partial(self.provider.has, "ICudaEngine")
+        if has("get_device_memory_size_for_profile_v2"):
+            return tuple(int(engine.get_device_memory_size_for_profile_v2(n)) for n in range(self.profiles))
+        if has("get_device_memory_size_for_profile"):
+            return tuple(int(engine.get_device_memory_size_for_profile(n)) for n in range(self.profiles))
+        return (scratch_bytes(engine),)
+
+    def _weight_bytes(self) -> int | None:
+        """All weights of the plan; None where TensorRT does not say."""
+        if not self.provider.has("ICudaEngine", "get_engine_stat"):
+            return None
+        found = int(self._engine.get_engine_stat(self.provider.enum("EngineStat", "TOTAL_WEIGHTS_SIZE")))
+        return found if found >= 0 else None
 
     def profile_for(self, sizes: dict[str, int]) -> int:
         """The optimization profile for these sizes: of those that they fit, the one whose opt is nearest."""
@@ -417,7 +439,7 @@ def _new_context(
     if context is None or memory is None:
         return context
     if hasattr(context, "set_device_memory"):
-        context.set_device_memory(memory, _scratch_bytes(engine))
+        context.set_device_memory(memory, scratch_bytes(engine))
     else:
         context.device_memory = memory
     return context
@@ -459,7 +481,7 @@ def _runtime_config(
     return config
 
 
-def _scratch_bytes(engine: ICudaEngine) -> int:
+def scratch_bytes(engine: ICudaEngine) -> int:
     """The scratch memory that a context of any profile needs."""
     name = "device_memory_size_v2" if hasattr(engine, "device_memory_size_v2") else "device_memory_size"
     return int(getattr(engine, name))

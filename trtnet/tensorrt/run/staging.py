@@ -81,6 +81,12 @@ class Staging:
         self._compared: tuple[list[str], int, int, np.ndarray] | None = None  # names, and their places
         self._flags: np.ndarray | None = None
 
+    def held(self) -> tuple[int, int]:
+        """Bytes on the device, and on the host."""
+        return sum(one.nbytes for one in self._device if one is not None), sum(
+            one.nbytes for one in self._host if one is not None
+        )
+
     # --- the host
 
     def host(self, name: str, buffer: int | None = None) -> np.ndarray:
