@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from _gpu_device import Call, Clock
 from _gpu_models import first, network
-from _gpu_rows import duration, times
+from _gpu_rows import times
 from _gpu_session import TOLERANCES, Session
 
 import trtnet
@@ -60,10 +61,11 @@ def networks(session: Session) -> None:
         what = f"{name} {dtype} batch {batch}"
         if session.wants(what):
             with session.part(what):
-                _one(session, _pair(session, name, dtype, batch))
+                _one(session, pair_of(session, name, dtype, batch))
 
 
-def _pair(session: Session, name: str, dtype: str, batch: int) -> Pair:
+def pair_of(session: Session, name: str, dtype: str, batch: int) -> Pair:
+    """A network of `models/` with random weights."""
     file, _, made_by = NETWORKS[name].made_by.partition(":")
     net: nn.Module = getattr(importlib.import_module(f"models.{file}"), made_by)().eval()
     model = network(name)
@@ -129,14 +131,9 @@ def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
 
 def _one(session: Session, pair: Pair) -> None:
     session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, dict(zip(pair.inputs, pair.torchs)))
-    started = time.perf_counter()
-    options = {"provider": "tensorrt" if session.cuda else "reference"}
-    if session.cuda:
-        options |= {"optimization_level": session.given.level or 3, "check": False}
     free = _free(session)
-    engine = trtnet.build(pair.graph, **options)
-    seconds = time.perf_counter() - started
-    session.say(f"{pair.title}: built in {seconds:.1f} s")
+    engine, built = _built(session, pair)
+    session.say(f"{pair.title}: {_told(built)}")
     with session.clock.here(), torch.inference_mode():
         variants: dict[str, Call] = {"trtnet": engine.bind(graph=True, **pair.inputs)}
         memory = free - _free(session)
@@ -155,13 +152,64 @@ def _one(session: Session, pair: Pair) -> None:
     others = [name for name in samplers if name != "trtnet"]
     session.row(
         f"{pair.title}, call and wait", {n: [s[1] for s in v] for n, v in samples.items()},
-        [times("trtnet", *others, limit=LIMIT)], agree, errors=errors, build=seconds, memory=memory,
-        layers=len(pair.graph.layers), **about,
+        [times("trtnet", *others, limit=LIMIT)], agree, errors=errors, memory=memory,
+        layers=len(pair.graph.layers), **built, **about,
     )  # fmt: skip
-    session.say(f"{pair.title}: built in {duration(seconds)}, {memory >> 20} MiB of the GPU")
+    session.say(f"{pair.title}: {memory >> 20} MiB of the GPU")
     if session.cuda and np.isfinite(errors["trtnet"]):
         _by_layer(session, pair, engine)
     engine.close()
+
+
+def _built(session: Session, pair: Pair) -> tuple[Any, dict[str, Any]]:
+    """The engine; and the seconds of its build, those of them within TensorRT's own call, and the most bytes of the GPU
+    that were taken meanwhile, by this process or another."""
+    options: dict[str, Any] = {"provider": "tensorrt" if session.cuda else "reference"}
+    inside, lowest, done = 0.0, _free(session), threading.Event()
+    before = lowest
+
+    def watch() -> None:
+        nonlocal lowest
+        while not done.wait(0.02):
+            lowest = min(lowest, int(torch.cuda.mem_get_info()[0]))
+
+    if not session.cuda:
+        started = time.perf_counter()
+        engine = trtnet.build(pair.graph, **options)
+        return engine, {"build": time.perf_counter() - started}
+    assert session.provider is not None
+    options |= {"optimization_level": session.given.level or 3, "check": False}
+    builder = session.provider.trt.Builder
+    original = builder.build_serialized_network
+
+    def timed(*given: Any) -> Any:
+        nonlocal inside
+        started = time.perf_counter()
+        try:
+            return original(*given)
+        finally:
+            inside += time.perf_counter() - started
+
+    builder.build_serialized_network = timed
+    watching = threading.Thread(target=watch)
+    watching.start()
+    started = time.perf_counter()
+    try:
+        engine = trtnet.build(pair.graph, **options)
+    finally:
+        seconds = time.perf_counter() - started
+        builder.build_serialized_network = original
+        done.set()
+        watching.join()
+    return engine, {"build": seconds, "within TensorRT": inside, "peak of the build": before - lowest}
+
+
+def _told(built: dict[str, Any]) -> str:
+    text = f"built in {built['build']:.1f} s"
+    if "within TensorRT" in built:
+        text += f", of it TensorRT's own call {built['within TensorRT']:.1f} s"
+        text += f"; {built['peak of the build'] >> 20} MiB of the GPU at most"
+    return text
 
 
 def _free(session: Session) -> int:

@@ -100,6 +100,8 @@ def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("check", "policy,lenet", ("check", "build")),
         ("live", "policy,mlp42m", ("live weights", "constants", "step, weights bound")),
         ("recurrent", "256 steps,8 steps", ("loop", "unrolled", "loop, graph=True", "PyTorch eager")),
+        ("networks", "lenet float32 batch 1", ("trtnet", "PyTorch eager")),
+        ("bench", "", ("trtnet bench", "raw calls")),
         ("inference-lenet", "batch 1", ("bound call, graph=True", "by hand", "torch.compile")),
     ],
 )

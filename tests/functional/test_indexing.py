@@ -592,3 +592,18 @@ def test_a_weight_names_nothing_of_what_is_empty():
     engine = trtnet.reference(trtnet.record(Net(), x=Input((1, 2, 3))))
     x = np.zeros((1, 2, 3), np.float32)
     assert engine(x).shape == tuple(torch.tensor(x)[torch.tensor([3]), :0].shape) == (1, 0, 3)
+
+
+def test_the_step_of_a_slice_that_takes_one_element_is_none_of_the_writing():
+    def write(x, value):
+        x = x + 0.0
+        x[:, 1:2:3] = value
+        x[::7] = value[:1]
+        return x
+
+    graph = trtnet.record(write, x=Input((3, 4)), value=Input((3, 1)))
+    assert {layer.kind for layer in graph.layers}.isdisjoint(("select", "gather"))
+    x, value = np.arange(12.0, dtype=np.float32).reshape(3, 4), np.full((3, 1), 7, np.float32)
+    wanted = x.copy()
+    wanted[:, 1:2], wanted[:1] = 7, 7
+    assert np.array_equal(trtnet.reference(graph)(x=x, value=value), wanted)

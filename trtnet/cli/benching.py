@@ -72,7 +72,7 @@ def parse_against(texts: Sequence[str]) -> tuple[str, ...]:
 def timed(case: Case, asked: Asked) -> Iterator[Timed]:
     """The engine, and the other ways that were asked for, on the same inputs; each compared with the reference."""
     wanted = case.run(reference(case.graph, dtype="float64"))
-    ways: list[tuple[str, Callable[[], tuple[Clock, Query, Any]]]] = [(case.way, lambda: _engine(case, asked))]
+    ways: list[tuple[str, Callable[[], tuple[Clock, Query, Any]]]] = [(case.way, lambda: engine_query(case, asked))]
     for name in asked.against:
         ways.append((TITLES[name], lambda name=name: _way(name, case, asked)))  # type: ignore[misc]
     for title, make in ways:
@@ -104,7 +104,8 @@ TITLES = {
 }  # fmt: skip
 
 
-def _engine(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
+def engine_query(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
+    """What measures the engine, what it does each time, and the outputs."""
     engine = case.engine
     if not case.on_gpu:
         if asked.graph:

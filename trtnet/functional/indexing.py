@@ -788,7 +788,7 @@ def _written(x: Tensor, axis: int, entries: list[_Entry], value: Tensor) -> Tens
     if axis == len(entries):
         return value
     entry = entries[axis]
-    start, size, step = entry.start, entry.size, entry.step
+    start, size, step = entry.start, entry.size, 1 if entry.size == 1 else entry.step
     if size == 0:
         return x
     if start == 0 and size == x.shape[axis] and step == 1:

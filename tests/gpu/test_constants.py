@@ -1,0 +1,87 @@
+"""Outputs that no input reaches: TensorRT computes them while it builds, by other code than at a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import LEVEL, flat, same
+
+import trtnet
+from trtnet import Dim, Input
+from trtnet import functional as F
+from trtnet.functional.dispatch import tensor as recorded
+
+TYPES = ("uint8", "int32", "int64", "bool", "float16", "float32")
+VALUES = np.array([[2, 253, 0, 7]])
+BATCH = Dim("batch", min=1, opt=2, max=4)
+
+
+def constant(dtype: str) -> Any:
+    """In the network as a layer."""
+    return recorded(trtnet.tensor(VALUES.astype(dtype)))
+
+
+def chosen(value: Any) -> Any:
+    """By a condition that is known."""
+    return F.where(trtnet.tensor(np.ones((1, 1), bool)), value, F.flip(value, (1,)))
+
+
+def partly_chosen(value: Any) -> Any:
+    return F.where(trtnet.tensor(np.array([[True, False, True, False]])), value, F.flip(value, (1,)))
+
+
+def gathered(value: Any) -> Any:
+    return trtnet.layers.add_gather(value, recorded(trtnet.tensor([2, 0, 1])), axis=1)
+
+
+def gathered_twice(value: Any) -> Any:
+    return trtnet.layers.add_gather(gathered(value), recorded(trtnet.tensor([0])), axis=0)
+
+
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "constant": lambda value: value,
+    "identity": trtnet.layers.add_identity,
+    "chosen": chosen,
+    "partly chosen": partly_chosen,
+    "gathered": gathered,
+    "gathered, chosen": lambda value: chosen(gathered_twice(value)),
+    "gathered, identity": lambda value: trtnet.layers.add_identity(gathered_twice(value)),
+    "reshaped": lambda value: gathered(value).reshape(3),
+    "cut": lambda value: value[:, 1:3],
+    "joined": lambda value: F.cat([value, gathered(value)], 1),
+    "expanded": lambda value: value.expand(3, 4),
+    "cast": lambda value: value.to(trtnet.float32),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", STEPS)
+def test_a_constant_output(name: str, dtype: str) -> None:
+    """Also where others take it: reshaped, and beside what does depend on an input."""
+
+    def forward(x: Any) -> dict[str, Any]:
+        found = STEPS[name](constant(dtype))
+        return {"found": found, "flat": found.reshape(-1), "twice": F.cat([found, found], 0), "moved": x + 1}
+
+    graph = trtnet.record(forward, x=Input((BATCH, 3)))
+    x = np.random.default_rng(0).standard_normal((2, 3), np.float32)
+    with trtnet.build(graph, check=False, **LEVEL) as engine:
+        assert same(engine(x), trtnet.reference(graph)(x))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_constant_that_is_written_over_an_input(dtype: str) -> None:
+    def forward(x: Any) -> dict[str, Any]:
+        row = x[-1]
+        whole = F.unsqueeze(row, -2)
+        whole[::2, trtnet.tensor([1, 0]), None] = trtnet.tensor(VALUES[:, :2].reshape(1, 2, 1).astype(dtype))
+        return {"all": x.clone(), "row": row, "whole": whole}
+
+    graph = trtnet.record(forward, x=Input((2, 2), dtype))
+    x = np.array([[1, 0], [1, 1]], dtype)
+    with trtnet.build(graph, check=False, **LEVEL) as engine:
+        found, wanted = engine(x), trtnet.reference(graph)(x)
+        assert same(found, wanted), (flat(found), flat(wanted))
