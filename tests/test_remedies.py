@@ -1183,6 +1183,7 @@ row(
 )
 row("; or record it with a wider range", lambda: benched((DYNAMIC, 3), "1"), lambda: benched((DYNAMIC, 3), "2,9"))
 row("leave --graph out", lambda: benched(graph=True), lambda: benched())
+row("leave --streams out", lambda: benched(streams=2), lambda: benched())
 row("leave --refit out", lambda: benched(refit=True), lambda: benched())
 row(
     "let the function take float16: --input x=1x3:float16", lambda: benched(half=True), lambda: benched(dtype="float16")
@@ -1282,6 +1283,7 @@ def benched(
     json=None,
     graph=False,
     refit=False,
+    streams=1,
     half=False,
     dtype="float32",
     file=(),
@@ -1294,7 +1296,8 @@ def benched(
 
     if json is not None:
         results.check_json(Path(json))
-    asked = benching.Asked(benching.parse_against([against] if against else []), 0.0, 0.0, 1, graph, refit=refit)
+    ways = benching.parse_against([against] if against else [])
+    asked = benching.Asked(ways, 0.0, 0.0, 1, graph, refit=refit, streams=streams)
     batches = sized.parse_batches(batch)
     given = {"x": Input(file or sizes, dtype)}
     if half:

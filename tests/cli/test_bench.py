@@ -18,7 +18,7 @@ from trtnet.cli.benching import Asked, parse_against, seconds, timed
 from trtnet.cli.cases import Case, parse_batches
 from trtnet.cli.commands import app
 from trtnet.cli.model import halved
-from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure
+from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure, measure_at_once
 from trtnet.errors import ArgumentError
 
 NET = """
@@ -84,6 +84,31 @@ def test_how_many_samples_there_are() -> None:
     assert len(calls) == 8  # one before, which is not counted
     assert all(set(one) == {"wall"} for one in found)
     assert len(measure(HostClock(), Query(lambda: None), 0.02, 0.0, 1)) > 20
+
+
+def test_each_lane_has_one_query_under_way() -> None:
+    events: list[str] = []
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name, self.count = name, 0
+
+        def start(self) -> None:
+            events.append(f"start {self.name}")
+
+        def finish(self) -> dict[str, float]:
+            events.append(f"finish {self.name}")
+            self.count += 1
+            return {"wall": float(self.count)}
+
+    lanes = [Named("a"), Named("b"), Named("c")]
+    samples, taken = measure_at_once(lanes, 0.0, 0.0, 4)
+    begun = ["start a", "start b", "start c"]
+    turns = [f"{what} {name}" for name in "abcabca" for what in ("finish", "start")]
+    assert events == [*begun, *turns, "finish b", "finish c", "finish a"]
+    assert [one["wall"] for one in samples] == [2.0, 2.0, 2.0, 3.0]  # those of the first turn warm up
+    assert taken > 0
+    assert Timed("x", 8, samples, seconds=2.0).throughput == 2.0
 
 
 @pytest.mark.parametrize(
@@ -193,6 +218,8 @@ def test_what_cannot_be_measured_is_said(folder: Path) -> None:
         (("net.py:Net", "-i", "x=2x3", "--against", "keras"), "there is no way 'keras' to compute a network"),
         (("net.py:Net", "-i", "x=n=1..2..4,3", "--batch", "5"), "a batch of 5 is beyond the network's"),
         (("net.py:Net", "-i", "x=2x3", "--graph"), "the reference replays no CUDA graph"),
+        (("net.py:Net", "-i", "x=2x3", "--streams", "2"), "the reference runs on no streams"),
+        (("net.py:Net", "-i", "x=2x3", "--streams", "0"), "Invalid value for '--streams'"),
         (("net.py:half", "-i", "x=2x3", "--half"), "--half is for modules"),
         (("net.py:Free", "-i", "x=2x3", "--refit"), "nothing can be refitted"),
         (("net.py:Net", "-i", "x=2x3", "--json", "found.txt"), "its file name ends in .json"),

@@ -60,6 +60,8 @@ def run(*arguments: str) -> Any:
             ["bench M --iterations 5 --duration 0 --warmup 0.25 --spin --graph --no-transfers --json t.json"],
         ),
         ("--refit", ["bench M --refit"]),
+        ("--streams=4", ["bench M --streams 4"]),
+        ("--infStreams=2", ["bench M --streams 2"]),
         ("--shapes=x:8x3 --dumpProfile", ["bench M --input x=8x3", "profile M --input x=8x3 --by layer"]),
         (
             "--exportProfile=p.json --fp16 --builderOptimizationLevel=5 --maxAuxStreams=2 --iterations=3",

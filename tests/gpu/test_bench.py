@@ -36,3 +36,20 @@ def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
     if not graph:
         assert found["PyTorch, CUDA graph"].difference < 1e-4
         assert found["refit of every weight"].samples
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_streams(graph: bool) -> None:
+    recorded = convolutions()
+    inputs = {"x": np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)}
+    with trtnet.build(recorded, **LEVEL) as engine:
+        asked = Asked(duration=0.05, warmup=0.01, graph=graph, streams=3)
+        one, three = timed(Case(recorded, engine, inputs, 2, {}), asked)
+    assert (one.way, three.way) == ("TensorRT", "TensorRT, 3 streams")
+    assert three.difference is not None
+    assert three.difference < 1e-4
+    assert three.seconds is not None
+    assert three.throughput == len(three.samples) / three.seconds
+    for sample in three.samples:
+        assert set(sample) == {"wall", "enqueue", "compute", "h2d", "d2h"}
+        assert 0 < sample["compute"] <= sample["wall"]

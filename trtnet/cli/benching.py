@@ -24,7 +24,18 @@ from .cases import Case, flat
 from .console import note, out
 from .exported import onnx_runtime
 from .pictures import draw_latencies
-from .timing import PHASES, Clock, GpuClock, HostClock, Query, Timed, measure, surroundings
+from .timing import (
+    PHASES,
+    Clock,
+    GpuClock,
+    HostClock,
+    Query,
+    StreamLane,
+    Timed,
+    measure,
+    measure_at_once,
+    surroundings,
+)  # fmt: skip
 
 AGAINST = ("eager", "graph", "compile", "onnxruntime", "reference")
 
@@ -41,6 +52,8 @@ class Asked:
         spin: whether the host asks again and again, and does not sleep, until the GPU is done.
         transfers: whether inputs and outputs are copied from and to the host.
         refit: whether refits are measured, too.
+        streams: how many calls are under way at a time, each on a stream with a context of its own; 1: only calls one
+            after the other.
     """
 
     against: tuple[str, ...] = ()
@@ -51,6 +64,7 @@ class Asked:
     spin: bool = False
     transfers: bool = True
     refit: bool = False
+    streams: int = 1
 
 
 def parse_against(texts: Sequence[str]) -> tuple[str, ...]:
@@ -87,6 +101,8 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
         difference = _difference(case.graph, made, wanted)
         samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
         yield Timed(title, case.batch, samples, difference, facts=facts)
+        if title == case.way and asked.streams > 1:
+            yield _at_once(case, asked, wanted)
     if asked.refit:
         yield from _refits(case, asked)
 
@@ -108,19 +124,39 @@ def engine_query(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
     """What measures the engine, what it does each time, and the outputs."""
     engine = case.engine
     if not case.on_gpu:
-        if asked.graph:
-            raise ProviderError(
-                "the reference replays no CUDA graph",
-                expected="an engine of TensorRT's, on a GPU",
-                found="the reference, in PyTorch",
-                remedy="leave --graph out",
-            )
+        for given, does, remedy in (
+            (asked.graph, "replays no CUDA graph", "leave --graph out"),
+            (asked.streams > 1, "runs on no streams", "leave --streams out"),
+        ):
+            if given:
+                raise ProviderError(
+                    f"the reference {does}",
+                    expected="an engine of TensorRT's, on a GPU",
+                    found="the reference, in PyTorch",
+                    remedy=remedy,
+                )
         return HostClock(), Query(lambda: case.run(engine)), case.run(engine)
+    return _on_a_stream(case, asked)
+
+
+def _at_once(case: Case, asked: Asked, wanted: Sequence[np.ndarray]) -> Timed:
+    """As many calls as there are streams, at once; the difference is the largest of any stream's."""
+    made = [_on_a_stream(case, asked) for _ in range(asked.streams)]
+    differences = [_difference(case.graph, results, wanted) for *_, results in made]
+    known = [one for one in differences if one is not None]
+    lanes = [StreamLane(clock, query) for clock, query, _ in made]
+    samples, taken = measure_at_once(lanes, asked.duration, asked.warmup, max(asked.iterations, 1))
+    worst = max(known, key=lambda one: (math.isnan(one), one), default=None)
+    return Timed(f"{case.way}, {asked.streams} streams", case.batch, samples, worst, seconds=taken)
+
+
+def _on_a_stream(case: Case, asked: Asked) -> tuple[GpuClock, Query, list[np.ndarray]]:
+    """A call of the engine on a stream of its own, with a context and arrays of its own."""
     clock = GpuClock(asked.spin)
     host = [from_numpy(case.inputs[name]).pin_memory() for name in case.graph.inputs]
     device = [one.cuda() for one in host]
     with torch.cuda.stream(clock.stream):
-        bound = engine.bind(*device, graph=asked.graph)
+        bound: Any = case.engine.bind(*device, graph=asked.graph)
         bound()
     torch.cuda.synchronize()
     query = _with_copies(bound, host, device, list(bound.results), asked.transfers)

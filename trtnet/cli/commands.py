@@ -192,6 +192,16 @@ Against = Annotated[
 Transfers = Annotated[
     bool, typer.Option("--transfers/--no-transfers", help="Copy inputs from the host and outputs to it.")
 ]
+Streams = Annotated[
+    int,
+    typer.Option(
+        "--streams",
+        metavar="N",
+        min=1,
+        max=256,
+        help="Measure N calls at once, too: each on a stream with a context of its own.",
+    ),
+]
 Latencies = Annotated[
     Path | None,
     typer.Option("--picture", metavar="FILE.png|svg", help="Draw how many calls took how long, by way and batch."),
@@ -494,6 +504,7 @@ def bench(
     half: Half = False,
     against: Against = None,
     graph: Annotated[bool, typer.Option("--graph", help="Each call is the replay of a CUDA graph.")] = False,
+    streams: Streams = 1,
     refit: Annotated[bool, typer.Option("--refit", help="Build it refittable, and time refits, too.")] = False,
     duration: Annotated[
         float, typer.Option("--duration", metavar="S", min=0.0, max=86400.0, help="Seconds for each way.")
@@ -528,7 +539,7 @@ def bench(
     if picture is not None:
         check_picture(picture)
     asked = benching.Asked(
-        benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit
+        benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit, streams
     )
     cases = _cases(model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit)
     with tensorrts_log(verbose):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import time
@@ -66,8 +67,14 @@ class GpuClock:
         self.stream = torch.cuda.Stream()
         self.spin = spin
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
+        self._under_way: tuple[Query, float, float] | None = None
 
     def sample(self, query: Query) -> Sample:
+        self.start(query)
+        return self.finish()
+
+    def start(self, query: Query) -> None:
+        """Put a query on the stream; the one before it is finished."""
         begun, copied, computed, ended = self._events
         with torch.cuda.stream(self.stream), torch.inference_mode():
             started = time.perf_counter()
@@ -82,11 +89,18 @@ class GpuClock:
             if query.after is not None:
                 query.after()
             ended.record()
-            while self.spin and not ended.query():
-                pass
-            ended.synchronize()
-            over = time.perf_counter()
-        found = {"wall": over - started, "enqueue": enqueued - asked, "compute": _between(copied, computed)}
+        self._under_way = query, started, enqueued - asked
+
+    def finish(self) -> Sample:
+        """Wait for the query that was started."""
+        assert self._under_way is not None
+        query, started, enqueue = self._under_way
+        begun, copied, computed, ended = self._events
+        while self.spin and not ended.query():
+            pass
+        ended.synchronize()
+        over = time.perf_counter()
+        found = {"wall": over - started, "enqueue": enqueue, "compute": _between(copied, computed)}
         if query.before is not None:
             found["h2d"] = _between(begun, copied)
         if query.after is not None:
@@ -110,6 +124,57 @@ def measure(clock: Clock, query: Query, duration: float, warmup: float, iteratio
     while len(samples) < iterations or time.perf_counter() < until:
         samples.append(clock.sample(query))
     return samples
+
+
+class Lane(Protocol):
+    """What has one query under way at a time, beside those of other lanes."""
+
+    def start(self) -> None: ...
+
+    def finish(self) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class StreamLane:
+    """The same query again and again, on a stream of its own."""
+
+    clock: GpuClock
+    query: Query
+
+    def start(self) -> None:
+        self.clock.start(self.query)
+
+    def finish(self) -> Sample:
+        return self.clock.finish()
+
+
+def measure_at_once(
+    lanes: Sequence[Lane], duration: float, warmup: float, iterations: int
+) -> tuple[list[Sample], float]:
+    """Samples of the queries of all lanes, of which each has one under way all the time; and the seconds in which so
+    many were finished. One thread starts them and waits for the oldest, as trtexec does."""
+    for lane in lanes:
+        lane.start()
+    in_turn = itertools.cycle(lanes)
+    until = time.perf_counter() + warmup
+    for lane in itertools.islice(in_turn, len(lanes)):
+        _next(lane)
+    while time.perf_counter() < until:
+        _next(next(in_turn))
+    samples: list[Sample] = []
+    begun = time.perf_counter()
+    while len(samples) < iterations or time.perf_counter() < begun + duration:
+        samples.append(_next(next(in_turn)))
+    seconds = time.perf_counter() - begun
+    for lane in itertools.islice(in_turn, len(lanes)):
+        lane.finish()
+    return samples, seconds
+
+
+def _next(lane: Lane) -> Sample:
+    found = lane.finish()
+    lane.start()
+    return found
 
 
 @dataclass(frozen=True)
@@ -149,6 +214,7 @@ class Timed:
         difference: the largest one from the reference, relative to its largest value; None of what was not compared.
         note: why there are no samples.
         facts: what else is known: seconds to build, layers, ...
+        seconds: in which so many calls were over, where several were under way at a time.
     """
 
     way: str
@@ -157,6 +223,7 @@ class Timed:
     difference: float | None = None
     note: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
 
     def phases(self) -> dict[str, Spread]:
         kinds = [phase for phase in PHASES if self.samples and phase in self.samples[0]]
@@ -164,8 +231,8 @@ class Timed:
 
     @property
     def throughput(self) -> float:
-        """Calls a second, one after the other."""
-        total = sum(one["wall"] for one in self.samples)
+        """Calls a second: one after the other, or those of all streams."""
+        total = sum(one["wall"] for one in self.samples) if self.seconds is None else self.seconds
         return len(self.samples) / total if total else 0.0
 
 
