@@ -692,6 +692,45 @@ def test_doctor_says_when_refits_wait_for_the_driver(monkeypatch):
         assert "clock rate" not in told(seconds)
 
 
+def test_doctor_says_how_kernels_are_loaded(monkeypatch):
+    from trtnet.tensorrt import device as gpu
+
+    def told(lazily):
+        monkeypatch.setattr(gpu, "loads_lazily", lambda: lazily)
+        return re.sub(r"\s+", " ", call("doctor")[1])
+
+    assert "CUDA loads kernels lazily, when they are first used" in told(True)
+    assert "CUDA loads all kernels at once" in told(False)
+    assert "CUDA_MODULE_LOADING=LAZY python ... loads them" in told(False)
+    assert "kernels" not in told(None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [("Enabled", ", MIG on: a process sees one of its instances"), ("Disabled", ", MIG off"), ("[N/A]", "")],
+)
+def test_doctor_reads_what_nvidia_smi_says(mode, told, tmp_path, monkeypatch):
+    """A program in nvidia-smi's place, which answers the query's columns."""
+    from trtnet.cli import doctor
+
+    tool = tmp_path / "nvidia-smi"
+    values = {
+        "name": "NVIDIA A100-SXM4-40GB", "memory.total": "40960 MiB", "compute_cap": "8.0",
+        "driver_version": "535.104.05", "mig.mode.current": mode,
+    }  # fmt: skip
+    tool.write_text(
+        f"#!{sys.executable}\nimport sys\nvalues = {values}\n"
+        "query, form = sys.argv[1:]\nassert form == '--format=csv,noheader'\n"
+        "print(', '.join(values[name] for name in query.removeprefix('--query-gpu=').split(',')))\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = doctor.inspect_machine().machine
+    assert [one.found for one in found if one.name == "GPU"] == [
+        f"NVIDIA A100-SXM4-40GB, 40960 MiB, sm80, driver 535.104.05{told}"
+    ]
+
+
 def test_doctor_survives_whatever_is_missing(monkeypatch):
     """No package, no driver, and a tool that fails: it still reports, and says what to install."""
     from trtnet import provider

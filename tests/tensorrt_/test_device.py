@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from trtnet.basics.garbage import no_collection
+from trtnet.tensorrt import device as cuda_device
 from trtnet.tensorrt.device import Device, Owned
 
 
@@ -37,6 +38,26 @@ def device(runtime, ordinal, alone=False):
     made = Device.__new__(Device)
     made.runtime, made.ordinal, made.alone = runtime, ordinal, alone
     return made
+
+
+class Driver:
+    """libcuda's answers to what `loads_lazily` asks."""
+
+    def __init__(self, mode, code=0):
+        def cuModuleGetLoadingMode(place):
+            place._obj.value = mode
+            return code
+
+        if mode is not None:
+            self.cuModuleGetLoadingMode = cuModuleGetLoadingMode
+
+
+def test_how_the_driver_loads_kernels(monkeypatch):
+    for driver, lazily in (
+        (Driver(2), True), (Driver(1), False), (Driver(2, code=3), None), (Driver(None), None), (None, None),
+    ):  # fmt: skip
+        monkeypatch.setattr(cuda_device, "_driver", lambda driver=driver: driver)
+        assert cuda_device.loads_lazily() is lazily
 
 
 def test_the_callers_device_comes_back():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SLOW = 5e-5  # seconds
+MIG = {"Enabled": ", MIG on: a process sees one of its instances", "Disabled": ", MIG off"}
 PACKAGES = (
     "numpy", "ml_dtypes", "safetensors", "torch", "tensorrt_rtx", "tensorrt", "cuda-python", "scikit-learn", "pillow",
 )  # fmt: skip
@@ -59,6 +60,7 @@ def inspect_machine() -> Report:
         Fact("Python", f"{platform.python_version()} ({sys.executable})"),
         Fact("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         *(gpus or [Fact("GPU", "no NVIDIA GPU found", there=False)]),
+        *_loading(),
         *_slow_driver(),
     ]
     packages = [Fact(name, _version(name) or "not installed", _version(name) is not None) for name in PACKAGES]
@@ -101,12 +103,12 @@ def _by_nvidia_smi() -> list[Fact]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    query = [tool, "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"]
+    query = [tool, "--query-gpu=name,memory.total,compute_cap,driver_version,mig.mode.current", "--format=csv,noheader"]
     text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
     return [
-        Fact("GPU", f"{name}, {memory}, sm{capability.replace('.', '')}, driver {driver}")
-        for name, memory, capability, driver in rows
+        Fact("GPU", f"{name}, {memory}, sm{capability.replace('.', '')}, driver {driver}{MIG.get(mode, '')}")
+        for name, memory, capability, driver, mode in rows
     ]
 
 
@@ -120,6 +122,22 @@ def _by_torch() -> list[Fact]:
         found = torch.cuda.get_device_properties(index)
         facts.append(Fact("GPU", f"{found.name}, {found.total_memory >> 20} MiB, sm{found.major}{found.minor}"))
     return facts
+
+
+def _loading() -> list[Fact]:
+    """Whether CUDA loads kernels when they are first used."""
+    from ..tensorrt.device import loads_lazily
+
+    try:
+        lazily = loads_lazily()
+    except Exception:
+        return []
+    if lazily is None:
+        return []
+    if lazily:
+        return [Fact("CUDA", "loads kernels lazily, when they are first used")]
+    text = "loads all kernels at once, which takes time and memory of the GPU"
+    return [Fact("CUDA", f"{text}: CUDA_MODULE_LOADING=LAZY python ... loads them when they are first used")]
 
 
 def _slow_driver() -> list[Fact]:

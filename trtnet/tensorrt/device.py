@@ -271,6 +271,15 @@ def capability() -> tuple[int, int] | None:
     return None if major is None or minor is None else (major, minor)
 
 
+def loads_lazily() -> bool | None:
+    """Whether the driver loads kernels when they are first used; None where there is no device, or it cannot say."""
+    driver = _driver()
+    mode = ctypes.c_int()
+    if driver is None or not hasattr(driver, "cuModuleGetLoadingMode"):  # before CUDA 11.7
+        return None
+    return None if driver.cuModuleGetLoadingMode(ctypes.byref(mode)) else mode.value == 2  # CU_MODULE_LAZY_LOADING
+
+
 def clock_rate_seconds() -> float | None:
     """How long the driver takes to tell the first device's clock rate, for which TensorRT asks at each refit."""
     driver = _driver()
