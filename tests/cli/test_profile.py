@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -216,22 +217,33 @@ def test_speedscopes_form() -> None:
     assert "copy" not in located
 
 
-def nested(events: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The names around each event, and its own, found from times alone, as a viewer does."""
-    found = []
-    for event in events:
-        around = [
-            other["name"] for other in events[: events.index(event)]
-            if other["ts"] <= event["ts"] and event["ts"] + event["dur"] <= other["ts"] + other["dur"]
-        ]  # fmt: skip
-        found.append((*around, event["name"]))
-    return found
+def slices(text: str) -> list[tuple[tuple[str, ...], float, float, dict[str, Any]]]:
+    """The names around each slice and its own, when it begins, how long it takes, and its begin, as viewers find them:
+    an end is of what was begun last. Fails for what goes back in time, or ends another."""
+    found: list[Any] = []
+    opened: list[int] = []
+    now = 0.0
+    for event in json.loads(text)["traceEvents"]:
+        if event["ph"] == "M":
+            continue
+        assert event["ts"] >= now
+        now = event["ts"]
+        if event["ph"] == "B":
+            around = found[opened[-1]][0] if opened else ()
+            opened.append(len(found))
+            found.append([(*around, event["name"]), now, None, event])
+        else:
+            last = found[opened.pop()]
+            assert (event["ph"], event["name"]) == ("E", last[3]["name"])
+            last[2] = now - last[1]
+    assert not opened
+    return [tuple(one) for one in found]
 
 
 def test_a_trace_nests_layers_in_modules() -> None:
-    found = json.loads(profile_files.trace(TIMES, "Net"))
-    events = [event for event in found["traceEvents"] if event["ph"] == "X"]
-    assert nested(events) == [
+    text = profile_files.trace(TIMES, "Net")
+    found = slices(text)
+    assert [names for names, *_ in found] == [
         ("Net",),
         ("Net", "body"),
         ("Net", "body", "0"),
@@ -246,13 +258,26 @@ def test_a_trace_nests_layers_in_modules() -> None:
         ("Net", "body", "0"),
         ("Net", "body", "0", "body.0/late"),
     ]
-    layers = [event for event in events if event["cat"] == "layer"]
-    assert [event["ts"] for event in layers] == [0, 2000, 2500, 4500, 5500]  # one after the other, in µs
-    assert [event["dur"] for event in layers] == [2000, 500, 2000, 1000, 250]
-    assert layers[3]["args"] == {"module": "tanh", "at": "net.py:9", "median ms": 1.0, "share": 0.0}
-    assert [event["args"]["module"] for event in events[5:8]] == ["body", "body.1", "body.1.a"]
-    names = {event["name"]: event["args"]["name"] for event in found["traceEvents"] if event["ph"] == "M"}
+    layers = [(start, took) for _, start, took, begin in found if begin["cat"] == "layer"]
+    assert layers == [(0, 2000), (2000, 500), (2500, 2000), (4500, 1000), (5500, 250)]  # one after the other, in µs
+    assert found[9][3]["args"] == {"module": "", "at": "net.py:9", "median ms": 1.0, "share": 0.0}
+    assert [begin["args"]["module"] for *_, begin in found[5:9]] == ["body", "body.1", "body.1.a", "body.1.a"]
+    names = {event["name"]: event["args"]["name"] for event in json.loads(text)["traceEvents"] if event["ph"] == "M"}
     assert names["process_name"] == "Net: 5 layers, 5.7500 ms a call on cuda:0, the mean of 3"
+
+
+def test_odd_times_lie_one_after_the_other() -> None:
+    """With times whose sums are not exact."""
+    samples = np.random.default_rng(0).exponential(0.01, (200, 3))
+    times = LayerTimes(
+        tuple(layer(f"{n}", f"m{n // 7}.{n // 3}", *row.tolist()) for n, row in enumerate(samples)), 3, "cpu"
+    )
+    found = slices(profile_files.trace(times, "Net"))
+    own = [(names, start, took) for names, start, took, begin in found if begin["cat"] == "layer"]
+    assert [names[1:] for names, *_ in own] == [(f"m{n // 7}", f"{n // 3}", f"{n}") for n in range(200)]
+    for (_, start, took), (_, after, _) in itertools.pairwise(own):
+        assert after == pytest.approx(start + took, abs=1e-9)
+    assert sum(took for *_, took in own) == pytest.approx(1e3 * times.milliseconds, abs=0.2)
 
 
 def test_a_flame_graph_has_each_module_once() -> None:

@@ -61,16 +61,23 @@ def trace(times: LayerTimes, title: str) -> str:
         {"ph": "M", "name": "process_name", "args": {"name": f"{title}: {times.told()}"}, **place},
         {"ph": "M", "name": "thread_name", "args": {"name": f"layers on {times.device}"}, **place},
     ]
+    opened: list[_Span] = []
+
+    def close(depth: int) -> None:
+        while len(opened) > depth:
+            span = opened.pop()
+            events.append({"ph": "E", "name": span.name, "ts": (span.start + span.nanoseconds) / 1000, **place})
+
+    # begins and ends, not begins and durations: those are added in floating point, and lie across each other then
     for span in _spans(times.layers, title):
-        args: dict[str, Any] = {"module": span.path}
+        close(span.depth)
+        args: dict[str, Any] = {"module": span.layer.module if span.layer is not None else span.path}
         if span.layer is not None:
             args |= {"at": span.layer.where, "median ms": span.layer.median, "share": span.layer.share}
-        events.append(
-            {
-                "ph": "X", "name": span.name, "cat": "module" if span.layer is None else "layer",
-                "ts": span.start / 1000, "dur": span.nanoseconds / 1000, "args": args, **place,
-            }
-        )  # fmt: skip
+        kind = "module" if span.layer is None else "layer"
+        events.append({"ph": "B", "name": span.name, "cat": kind, "ts": span.start / 1000, "args": args, **place})
+        opened.append(span)
+    close(0)
     return _json({"traceEvents": events, "displayTimeUnit": "ns"})
 
 
