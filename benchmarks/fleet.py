@@ -5,8 +5,9 @@ name, renamed, and followers that look at it; torch's shared tensors with a coun
 are one memcpy of the same bytes, and writing and reading them as one file.
 
 All tensors change at each publish. The network looks one row up in each of 16 tables: its answer costs microseconds,
-and shows whether the new weights, and no mixture, answered. Followers of every way look once in a millisecond; what is
-not measured sleeps. The reference engine, and torch's module, run on the CPU by one thread.
+and shows whether the new weights, and no mixture, answered. Followers of every way look once in a millisecond, a single
+one ten times as often; what is not measured sleeps. The reference engine, and torch's module, run on the CPU by one
+thread.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ import numpy as np
 import torch
 from _common import interleaved, milliseconds, options, report, spread
 
+INTERVALS = {1: 0.0001}
 INTERVAL = 0.001
+"""Seconds between two looks, by the number of followers: what looks all the time takes the others' cores."""
 PUBLISH, ANSWER, FILE = 1.3, 2.5, 1.5
 """Targets: shm: publishes in so many times a memcpy, and is answered with in so many; dir: in so many times writing,
 fsync and reading."""
@@ -48,7 +51,7 @@ class Turn(NamedTuple):
 # --- a follower's process ---------------------------------------------------------------------------------------------
 
 
-def follow(pipe: Any, rows: int, followers: dict[str, Callable[[Networks], ways.End]]) -> None:
+def follow(pipe: Any, rows: int, interval: float, followers: dict[str, Callable[[Networks], ways.End]]) -> None:
     torch.set_num_threads(1)
     networks = Networks.of(rows)
     ends = {name: follower(networks) for name, follower in followers.items()}
@@ -58,7 +61,7 @@ def follow(pipe: Any, rows: int, followers: dict[str, Callable[[Networks], ways.
         end = ends[name]
         pipe.send("looking")
         while (moved := end.look()) is None:
-            time.sleep(INTERVAL)
+            time.sleep(interval)
         answer = end.answer()
         at = time.perf_counter()  # the system's monotonic clock, the same in all processes
         wanted = np.repeat([first, *[others] * (ways.TABLES - 1)], ways.FEATURES)
@@ -92,10 +95,11 @@ class Trainer:
             stack.callback(way.close)
         context = torch.multiprocessing.get_context("spawn")
         followers = {name: way.follower for name, way in self.ways.items()}
+        interval = INTERVALS.get(count, INTERVAL)
         self.pipes = []
         for _ in range(count):
             pipe, end = context.Pipe()
-            process = context.Process(target=follow, args=(end, rows, followers), daemon=True)
+            process = context.Process(target=follow, args=(end, rows, interval, followers), daemon=True)
             process.start()
             end.close()
             stack.callback(process.join)
@@ -256,7 +260,7 @@ def main() -> None:
         f"From publish to answers; load {started[0]:.2f} at the begin; targets: shm: publish {PUBLISH} × memcpy, "
         f"first answer {ANSWER} × memcpy; dir: first answer {FILE} × write, fsync, read"
     )
-    report("fleet", title, columns, table, results, given, load=started, interval=INTERVAL)
+    report("fleet", title, columns, table, results, given, load=started, intervals={**INTERVALS, "more": INTERVAL})
 
 
 if __name__ == "__main__":

@@ -507,3 +507,17 @@ def test_nonfinite_finds_the_last_element_of_a_large_array():
     assert not nonfinite(np.zeros(0, np.float32))
     assert nonfinite(np.array(np.nan, np.float32))
     assert not nonfinite(np.array([65504], np.float16))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nonfinite_looks_twice_where_squares_are_too_large(bad):
+    array = np.full(5000, 3e38, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not nonfinite(array)
+        array[17] = bad
+        assert nonfinite(array)
+        array[:] = 1
+        array[17] = bad
+        assert nonfinite(array)
+        assert not nonfinite(np.delete(array, 17)[::2])

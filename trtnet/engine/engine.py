@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import secrets
 import time
 import weakref
@@ -547,8 +548,8 @@ class Engine(Revised):
                 bad = nonfinite(value)
             elif not value.is_floating_point() or (value.is_cuda and finite == "warn"):  # to look there takes time
                 continue
-            else:
-                bad = not bool(value.isfinite().all())
+            else:  # a sum is read in half the time, and is finite only where all are
+                bad = not math.isfinite(value.sum()) and not bool(value.isfinite().all())
             if bad:
                 names.append(name)
         if names and finite == "raise":

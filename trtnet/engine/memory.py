@@ -26,7 +26,8 @@ class Memory:
         contexts: how many execution contexts there are that have scratch memory of their own: the engine's calls make
             one when they first need it, and so does each `engine.context()` and each bound call.
         shared: the scratch memory that the contexts of `shared_memory=True` have together.
-        buffers: on the device, for calls with arrays of the host, and for refits by tensors of the device.
+        buffers: on the device, for calls with arrays of the host, and for refits by tensors of the device. The
+            reference engine's are memory of values before the last refit, for the next one.
         pinned: page-locked on the host, for the same.
         plan: the plan, which the engine keeps on the host.
     """

@@ -21,7 +21,7 @@ import numpy as np
 from ..basics import dtypes
 from ..basics.arrays import from_numpy, import_torch, is_torch
 from ..basics.errors import ArgumentError, FleetError, ProviderError
-from .layout import Layout, fill
+from .layout import Layout, Places
 from .roads import Head, Pulse, Receiver, Road, Sender, Sent, Update, Values
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class DistributedSender(Sender):
         layout = Layout.of(values)
         buffer = packed(values, layout, self.ranks.device)
         now = Head(self.session, self._sequence + 1, version, time.time())
-        told = {"head": now, "structure": structure, "source": self.ranks.rank, "table": layout.dumps().decode()}
+        told = {"head": now, "structure": structure, "source": self.ranks.rank, "table": layout.text.decode()}
         self.ranks.store.set(HEAD, json.dumps(told))
         self.ranks.broadcast(buffer, self.ranks.rank)
         self._sequence, self.last = now.sequence, now
@@ -177,8 +177,7 @@ def packed(values: Values, layout: Layout, device: torch.device) -> torch.Tensor
     torch = import_torch()
     if device.type == "cpu":
         array = np.zeros(max(layout.size, 1), np.uint8)
-        for name, target in layout.views(array.data).items():
-            fill(target, values[name])
+        Places(layout, array.data).fill(values)
         return from_numpy(array)
     buffer = torch.zeros(max(layout.size, 1), dtype=torch.uint8, device=device)
     for entry in layout.entries:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from ..basics import dtypes
 from ..basics.arrays import as_array, check_memory, from_numpy, is_torch
 from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError, shown
 from .roads import Values
+
+if TYPE_CHECKING:
+    import torch
 
 ALIGNMENT = 64
 
@@ -61,7 +65,16 @@ class Layout:
             at += -(-entries[-1].nbytes // ALIGNMENT) * ALIGNMENT
         return cls(tuple(entries), at)
 
-    @property
+    def fits(self, values: Values) -> bool:
+        """Whether it is the layout of these tensors."""
+        if len(values) != len(self.entries):
+            return False
+        for entry, (name, value) in zip(self.entries, values.items()):
+            if entry.name != name or entry.shape != value.shape or entry.dtype != dtypes.get(value.dtype).name:
+                return False
+        return True
+
+    @functools.cached_property
     def names(self) -> frozenset[str]:
         return frozenset([entry.name for entry in self.entries])
 
@@ -72,12 +85,14 @@ class Layout:
             for entry in self.entries
         }
 
-    def dumps(self) -> bytes:
+    @functools.cached_property
+    def text(self) -> bytes:
+        """What `loads` reads."""
         return json.dumps([list(entry[:3]) for entry in self.entries]).encode()
 
     @classmethod
     def loads(cls, text: bytes) -> Layout:
-        """What `dumps` wrote. Raises WeightsError for anything else."""
+        """The layout of a `text`. Raises WeightsError for anything else."""
         try:
             entries, at = [], 0
             for name, dtype, shape in json.loads(text):
@@ -129,9 +144,24 @@ def plain(state: Any) -> dict[str, Any]:
     return found
 
 
-def fill(target: np.ndarray, value: Any) -> None:
-    """Copy a tensor, of any device and layout, into an array of its shape and type."""
-    if is_torch(value):
-        from_numpy(target).copy_(value)
-    else:
-        np.copyto(target, value)
+class Places:
+    """Where the tensors of a layout lie in one memory, which is filled, or read, again and again.
+
+    Attributes:
+        arrays: by name.
+    """
+
+    def __init__(self, layout: Layout, memory: memoryview, begin: int = 0) -> None:
+        self.layout = layout
+        self.arrays = layout.views(memory, begin)
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def fill(self, values: Values) -> None:
+        """Copy tensors, of any device and layout, to their places."""
+        for name, value in values.items():
+            if is_torch(value):
+                if name not in self._tensors:
+                    self._tensors[name] = from_numpy(self.arrays[name])
+                self._tensors[name].copy_(value)
+            else:
+                np.copyto(self.arrays[name], value)

@@ -27,7 +27,7 @@ from ..engine.plan import Plan
 from ..graph.graph import Graph
 from ..loading import load
 from .following import Follower
-from .layout import Layout, fill
+from .layout import Layout, Places
 from .roads import Head, Pulse, Receiver, Road, Sender, Sent, Update, Values
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ class ObjectStoreSender(Sender):
     def send(self, values: Values, version: int, structure: str | None) -> Sent:
         layout = Layout.of(values)
         data = np.zeros(layout.size, np.uint8)
-        for name, target in layout.views(data.data).items() if layout.size else ():
-            fill(target, values[name])
+        if layout.size:
+            Places(layout, data.data).fill(values)
         now = Head(self.session, self._sequence + 1, version, time.time())
-        if not _asked(self._board.publish.remote(now, structure, layout.dumps(), data)):
+        if not _asked(self._board.publish.remote(now, structure, layout.text, data)):
             raise FleetError(
                 "another publisher has taken this name over",
                 expected="one publisher for each name",

@@ -32,7 +32,7 @@ import numpy as np
 from ..basics import forking
 from ..basics.disk import writable_by
 from ..basics.errors import ArgumentError, FleetError, ProviderError, WeightsError
-from .layout import ALIGNMENT, Layout, fill
+from .layout import ALIGNMENT, Layout, Places
 from .roads import Head, Pulse, Receiver, Road, Sender, Sent, Update, Values
 
 try:
@@ -153,6 +153,7 @@ class Mapped:
             access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
             self.memory = memoryview(mmap.mmap(self.file, self.size, access=access))
             self.words = np.frombuffer(self.memory, np.uint64, WORDS)
+            self._places: Places | None = None
             if int(self.words[0]) != MAGIC:
                 raise ValueError("another magic number")
         except ValueError as error:  # an empty file, or another's
@@ -187,6 +188,12 @@ class Mapped:
     def unlock(self) -> None:
         fcntl.flock(self.file, fcntl.LOCK_UN)
 
+    def places(self, layout: Layout, begin: int) -> Places:
+        """Where tensors lie in it."""
+        if self._places is None or self._places.layout is not layout:
+            self._places = Places(layout, self.memory, begin)
+        return self._places
+
     def text(self, at: int, length: int) -> bytes:
         return bytes(self.memory[at : at + length])
 
@@ -200,7 +207,12 @@ class Mapped:
     def close(self) -> None:
         if self.file >= 0:
             os.close(self.file)  # the memory goes with the last array over it
-            self.file = -1
+            self.file, self._places = -1, None
+
+
+def _begin(table: bytes) -> int:
+    """The byte of a slot at which its tensors begin."""
+    return -(-(TABLE_PLACE + len(table)) // ALIGNMENT) * ALIGNMENT
 
 
 def _number(path: Path) -> int:
@@ -214,6 +226,7 @@ class SharedMemorySender(Sender):
         self.folder = folder
         self.session = secrets.token_hex(8)
         self._slots: dict[int, Mapped] = {}
+        self._layout = Layout((), 0)
         self._head: Mapped | None = None
         remove_left()
         try:
@@ -271,9 +284,10 @@ class SharedMemorySender(Sender):
     def send(self, values: Values, version: int, structure: str | None) -> Sent:
         head = self._head
         assert head is not None
-        layout = Layout.of(values)
-        table = layout.dumps()
-        begin = -(-(TABLE_PLACE + len(table)) // ALIGNMENT) * ALIGNMENT
+        if not self._layout.fits(values):
+            self._layout = Layout.of(values)
+        layout, table = self._layout, self._layout.text
+        begin = _begin(table)
         count = (int(head.words[NEWEST]) >> SLOT_BITS) + 1
         now = Head(self.session, count, version, time.time())
         number, slot = self._free(begin + layout.size)
@@ -284,8 +298,7 @@ class SharedMemorySender(Sender):
             words[NOTE], words[TABLE] = len(note), len(table)
             slot.memory[NOTE_PLACE : NOTE_PLACE + len(note)] = note
             slot.memory[TABLE_PLACE : TABLE_PLACE + len(table)] = table
-            for name, target in layout.views(slot.memory, begin).items():
-                fill(target, values[name])
+            slot.places(layout, begin).fill(values)
             words[SEQUENCE] = 2 * count
         finally:
             slot.unlock()
@@ -485,10 +498,10 @@ class SharedMemoryReceiver(Receiver):
             if table != self._table[0]:
                 self._table = table, Layout.loads(table)
             layout = self._table[1]
-            begin = -(-(TABLE_PLACE + len(table)) // ALIGNMENT) * ALIGNMENT
+            begin = _begin(table)
             if begin + layout.size > slot.size:
                 raise _damaged(slot, "fewer bytes than its table says")
-            yield Update(head, structure, layout.names, layout.views(slot.memory, begin), layout.size)
+            yield Update(head, structure, layout.names, slot.places(layout, begin).arrays, layout.size)
 
     def forget(self) -> None:
         """Every receive gives everything."""

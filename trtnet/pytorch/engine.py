@@ -39,6 +39,7 @@ from ..weights.recipes import Leaf, Value
 from ..weights.sources import Selection, Source
 from ..weights.table import WeightTable
 from .program import Program, Step, Watch
+from .reused_memory import ReusedMemory
 
 if TYPE_CHECKING:
     import torch
@@ -137,6 +138,7 @@ class ReferenceEngine(Engine):
             there = {name: leaf.value for name, leaf in self._leaves.items() if leaf.value.there}
             values = {name: from_numpy(kept(value.read())).to(self.device) for name, value in there.items()}
         self._values = dict(values)
+        self._reused = ReusedMemory()
         self.watch: Watch | None = None
         """Called after each layer of a call: what compares engines looks at tensors inside, and stops what is late."""
 
@@ -215,7 +217,7 @@ class ReferenceEngine(Engine):
 
     def _copied(self, values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         made = {name: from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
-        return {name: tensor.to(self.device, copy=True) for name, tensor in made.items()}
+        return {name: self._reused.copied(name, tensor, self.device) for name, tensor in made.items()}
 
     def _changed(self, given: dict[str, torch.Tensor], asked: Refit, before: Revision | None) -> RefitReport:
         """Take values that nobody else has. The lock is held."""
@@ -338,7 +340,8 @@ class ReferenceEngine(Engine):
             made = [slot for slot in self._state.slots or () if isinstance(slot, self.torch.Tensor)]
             taken = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in (*own, *made)}
             lively = sum(self._values[name].nbytes for name in live if name in self._values)
-            return Memory(str(self.device), f"PyTorch {self.torch.__version__}", sum(taken.values()), live=lively)
+            runner = f"PyTorch {self.torch.__version__}"
+            return Memory(str(self.device), runner, sum(taken.values()), live=lively, buffers=self._reused.idle)
 
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:
@@ -575,14 +578,14 @@ def _plan_of(engine: ReferenceEngine) -> Plan:
     )  # fmt: skip
 
 
+INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+
+
 def same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors of one dtype hold the same bytes: NaN is NaN, and 0.0 is not -0.0."""
-    if a.numel() == 0:
-        return True
-    integers = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
     torch = import_torch()
-    a, b = (t.contiguous().view(-1).view(getattr(torch, integers[t.element_size()])) for t in (a, b))
-    return bool(torch.equal(a, b))
+    integer = getattr(torch, INTEGERS[a.element_size()])
+    return bool(torch.equal(a.view(integer), b.view(integer)))
 
 
 def reference(
