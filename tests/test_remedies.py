@@ -3682,6 +3682,8 @@ NOT_FOLLOWED: dict[str, str] = {
     "build(graph, refit=True): engine.refit(module) gathers them": "tests/weights/test_sources.py sees it",
     "refit again; if this comes twice, the memory of": "tests/pytorch/test_engine.py sees it",
     "merge them in PEFT: model.merge_and_unload().state_dict()": "tests/weights/test_lora.py sees it",
+    "--python /path/to/venv/bin/python": "tests/cli/test_upgrade_check.py sees it",
+    "-m pip install 'trtnet==": "tests/cli/test_upgrade_check.py sees it",
     "name another file: it is made": "tests/helpers/judged_engines.py sees it",
     "leave verify out, and compare what the engine computes": "tests/helpers/judged_engines.py sees it",
     **dict.fromkeys(

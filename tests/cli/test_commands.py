@@ -25,7 +25,7 @@ from trtnet.tensorrt.build.options import BuildOptions
 ROOT = Path(trtnet.__file__).parents[1]
 COMMANDS = (
     "demo", "models", "summary", "build", "run", "compare", "bench", "profile", "trtexec",
-    "check", "inspect", "convert", "refit", "doctor", "preload",
+    "check", "upgrade-check", "inspect", "convert", "refit", "doctor", "preload",
 )  # fmt: skip
 NET = """
 import trtnet

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from commands import call
 from networks import LEVEL, convolutions
 
 import trtnet
@@ -53,3 +58,20 @@ def test_streams(graph: bool) -> None:
     for sample in three.samples:
         assert set(sample) == {"wall", "enqueue", "compute", "h2d", "d2h"}
         assert 0 < sample["compute"] <= sample["wall"]
+
+
+def test_upgrade_check_with_the_same_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(trtnet.__file__).parents[1]))
+    (tmp_path / "net.py").write_text("from trtnet import nn\n\n\ndef net():\n    return nn.Linear(3, 4)\n")
+    code, text, _ = call(
+        "upgrade-check", "net.py:net", "-i", "input=n=1..4..8,3", "--python", sys.executable, "--duration", 0.05,
+        "--json", "found.json",
+    )  # fmt: skip
+    assert code == 0, text
+    found = json.loads((tmp_path / "found.json").read_text())
+    for side in (found["here"], found["there"]):
+        assert side["cannot_execute"] is None
+        assert side["plan"] > 0
+        assert side["difference"] < 1e-4
+        assert {"wall", "enqueue", "h2d", "compute", "d2h"} == side["phases"].keys()

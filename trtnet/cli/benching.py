@@ -32,6 +32,7 @@ from .timing import (
     Query,
     StreamLane,
     Timed,
+    as_json,
     measure,
     measure_at_once,
     surroundings,
@@ -348,16 +349,11 @@ def report(found: Sequence[Timed], file: Path | None, picture: Path | None = Non
         draw_latencies(picture, "how long calls take", walls)
 
 
-def _number(value: float | None) -> float | str | None:
-    """As JSON takes it, which has no word for infinity and NaN."""
-    return value if value is None or math.isfinite(value) else str(value)
-
-
 def _data(found: Sequence[Timed]) -> dict[str, Any]:
     return surroundings() | {
         "results": [
             {
-                "way": one.way, "batch": one.batch, "note": one.note, "difference": _number(one.difference),
+                "way": one.way, "batch": one.batch, "note": one.note, "difference": as_json(one.difference),
                 "throughput": one.throughput * max(one.batch, 1), **one.facts, "samples": one.samples,
                 "phases": {phase: asdict(spread) for phase, spread in one.phases().items()},
             }

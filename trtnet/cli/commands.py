@@ -192,6 +192,10 @@ Against = Annotated[
 Transfers = Annotated[
     bool, typer.Option("--transfers/--no-transfers", help="Copy inputs from the host and outputs to it.")
 ]
+OtherPython = Annotated[
+    str,
+    typer.Option("--python", metavar="PATH", help="The other Python, as in [cyan]/path/to/venv/bin/python[/]."),
+]
 Streams = Annotated[
     int,
     typer.Option(
@@ -217,18 +221,9 @@ SIDES = (
 
 
 def _network(model: str, weights: Path | None, arguments: list[str] | None, inputs: Any = ()) -> Any:
-    from ..nn.module import Module
-    from .inputs import parse_arguments
-    from .model import is_torch_module, load_model
-    from .networks import resolve
-    from .weight_files import load_into_torch
+    from .weight_files import network_of
 
-    network = load_model(resolve(model).model, parse_arguments(arguments or ()), inputs)
-    if weights is not None and isinstance(network, Module):
-        network.load_weights(weights)
-    elif weights is not None and is_torch_module(network):
-        load_into_torch(network, weights)
-    return network
+    return network_of(model, weights, arguments or (), inputs)
 
 
 def _cases(
@@ -663,6 +658,71 @@ def check(
     inputs = parse_inputs(input or resolve(model).inputs)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
     if not checked(graph, provider or (), target or (), json):
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def upgrade_check(
+    model: Model,
+    python: OtherPython,
+    input: ShapesOrFiles = None,
+    weights: Weights = None,
+    arg: Arguments = None,
+    half: Half = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="ERROR",
+            min=0.0,
+            help="The most that a value may differ, of an output's root mean square.",
+        ),
+    ] = 1e-3,
+    duration: Annotated[
+        float, typer.Option("--duration", metavar="S", min=0.0, max=86400.0, help="Seconds for which calls are timed.")
+    ] = 1.0,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE.json", help="Keep it all here.")] = None,
+) -> None:
+    """Build and run MODEL with this Python's TensorRT and with another Python's, and say what changes between them.
+
+    Outputs on the same inputs with the same weights, times, the plan's size, layers that are composed of others. Where
+    no TensorRT runs, PyTorch computes and is timed, which is said; TensorRT-RTX compiles all the same. The other Python
+    has trtnet, too. Exits with 0 where outputs agree, with 1 where they differ, and with 2 after an error.
+
+    [dim]Example:[/] [bold]trtnet upgrade-check models/lenet --python ~/tensorrt-11/bin/python
+    --weights weights/lenet.safetensors[/]
+    """
+    import tempfile
+
+    from .comparing import drawn
+    from .inputs import parse_shapes_and_files
+    from .model import halved, record_model
+    from .networks import resolve
+    from .one_side import Question
+    from .results import check_json
+    from .upgrading import require_python, save_weights
+    from .upgrading import upgrade_check as checked
+
+    other = require_python(python)
+    if json is not None:
+        check_json(json)
+    found = resolve(model)
+    arrays: Mapping[str, Any]
+    inputs, arrays = parse_shapes_and_files(input or found.inputs)
+    network = _network(model, weights, arg, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = weights or save_weights(network, Path(folder))
+        asked = Question(
+            found.model, [*(input or found.inputs)], None if kept is None else str(kept), arg or [], half, duration
+        )
+        if half:
+            network, inputs, arrays = halved(network, inputs, arrays)
+        graph = record_model(network, inputs)
+        agree = checked(graph, drawn(graph) | dict(arrays), asked, other, tolerance, json)
+    if weights is None and graph.parameters:
+        note("no --weights: both have the same random initial values")
+    if not agree:
         raise typer.Exit(1)
 
 

@@ -81,11 +81,15 @@ def verdict(graph: Graph, provider: str, target: str = "") -> Verdict:
         return Verdict(
             name, target, problem=f"{target} has no {late}", remedy="cast to a type that this GPU has, or name another"
         )
+    return Verdict(name, target, len(made.graph.layers), composed(graph, made.graph))
+
+
+def composed(graph: Graph, made: Graph) -> dict[str, int]:
+    """The kinds of the graph's layers that other layers stand for in what was made of it, and how many of each."""
     own = set(graph.layers)
-    gone = {layer.name: layer for layer in own.difference(made.graph.layers)}
-    instead = {part_of(layer, gone) for layer in made.graph.layers if layer not in own}
-    composed = Counter(gone[name].kind for name in instead if name)
-    return Verdict(name, target, len(made.graph.layers), dict(sorted(composed.items())))
+    gone = {layer.name: layer for layer in own.difference(made.layers)}
+    instead = {part_of(layer, gone) for layer in made.layers if layer not in own}
+    return dict(sorted(Counter(gone[name].kind for name in instead if name).items()))
 
 
 def _too_late(graph: Graph, capability: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import platform
 import statistics
 import time
@@ -243,3 +244,8 @@ def surroundings() -> dict[str, Any]:
         "versions": {"trtnet": __version__, "python": platform.python_version(), "torch": torch.__version__},
         "machine": {"cpu": platform.processor() or platform.machine(), "gpu": gpu, "os": platform.platform()},
     }
+
+
+def as_json(value: float | None) -> float | str | None:
+    """As JSON takes it, which has no word for infinity and NaN."""
+    return value if value is None or math.isfinite(value) else str(value)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +13,14 @@ from ..basics.arrays import from_numpy
 from ..basics.errors import ArgumentError, WeightsError
 from ..engine.plan import Plan
 from ..loading import load
+from ..nn.module import Module
 from ..weights import files
 from ..weights.matching import match
 from ..weights.recipes import Value
 from ..weights.sources import Selection, named_values
+from .inputs import parse_arguments
+from .model import is_torch_module, load_model
+from .networks import resolve
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +79,18 @@ def refit(engine: Path, weights: Path, target: Path, prefix: str = "", version: 
 def load_into_torch(module: torch.nn.Module, path: Path) -> None:
     """Give a torch.nn.Module the weights of a file. Raises WeightsError where keys or sizes do not fit."""
     give(module, files.read(path), str(path), f"`trtnet inspect {path}` lists its names and shapes")
+
+
+def network_of(
+    model: str, weights: Path | None, arguments: Sequence[str], inputs: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """The network that MODEL names, with the weights of a file."""
+    network = load_model(resolve(model).model, parse_arguments(arguments), inputs)
+    if weights is not None and isinstance(network, Module):
+        network.load_weights(weights)
+    elif weights is not None and is_torch_module(network):
+        load_into_torch(network, weights)
+    return network
 
 
 def give(module: torch.nn.Module, arrays: Mapping[str, np.ndarray], source: str, remedy: str) -> None:
