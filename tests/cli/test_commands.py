@@ -19,7 +19,7 @@ from trtnet.cli.commands import app
 from trtnet.cli.inputs import parse_arguments, parse_bytes, parse_inputs, parse_options, read_arrays, split_dtype
 from trtnet.cli.networks import networks
 from trtnet.engine.plan import file_name
-from trtnet.errors import ArgumentError
+from trtnet.errors import ArgumentError, ProviderError
 from trtnet.tensorrt.build.options import BuildOptions
 
 ROOT = Path(trtnet.__file__).parents[1]
@@ -508,6 +508,19 @@ def test_build_by_tensorrt(folder, monkeypatch, version):
         manifest = json.loads(Path("n.trt.json").read_text())
         assert (manifest["gpu"]["name"], len(manifest["refittable"])) == ("a host", 4)
         assert "cannot compile for these targets" in fails(*arguments, "-t", "sm86")
+
+        def load(name):
+            if name == "tensorrt_rtx":
+                raise ProviderError(f"{name} is not usable here")
+            return here.provider
+
+        with monkeypatch.context() as patched:
+            patched.setattr("trtnet.tensorrt.provider.load", load)
+            code, text, _ = call("build", "net.py:Net", "-i", "x=1x3", "-o", "left_out.engine")
+            assert code == 0, text
+            assert "bytes for a host" in text
+            patched.setitem(here.provider.__dict__, "cannot_execute", "no GPU")
+            assert "tensorrt_rtx is not usable here" in fails("build", "net.py:Net", "-i", "x=1x3")
 
 
 def test_build_errors(folder):

@@ -114,7 +114,7 @@ Builder = Annotated[
         "--provider",
         metavar="NAME",
         help="[cyan]tensorrt_rtx[/], which needs no GPU; or [cyan]tensorrt[/]: built on this machine's GPU, for "
-        "it, and compared with the reference. Left out: tensorrt_rtx.",
+        "it, and compared with the reference. Left out: tensorrt_rtx where it is installed, else tensorrt.",
     ),
 ]
 PlanCaches = Annotated[
@@ -191,6 +191,15 @@ Against = Annotated[
 ]
 Transfers = Annotated[
     bool, typer.Option("--transfers/--no-transfers", help="Copy inputs from the host and outputs to it.")
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance",
+        metavar="ERROR",
+        min=0.0,
+        help="The most that a value may differ, of an output's root mean square.",
+    ),
 ]
 OtherPython = Annotated[
     str,
@@ -431,15 +440,7 @@ def compare(
     input: ShapesOrFiles = None,
     weights: Weights = None,
     arg: Arguments = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="ERROR",
-            min=0.0,
-            help="The most that a value may differ, of an output's root mean square.",
-        ),
-    ] = 1e-4,
+    tolerance: Tolerance = 1e-4,
     half: Half = False,
     save: Annotated[
         Path | None,
@@ -670,15 +671,7 @@ def upgrade_check(
     weights: Weights = None,
     arg: Arguments = None,
     half: Half = False,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="ERROR",
-            min=0.0,
-            help="The most that a value may differ, of an output's root mean square.",
-        ),
-    ] = 1e-3,
+    tolerance: Tolerance = 1e-3,
     duration: Annotated[
         float, typer.Option("--duration", metavar="S", min=0.0, max=86400.0, help="Seconds for which calls are timed.")
     ] = 1.0,

@@ -8,9 +8,11 @@ from typing import Any
 
 from rich.markup import escape
 
+from ..basics.errors import ProviderError
 from ..building import build, build_plan
 from ..engine.plan import Plan, file_name
 from ..graph.graph import Graph
+from ..tensorrt import provider as providers
 from ..tensorrt.run.engine import TensorRTEngine
 from .console import say
 
@@ -22,19 +24,30 @@ def compiled(
 
     Args:
         output: the plan's file; None: one in the present folder, of the network's name and types.
-        provider: "tensorrt": built on the GPU here. Else TensorRT-RTX compiles for the targets.
+        provider: "tensorrt": built on the GPU here; "tensorrt_rtx": compiled for the targets; None: by TensorRT-RTX
+            where it is installed, else by TensorRT where that runs.
         options: of `trtnet.build` and `build_plan`.
     """
     path = output or Path(file_name(graph, graph.title.lower()))
+    provider = provider or _installed()
     if provider == "tensorrt" and not targets:
         with build(graph, provider=provider, **options) as engine:
             assert isinstance(engine, TensorRTEngine)
             plan = engine.plan
             engine.save(path)
     else:
-        plan = build_plan(graph, targets or None, provider=provider or "tensorrt_rtx", **options)
+        plan = build_plan(graph, targets or None, provider=provider, **options)
         plan.save(path)
     _print(path, plan)
+
+
+def _installed() -> str:
+    try:
+        return providers.load("tensorrt_rtx").name
+    except ProviderError:
+        if (executing := providers.executing()) is None:
+            raise
+        return executing.name
 
 
 def _print(path: Path, plan: Plan) -> None:
