@@ -235,6 +235,17 @@ def from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
     return add(constant(index), mul(constant((index < 0).astype(np.int64)), size_tensor(size)))
 
 
+def require_places(index: np.ndarray, size: SizeLike, axis: int) -> None:
+    """Raises ShapeError for a constant index that is negative or out of range."""
+    if index.size and index.min() < 0:
+        raise ShapeError(
+            f"index {index.min()} is out of range in dimension {axis} of size {size}",
+            expected=f"0 to {size - 1}",
+            found=index.min(),
+        )
+    from_start(index, size, axis)
+
+
 _counted: WeakKeyDictionary[Recorder, dict[Any, Tensor]] = WeakKeyDictionary()
 
 

@@ -91,7 +91,8 @@ def narrow(input: Tensor, dim: int, start: SizeLike | Tensor, length: SizeLike) 
 
 
 def _index_select_numpy(input: np.ndarray, dim: int, index: np.ndarray) -> np.ndarray:
-    return np.take(input, np.atleast_1d(index), axis_of(dim, input.ndim))
+    axis = axis_of(dim, input.ndim)
+    return np.take(input, counted_from_start("index_select", np.atleast_1d(index), input.shape[axis], axis), axis)
 
 
 @operation(_index_select_numpy, method=True)
@@ -106,21 +107,21 @@ def index_select(input: Tensor, dim: int, index: Value) -> Tensor:
     x, axis = tensor(input), axis_of(dim, input.ndim)
     known = index.numpy() if isinstance(index, Array) and not is_recorded(index) else index
     if isinstance(known, (np.ndarray, list)):
-        known = from_start(np.atleast_1d(np.asarray(known)), x.shape[axis], axis)
+        known = counted_from_start("index_select", np.atleast_1d(np.asarray(known)), x.shape[axis], axis)
     i = recorded_index(known) if isinstance(known, np.ndarray) else tensor(known)
     if i.ndim > 1:
         raise ShapeError("index_select takes a 1-D index", found=format_shape(i.shape))
     return emit(Gather((x, reshaped(i, (1,)) if i.ndim == 0 else i), axis=axis))
 
 
-def element_index(name: str, index: Tensor, size: SizeLike) -> Tensor:
+def element_index(name: str, index: Tensor, size: SizeLike, axis: int = 0) -> Tensor:
     """An index that is not counted from the end; a constant one is checked."""
     if isinstance(index, Array) and not is_recorded(index):
-        return constant(counted_from_start(name, index.numpy(), size))
+        return constant(counted_from_start(name, index.numpy(), size, axis))
     return tensor(index)
 
 
-def counted_from_start(name: str, index: np.ndarray, size: SizeLike) -> Any:
+def counted_from_start(name: str, index: np.ndarray, size: SizeLike, axis: int = 0) -> Any:
     """A constant index. Raises ShapeError where it is negative or out of range."""
     if index.size and index.min() < 0:
         raise ShapeError(
@@ -129,7 +130,7 @@ def counted_from_start(name: str, index: np.ndarray, size: SizeLike) -> Any:
             found=index.min(),
             remedy="count it from the start, or use x[index], take or take_along_dim",
         )
-    return from_start(index, size, 0)
+    return from_start(index, size, axis)
 
 
 def _index_from_end(index: Tensor, size: SizeLike) -> Tensor:
@@ -141,6 +142,7 @@ def _index_from_end(index: Tensor, size: SizeLike) -> Tensor:
 
 def _gather_numpy(input: np.ndarray, dim: int, index: np.ndarray, *, sparse_grad: bool = False) -> np.ndarray:
     axis = axis_of(dim, input.ndim)
+    counted_from_start("gather", index, input.shape[axis], axis)
     whole = tuple(slice(None) if a == axis else slice(s) for a, s in enumerate(index.shape))
     return np.take_along_axis(input[whole], index, axis)
 
@@ -155,7 +157,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     [[2.0], [3.0]]
     """
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = element_index("gather", index, x.shape[axis])
+    i = element_index("gather", index, x.shape[axis], axis)
     if i.ndim != x.ndim:
         raise ShapeError("gather takes an index of as many dimensions", expected=x.ndim, found=format_shape(i.shape))
     sizes = tuple(x.shape[a] if a == axis else size for a, size in enumerate(i.shape))
@@ -167,7 +169,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 
 def _take_along_dim_numpy(input: np.ndarray, indices: np.ndarray, dim: int | None = None) -> np.ndarray:
     if dim is None:
-        return input.reshape(-1)[indices.reshape(-1)]
+        return input.reshape(-1)[counted_from_start("take_along_dim without dim", indices.reshape(-1), input.size)]
     axis = axis_of(dim, input.ndim)
     shape = np.broadcast_shapes(
         *(tuple(1 if a == axis else s for a, s in enumerate(v.shape)) for v in (input, indices))
@@ -218,6 +220,7 @@ def _scatter_numpy(
     if reduce is not None:
         return scatter_reduced_numpy(input, dim, index, value if src is None else src, reduce)
     result, axis = input.copy(), axis_of(dim, input.ndim)
+    counted_from_start("scatter", index, input.shape[axis], axis)
     written = value if src is None else src
     if isinstance(written, np.ndarray) and written.ndim:
         written = written[tuple(slice(s) for s in index.shape)]
@@ -243,7 +246,7 @@ def scatter(
     if reduce is not None:
         return scatter_reduced(tensor(input), dim, index, value if src is None else src, reduce)
     x, axis = tensor(input), axis_of(dim, input.ndim)
-    i = element_index("scatter", index, x.shape[axis])
+    i = element_index("scatter", index, x.shape[axis], axis)
     written = written_value(x, value if src is None else src)
     sizes = tuple(i.shape)
     if written.ndim == 0:

@@ -27,10 +27,10 @@ from ..layers.reduction import Reduce
 from ..layers.shaping import expanded, reshaped
 from .arithmetic import add, div, floor_divide, maximum, minimum, mul
 from .broadcasting import broadcast_shapes
-from .comparison import eq, ge, logical_and, logical_or, lt, masked_fill, where
+from .comparison import eq, ge, logical_and, lt, masked_fill, where
 from .creation import arange, filled
 from .dispatch import Value, axis_of, is_recorded, operation, scalar, tensor
-from .indexing import fitting, from_start, recorded_index
+from .indexing import fitting, from_start, recorded_index, require_places
 from .inplace import install
 from .joining import cat
 from .shape import transposed
@@ -137,6 +137,7 @@ def _numpy(
     input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, reduce: str, include_self: bool
 ) -> np.ndarray:
     """The same of arrays: `src` has the sizes of `index`."""
+    require_places(index, input.shape[axis], axis)
     places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     at = tuple(places)
@@ -159,6 +160,8 @@ def _numpy(
 def _elements(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[int, Tensor, Tensor]:
     axis = axis_of(dim, x.ndim)
     source, i = _checked(name, x, src, index)
+    if not is_recorded(index):
+        require_places(np.asarray(index), x.shape[axis], axis)
     if not x.ndim == i.ndim == source.ndim:
         raise ShapeError(
             f"{name} takes an index and updates of as many dimensions as the tensor",
@@ -260,7 +263,7 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
             found=f"{format_shape(i.shape)} and {format_shape(updates.shape)}",
         )
     if not is_recorded(index):
-        _require_places(np.asarray(index), x.shape[axis], axis)
+        require_places(np.asarray(index), x.shape[axis], axis)
     count = i.shape[0] if i.ndim else 1
     wanted = Size((*x.shape[:axis], count, *x.shape[axis + 1 :]))
     if broadcast_shapes(wanted, updates.shape) != wanted:
@@ -268,17 +271,6 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
             f"{name}: the updates do not fit", expected=format_shape(wanted), found=format_shape(updates.shape)
         )
     return axis, reshaped(i, (*(1,) * axis, count, *(1,) * (x.ndim - axis - 1))), updates
-
-
-def _require_places(index: np.ndarray, size: SizeLike, axis: int) -> None:
-    """Raises ShapeError for a constant index that is negative or out of range."""
-    if index.size and index.min() < 0:
-        raise ShapeError(
-            f"index {index.min()} is out of range in dimension {axis} of size {size}",
-            expected=f"0 to {size - 1}",
-            found=index.min(),
-        )
-    from_start(index, size, axis)
 
 
 def _at(axis: int, index: np.ndarray) -> Any:
@@ -289,6 +281,7 @@ def _index_add_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray, *, alpha: float = 1
 ) -> np.ndarray:
     axis, result = axis_of(dim, input.ndim), input.copy()
+    require_places(index, input.shape[axis], axis)
     np.add.at(result, _at(axis, index), source * np.asarray(alpha, source.dtype))
     return result
 
@@ -348,8 +341,9 @@ def index_reduce(
 
 
 def _index_copy_numpy(input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray) -> np.ndarray:
-    result = input.copy()
-    result[_at(axis_of(dim, input.ndim), index)] = source
+    axis, result = axis_of(dim, input.ndim), input.copy()
+    require_places(index, input.shape[axis], axis)
+    result[_at(axis, index)] = source
     return result
 
 
@@ -384,7 +378,8 @@ def _index_fill_numpy(input: np.ndarray, dim: int, index: np.ndarray, value: flo
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Value) -> Tensor:
     """`input` with `value` (a number, or a tensor without dimensions) in the slices of `dim` that a 1-D index names.
 
-    Negative indices count from the end. The value is converted to the input's dtype.
+    Negative indices count from the end. The value is converted to the input's dtype. Raises ShapeError for a constant
+    index that is out of range; a computed one that is changes nothing.
 
     >>> trtnet.index_fill(trtnet.tensor([1.0, 2.0]), 0, trtnet.tensor([1]), 9.0).tolist()
     [1.0, 9.0]
@@ -396,9 +391,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Value) -> Tensor:
         raise ShapeError("index_fill takes a 1-D index", found=format_shape(i.shape))
     size = x.shape[axis]
     places = tensor(arange(size))
-    i = converted(reshaped(i, (i.shape[0] if i.ndim else 1, 1)), dtypes.int64)
-    row = reshaped(places, (1, size))
-    named = logical_or(eq(i, row), eq(add(i, filled((1, 1), size, dtypes.int64)), row))
+    i = reshaped(_from_start(index, size, axis), (i.shape[0] if i.ndim else 1, 1))
+    named = eq(i, reshaped(places, (1, size)))
     chosen = emit(Reduce((converted(named, dtypes.int32),), "MAX", (0,), False))
     mask = lt(0, reshaped(chosen, (*(1,) * axis, size, *(1,) * (x.ndim - axis - 1))))
     return masked_fill(x, mask, value)
