@@ -19,6 +19,7 @@ from trtnet.cli.cases import Case, parse_batches
 from trtnet.cli.commands import app
 from trtnet.cli.model import halved
 from trtnet.cli.timing import HostClock, Query, Spread, Timed, measure, measure_at_once
+from trtnet.engine.graph_json import from_json, to_json
 from trtnet.errors import ArgumentError
 
 NET = """
@@ -143,15 +144,8 @@ def test_each_way_gives_the_references_numbers(folder: Path) -> None:
 
 
 def test_a_wrong_way_shows_its_difference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = benching.to_torch
-
-    def wrong(graph: Any) -> Any:
-        made = right(graph)
-        state = made.state_dict()
-        made.load_state_dict({name: value * 2 for name, value in state.items()})
-        return made
-
-    monkeypatch.setattr(benching, "to_torch", wrong)
+    right = benching.Layers.forward
+    monkeypatch.setattr(benching.Layers, "forward", lambda *given: tuple(one * 2 for one in right(*given)))
     first, second = results("net.py:Net", "-i", "x=2x3", "--against", "eager")
     assert first["difference"] < 1e-6
     assert second["difference"] > 0.1
@@ -202,6 +196,19 @@ def test_refits_of_a_file_are_timed(folder: Path) -> None:
     trtnet.build(graph, provider="reference", refit=True).save("net.engine")
     ways = [one["way"] for one in results("net.engine", "--refit")]
     assert ways == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]
+
+
+def test_a_file_whose_plan_alone_has_the_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one of TensorRT's that cannot be refitted: it is timed, and compared with nothing."""
+    graph = trtnet.record(net(folder), x=Input((2, 3)))
+    engine, x = trtnet.reference(graph), {"x": np.ones((2, 3), np.float32)}
+    engine(**x)
+    without = from_json(to_json(graph))
+    first, second = timed(Case(without, engine, x, 2, {}), Asked(("eager",), duration=0, warmup=0, iterations=3))
+    assert (first.way, len(first.samples), first.difference) == ("reference", 3, None)
+    assert (second.samples, second.note) == ([], "these weights have no value")
+    assert "nothing is compared: the plan alone has the weights" in capsys.readouterr().err
+    assert next(timed(Case(graph, engine, x, 2, {}), Asked(duration=0, iterations=1))).difference < 1e-6
 
 
 def test_what_cannot_be_measured_is_said(folder: Path) -> None:

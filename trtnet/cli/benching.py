@@ -17,10 +17,10 @@ from ..basics.arrays import as_array, from_numpy
 from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
-from ..graph import forms
 from ..graph.graph import Graph
-from ..pytorch.engine import reference, to_torch
-from .cases import Case, flat
+from ..pytorch.engine import reference
+from ..pytorch.program import Program
+from .cases import Case
 from .console import note, out
 from .exported import onnx_runtime
 from .pictures import draw_latencies
@@ -86,7 +86,7 @@ def parse_against(texts: Sequence[str]) -> tuple[str, ...]:
 
 def timed(case: Case, asked: Asked) -> Iterator[Timed]:
     """The engine, and the other ways that were asked for, on the same inputs; each compared with the reference."""
-    wanted = case.run(reference(case.graph, dtype="float64"))
+    wanted = _wanted(case)
     ways: list[tuple[str, Callable[[], tuple[Clock, Query, Any]]]] = [(case.way, lambda: engine_query(case, asked))]
     for name in asked.against:
         ways.append((TITLES[name], lambda name=name: _way(name, case, asked)))  # type: ignore[misc]
@@ -106,6 +106,15 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
             yield _at_once(case, asked, wanted)
     if asked.refit:
         yield from _refits(case, asked)
+
+
+def _wanted(case: Case) -> list[np.ndarray] | None:
+    """What the outputs should be, in float64. None, with a note, of a file whose plan alone has the weights."""
+    graph = case.graph
+    if graph.layers and all(leaf.value.there for *_, weight in graph.weights() for leaf in weight.leaves()):
+        return case.run(reference(graph, dtype="float64"))
+    note("nothing is compared: the plan alone has the weights, and nothing else can compute with them")
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -140,7 +149,7 @@ def engine_query(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
     return _on_a_stream(case, asked)
 
 
-def _at_once(case: Case, asked: Asked, wanted: Sequence[np.ndarray]) -> Timed:
+def _at_once(case: Case, asked: Asked, wanted: Sequence[np.ndarray] | None) -> Timed:
     """As many calls as there are streams, at once; the difference is the largest of any stream's."""
     made = [_on_a_stream(case, asked) for _ in range(asked.streams)]
     differences = [_difference(case.graph, results, wanted) for *_, results in made]
@@ -189,21 +198,38 @@ def _way(name: str, case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
         return HostClock(), Query(compute), compute()
     if name == "graph" and not case.on_gpu:
         raise EngineError("there is no GPU here to replay a CUDA graph")
-    module = to_torch(case.graph).eval()
     host = [from_numpy(case.inputs[key]) for key in case.graph.inputs]
     if not case.on_gpu:
-        called: Any = torch.compile(module) if name == "compile" else module
+        layers = Layers(case.graph, host, torch.device("cpu"))
+        called: Any = torch.compile(layers) if name == "compile" else layers
 
         def call() -> Any:
             with torch.inference_mode():
                 return called(*host)
 
-        return HostClock(), Query(call), flat(case.graph, _arrays(call()))
-    return _on_the_gpu(name, module.cuda(), host, case, asked)
+        return HostClock(), Query(call), [as_array(one) for one in call()]
+    return _on_the_gpu(name, host, case, asked)
 
 
-def _on_the_gpu(name: str, module: Any, host: list[torch.Tensor], case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
+class Layers(torch.nn.Module):
+    """A graph's layers in PyTorch, for inputs of one size. As in a module that is written by hand, what depends on the
+    weights alone is there before the first call."""
+
+    def __init__(self, graph: Graph, inputs: Sequence[torch.Tensor], device: torch.device) -> None:
+        super().__init__()
+        self._program = Program(graph, False, explains=False)
+        self._sizes = graph.bind({name: tuple(one.shape) for name, one in zip(graph.inputs, inputs)})
+        with torch.inference_mode():
+            self._constants = self._program.constants(lambda leaf: from_numpy(leaf.value.read()).to(device), device)
+        self._device = device
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self._program.run(list(self._constants), list(inputs), self._device, self._sizes))
+
+
+def _on_the_gpu(name: str, host: list[torch.Tensor], case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
     clock = GpuClock(asked.spin)
+    module = Layers(case.graph, host, torch.device("cuda", torch.cuda.current_device()))
     host = [one.pin_memory() for one in host]
     device = [one.cuda() for one in host]
     called = torch.compile(module, mode="reduce-overhead") if name == "compile" else module
@@ -227,8 +253,8 @@ def _on_the_gpu(name: str, module: Any, host: list[torch.Tensor], case: Case, as
 
         call()
     torch.cuda.synchronize()
-    results = forms.flat(case.graph.form, list(case.graph.outputs), result) or []
-    return clock, _with_copies(call, host, device, results, asked.transfers), [as_array(one.cpu()) for one in results]
+    query = _with_copies(call, host, device, list(result), asked.transfers)
+    return clock, query, [as_array(one.cpu()) for one in result]
 
 
 def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
@@ -263,17 +289,11 @@ def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
     engine.refit(state)
 
 
-def _arrays(results: Any) -> Any:
-    if isinstance(results, torch.Tensor):
-        return as_array(results)
-    if isinstance(results, dict):
-        return {key: _arrays(value) for key, value in results.items()}
-    return None if results is None else tuple(_arrays(value) for value in results)
-
-
-def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float | None:
+def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray] | None) -> float | None:
     """The largest difference of any output, relative to that output's largest value: infinity where it has another
-    shape, NaN where one side alone is NaN. None where every output hangs on a draw, or is empty."""
+    shape, NaN where one side alone is NaN. None where every output hangs on a draw or is empty, and of unknown ones."""
+    if wanted is None:
+        return None
     worst: float | None = None
     drawn = set(graph.drawn_outputs())
     for name, mine, theirs in zip(graph.outputs, found, wanted):
