@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ class HostCUDA:
 
     Attributes:
         live: address and size of what is allocated.
+        opened: how often memory of another process, which is this one, is open, by its address.
     """
 
     cudaStreamNonBlocking = 1
@@ -35,6 +37,7 @@ class HostCUDA:
     def __init__(self) -> None:
         self.live: dict[int, Any] = {}
         self.freed: dict[int, Any] = {}
+        self.opened: Counter[int] = Counter()
         self._numbers = itertools.count(1 << 20)
         self._capturing: set[int] = set()
 
@@ -63,6 +66,40 @@ class HostCUDA:
         address = -(-ctypes.addressof(memory) // 256) * 256
         self.live[address] = memory
         return OK, address
+
+    cudaIpcMemLazyEnablePeerAccess = 1
+
+    class cudaIpcMemHandle_t:
+        """64 bytes, in which the address stands."""
+
+        def __init__(self) -> None:
+            self.bytes = ctypes.create_string_buffer(64)
+
+        def getPtr(self) -> int:
+            return ctypes.addressof(self.bytes)
+
+    def cudaIpcGetMemHandle(self, address: int) -> Any:
+        handle = self.cudaIpcMemHandle_t()
+        ctypes.memmove(handle.getPtr(), address.to_bytes(8, "little"), 8)
+        return OK, handle
+
+    def cudaIpcOpenMemHandle(self, handle: cudaIpcMemHandle_t, flags: int) -> Any:
+        address = int.from_bytes(handle.bytes.raw[:8], "little")
+        if address not in self.live:
+            return 1, 0
+        self.opened[address] += 1
+        return OK, address
+
+    def cudaIpcCloseMemHandle(self, address: int) -> Any:
+        assert self.opened[address] > 0, "memory that is not open is closed"
+        self.opened[address] -= 1
+        return (OK,)
+
+    def cudaGetErrorName(self, error: int) -> Any:
+        return OK, b"cudaErrorInvalidResourceHandle"
+
+    def cudaGetErrorString(self, error: int) -> Any:
+        return OK, b"invalid resource handle"
 
     def cudaHostAlloc(self, nbytes: int, flags: int) -> Any:
         return self.cudaMalloc(nbytes)

@@ -1,9 +1,9 @@
 """Weights from one trainer to many actors: a Publisher sends them, Followers receive and apply them.
 
 `publishing.py` and `following.py` are the two ends. Between them is a road, chosen by a URL and each in one file:
-`folder.py` (`dir:`), `shared_memory.py` (`shm:`), `distributed.py` (`dist:`) and `ray.py` (`ray:`, with pools of Ray
-actors). `roads.py` says what a road is, `layout.py` where tensors lie in one run of bytes, `metrics.py` shows what is
-counted.
+`folder.py` (`dir:`), `shared_memory.py` (`shm:`), `cuda_ipc.py` (`ipc:`), `distributed.py` (`dist:`) and `ray.py`
+(`ray:`, with pools of Ray actors). `roads.py` says what a road is, `layout.py` where tensors lie in one run of bytes,
+`metrics.py` shows what is counted.
 
 Where to add: a further road as a file with a class that offers `sender` and `receiver`, and its scheme in `roads.py`.
 Nothing here changes an engine but by `refit`.

@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..basics import dtypes
-from ..basics.arrays import from_numpy, import_torch, is_torch
+from ..basics.arrays import from_numpy, import_torch
 from ..basics.errors import ArgumentError, FleetError, ProviderError
 from .layout import Layout, Places
 from .roads import Head, Pulse, Receiver, Road, Sender, Sent, Update, Values
@@ -180,24 +179,8 @@ def packed(values: Values, layout: Layout, device: torch.device) -> torch.Tensor
         Places(layout, array.data).fill(values)
         return from_numpy(array)
     buffer = torch.zeros(max(layout.size, 1), dtype=torch.uint8, device=device)
-    for entry in layout.entries:
-        given: Any = values[entry.name]
-        tensor = given if is_torch(given) else from_numpy(np.ascontiguousarray(given))
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        buffer[entry.begin : entry.begin + entry.nbytes].copy_(flat)
+    layout.fill(buffer, values)
     return buffer
-
-
-def unpacked(buffer: torch.Tensor, layout: Layout) -> dict[str, Any]:
-    """The tensors of such a run, where they are: on the CPU as arrays, which have types that torch has not."""
-    if buffer.device.type == "cpu":
-        return dict(layout.views(buffer.numpy().data))
-    torch = import_torch()
-    found = {}
-    for entry in layout.entries:
-        dtype = getattr(torch, dtypes.get(entry.dtype).name)
-        found[entry.name] = buffer[entry.begin : entry.begin + entry.nbytes].view(dtype).view(entry.shape)
-    return found
 
 
 class DistributedReceiver(Receiver):
@@ -227,7 +210,7 @@ class DistributedReceiver(Receiver):
                 torch = import_torch()
                 buffer = torch.empty(max(layout.size, 1), dtype=torch.uint8, device=self.ranks.device)
                 self.ranks.broadcast(buffer, found["source"])
-                values = unpacked(buffer, layout)
+                values = layout.within(buffer)
                 self._received = head, Update(head, found["structure"], layout.names, values, layout.size)
             yield self._received[1]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import as_array, check_memory, from_numpy, is_torch
+from ..basics.arrays import as_array, check_memory, from_numpy, import_torch, is_torch
 from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError, shown
 from .roads import Values
 
@@ -84,6 +84,25 @@ class Layout:
             entry.name: np.ndarray(entry.shape, dtypes.get(entry.dtype).numpy, memory, begin + entry.begin)
             for entry in self.entries
         }
+
+    def fill(self, buffer: torch.Tensor, values: Values) -> None:
+        """Copy tensors, of any device and layout, into a run of bytes (uint8), of any device."""
+        for entry in self.entries:
+            given: Any = values[entry.name]
+            tensor = given if is_torch(given) else from_numpy(np.ascontiguousarray(given))
+            flat = tensor.contiguous().reshape(-1).view(buffer.dtype)
+            buffer[entry.begin : entry.begin + entry.nbytes].copy_(flat)
+
+    def within(self, buffer: torch.Tensor) -> dict[str, Any]:
+        """The tensors of such a run, where they are: on the CPU as arrays, which have types that torch has not."""
+        if buffer.device.type == "cpu":
+            return dict(self.views(buffer.numpy().data))
+        torch = import_torch()
+        found = {}
+        for entry in self.entries:
+            dtype = getattr(torch, dtypes.get(entry.dtype).name)
+            found[entry.name] = buffer[entry.begin : entry.begin + entry.nbytes].view(dtype).view(entry.shape)
+        return found
 
     @functools.cached_property
     def text(self) -> bytes:

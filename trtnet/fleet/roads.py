@@ -152,11 +152,13 @@ _HOMES = {
     "shm": ("shared_memory", "SharedMemory"),
     "dist": ("distributed", "Distributed"),
     "ray": ("ray", "ObjectStore"),
+    "ipc": ("cuda_ipc", "CudaIPC"),
 }
 
 
 def road(where: Where) -> Road:
-    """The road that is meant: `dir:PATH`, `shm:NAME`, `dist:`; a path alone is a folder's; a Road is itself.
+    """The road that is meant: `dir:PATH`, `shm:NAME`, `ipc:NAME`, `dist:`, `ray:NAME`; a path alone is a folder's; a
+    Road is itself.
 
     Raises ArgumentError for a scheme that there is not, ArgumentTypeError for what is no text, path or Road.
     """

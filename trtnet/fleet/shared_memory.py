@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,28 +57,33 @@ class SharedMemory(Road):
 
     Args:
         name: letters, digits, `-`, `_` and `.`.
+
+    Attributes:
+        scheme: that of its URL.
     """
 
     interval = 0.002
+    scheme = "shm"
 
     def __init__(self, name: str) -> None:
         if fcntl is None:
             raise ProviderError(
                 "this system cannot lock shared memory so that a dead process frees it",
-                expected="Linux or macOS, for shm:",
+                expected=f"Linux or macOS, for {self.scheme}:",
                 remedy="follow a folder: 'dir:PATH'",
             )
         if not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
             raise ArgumentError(
                 "shared memory cannot have this name",
-                expected="letters, digits, '-', '_' and '.': shm:policy",
+                expected=f"letters, digits, '-', '_' and '.': {self.scheme}:policy",
                 found=repr(name)[:200],
             )
         self.name = name
-        self.folder = place() / f"trtnet-{os.getuid()}-{name}"
+        kind = "" if self.scheme == "shm" else f"{self.scheme}:"
+        self.folder = place() / f"trtnet-{os.getuid()}-{kind}{name}"
 
     def __repr__(self) -> str:
-        return f"'shm:{self.name}'"
+        return f"'{self.scheme}:{self.name}'"
 
     def sender(self, heartbeat: float) -> SharedMemorySender:
         return SharedMemorySender(self.folder, heartbeat)
@@ -164,12 +170,13 @@ class Mapped:
             raise
 
     @classmethod
-    def new(cls, path: Path, size: int) -> Mapped:
-        """A new file of so many bytes, which are there: what is lacking is said now, and not by a bus error later."""
+    def new(cls, path: Path, size: int, reserve: bool = True) -> Mapped:
+        """A new file of so many bytes, which are there (`reserve`): what is lacking is said now, and not by a bus error
+        later."""
         draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
         opened = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            if hasattr(os, "posix_fallocate"):
+            if reserve and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(opened, 0, size)
             else:
                 os.truncate(opened, size)
@@ -220,7 +227,13 @@ def _number(path: Path) -> int:
 
 
 class SharedMemorySender(Sender):
-    """Fills slots. Raises FleetError where another publisher has the name."""
+    """Fills slots. Raises FleetError where another publisher has the name.
+
+    Attributes:
+        reserves: whether a slot's bytes are memory.
+    """
+
+    reserves = True
 
     def __init__(self, folder: Path, heartbeat: float) -> None:
         self.folder = folder
@@ -294,11 +307,10 @@ class SharedMemorySender(Sender):
         try:
             words = slot.words
             words[SEQUENCE] = 2 * count - 1
-            note = json.dumps([*now, structure]).encode()
-            words[NOTE], words[TABLE] = len(note), len(table)
-            slot.memory[NOTE_PLACE : NOTE_PLACE + len(note)] = note
             slot.memory[TABLE_PLACE : TABLE_PLACE + len(table)] = table
-            slot.places(layout, begin).fill(values)
+            note = json.dumps([*now, structure, *self._filled(slot, layout, begin, values)]).encode()
+            slot.memory[NOTE_PLACE : NOTE_PLACE + len(note)] = note
+            words[NOTE], words[TABLE] = len(note), len(table)
             words[SEQUENCE] = 2 * count
         finally:
             slot.unlock()
@@ -306,6 +318,11 @@ class SharedMemorySender(Sender):
         self.beat()
         self.last = now
         return Sent(now, layout.size, tuple(values))
+
+    def _filled(self, slot: Mapped, layout: Layout, begin: int, values: Values) -> tuple[Any, ...]:
+        """Put tensors into a slot; what is to be noted of them."""
+        slot.places(layout, begin).fill(values)
+        return ()
 
     def _free(self, size: int) -> tuple[int, Mapped]:
         """A slot of this size, locked, that is not the newest and that nobody reads: a new one, rather than to wait."""
@@ -320,7 +337,7 @@ class SharedMemorySender(Sender):
         assert self._head is not None
         number = ((int(self._head.words[NEWEST]) >> SLOT_BITS) + 1) % (1 << SLOT_BITS)  # used once
         try:
-            made = Mapped.new(self.folder / f"slot-{number}", size)
+            made = Mapped.new(self.folder / f"slot-{number}", size, self.reserves)
         except OSError as error:
             raise WeightsError(
                 f"there is no room for {size:,} bytes in {self.folder.parent}; what was published before is there",
@@ -379,16 +396,17 @@ class SharedMemorySender(Sender):
         self._release()
 
 
-def _note(slot: Mapped) -> tuple[Head, str | None]:
-    """What a slot says of itself, for who holds its lock. Raises WeightsError."""
+def _note(slot: Mapped) -> tuple[Head, str | None, tuple[Any, ...]]:
+    """What a slot says of itself, for who holds its lock, and of its tensors. Raises WeightsError."""
     try:
-        session, sequence, version, published, structure = json.loads(slot.text(NOTE_PLACE, int(slot.words[NOTE])))
+        found = json.loads(slot.text(NOTE_PLACE, int(slot.words[NOTE])))
+        session, sequence, version, published, structure, *more = found
     except (ValueError, TypeError) as error:
-        raise _damaged(slot, str(error)[:200]) from None
-    return Head(session, sequence, version, published), structure
+        raise damaged(slot, str(error)[:200]) from None
+    return Head(session, sequence, version, published), structure, tuple(more)
 
 
-def _damaged(slot: Mapped, found: str) -> WeightsError:
+def damaged(slot: Mapped, found: str) -> WeightsError:
     return WeightsError(
         f"the shared memory {slot.path} is damaged",
         expected="what a publisher wrote",
@@ -493,15 +511,20 @@ class SharedMemoryReceiver(Receiver):
                 yield None
                 return
             slot = found[1]
-            head, structure = _note(slot)
+            head, structure, noted = _note(slot)
             table = slot.text(TABLE_PLACE, int(slot.words[TABLE]))
             if table != self._table[0]:
                 self._table = table, Layout.loads(table)
             layout = self._table[1]
             begin = _begin(table)
             if begin + layout.size > slot.size:
-                raise _damaged(slot, "fewer bytes than its table says")
-            yield Update(head, structure, layout.names, slot.places(layout, begin).arrays, layout.size)
+                raise damaged(slot, "fewer bytes than its table says")
+            values = self._values(slot, layout, begin, head, noted)
+            yield Update(head, structure, layout.names, values, layout.size)
+
+    def _values(self, slot: Mapped, layout: Layout, begin: int, head: Head, noted: tuple[Any, ...]) -> Values:
+        """The tensors of a slot that is locked, and whole."""
+        return slot.places(layout, begin).arrays
 
     def forget(self) -> None:
         """Every receive gives everything."""
