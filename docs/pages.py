@@ -47,11 +47,17 @@ def main() -> None:
 
 
 def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
-    """A text of a page, with links to the other pages' places in the site; of links to other files the words alone."""
+    """A text of a page, with links to the other pages' places in the site; of links to other files the words alone.
+    Pictures are copied."""
     places = {source: place for place, source in pages.items()}
 
     def link(found: re.Match[str]) -> str:
-        words, target = found.groups()
+        sign, words, target = found.groups()
+        if sign:
+            picture = (path.parent / target).resolve()
+            (PAGES / "pictures").mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, PAGES / "pictures")
+            return f"![{words}]({posixpath.relpath(f'pictures/{picture.name}', posixpath.dirname(name))})"
         file, hash, anchor = target.partition("#")
         if not file or ":" in file:
             return found.group()
@@ -63,7 +69,7 @@ def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
             place = f"zh/{place}"
         return f"[{words}]({posixpath.relpath(place, posixpath.dirname(name))}{hash}{anchor})"
 
-    return re.sub(r"\[([^\[\]]+)\]\(([^()\s]+)\)", link, text)
+    return re.sub(r"(!?)\[([^\[\]]+)\]\(([^()\s]+)\)", link, text)
 
 
 def lessons(pages: dict[str, Path]) -> dict[str, str]:

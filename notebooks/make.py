@@ -119,9 +119,8 @@ def files() -> dict[Path, str]:
         for one in every:
             number, title = one.title(language)
             rows += f"| {number} | [{title}]({language}/{one.name}.ipynb) |\n"
-            entries += (
-                f"      - {json.dumps(f'{number}. {title}', ensure_ascii=False)}: lessons/{language}/{one.name}.md\n"
-            )
+            plain = json.dumps(f"{number}. {title}".replace("`", ""), ensure_ascii=False)
+            entries += f"      - {plain}: lessons/{language}/{one.name}.md\n"
         text = (NOTEBOOKS / page).read_text(encoding="utf-8")
         made[NOTEBOOKS / page] = _replaced(r"(?<=\n\|---\|---\|\n)(\|.*\n)*", rows, text)
         made[SITE] = navigation = _replaced(rf"(?<=lessons/{language}/index.md\n)(      - .*\n)*", entries, navigation)

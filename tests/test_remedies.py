@@ -2706,7 +2706,7 @@ def drawn(path, programs=None, **options):
 
 
 row(
-    'graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
+    'graph.draw("net.html"), graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
     in_folder(lambda p: drawn(p / "net.jpg")),
     in_folder(lambda p: drawn(p / "net.mmd")),
 )
@@ -2720,6 +2720,22 @@ row(
     in_folder(lambda p: drawn(p / "net.svg", programs=p)),
     in_folder(lambda p: drawn(p / "net.mmd", programs=p)),
 )
+row(
+    "engine=engine, or json.load of what engine.inspect() gave or trtexec --exportLayerInfo wrote",
+    lambda: record(linear(), (2, 3)).draw(engine={"layers": ["inner/fully_connected"]}),
+    lambda: record(linear(), (2, 3)).draw(engine={"Layers": ["inner/fully_connected/matrix_multiply"]}),
+)
+row(
+    'engine.draw("net.html", times=engine.profile(x)); of stored ones, provider= says whose TensorRT it was',
+    lambda: record(linear(), (2, 3)).draw(engine=engine(One(nn.ReLU()))),
+    in_folder(lambda p: engine().draw(p / "net.html", times=engine().profile(ONES))),
+)
+row(
+    "times=engine.profile(x)",
+    lambda: engine().draw(color="time"),
+    lambda: engine().draw(color="time", times=engine().profile(ONES)),
+)
+row("color='kind'", lambda: engine().draw(color="layer"), lambda: engine().draw(color="kind"))
 
 
 def on_rtx():

@@ -199,13 +199,13 @@ print(graph.summary())
 # Fifteen: constant, matrix product, constant and sum in place of each linear layer. The sum of the last column is the size of the weights:
 # 431,080 numbers of four bytes. It is 93 % matrix `fc1`, which you would not guess from the program.
 #
-# The same as a picture (with Graphviz installed; otherwise the list again):
+# The same as a picture. The boxes of modules open and close with a click:
 
 # %% [zh]
 # 十五个：两个线性层各自变成了 constant、矩阵乘法、constant 和加法。最后一列的总和是权重的大小：431,080 个数，每个四字节。
 # 其中 93 % 是 `fc1` 的矩阵，光看程序是看不出来的。
 #
-# 同样的内容画成图（需要安装 Graphviz；否则还是列表）：
+# 同样的内容画成图。点一下，模块的方框就会展开或收起：
 
 # %%
 graph

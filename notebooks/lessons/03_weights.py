@@ -174,10 +174,10 @@ report = block_engine.refit({"norm.running_var": np.full(8, 4.0, np.float32)})
 print(len(report.given), "parameter was given,", len(report.changed), "weights of the engine changed")
 
 # %% [en]
-# In the picture (with Graphviz; else as a list) each layer shows the weights that it reads:
+# In the picture each layer shows the weights that it reads:
 
 # %% [zh]
-# 在图中（需要 Graphviz；否则是列表），每个 layer 都标出了它读取的权重：
+# 在图中，每个 layer 都标出了它读取的权重：
 
 # %%
 block

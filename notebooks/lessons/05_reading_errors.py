@@ -98,7 +98,7 @@ print([kind.__name__ for kind in type(caught).__mro__[:4]])
 
 # %%
 graph = trtnet.record(Net(), image=Input((batch, 3, 32, 32)))
-graph  # shows itself: a picture where Graphviz is installed, else a table
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # ## Sizes that move

@@ -27,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from IPython.display import Markdown
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -78,17 +77,17 @@ print(fork.summary())
 # 来：
 
 # %%
-Markdown(f"```mermaid\n{fork.draw()}\n```")  # Mermaid's text, which JupyterLab draws
+fork
 
 # %% [en]
-# (`fork` alone in a cell shows a picture, too, where Graphviz is installed, and `fork.draw("fork.svg")` writes one.)
+# (`fork.draw("fork.html")` writes the picture, for a browser; `print(fork.draw())` is Mermaid's text, for GitHub.)
 #
 # ## What must fit where branches join
 #
 # All sizes but the channels. A branch that forgets its padding returns a smaller image:
 
 # %% [zh]
-# （装了 Graphviz 的话，单元格里只写 `fork` 也会显示图；`fork.draw("fork.svg")` 会写成文件。）
+# （`fork.draw("fork.html")` 把图写成浏览器能打开的文件；`print(fork.draw())` 给出 Mermaid 的文本，可放到 GitHub 上。）
 #
 # ## 分支汇合时什么必须一致
 #
@@ -337,13 +336,14 @@ print(f"{len(kinds)} recorded layers, {sum(value.size for value in graph.state_d
 print(trtnet.reference(graph)(np.zeros((1, 3, 224, 224), np.float32)).shape)
 
 # %% [en]
-# So many boxes are no picture any more. `depth=0` draws each outer module as one:
+# So many boxes are no picture any more: inner modules are one box each at first. Click on one to see into it, or on
+# "close all" for the outer ones alone:
 
 # %% [zh]
-# 这么多框就不成图了。`depth=0` 把每个最外层的模块画成一个框：
+# 这么多框就不成图了：所以一开始每个内层的模块只画成一个框。点开一个，就能看到里面；点 "close all" 则只剩最外层的模块：
 
 # %%
-Markdown(f"```mermaid\n{graph.draw(depth=0)}\n```")
+graph
 
 # %% [en]
 # ## What you have now

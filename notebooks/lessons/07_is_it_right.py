@@ -130,7 +130,7 @@ def recorded(wrong=None):
 
 
 graph = recorded(wrong="body.2")
-graph  # shows itself: a picture where Graphviz is installed, else a table
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # `trtnet.record` ran `forward` once with symbols for numbers and kept the layers, each with the path of its module

@@ -39,7 +39,7 @@ def recorded(largest=64):
 
 
 graph = recorded()
-graph  # shows itself: a picture where Graphviz is installed, else a table
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # ## What a build is

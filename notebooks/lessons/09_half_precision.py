@@ -135,7 +135,7 @@ def recorded(attend, dtype, channel=0.0):
 
 
 graph = recorded(plain, trtnet.float16)
-graph  # shows itself: a picture where Graphviz is installed, else a table; mind the types
+graph  # shows itself as a picture; modules open and close with a click; mind the types
 
 # %% [en]
 # The first layer and the last are casts; everything between is float16. Each weight has the type of its layer, so

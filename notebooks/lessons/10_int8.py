@@ -82,7 +82,7 @@ for result in trtnet.reference(graph)(numbers):
 
 # %%
 print(graph.summary())
-graph  # shows itself: a picture where Graphviz is installed, else the table again
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # ## The right scale

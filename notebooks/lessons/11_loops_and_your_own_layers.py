@@ -124,7 +124,7 @@ print(graph.summary())
 # 画成图时，往回走的路是虚线箭头：
 
 # %%
-graph  # shows itself: a picture where Graphviz is installed, else the table again
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # **Predict:** this graph is compared with a loop in NumPy, for lengths 1, 5 and 9. How many layers does it have for

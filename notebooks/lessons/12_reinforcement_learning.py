@@ -74,7 +74,7 @@ torch.set_num_threads(1)  # what follows is small
 # %%
 policy = MLPPolicy(observations=4, actions=2)
 graph = trtnet.record(policy, observation=Input((Dim("batch", min=1, opt=32, max=1024), 4)))
-graph  # shows itself: a picture where Graphviz is installed, else a table of TensorRT's layers
+graph  # shows itself as a picture; modules open and close with a click
 
 # %% [en]
 # Every parameter has the name that it has in PyTorch's `state_dict`. These names are how weights find their place in

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.graph import Graph
 from ..weights.sources import Selection, Source
 from ..weights.table import WeightTable
 from .checked import Checked
@@ -74,6 +75,19 @@ class BorrowingEngine(Engine):
 
     def memory(self) -> Memory:
         return self.engine.memory()
+
+    def lowered(self) -> Graph:
+        return self.engine.lowered()
+
+    def draw(
+        self,
+        path: str | PathLike[str] | None = None,
+        depth: int | None = None,
+        *,
+        color: str | None = None,
+        times: LayerTimes | None = None,
+    ) -> str:
+        return self.engine.draw(path, depth, color=color, times=times)
 
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         if self.closed:

@@ -620,6 +620,31 @@ class Engine(Revised):
         """
         raise NotImplementedError
 
+    def lowered(self) -> Graph:
+        """The graph of the layers that the engine was made of: `graph.for_provider` of its provider."""
+        return self.graph
+
+    def draw(
+        self,
+        path: str | PathLike[str] | None = None,
+        depth: int | None = None,
+        *,
+        color: str | None = None,
+        times: LayerTimes | None = None,
+    ) -> str:
+        """Draw the engine's layers, with those in them that were recorded: as `graph.draw` does, with `engine=` this.
+
+        `engine.draw("net.html", times=engine.profile(x))` colors them by the time that they take.
+
+        >>> engine = trtnet.reference(trtnet.record(nn.Linear(3, 4), input=Input((2, 3))))
+        >>> "fully_connected" in engine.draw()
+        True
+        """
+        return self.graph.draw(path, depth=depth, color=color, engine=self, times=times)
+
+    def _repr_html_(self) -> str:
+        return self.graph._repr_html_(self)
+
     def profile(self, /, *args: Any, calls: int = CALLS, **kwargs: Any) -> LayerTimes:
         """How long each layer takes in a call on these inputs: in each of `calls`, after one that sets up.
 

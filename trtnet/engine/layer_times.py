@@ -65,11 +65,11 @@ class LayerTimes:
         whole = sum(sum(call.values()) for call in calls) or 1.0
         rows = []
         for name in names:
-            within = [recorded[place] for place in _within(name, places)]
-            where = next((str(layer.location) for layer in within if layer.location), "")
+            made_of = [recorded[place] for place in within(name, places)]
+            where = next((str(layer.location) for layer in made_of if layer.location), "")
             samples = tuple(call.get(name, 0.0) for call in calls)
             spent = sum(samples)
-            rows.append(LayerTime(name, spent / len(calls), spent / whole, _module(within), where, samples))
+            rows.append(LayerTime(name, spent / len(calls), spent / whole, _module(made_of), where, samples))
         return cls(tuple(rows), len(calls), device)
 
     @property
@@ -123,7 +123,7 @@ def require_calls(calls: int) -> None:
         )
 
 
-def _within(name: str, places: Mapping[str, int]) -> list[int]:
+def within(name: str, places: Mapping[str, int]) -> list[int]:
     """The recorded layers that a layer of TensorRT's was made of: `{ForeignNode[a...b]}` of those from a to b."""
     found = [places[part] for part in _ENDS.split(name) if part in places]
     if "..." in name and len(found) > 1:

@@ -363,19 +363,34 @@ class Graph:
         """
         raise NotImplementedError("tensorrt/build/summary.py gives it")
 
-    def draw(self, path: Any = None, provider: Any = None, depth: int | None = None) -> str:
+    def draw(
+        self,
+        path: Any = None,
+        provider: Any = None,
+        depth: int | None = None,
+        *,
+        color: str | None = None,
+        engine: Any = None,
+        times: Any = None,
+    ) -> str:
         """Draw the layers as boxes in the boxes of their modules, with shapes and dtypes on the arrows.
 
         Args:
-            path: the file to write: .svg, .png or .pdf, which Graphviz draws (the program `dot`); .mmd, Mermaid's text,
-                which GitHub, GitLab and JupyterLab draw; .dot or .gv, Graphviz's text.
-            provider: as in `summary`.
+            path: the file to write: .html, a page for a browser whose boxes open and close; .svg, .png or .pdf, which
+                Graphviz draws (the program `dot`); .mmd, Mermaid's text, which GitHub, GitLab and JupyterLab draw; .dot
+                or .gv, Graphviz's text.
+            provider: as in `summary`, or a name as in `explain`: "tensorrt==8.6.1".
             depth: how many modules deep layers are shown; a deeper module is one box. None: all; of pictures, which
                 take long with more, as deep as gives at most 300 boxes.
+            color: what the boxes' colors say: "kind", "dtype" or "time"; "time" where there are times, else "kind".
+            engine: an engine of this graph, or what its `inspect()` gave, on whatever machine: layers that it runs as
+                one are in a box of their own, which counts as a module; copies between formats have boxes. With
+                `profiling_verbosity="detailed"` there are kernels and formats, too.
+            times: what `engine.profile` gave: the boxes of the engine's layers have milliseconds and shares.
 
-        Returns the text of the picture: the SVG; Mermaid's where no path is given; else Graphviz's. In a notebook a
-        graph shows its picture where there is Graphviz, else the summary. Raises ArgumentError for another file,
-        ProviderError where there is no Graphviz, or it takes longer than a minute.
+        Returns the text of the picture: the SVG or the page; Mermaid's where no path is given; else Graphviz's. In a
+        notebook a graph shows its page. Raises ArgumentError for another file, or another graph's engine; ProviderError
+        where Graphviz is wanted and not there, or takes longer than a minute.
 
         >>> print(trtnet.record(lambda x: F.relu(x), x=Input((2, 3))).draw().split("classDef")[0].rstrip())
         flowchart TD
@@ -387,7 +402,7 @@ class Graph:
         """
         raise NotImplementedError("teaching/drawing.py gives it")
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self, engine: Any = None) -> str:
         raise NotImplementedError("teaching/drawing.py gives it")
 
     def prune(self) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from html import escape
 from os import PathLike
 from textwrap import indent
 from typing import Any, NoReturn, SupportsIndex, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, NoReturn, SupportsIndex, TypeVar
 import numpy as np
 
 from ..basics import dtypes
+from ..basics.dims import format_shape
 from ..basics.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -540,7 +542,32 @@ class Module:
                     waiting.append((margin + "  ", child, f"({name}): " if child is not None else f"({name}): None"))
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the modules as boxes that open and close, with their parameters and buffers."""
+        parts: list[str] = []
+        waiting: list[tuple[str, Module | None]] = [("", self)]
+        while waiting:
+            name, module = waiting.pop()
+            if module is None:
+                parts.append(name)
+                continue
+            children = [(key, child) for key, child in module._modules.items() if child is not None]
+            own = "".join(
+                f"<br>{escape(key)} {escape(format_shape(one.shape))}"
+                for key, one in (*module._parameters.items(), *module._buffers.items())
+                if one is not None
+            )
+            called = escape(f"{module._get_name()}({module.extra_repr()})")
+            line = f"<b>{escape(name)}</b> {called}{own}"
+            if not children:
+                parts.append(f'<div style="{_BOX}">{line}</div>')
+                continue
+            parts.append(f'<details style="{_BOX}"{" open" * (module is self)}><summary>{line}</summary>')
+            waiting += [("</details>", None), *reversed(children)]
+        return "".join(parts)
 
+
+_BOX = "margin: 2px 0 2px 16px; padding: 2px 8px; border: 1px solid #ccc; border-radius: 5px; font-size: 13px"
 _BELOW = "_deep_below"
 
 

@@ -1,148 +1,48 @@
 """A recorded graph as a picture: boxes by module, shapes and types on the arrows.
 
-Graphviz, a program of its own, lays it out and draws it; without it there is Mermaid's text, which GitHub, GitLab and
-JupyterLab draw.
+Graphviz, a program of its own, lays it out and draws it. Without it there is a page for a browser, whose boxes open and
+close and are laid out by dagre (page/dagre.min.js), and Mermaid's text, which GitHub, GitLab and JupyterLab draw.
 """
 
 from __future__ import annotations
 
 import html
+import importlib.resources
 import itertools
+import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, ArgumentTypeError, ProviderError, shown
+from ..engine.engine import Engine
+from ..engine.fusion import EngineLayer, Fusion, engine_layers
+from ..engine.layer_times import LayerTimes
 from ..graph.graph import Graph, method
-from ..graph.tensor import Producer, Tensor
 from ..layers.targets import Features
 from ..rewriting.composing import for_provider
 from ..tensorrt.abilities import Newest
 from ..tensorrt.provider import Provider
-from ..weights.recipes import Weight
+from .calls import provider_of
+from .picture import COLORS, KINDS, MODULE, Frame, Group, Module, Picture, Place, Shown, Time
 
+PAGE = ".html"
 PICTURES = (".svg", ".png", ".pdf")
 """What Graphviz draws."""
 TEXTS = (".mmd", ".dot", ".gv")
 
 MOST = 300
 """Boxes that Graphviz lays out in a second or two; of a larger graph inner modules are drawn as one box each."""
+RUN = 100
+"""Layers of one module that a page shows together, where that has more than twice as many."""
+HEIGHT = 480
+"""Of a picture in a notebook, in pixels."""
 SECONDS = 60
 """How long Graphviz may take: with a thousand boxes it takes minutes."""
-
-COLORS = {"tensor": "#d5e8d4", "weights": "#dae8fc", "constant": "#f2f2f2", "module": "#fff2cc", "layer": "#ffffff"}
-"""By what a box is: an input or output of the network, a layer with weights, a constant, a module, another layer."""
-
-
-@dataclass(slots=True)
-class Box:
-    """A layer, a module whose layers are not shown, or an input or output of the network.
-
-    Attributes:
-        lines: its text.
-        path: the modules that it is in.
-        color: a key of `COLORS`.
-    """
-
-    lines: list[str]
-    path: tuple[str, ...]
-    color: str
-
-
-@dataclass(slots=True)
-class Frame:
-    """A module, with what is in it.
-
-    Attributes:
-        boxes: the numbers of its own boxes.
-    """
-
-    boxes: list[int] = field(default_factory=list)
-    frames: dict[str, Frame] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Picture:
-    """What is drawn.
-
-    Attributes:
-        arrows: from which box to which, by their numbers, what stands at it, and whether it leads back in a loop.
-    """
-
-    title: str
-    boxes: list[Box] = field(default_factory=list)
-    arrows: dict[tuple[int, int, str, bool], None] = field(default_factory=dict)
-
-    def add(self, box: Box) -> int:
-        self.boxes.append(box)
-        return len(self.boxes) - 1
-
-    def frame(self) -> Frame:
-        """The outermost module."""
-        top = Frame()
-        for number, box in enumerate(self.boxes):
-            inner = top
-            for name in box.path:
-                inner = inner.frames.setdefault(name, Frame())
-            inner.boxes.append(number)
-        return top
-
-
-def picture(graph: Graph, depth: int | None = None) -> Picture:
-    """The boxes and arrows of a graph; modules deeper than `depth` are one box each."""
-    made = Picture(graph.title)
-    places: dict[Tensor, int] = {}
-    modules: dict[tuple[str, ...], int] = {}
-    counts: dict[int, int] = {}
-    for name, tensor in (*graph.inputs.items(), *graph.live.items()):
-        places[tensor] = made.add(Box([f"input {name}", _typed(tensor)], (), "tensor"))
-    back: list[tuple[int, Tensor]] = []
-    for layer in graph.layers:
-        path = tuple(layer.path.split(".")) if layer.path else ()
-        if depth is None or len(path) <= depth:
-            place = made.add(Box(_told(layer), path, _color(layer)))
-        else:
-            path = path[: depth + 1]
-            found = modules.get(path)
-            place = modules[path] = found if found is not None else made.add(Box([path[-1], ""], path[:-1], "module"))
-            counts[place] = counts.get(place, 0) + 1
-            made.boxes[place].lines[1] = f"{counts[place]} layer{'s' * (counts[place] != 1)}"
-        for operand in layer.inputs:
-            if isinstance(operand, Tensor) and places[operand] != place:
-                made.arrows[places[operand], place, _typed(operand), False] = None
-        if layer.feeds is not None:
-            back.append((place, layer.feeds))
-        places.update(dict.fromkeys(layer.outputs, place))
-    for place, tensor in back:
-        if place != places[tensor]:
-            made.arrows[place, places[tensor], _typed(tensor), True] = None
-    for name, tensor in graph.outputs.items():
-        place = made.add(Box([f"output {name}", _typed(tensor)], (), "tensor"))
-        made.arrows[places[tensor], place, _typed(tensor), False] = None
-    return made
-
-
-def _typed(tensor: Tensor) -> str:
-    return f"{format_shape(tensor.shape)} {tensor.dtype}"
-
-
-def _color(layer: Producer) -> str:
-    weights = any(isinstance(operand, Weight) for operand in layer.inputs)
-    return "constant" if layer.kind == "constant" else "weights" if weights else "layer"
-
-
-def _told(layer: Producer) -> list[str]:
-    """Kind and operation, and the weights by name."""
-    lines = [layer.headline()]
-    for operand in layer.inputs:
-        if isinstance(operand, Weight):
-            name = operand.name or ", ".join(dict.fromkeys(leaf.name for leaf in operand.leaves()))
-            lines.append(f"{name} {format_shape(operand.shape)}".strip())
-    return lines
 
 
 # --- as text ----------------------------------------------------------------------------------------------------------
@@ -159,12 +59,17 @@ def as_dot(given: Picture) -> str:
 
     def box(number: int) -> str:
         one = given.boxes[number]
-        return f'n{number} [label={_quoted(one.lines)}, fillcolor="{COLORS[one.color]}"]'
+        style = ', style="filled,rounded,dashed"' if one.color == "absent" else ""
+        return f'n{number} [label={_quoted(one.lines)}, fillcolor="{COLORS[one.color].css}"{style}]'
 
     numbers = itertools.count()
-    lines += _framed(
-        given.frame(), box, lambda name: f"subgraph cluster_{next(numbers)} {{ label={_quoted([name])}", "}", 1
-    )
+
+    def begin(name: Place) -> str:
+        fill = "" if isinstance(name, Module) else f', style="filled,rounded", fillcolor="{COLORS[name.color].css}"'
+        # \\l: lines that begin at the left
+        return f"subgraph cluster_{next(numbers)} {{ graph [label={_quoted(name.lines, 'l')}{fill}]"
+
+    lines += _framed(given.frame(), box, begin, "}", 1)
     for start, end, text, is_back in given.arrows:
         style = ", style=dashed, constraint=false" if is_back else ""
         lines.append(f"  n{start} -> n{end} [label={_quoted([text])}{style}]")
@@ -174,25 +79,31 @@ def as_dot(given: Picture) -> str:
 def as_mermaid(given: Picture) -> str:
     """Mermaid's language, a flowchart."""
     numbers = itertools.count()
+    filled: list[str] = []
 
     def box(number: int) -> str:
         one = given.boxes[number]
         return f'n{number}["{"<br>".join(map(_escaped, one.lines))}"]:::{one.color}'
 
-    lines = ["flowchart TD", *_framed(
-        given.frame(), box, lambda name: f'subgraph m{next(numbers)}["{_escaped(name)}"]', "end", 1
-    )]  # fmt: skip
+    def begin(name: Place) -> str:
+        number = next(numbers)
+        if not isinstance(name, Module):
+            filled.append(f"  style m{number} fill:{COLORS[name.color].css},stroke:#999")
+        return f'subgraph m{number}["{"<br>".join(map(_escaped, name.lines))}"]'
+
+    lines = ["flowchart TD", *_framed(given.frame(), box, begin, "end", 1)]
     for start, end, text, is_back in given.arrows:
         lines.append(f'  n{start} {"-.->" if is_back else "-->"}|"{_escaped(text)}"| n{end}')
-    lines += [f"  classDef {name} fill:{color},stroke:#999" for name, color in COLORS.items()]
-    return "\n".join([*lines, ""])
+    colors = dict.fromkeys((*KINDS, *MODULE, *(box.color for box in given.boxes)))
+    lines += [f"  classDef {name} fill:{COLORS[name].css},stroke:#999" for name in colors]
+    return "\n".join([*lines, *filled, ""])
 
 
 def _framed(
-    frame: Frame, box: Callable[[int], str], begin: Callable[[str], str], end: str, depth: int
+    frame: Frame, box: Callable[[int], str], begin: Callable[[Place], str], end: str, depth: int
 ) -> Iterator[str]:
     """The boxes of a module and of those in it, from the outermost; without recursion, as they may be nested deep."""
-    pending: list[tuple[int, str, Frame | None]] = [(depth - 1, "", frame)]
+    pending: list[tuple[int, Place, Frame | None]] = [(depth - 1, Module(""), frame)]
     while pending:
         level, name, one = pending.pop()
         indent = "  " * level
@@ -201,15 +112,16 @@ def _framed(
             continue
         if level >= depth:
             yield indent + begin(name)
-            pending.append((level, "", None))
+            pending.append((level, name, None))
         for number in one.boxes:
             yield f"{indent}  {box(number)}"
         pending += [(level + 1, inner, of) for inner, of in reversed(one.frames.items())]
 
 
-def _quoted(lines: Sequence[str]) -> str:
-    escaped = (line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for line in lines)
-    return '"' + "\\n".join(escaped) + '"'
+def _quoted(lines: Sequence[str], ends: str = "n") -> str:
+    """A text of Graphviz's; a line ends with "n" where it stands in the middle, with "l" at the left."""
+    escaped = [line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for line in lines]
+    return '"' + f"\\{ends}".join(escaped) + (f"\\{ends}" if ends != "n" and len(escaped) > 1 else "") + '"'
 
 
 def _escaped(text: str) -> str:
@@ -252,12 +164,70 @@ def _drawn(given: Picture, form: str) -> bytes:
     return done.stdout
 
 
+# --- as a page --------------------------------------------------------------------------------------------------------
+
+
+def as_page(given: Picture) -> str:
+    """A page of its own, without anything from elsewhere, whose boxes open and close."""
+    frames: list[dict[str, Any]] = []
+    inside = [-1] * len(given.boxes)
+    pending: list[tuple[int, Frame]] = [(-1, given.frame())]
+    while pending:
+        parent, frame = pending.pop()
+        for begin in range(0, len(frame.boxes), RUN):
+            run, place = frame.boxes[begin : begin + RUN], parent
+            if len(frame.boxes) > 2 * RUN:
+                place = len(frames)
+                time = Time.sum(given.boxes[number].time for number in run)
+                frames.append(_told(Module(f"layers {begin + 1} to {begin + len(run)}"), parent, time, given.by))
+            for number in run:
+                inside[number] = place
+        for name, inner in frame.frames.items():
+            frames.append(_told(name, parent, inner.time, given.by))
+            pending.append((len(frames) - 1, inner))
+    boxes = [
+        {"label": box.lines, "frame": frame, "color": COLORS[box.color].css, "absent": box.color == "absent"}
+        for box, frame in zip(given.boxes, inside)
+    ]
+    groups = {name.color for box in given.boxes for name in box.path if isinstance(name, Group)}
+    used = {box.color for box in given.boxes} | groups | ({"module"} if len(groups) < len(frames) else set())
+    legend = [[color.css, color.says] for name, color in COLORS.items() if name in used]
+    told = {"title": given.title, "frames": frames, "boxes": boxes, "arrows": list(given.arrows), "legend": legend}
+    parts = {
+        "title": html.escape(given.title),
+        "dagre": _read("dagre.min.js"),
+        "picture": json.dumps(told, ensure_ascii=False).replace("</", "<\\/"),
+        "script": _read("page.js"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
+
+
+def _told(name: Place, parent: int, time: Time | None, by: str) -> dict[str, Any]:
+    """A module, or a fused layer: `parent` is the number of the one that it is in."""
+    if not isinstance(name, Module):
+        return {"label": name.lines, "parent": parent, "color": COLORS[name.color].css}
+    color = time.color if by == "time" and time is not None else "module"
+    lines = [*name.lines, *([str(time)] if time is not None else [])]
+    return {"label": lines, "parent": parent, "color": COLORS["module"].css, "closed": COLORS[color].css}
+
+
+def _read(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+# --- the method -------------------------------------------------------------------------------------------------------
+
+
 @method
 def draw(
     graph: Graph,
     path: str | os.PathLike[str] | None = None,
-    provider: Provider | None = None,
+    provider: Provider | str | None = None,
     depth: int | None = None,
+    *,
+    color: str | None = None,
+    engine: Engine | Mapping[str, Any] | None = None,
+    times: LayerTimes | None = None,
 ) -> str:
     if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 0):
         raise ArgumentTypeError(
@@ -266,44 +236,103 @@ def draw(
             found=shown(depth),
             remedy="depth=1",
         )
-    layers = for_provider(graph, _features(provider))
+    given = _given(graph, provider, _color(color, times), engine, times)
     if path is None:
-        return as_mermaid(picture(layers, depth))
+        return as_mermaid(given.picture(depth))
     target = Path(path)
     suffix = target.suffix.lower()
-    if suffix not in (*PICTURES, *TEXTS):
+    if suffix not in (PAGE, *PICTURES, *TEXTS):
         raise ArgumentError(
             "graph.draw knows no such file",
-            expected=", ".join((*PICTURES, *TEXTS)),
+            expected=", ".join((PAGE, *PICTURES, *TEXTS)),
             found=str(target),
-            remedy='graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
+            remedy='graph.draw("net.html"), graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
         )
-    made = picture(layers, depth) if depth is not None or suffix in TEXTS else _fitting(layers)
+    if suffix == PAGE:
+        text = as_page(given.picture(depth))
+        target.write_text(text, encoding="utf-8")
+        return text
+    made = given.picture(depth) if depth is not None or suffix in TEXTS else _fitting(given)
     text = as_mermaid(made) if suffix == ".mmd" else as_dot(made)
     data = _drawn(made, suffix[1:]) if suffix in PICTURES else text.encode()
     target.write_bytes(data)
     return data.decode() if suffix == ".svg" else text
 
 
-def _features(provider: Provider | None) -> Features:
-    return provider or Newest()
+def _color(color: str | None, times: LayerTimes | None) -> str:
+    if color not in (None, "kind", "dtype", "time") or (color == "time" and times is None):
+        raise ArgumentError(
+            "colors say no such thing" if color != "time" else "colors cannot say times that nobody measured",
+            expected="'kind', 'dtype', or 'time' with times=",
+            found=shown(color),
+            remedy="times=engine.profile(x)" if color == "time" else "color='kind'",
+        )
+    if times is not None and not isinstance(times, LayerTimes):
+        raise ArgumentTypeError(
+            "times are what engine.profile gives",
+            expected="LayerTimes",
+            found=shown(times),
+            remedy="times=engine.profile(x)",
+        )
+    return color or ("kind" if times is None else "time")
 
 
-def _fitting(graph: Graph) -> Picture:
+def _given(
+    graph: Graph,
+    provider: Provider | str | None,
+    by: str,
+    engine: Engine | Mapping[str, Any] | None,
+    times: LayerTimes | None,
+) -> Shown:
+    """What is drawn. Raises ArgumentError for the layers, or the times, of another engine."""
+    if engine is None and times is None:
+        return Shown(for_provider(graph, _features(provider)), by)
+    layers = [EngineLayer(one.name) for one in times.layers] if times is not None else []
+    if isinstance(engine, Engine):
+        if engine.graph is not graph and engine.graph.structure_hash() != graph.structure_hash():
+            raise _another("this is an engine of another network", repr(engine.graph))
+        candidates = [engine.lowered()]
+        layers = engine_layers(engine.inspect())
+    else:
+        candidates = [for_provider(graph, _features(provider), refit) for refit in (False, True)]
+        layers = layers if engine is None else engine_layers(engine)
+    fused = [(Fusion.of(layers, lowered.layers), lowered) for lowered in candidates]
+    fusion, lowered = max(fused, key=lambda one: len(one[0].owners))
+    if not fusion.owners:
+        raise _another("no layer of this engine was made of the graph's", layers[0].name)
+    known = {layer.name for layer in layers}
+    if times is not None and (spare := [one.name for one in times.layers if one.name not in known]):
+        raise _another("these times are of another engine", spare[0])
+    spent = {one.name: Time(one.milliseconds, one.share) for one in times.layers} if times is not None else {}
+    return Shown(lowered, by, fusion, spent)
+
+
+def _another(problem: str, found: str) -> ArgumentError:
+    return ArgumentError(
+        problem,
+        expected="the graph, inspection and times of one engine",
+        found=found,
+        remedy='engine.draw("net.html", times=engine.profile(x)); of stored ones, provider= says whose TensorRT it was',
+    )
+
+
+def _features(provider: Provider | str | None) -> Features:
+    return provider_of(provider) if isinstance(provider, str) else provider or Newest()
+
+
+def _fitting(given: Shown) -> Picture:
     """The picture with the most of its modules' insides that has at most `MOST` boxes, or else the fewest."""
-    made = picture(graph)
-    deepest = max((layer.path.count(".") + 1 for layer in graph.layers if layer.path), default=0)
-    for depth in range(deepest - 1, -1, -1):
+    made = given.picture()
+    for depth in range(given.depth - 1, -1, -1):
         if len(made.boxes) <= MOST:
             break
-        made = picture(graph, depth)
+        made = given.picture(depth)
     return made
 
 
 @method
-def _repr_html_(graph: Graph) -> str:
-    made = _fitting(for_provider(graph, Newest()))
-    if shutil.which("dot") is None or len(made.boxes) > MOST:
-        return f"<pre>{html.escape(graph.summary())}</pre>"
-    svg = _drawn(made, "svg").decode()
-    return svg[svg.index("<svg") :]
+def _repr_html_(graph: Graph, engine: Engine | None = None) -> str:
+    page = as_page(_given(graph, None, "kind", engine, None).picture())
+    style = f"width: 100%; height: {HEIGHT}px; border: 1px solid #ddd"
+    source = html.escape(page).replace("\n", "&#10;")  # no blank line, at which Markdown would end it
+    return f'<iframe srcdoc="{source}" style="{style}"></iframe>'

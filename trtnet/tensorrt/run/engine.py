@@ -30,6 +30,7 @@ from ...engine.refit import Refit, RefitReport
 from ...engine.revision import Revision
 from ...engine.update import Incoming, Update
 from ...engine.weight_table import plan_table
+from ...graph.graph import Graph
 from ...graph.tensor import DeviceLike
 from ...weights.ledger import kept
 from ...weights.sources import Selection, Source
@@ -410,8 +411,10 @@ class TensorRTEngine(Loaded):
                 timer.begin()
                 context(*args, **kwargs)
             self.device.synchronize()
-        lowered = self.graph.for_provider(self.provider, bool(self.refittable))
-        return LayerTimes.of(timer.calls, lowered.layers, str(self.device))
+        return LayerTimes.of(timer.calls, self.lowered().layers, str(self.device))
+
+    def lowered(self) -> Graph:
+        return self.graph.for_provider(self.provider, bool(self.refittable))
 
     def save(self, path: str | PathLike[str], weights: bool = True) -> Path:
         return self._present_plan().save(path, weights=weights)
