@@ -521,3 +521,35 @@ def test_functions_of_concrete_results_do_not_change_a_buffer_either(change):
         trtnet.record(net, x=Input((3, 2)))
     assert net.steps.tolist() == [0.5, 0.25]
     assert change(net.steps) is net.steps, "outside of a recording it is the module's own"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda module: module.weight.copy_(trtnet.tensor([-1.0, 1.0])),
+        lambda module: module.weight.data.copy_(trtnet.tensor([-1.0, 1.0])),
+        lambda module: module.buffer.copy_(trtnet.tensor([-1.0, 1.0])),
+        lambda module: F.dropout(module.weight, training=False).copy_(trtnet.tensor([-1.0, 1.0])),
+        lambda module: module.weight.view(-1).copy_(trtnet.tensor([-1.0, 1.0])),
+        lambda module: module.weight.fill_(2.0),
+        lambda module: module.weight.mul_(2.0),
+    ],
+)
+def test_a_parameter_keeps_its_value_while_it_is_recorded(write) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(trtnet.tensor([3.0, 4.0]))
+            self.register_buffer("buffer", trtnet.tensor([5.0, 6.0]))
+
+        def forward(self, x):
+            made = x * self.weight + self.buffer  # with the values of before
+            write(self)
+            return made
+
+    net = Net()
+    with pytest.raises(UnsupportedError, match="a parameter cannot be changed in forward") as caught:
+        trtnet.record(net, x=Input((2,)))
+    assert "lambda module: " in str(caught.value)
+    assert net.weight.tolist() == [3.0, 4.0]
+    assert net.buffer.tolist() == [5.0, 6.0]

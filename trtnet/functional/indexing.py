@@ -19,7 +19,7 @@ from ..basics import dtypes
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide, format_shape, maximum
 from ..basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError, shown
 from ..graph.recorder import Recorder, emit, recorder
-from ..graph.tensor import Array, Parameter, Tensor, refuse_in_forward
+from ..graph.tensor import Array, Tensor
 from ..layers.base import is_nonnegative, require_at_least, require_equal
 from ..layers.casting import Identity, converted
 from ..layers.constant import constant, with_rank
@@ -629,10 +629,9 @@ def _set_concrete(self: Array, key: Any, value: Value) -> None:
         become_recorded(self)
         _setitem(self, key, value)
         return
-    if isinstance(self, Parameter):
-        refuse_in_forward(self)
+    array = self.writeable()
     _refuse_hazards(self, key, value)
-    _assign_numpy(self.writeable(), key, value.numpy() if isinstance(value, Array) else value)
+    _assign_numpy(array, key, value.numpy() if isinstance(value, Array) else value)
 
 
 def _assign_numpy(array: np.ndarray, key: Any, value: Any) -> None:

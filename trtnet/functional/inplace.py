@@ -16,7 +16,7 @@ import numpy as np
 from ..basics.dims import format_shape
 from ..basics.errors import DtypeError, ShapeError, UnsupportedError
 from ..graph.recorder import recorder
-from ..graph.tensor import Array, Parameter, Tensor, current_recorder, refuse_in_forward
+from ..graph.tensor import Array, Tensor, current_recorder
 from ..layers.casting import converted
 from ..layers.shaping import Shuffle, inverse
 from . import memory
@@ -116,9 +116,7 @@ def in_place(function: Callable[..., Any], name: str, is_elementwise: bool = Tru
 def write_concrete(target: Array, result: Tensor, is_one_number: bool = False) -> Array:
     """Write concrete values over all of a concrete tensor; UnsupportedError where it is a parameter that is being
     recorded."""
-    if isinstance(target, Parameter):
-        refuse_in_forward(target)
-    new, written = result.numpy(), target.writeable()
+    written, new = target.writeable(), result.numpy()
     if new.shape != written.shape or category(new.dtype) > category(written.dtype):
         _same(target, result)
     if not is_one_number:

@@ -72,7 +72,10 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
     >>> trtnet.cdist(trtnet.tensor([[0.0, 0.0]]), trtnet.tensor([[3.0, 4.0]])).tolist()
     [[5.0]]
     """
-    return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+    difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    if p == math.inf:  # torch leaves NaN out of the greatest difference
+        difference = where(isnan(difference), 0.0, difference)
+    return _distance(difference, p, -1)
 
 
 def _distance(difference: Tensor, p: float, dim: int) -> Tensor:

@@ -621,6 +621,8 @@ class Parameter(Array):
         return self.value.read()
 
     def writeable(self) -> np.ndarray:
+        """The value, for changes in place. Raises UnsupportedError while it is being recorded."""
+        refuse_in_forward(self)
         array = self.value.read()
         if not array.flags.writeable:
             array = array.copy()
