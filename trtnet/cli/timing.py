@@ -79,17 +79,17 @@ class GpuClock:
         begun, copied, computed, ended = self._events
         with torch.cuda.stream(self.stream), torch.inference_mode():
             started = time.perf_counter()
-            begun.record()
+            begun.record(self.stream)  # to ask torch for its stream takes the host microseconds each time
             if query.before is not None:
                 query.before()
-            copied.record()
+            copied.record(self.stream)
             asked = time.perf_counter()
             query.call()
             enqueued = time.perf_counter()
-            computed.record()
+            computed.record(self.stream)
             if query.after is not None:
                 query.after()
-            ended.record()
+            ended.record(self.stream)
         self._under_way = query, started, enqueued - asked
 
     def finish(self) -> Sample:
