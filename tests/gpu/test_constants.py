@@ -66,10 +66,57 @@ def test_a_constant_output(name: str, dtype: str) -> None:
         found = STEPS[name](constant(dtype))
         return {"found": found, "flat": found.reshape(-1), "twice": F.cat([found, found], 0), "moved": x + 1}
 
-    graph = trtnet.record(forward, x=Input((BATCH, 3)))
-    x = np.random.default_rng(0).standard_normal((2, 3), np.float32)
+    kind = "float16" if dtype == "float16" else "float32"  # 8.6 has float32 beside float16 computed in half precision
+    graph = trtnet.record(forward, x=Input((BATCH, 3), kind))
+    x = np.random.default_rng(0).integers(-9, 9, (2, 3)).astype(kind)
     with trtnet.build(graph, check=False, **LEVEL) as engine:
         assert same(engine(x), trtnet.reference(graph)(x))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("known", range(8))
+def test_a_select_of_which_some_operands_are_constants(known: int, dtype: str) -> None:
+    """The condition, and either value: `known` has a bit for each."""
+    rng = np.random.default_rng(known)
+    given = {
+        "condition": rng.random((2, 4)) < 0.5,
+        "a": rng.integers(0, 9 if dtype != "bool" else 2, (2, 4)).astype(dtype),
+        "b": rng.integers(0, 9 if dtype != "bool" else 2, (2, 4)).astype(dtype),
+    }
+    inputs = {name: value for i, (name, value) in enumerate(given.items()) if not known >> i & 1}
+
+    def forward(x: Any, **tensors: Any) -> dict[str, Any]:
+        whole = {n: tensors[n] if n in tensors else recorded(trtnet.tensor(value)) for n, value in given.items()}
+        made = F.where(whole["condition"], whole["a"], whole["b"])
+        return {"made": made, "flat": made.reshape(-1), "moved": x * 2}
+
+    kind = "float16" if dtype == "float16" else "float32"
+    specs = {name: Input((BATCH, 4), str(value.dtype)) for name, value in inputs.items()}
+    if 0 < len(inputs) < 3:  # those that are constants have two rows
+        specs = {name: Input((2, 4), spec.dtype) for name, spec in specs.items()}
+    graph = trtnet.record(forward, x=Input((BATCH, 3), kind), **specs)
+    x = rng.integers(-9, 9, (2, 3)).astype(kind)
+    with trtnet.build(graph, check=False, **LEVEL) as engine:
+        found, wanted = engine(x=x, **inputs), trtnet.reference(graph)(x=x, **inputs)
+        assert same(found, wanted), (flat(found), flat(wanted))
+
+
+@pytest.mark.parametrize("batch", [2, BATCH], ids=["static", "dynamic"])
+def test_bytes_and_reshapes_of_them(batch: Any) -> None:
+    """Which are casts of whole numbers, and of reshapes of these."""
+
+    def forward(x: Any) -> dict[str, Any]:
+        made = x + 1
+        return {
+            "made": made, "flat": made.flatten(), "front": made[None], "last": made.unsqueeze(-1),
+            "floats": made.float(), "flat_floats": made.flatten().float(), "joined": F.stack([made, made * 2]),
+        }  # fmt: skip
+
+    graph = trtnet.record(forward, x=Input((batch, 3), "uint8"))
+    x = np.array([[1, 2, 255], [4, 5, 6]], np.uint8)
+    with trtnet.build(graph, check=False, **LEVEL) as engine:
+        found, wanted = engine(x), trtnet.reference(graph)(x)
+        assert same(found, wanted), (flat(found), flat(wanted))
 
 
 @pytest.mark.parametrize("dtype", TYPES)

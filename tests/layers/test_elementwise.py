@@ -170,6 +170,8 @@ def test_what_a_provider_lacks_is_composed(op: str) -> None:
 class _Without:
     """A provider without one member of an enum."""
 
+    computes_constants = True
+
     def __init__(self, provider, member: str) -> None:
         self.provider, self.member = provider, member
 

@@ -220,7 +220,7 @@ def test_group_norm_without_the_second_version_of_the_layer():
     """What TensorRT before 10.15 is given, computed and lowered."""
 
     class Old:
-        writes_reshaped_outputs = True
+        writes_reshaped_outputs = computes_constants = True
 
         @staticmethod
         def has_layer(method):

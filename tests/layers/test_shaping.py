@@ -244,3 +244,28 @@ def test_reshapes_of_what_another_output_is_are_copied(monkeypatch, batch) -> No
     x = values((2, 3, 4))
     for name, value in trtnet.reference(lowered)(x).items():
         np.testing.assert_array_equal(value, trtnet.reference(graph)(x)[name], strict=True)
+
+
+def test_reshapes_are_copied_before_the_casts_that_make_outputs_of_them(monkeypatch) -> None:
+    """As of bytes, which are whole numbers of 32 bits inside."""
+    found = needs_rtx()
+    monkeypatch.setattr(found, "writes_reshaped_outputs", False)
+
+    def forward(x):
+        y = x + 1
+        return {"y": y, "flat": y.flatten(), "same": y.float(), "half": y.flatten().to(trtnet.float16)}
+
+    graph = trtnet.record(forward, x=Input((BATCH, 3), "uint8"))
+    lowered = graph.for_provider(found)
+    made_by = {tensor: layer for layer in lowered.layers for tensor in layer.outputs}
+    makers = {}
+    for name, tensor in lowered.outputs.items():
+        chain = []
+        while (layer := made_by.get(tensor)) is not None and layer.kind in ("cast", "identity", "shuffle"):
+            chain.append(layer.kind)
+            tensor = layer.inputs[0]
+        makers[name] = chain[: chain.index("shuffle") + 1] if "shuffle" in chain else []
+    assert makers == {"y": [], "flat": ["cast", "cast", "identity", "shuffle"], "same": [], "half": ["cast", "shuffle"]}
+    x = np.array([[1, 2, 255], [4, 5, 6]], np.uint8)
+    for name, value in trtnet.reference(lowered)(x).items():
+        np.testing.assert_array_equal(value, trtnet.reference(graph)(x)[name], strict=True)

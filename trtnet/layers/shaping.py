@@ -18,7 +18,7 @@ from ..graph.tensor import Tensor
 from ..weights.recipes import Weight, permute, reshape
 from .base import Layer, Operand, Output, Position, require_computed, require_equal, same_count, unreadable
 from .bounds import UNKNOWN, Bounds
-from .casting import Identity
+from .casting import Cast, Identity
 from .sizes import (
     check_numbers,
     check_small,
@@ -142,13 +142,21 @@ class Shuffle(Layer):
         """Outputs that are reshapes of what another one is, where `Abilities.writes_reshaped_outputs` is False."""
         if provider.writes_reshaped_outputs:
             return ()
-        reshapes = [layer for layer in graph.layers if isinstance(layer, cls) and not layer.reorders]
         outputs = set(graph.outputs.values())
-        root: dict[Operand, Operand] = {}
-        for layer in reshapes:
-            root[layer.outputs[0]] = root.get(layer.inputs[0], layer.inputs[0])
+        root: dict[Operand, Any] = {}  # of reshapes and casts: what they are of, and the types on the way
+        behind: dict[Operand, list[Layer]] = {}  # and the last reshape on the way
+        for layer in graph.layers:
+            if not isinstance(layer, (cls, Cast)) or (isinstance(layer, cls) and layer.reorders):
+                continue
+            before, made = layer.inputs[0], layer.outputs[0]
+            root[made] = root.get(before, before)
+            if isinstance(layer, Cast):
+                root[made] = (root[made], layer.to_type)
+                behind[made] = behind.get(before, [])
+            else:
+                behind[made] = [layer]
         shared = Counter(root.get(tensor, tensor) for tensor in outputs)
-        return [layer for layer in reshapes if (made := layer.outputs[0]) in outputs and shared[root[made]] > 1]
+        return [one for tensor in outputs if shared[root.get(tensor, tensor)] > 1 for one in behind.get(tensor, ())]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """The reshape, and a copy of it."""

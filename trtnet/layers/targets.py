@@ -98,6 +98,10 @@ class Features(Protocol):
         """Whether an output of the network is written of which a reshape is an output, too."""
 
     @property
+    def computes_constants(self) -> bool:
+        """Whether what no input reaches is right, and may be an output."""
+
+    @property
     def slopes_scalars(self) -> bool:
         """Whether a parametric ReLU takes a tensor without dimensions."""
 

@@ -17,6 +17,7 @@ from ..layers.casting import Cast, in_int32
 from ..layers.constant import Constant
 from ..layers.targets import Features, Functions
 from . import functions
+from .folding import folded, with_copied_constants
 from .rewriting import Rewriting
 
 F: Functions = functions
@@ -26,9 +27,12 @@ F: Functions = functions
 def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
+    if not provider.computes_constants:
+        made = folded(made)
     kinds: set[type[Producer]] = set(map(type, made.layers))
     failing = {id(layer) for kind in kinds for layer in kind.failing(made, provider, refit)}
-    return _composed(made, lambda layer: id(layer) not in failing) if failing else made
+    made = _composed(made, lambda layer: id(layer) not in failing) if failing else made
+    return made if provider.computes_constants else with_copied_constants(made)
 
 
 def _used_by_layers(graph: Graph) -> Collection[Tensor]:

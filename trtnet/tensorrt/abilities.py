@@ -108,6 +108,16 @@ class Abilities(ABC):
         return self.strongly_typed
 
     @functools.cached_property
+    def computes_constants(self) -> bool:
+        """Whether what no input reaches is right, and may be an output.
+
+        8.6.1 computes it while it builds: of a select between constant bools by a constant condition it makes True
+        everywhere. And an engine whose output is a constant layer's cannot run; with an identity behind it, it can
+        (an H200, level 0).
+        """
+        return self.strongly_typed
+
+    @functools.cached_property
     def slopes_scalars(self) -> bool:
         """Whether a parametric ReLU takes a tensor without dimensions: 8.6.1 wants one at least, RTX compiles it."""
         return self.strongly_typed
