@@ -2731,6 +2731,11 @@ row(
     in_folder(lambda p: engine().draw(p / "net.html", times=engine().profile(ONES))),
 )
 row(
+    "times=engine.profile(x), or json.load of what trtnet profile or trtexec wrote",
+    lambda: engine().draw(times={"inner/fully_connected": 0.1}),
+    lambda: engine().draw(times=engine().profile(ONES)),
+)
+row(
     "times=engine.profile(x)",
     lambda: engine().draw(color="time"),
     lambda: engine().draw(color="time", times=engine().profile(ONES)),

@@ -19,6 +19,7 @@
 # PyTorch，不需要了解 trtnet，也不需要 GPU：TensorRT-RTX（面向 RTX 显卡的 TensorRT）可以在 CPU 上编译。
 
 # %%
+import json
 import sys
 import time
 from pathlib import Path
@@ -172,6 +173,49 @@ for wrong in ({"optimization_level": 9}, {"worskpace": 1 << 20}):
         print(error.problem, "|", error.remedy)
 
 # %% [en]
+# ## What becomes of the layers
+#
+# TensorRT-RTX finishes its plan on the user's GPU. TensorRT itself builds on a GPU, and then the engine tells what it
+# is: `engine.inspect()` names its layers, `engine.profile(image)` says how long each takes. The file
+# `lenet-h200.json` has what TensorRT 8.6.1 said of LeNet in float16, for 8 digits at once, on an H200.
+#
+# **Predict:** LeNet is added to the network as fifteen layers. How many has the engine? Which takes longest?
+
+# %% [zh]
+# ## layer 变成了什么
+#
+# TensorRT-RTX 在用户的 GPU 上才完成 plan。TensorRT 本身在 GPU 上构建，之后 engine 会说明自己是什么样子：
+# `engine.inspect()` 列出它的 layer，`engine.profile(image)` 给出每个 layer 的用时。文件 `lenet-h200.json`
+# 记录了 TensorRT 8.6.1 在一块 H200 上对 float16、一次 8 个数字的 LeNet 的说明。
+#
+# **预测：** LeNet 加进 network 时是十五个 layer。engine 里有几个？哪个用时最长？
+
+# %%
+stored = json.loads((root / "notebooks" / "lenet-h200.json").read_text())
+for layer in stored["times"][1:]:
+    print(f"{1000 * layer['averageMs']:5.1f} µs  {layer['name']}")
+
+# %% [en]
+# Eleven. The constants are no layers any more; the sum with the bias and the ReLU are done in the product before them.
+# Two are copies that the builder added: the kernels that it found fastest want their numbers in another order in
+# memory. The first of the copies takes longer than `conv1`.
+#
+# `graph.draw` draws the engine's layers over the recorded ones. Colors say the share of the time:
+
+# %% [zh]
+# 十一个。constant 不再是 layer；加偏置和 ReLU 并进了前面的矩阵乘法。有两个是 builder 添加的拷贝：
+# 它找到的最快的 kernel 要求数在内存里按另一种顺序排列。其中第一个拷贝比 `conv1` 用时还长。
+#
+# `graph.draw` 把 engine 的 layer 画在记录下来的 layer 之上，颜色表示占用时间的比例：
+
+# %%
+eight = trtnet.record(LeNet().half(), image=Input((8, 1, 28, 28), "float16"))
+eight.draw(provider="tensorrt==8.6.1", engine=stored["inspection"], times=stored["times"])
+
+# %% [en]
+# (With a GPU it is `engine = trtnet.build(graph, profiling_verbosity="detailed")`, then
+# `engine.draw("lenet.html", times=engine.profile(image))`.)
+#
 # ## Workspace
 #
 # A kernel may need scratch memory while it runs: for a matrix that is laid out anew, or partial sums. `workspace=` is
@@ -179,6 +223,9 @@ for wrong in ({"optimization_level": 9}, {"worskpace": 1 << 20}):
 # is not chosen; where none is left, the builder refuses:
 
 # %% [zh]
+# （有 GPU 时是 `engine = trtnet.build(graph, profiling_verbosity="detailed")`，然后
+# `engine.draw("lenet.html", times=engine.profile(image))`。）
+#
 # ## workspace
 #
 # kernel 运行时可能需要临时内存：比如用来重新排列一个矩阵，或者存放部分和。`workspace=` 是 builder 最多可以安排的字节
@@ -293,6 +340,7 @@ print({key: value for key, value in manifest["options"].items() if value not in 
 #   TensorRT's reasons.
 # - Targets say for which GPUs; one plan may serve several.
 # - The level says how long to search; a plan of TensorRT-RTX is finished where it runs.
+# - An engine has other layers than the network: `engine.inspect()`, `engine.profile` and `engine.draw` show them.
 # - The workspace limits scratch memory, and grows with the largest sizes that a profile allows.
 #
 # Next: [lesson 9, FP16, BF16 and islands of float32](09-half-precision.ipynb). More:
@@ -305,6 +353,7 @@ print({key: value for key, value in manifest["options"].items() if value not in 
 #   原因。
 # - target 说明给哪些 GPU 用；一个 plan 可以支持好几个。
 # - level 说明找多久；TensorRT-RTX 的 plan 在运行的地方才最后完成。
+# - engine 里的 layer 与 network 里的不同：`engine.inspect()`、`engine.profile` 和 `engine.draw` 能看到它们。
 # - workspace 限制临时内存，profile 允许的最大尺寸越大，需要得越多。
 #
 # 下一课：[第 9 课，FP16、BF16 和 float32 孤岛](09-half-precision.ipynb)。更多内

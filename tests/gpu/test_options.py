@@ -313,3 +313,18 @@ def test_debug_tensors_are_shown_or_refused():
         engine.set_debug_listener(None)
         engine(given)
         assert not shown
+
+
+def test_an_engine_is_drawn_over_what_was_recorded(tmp_path):
+    """Each layer's time stands in the picture once, whatever this TensorRT fused."""
+    engine = trtnet.build(convolutions(dtype="float16"), profiling_verbosity="detailed", **LEVEL)
+    times = engine.profile(np.zeros((2, 3, 8, 8), np.float16))
+    page = engine.draw(tmp_path / "net.html", times=times)
+    (told,) = (json.loads(line[16:-1]) for line in page.splitlines() if line.startswith("const picture = "))
+    assert any("convolution" in box["label"][0] for box in told["boxes"])
+    total = sum(float(part.split(" ms")[0]) for box in told["boxes"] for part in box["label"] if " ms, " in part)
+    groups = [frame["label"] for frame in told["frames"] if "closed" not in frame]
+    total += sum(float(part.split(" ms")[0]) for label in groups for part in label if " ms, " in part)
+    assert total == pytest.approx(times.milliseconds, abs=1e-4 * len(times.layers))
+    stored = json.loads(json.dumps(engine.inspect()))
+    assert engine.graph.draw(provider=engine.provider, engine=stored) == engine.draw()

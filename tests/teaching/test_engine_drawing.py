@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from captured import PROVIDER, RUNS, network_of, times_of
+from captured import PROVIDER, RUNS, STORED, network_of, times_of
 
 import trtnet
 from models.lenet import LeNet
@@ -146,6 +147,20 @@ def test_times_alone_say_the_layers():
     assert "classDef time5" in text
 
 
+def test_times_in_trtexecs_form():
+    run = RUNS["lenet float16"]
+    of = {"provider": PROVIDER, "engine": run["inspection"]}
+    assert network_of(run).draw(**of, times=STORED["times"]) == network_of(run).draw(**of, times=times_of(run))
+    assert network_of(run).draw(**of, times=[]) == network_of(run).draw(**of)
+
+
+def test_a_notebook_shows_what_is_drawn():
+    run = RUNS["lenet float16"]
+    drawing = network_of(run).draw(provider=PROVIDER, engine=run["inspection"], times=STORED["times"])
+    assert drawing.startswith("flowchart TD")
+    assert html.unescape(drawing._repr_html_()).count("0.0137 ms, 17.0%") == 2, "conv2 is a module, and a layer"
+
+
 def test_the_reference_engine(tmp_path):
     graph = trtnet.record(LeNet(), image=Input((2, 1, 28, 28)))
     engine = trtnet.reference(graph)
@@ -173,8 +188,10 @@ def test_what_does_not_belong_together():
     assert caught.value.remedy == "times=engine.profile(x)"
     with pytest.raises(ArgumentError, match="colors say no such thing"):
         lenet.draw(color="shape")
-    with pytest.raises(ArgumentTypeError, match=r"what engine\.profile gives"):
-        lenet.draw(times={"conv1/convolution": 0.1})
+    for wrong in ({"conv1/convolution": 0.1}, [{"name": "a"}], [{"name": "a", "averageMs": "x", "percentage": 1}], 3):
+        with pytest.raises(ArgumentTypeError, match="do not tell the times") as found:
+            lenet.draw(times=wrong)
+        assert "trtnet profile or trtexec" in found.value.remedy
     with pytest.raises(ArgumentError, match="does not tell an engine's layers"):
         lenet.draw(engine={"layers": []})
 

@@ -386,11 +386,12 @@ class Graph:
             engine: an engine of this graph, or what its `inspect()` gave, on whatever machine: layers that it runs as
                 one are in a box of their own, which counts as a module; copies between formats have boxes. With
                 `profiling_verbosity="detailed"` there are kernels and formats, too.
-            times: what `engine.profile` gave: the boxes of the engine's layers have milliseconds and shares.
+            times: what `engine.profile` gave, or `trtexec --exportProfile` wrote: the boxes of the engine's layers have
+                milliseconds and shares.
 
         Returns the text of the picture: the SVG or the page; Mermaid's where no path is given; else Graphviz's. In a
-        notebook a graph shows its page. Raises ArgumentError for another file, or another graph's engine; ProviderError
-        where Graphviz is wanted and not there, or takes longer than a minute.
+        notebook it shows itself as the page, as a graph does. Raises ArgumentError for another file, or another graph's
+        engine; ProviderError where Graphviz is wanted and not there, or takes longer than a minute.
 
         >>> print(trtnet.record(lambda x: F.relu(x), x=Input((2, 3))).draw().split("classDef")[0].rstrip())
         flowchart TD

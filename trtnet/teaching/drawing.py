@@ -215,6 +215,29 @@ def _read(name: str) -> str:
     return importlib.resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
+class Drawing(str):
+    """The text of a picture, which a notebook shows as the picture.
+
+    Attributes:
+        picture: what is drawn.
+    """
+
+    picture: Picture
+
+    @classmethod
+    def of(cls, text: str, picture: Picture) -> Drawing:
+        made = cls(text)
+        made.picture = picture
+        return made
+
+    def _repr_html_(self) -> str:
+        source = html.escape(as_page(self.picture)).replace(
+            "\n", "&#10;"
+        )  # no blank line, at which Markdown would end it
+        style = f"width: 100%; height: {HEIGHT}px; border: 1px solid #ddd"
+        return f'<iframe srcdoc="{source}" style="{style}"></iframe>'
+
+
 # --- the method -------------------------------------------------------------------------------------------------------
 
 
@@ -227,8 +250,8 @@ def draw(
     *,
     color: str | None = None,
     engine: Engine | Mapping[str, Any] | None = None,
-    times: LayerTimes | None = None,
-) -> str:
+    times: LayerTimes | Sequence[Mapping[str, Any]] | None = None,
+) -> Drawing:
     if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 0):
         raise ArgumentTypeError(
             "depth is how many modules deep the layers are shown",
@@ -236,9 +259,11 @@ def draw(
             found=shown(depth),
             remedy="depth=1",
         )
-    given = _given(graph, provider, _color(color, times), engine, times)
+    spent = _spent(times)
+    given = _given(graph, provider, _color(color, spent), engine, spent)
     if path is None:
-        return as_mermaid(given.picture(depth))
+        made = given.picture(depth)
+        return Drawing.of(as_mermaid(made), made)
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in (PAGE, *PICTURES, *TEXTS):
@@ -248,33 +273,38 @@ def draw(
             found=str(target),
             remedy='graph.draw("net.html"), graph.draw("net.svg"), or graph.draw("net.mmd") for Mermaid\'s text',
         )
-    if suffix == PAGE:
-        text = as_page(given.picture(depth))
-        target.write_text(text, encoding="utf-8")
-        return text
-    made = given.picture(depth) if depth is not None or suffix in TEXTS else _fitting(given)
-    text = as_mermaid(made) if suffix == ".mmd" else as_dot(made)
+    made = given.picture(depth) if depth is not None or suffix not in PICTURES else _fitting(given)
+    text = as_page(made) if suffix == PAGE else as_mermaid(made) if suffix == ".mmd" else as_dot(made)
     data = _drawn(made, suffix[1:]) if suffix in PICTURES else text.encode()
     target.write_bytes(data)
-    return data.decode() if suffix == ".svg" else text
+    return Drawing.of(data.decode() if suffix == ".svg" else text, made)
 
 
-def _color(color: str | None, times: LayerTimes | None) -> str:
-    if color not in (None, "kind", "dtype", "time") or (color == "time" and times is None):
+def _spent(times: Any) -> dict[str, Time]:
+    """By the name of an engine's layer: what engine.profile gave, or trtexec's --exportProfile. Empty for None."""
+    if isinstance(times, LayerTimes):
+        return {one.name: Time(one.milliseconds, one.share) for one in times.layers}
+    try:
+        rows = [one for one in times or () if "count" not in one]
+        return {str(one["name"]): Time(float(one["averageMs"]), one["percentage"] / 100) for one in rows}
+    except (TypeError, KeyError, ValueError):
+        raise ArgumentTypeError(
+            "these do not tell the times of an engine's layers",
+            expected="LayerTimes, or the list that trtexec --exportProfile writes",
+            found=shown(times),
+            remedy="times=engine.profile(x), or json.load of what trtnet profile or trtexec wrote",
+        ) from None
+
+
+def _color(color: str | None, times: Mapping[str, Time]) -> str:
+    if color not in (None, "kind", "dtype", "time") or (color == "time" and not times):
         raise ArgumentError(
             "colors say no such thing" if color != "time" else "colors cannot say times that nobody measured",
             expected="'kind', 'dtype', or 'time' with times=",
             found=shown(color),
             remedy="times=engine.profile(x)" if color == "time" else "color='kind'",
         )
-    if times is not None and not isinstance(times, LayerTimes):
-        raise ArgumentTypeError(
-            "times are what engine.profile gives",
-            expected="LayerTimes",
-            found=shown(times),
-            remedy="times=engine.profile(x)",
-        )
-    return color or ("kind" if times is None else "time")
+    return color or ("time" if times else "kind")
 
 
 def _given(
@@ -282,12 +312,11 @@ def _given(
     provider: Provider | str | None,
     by: str,
     engine: Engine | Mapping[str, Any] | None,
-    times: LayerTimes | None,
+    times: Mapping[str, Time],
 ) -> Shown:
     """What is drawn. Raises ArgumentError for the layers, or the times, of another engine."""
-    if engine is None and times is None:
+    if engine is None and not times:
         return Shown(for_provider(graph, _features(provider)), by)
-    layers = [EngineLayer(one.name) for one in times.layers] if times is not None else []
     if isinstance(engine, Engine):
         if engine.graph is not graph and engine.graph.structure_hash() != graph.structure_hash():
             raise _another("this is an engine of another network", repr(engine.graph))
@@ -295,16 +324,15 @@ def _given(
         layers = engine_layers(engine.inspect())
     else:
         candidates = [for_provider(graph, _features(provider), refit) for refit in (False, True)]
-        layers = layers if engine is None else engine_layers(engine)
+        layers = [EngineLayer(name) for name in times] if engine is None else engine_layers(engine)
     fused = [(Fusion.of(layers, lowered.layers), lowered) for lowered in candidates]
     fusion, lowered = max(fused, key=lambda one: len(one[0].owners))
     if not fusion.owners:
         raise _another("no layer of this engine was made of the graph's", layers[0].name)
     known = {layer.name for layer in layers}
-    if times is not None and (spare := [one.name for one in times.layers if one.name not in known]):
+    if spare := [name for name in times if name not in known]:
         raise _another("these times are of another engine", spare[0])
-    spent = {one.name: Time(one.milliseconds, one.share) for one in times.layers} if times is not None else {}
-    return Shown(lowered, by, fusion, spent)
+    return Shown(lowered, by, fusion, times)
 
 
 def _another(problem: str, found: str) -> ArgumentError:
@@ -332,7 +360,5 @@ def _fitting(given: Shown) -> Picture:
 
 @method
 def _repr_html_(graph: Graph, engine: Engine | None = None) -> str:
-    page = as_page(_given(graph, None, "kind", engine, None).picture())
-    style = f"width: 100%; height: {HEIGHT}px; border: 1px solid #ddd"
-    source = html.escape(page).replace("\n", "&#10;")  # no blank line, at which Markdown would end it
-    return f'<iframe srcdoc="{source}" style="{style}"></iframe>'
+    made = _given(graph, None, "kind", engine, {}).picture()
+    return Drawing.of("", made)._repr_html_()

@@ -52,7 +52,9 @@ function laidOut() {
     if (!graph.hasNode(name)) {
       const closed = name[0] === "f" ? frames[frame] : null;
       const lines = closed ? ["+ " + closed.label[0], ...closed.label.slice(1), inside[frame] + (inside[frame] === 1 ? " layer" : " layers")] : box.label;
-      graph.setNode(name, { lines, width: Math.max(...lines.map((line) => width(line))) * 1.06 + 2 * PAD, height: lines.length * LINE + PAD, box: closed ? null : box, frame: closed ? frame : -1 });
+      const around = closed ? closed.parent : frame;
+      const least = around < 0 ? 0 : Math.min(180, width("− " + frames[around].label[0], "bold 12px Helvetica, Arial, sans-serif")); // its name has room
+      graph.setNode(name, { lines, width: Math.max(least, ...lines.map((line) => width(line))) * 1.06 + 2 * PAD, height: lines.length * LINE + PAD, box: closed ? null : box, frame: closed ? frame : -1 });
       let parent = closed ? closed.parent : frame, child = name;
       for (; parent >= 0; parent = frames[parent].parent) {
         const known = graph.hasNode("f" + parent);
