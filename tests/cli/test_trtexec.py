@@ -44,7 +44,7 @@ def run(*arguments: str) -> Any:
         ),
         (
             "--saveEngine=a.engine --fp16 --builderOptimizationLevel=5 --noTF32",
-            ["build M -o a.engine --half --level 5", "bench M --half"],
+            ["build M -o a.engine --half --level 5", "bench M --half --option optimization_level=5"],
         ),
         ("--saveEngine=a.engine --skipInference --stripWeights", ["build M -o a.engine --refit"]),
         (
@@ -66,8 +66,8 @@ def run(*arguments: str) -> Any:
         (
             "--exportProfile=p.json --fp16 --builderOptimizationLevel=5 --maxAuxStreams=2 --iterations=3",
             [
-                "bench M --half --iterations 3",
-                "profile M --export-profile p.json --half --option optimization_level=5 --option max_aux_streams=2",
+                "bench M --half --option optimization_level=5 --option max_aux_streams=2 --iterations 3",
+                "profile M --option optimization_level=5 --option max_aux_streams=2 --export-profile p.json --half",
             ],
         ),
         ("--saveEngine=a.engine --skipInference --dumpProfile", ["build M -o a.engine"]),
@@ -142,4 +142,17 @@ def test_an_error_of_a_command_is_its_exit_code(folder: Path) -> None:
     assert made.exit_code == 0, made.output
     assert [set(one) for one in json.loads(Path("p.json").read_text())] == [
         {"count"}, {"name", "timeMs", "averageMs", "medianMs", "percentage"},
+    ]  # fmt: skip
+
+
+def test_a_loaded_engine_is_not_told_how_to_be_built() -> None:
+    flags = [
+        "--loadEngine=a.engine",
+        "--maxAuxStreams=2",
+        "--iterations=3",
+        "--builderOptimizationLevel=5",
+        "--dumpProfile",
+    ]
+    assert translated(flags).lines() == [
+        ["bench", "a.engine", "--iterations", "3"], ["profile", "a.engine", "--by", "layer"],
     ]  # fmt: skip

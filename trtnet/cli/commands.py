@@ -514,6 +514,7 @@ def bench(
     reference: Annotated[
         bool, typer.Option("--reference", help="In PyTorch even where TensorRT could run it.")
     ] = False,
+    option: Options = None,
     json: Samples = None,
     picture: Latencies = None,
     verbose: Verbose = False,
@@ -527,6 +528,7 @@ def bench(
     """
     from . import benching
     from .cases import parse_batches
+    from .inputs import parse_options
     from .pictures import check_picture
     from .results import check_json
 
@@ -537,7 +539,8 @@ def bench(
     asked = benching.Asked(
         benching.parse_against(against or ()), duration, warmup, iterations, graph, spin, transfers, refit, streams
     )
-    cases = _cases(model, input, weights, arg, half, parse_batches(batch), "reference" if reference else None, refit)
+    chosen, told = "reference" if reference else None, parse_options(option or ())
+    cases = _cases(model, input, weights, arg, half, parse_batches(batch), chosen, refit, told)
     with tensorrts_log(verbose):
         found = [one for case in cases for one in benching.timed(case, asked)]
     benching.report(found, json, picture)

@@ -70,7 +70,11 @@ Flag = Callable[[str], tuple[list[str], list[str]]]
 
 
 def _option(name: str) -> Flag:
-    return lambda value: (["--option", f"{name}={value or 'true'}"], [])
+    def made(value: str) -> tuple[list[str], list[str]]:
+        option = ["--option", f"{name}={value or 'true'}"]
+        return option, option
+
+    return made
 
 
 def _bench(*arguments: str, unit: float = 0.0) -> Flag:
@@ -108,7 +112,7 @@ def _pools(value: str) -> tuple[list[str], list[str]]:
             )
         unit = size[-1] if size[-1] in "BKMG" else "M"
         found += ["--option", f"memory_pools.{names[pool]}={size.rstrip('BKMG')}{unit if unit != 'B' else ''}"]
-    return found, []
+    return found, found
 
 
 FLAGS: Mapping[str, Flag] = {
@@ -116,16 +120,16 @@ FLAGS: Mapping[str, Flag] = {
     "fp16": lambda value: (["--half"], ["--half"]),
     "noTF32": lambda value: ([], []),
     "stronglyTyped": lambda value: ([], []),
-    "builderOptimizationLevel": lambda value: (["--level", value], []),
+    "builderOptimizationLevel": lambda value: (["--level", value], ["--option", f"optimization_level={value}"]),
     "maxAuxStreams": _option("max_aux_streams"),
     "avgTiming": _option("avg_timing_iterations"),
     "maxTactics": _option("max_num_tactics"),
-    "sparsity": lambda value: (["--option", "sparsity=true"] if value in ("enable", "force") else [], []),
+    "sparsity": lambda value: _option("sparsity")("true") if value in ("enable", "force") else ([], []),
     "versionCompatible": _option("version_compatible"),
     "vc": _option("version_compatible"),
     "excludeLeanRuntime": _option("exclude_lean_runtime"),
-    "hardwareCompatibilityLevel": lambda value: (
-        ["--option", f"hardware_compatibility={value.replace('ampere+', 'ampere_plus')}"], [],
+    "hardwareCompatibilityLevel": lambda value: _option("hardware_compatibility")(
+        value.replace("ampere+", "ampere_plus")
     ),
     "profilingVerbosity": _option("profiling_verbosity"),
     "tilingOptimizationLevel": _option("tiling_level"),
@@ -185,6 +189,8 @@ def translated(arguments: Sequence[str]) -> Commands:
             first, second = FLAGS[name](value)
             build, bench = build + first, bench + second
     names = {name for name, _ in given}
+    if "loadEngine" in names:
+        bench = _without_options(bench)
     made.build = build if "saveEngine" in names and "loadEngine" not in names else None
     runs = not names & {"skipInference", "buildOnly"}
     made.bench = bench if runs else None
@@ -199,20 +205,24 @@ def translated(arguments: Sequence[str]) -> Commands:
     return made
 
 
+def _without_options(bench: Sequence[str]) -> list[str]:
+    """Of an engine's file, which was built already."""
+    found = list(bench)
+    while "--option" in found:
+        del found[found.index("--option") : found.index("--option") + 2]
+    return found
+
+
 def _profile(given: Sequence[tuple[str, str]], bench: Sequence[str]) -> list[str]:
-    """The arguments of `profile`, which builds by itself; the sizes of a call are those of `bench`."""
-    found = [part for pair in itertools.pairwise(bench) if pair[0] == "--batch" for part in pair]
+    """The arguments of `profile`, which builds by itself; the sizes of a call and the options are those of `bench`."""
+    found = [part for pair in itertools.pairwise(bench) if pair[0] in ("--batch", "--option") for part in pair]
     for name, value in given:
         if name == "dumpProfile":
             found += ["--by", "layer"]
         elif name == "exportProfile":
             found += ["--export-profile", value]
-        elif name == "builderOptimizationLevel":
-            found += ["--option", f"optimization_level={value}"]
         elif name == "fp16":
             found.append("--half")
-        elif name in FLAGS and (options := FLAGS[name](value)[0])[:1] == ["--option"]:
-            found += options
     return found
 
 
