@@ -10,6 +10,7 @@ import pickle
 import re
 import signal
 import threading
+import warnings
 import weakref
 
 import numpy as np
@@ -495,6 +496,98 @@ def test_fixed_weights_are_refused():
     np.testing.assert_array_equal(engine(x()), before)
     engine.refit({"fc2.bias": np.ones(3, np.float32)})
     assert (engine(x()) != before).any()
+
+
+class Trunk(nn.Module):
+    """A trunk in half precision, a head, and a critic that no output depends on; `again` is tied to the trunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head, self.critic = nn.Linear(4, 6).half(), nn.Linear(6, 3), nn.Linear(6, 1)
+        self.register_buffer("scale", np.array([2.0, 0.0, np.nan, 1.0], np.float32))
+        self.again = self.trunk
+
+    def forward(self, x):
+        y = self.trunk(x.half()).float()
+        self.critic(y)
+        return self.head(y) * self.scale[0]
+
+
+def heads(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine = trtnet.build(trtnet.record(Trunk(), x=Input((2, 4))), provider="reference", refit="head.*")
+    return HotSwap(engine) if kind == "swap" else engine.context() if kind == "context" else engine
+
+
+def given_state(engine, version):
+    """Of all parameters, as a trainer has them: the head's of this version, the rest as they were."""
+    state = {name: np.array(value) for name, value in engine.graph.state_dict().items()}
+    return state | {"head.bias": np.full(3, version, np.float32), "critic.bias": np.full(1, version, np.float32)}
+
+
+@pytest.mark.parametrize("kind", ["engine", "swap", "context"])
+@pytest.mark.parametrize("how", [np.array, lambda value: torch.from_numpy(np.array(value)), torch.nn.Parameter])
+def test_fixed_weights_of_equal_value_are_passed_over(kind, how):
+    engine = heads(kind)
+    zeros = np.zeros((2, 4), np.float32)
+    before = engine(zeros)
+    for version in (1, 2):
+        state = given_state(engine, version)
+        make = how if how is not torch.nn.Parameter else lambda value: torch.nn.Parameter(torch.from_numpy(value))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of the NaN in what is passed over
+            report = engine.refit({name: make(value) for name, value in state.items()}, version=version)
+        assert report.given == ["head.weight", "head.bias"]
+        assert report.changed == ["head.bias"]
+        assert engine.version == version
+        with engine.update(version=version + 10, complete=True) as update:
+            for name, value in given_state(engine, version + 10).items():
+                update.put(name, make(value))
+        assert update.report.changed == ["head.bias"]
+    np.testing.assert_allclose(engine(zeros) - before, 2 * (12 - engine.graph.state_dict()["head.bias"]) + 0 * before)
+
+
+def test_a_fixed_weight_of_another_value_changes_nothing():
+    engine = heads("engine")
+    before = engine(np.ones((2, 4), np.float32))
+    state = given_state(engine, 7)
+    for name, value in state.items():
+        if not name.startswith(("trunk.", "again.")):
+            continue
+        other = value.copy()
+        other.reshape(-1)[-1] += 1
+        keys = dict.fromkeys((name, name.replace("trunk", "again"), name.replace("again", "trunk")), other)
+        with pytest.raises(WeightsError, match="were fixed when the engine was built, and other values") as caught:
+            engine.refit(state | keys)
+        assert name in caught.value.found
+        with pytest.raises(WeightsError, match="other values are given"), engine.update() as update:
+            update.put(name, other)
+    negative = state | {"scale": np.array([2.0, -0.0, np.nan, 1.0], np.float32)}
+    with pytest.raises(WeightsError, match="other values are given") as caught:
+        engine.refit(negative)
+    assert caught.value.found == "scale"
+    assert engine.generation == 0
+    np.testing.assert_array_equal(engine(np.ones((2, 4), np.float32)), before)
+
+
+def test_fixed_weights_are_compared_with_the_engines_own_and_not_with_the_modules_present_ones():
+    net = Trunk()
+    graph = trtnet.record(net, x=Input((2, 4)))
+    engine = trtnet.build(graph, provider="reference", refit="head.*")
+    new = {name: np.array(value) + 1 for name, value in net.state_dict().items()}
+    net.load_state_dict(new)
+    with pytest.raises(WeightsError, match="other values are given"):
+        engine.refit(net)
+
+
+def test_fixed_weights_of_equal_value_after_saving(tmp_path):
+    engine = heads("engine")
+    path = engine.save(tmp_path / "heads.engine")
+    loaded = trtnet.load(path, provider="reference")
+    loaded.refit(given_state(engine, 5))
+    with pytest.raises(WeightsError, match="other values are given"):
+        loaded.refit({"trunk.bias": np.ones(6, np.float16)})
 
 
 @pytest.mark.parametrize("finite", ["no", True, 1])

@@ -444,6 +444,10 @@ def test_patterns_and_the_audit():
     engine.refit({"fc.bias": np.zeros(5, np.float32)})
     with pytest.raises(WeightsError, match="fixed when the engine was built"):
         engine.refit({"conv.bias": np.zeros(8, np.float32)})
+    state = {name: np.array(value) for name, value in engine.graph.state_dict().items()}
+    for whole in (state, on_gpu(state)):  # the trunk as it was built
+        whole["fc.bias"] = whole["fc.bias"] + 1
+        assert engine.refit(whole).given == ["fc.weight", "fc.bias"]
     every = trtnet.build(convolutions(), refit=True, check=True, **LEVEL)
     assert all(row.status == "refittable" for row in every.weights if "num_batches" not in row.parameter)
     assert "bn.weight" in str(every.weights)

@@ -64,6 +64,9 @@ class BorrowingEngine(Engine):
     ) -> RefitReport:
         return self.engine._refit_with(asked, beside, before)
 
+    def _fixed_value(self, name: str) -> Any:
+        return self.engine._fixed_value(name)
+
     def _receive(self, update: Update) -> Incoming:
         return self.engine._receive(update)
 

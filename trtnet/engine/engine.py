@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from ..basics import dims, dtypes
-from ..basics.arrays import import_torch, is_torch, to_numpy
+from ..basics.arrays import as_array, equal_bytes, import_torch, is_torch, to_numpy
 from ..basics.dims import format_shape
 from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
@@ -39,6 +39,7 @@ from .options import Option
 from .refit import Refit, RefitReport
 from .revision import Revised, Revision, number
 from .update import Incoming, Update
+from .weight_table import used_by
 
 
 @dataclass(frozen=True)
@@ -340,8 +341,9 @@ class Engine(Revised):
     ) -> RefitReport:
         """Give the engine new weights by parameter name; a subset is enough. All or nothing.
 
-        Values that the engine has already are found, and cost no more than finding them. Ctrl-C is heard before or
-        after the change, never in the midst of it.
+        Values that the engine has already are found, and cost no more than finding them. So a whole state_dict may be
+        given where some parameters are fixed (`build(refit=[patterns])`), or frozen, and have the values in it. Ctrl-C
+        is heard before or after the change, never in the midst of it.
 
         Args:
             state_dict: arrays or torch tensors by `state_dict` key, or what holds them: a module, torch's or trtnet's;
@@ -408,17 +410,35 @@ class Engine(Revised):
             source=given.text or text,
         )  # fmt: skip
         fixed = [name for name in matched.values if name not in self.refittable and name not in self.live]
-        if fixed:
+        if other := [name for name in fixed if not self._has_fixed(name, matched.values[name])]:
             raise WeightsError(
-                "these weights were fixed when the engine was built",
+                "these weights were fixed when the engine was built, and other values are given",
                 expected="some of " + ", ".join(sorted(self.refittable)[:8])
                 if self.refittable
                 else "none: it was built without refit",
-                found=", ".join(fixed[:8]),
+                found=", ".join(other[:8]),
                 remedy="build(graph, refit=True), or refit=[patterns] that match these names",
             )
+        for name in fixed:  # of equal value: nothing to do
+            del matched.values[name]
+            matched.converted.pop(name, None)
         self._check_finite(matched.values, asked.finite)
         return matched
+
+    def _has_fixed(self, name: str, value: Any) -> bool:
+        """Whether a parameter that was fixed is known to have these bytes, or no output depends on it; never in an
+        engine in which nothing can be changed."""
+        if not (self.refittable or self.live):
+            return False
+        own = self.graph.parameters[name].name
+        held = self._fixed_value(own)
+        if held is not None and equal_bytes(as_array(held), as_array(value)):
+            return True
+        return own not in used_by(self.graph)
+
+    def _fixed_value(self, name: str) -> Any:
+        """The value of a parameter, by its own name, that was fixed; None where only the plan has it."""
+        raise NotImplementedError
 
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         """Change the weights and the revision, as one, to that which follows `before`, or the present one."""

@@ -187,6 +187,9 @@ class ReferenceEngine(Engine):
         found = self._values.get(leaf.name)
         return from_numpy(Value().read()) if found is None else found  # which says that there is no value
 
+    def _fixed_value(self, name: str) -> Any:
+        return self._values.get(name)
+
     def _refit(self, values: dict[str, Any], asked: Refit, before: Revision | None) -> RefitReport:
         with self._held():
             self._require_no_update()

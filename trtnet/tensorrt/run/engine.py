@@ -341,6 +341,9 @@ class TensorRTEngine(Loaded):
         with self._paused():
             return {name: np.array(value) for name, value in self._parameters().items()}
 
+    def _fixed_value(self, name: str) -> Any:
+        return self.plan.parameters.get(name)
+
     def _parameters(self) -> dict[str, np.ndarray]:
         """Views of the present values."""
         found = dict(self.plan.parameters)
