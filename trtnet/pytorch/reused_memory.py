@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 LEAST = 1 << 16
 """Bytes of a value from which on fresh memory costs more than the copy into it: the system gives it page by page."""
-ALIGNMENT = 64
 
 
 class ReusedMemory:
@@ -25,19 +24,20 @@ class ReusedMemory:
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, list[tuple[np.ndarray, weakref.ref[_Place]]]] = {}
+        self._places: dict[str, list[tuple[torch.Tensor, weakref.ref[_Place]]]] = {}
 
     def copied(self, name: str, value: torch.Tensor, device: torch.device) -> torch.Tensor:
         """A copy of its own, on the device."""
         nbytes = value.numel() * value.element_size()
         if device.type != "cpu" or nbytes < LEAST:
             return value.to(device, copy=True)
+        torch = import_torch()
         places = self._places.setdefault(name, [])
         free = [place for place, holder in places if holder() is None and place.nbytes == nbytes]
-        place = free[0] if free else _aligned(nbytes)
+        place = free[0] if free else torch.empty(nbytes, dtype=torch.uint8)
         holder = _Place(place)
         # the tensor has the array, which has the holder: that is gone when the last tensor over this memory is
-        made = import_torch().from_numpy(np.asarray(holder)).view(value.dtype).view(value.shape)
+        made = torch.from_numpy(np.asarray(holder)).view(value.dtype).view(value.shape)
         self._places[name] = [*(one for one in places if one[0] is not place), (place, weakref.ref(holder))][-2:]
         return made.copy_(value)
 
@@ -51,12 +51,6 @@ class ReusedMemory:
 class _Place:
     """Somebody who has a piece of memory."""
 
-    def __init__(self, place: np.ndarray) -> None:
+    def __init__(self, place: torch.Tensor) -> None:
         self.place = place
-        self.__array_interface__: dict[str, Any] = place.__array_interface__
-
-
-def _aligned(nbytes: int) -> np.ndarray:
-    array = np.empty(nbytes + ALIGNMENT, np.uint8)
-    begin = -array.ctypes.data % ALIGNMENT
-    return array[begin : begin + nbytes]
+        self.__array_interface__: dict[str, Any] = place.numpy().__array_interface__
