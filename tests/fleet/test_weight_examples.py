@@ -163,6 +163,27 @@ def test_torchrl_collects_by_an_engine():
     torch.testing.assert_close(engine(observation), net(observation).detach())
 
 
+def test_rllib_samples_by_an_engine():
+    pytest.importorskip("ray.rllib", reason="Ray's RLlib is not installed: pip install 'ray[rllib]'")
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        algorithm, acting, curve = example("rllib_engine").train(iterations=2, runners=0)
+        assert [steps >= 2048 * (n + 1) for n, (steps, _) in enumerate(curve)] == [True, True]
+        module = algorithm.get_module()
+        assert module.engine.version == module.engine.generation >= 2
+        assert [one.endswith(f", refitted {module.engine.version} times") for one in acting] == [True]
+        learner = algorithm.learner_group._learner.module["default_policy"]
+        observations = torch.randn(5, 4)
+        wanted = learner.forward_train({"obs": observations})["action_dist_inputs"].detach()
+        torch.testing.assert_close(module.engine(obs=observations), wanted)
+        found = module.forward_exploration({"obs": observations})["action_dist_inputs"]
+        torch.testing.assert_close(found, wanted)
+    finally:
+        ray.shutdown()
+
+
 def test_a_learning_curve_is_drawn(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     curve = example("_curve")
