@@ -3709,8 +3709,8 @@ NOT_FOLLOWED: dict[str, str] = {
     "leave verify out, and compare what the engine computes": "tests/helpers/judged_engines.py sees it",
     **dict.fromkeys(
         (
-            "goal.explain() shows the calls that are wanted",
-            "give them the values of goal.state_dict(), in the layout that goal.explain() shows",
+            "the goal's explain() shows the calls that are wanted",
+            "give them the values of the goal's state_dict(), in the layout that its explain() shows",
             'network.add_input("name", ...)',
             'tensor.name = "name"; network.mark_output(tensor)',
             "the layers just before it decide that",

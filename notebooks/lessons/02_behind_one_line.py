@@ -229,6 +229,8 @@ def write(network, image):
 mine = builder.create_network(0)
 try:
     last = write(mine, mine.add_input("image", trt.DataType.FLOAT, (1, 1, 28, 28)))
+    if last is None:
+        raise TypeError("write gives None, not the last tensor: is there a return?")
     last.name = "prob"
     mine.mark_output(last)
     checked = trtnet.learn.check("lenet", mine)

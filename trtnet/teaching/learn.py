@@ -182,7 +182,7 @@ def _difference(problem: str, expected: str, found: str, layer: Producer | None)
         found=found,
         module=layer.path or None if layer is not None else None,
         where=layer.location if layer is not None else None,
-        remedy="goal.explain() shows the calls that are wanted",
+        remedy="the goal's explain() shows the calls that are wanted",
     )
 
 
@@ -203,8 +203,8 @@ def _weights(one: Producer, other: Producer, place: str) -> Iterator[TrtnetError
                 found=f"{b.count} numbers of {b.dtype}, from {right[:3]}" + (f"; {count} differ" if same else ""),
                 module=one.path or None,
                 where=one.location,
-                remedy="give them the values of goal.state_dict(), in the layout that goal.explain() shows; "
-                "an array must live until the network is built",
+                remedy="give them the values of the goal's state_dict(), in the layout that its explain() shows; an "
+                "array must live until the network is built",
             )
 
 
@@ -234,7 +234,7 @@ def _outputs(goal: Graph, read: Graph) -> list[TrtnetError]:
                     f"the output {name!r} has other numbers",
                     expected=f"{a.reshape(-1)[:4]}, within {CLOSE} of the largest",
                     found=f"{b.reshape(-1)[:4]}; the largest difference is {far:.3g}",
-                    remedy="goal.explain() shows the calls that are wanted",
+                    remedy="the goal's explain() shows the calls that are wanted",
                 )
             )
     return found

@@ -26,6 +26,7 @@ def linear(network, x, name, outputs):
 """
 
 WRONG = [
+    (RIGHT.replace("    return softmax.get_output(0)\n", ""), "is there a return?"),
     (RIGHT.replace("    softmax.axes = 1 << 1\n", ""), "softmax"),
     (RIGHT.replace('weights[f"{name}.bias"]', 'weights["conv2.bias"]'), "after 10 layers"),
     (RIGHT.replace("trt.ActivationType.RELU", "trt.ActivationType.TANH"), "activation TANH"),
