@@ -178,9 +178,13 @@ def test_refits_are_timed_and_put_back(folder: Path, dtype: str) -> None:
     case = Case(graph, trtnet.reference(graph), {"x": np.ones((2, 3), trtnet.dtypes.get(dtype).numpy)}, 2, {})
     before = {name: np.array(value) for name, value in case.engine.parameters().items()}
     found = list(timed(case, Asked(duration=0, warmup=0, iterations=4, refit=True)))
-    assert [one.way for one in found] == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]
-    assert [len(one.samples) for one in found] == [4, 1, 4, 4]
-    assert case.engine.generation == 1 + 2 * 5 + 1
+    assert [(one.way, len(one.samples)) for one in found] == [
+        ("reference", 4), ("first refit", 1), ("refit of every weight", 4),
+        ("refit of all, of which fc.bias changed", 4), ("refit of fc.bias", 4),
+        ("reference, weights fixed", 0), ("reference, live weights", 0),
+    ]  # fmt: skip
+    assert found[-1].note == found[-2].note == "an engine's file is not built anew: name the network"
+    assert case.engine.generation == 1 + 3 * 5 + 1
     assert all(np.array_equal(value, before[name]) for name, value in case.engine.parameters().items())
 
 
@@ -194,8 +198,18 @@ def test_a_file_of_an_engine(folder: Path) -> None:
 def test_refits_of_a_file_are_timed(folder: Path) -> None:
     graph = trtnet.record(net(folder), x=Input((2, 3)))
     trtnet.build(graph, provider="reference", refit=True).save("net.engine")
-    ways = [one["way"] for one in results("net.engine", "--refit")]
-    assert ways == ["reference", "first refit", "refit of every weight", "refit of fc.bias"]
+    found = {one["way"]: one["note"] for one in results("net.engine", "--refit")}
+    refits = ["first refit", "refit of every weight", "refit of all, of which fc.bias changed", "refit of fc.bias"]
+    assert [way for way, reason in found.items() if not reason] == ["reference", *refits]
+
+
+def test_what_refits_cost_is_beside_fixed_and_live_weights(folder: Path) -> None:
+    found = {one["way"]: one for one in results("net.py:Net", "-i", "x=2x3", "--refit")}
+    assert list(found)[-3:] == ["reference, weights fixed", "reference, live weights", "live update of every weight"]
+    for way in ("reference", "reference, weights fixed", "reference, live weights"):
+        assert found[way]["difference"] < 1e-5
+        assert found[way]["samples"]
+    assert found["live update of every weight"]["samples"]
 
 
 def test_a_file_whose_plan_alone_has_the_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

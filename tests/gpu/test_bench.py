@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -28,10 +29,13 @@ def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
         asked = Asked(
             WAYS[: 1 if graph else 4], duration=0.05, graph=graph, spin=transfers, transfers=transfers, refit=not graph
         )
-        found = {one.way: one for one in timed(Case(recorded, engine, inputs, 2, {}), asked)}
+        rebuilt = functools.partial(trtnet.build, recorded, **LEVEL)
+        found = {one.way: one for one in timed(Case(recorded, engine, inputs, 2, {}, rebuilt), asked)}
     phases = {"wall", "enqueue", "compute", *(("h2d", "d2h") if transfers else ())}
-    for way in ("TensorRT", "PyTorch eager"):
+    beside = ("TensorRT, weights fixed", "TensorRT, live weights") if not graph else ()
+    for way in ("TensorRT", "PyTorch eager", *beside):
         one = found[way]
+        assert not one.note
         assert one.difference is not None
         assert one.difference < 1e-4
         for sample in one.samples:
@@ -39,8 +43,9 @@ def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
             assert 0 < sample["compute"] <= sample["wall"]
             assert sample["enqueue"] <= sample["wall"]
     if not graph:
-        assert found["PyTorch, CUDA graph"].difference < 1e-4
+        assert found["PyTorch, CUDA graph"].difference < 1e-4, found["PyTorch, CUDA graph"].note
         assert found["refit of every weight"].samples
+        assert found["live update of every weight"].samples
 
 
 @pytest.mark.parametrize("graph", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..basics.disk import explained, replacing
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
 from ..graph.graph import Graph
-from ..pytorch.engine import reference
+from ..pytorch.engine import reference, to_torch
 from ..pytorch.program import Program
 from .cases import Case
 from .console import note, out
@@ -106,6 +106,7 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
             yield _at_once(case, asked, wanted)
     if asked.refit:
         yield from _refits(case, asked)
+        yield from _without_refits(case, asked, wanted)
 
 
 def _wanted(case: Case) -> list[np.ndarray] | None:
@@ -258,7 +259,7 @@ def _on_the_gpu(name: str, host: list[torch.Tensor], case: Case, asked: Asked) -
 
 
 def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
-    """The first refit, those after it, and those of one weight, with other values each time."""
+    """The first refit, those after it, and those that change one weight, with other values each time."""
     engine, state = case.engine, {name: np.array(value) for name, value in case.engine.parameters().items()}
     floats = [name for name, value in state.items() if dtypes.get(value.dtype).is_floating_point]
     if not floats:
@@ -273,20 +274,64 @@ def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
     smallest = min(floats, key=lambda name: state[name].size)
     turn = 0
 
-    def refit(names: Sequence[str]) -> None:
+    def refit(changing: Sequence[str], given: Sequence[str]) -> None:
         nonlocal turn
         turn += 1
-        given = others[turn % 2]
-        engine.refit({name: given[name] for name in names})
+        new = others[turn % 2]
+        engine.refit({name: new[name] if name in changing else state[name] for name in given})
 
     clock = HostClock()
     every, one = list(state), [smallest]
-    first = clock.sample(Query(lambda: refit(every)))
+    first = clock.sample(Query(lambda: refit(every, every)))
     yield Timed("first refit", samples=[first])
-    for title, names in (("refit of every weight", every), (f"refit of {smallest}", one)):
-        query = Query(lambda names=names: refit(names))  # type: ignore[misc]
+    for title, changing, given in (
+        ("refit of every weight", every, every),
+        (f"refit of all, of which {smallest} changed", one, every),
+        (f"refit of {smallest}", one, one),
+    ):
+        query = Query(lambda changing=changing, given=given: refit(changing, given))  # type: ignore[misc]
         yield Timed(title, samples=measure(clock, query, asked.duration, 0.0, max(asked.iterations, 1)))
     engine.refit(state)
+
+
+def _without_refits(case: Case, asked: Asked, wanted: Sequence[np.ndarray] | None) -> Iterator[Timed]:
+    """What calls cost with weights that are fixed, and with live ones, whose updates are the trainer's own writes."""
+    fixed, live = f"{case.way}, weights fixed", f"{case.way}, live weights"
+    if case.rebuilt is None:
+        reason = "an engine's file is not built anew: name the network"
+        yield from (Timed(title, case.batch, note=reason) for title in (fixed, live))
+        return
+    for title, options in ((fixed, {}), (live, {"live": True})):
+        try:
+            engine = case.rebuilt(**options)
+            other = replace(case, engine=engine)
+            clock, query, made = engine_query(other, asked)
+        except TrtnetError as error:
+            yield Timed(title, case.batch, note=_reason(error))
+            continue
+        samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
+        yield Timed(title, case.batch, samples, _difference(case.graph, made, wanted))
+        if options:
+            yield _live_update(other, asked)
+        engine.close()
+
+
+def _live_update(case: Case, asked: Asked) -> Timed:
+    """The writes of a trainer into the weights that the engine reads, of every parameter, by torch."""
+    module = to_torch(case.graph)
+    if case.on_gpu:
+        module.cuda()
+    case.engine.bind_weights(module)
+    weights = [one.detach() for one in module.parameters()]
+    others = [one.clone() for one in weights]
+
+    def update() -> None:
+        torch._foreach_copy_(weights, others)
+        if case.on_gpu:
+            torch.cuda.synchronize()
+
+    samples = measure(HostClock(), Query(update), asked.duration, 0.0, max(asked.iterations, 1))
+    return Timed("live update of every weight", samples=samples)
 
 
 def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray] | None) -> float | None:

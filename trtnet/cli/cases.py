@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Case:
     Attributes:
         graph: what was recorded; of a file, what it was built from.
         batch: the size of a call; 0 where that is not known.
+        rebuilt: makes an engine with other options of `trtnet.build`; None of a file.
     """
 
     graph: Graph
@@ -51,6 +53,7 @@ class Case:
     inputs: Arrays
     batch: int
     facts: Mapping[str, Any]
+    rebuilt: Callable[..., Engine] | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -105,8 +108,10 @@ def of_network(
     started = time.perf_counter()
     engine = build(graph, **options)
     facts = {"build": time.perf_counter() - started, "layers": len(graph.layers)}
+    chosen = "reference" if isinstance(engine, ReferenceEngine) else options.get("provider")
+    rebuilt = functools.partial(build, graph, **options | {"provider": chosen, "refit": False})
     for batch, sizes in _sizes(graph, batches, arrays):
-        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts)
+        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts, rebuilt)
 
 
 def _resized(name: str, spec: Input, batch: int, arrays: Arrays) -> Input:
