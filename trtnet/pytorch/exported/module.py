@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any
@@ -15,7 +16,7 @@ from torch.export import ExportedProgram
 from ...basics import dims
 from ...basics.arrays import as_array, check_memory, from_numpy
 from ...basics.errors import ShapeError, UnsupportedError, WeightsError
-from ...basics.location import Location
+from ...basics.location import Location, user_level
 from ...graph import forms
 from ...graph.arguments import filled, inputs_of, values_of
 from ...graph.graph import Graph
@@ -23,9 +24,11 @@ from ...graph.recorder import recorder
 from ...graph.tensor import Array, Buffer, Parameter
 from ...graph.training import Reason
 from ...nn.module import Module
+from ...weights.recipes import Frozen, digest
 from ..engine import reference
 from ..sampling import Sampler
 from . import operators  # noqa: F401  # fills the table
+from .caches import caches
 from .exporting import Exported, export, kept, keys_of
 from .guards import Audit
 from .merging import merge
@@ -124,6 +127,8 @@ class TorchModule(Module):
         Raises ShapeError where they differ; UnsupportedError where the module gives something else each time.
         """
         known_sizes, known_results = self._twice(graph)
+        if known_sizes is not None:
+            self._freeze_caches(graph, known_sizes)
         engine = reference(graph) if self._odd else None
         drawn = set(graph.drawn_outputs())
         for sizes, where in self._odd:
@@ -181,17 +186,57 @@ class TorchModule(Module):
             "Python's generators, a time or a count is the same at each call of a network: give it as an argument",
         )
 
+    def _freeze_caches(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+        """What an earlier call computed of weights, and the module keeps, is a constant here: freeze those weights."""
+        given = filled(self._given, self._on_device(Sampler(graph).draw(sizes)))
+        called = _Called(self._owner, self._function)
+
+        def call(weights: Mapping[str, torch.Tensor], before: Callable[[], None], after: Callable[[], Any]) -> Any:
+            named = {f"owner.{key}": value for key, value in weights.items()}
+            with kept(self._owner):
+                before()
+                torch.func.functional_call(called, named, (), given)
+                return after()
+
+        for path, keys in caches(self._owner, self._exported.program.constants, call).items():
+            frozen = [key for key in keys if (leaf := graph.parameters.get(key)) is not None and leaf.frozen is None]
+            for key in frozen:
+                leaf = graph.parameters[key]
+                leaf.frozen = Frozen(f"{path}, which an earlier call of the module filled", digest(leaf.value.read()))
+            warnings.warn(
+                f"{path} holds what an earlier call of the module computed of {', '.join(keys[:8])}: a constant in "
+                f"this graph, in which these weights are frozen. Empty it before recording, and the network computes "
+                f"it: module.{path} = None",
+                stacklevel=user_level(),
+            )
+
+    def _on_device(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
+        return {name: from_numpy(array).to(device) for name, array in arrays.items()}
+
     def _calls(self, arrays: Mapping[str, np.ndarray], count: int) -> list[list[np.ndarray]]:
         """The tensors that the module gives, at each of so many calls, with the same draws of torch's."""
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
         with kept(self._owner), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            given = {name: from_numpy(array).to(device) for name, array in arrays.items()}
+            given = self._on_device(arrays)
             found = []
             for _ in range(count):
                 torch.manual_seed(0)
                 made, _ = torch.utils._pytree.tree_flatten(self._function(**filled(self._given, given)))
                 found.append([np.array(as_array(one.detach())) for one in made if isinstance(one, torch.Tensor)])
         return found
+
+
+class _Called(torch.nn.Module):
+    """What is called of a module, as a module around it."""
+
+    def __init__(self, owner: torch.nn.Module, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.owner = owner
+        self.__dict__["function"] = function
+
+    def forward(self, **given: Any) -> Any:
+        return self.__dict__["function"](**given)
 
 
 def plain(function: Callable[..., Any]) -> tuple[torch.nn.Module, Callable[..., Any]]:
