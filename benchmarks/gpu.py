@@ -33,7 +33,7 @@ from trtnet.cli import preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",
-    "recurrent", "networks", "bench", "inference-lenet", "inference-resnet18", "inference-googlenet",
+    "recurrent", "networks", "bench", "fleet", "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -101,6 +101,8 @@ def run_group(given: argparse.Namespace) -> int:
         from _gpu_networks import networks as function
     elif name == "bench":
         from _gpu_bench import bench as function
+    elif name == "fleet":
+        from _gpu_fleet import fleet as function
     else:
         from _gpu_inference import inference
 

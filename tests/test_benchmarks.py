@@ -102,6 +102,7 @@ def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("recurrent", "256 steps,8 steps", ("loop", "unrolled", "loop, graph=True", "PyTorch eager")),
         ("networks", "lenet float32 batch 1", ("trtnet", "PyTorch eager")),
         ("bench", "", ("trtnet bench", "raw calls")),
+        ("fleet", "", ("shm:", "dist:", "copy within the GPU", "copy to the next GPU")),
         ("inference-lenet", "batch 1", ("bound call, graph=True", "by hand", "torch.compile")),
     ],
 )
