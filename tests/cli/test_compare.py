@@ -244,6 +244,13 @@ def test_polygraphy_reads_what_is_saved_and_is_read(folder: Path) -> None:
     assert call("compare", "net.py:Two", "theirs.json:trt-runner", "theirs.json:other", "-i", "both.npz")[0] == 1
 
 
+def test_saved_outputs_keep_their_shapes(folder: Path) -> None:
+    arrays = {"number": np.array(3.0, np.float32), "none": np.zeros((0, 2)), "turned": np.arange(6).reshape(2, 3).T}
+    saved.write(Path("kept.json"), {"one": arrays})
+    for name, array in saved.read(Path("kept.json")).items():
+        np.testing.assert_array_equal(array, arrays[name], strict=True)
+
+
 def test_saved_outputs_as_a_side(folder: Path) -> None:
     kept(folder)
     arguments = ("compare", "net.py:Two", "-i", "both.npz")

@@ -44,6 +44,18 @@ def test_every_form_of_arguments_and_results() -> None:
     assert nn.Identity()(trtnet.ones(2)).tolist() == [1.0, 1.0]
 
 
+def test_numbers_without_dimensions() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x, scale):
+            return x * scale, scale + 1
+
+    x, scale = np.ones((2, 3), np.float32), np.float32(2)
+    scaled, more = Scaled()(trtnet.tensor(x), trtnet.tensor(scale))
+    assert (scaled.tolist(), more.tolist(), more.numpy().shape) == ((x * 2).tolist(), 3.0, ())
+    row = nn.Embedding(5, 3)(trtnet.tensor(np.int64(2)))
+    assert row.numpy().shape == (3,)
+
+
 def test_the_module_records_as_before() -> None:
     module = nn.Linear(3, 4)
     module(trtnet.zeros(1, 3))

@@ -12,6 +12,7 @@ from trtnet import Dim, Input, nn
 from trtnet import functional as F
 from trtnet.functional.dispatch import tensor as recorded
 from trtnet.graph.graph import Graph
+from trtnet.layers.constant import Constant
 from trtnet.rewriting import folding
 from trtnet.rewriting.folding import folded, with_copied_constants
 
@@ -68,6 +69,20 @@ def test_random_computations(seed: int) -> None:
     assert all(copied.outputs[name].layer.kind == "identity" for name in ("a", "b", "mask"))
     assert copied.outputs["z"] is made.outputs["z"]
     assert with_copied_constants(copied) is copied
+
+
+def test_what_has_no_dimension_is_given_none() -> None:
+    def forward(x: Any) -> dict[str, Any]:
+        one, yes = constant(0) + 1, constant(True, "bool") & constant(True, "bool")
+        return {
+            "number": one, "bool": yes, "column": x[:, one * 2], "chosen": constant([4, 5, 6])[one],
+            "stacked": F.stack([one, one - 3]), "cast": one.long() * 2, "y": F.where(yes, x * one.float(), x),
+        }  # fmt: skip
+
+    graph = trtnet.record(forward, x=Input((2, 3)))
+    made = folded(graph)
+    same(graph, made)
+    assert all(layer.shape == tuple(layer.outputs[0].shape) for layer in made.layers if isinstance(layer, Constant))
 
 
 def test_what_is_not_known_stays() -> None:

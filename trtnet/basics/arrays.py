@@ -142,7 +142,7 @@ def packed(array: np.ndarray, dtype: Dtype) -> np.ndarray:
     the first of them in its lower half."""
     if dtype.bits != 4:
         return array
-    halves = np.ascontiguousarray(array).reshape(-1).view(np.uint8) & 15
+    halves = np.asarray(array, order="C").reshape(-1).view(np.uint8) & 15
     if halves.size % 2:
         halves = np.append(halves, np.uint8(0))
     return halves[::2] | halves[1::2] << 4
@@ -179,4 +179,4 @@ def as_array(value: Any, dtype: DtypeLike | None = None) -> np.ndarray:
         array = array.astype(dtypes.get(dtype).numpy, copy=False)
     if array.dtype.byteorder not in "=|" or array.dtype.kind == "O":
         raise DtypeError("this array's element type cannot be used", expected="a native NumPy type", found=array.dtype)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else np.asarray(array, order="C")

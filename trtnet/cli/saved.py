@@ -113,6 +113,6 @@ def write(path: Path, runners: Mapping[str, Arrays]) -> None:
 def _lazy(array: np.ndarray) -> dict[str, Any]:
     file = io.BytesIO()
     plain = array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
-    np.lib.format.write_array(file, np.ascontiguousarray(plain), allow_pickle=False)
+    np.lib.format.write_array(file, np.asarray(plain, order="C"), allow_pickle=False)
     values = {"array": base64.b64encode(file.getvalue()).decode(), KIND: "ndarray"}
     return {"values": values, KIND: "LazyArray"}

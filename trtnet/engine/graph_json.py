@@ -155,7 +155,7 @@ def _weight(one: Weight, number: Callable[[Weight], int]) -> list[Any]:
     if isinstance(one, Leaf):
         return ["parameter", one.name]
     if isinstance(one, Literal):
-        data = base64.b64encode(zlib.compress(np.ascontiguousarray(one.array).tobytes())).decode()
+        data = base64.b64encode(zlib.compress(np.asarray(one.array, order="C").tobytes())).decode()
         return ["constant", one.dtype.name, list(one.shape), data]
     assert isinstance(one, Recipe)
     return [

@@ -205,4 +205,4 @@ class Update:
 
 
 def _bytes(value: Any) -> np.ndarray:
-    return np.ascontiguousarray(as_array(value)).reshape(-1).view(np.uint8)
+    return np.asarray(as_array(value), order="C").reshape(-1).view(np.uint8)

@@ -79,7 +79,7 @@ def _hasher() -> Callable[[Any], str]:
 
 def _digest(hashed: Callable[[Any], str], array: np.ndarray) -> str:
     """Of a tensor: its type and shape, and its bytes."""
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    data = np.asarray(array, order="C").reshape(-1).view(np.uint8)
     return f"{dtypes.get(array.dtype).name}{list(array.shape)}:{hashed(data)}".replace(" ", "")
 
 

@@ -89,7 +89,7 @@ class Layout:
         """Copy tensors, of any device and layout, into a run of bytes (uint8), of any device."""
         for entry in self.entries:
             given: Any = values[entry.name]
-            tensor = given if is_torch(given) else from_numpy(np.ascontiguousarray(given))
+            tensor = given if is_torch(given) else from_numpy(np.asarray(given, order="C"))
             flat = tensor.contiguous().reshape(-1).view(buffer.dtype)
             buffer[entry.begin : entry.begin + entry.nbytes].copy_(flat)
 

@@ -121,7 +121,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if input.ndim != 2:
         raise ShapeError("pdist takes a matrix", found=format_shape(input.shape))
     places = _pairs("pdist", input.shape[0], 2, False)
-    first, second = (index_select(input, 0, Array(np.ascontiguousarray(places[:, side]))) for side in (0, 1))
+    first, second = (index_select(input, 0, Array(np.asarray(places[:, side], order="C"))) for side in (0, 1))
     return _distance(sub(first, second), p, 1)
 
 

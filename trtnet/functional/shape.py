@@ -249,7 +249,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshaped(x, _flattened(x.shape, start_dim, end_dim))
 
 
-@operation(lambda input: np.ascontiguousarray(input).reshape(-1), method=True, view=lies_contiguous)
+@operation(lambda input: np.asarray(input, order="C").reshape(-1), method=True, view=lies_contiguous)
 def ravel(input: Tensor) -> Tensor:
     """All dimensions as one.
 

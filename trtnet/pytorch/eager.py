@@ -97,7 +97,7 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     def make(name: str) -> np.ndarray:
         if not found:
-            results = reference(graph)(*(np.ascontiguousarray(a.numpy()) for a in once.arrays))
+            results = reference(graph)(*(np.asarray(a.numpy(), order="C") for a in once.arrays))
             found.update(zip(graph.outputs, forms.flat(graph.form, list(graph.outputs), results) or ()))
         return found[name]
 

@@ -73,7 +73,7 @@ def _value(layer: Producer, known: dict[Tensor, np.ndarray]) -> np.ndarray | Non
         made = layer.fold(_number, *values)
     except _Unknown:
         return None
-    return None if made is None else np.ascontiguousarray(made, output.dtype.numpy)
+    return None if made is None else np.asarray(made, output.dtype.numpy, order="C")
 
 
 class _Unknown(Exception):

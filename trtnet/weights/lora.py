@@ -188,7 +188,7 @@ def _merged(base: Any, first: Any, second: Any, scale: float, transposed: bool) 
         product = b.reshape(b.shape[:2]).astype(np.float32) @ a.reshape(a.shape[0], -1).astype(np.float32)
         product = product.T if transposed else product
         changed = wide.astype(np.float32) + np.float32(scale) * product.reshape(wide.shape)
-        return np.ascontiguousarray(changed.astype(wide.dtype))
+        return np.asarray(changed.astype(wide.dtype), order="C")
     torch = import_torch()
     with torch.no_grad():
         a, b, kept = (v if is_torch(v) else from_numpy(as_array(v)) for v in (first, second, base))

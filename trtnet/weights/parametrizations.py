@@ -70,7 +70,7 @@ def _weight_norm(key: str, g: Any, v: Any) -> Any:
         return (g.float() * v.float() / norm).to(v.dtype)
     wide = v.astype(np.float32)
     norm = np.sqrt((wide**2).sum(axes, keepdims=True)) if axes else np.abs(wide)
-    return np.ascontiguousarray((g.astype(np.float32) * wide / norm).astype(v.dtype))
+    return np.asarray((g.astype(np.float32) * wide / norm).astype(v.dtype), order="C")
 
 
 def _spectral_norm(key: str, weight: Any, u: Any, v: Any) -> Any:
@@ -90,4 +90,4 @@ def _spectral_norm(key: str, weight: Any, u: Any, v: Any) -> Any:
             "torch.nn.utils.spectral_norm made: torch.nn.utils.remove_spectral_norm(module)",
         )
     made = weight / next(iter(found.values()))
-    return made if is_torch(made) else np.ascontiguousarray(made.astype(weight.dtype))
+    return made if is_torch(made) else np.asarray(made.astype(weight.dtype), order="C")

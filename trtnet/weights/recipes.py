@@ -86,7 +86,7 @@ class Frozen(NamedTuple):
 
 
 def digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.asarray(array, order="C").tobytes()).hexdigest()
 
 
 class Leaf(Weight):
@@ -253,7 +253,7 @@ class NumPyOperations:
 
     @staticmethod
     def permute(a: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-        return np.ascontiguousarray(a.transpose(order))
+        return np.asarray(a.transpose(order), order="C")
 
     @staticmethod
     def concatenate(*arrays: np.ndarray, axis: int) -> np.ndarray:
@@ -261,7 +261,7 @@ class NumPyOperations:
 
     @staticmethod
     def take(a: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
-        return np.ascontiguousarray(a[(slice(None),) * axis + (slice(start, stop),)])
+        return np.asarray(a[(slice(None),) * axis + (slice(start, stop),)], order="C")
 
     @staticmethod
     def constant(array: np.ndarray) -> np.ndarray:

@@ -170,7 +170,7 @@ def weights_digest(lowering: Lowering, changeable: Collection[str], fixed: bool)
     for holding in lowering.ledger:
         can_change = any(leaf.name in changeable for leaf in holding.weight.leaves())
         if can_change is not fixed:
-            array = np.ascontiguousarray(holding.array)
+            array = np.asarray(holding.array, order="C")
             digest.update(f"{holding.name} {array.shape} {holding.dtype}\n".encode())
             digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

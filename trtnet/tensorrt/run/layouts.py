@@ -53,7 +53,7 @@ class Layout:
             x = x.reshape(*shape[:axis], full // self.vector, self.vector, *shape[axis + 1 :])
             moved += 1
         order = [*range(moved), *range(moved + 1, x.ndim), moved]
-        return np.ascontiguousarray(x.transpose(order)) if isinstance(x, np.ndarray) else x.permute(order).contiguous()
+        return np.asarray(x.transpose(order), order="C") if isinstance(x, np.ndarray) else x.permute(order).contiguous()
 
     def unpack(self, memory: Any, shape: tuple[int, ...]) -> Any:
         """The array of this shape in such memory: a view where channels come last."""

@@ -66,7 +66,7 @@ class LiveMemory:
                 found[name] = value.contiguous()
             else:
                 array = to_numpy(value) if is_torch(value) else value
-                found[name] = np.ascontiguousarray(as_stored(array, self.leaves[name], self._stored[name]))
+                found[name] = np.asarray(as_stored(array, self.leaves[name], self._stored[name]), order="C")
         return found
 
     def write(self, prepared: Mapping[str, Any], stream: int = 0) -> None:

@@ -363,7 +363,7 @@ class Loaded(Engine):
                     remedy="give smaller numbers",
                 )
             array = array.astype(stored.numpy)
-        return self.placed(spec.name, np.ascontiguousarray(array))
+        return self.placed(spec.name, np.asarray(array, order="C"))
 
     def placed(self, name: str, value: Any) -> Any:
         """An input in the order that its format has in memory."""

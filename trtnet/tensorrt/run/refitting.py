@@ -358,7 +358,7 @@ class Refitting:
                 if constant.array is None
                 else constant.array
             )
-            self._literals[name] = np.ascontiguousarray(array)
+            self._literals[name] = np.asarray(array, order="C")
         return self._literals[name]
 
     def _refit(self, new: Mapping[str, np.ndarray | int], stream: int = 0) -> list[str]:

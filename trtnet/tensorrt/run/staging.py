@@ -124,7 +124,7 @@ class Staging:
 
     def has(self, name: str, value: np.ndarray) -> bool:
         """Whether the present value has these very bytes. Looks at the beginning first: training changes it all."""
-        return equal_bytes(self.present(name), np.ascontiguousarray(value))
+        return equal_bytes(self.present(name), np.asarray(value, order="C"))
 
     def flip(self, names: Iterable[str], *, host: bool = True, device: bool = False) -> None:
         """The new values are the present ones now."""
