@@ -511,8 +511,8 @@ class Forgetful(ReferenceEngine):
 
     wrong = False
 
-    def _copied(self, values):
-        made = super()._copied(values)
+    def _copied(self, values, finite):
+        made = super()._copied(values, finite)
         if self.wrong:
             made["fc2.bias"].view(torch.int32)[0] ^= 1
         return made

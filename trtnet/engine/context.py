@@ -64,6 +64,10 @@ class BorrowingEngine(Engine):
     ) -> RefitReport:
         return self.engine._refit_with(asked, beside, before)
 
+    @property
+    def _looks_while_copying(self) -> bool:  # type: ignore[override]
+        return self.engine._looks_while_copying
+
     def _fixed_value(self, name: str) -> Any:
         return self.engine._fixed_value(name)
 

@@ -85,6 +85,8 @@ class Engine(Revised):
 
     device: Any
     """Where it runs, as torch names devices: `str(engine.device)` is "cpu" or "cuda:0"."""
+    _looks_while_copying = False
+    """Whether given values are searched for NaN and infinity while they are copied, and not before."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -392,8 +394,11 @@ class Engine(Revised):
         checked = time.perf_counter() - started
         values = {parameters[name].name: value for name, value in matched.values.items()}
         self.graph.check_values(values, self.parameters)
-        if beside is not None:
-            values |= beside(set(values))
+        if beside is not None and (further := beside(set(values))):
+            if self._looks_while_copying:  # at what is given alone
+                self._tell_nonfinite(matched.values, asked.finite)
+                asked = asked._replace(finite=None)
+            values |= further
         report = self._refit(values, asked, before)
         report.given = list(matched.values)
         same = set(report.unchanged)  # by the parameters' own names; a tied one may have been given by another
@@ -422,8 +427,14 @@ class Engine(Revised):
         for name in fixed:  # of equal value: nothing to do
             del matched.values[name]
             matched.converted.pop(name, None)
-        self._check_finite(matched.values, asked.finite)
+        if not self._looks_while_copying:
+            self._tell_nonfinite(matched.values, asked.finite)
         return matched
+
+    @staticmethod
+    def _tell_nonfinite(values: Mapping[str, Any], finite: str | None) -> None:
+        if finite is not None:
+            tell_nonfinite([name for name, value in values.items() if is_nonfinite(value, finite)], finite)
 
     def _has_fixed(self, name: str, value: Any) -> bool:
         """Whether a parameter that was fixed is known to have these bytes, or no output depends on it; never in an
@@ -559,28 +570,6 @@ class Engine(Revised):
         """
         raise NotImplementedError
 
-    def _check_finite(self, values: Mapping[str, Any], finite: str | None) -> None:
-        if finite is None:
-            return
-        names = []
-        for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                bad = nonfinite(value)
-            elif not value.is_floating_point() or (value.is_cuda and finite == "warn"):  # to look there takes time
-                continue
-            else:  # a sum is read in half the time, and is finite only where all are
-                bad = not math.isfinite(value.sum()) and not bool(value.isfinite().all())
-            if bad:
-                names.append(name)
-        if names and finite == "raise":
-            raise WeightsError(
-                "these weights hold NaN or infinity",
-                expected="finite numbers",
-                found=", ".join(names),
-                remedy="find out where they come from, or refit(..., finite=None)",
-            )
-        warn_of(names)
-
     def snapshot(self) -> Snapshot:
         """The engine's weights as they are now, for `restore`."""
         raise NotImplementedError
@@ -683,6 +672,28 @@ class Engine(Revised):
         inputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.inputs)
         outputs = ", ".join(f"{s.name}={format_shape(s.shape)}" for s in self.outputs)
         return f"{type(self).__name__}({inputs} -> {outputs})"
+
+
+def is_nonfinite(value: Any, finite: str) -> bool:
+    """Whether a given value holds NaN or infinity, as far as it is to be looked at."""
+    if isinstance(value, np.ndarray):
+        return nonfinite(value)
+    if not value.is_floating_point() or (value.is_cuda and finite == "warn"):  # to look there takes time
+        return False
+    # a sum is read in half the time, and is finite only where all are
+    return not math.isfinite(value.sum()) and not bool(value.isfinite().all())
+
+
+def tell_nonfinite(names: list[str], finite: str) -> None:
+    """Of given values that hold NaN or infinity: warn, or raise WeightsError."""
+    if names and finite == "raise":
+        raise WeightsError(
+            "these weights hold NaN or infinity",
+            expected="finite numbers",
+            found=", ".join(names),
+            remedy="find out where they come from, or refit(..., finite=None)",
+        )
+    warn_of(names)
 
 
 def _known(dtype: DtypeLike | None) -> Dtype | None:

@@ -160,7 +160,7 @@ class HotSwap(_Swapping):
     def _adopt(self, incoming: Incoming, asked: Refit, before: Revision | None = None) -> RefitReport:
         with self._lock, interrupts.later():
             idle, active, given = self._idle, self.engine, set(incoming.values())
-            incoming.put(self._lacking(given))
+            incoming.put(self._lacking(given), None)
             report = idle._adopt(incoming, asked, active.revision)
             self._idle, self.engine, self._behind = active, idle, given
             return report

@@ -26,8 +26,9 @@ from .weight_table import used_by
 class Incoming(Protocol):
     """An engine's own next copy of weights, by the parameters' own names."""
 
-    def put(self, values: Mapping[str, Any]) -> None:
-        """Copy these; the caller may overwrite what it gave."""
+    def put(self, values: Mapping[str, Any], finite: str | None) -> None:
+        """Copy these; the caller may overwrite what it gave. An engine that looks for NaN and infinity while it copies
+        does what `finite` says."""
 
     def values(self) -> Mapping[str, Any]:
         """What was put so far."""
@@ -124,7 +125,7 @@ class Update:
                     remedy="put each weight once; engine.update() begins anew",
                 )
             del new[name]
-        incoming.put(new)
+        incoming.put(new, self._asked.finite)
         self._names.update(new)
         self.given.update(dict.fromkeys(matched.values))
         self._converted |= matched.converted

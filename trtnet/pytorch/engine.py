@@ -19,7 +19,7 @@ from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, Provi
 from ..engine.bindings import Bindings, Bound
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
-from ..engine.engine import Engine, Snapshot
+from ..engine.engine import Engine, Snapshot, is_nonfinite, tell_nonfinite
 from ..engine.inputs import StreamLike, TensorSpec, one_kind
 from ..engine.layer_times import CALLS, LayerTimes, require_calls
 from ..engine.memory import Memory
@@ -70,10 +70,10 @@ class _Received:
         self.engine = engine
         self._values: dict[str, torch.Tensor] = {}
 
-    def put(self, values: Mapping[str, Any]) -> None:
+    def put(self, values: Mapping[str, Any], finite: str | None) -> None:
         with self.engine._held():
             self.engine.bindings.refuse(values)
-            self._values |= self.engine._copied(values)
+            self._values |= self.engine._copied(values, finite)
 
     def values(self) -> Mapping[str, Any]:
         return self._values
@@ -92,6 +92,8 @@ class ReferenceEngine(Engine):
             The graph's, copied, unless given: nobody else can write to an engine's values.
         debug: the tensors that `set_debug_listener` can show.
     """
+
+    _looks_while_copying = True
 
     def __init__(
         self,
@@ -195,7 +197,7 @@ class ReferenceEngine(Engine):
             self._require_no_update()
             self.bindings.refuse(values)
             present, revision = self._values, self.revision
-            report = self._changed(self._copied(values), asked, before)
+            report = self._changed(self._copied(values, asked.finite), asked, before)
             if asked.verify:
                 if wrong := self._differing(values):
                     self._replace(present, revision)
@@ -218,9 +220,17 @@ class ReferenceEngine(Engine):
                 wrong.append(name)
         return wrong
 
-    def _copied(self, values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        made = {name: from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
-        return {name: self._reused.copied(name, tensor, self.device) for name, tensor in made.items()}
+    def _copied(self, values: Mapping[str, Any], finite: str | None) -> dict[str, torch.Tensor]:
+        """The engine's own copies; says so, or raises, where they hold NaN or infinity."""
+        made, bad = {}, []
+        for name, value in values.items():
+            given = from_numpy(value) if isinstance(value, np.ndarray) else value
+            made[name], known = self._reused.copied(name, given, self.device, look=finite is not None)
+            if finite is not None and not known and is_nonfinite(value, finite):
+                bad.append(name)
+        if finite is not None:
+            tell_nonfinite(bad, finite)
+        return made
 
     def _changed(self, given: dict[str, torch.Tensor], asked: Refit, before: Revision | None) -> RefitReport:
         """Take values that nobody else has. The lock is held."""

@@ -68,7 +68,7 @@ class _Received:
             engine._changeable().receive(fixed, self.fixed, stream or 0)
         return stream
 
-    def put(self, values: Mapping[str, Any]) -> None:
+    def put(self, values: Mapping[str, Any], finite: str | None) -> None:
         engine = self.engine
         with engine._held():
             stream = self.take(values)
