@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from .errors import ArgumentTypeError, shown
 
@@ -23,3 +24,12 @@ def patterns_of(given: object, what: str, remedy: str | None = None) -> list[str
             )
         patterns.append(one)
     return patterns
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether any of the patterns is of this name.
+
+    >>> matches("head.weight", ["body.*", "head.*"])
+    True
+    """
+    return any(fnmatchcase(name, one) for one in patterns)

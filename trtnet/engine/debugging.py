@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from ..basics.errors import ArgumentError, ArgumentTypeError
-from ..basics.patterns import patterns_of
+from ..basics.patterns import matches, patterns_of
 
 Paths: TypeAlias = Mapping[str, tuple[str, ...]]
 """The module paths of each debug tensor, by its name in the engine."""
@@ -51,17 +51,13 @@ class Listening(NamedTuple):
                     found=pattern,
                     remedy="build(graph, debug_tensors=[paths]): these alone can be shown",
                 )
-        matching = {name: tuple(p for p in paths if _matches(p, patterns)) for name, paths in known.items()}
+        matching = {name: tuple(p for p in paths if matches(p, patterns)) for name, paths in known.items()}
         return cls(listener, patterns, {name: paths for name, paths in matching.items() if paths})
 
     def show(self, name: str, array: np.ndarray) -> None:
         """Call the listener with a tensor of this name in the engine; each path gets an array of its own."""
         paths = self.paths.get(name)
         if paths is None:  # of TensorRT's own names
-            paths = (name,) if _matches(name, self.patterns) else ()
+            paths = (name,) if matches(name, self.patterns) else ()
         for path in paths:
             self.listener(path, array if path == paths[-1] else array.copy())
-
-
-def _matches(path: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from ..basics import interrupts
 from ..basics.arrays import as_array, is_torch
 from ..basics.errors import ArgumentTypeError, EngineError, WeightsError
+from ..basics.patterns import matches
 from ..graph.graph import Graph
 from ..weights._common import some
 from ..weights.matching import Matched
@@ -183,7 +183,7 @@ class Update:
             if name in changeable and leaf.frozen is None and leaf.persistent
         ]  # fmt: skip
         if select is not None:
-            wanted = [name for name in wanted if any(fnmatchcase(name, one) for one in select)] or wanted
+            wanted = [name for name in wanted if matches(name, select)] or wanted
         if all(leaves[name].name in self._names for name in wanted):
             return
         used = used_by(graph)

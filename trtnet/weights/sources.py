@@ -9,13 +9,12 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from os import PathLike
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError
-from ..basics.patterns import patterns_of
+from ..basics.patterns import matches, patterns_of
 from ._common import some
 from .files import read
 from .wrappers import WRAPPERS, unwrapped
@@ -282,7 +281,7 @@ def meant(key: str, wanted: Collection[str], selection: Selection) -> str | None
     if not name:
         return None
     name = unwrapped([name], wanted)[name]
-    return name if select is None or any(fnmatchcase(name, one) for one in select) else None
+    return name if select is None or matches(name, select) else None
 
 
 # --- which are meant --------------------------------------------------------------------------------------------------
@@ -374,14 +373,14 @@ def _mapped(name: str, rename: Mapping[str, str | None], used: set[str]) -> str 
 def _selected(names: dict[str, str], select: tuple[str, ...] | None) -> dict[str, str]:
     if select is None:
         return names
-    if idle := [one for one in select if not any(fnmatchcase(name, one) for name in names.values())]:
+    if idle := [one for one in select if not any(matches(name, [one]) for name in names.values())]:
         raise ArgumentError(
             "select matches nothing",
             expected=some(dict.fromkeys(names.values())) or "no names",
             found=some(idle),
             remedy="give patterns over the names behind prefix and rename: select='head.*'",
         )
-    return {full: name for full, name in names.items() if any(fnmatchcase(name, one) for one in select)}
+    return {full: name for full, name in names.items() if matches(name, select)}
 
 
 def _values(
