@@ -21,7 +21,7 @@ from threads import at_once
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet import functional as F
-from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError
+from trtnet.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, TrtnetError, UnsupportedError
 from trtnet.graph.tensor import current_recorder
 
 SOURCE = Path(__file__).read_text().splitlines()
@@ -918,14 +918,109 @@ def test_a_parameter_made_in_forward_never_passes_for_another():
             self.w = nn.Parameter(trtnet.tensor([1.0, 2.0]))
 
         def forward(self, x):
-            y = x * self.w
+            own = self.w
+            y = x * own
             for value in range(2, 40):
                 self.w = nn.Parameter(trtnet.tensor([float(value), 0.0]))
                 y = y + self.w
+            self.w = own
             return y
 
     graph = trtnet.record(Net(), x=Input((2,)))
     assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [1 + sum(range(2, 40)), 2]
+
+
+class Held(nn.Module):
+    """Tensors that `change` changes, by a road of its own."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change, self.weight = change, nn.Parameter(trtnet.tensor([1.0, -2.0]))
+        self.register_buffer("kept", trtnet.tensor([1.0, 2.0]))
+        self.plain = trtnet.tensor([3.0, 4.0])
+
+    def forward(self, x):
+        y = x * self.weight + self.kept - self.plain
+        self.change(self, y)
+        return y * self.weight + self.kept - self.plain
+
+
+@pytest.mark.parametrize("name", ["weight", "kept"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda held: nn.init.ones_(held),
+        lambda held: nn.init.uniform_(held),
+        lambda held: held.set(np.ones(2, np.float32)),
+        lambda held: held.normal_(),
+        lambda held: held.add_(1),
+        lambda held: setattr(held, "data", trtnet.ones(2)),
+    ],
+    ids=["ones_", "uniform_", "set", "normal_", "add_", "data"],
+)
+def test_what_a_module_holds_is_not_written_in_forward(name, change):
+    net = Held(lambda self, y: change(getattr(self, name)))
+    before = net.state_dict()
+    with pytest.raises(UnsupportedError, match="a parameter cannot be changed in forward"):
+        trtnet.record(net, x=Input((2,)))
+    for key, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda self: self.load_state_dict({"weight": np.ones(2), "kept": np.zeros(2)}),
+        lambda self: self.half(),
+        lambda self: self.change_all(),
+    ],
+    ids=["load_state_dict", "half", "apply"],
+)
+def test_a_module_is_not_loaded_or_converted_in_its_forward(change):
+    net = Held(lambda self, y: change(self))
+    net.change_all = lambda: net.apply(lambda module: nn.init.zeros_(module.weight))
+    with pytest.raises(UnsupportedError, match="a parameter cannot be changed in forward"):
+        trtnet.record(net, x=Input((2,)))
+    assert net.weight.dtype is trtnet.float32
+    assert net.state_dict()["weight"].tolist() == [1, -2]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("kept", lambda self, y: setattr(self, "kept", y)),
+        ("kept", lambda self, y: setattr(self, "kept", trtnet.ones(2))),
+        ("kept", lambda self, y: self.register_buffer("kept", trtnet.ones(2))),
+        ("weight", lambda self, y: setattr(self, "weight", nn.Parameter(trtnet.ones(2)))),
+        ("plain", lambda self, y: setattr(self, "plain", y)),
+        ("plain", lambda self, y: setattr(self, "plain", self.plain + 1)),
+    ],
+)
+def test_a_module_that_keeps_a_state_is_refused(name, change):
+    net = nn.Sequential(nn.ReLU(), Held(change))
+    with pytest.raises(
+        UnsupportedError, match=rf"no\s+state between calls(.|\n)*found: +1\.{name}\n(.|\n)*h, and h_out"
+    ):
+        trtnet.record(net, input=Input((2,)))
+
+
+def test_what_no_layer_takes_may_be_given_anew():
+    class Notes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("last", trtnet.zeros(2))
+            self.register_buffer("calls", trtnet.tensor(0))
+            self.register_buffer("scale", trtnet.tensor([2.0, 3.0]))
+            self.table = trtnet.zeros(1)
+
+        def forward(self, x):
+            self.last, self.calls, self.table = x + 1, self.calls + 1, trtnet.arange(2.0)
+            scale = self.scale
+            self.scale = scale
+            return x * scale + self.table
+
+    graph = trtnet.record(Notes(), x=Input((2,)))
+    assert trtnet.reference(graph)(np.ones(2, np.float32)).tolist() == [2, 4]
 
 
 def test_buffers_and_what_trains():

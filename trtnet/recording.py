@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .basics import dims, dtypes
-from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, shown
+from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError, shown
 from .basics.garbage import no_collection
 from .engine.graph_json import from_json, to_json
 from .engine.plan import Plan
@@ -30,7 +30,7 @@ from .layers.training import undropped, without_dropouts
 from .nn.module import Module
 from .rewriting import pruning  # noqa: F401  # it gives graphs a method
 from .tensorrt.build import lowering, summary  # noqa: F401  # they, too
-from .weights.recipes import Leaf
+from .weights.recipes import Leaf, Weight
 
 if TYPE_CHECKING:
     from .pytorch.exported.module import TorchModule
@@ -111,6 +111,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         ranges=recorder.ranges,
         training=recorder.training,
     )
+    _refuse_state(recorder, graph, weights.held)
     for name, tensor in outputs.items():
         tensor.name = name
     if of_torch is not None:
@@ -200,23 +201,26 @@ def _is_torchs_function(module: Any) -> bool:
 
 
 class _Weights(NamedTuple):
-    """A module's parameters and buffers by their `state_dict` keys, and which of them are what."""
+    """A module's parameters and buffers by their `state_dict` keys, which of them are what, and all tensors that its
+    modules hold, by attribute."""
 
     parameters: dict[str, Leaf]
     trainable: set[str]
     buffers: set[str]
+    held: list[tuple[Module, str, Array]]
 
 
 def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
     """Have the modules' paths and parameters known to the recorder."""
-    found = _Weights({}, set(), set())
+    found = _Weights({}, set(), set(), [])
     if owner is None:
         return found
     leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
-    parameters, trainable, buffers = found
+    parameters, trainable, buffers, held = found
     for path, child in owner.named_modules(remove_duplicate=False):
         paths.setdefault(id(child), path)
         keep.append(child)  # ids are taken again once their object is gone
+        held += [(child, key, value) for key, value in vars(child).items() if isinstance(value, Array)]
         for store in (child._parameters, child._buffers):
             if not store:
                 continue
@@ -225,6 +229,7 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
                 if parameter is None:
                     continue
                 name = start + key
+                held.append((child, key, parameter))
                 leaf = leaves.get(id(parameter))
                 if leaf is None:
                     leaf = leaves[id(parameter)] = parameter.leaf(name)
@@ -235,6 +240,30 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
                 elif parameter.requires_grad:
                     trainable.add(name)
     return found
+
+
+def _refuse_state(recorder: Recorder, graph: Graph, held: list[tuple[Module, str, Array]]) -> None:
+    """Raises UnsupportedError where forward gave a module another tensor in place of one that the outputs depend on:
+    those of the next call would depend on the other one."""
+    replaced = [
+        (child, key, value)
+        for child, key, value in held
+        if child.__dict__.get(key, child._parameters.get(key, child._buffers.get(key))) is not value
+    ]
+    if not replaced:
+        return
+    taken = {leaf for layer in graph.reaching() for o in layer.inputs if isinstance(o, Weight) for leaf in o.leaves()}
+    for child, key, value in replaced:
+        leaf = recorder.leaves.get(id(value))
+        if id(value) in recorder.outside if leaf is None else leaf in taken or leaf.frozen is not None:
+            path = recorder.paths[id(child)]
+            raise UnsupportedError(
+                "forward takes a tensor of its module and gives it another one, for the next call: an engine keeps no "
+                "state between calls",
+                expected="a module whose tensors stay as they are",
+                found=f"{path}.{key}" if path else key,
+                remedy="take the state as an argument of forward and return the new one: h, and h_out",
+            )
 
 
 def restored(make: Callable[..., Any], *parts: Any) -> Any:

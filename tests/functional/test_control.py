@@ -312,6 +312,24 @@ def test_changes_in_place_of_what_is_made_in_the_body():
     check_against_torch(both(trtnet, trtnet.scan), both(torch, plain), {"x": values(5, 3)})
 
 
+@pytest.mark.parametrize(
+    "view",
+    [lambda t: t, lambda t: t[:1], lambda t: t[0:][:1], lambda t: t.reshape(3, 1), lambda t: t.split(1)[0],
+     lambda t: t.unbind(0)[1], lambda t: t.detach(), lambda t: t.data.view(3), lambda t: t.expand(1, 3)],
+)  # fmt: skip
+def test_a_body_does_not_write_to_memory_from_outside(view):
+    """Torch would see it in the next iteration."""
+    table = trtnet.ones(3)
+
+    def body(carry, x):
+        view(table).add_(1)
+        return carry + table, x
+
+    with pytest.raises(UnsupportedError, match="the body of scan changes a tensor from outside in place"):
+        trtnet.record(lambda x: trtnet.scan(body, x[0], x), x=Input((4, 3)))
+    assert table.tolist() == [1, 1, 1]
+
+
 def test_no_iterations_give_the_first_carry_and_nothing():
     graph = trtnet.record(
         lambda x: trtnet.scan(lambda c, x: (c + x + 1, c * 2), x.new_tensor([1.0, 2.0]), x),

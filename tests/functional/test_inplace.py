@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -360,15 +363,30 @@ def test_a_parameter_outside_a_recording_changes() -> None:
 
 
 def test_a_recorded_constant_does_not_follow_its_array() -> None:
-    table = Array(np.ones(3, np.float32))
-
     def forward(x):
+        table = trtnet.ones(3)
         y = x + table
         table.add_(1)
         return y + table
 
     graph = record(forward, {"x": X})
     np.testing.assert_array_equal(trtnet.reference(graph)(x=X), X + 1 + 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.add_(1), lambda table: table[:1].zero_(), lambda table: table.reshape(3, 1).fill_(2),
+        lambda table: operator.setitem(table, 0, 5.0), lambda table: table.uniform_(),
+        lambda table: trtnet.exp(table, out=table), lambda table: nn.init.zeros_(table),
+    ],
+)  # fmt: skip
+def test_a_tensor_from_outside_is_not_written_to(change: Any) -> None:
+    """The next recording would begin with what the last one left."""
+    table = Array(np.ones(3, np.float32))
+    with pytest.raises(UnsupportedError, match="made outside of this recording cannot be changed in forward"):
+        record(lambda x: (x + table, change(table))[0], {"x": X})
+    assert table.tolist() == [1, 1, 1]
 
 
 # --- parts, written into the whole ------------------------------------------------------------------------------------

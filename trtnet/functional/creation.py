@@ -17,7 +17,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError
 from ..graph.recorder import emit
-from ..graph.tensor import Array, DeviceLike, Parameter, Tensor, next_seed, refuse_in_forward
+from ..graph.tensor import Array, DeviceLike, Parameter, Tensor, next_seed
 from ..layers.casting import converted
 from ..layers.constant import constant
 from ..layers.generation import Fill
@@ -548,7 +548,6 @@ def filling(name: str, draw: Callable[..., np.ndarray], doc: str) -> None:
             become_recorded(self)
             return getattr(self, name)(*args, **kwargs)
         if isinstance(self, Parameter):
-            refuse_in_forward(self)
             self.initialize(lambda generator, shape: np.asarray(draw(generator, shape, *args, **kwargs)))
         else:
             array = self.writeable()

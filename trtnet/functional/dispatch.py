@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -220,6 +220,9 @@ def _compute(
             memory.become_recorded(args[0])
             return _noted(function(*args, **kwargs), args, kwargs, view, gives_itself)
         _share_concrete(result, function, args, kwargs)
+    elif current is not None and args and type(args[0]) is Array:  # what is of memory from outside was made there, too
+        for _, one in _views_among(result, args[0]):
+            one.recorder = made_in
     return result
 
 
@@ -240,16 +243,21 @@ def _sharing(result: Any, base: Any, rule: Rule | None, gives_itself: bool) -> A
 def _share_concrete(result: Any, function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> None:
     base = args[0]
     others = [Array(a.numpy()) if type(a) is Array else a for a in args[1:]]  # their shapes may change in place
-    for index, one in enumerate(result if isinstance(result, tuple) else (result,)):
-        if type(one) is not Array or one is base or owner_of(one.numpy()) is not owner_of(base.numpy()):
-            continue
+    for index, one in _views_among(result, base):
 
         def make(value: Tensor, index: int = index) -> Tensor:
             made = function(value, *others, **kwargs)
-            found: Tensor = made[index] if isinstance(made, tuple) else made
+            found: Tensor = made[index] if isinstance(made, (tuple, list)) else made
             return found
 
         memory.mark_concrete_view(one, base, make)
+
+
+def _views_among(result: Any, base: Array) -> Iterator[tuple[int, Array]]:
+    """The concrete tensors in a result that are of the memory of `base`, by number."""
+    for index, one in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+        if type(one) is Array and one is not base and owner_of(one.numpy()) is owner_of(base.numpy()):
+            yield index, one
 
 
 def owner_of(array: np.ndarray) -> np.ndarray:

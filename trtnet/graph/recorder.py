@@ -173,6 +173,7 @@ class Recorder:
         self.paths: dict[int, str] = {}
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[Weight, tuple[int, ...]], Tensor] = {}
+        self.outside: set[int] = set()  # concrete tensors that became constants, by id
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
         self.sizes: list[Dim] = []  # that the data decides
@@ -252,12 +253,20 @@ class Recorder:
                 raise self.inside[operand].error(operand)
 
     def check_made_inside(self, array: Array) -> None:
-        """Raises UnsupportedError where a body that is being recorded would change a concrete tensor from outside."""
+        """Raises UnsupportedError where a concrete tensor would be changed that was made outside of this recording, or
+        of the body that is being recorded."""
         root: Tensor = array
         while root.alias is not None and root.alias.base is not None:
             root = root.alias.base
-        if self.bodies and root.recorder is not self.token:
+        if root.recorder is self.token:
+            return
+        if self.bodies:
             raise self.bodies[-1].written_error(array)
+        raise UnsupportedError(
+            "a tensor that was made outside of this recording cannot be changed in forward",
+            found=repr(array),
+            remedy="write a = a + b in place of a += b, or change a copy: a = a.clone()",
+        )
 
     @contextmanager
     def body(self, what: str, where: Location | None) -> Iterator[Body]:
@@ -401,6 +410,7 @@ class Recorder:
                 "cannot be refitted (record the module that owns it, or register it there)",
                 stacklevel=user_level(),
             )
+        self.outside.add(id(value))
         array = value.numpy()
         steps = None if array.flags.c_contiguous else tuple(step // array.itemsize for step in array.strides)
         return Literal(as_array(array).copy(), steps)  # the user may go on writing to it

@@ -522,9 +522,9 @@ class Array(Tensor):
         return format(self.item(), spec) if is_number else str(self)
 
     def writeable(self) -> np.ndarray:
-        """The array, for changes in place."""
+        """The array, for changes in place. Raises UnsupportedError where it was made outside of what is recorded."""
         current = current_recorder.get()
-        if current is not None and current.bodies:
+        if current is not None:
             current.check_made_inside(self)
         if not self._array.flags.writeable:
             self._array = self._array.copy()
@@ -591,17 +591,21 @@ class Parameter(Array):
         self.initialize(initializer or (lambda _, size: np.zeros(size, np.float32)))
 
     def set(self, array: np.ndarray) -> None:
-        """Give it a value; graphs that were recorded before keep the old one."""
+        """Give it a value; graphs that were recorded before keep the old one. Raises UnsupportedError while it is being
+        recorded, as all that changes it does."""
+        self.hold(Value(array))
         self._shape = array.shape
         self._dtype = dtypes.get(array.dtype)
-        self.value = Value(array)
+
+    def hold(self, value: Value) -> None:
+        """Have this value, of the shape and dtype that it has."""
+        refuse_in_forward(self)
+        self.value = value
 
     def initialize(self, initializer: Initializer) -> None:
         """Have the value drawn by `initializer` when it is first read."""
         shape, to, seed = self._shape, self._dtype.numpy, next_seed()
-        self.value = Value(
-            make=lambda: np.asarray(initializer(np.random.default_rng(seed), shape), dtype=to, order="C")
-        )
+        self.hold(Value(make=lambda: np.asarray(initializer(np.random.default_rng(seed), shape), dtype=to, order="C")))
 
     def leaf(self, name: str) -> Leaf:
         """These weights under a `state_dict` key, with the value of this moment."""
@@ -610,8 +614,8 @@ class Parameter(Array):
     def convert(self, dtype: Dtype) -> None:
         """Change the dtype; a value that is not drawn yet stays so."""
         old, to = self.value, dtype.numpy
+        self.hold(Value(make=lambda: old.read().astype(to)) if old.array is None else Value(old.array.astype(to)))
         self._dtype = dtype
-        self.value = Value(make=lambda: old.read().astype(to)) if old.array is None else Value(old.array.astype(to))
 
     def numpy(self) -> np.ndarray:
         """The value. Inside `forward` this freezes the parameter in the graph that is being recorded."""
@@ -655,7 +659,6 @@ class Parameter(Array):
 
     @data.setter
     def data(self, value: Any) -> None:
-        refuse_in_forward(self)
         self.set(as_array(value))
 
     def __reduce__(self) -> tuple[Any, ...]:

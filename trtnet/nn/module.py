@@ -485,7 +485,7 @@ class Module:
             for store in (module._parameters, module._buffers):
                 for name, value in store.items():
                     if value is not None:
-                        value.value = leaves[f"{path}.{name}" if path else name].value
+                        value.hold(leaves[f"{path}.{name}" if path else name].value)
 
     def load_weights(
         self: M,
