@@ -120,6 +120,33 @@ def test_compare_figures(folder):
     assert "1, 1" in text
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "figure"),
+    [
+        (np.array([50_000, 101]), np.array([50_000, 100]), 1 / np.sqrt((50_000**2 + 100**2) / 2)),
+        (np.array([2**53 + 1, 0]), np.array([2**53, 0]), np.sqrt(2) / 2**53),
+        (np.array([2**63 - 1, 0], np.uint64), np.array([2**63 - 2, 0], np.uint64), np.sqrt(2) / 2**63),
+    ],
+)
+def test_a_whole_number_beside_another_is_no_agreement(folder, one, other, figure):
+    np.savez("one.npz", output=one)
+    np.savez("other.npz", output=other)
+    code, text, _ = call("compare", "net.py:half", "one.npz", "other.npz", "-i", "x=2x3")
+    assert code == 1
+    assert "one.npz and other.npz differ by more than 0.0001, or in whole numbers, in output" in text
+    assert float(row_of(text, "output")[2]) == pytest.approx(figure, rel=5e-3)
+    assert call("compare", "net.py:half", "one.npz", "one.npz", "-i", "x=2x3")[0] == 0
+    np.savez("other.npz", output=other.astype(np.float64))
+    assert call("compare", "net.py:half", "one.npz", "other.npz", "-i", "x=2x3")[0] == 0, "as floats, within 0.0001"
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.ones(2, np.complex64), np.zeros(2, "V3"), np.zeros(2, "M8[s]")])
+def test_what_is_no_real_number_is_refused(folder, array):
+    np.savez("odd.npz", output=array)
+    text = fails("compare", "net.py:half", "odd.npz", "odd.npz", "-i", "x=2x3")
+    assert "holds no real numbers" in text or "odd.npz" in text  # NumPy reads some of these back as they are
+
+
 def test_compare_names_the_first_module_that_differs(folder):
     """A sum that float32 loses: in the second of three modules."""
     pytest.importorskip("torch")

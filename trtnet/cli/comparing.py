@@ -46,6 +46,7 @@ class Row:
         l2: the root mean square of the differences.
         cosine: of the angle between the two; None where a side is zero or nothing is finite.
         nonfinite: how many values of each side are NaN or infinite.
+        whole: whether both are whole numbers or bools, as indices are: then the next one is another, however large.
     """
 
     name: str
@@ -54,9 +55,18 @@ class Row:
     l2: float
     cosine: float | None
     nonfinite: tuple[int, int]
+    whole: bool
 
     def differs(self, tolerance: float) -> bool:
-        return not self.largest <= tolerance
+        return not self.largest <= (0 if self.whole else tolerance)
+
+
+def beyond(rows: Sequence[Row], tolerance: float) -> str:
+    """What there is more of between the sides than may be, and in which tensors; "" where there is nothing."""
+    wrong = [one for one in rows if one.differs(tolerance)]
+    small = any(one.largest <= tolerance for one in wrong)
+    names = ", ".join(one.name for one in wrong)
+    return names and f"differ by more than {tolerance:g}{', or in whole numbers,' if small else ''} in {names}"
 
 
 def errors(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -73,7 +83,13 @@ def errors(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     scale = float(np.sqrt(np.mean(y * y))) if y.size else 0.0
     if scale:
         found[finite] = np.abs(x - y) / scale
+    if _whole(one, other):  # float64 does not hold all that 64 bits do
+        found[((one != other).reshape(-1)) & (found == 0)] = 1 / (scale or 1)
     return found
+
+
+def _whole(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype.kind in "iub" and other.dtype.kind in "iub"
 
 
 def row(name: str, one: np.ndarray, other: np.ndarray) -> Row:
@@ -85,6 +101,9 @@ def row(name: str, one: np.ndarray, other: np.ndarray) -> Row:
             found=format_shape(other.shape),
             remedy="compare what was computed on the same inputs",
         )
+    for side in (one, other):
+        if side.dtype.kind not in "iubf" and side.dtype.type.__module__ != "ml_dtypes":
+            raise ArgumentError(f"{name!r} holds no real numbers", expected="numbers or bools", found=side.dtype)
     off = errors(one, other)
     a, b = (side.astype(np.float64).reshape(-1) for side in (one, other))
     bad = int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum())
@@ -93,7 +112,7 @@ def row(name: str, one: np.ndarray, other: np.ndarray) -> Row:
     x, y = a[finite], b[finite]
     lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
     cosine = float(x @ y / lengths) if lengths else None
-    return Row(name, one.shape, float(off.max(initial=0.0)), mean, cosine, bad)
+    return Row(name, one.shape, float(off.max(initial=0.0)), mean, cosine, bad, _whole(one, other))
 
 
 def table(rows: Sequence[Row], tolerance: float) -> str:
@@ -233,9 +252,9 @@ def compare(
     if picture is not None:
         off = {name: errors(ours[name], theirs[name]) for name in ours}
         draw_errors(picture, f"{a.graph.title}: {a.text} and {b.text}", off, tolerance)
-    wrong = [one.name for one in rows if one.differs(tolerance)]
+    wrong = beyond(rows, tolerance)
     if wrong:
-        _print(f"\n{a.text} and {b.text} differ by more than {tolerance:g} in {', '.join(wrong)}")
+        _print(f"\n{a.text} and {b.text} {wrong}")
     else:
         _print(f"\n{a.text} and {b.text} agree within {tolerance:g} of each output's root mean square")
     if wrong or any(any(one.nonfinite) for one in rows):

@@ -24,7 +24,7 @@ from ..graph.graph import Graph
 from ..nn.module import Module
 from ..weights import npz
 from .benching import seconds
-from .comparing import Row, row, table
+from .comparing import Row, beyond, row, table
 from .console import note, out
 from .model import is_torch_module
 from .one_side import ASKED, FOUND, INPUTS, OUTPUTS, Question
@@ -76,11 +76,8 @@ def upgrade_check(
     rows = [row(name, theirs[name], ours[name]) for name in graph.outputs]
     _print(_facts(here, there))
     _print(f"\nhow the outputs there differ from those here:\n{table(rows, tolerance)}\n")
-    wrong = [one.name for one in rows if one.differs(tolerance)]
-    _print(
-        f"they differ by more than {tolerance:g} in {', '.join(wrong)}" if wrong
-        else f"they agree within {tolerance:g} of each output's root mean square"
-    )  # fmt: skip
+    wrong = beyond(rows, tolerance)
+    _print(f"they {wrong}" if wrong else f"they agree within {tolerance:g} of each output's root mean square")
     for where, side in (("here", here), ("there", there)):
         if side["cannot_execute"] is not None:
             note(f"{where} PyTorch computed the outputs, and was timed: no TensorRT runs ({side['cannot_execute']})")
