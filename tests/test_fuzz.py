@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzzing import apart, functions
-from fuzzing.compare import Difference, Verdict, check, compare, differing
+from fuzzing.compare import Difference, Verdict, check, compare, differing, unsteady
 from fuzzing.generate import Generator, programs
 from fuzzing.packed import Pack, agreeing, build_all
 from fuzzing.program import Array, Hazard, Program, Step, execute, run, torch_namespace
@@ -371,3 +371,15 @@ def test_programs_in_a_process_of_their_own():
     assert report.faults() == []
     assert report.built == 3
     assert report.compared > 10
+
+
+def test_what_torch_loses_to_a_rounding_is_no_disagreement() -> None:
+    """As log1p of -1, which a rounding makes less than -1; not where torch has NaN whatever is disturbed."""
+    theirs, ours = np.array([np.nan, 1.0]), np.array([-np.inf, 1.0])
+    bad = np.array([True, False])
+    lost = torch.tensor([np.nan, 1.0], dtype=torch.float64)
+    found = torch.tensor([-30.0, 1.0], dtype=torch.float64)
+    for disturbed in ([found, lost], [lost, found], [lost, found, lost]):
+        assert unsteady(ours, theirs, bad, disturbed)
+    assert not unsteady(ours, theirs, bad, [lost, lost])
+    assert not unsteady(np.array([-np.inf, 2.0]), theirs, np.array([True, True]), [lost, found])

@@ -323,8 +323,8 @@ def unsteady(ours: np.ndarray, theirs: np.ndarray, bad: np.ndarray, disturbed: l
             return True
         with np.errstate(all="ignore"):
             by = np.abs(other.double().numpy() - theirs.astype(np.float64))
+        by = np.where(np.isnan(theirs.astype(np.float64)) & torch.isnan(other.double()).numpy(), 0, by)
         moved = np.maximum(moved, np.where(np.isnan(by), np.inf, by))
-        moved = np.where(np.isnan(theirs.astype(np.float64)) & torch.isnan(other.double()).numpy(), 0, moved)
     with np.errstate(all="ignore"):
         by = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
     by = np.where(np.isnan(by), np.inf, by)
