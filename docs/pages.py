@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import posixpath
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def main() -> None:
     for name, text in made.items():
         (PAGES / name).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / name).write_text(text)
+    shutil.copy(ROOT / "docs" / "site.css", PAGES)
 
 
 def linked(text: str, path: Path, name: str, pages: dict[str, Path]) -> str:
@@ -85,7 +88,7 @@ def lessons(pages: dict[str, Path]) -> dict[str, str]:
         elif path.name not in results:
             resources = {"metadata": {"path": str(path.parent)}}
             nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
-            results[path.name] = ["".join(map(output, cell.get("outputs", ()))) for cell in notebook.cells]
+            results[path.name] = ["".join(map(output, joined(cell.get("outputs", ())))) for cell in notebook.cells]
         parts = []
         for cell, result in zip(notebook.cells, results[path.name]):
             is_code = cell.cell_type == "code"
@@ -95,6 +98,15 @@ def lessons(pages: dict[str, Path]) -> dict[str, str]:
     return made
 
 
+def joined(outputs: Iterable[Any]) -> Iterator[Any]:
+    """The outputs of a cell; what it printed in several pieces is one, as in a notebook."""
+    for name, pieces in itertools.groupby(outputs, lambda given: given.get("name")):
+        if name is None:
+            yield from pieces
+        else:
+            yield {"text": "".join(given["text"] for given in pieces)}
+
+
 def output(given: Any) -> str:
     """What a cell gave: its Markdown or HTML as it is, or else its text."""
     data = given.get("data", {})
@@ -102,7 +114,8 @@ def output(given: Any) -> str:
         return f"{data['text/markdown']}\n"
     if "text/html" in data:
         return f"<div>{data['text/html']}</div>\n"
-    return fenced("text", given.get("text") or data.get("text/plain", "")) + "\n"
+    text = given.get("text") or data.get("text/plain", "")
+    return fenced("text", text.replace(f"{ROOT}/", "")) + "\n"
 
 
 def fenced(language: str, text: str) -> str:
@@ -161,7 +174,8 @@ class Examples(griffe.Extension):
 
 
 def markdown_of(text: str) -> str:
-    text = re.sub(r"\[/?bold\]", "**", text)  # the command's help
+    text = re.sub(r"\[bold\](.*?)\[/(?:bold)?\]", r"**\1**", text, flags=re.S)  # the command's help
+    text = re.sub(r"\[dim\](.*?)\[/(?:dim)?\]", r"\1", text)
     text = re.sub(r"^(Parameters|Shape|Layers|Layers of the example|Unlike torch): ", r"\n- **\1:** ", text, flags=re.M)
     blocks = re.sub(r"(?:^|\n)\n?(>>> (?:.|\n(?!\n))*)", r"\n\n```pycon\n\1\n```\n", text)
     return blocks.strip("\n")

@@ -145,6 +145,12 @@ def test_pages_show_what_cells_give() -> None:
     assert pages.output({"data": plain}) == "````text\nGraph()\n````\n"
     assert pages.output({"data": {**plain, "text/html": "<pre>x</pre>"}}) == "<div><pre>x</pre></div>\n"
     assert pages.output({"data": {**plain, "text/markdown": "```mermaid\na\n```"}}) == "```mermaid\na\n```\n"
+    assert pages.output({"text": f"at: {ROOT}/models/lenet.py:20"}) == "````text\nat: models/lenet.py:20\n````\n"
+    shown = {"data": plain}
+    pieces = [{"name": "stdout", "text": "one\n"}, {"name": "stdout", "text": "two\n"}, shown, shown]
+    assert list(pages.joined(pieces)) == [{"text": "one\ntwo\n"}, shown, shown]
+    assert pages.markdown_of("[dim]Example:[/] [bold]trtnet demo[/]") == "Example: **trtnet demo**"
+    assert pages.markdown_of("[bold]Exit codes[/bold]: x[0] of a[/b]") == "**Exit codes**: x[0] of a[/b]"
 
 
 def test_the_page_of_torchs_operators_is_what_the_code_says() -> None:

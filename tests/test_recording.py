@@ -430,6 +430,37 @@ def test_missing_and_unknown_arguments():
         trtnet.record(Net(), image=Input((1, 3, 8, 8)), more=Input((2,)))
 
 
+def relu_of_torch(x):
+    return torch.relu(x)  # called with ours
+
+
+def wrapped_relu_of_torch(x):
+    return torch.nn.functional.relu(x)  # written in Python
+
+
+@pytest.mark.parametrize(
+    ("function", "mark"), [(relu_of_torch, "called with ours"), (wrapped_relu_of_torch, "written in Python")]
+)
+def test_a_function_of_torchs_is_refused_at_the_line_that_calls_it(function, mark):
+    with pytest.raises(ArgumentTypeError, match="a function of torch's was called") as caught:
+        trtnet.record(function, x=Input((2, 3)))
+    assert (caught.value.where.file, caught.value.where.line) == (__file__, line(mark))
+
+
+@pytest.mark.parametrize(
+    ("function", "meant"),
+    [
+        (lambda x: F.softmax(x, axis=1), "dim"),
+        (lambda x: x.sum(1, keepdims=True), "keepdim"),
+        (lambda x: F.softmax(x, 1, dtyp=trtnet.float32), "dtype"),
+    ],
+)
+def test_the_argument_that_was_meant_is_named(function, meant):
+    with pytest.raises(ArgumentTypeError, match="unexpected keyword argument") as caught:
+        trtnet.record(function, x=Input((2, 3)))
+    assert caught.value.remedy == f"did you mean {meant!r}?"
+
+
 @pytest.mark.parametrize("value", [np.ones(3, np.float32), (2, 3), [1], {"a": 1}, object()])
 def test_what_is_no_input_is_refused(value):
     with pytest.raises(ArgumentTypeError, match="record takes Inputs, and 'x' is none") as caught:

@@ -94,6 +94,11 @@ def wrapped(net, prefix):
     return {prefix + name: value for name, value in values(net).items()}
 
 
+def kernel():
+    """linear()'s values as another program names them."""
+    return {name.replace("weight", "kernel"): value for name, value in values(linear()).items()}
+
+
 ONES = np.ones((2, 3), np.float32)
 
 # --- names
@@ -638,6 +643,18 @@ row(
     "strict=False takes what fits by name",
     lambda: linear().load_state_dict(values(linear()) | {"x": ONES}),
     lambda: linear().load_state_dict(values(linear()) | {"x": ONES}, strict=False),
+)
+row(
+    "what only has another name here: rename=",
+    lambda: linear().load_state_dict(kernel()),
+    lambda: linear().load_state_dict(kernel(), rename={"inner.kernel": "inner.weight"}),
+)
+row(
+    "give numpy.ascontiguousarray(matrix.T)",
+    lambda: nn.Linear(3, 4, bias=False).load_state_dict({"weight": np.ones((3, 4), np.float32)}),
+    lambda: nn.Linear(3, 4, bias=False).load_state_dict(
+        {"weight": np.ascontiguousarray(np.ones((3, 4), np.float32).T)}
+    ),
 )
 row(
     "make the module with the sizes that were found",

@@ -17,6 +17,7 @@ import numpy as np
 from .basics import dims, dtypes
 from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError, shown
 from .basics.garbage import no_collection
+from .basics.location import raised_at
 from .engine.graph_json import from_json, to_json
 from .engine.plan import Plan
 from .graph import arguments as nested
@@ -149,6 +150,7 @@ def _refusing_torchs() -> Iterator[None]:
             "a function of torch's was called with a tensor of trtnet's",
             expected=f"trtnet.functional.{name}",
             found=f"torch: {error}",
+            where=raised_at(error, "torch"),
             remedy="call the function of that name of trtnet.functional; a torch.nn.Module whose forward calls "
             "torch's is recorded as it is",
         ) from error

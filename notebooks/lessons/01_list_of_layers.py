@@ -166,9 +166,11 @@ hints = {
 }
 right = 0
 for layer in graph.layers:
-    shape = shapes[layer.name]
+    shape = shapes.get(layer.name)
     if shape is None:
         print(f"{layer.name}: missing")
+    elif not isinstance(shape, tuple):
+        print(f"{layer.name}: {shape!r} is not yet right; a shape is a tuple, such as (1, 2); one size alone is (1,)")
     elif shape == tuple(layer.outputs[0].shape):
         right += 1
         print(f"{layer.name}: {shape} is right")

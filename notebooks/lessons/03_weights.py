@@ -163,11 +163,12 @@ for name, parameters in made_of.items():
 
 # %% [en]
 # Two for the normalization, a factor and a summand for each channel. Their names say how they are made of the parameters; trtnet calls
-# this a *recipe*. Whoever gives new values still gives the four parameters, by their names, and the recipe is computed again:
+# this a *recipe*. Whoever gives new values still gives parameters by their names, all four or one of them, and the recipes that
+# read them are computed again:
 
 # %% [zh]
 # 归一化需要两个：每个通道一个系数和一个加数。它们的名字说明了如何由参数算出；trtnet 把这叫做*配方*（recipe）。
-# 更新时给出的仍然是那四个参数，用它们自己的名字，配方会重新计算：
+# 更新时给出的仍然是参数，用它们自己的名字，四个都给或者只给一个都行；用到它们的配方会重新计算：
 
 # %%
 report = block_engine.refit({"norm.running_var": np.full(8, 4.0, np.float32)})

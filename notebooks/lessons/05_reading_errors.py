@@ -292,8 +292,10 @@ def fault(network):
         sizes = [int(one) if isinstance(one, int) else size for one in next(iter(inputs.values())).shape]
         x = torch.from_numpy(np.random.default_rng(size).standard_normal(sizes).astype(np.float32))
         found = engine(x)
-        if not isinstance(found, torch.Tensor) or found.shape != (size, *shape):
-            return f"its result for a batch of {size} should have the shape {(size, *shape)}"
+        if not isinstance(found, torch.Tensor):
+            return f"it should return one tensor, not a {type(found).__name__}"
+        if found.shape != (size, *shape):
+            return f"its result for a batch of {size} has the shape {tuple(found.shape)}, not {(size, *shape)}"
         if not torch.allclose(found, wanted(x, weights), atol=1e-5):
             return "it records, but computes other numbers than its docstring says"
     return None

@@ -302,6 +302,8 @@ def check():
         return print(f"Not yet, trtnet says:\n{error}")
     if answer is None:
         return print("Something is missing: smallest_workspace returns None.")
+    if not isinstance(answer, int):
+        return print(f"Not yet: {answer!r} is no whole number of bytes. (In Python 8 / 2 is 4.0, and 8 // 2 is 4.)")
     if not builds(graph, answer):
         return print(f"Not yet: with {answer:,} bytes the builder still refuses.")
     if builds(graph, answer - 1):

@@ -355,9 +355,12 @@ def check():
     wanted = {name for name in graph.state_dict() if name.startswith("actor.")}
     before = trial(observation=observation)
     try:
-        report, logits = act_once(trial, state, observation)
+        made = act_once(trial, state, observation)
     except trtnet.TrtnetError as error:
         return print(f"Not yet, trtnet says:\n{error}")
+    if not isinstance(made, tuple) or len(made) != 2:
+        return print("Not yet: act_once returns two things, the report and the logits.")
+    report, logits = made
     if report is None or logits is None:
         return print("Something is missing: act_once returns no report, or no logits.")
     if set(report.given) != wanted:
@@ -369,6 +372,8 @@ def check():
     for layer in (0, 2, 4):
         x = x @ state[f"agent.actor.{layer}.weight"].T + state[f"agent.actor.{layer}.bias"]
         x = torch.tanh(x) if layer < 4 else x
+    if isinstance(logits, dict):
+        return print(f"Not yet: these are all outputs of the engine, {list(logits)}. Which is the logits?")
     if np.shape(logits) != (3, 2) or not np.allclose(logits, x, atol=1e-4):
         return print("Not yet: these logits are not those of the learner's actor. When do you call the engine?")
     after = trial(observation=observation)

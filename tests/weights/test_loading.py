@@ -366,6 +366,32 @@ def test_a_mismatch_lists_extra_missing_misshapen_with_the_nearest_name():
     assert_state(net, before)
 
 
+def test_a_missing_name_is_called_near_to_no_extra_one_that_is_nearer_to_another():
+    given = values()
+    given["fc.wieght"], given["conv1.wieght"] = given.pop("fc.weight"), given.pop("conv1.weight")
+    del given["fc.bias"]
+    with pytest.raises(WeightsError, match="2 extra, 3 missing, 0 misshapen") as caught:
+        Net().load_state_dict(given)
+    missing = caught.value.details.partition("missing:")[2]
+    assert "fc.weight  (nearest: fc.wieght)" in missing
+    assert "conv1.weight  (nearest: conv1.wieght)" in missing
+    assert missing.rstrip().endswith("fc.bias")
+    assert caught.value.remedy.startswith("what only has another name here: rename=")
+
+
+def test_a_matrix_the_other_way_round_is_called_so():
+    given = values()
+    given["fc.weight"] = np.ascontiguousarray(given["fc.weight"].T)
+    with pytest.raises(WeightsError, match="1 misshapen") as caught:
+        Net().load_state_dict(given)
+    assert "fc.weight: expected (2, 4), found (4, 2), the other way round" in caught.value.details
+    assert "ascontiguousarray(matrix.T)" in caught.value.remedy
+    given["fc.bias"] = np.ones(3, np.float32)
+    with pytest.raises(WeightsError, match="2 misshapen") as caught:
+        Net().load_state_dict(given)
+    assert "sizes that were found" in caught.value.remedy
+
+
 def test_misshapen_raises_without_strict_too():
     with pytest.raises(WeightsError, match="1 misshapen"):
         Net().load_state_dict({"fc.bias": np.ones(3, np.float32)}, strict=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from textwrap import indent
 from typing import Any
 
@@ -117,6 +118,10 @@ def _hang(text: str) -> str:
     return text.replace("\n", "\n" + " " * 12)
 
 
+NUMPYS = {"axis": "dim", "keepdims": "keepdim"}
+"""What torch calls arguments that have these names in NumPy."""
+
+
 def wrong_arguments(
     name: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError
 ) -> TrtnetError:
@@ -131,14 +136,23 @@ def wrong_arguments(
         )
     given = [_short(value) for value in args] + [f"{key}={_short(value)}" for key, value in kwargs.items()]
     missing = str(error).startswith("missing")
+    wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    meant = wrong and _keyword_meant(wrong.group(1), signature.parameters)
     return ArgumentTypeError(
         f"{name}: {error}",
         expected=f"{name}({', '.join(shown)})",
         found=f"{name}({', '.join(given)})",
         remedy="give it"
         if missing
+        else f"did you mean {meant!r}?"
+        if meant
         else "leave the argument out; trtnet has those of PyTorch's arguments that TensorRT can follow",
     )
+
+
+def _keyword_meant(name: str, parameters: Mapping[str, Any]) -> str | None:
+    known = NUMPYS.get(name, "")
+    return known if known in parameters else nearest(name, parameters)
 
 
 def shown(value: object, most: int = 200) -> str:

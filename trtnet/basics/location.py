@@ -143,6 +143,16 @@ def here() -> Instruction | None:
     return None
 
 
+def raised_at(error: BaseException, library: str) -> Instruction | None:
+    """The innermost frame that an error passed and that is neither trtnet's nor of the package of this name."""
+    found, passed = None, error.__traceback__
+    while passed is not None:
+        if not (passed.tb_frame.f_globals.get("__name__", "") + ".").startswith((*_OWN, f"{library}.")):
+            found = Instruction(passed.tb_frame.f_code, passed.tb_lasti)
+        passed = passed.tb_next
+    return found
+
+
 def user_level() -> int:
     """`stacklevel` for the caller's `warnings.warn`, of the innermost frame outside trtnet."""
     level, frame = 1, sys._getframe(1)

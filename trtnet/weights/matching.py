@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from .sources import ALL, File, Selection, Source, is_sharded, named_values
 
 CONVERTIBLE = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
 GIVEN = "the given weights"
+TURNED = ", the other way round"
+"""What the line of a misshapen matrix ends with whose sizes are swapped."""
 
 
 class LoadReport(NamedTuple):
@@ -90,7 +92,8 @@ def match(
         if shape != leaf.shape and flat and int(np.prod(shape)) == leaf.count:
             array = array.reshape(leaf.shape)
         elif shape != leaf.shape:
-            misshapen.append(f"{key}: expected {format_shape(leaf.shape)}, found {format_shape(shape)}")
+            turned = TURNED if len(shape) == 2 and shape == leaf.shape[::-1] else ""
+            misshapen.append(f"{key}: expected {format_shape(leaf.shape)}, found {format_shape(shape)}{turned}")
             continue
         if flat and not leaf.dtype.is_floating_point:
             array = _whole(key, array, leaf.dtype)
@@ -267,7 +270,7 @@ def _mismatch(
     if extra:
         parts.append("extra (no such parameter):\n" + _listed(extra, missing or list(leaves)))
     if missing:
-        parts.append("missing:\n" + _listed(missing, extra))
+        parts.append("missing:\n" + _listed(missing, extra, mutual=True))
     if misshapen:
         parts.append("misshapen:\n" + "\n".join(f"  {line}" for line in misshapen))
     if untied:
@@ -299,12 +302,16 @@ def _remedy(
         return "tied names are one parameter: give one of them, or the same values for both"
     if misshapen and partial:
         return "a refit changes values, not sizes: record and build the network of these sizes"
+    if misshapen and all(line.endswith(TURNED) for line in misshapen) and not (extra or matched.missing):
+        return "another program keeps its matrices so: give numpy.ascontiguousarray(matrix.T)"
     if misshapen and not (extra or matched.missing):
         return "make the module with the sizes that were found: a class count or a width differs"
     if partial:
         return "leave the other names out: a refit takes keys of graph.state_dict(); select=[patterns] takes some"
     if misshapen or not matched.values:
         return "these are weights of another network: compare the names and shapes that are listed above"
+    if extra and matched.missing:
+        return "what only has another name here: rename={'its name': 'the name here'}"
     return "strict=False takes what fits by name"
 
 
@@ -324,11 +331,13 @@ def _few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") + ", listed above"
 
 
-def _listed(names: Iterable[str], candidates: list[str], limit: int = 20) -> str:
-    names = list(names)
+def _listed(names: list[str], candidates: list[str], limit: int = 20, mutual: bool = False) -> str:
+    """A line for each name, with the nearest candidate: where `mutual`, only one to which no other name is nearer."""
     lines = []
     for name in names[:limit]:
         close = difflib.get_close_matches(name, candidates, 1, 0.6)
+        if mutual and close and difflib.get_close_matches(close[0], names, 1, 0.6) != [name]:
+            close = []
         lines.append(f"  {name}" + (f"  (nearest: {close[0]})" if close else ""))
     if len(names) > limit:
         lines.append(f"  ... and {len(names) - limit} more")

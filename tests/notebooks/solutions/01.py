@@ -16,4 +16,6 @@ RIGHT = r"""shapes = {
 WRONG = [
     (RIGHT.replace("24, 24", "28, 28"), "(1, 20, 28, 28) is not yet right; n - k + 1 rows"),
     (RIGHT.replace("(1, 800)", "(1, 50, 16)"), "8 of 9 are right."),
+    (RIGHT.replace("(1, 800)", "[1, 800]"), "shuffle: [1, 800] is not yet right; a shape is a tuple"),
+    (RIGHT.replace('    "softmax": (1, 10),\n', ""), "softmax: missing"),
 ]

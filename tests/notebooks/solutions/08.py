@@ -14,6 +14,7 @@ RIGHT = r'''def smallest_workspace(takes):
 
 WRONG = [
     (RIGHT.replace("    return high\n", "    return low\n"), "bytes the builder still refuses."),
+    (RIGHT.replace("    return high\n", "    return high / 1\n"), "is no whole number of bytes"),
     (
         RIGHT.replace(
             "    low, high = 1, 1 << 30\n",

@@ -12,8 +12,9 @@ WRONG = [
             "    scores = q.float() @ k.float().transpose(-1, -2) / SIZE**0.5\n",
             "    scores = (q @ k.transpose(-1, -2) / SIZE**0.5).float()\n",
         ),
-        "float16 has an error of nan",
+        "float16 has an error of nan. Which tensor was too large",
     ),
+    (RIGHT.replace(" / SIZE**0.5", ""), "Which step loses digits, or is another?"),
     (
         RIGHT.replace(
             "F.softmax(scores, dim=-1).to(v.dtype) @ v", "(F.softmax(scores, dim=-1) @ v.float()).to(v.dtype)"

@@ -14,6 +14,7 @@ RIGHT = r'''def scales_of(state, seen):
 '''
 
 WRONG = [
+    (RIGHT.replace("    return scales\n", ""), "scales_of returns None"),
     (
         RIGHT.replace("np.array([np.abs(seen[name]).max() / 127])", "np.array([np.abs(seen[name]).max()])"),
         "fc2: into it 1.0, in the channels of its weight 127.0 to 127.0",

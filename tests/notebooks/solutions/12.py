@@ -12,5 +12,7 @@ RIGHT = r'''def act_once(engine, state, observation):
 WRONG = [
     (RIGHT.replace(', select="actor.*"', ""), "too many: ['critic.0.bias'"),
     (RIGHT.replace('prefix="agent.", select="actor.*"', 'select="actor.*"'), "select matches nothing"),
+    (RIGHT.replace('(observation=observation)["logits"]', "(observation=observation)"), "['logits', 'value']. Which"),
+    (RIGHT.replace("return report, logits", "return logits"), "act_once returns two things"),
     (RIGHT.replace("    engine.restore(kept)\n", ""), "the engine's own ['logits'] changed"),
 ]

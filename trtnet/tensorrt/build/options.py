@@ -149,7 +149,7 @@ class BuildOptions:
         if self.workspace is not None and (not _whole(self.workspace) or self.workspace <= 0):
             raise ArgumentError(
                 "the workspace limit must be a positive number of bytes",
-                expected="bytes",
+                expected="a whole number",
                 found=repr(self.workspace),
                 remedy="workspace=1 << 30 is 1 GiB; leave it out for TensorRT's own",
             )
