@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, fails, row_of
+from commands import TORCHS, call, fails, row_of
 from harness import needs_rtx
 from typer.testing import CliRunner
 
@@ -249,30 +249,6 @@ def test_missing_and_unknown_inputs(folder):
     assert "Two needs other inputs" in text
     assert "--input a=... --input b=..." in text
     assert "found:    a, c" in fails("summary", "net.py:Two", "-i", "a=2x3", "-i", "c=2x3")
-
-
-TORCHS = """
-import torch
-
-class Net(torch.nn.Module):
-    def __init__(self, slope=0.0):
-        super().__init__()
-        self.first = torch.nn.Linear(3, 4)
-        self.act = torch.nn.LeakyReLU(slope)
-        self.last = torch.nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.last(self.act(self.first(x)))
-
-class Steeper(Net):
-    def __init__(self):
-        super().__init__(0.5)
-
-class Wider(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = torch.nn.Linear(3, 5)
-"""
 
 
 def test_a_torch_module_as_it_is(folder):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import call, fails, row_of
+from commands import TORCHS, call, fails, row_of
 
 import trtnet
 from trtnet.cli import pictures, saved
@@ -47,28 +47,6 @@ class Overflows(nn.Module):
 
     def forward(self, x):
         return self.after(self.inner(self.before(x)))
-"""
-TORCHS = """
-import torch
-
-class Net(torch.nn.Module):
-    def __init__(self, slope=0.0):
-        super().__init__()
-        self.first = torch.nn.Linear(3, 4)
-        self.act = torch.nn.LeakyReLU(slope)
-        self.last = torch.nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.last(self.act(self.first(x)))
-
-class Steeper(Net):
-    def __init__(self):
-        super().__init__(0.5)
-
-class Wider(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = torch.nn.Linear(3, 5)
 """
 
 

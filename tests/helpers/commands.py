@@ -8,6 +8,29 @@ from typer.testing import CliRunner
 
 from trtnet.cli.commands import app
 
+TORCHS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, slope=0.0):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 4)
+        self.act = torch.nn.LeakyReLU(slope)
+        self.last = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)))
+
+class Steeper(Net):
+    def __init__(self):
+        super().__init__(0.5)
+
+class Wider(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 5)
+"""
+
 
 def call(*arguments: object) -> tuple[int, str, str]:
     """Exit code, and what was printed to stdout and stderr, without colours."""
