@@ -112,7 +112,7 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         ranges=recorder.ranges,
         training=recorder.training,
     )
-    _refuse_state(recorder, graph, weights.held)
+    _refuse_state(recorder, graph, weights)
     for name, tensor in outputs.items():
         tensor.name = name
     if of_torch is not None:
@@ -203,13 +203,12 @@ def _is_torchs_function(module: Any) -> bool:
 
 
 class _Weights(NamedTuple):
-    """A module's parameters and buffers by their `state_dict` keys, which of them are what, and all tensors that its
-    modules hold, by attribute."""
+    """A module's parameters and buffers by their `state_dict` keys, which of them are what, and its modules by path."""
 
     parameters: dict[str, Leaf]
     trainable: set[str]
     buffers: set[str]
-    held: list[tuple[Module, str, Array]]
+    modules: list[tuple[str, Module]]
 
 
 def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
@@ -218,11 +217,11 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
     if owner is None:
         return found
     leaves, keep, paths = recorder.leaves, recorder.keep, recorder.paths
-    parameters, trainable, buffers, held = found
+    parameters, trainable, buffers, modules = found
     for path, child in owner.named_modules(remove_duplicate=False):
         paths.setdefault(id(child), path)
         keep.append(child)  # ids are taken again once their object is gone
-        held += [(child, key, value) for key, value in vars(child).items() if isinstance(value, Array)]
+        modules.append((path, child))
         for store in (child._parameters, child._buffers):
             if not store:
                 continue
@@ -231,7 +230,6 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
                 if parameter is None:
                     continue
                 name = start + key
-                held.append((child, key, parameter))
                 leaf = leaves.get(id(parameter))
                 if leaf is None:
                     leaf = leaves[id(parameter)] = parameter.leaf(name)
@@ -244,26 +242,35 @@ def _weights(recorder: Recorder, owner: Module | None) -> _Weights:
     return found
 
 
-def _refuse_state(recorder: Recorder, graph: Graph, held: list[tuple[Module, str, Array]]) -> None:
+def _refuse_state(recorder: Recorder, graph: Graph, weights: _Weights) -> None:
     """Raises UnsupportedError where forward gave a module another tensor in place of one that the outputs depend on:
     those of the next call would depend on the other one."""
-    replaced = [
-        (child, key, value)
-        for child, key, value in held
-        if child.__dict__.get(key, child._parameters.get(key, child._buffers.get(key))) is not value
+    leaves = recorder.leaves
+    given = [
+        f"{path}.{key}" if path else key
+        for path, child in weights.modules
+        for store in (child._parameters, child._buffers)
+        if store
+        for key, value in store.items()
+        if id(value) not in leaves
     ]
+    replaced: list[tuple[str, Leaf | None, int]] = [
+        (name, weights.parameters[name], 0) for name in given if name in weights.parameters
+    ]
+    for owner, key, value in recorder.replaced:
+        path = recorder.paths.get(id(owner))
+        if path is not None and owner.__dict__.get(key, owner._buffers.get(key)) is not value:
+            replaced.append((f"{path}.{key}" if path else key, leaves.get(id(value)), id(value)))
     if not replaced:
         return
     taken = {leaf for layer in graph.reaching() for o in layer.inputs if isinstance(o, Weight) for leaf in o.leaves()}
-    for child, key, value in replaced:
-        leaf = recorder.leaves.get(id(value))
-        if id(value) in recorder.outside if leaf is None else leaf in taken or leaf.frozen is not None:
-            path = recorder.paths[id(child)]
+    for name, leaf, place in replaced:
+        if place in recorder.outside if leaf is None else leaf in taken or leaf.frozen is not None:
             raise UnsupportedError(
                 "forward takes a tensor of its module and gives it another one, for the next call: an engine keeps no "
                 "state between calls",
                 expected="a module whose tensors stay as they are",
-                found=f"{path}.{key}" if path else key,
+                found=name,
                 remedy="take the state as an argument of forward and return the new one: h, and h_out",
             )
 

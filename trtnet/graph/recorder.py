@@ -174,6 +174,7 @@ class Recorder:
         self.leaves: dict[int, Leaf] = {}
         self.constants: dict[tuple[Weight, tuple[int, ...]], Tensor] = {}
         self.outside: set[int] = set()  # concrete tensors that became constants, by id
+        self.replaced: list[tuple[Any, str, Array]] = []  # owners and names of tensors that others took the place of
         self.keep: list[Any] = []
         self.data_dims: set[str] = set()
         self.sizes: list[Dim] = []  # that the data decides

@@ -138,6 +138,7 @@ class Recording(Protocol):
     where: Location | None
     paths: dict[int, str]
     leaves: dict[int, Leaf]
+    replaced: list[tuple[Any, str, Array]]
     notes: list[tuple[Tensor, Tensor | None, Any, bool]]
     takes_values: bool
 

@@ -169,6 +169,9 @@ class Module:
                 )
             (self._parameters if name in self._parameters else self._modules)[name] = None
         else:
+            old = own.get(name, self._buffers.get(name))
+            if isinstance(old, Array) and (current := current_recorder.get()) is not None:
+                current.replaced.append((self, name, old))
             super().__setattr__(name, value)
 
     def _remove(self, name: str, keep: Any = None) -> None:
