@@ -39,7 +39,10 @@ def test_distances_of_nan_and_infinity() -> None:
     for p in (0.0, 1.0, 2.0):
         check_against_torch(lambda x, p=p: trtnet.nn.functional.pdist(x, p), lambda x, p=p: torch.pdist(x, p), {"x": x})
     for p in (1.0, 2.0, np.inf):  # of which torch's cdist leaves NaN out of the greatest difference
-        check_against_torch(lambda x, p=p: trtnet.cdist(x, x, p), lambda x, p=p: torch.cdist(x, x, p), {"x": x[:2]})
+        for shapes in (None, {"x": (Dim("b", 1, 2, 3), 3)}):
+            check_against_torch(
+                lambda x, p=p: trtnet.cdist(x, x, p), lambda x, p=p: torch.cdist(x, x, p), {"x": x[:2]}, shapes=shapes
+            )
     graph = trtnet.record(lambda x: trtnet.nn.functional.pdist(x, 0.0), x=Input((5, 3)))
     assert not [
         layer for layer in graph.layers if getattr(layer, "op", "") in ("MIN", "MAX") or layer.kind == "activation"
