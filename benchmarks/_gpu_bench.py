@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _gpu_device import RawEngine
+from _gpu_device import RawEngine, checked
 from _gpu_networks import pair_of
 from _gpu_rows import equal, more
 from _gpu_session import Session
@@ -81,24 +81,19 @@ def _raw(session: Session, engine: Any, x: torch.Tensor) -> Callable[[], dict[st
     host, answer = raw.x.cpu().pin_memory(), torch.empty_like(raw.output, device="cpu").pin_memory()
     kind = runtime.cudaMemcpyKind.cudaMemcpyDefault
     sizes = [t.numel() * t.element_size() for t in (host, answer)]
-    events = [_checked(runtime.cudaEventCreate()) for _ in range(2)]
+    events = [checked(runtime.cudaEventCreate()) for _ in range(2)]
     execute, handle = raw.context.execute_async_v3, session.clock.handle
 
     def sample(held: Sequence[Any] = (raw, host, answer)) -> dict[str, float]:
-        _checked(runtime.cudaMemcpyAsync(raw.x.data_ptr(), host.data_ptr(), sizes[0], kind, stream))
-        _checked(runtime.cudaEventRecord(events[0], stream))
+        checked(runtime.cudaMemcpyAsync(raw.x.data_ptr(), host.data_ptr(), sizes[0], kind, stream))
+        checked(runtime.cudaEventRecord(events[0], stream))
         started = time.perf_counter()
         execute(handle)
         enqueued = time.perf_counter()
-        _checked(runtime.cudaEventRecord(events[1], stream))
-        _checked(runtime.cudaMemcpyAsync(answer.data_ptr(), raw.output.data_ptr(), sizes[1], kind, stream))
-        _checked(runtime.cudaStreamSynchronize(stream))
-        spent = _checked(runtime.cudaEventElapsedTime(*events))
+        checked(runtime.cudaEventRecord(events[1], stream))
+        checked(runtime.cudaMemcpyAsync(answer.data_ptr(), raw.output.data_ptr(), sizes[1], kind, stream))
+        checked(runtime.cudaStreamSynchronize(stream))
+        spent = checked(runtime.cudaEventElapsedTime(*events))
         return {"enqueue": enqueued - started, "compute": spent / 1e3}
 
     return sample
-
-
-def _checked(answer: Any) -> Any:
-    assert int(answer[0]) == 0, f"CUDA: {answer[0]}"
-    return answer[1] if len(answer) > 1 else None

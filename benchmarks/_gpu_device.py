@@ -95,6 +95,12 @@ class Clock:
         return sample
 
 
+def checked(answer: Any) -> Any:
+    """What a function of CUDA's runtime gave, without its status."""
+    assert int(answer[0]) == 0, f"CUDA: {answer[0]}"
+    return answer[1] if len(answer) > 1 else None
+
+
 class RawEngine:
     """A plan by `deserialize_cuda_engine`, one execution context, addresses set once.
 
@@ -143,10 +149,6 @@ class RawEngine:
 
     def _launch(self, clock: Clock) -> Call:
         from cuda.bindings import runtime
-
-        def checked(answer: Any) -> Any:
-            assert int(answer[0]) == 0, f"CUDA: {answer[0]}"
-            return answer[1] if len(answer) > 1 else None
 
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         checked(runtime.cudaStreamBeginCapture(clock.handle, mode))

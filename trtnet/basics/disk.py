@@ -97,6 +97,12 @@ def explained(path: Path, what: str = "file") -> Iterator[None]:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, the whole of it or nothing. Raises WeightsError where the disk refuses."""
+    with explained(path), replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
 def require_folder(path: Path) -> None:
     """Raises WeightsNotFoundError where the folder of a file that is to be written does not exist."""
     if not path.parent.is_dir():

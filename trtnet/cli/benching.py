@@ -14,14 +14,14 @@ import torch
 
 from ..basics import dtypes
 from ..basics.arrays import as_array, from_numpy
-from ..basics.disk import explained, replacing
+from ..basics.disk import write_text
 from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetError
 from ..basics.tables import render
 from ..graph.graph import Graph
 from ..pytorch.engine import reference, to_torch
 from ..pytorch.program import Program
 from .cases import Case
-from .console import note, out
+from .console import note, print_text
 from .exported import onnx_runtime
 from .pictures import draw_latencies
 from .timing import (
@@ -399,13 +399,12 @@ def report(found: Sequence[Timed], file: Path | None, picture: Path | None = Non
         "way", "batch", "phase", "least", "median", "mean", "90 %", "95 %", "99 %", "most", "variation", "a second",
         "difference",
     )  # fmt: skip
-    out.print(render(titles, rows, right=titles[3:]), markup=False, soft_wrap=True)
+    print_text(render(titles, rows, right=titles[3:]))
     phases = dict.fromkeys(phase for one in found for phase in one.phases())
     for phase in phases:
-        out.print(f"{phase}: {PHASES[phase]}", markup=False, soft_wrap=True)
+        print_text(f"{phase}: {PHASES[phase]}")
     if file is not None:
-        with explained(file), replacing(file) as new:
-            new.write_text(json.dumps(_data(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(file, json.dumps(_data(found), indent=1, allow_nan=False) + "\n")
     if picture is not None:
         walls = {
             one.way + (f", batch {one.batch}" if one.batch else ""): [sample["wall"] for sample in one.samples]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from .console import command, note, out, robust_streams, say, tensorrts_log
+from .console import command, note, out, print_text, robust_streams, say, tensorrts_log
 
 app = typer.Typer(
     name="trtnet",
@@ -271,7 +271,7 @@ def _list_options(asked: bool) -> None:
     if asked:
         from .results import build_options
 
-        out.print(build_options(), markup=False, soft_wrap=True)
+        print_text(build_options())
         raise typer.Exit
 
 
@@ -320,7 +320,7 @@ def summary(model: Model, input: Shapes = None, weights: Weights = None, arg: Ar
 
     inputs = parse_inputs(input or resolve(model).inputs)
     graph = record_model(_network(model, weights, arg, inputs), inputs)
-    out.print(graph.summary(), markup=False, soft_wrap=True)
+    print_text(graph.summary())
 
 
 @app.command()
@@ -733,7 +733,7 @@ def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An .engin
     """
     from .inspecting import described
 
-    out.print(described(file), markup=False, soft_wrap=True)
+    print_text(described(file))
 
 
 @app.command()
@@ -792,7 +792,7 @@ def models() -> None:
     """
     from .networks import listing
 
-    out.print(listing(), markup=False, soft_wrap=True)
+    print_text(listing())
 
 
 @app.command()

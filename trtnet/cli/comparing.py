@@ -23,7 +23,7 @@ from ..pytorch.engine import reference
 from ..pytorch.sampling import Sampler
 from ..rewriting.extra_outputs import module_paths, with_outputs
 from . import saved
-from .console import note, out
+from .console import note, print_text
 from .exported import onnx_runtime
 from .model import is_torch_module, load_model
 from .pictures import draw_errors
@@ -246,7 +246,7 @@ def compare(
     """
     ours, theirs = a.outputs(inputs), b.outputs(inputs)
     rows = [row(name, ours[name], theirs[name]) for name in ours]
-    _print(table(rows, tolerance))
+    print_text(table(rows, tolerance))
     if keep is not None:
         saved.write(keep, {a.text: ours, (b.text if b.text != a.text else f"{b.text} again"): theirs})
     if picture is not None:
@@ -254,16 +254,12 @@ def compare(
         draw_errors(picture, f"{a.graph.title}: {a.text} and {b.text}", off, tolerance)
     wrong = beyond(rows, tolerance)
     if wrong:
-        _print(f"\n{a.text} and {b.text} {wrong}")
+        print_text(f"\n{a.text} and {b.text} {wrong}")
     else:
-        _print(f"\n{a.text} and {b.text} agree within {tolerance:g} of each output's root mean square")
+        print_text(f"\n{a.text} and {b.text} agree within {tolerance:g} of each output's root mean square")
     if wrong or any(any(one.nonfinite) for one in rows):
         _print_modules(a, b, inputs, tolerance, bool(wrong))
     return not wrong
-
-
-def _print(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)
 
 
 def _print_modules(a: Side, b: Side, inputs: Arrays, tolerance: float, differ: bool) -> None:
@@ -271,15 +267,15 @@ def _print_modules(a: Side, b: Side, inputs: Arrays, tolerance: float, differ: b
     sides = [side for side in dict.fromkeys((a, b)) if side.inner]
     paths = module_paths(a.graph)
     if not sides or not paths:
-        _print("no modules in it can be compared")
+        print_text("no modules in it can be compared")
         return
     found = {side.text: side.modules(inputs, paths) for side in sides}
     if differ and len(sides) == 2:
-        _print(_first(paths, found[a.text], found[b.text], tolerance))
+        print_text(_first(paths, found[a.text], found[b.text], tolerance))
     for side in sides:
         for path in paths:
             if text := _odd(found[side.text][path]):
-                _print(f"the first module that is not finite in {side.text}: {path} ({text})")
+                print_text(f"the first module that is not finite in {side.text}: {path} ({text})")
                 break
 
 

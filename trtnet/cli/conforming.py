@@ -19,7 +19,7 @@ from ..teaching.explaining import part_of
 from ..teaching.script import writing
 from ..tensorrt import versions
 from ..weights.recipes import Value
-from .console import out
+from .console import out, print_text
 
 SINCE = {"bfloat16": 80, "float8_e4m3fn": 89, "float4_e2m1fn": 100, "float8_e8m0fnu": 100}
 """The compute capability from which on there is a type (NVIDIA's support matrix of TensorRT)."""
@@ -117,14 +117,14 @@ def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_jso
         ]  # fmt: skip
     if as_json:
         text = json.dumps([asdict(one) | {"taken": one.taken} for one in found], indent=1)
-        out.print(text, markup=False, soft_wrap=True)
+        print_text(text)
     else:
         rows = [
             (one.provider, one.target, "yes" if one.taken else "no", str(one.layers or ""), _about(one))
             for one in found
         ]
         titles = ("TensorRT", "target", "takes it", "layers", "composed of other layers; or why not")
-        out.print(render(titles, rows, right=("layers",)), markup=False, soft_wrap=True)
+        print_text(render(titles, rows, right=("layers",)))
         out.print("Judged by the signatures of each version's bindings; nothing was compiled.", markup=False)
     return all(one.taken for one in found)
 

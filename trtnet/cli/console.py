@@ -67,6 +67,11 @@ def say(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
+def print_text(text: str) -> None:
+    """Text as it is, without markup, never wrapped."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def print_error(error: TrtnetError) -> None:
     """The message as it is, its first line bold."""
     first, _, rest = str(error).partition("\n")

@@ -13,7 +13,7 @@ from ..basics.tables import render
 from ..engine.layer_times import CALLS, LayerTime, LayerTimes
 from . import profile_files
 from .cases import Case
-from .console import out
+from .console import print_text
 from .results import check_suffix, write
 from .timing import surroundings
 
@@ -95,7 +95,7 @@ class Asked:
 def profile(case: Case, asked: Asked) -> None:
     """Measure, print a table, and write the files."""
     times = case.engine.profile(*(case.inputs[name] for name in case.graph.inputs), calls=asked.calls)
-    out.print(table(times, asked.by, asked.depth, case.graph.title), markup=False, soft_wrap=True)
+    print_text(table(times, asked.by, asked.depth, case.graph.title))
     asked.files.write(times, case)
 
 

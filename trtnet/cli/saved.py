@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..basics.disk import explained, replacing
+from ..basics.disk import write_text
 from ..basics.errors import ArgumentError, WeightsError
 from ..weights import npz
 from .model import no_file
@@ -106,8 +106,7 @@ def write(path: Path, runners: Mapping[str, Arrays]) -> None:
                  KIND: "IterationResult"}]]
         for name, outputs in runners.items()
     ]  # fmt: skip
-    with explained(path), replacing(path) as new:
-        new.write_text(json.dumps({"lst": listed, KIND: "RunResults"}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({"lst": listed, KIND: "RunResults"}, indent=1) + "\n")
 
 
 def _lazy(array: np.ndarray) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..basics.arrays import to_numpy
-from ..basics.disk import explained, replacing
+from ..basics.disk import write_text
 from ..basics.errors import ArgumentError, ProviderError
 from ..basics.tables import render
 from ..graph.graph import Graph
@@ -25,7 +25,7 @@ from ..nn.module import Module
 from ..weights import npz
 from .benching import seconds
 from .comparing import Row, beyond, row, table
-from .console import note, out
+from .console import note, print_text
 from .model import is_torch_module
 from .one_side import ASKED, FOUND, INPUTS, OUTPUTS, Question
 from .timing import as_json
@@ -74,10 +74,10 @@ def upgrade_check(
         here, ours = _ask(sys.executable, Path(name) / "here", arrays, question)
         there, theirs = _ask(python, Path(name) / "there", arrays, question)
     rows = [row(name, theirs[name], ours[name]) for name in graph.outputs]
-    _print(_facts(here, there))
-    _print(f"\nhow the outputs there differ from those here:\n{table(rows, tolerance)}\n")
+    print_text(_facts(here, there))
+    print_text(f"\nhow the outputs there differ from those here:\n{table(rows, tolerance)}\n")
     wrong = beyond(rows, tolerance)
-    _print(f"they {wrong}" if wrong else f"they agree within {tolerance:g} of each output's root mean square")
+    print_text(f"they {wrong}" if wrong else f"they agree within {tolerance:g} of each output's root mean square")
     for where, side in (("here", here), ("there", there)):
         if side["cannot_execute"] is not None:
             note(f"{where} PyTorch computed the outputs, and was timed: no TensorRT runs ({side['cannot_execute']})")
@@ -142,9 +142,4 @@ def _kinds(composed: Mapping[str, int]) -> str:
 def _write(file: Path, here: Any, there: Any, rows: Sequence[Row], tolerance: float) -> None:
     outputs = [asdict(one) | {"largest": as_json(one.largest), "l2": as_json(one.l2)} for one in rows]
     text = json.dumps({"here": here, "there": there, "tolerance": tolerance, "outputs": outputs}, indent=1)
-    with explained(file), replacing(file) as new:
-        new.write_text(text + "\n", encoding="utf-8")
-
-
-def _print(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)
+    write_text(file, text + "\n")

@@ -144,19 +144,18 @@ class Shuffle(Layer):
             return ()
         outputs = set(graph.outputs.values())
         root: dict[Operand, Any] = {}  # of reshapes and casts: what they are of, and the types on the way
-        behind: dict[Operand, list[Layer]] = {}  # and the last reshape on the way
+        last: dict[Operand, Layer] = {}  # and the last reshape on the way
         for layer in graph.layers:
-            if not isinstance(layer, (cls, Cast)) or (isinstance(layer, cls) and layer.reorders):
-                continue
-            before, made = layer.inputs[0], layer.outputs[0]
-            root[made] = root.get(before, before)
+            before = layer.inputs[0] if layer.inputs else None
             if isinstance(layer, Cast):
-                root[made] = (root[made], layer.to_type)
-                behind[made] = behind.get(before, [])
-            else:
-                behind[made] = [layer]
+                root[layer.outputs[0]] = root.get(before, before), layer.to_type
+                if before in last:
+                    last[layer.outputs[0]] = last[before]
+            elif isinstance(layer, cls) and not layer.reorders:
+                root[layer.outputs[0]] = root.get(before, before)
+                last[layer.outputs[0]] = layer
         shared = Counter(root.get(tensor, tensor) for tensor in outputs)
-        return [one for tensor in outputs if shared[root.get(tensor, tensor)] > 1 for one in behind.get(tensor, ())]
+        return [last[tensor] for tensor in outputs if tensor in last and shared[root[tensor]] > 1]
 
     def compose(self, F: Functions, *inputs: Operand) -> Tensor:
         """The reshape, and a copy of it."""
