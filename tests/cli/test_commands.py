@@ -730,6 +730,8 @@ def test_doctor_survives_whatever_is_missing(monkeypatch):
     def nothing(name, *rest):
         if name.partition(".")[0] in ("torch", "tensorrt", "tensorrt_rtx", "sklearn", "PIL"):
             raise OSError(f"lib{name}.so: cannot open shared object file")
+        if name in doctor.PACKAGES.values():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
         return real(name, *rest)
 
     provider.load.cache_clear()
@@ -741,10 +743,41 @@ def test_doctor_survives_whatever_is_missing(monkeypatch):
     finally:
         provider.load.cache_clear()
     assert code == 0
-    assert text.count("not installed") == len(doctor.PACKAGES)
+    packages = text.partition("Packages")[2].partition("What works here")[0]
+    assert packages.count("installed, but its import fails: lib") == 5
+    assert packages.count("not installed") == len(doctor.PACKAGES) - 5
     assert "pip install 'trtnet[torch]'" in text
     assert "pip install 'trtnet[demo]'" in text
     assert "cannot open shared object file" in text
+
+
+def test_doctor_finds_packages_that_were_copied(tmp_path, monkeypatch):
+    """Without metadata the module says its version, where it has one; a mere folder is no package."""
+    from trtnet.cli import doctor
+
+    def told(name):
+        return next(fact for fact in doctor.inspect_machine().packages if fact.name == name)
+
+    def missing(name):
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    copies = {"told": '__version__ = "11.4.0.1"', "untold": "", "broken": "import no_such_library"}
+    for name, text in copies.items():
+        (tmp_path / f"copied_{name}").mkdir()
+        (tmp_path / f"copied_{name}" / "__init__.py").write_text(text)
+    (tmp_path / "copied_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor.importlib.metadata, "version", missing)
+    names = ("told", "untold", "broken", "folder", "absent", "absent.within")
+    monkeypatch.setattr(doctor, "PACKAGES", {name: f"copied_{name}" for name in names})
+    assert [(told(name).found, told(name).there) for name in names] == [
+        ("11.4.0.1", True),
+        ("installed, version unknown", True),
+        ("installed, but its import fails: No module named 'no_such_library'", False),
+        *[("not installed", False)] * 3,
+    ]
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: None)  # metadata without a version
+    assert told("told").found == "11.4.0.1"
 
 
 # --- inspect, convert, refit ---------------------------------------------------------------------------------

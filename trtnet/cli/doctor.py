@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import importlib.metadata
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 SLOW = 5e-5  # seconds
 MIG = {"Enabled": ", MIG on: a process sees one of its instances", "Disabled": ", MIG off"}
-PACKAGES = (
-    "numpy", "ml_dtypes", "safetensors", "torch", "tensorrt_rtx", "tensorrt", "cuda-python", "scikit-learn", "pillow",
-)  # fmt: skip
+PACKAGES = {
+    "numpy": "numpy", "ml_dtypes": "ml_dtypes", "safetensors": "safetensors", "torch": "torch",
+    "tensorrt_rtx": "tensorrt_rtx", "tensorrt": "tensorrt", "cuda-python": "cuda.bindings", "scikit-learn": "sklearn",
+    "pillow": "PIL",
+}  # fmt: skip
+"""Distributions, and the module of each."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,24 @@ def inspect_machine() -> Report:
         *_loading(),
         *_slow_driver(),
     ]
-    packages = [Fact(name, _version(name) or "not installed", _version(name) is not None) for name in PACKAGES]
-    return Report(machine, packages, _abilities())
+    return Report(machine, [_package(*one) for one in PACKAGES.items()], _abilities())
 
 
-def _version(package: str) -> str | None:
+def _package(distribution: str, module: str) -> Fact:
+    """The version that its metadata says; of a package without, which was copied here, what its module says."""
+    with contextlib.suppress(Exception):
+        if version := importlib.metadata.version(distribution):
+            return Fact(distribution, version)
     try:
-        return importlib.metadata.version(package)
-    except Exception:
-        return None
+        found = importlib.import_module(module)
+    except Exception as error:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        absent = name is not None and f"{module}.".startswith(f"{name}.")
+        text = "not installed" if absent else f"installed, but its import fails: {_line(error)}"
+        return Fact(distribution, text, there=False)
+    if getattr(found, "__file__", None) is None:  # a folder of that name where Python looks
+        return Fact(distribution, "not installed", there=False)
+    return Fact(distribution, str(getattr(found, "__version__", "installed, version unknown")))
 
 
 def _broken(module: str) -> str | None:
