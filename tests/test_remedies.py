@@ -1119,6 +1119,16 @@ row(
     lambda: live().bind_weights(torch_linear()),
 )
 row(
+    "engine.restore(snapshot) brings a snapshot back",
+    lambda: engine().refit(engine().snapshot()),
+    lambda: (one := engine()).restore(one.snapshot()),
+)
+row(
+    "engine.parameters() gives weights by name",
+    lambda: linear().load_state_dict(engine().snapshot()),
+    lambda: linear().load_state_dict(engine().parameters()),
+)
+row(
     "give pairs, as of module.named_parameters() and state_dict.items()",
     lambda: engine().refit([1]),
     lambda: engine().refit(values(linear()).items()),

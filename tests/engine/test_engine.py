@@ -957,6 +957,17 @@ def test_hotswap_refuses_as_an_engine_does():
     assert swap.generation == 0
 
 
+def test_a_snapshot_is_given_to_restore():
+    engine = engine_of()
+    swap, snapshot = HotSwap(engine_of()), engine.snapshot()
+    for take in (engine.refit, swap.refit, engine.context().refit, One().load_state_dict):
+        with pytest.raises(ArgumentTypeError, match="weights are given by name") as caught:
+            take(snapshot)
+        assert caught.value.found == "Snapshot"
+        assert "engine.restore(snapshot)" in caught.value.remedy
+    assert engine.generation == 0
+
+
 def test_hotswap_takes_tied_names():
     tied = trtnet.record(Tied(lambda: nn.Linear(4, 4, bias=False)), x=Input((2, 4)))
     swap = HotSwap(trtnet.reference(tied))

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from ..graph import forms
 from ..graph.graph import Graph
 from ..graph.tensor import Array
 from ..weights.matching import Matched, match, nonfinite, warn_of
-from ..weights.sources import Named, Rename, Selection, Source, named_values
+from ..weights.sources import Named, Opaque, Rename, Selection, Source, named_values
 from ..weights.table import WeightTable
 from .bound_call import BoundCall
 from .checked import Checked
@@ -43,7 +43,7 @@ from .weight_table import used_by
 
 
 @dataclass(frozen=True)
-class Snapshot(Revised):
+class Snapshot(Revised, Opaque):
     """The weights of an engine at one moment; `engine.restore` takes it. Opaque.
 
     Attributes:
@@ -55,6 +55,9 @@ class Snapshot(Revised):
     structure: str
     revision: Revision
     weights: Any
+    instead: ClassVar[str] = (
+        "engine.restore(snapshot) brings a snapshot back; engine.parameters() gives weights by name"
+    )
 
 
 next_serial = itertools.count().__next__

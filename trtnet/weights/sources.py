@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..basics.arrays import import_torch
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError
@@ -33,6 +33,13 @@ class OpenFile(Protocol):
 
     def keys(self) -> Iterable[str]: ...
     def get_tensor(self, name: str) -> object: ...
+
+
+class Opaque:
+    """Holds weights, but not by name."""
+
+    instead: ClassVar[str]
+    """What to do with it where weights by name are wanted."""
 
 
 class File(NamedTuple):
@@ -178,7 +185,9 @@ def _no_source(found: Any) -> ArgumentTypeError:
         "weights are given by name",
         expected="a state_dict, a module, pairs of name and array, nested dicts, a path, or an open safetensors file",
         found=type(found).__name__,
-        remedy="give the module itself, module.state_dict(), or the path of its weights file",
+        remedy=found.instead
+        if isinstance(found, Opaque)
+        else "give the module itself, module.state_dict(), or the path of its weights file",
     )
 
 
