@@ -11,7 +11,7 @@ import itertools
 import posixpath
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,17 +166,45 @@ def page(name: str, order: list[list[str]]) -> str:
 
 
 class Examples(griffe.Extension):
-    """`>>>` as code, and `Shape: ...` as a point of a list."""
+    """`>>>` as code, `Shape: ...` as a point of a list, and types and defaults where one line has several names."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        if obj.docstring is not None:
-            obj.docstring.value = markdown_of(obj.docstring.value)
+        if obj.docstring is None:
+            return
+        obj.docstring.value = markdown_of(obj.docstring.value)
+        for section in obj.docstring.parsed:
+            for one in section.value if section.kind.value in ("parameters", "attributes") else ():
+                if len(names := one.name.split(",")) > 1:
+                    types, defaults = zip(*(said_of(obj, name) for name in names))
+                    one.name, one.annotation = ", ".join(names), together(types, "Any")
+                    if section.kind.value == "parameters":
+                        one.value = together(defaults, "required")
+
+
+def together(texts: Sequence[str], missing: str) -> str:
+    """What several have in common, or what each has."""
+    return texts[0] if len(set(texts)) == 1 else ", ".join(text or missing for text in texts)
+
+
+def said_of(obj: griffe.Object, name: str) -> tuple[str, str]:
+    """Type and default of a parameter or an attribute, as they stand in the code; "" where there is none."""
+    parameters = getattr(obj, "parameters", ())
+    if name.lstrip("*") in parameters:
+        found = parameters[name.lstrip("*")]
+        return str(found.annotation or ""), str(found.default or "")
+    try:
+        return str(obj[name].annotation or ""), ""
+    except (KeyError, AttributeError):
+        return "", ""
 
 
 def markdown_of(text: str) -> str:
     text = re.sub(r"\[bold\](.*?)\[/(?:bold)?\]", r"**\1**", text, flags=re.S)  # the command's help
     text = re.sub(r"\[dim\](.*?)\[/(?:dim)?\]", r"\1", text)
     text = re.sub(r"^(Parameters|Shape|Layers|Layers of the example|Unlike torch): ", r"\n- **\1:** ", text, flags=re.M)
+    text = re.sub(
+        r"^    (\*{0,2}[a-z_]\w*(?:, \*{0,2}[a-z_]\w*)+):", lambda found: found[0].replace(", ", ","), text, flags=re.M
+    )  # griffe takes the first word for the name
     blocks = re.sub(r"(?:^|\n)\n?(>>> (?:.|\n(?!\n))*)", r"\n\n```pycon\n\1\n```\n", text)
     return blocks.strip("\n")
 

@@ -153,6 +153,61 @@ def test_pages_show_what_cells_give() -> None:
     assert pages.markdown_of("[bold]Exit codes[/bold]: x[0] of a[/b]") == "**Exit codes**: x[0] of a[/b]"
 
 
+def test_a_docstrings_line_of_several_names_has_their_types_and_defaults(tmp_path) -> None:
+    """As griffe reads it, which knows one name in a line."""
+    griffe = pytest.importorskip("griffe")
+    pytest.importorskip("nbclient")
+    text = '''
+class Spread:
+    """A spread.
+
+    Attributes:
+        least, most: seconds.
+        name, count: what, and how many.
+    """
+
+    least: float
+    most: float
+    name: str
+    count: int
+
+def clamp(x: Array, low: float = 0.0, high: float = 0.0, step: int = 1, *args: Any, **kwargs: Any) -> Array:
+    """Keep it between two numbers.
+
+    Args:
+        x, low: of which only the first is required.
+        low, high: the bounds.
+        high, step: a bound, and how far
+            apart values are: yes, apart, and: so.
+        *args, **kwargs: left aside.
+        x: alone.
+
+    Raises:
+        ShapeError, DtypeError: never.
+    """
+'''
+    (tmp_path / "several.py").write_text(text)
+    extensions = griffe.load_extensions(f"{ROOT}/docs/pages.py:Examples")
+    module = griffe.load(
+        "several", search_paths=[tmp_path], extensions=extensions, docstring_parser="google", allow_inspection=False
+    )
+
+    def lines(name: str, kind: str) -> list[tuple[str, str, object]]:
+        section = next(one for one in module[name].docstring.parsed if one.kind.value == kind)
+        return [(one.name, str(one.annotation), one.value) for one in section.value]
+
+    assert lines("Spread", "attributes") == [("least, most", "float", None), ("name, count", "str, int", None)]
+    assert lines("clamp", "parameters") == [
+        ("x, low", "Array, float", "required, 0.0"),
+        ("low, high", "float", "0.0"),
+        ("high, step", "float, int", "0.0, 1"),
+        ("*args, **kwargs", "Any", "(), {}"),
+        ("x", "Array", None),
+    ]
+    raised = next(one for one in module["clamp"].docstring.parsed if one.kind.value == "raises")
+    assert [one.description for one in raised.value] == ["never."]
+
+
 def test_the_page_of_torchs_operators_is_what_the_code_says() -> None:
     torch = pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("operators_page", ROOT / "docs" / "torch_modules.py")

@@ -33,7 +33,7 @@ class Plugin(Module):
     Parameters and buffers become constants and further inputs, behind those of the call in the order in which they were
     set: they refit by their `state_dict` keys and can be live.
 
-    Class attributes:
+    Attributes:
         creator, version, namespace: of TensorRT's plugin registry (`trtnet.plugins.available()` shows it). Without a
             creator there is the composition alone.
         library: the shared library that registers the creator: a path, which may be relative to the file of the class,
@@ -41,7 +41,7 @@ class Plugin(Module):
             `trtnet.plugins.load(path)`.
         reference_in: "torch", or "numpy" where `reference` computes NumPy arrays.
 
-    Methods of a subclass:
+    Methods:
         shapes(self, *inputs): shape and dtype of the output, or a list of them. Each input is such a pair, with Dims
             where sizes are dynamic: `return x`, or `return (x.shape[0], 10), x.dtype`. What TensorRT says is compared.
         reference(self, *tensors): the same numbers in PyTorch (or NumPy), parameters behind the inputs; float64 there
