@@ -172,24 +172,43 @@ def test_what_tensorrt_would_not_find_the_reference_refuses(call):
     assert caught.value.where.file == __file__
 
 
-@pytest.mark.parametrize("name", ["gather", "scatter", "embedding"])
+INDEXED = {
+    "gather": lambda x, i: x.gather(0, i),
+    "scatter": lambda x, i: x.scatter(0, i, 1.0),
+    "scatter_add": lambda x, i: x.scatter_add(0, i, x),
+    "scatter_reduce": lambda x, i: x.scatter_reduce(0, i, x, "amax"),
+    "take_along_dim without dim": lambda x, i: x.take_along_dim(i),
+    "embedding": lambda x, i: F.embedding(i, x),
+    "index_select": lambda x, i: x.index_select(0, i[0]),
+    "index_add": lambda x, i: x.index_add(0, i[0], x),
+    "index_copy": lambda x, i: x.index_copy(0, i[0], x),
+    "index_reduce": lambda x, i: x.index_reduce(0, i[0], x, "prod"),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
 @pytest.mark.parametrize(("index", "message"), [(-1, "counts no index from the end"), (3, "index 3 is out of range")])
 def test_constant_indices_are_checked(name, index, message):
-    indices = trtnet.tensor([[0, index, 0]])
-    calls = {
-        "gather": lambda x: x.gather(0, indices),
-        "scatter": lambda x: x.scatter(0, indices, 1.0),
-        "embedding": lambda x: F.embedding(indices, x),
-    }
+    """While recording and on numbers alike."""
+    message = message.replace("counts", f"{name} counts").replace("3", "9" if "without" in name else "3")
+    indices = trtnet.tensor([[0, 9 if "without" in name and index > 0 else index, 0]])
     with pytest.raises(ShapeError, match=message) as caught:
-        trtnet.record(calls[name], x=Input((3, 3)))
+        trtnet.record(lambda x: INDEXED[name](x, indices), x=Input((3, 3)))
     assert caught.value.where.file == __file__
+    recorded = caught.value
+    with pytest.raises(ShapeError) as caught:
+        INDEXED[name](trtnet.ones(3, 3), indices)
+    assert (caught.value.problem, caught.value.expected) == (recorded.problem, recorded.expected)
 
 
-def test_an_embedding_of_numbers_is_checked_too():
-    for index, message in ((-1, "embedding counts no index from the end"), (3, "index 3 is out of range")):
-        with pytest.raises(ShapeError, match=message):
-            F.embedding(trtnet.tensor([0, index]), trtnet.ones(3, 2))
+@pytest.mark.parametrize("name", INDEXED)
+def test_an_index_from_the_end_says_what_would_do(name):
+    indices = trtnet.tensor([[-1, 0, 0]])
+    with pytest.raises(ShapeError) as caught:
+        trtnet.record(lambda x: INDEXED[name](x, indices), x=Input((Dim("rows", min=2, opt=3, max=4), 3)))
+    assert caught.value.expected == ("0 to rows*3 - 1" if "without" in name else "0 to rows - 1")
+    assert caught.value.found == -1
+    assert "take_along_dim" in caught.value.remedy
 
 
 def test_a_promise_that_is_broken_while_recording():

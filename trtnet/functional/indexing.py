@@ -235,15 +235,17 @@ def from_start(index: np.ndarray, size: SizeLike, axis: int) -> Any:
     return add(constant(index), mul(constant((index < 0).astype(np.int64)), size_tensor(size)))
 
 
-def require_places(index: np.ndarray, size: SizeLike, axis: int) -> None:
-    """Raises ShapeError for a constant index that is negative or out of range."""
+def counted_from_start(name: str, index: np.ndarray, size: SizeLike, axis: int = 0) -> Any:
+    """A constant index, for a function that takes no negative ones. Raises ShapeError where it is negative or out of
+    range."""
     if index.size and index.min() < 0:
         raise ShapeError(
-            f"index {index.min()} is out of range in dimension {axis} of size {size}",
+            f"{name} counts no index from the end",
             expected=f"0 to {size - 1}",
             found=index.min(),
+            remedy="count it from the start, or use x[index], take or take_along_dim",
         )
-    from_start(index, size, axis)
+    return from_start(index, size, axis)
 
 
 _counted: WeakKeyDictionary[Recorder, dict[Any, Tensor]] = WeakKeyDictionary()

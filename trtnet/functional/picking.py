@@ -22,7 +22,16 @@ from .comparison import where
 from .creation import arange
 from .cutting import is_run, picked, put
 from .dispatch import Ints, Value, axis_of, is_computed, is_recorded, operation, owner_of, size_tensor, tensor
-from .indexing import from_end, from_start, record_where_selected, recorded_index, select, write_gathered, written_value
+from .indexing import (
+    counted_from_start,
+    from_end,
+    from_start,
+    record_where_selected,
+    recorded_index,
+    select,
+    write_gathered,
+    written_value,
+)  # fmt: skip
 from .inplace import install
 from .joining import unknown_parts
 from .memory import view_of, writers
@@ -119,18 +128,6 @@ def element_index(name: str, index: Tensor, size: SizeLike, axis: int = 0) -> Te
     if isinstance(index, Array) and not is_recorded(index):
         return constant(counted_from_start(name, index.numpy(), size, axis))
     return tensor(index)
-
-
-def counted_from_start(name: str, index: np.ndarray, size: SizeLike, axis: int = 0) -> Any:
-    """A constant index. Raises ShapeError where it is negative or out of range."""
-    if index.size and index.min() < 0:
-        raise ShapeError(
-            f"{name} counts no index from the end",
-            expected=f"0 to {size} - 1",
-            found=index.min(),
-            remedy="count it from the start, or use x[index], take or take_along_dim",
-        )
-    return from_start(index, size, axis)
 
 
 def _index_from_end(index: Tensor, size: SizeLike) -> Tensor:

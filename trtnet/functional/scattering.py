@@ -30,7 +30,7 @@ from .broadcasting import broadcast_shapes
 from .comparison import eq, ge, logical_and, lt, masked_fill, where
 from .creation import arange, filled
 from .dispatch import Value, axis_of, is_recorded, operation, scalar, tensor
-from .indexing import fitting, from_start, recorded_index, require_places
+from .indexing import counted_from_start, fitting, from_start, recorded_index
 from .inplace import install
 from .joining import cat
 from .shape import transposed
@@ -134,10 +134,10 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def _numpy(
-    input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, reduce: str, include_self: bool
+    name: str, input: np.ndarray, axis: int, index: np.ndarray, src: np.ndarray, reduce: str, include_self: bool
 ) -> np.ndarray:
     """The same of arrays: `src` has the sizes of `index`."""
-    require_places(index, input.shape[axis], axis)
+    counted_from_start(name, index, input.shape[axis], axis)
     places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     at = tuple(places)
@@ -161,7 +161,7 @@ def _elements(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tup
     axis = axis_of(dim, x.ndim)
     source, i = _checked(name, x, src, index)
     if not is_recorded(index):
-        require_places(np.asarray(index), x.shape[axis], axis)
+        counted_from_start(name, np.asarray(index), x.shape[axis], axis)
     if not x.ndim == i.ndim == source.ndim:
         raise ShapeError(
             f"{name} takes an index and updates of as many dimensions as the tensor",
@@ -178,7 +178,7 @@ def _part(index: np.ndarray, src: np.ndarray) -> np.ndarray:
 
 
 def _scatter_add_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray) -> np.ndarray:
-    return _numpy(input, axis_of(dim, input.ndim), index, _part(index, src), "sum", True)
+    return _numpy("scatter_add", input, axis_of(dim, input.ndim), index, _part(index, src), "sum", True)
 
 
 @operation(_scatter_add_numpy, method=True)
@@ -202,7 +202,7 @@ def _scatter_reduce_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray, reduce: str, *, include_self: bool = True
 ) -> np.ndarray:
     _known(reduce)
-    return _numpy(input, axis_of(dim, input.ndim), index, _part(index, src), reduce, include_self)
+    return _numpy("scatter_reduce", input, axis_of(dim, input.ndim), index, _part(index, src), reduce, include_self)
 
 
 @operation(_scatter_reduce_numpy, method=True)
@@ -246,7 +246,7 @@ def scatter_reduced(x: Tensor, dim: int, index: Any, src: Any, reduce: str) -> T
 
 def scatter_reduced_numpy(input: np.ndarray, dim: int, index: np.ndarray, src: np.ndarray, reduce: str) -> np.ndarray:
     source = _part(index, src) if isinstance(src, np.ndarray) and src.ndim else np.full(index.shape, src, input.dtype)
-    return _numpy(input, axis_of(dim, input.ndim), index, source, _named(reduce), True)
+    return _numpy("scatter", input, axis_of(dim, input.ndim), index, source, _named(reduce), True)
 
 
 # --- by one index for each slice --------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def _slices(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tu
             found=f"{format_shape(i.shape)} and {format_shape(updates.shape)}",
         )
     if not is_recorded(index):
-        require_places(np.asarray(index), x.shape[axis], axis)
+        counted_from_start(name, np.asarray(index), x.shape[axis], axis)
     count = i.shape[0] if i.ndim else 1
     wanted = Size((*x.shape[:axis], count, *x.shape[axis + 1 :]))
     if broadcast_shapes(wanted, updates.shape) != wanted:
@@ -281,7 +281,7 @@ def _index_add_numpy(
     input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray, *, alpha: float = 1
 ) -> np.ndarray:
     axis, result = axis_of(dim, input.ndim), input.copy()
-    require_places(index, input.shape[axis], axis)
+    counted_from_start("index_add", index, input.shape[axis], axis)
     np.add.at(result, _at(axis, index), source * np.asarray(alpha, source.dtype))
     return result
 
@@ -309,7 +309,7 @@ def _index_reduce_numpy(
     _known_of_slices(reduce)
     axis = axis_of(dim, input.ndim)
     places = np.atleast_1d(index).reshape(-1, *(1,) * (input.ndim - axis - 1))
-    return _numpy(input, axis, np.broadcast_to(places, source.shape), source, reduce, include_self)
+    return _numpy("index_reduce", input, axis, np.broadcast_to(places, source.shape), source, reduce, include_self)
 
 
 def _known_of_slices(reduce: str) -> None:
@@ -342,7 +342,7 @@ def index_reduce(
 
 def _index_copy_numpy(input: np.ndarray, dim: int, index: np.ndarray, source: np.ndarray) -> np.ndarray:
     axis, result = axis_of(dim, input.ndim), input.copy()
-    require_places(index, input.shape[axis], axis)
+    counted_from_start("index_copy", index, input.shape[axis], axis)
     result[_at(axis, index)] = source
     return result
 
