@@ -39,8 +39,11 @@ def _size(session: Session, megabytes: float) -> None:
             sample["copy to the next GPU"] = lambda: _copied(values, "cuda:1" if session.cuda else "cpu")
             ways.append(Way("dist:", session.cuda, 1 if session.cuda else 0, values, stack))
         sample |= {way.where.partition(":")[0] + ":": way.turn for way in ways}
-        samples = session.sample(sample, 30)
-    gigabytes = {name: TENSORS * count * 4 / 1e9 / sorted(s[1] for s in v)[len(v) // 2] for name, v in samples.items()}
+        _rows(session, megabytes, TENSORS * count * 4, session.sample(sample, 30))
+
+
+def _rows(session: Session, megabytes: float, nbytes: int, samples: dict[str, list[Any]]) -> None:
+    gigabytes = {name: nbytes / 1e9 / sorted(s[1] for s in v)[len(v) // 2] for name, v in samples.items()}
     for index, what in enumerate(("until it is sent", "until it is there")):
         yardsticks = [name for name in samples if name.startswith("copy")]
         session.row(

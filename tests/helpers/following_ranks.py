@@ -11,6 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 import trtnet
 from trtnet import Input, fleet, nn
@@ -116,3 +117,29 @@ def both_publish(rank: int, folder: Path) -> None:
         fleet.Publisher("dist:")
     except FleetError as error:
         (folder / f"told-{rank}").write_text(str(error))
+
+
+def leaves_first(rank: int, folder: Path) -> None:
+    """A follower gets weights from another GPU, and is over before the publisher is; the next ones begin anew."""
+    for version in (1, 2):
+        if rank == 0:
+            with fleet.Publisher("dist:") as publisher:
+                publisher.publish({"weight": torch.full((3, 2), float(version), device="cuda")}, version=version)
+                _wait_for(folder / f"gone-{version}")
+        else:
+            receiver = fleet.distributed.Distributed("").receiver()
+            while (head := receiver.head()) is None or head.version != version:
+                continue
+            with receiver.receive() as update:
+                assert update is not None
+                value = torch.as_tensor(update.values["weight"])
+                assert value.is_cuda
+                assert value.unique().tolist() == [version]
+            receiver.close()
+            (folder / f"gone-{version}").touch()
+
+
+def _wait_for(file: Path) -> None:
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end, f"{file.name} did not come"

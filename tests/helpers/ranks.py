@@ -1,4 +1,4 @@
-"""Processes of one torch.distributed job, by gloo."""
+"""Processes of one torch.distributed job, by gloo, or by NCCL with a GPU for each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 Work = Callable[[int, Path], None]
 
 
-def _rank(work: Work, rank: int, count: int, folder: Path) -> None:
+def _rank(work: Work, rank: int, count: int, folder: Path, backend: str) -> None:
+    import torch
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=count)
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
+    dist.init_process_group(backend, init_method=f"file://{folder / 'store'}", rank=rank, world_size=count)
     try:
         work(rank, folder)
         (folder / f"done-{rank}").touch()
@@ -23,12 +26,12 @@ def _rank(work: Work, rank: int, count: int, folder: Path) -> None:
             dist.destroy_process_group()
 
 
-def run(work: Work, count: int, folder: Path, seconds: float = 120) -> list[int]:
+def run(work: Work, count: int, folder: Path, seconds: float = 120, backend: str = "gloo") -> list[int]:
     """Have `work(rank, folder)` done by so many ranks; their exit codes."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "trtnet.pytorch.engine", work.__module__])  # once, not in each rank
-    ranks = [context.Process(target=_rank, args=(work, rank, count, folder)) for rank in range(count)]
+    ranks = [context.Process(target=_rank, args=(work, rank, count, folder, backend)) for rank in range(count)]
     for one in ranks:
         one.start()
     for one in ranks:

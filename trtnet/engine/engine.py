@@ -295,6 +295,8 @@ class Engine(Revised):
 
     def _ordered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self._input_names
+        if not kwargs and len(args) == len(names):
+            return list(args)
         if len(args) + len(kwargs) == len(names):
             try:
                 return [*args, *(kwargs[name] for name in names[len(args) :])]

@@ -198,14 +198,14 @@ class TensorRTBoundCall(Revised):
     def __call__(self, stream: StreamLike | None = None) -> Any:
         """Run on what the bound tensors hold now; on the caller's stream, in its order."""
         if self._alone:
-            return self._run(stream)
+            return self.run(self._current(self._ordinal) if stream is None else self.engine.stream_of(stream))
         if self.engine.closed:  # after a fork, too, where CUDA cannot be asked for the current device
             raise self.engine.closed_error()
         with self.engine.device.current():
-            return self._run(stream)
+            return self.run(self._current(self._ordinal) if stream is None else self.engine.stream_of(stream))
 
-    def _run(self, stream: StreamLike | None) -> Any:
-        handle = self._current(self._ordinal) if stream is None else self.engine.stream_of(stream)
+    def run(self, handle: int) -> Any:
+        """A call on the stream at this address, with the engine's device the current one."""
         one = self._one
         if one is not None:
             if one.data_ptr() != self._first or one.numel() != self._count:
@@ -240,8 +240,9 @@ class TensorRTBoundCall(Revised):
 
     def enter(self, stream: int) -> None:
         """What follows on this stream waits for the last call."""
-        with self._lock:
-            self._stream_lock.enter(stream)
+        if stream != self._stream_lock.stream:
+            with self._lock:
+                self._stream_lock.enter(stream)
 
     def _again(self) -> Callable[[int], bool]:
         """The first call, or the first after everything was dropped. The stream lock is held."""

@@ -343,21 +343,28 @@ class Context(BorrowingEngine):
     def _replayed(self, values: list[Any], stream: StreamLike | None) -> tuple[list[Any], Revision]:
         """One replay of the graph for these shapes: inputs copied to its buffers, outputs from them."""
         engine = self.engine
+        if engine.torch.is_grad_enabled():
+            with engine.torch.no_grad():
+                return self._replayed(values, stream)
+        handle = engine.stream_of(stream)
         key = tuple([(v.shape, v.dtype, v.device) for v in values])
-        with self._replaying, engine.torch.no_grad():
-            bound = self._bound.get(key)
-            if bound is None:
-                for spec, value in zip(self.inputs, values):
-                    engine.check_device(spec, value)
-                engine._check(values)
-                with lasting():
-                    buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
-                bound = self._bound[key] = self._replay(engine, buffers, True, self._shared, self.options)
-            bound.enter(engine.stream_of(stream))  # the buffers may still be in use on another stream
+        with self._replaying:
+            bound = self._bound.get(key) or self._new_replay(key, values)
+            bound.enter(handle)  # the buffers may still be in use on another stream
             for buffer, value in zip(bound.tensors, values):
                 buffer.copy_(value)
-            bound(stream=stream)
+            bound.run(handle)
             return [r.clone() for r in bound.results], bound.revision
+
+    def _new_replay(self, key: Any, values: list[Any]) -> TensorRTBoundCall:
+        engine = self.engine
+        for spec, value in zip(self.inputs, values):
+            engine.check_device(spec, value)
+        engine._check(values)
+        with lasting():
+            buffers = [engine.buffer_like(n, v) for n, v in zip(self._input_names, values)]
+        bound = self._bound[key] = self._replay(engine, buffers, True, self._shared, self.options)
+        return bound
 
     # --- what belongs to the engine
 
