@@ -1,5 +1,6 @@
 """Trains a policy on CartPole-v1 by PPO: a PyTorch learner, and actors that are trtnet engines.
 
+    pip install 'trtnet[rl]'
     python models/train_cartpole.py --device cpu --weights refit
     python models/train_cartpole.py --fleet 2
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -27,15 +29,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import gymnasium
 import numpy as np
-import torch
 from policy import MLPPolicy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import trtnet
+
+try:
+    import gymnasium
+    import torch
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]'", file=sys.stderr)
+    sys.exit(2)
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLVED = 475.0
@@ -368,17 +378,12 @@ def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> fl
 
 def draw(outcome: Outcome, path: Path) -> None:
     """The learning curve, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     axes.plot(outcome.steps, outcome.returns)
     axes.axhline(SOLVED, color="0.6", linestyle="--", linewidth=1)
     axes.set(xlabel="steps", ylabel="mean return of the last 100 episodes", title="CartPole-v1, PPO", ylim=(0, 510))
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 def report(outcome: Outcome, console: Console) -> None:

@@ -1,5 +1,7 @@
 """PPO on CartPole: its parts against slow, independent computations, its ways with weights against each other."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,6 +100,19 @@ def test_the_curve_is_drawn(tmp_path):
     cartpole.draw(outcome, tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as image:
         assert image.size[0] > 500
+
+
+@pytest.mark.parametrize("name", ["gymnasium", "matplotlib", "torch"])
+def test_what_is_missing_is_told_before_anything_is_trained(name, tmp_path):
+    (tmp_path / f"{name}.py").write_text("import missing")
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])))
+    run = subprocess.run(
+        [sys.executable, ROOT / "models" / "train_cartpole.py"],
+        env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    told = "error: No module named 'missing'\n  remedy:   pip install 'trtnet[rl]'\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", told)
+    assert [one.name for one in tmp_path.glob("*.*")] == [f"{name}.py"]
 
 
 def test_a_fleet_of_one_gives_the_same_training():
