@@ -337,6 +337,23 @@ def test_slices_that_may_be_empty(batch) -> None:
             check(function, {"x": values((rows, 4))}, {"x": (batch, 4)}, compile=rows == 3)
 
 
+def test_a_bound_that_counts_from_the_end_and_may_be_0() -> None:
+    """-0 is the first place, and no end: x[-k:] is all of x where k is 0, and x[:-k] nothing."""
+
+    def function(T, x):
+        few, rest = x.shape[0] // 2, x.shape[0] % 3
+        written = x.clone()
+        written[-rest:] = 0.5
+        return (
+            x[-few:], x[:-few], x[-few:-1], x[1:-few], x[-rest:], x[:-rest], x[-rest::2], x[-few:few], written,
+            *T.tensor_split(x, (1, -few)),
+        )  # fmt: skip
+
+    shapes = {"x": (Dim("n", min=1, opt=4, max=9), 2)}
+    for size in range(1, 10):
+        check(function, {"x": values((size, 2))}, shapes, compile=size == 4)
+
+
 def test_what_is_written_takes_the_tensors_dtype() -> None:
     def function(T, x, i, b):
         floats, whole, bools, bytes_ = x.clone(), i.clone(), b.clone(), i.to(T.uint8)

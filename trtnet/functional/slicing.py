@@ -17,7 +17,8 @@ def clamped(bound: SizeLike, size: SizeLike) -> SizeLike:
     if low >= 0:
         return minimum(bound, size)
     if high <= 0:
-        return maximum(size + bound, 0) if high < 0 else minimum(maximum(size + bound, 0), size)
+        from_end = maximum(size + bound, 0)
+        return from_end if high < 0 else from_end * minimum(-bound, 1)  # -0 is 0, the first place
     raise ArgumentError(
         "the bound of a slice must be positive or negative at all sizes", found=f"{bound} in {low}..{high}"
     )
