@@ -24,6 +24,7 @@ from .graph import arguments as nested
 from .graph import forms
 from .graph.graph import Graph, Input, require_bytes
 from .graph.recorder import Recorder
+from .graph.regions import are_nested
 from .graph.tensor import Array, Buffer, Tensor
 from .layers.casting import Identity
 from .layers.constant import constant
@@ -113,6 +114,8 @@ def record(module: Callable[..., Any], /, *positional: Any, draws: str = "layers
         training=recorder.training,
     )
     _refuse_state(recorder, graph, weights)
+    if not are_nested(layers):
+        graph = graph.prune()
     for name, tensor in outputs.items():
         tensor.name = name
     if of_torch is not None:

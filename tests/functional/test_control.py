@@ -284,6 +284,27 @@ def test_what_does_not_change_may_be_carried_and_returned():
     check_against_torch(both(trtnet.scan), both(plain), {"x": values(5, 3), "y": values(3)})
 
 
+def test_what_a_loop_in_a_loop_computes_in_vain_pulls_it_into_none():
+    """The inner loop depends on the outer one by a sum that nothing reads: it stands outside, with its layers."""
+
+    def function(scan, x, xs):
+        def outer(h, _):
+            def inner(c, x):
+                _ = x + h
+                return c * 0.5 + x, c
+
+            _, all_of_them = scan(inner, x, xs)
+            return h * 0.5 + 1, all_of_them
+
+        return scan(outer, x, xs)
+
+    inputs = {"x": values(2, 3), "xs": values(4, 2, 3, seed=1)}
+    graph = check_against_torch(
+        lambda x, xs: function(trtnet.scan, x, xs), lambda x, xs: function(torch_scan, x, xs), inputs
+    )
+    assert graph.prune() is graph
+
+
 def test_a_scan_over_nothing_has_a_length():
     check_against_torch(
         lambda x: trtnet.scan(lambda c, nothing: (c * 2 if nothing is None else c, c), x, length=x.shape[0]),

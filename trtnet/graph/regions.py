@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from .tensor import Producer
+from .tensor import Operand, Producer
 
 
 class Division(NamedTuple):
@@ -102,6 +102,32 @@ def arranged(layers: Sequence[Producer], within: int | None = None) -> list[Prod
 def regions(layers: Sequence[Producer]) -> list[Region]:
     """The outermost loops and conditionals."""
     return [one for one in arranged(layers) if isinstance(one, Region)]
+
+
+def are_nested(layers: Sequence[Producer]) -> bool:
+    """Whether what is computed inside of a loop or a conditional is read in there alone, and after it.
+
+    What no result needs may be read elsewhere: a loop stands outside of one around it, if nothing but such a layer in
+    it depends on that one.
+    """
+    homes: dict[Operand, tuple[int, ...]] = {}
+
+    def fit(found: Sequence[Producer | Region], path: tuple[int, ...]) -> bool:
+        for one in found:
+            if isinstance(one, Region):
+                own = (*path, one.number)
+                if not fit(one.before, own) or not all(fit(part, (*own, n)) for n, part in enumerate(one.parts)):
+                    return False
+                homes.update((t, path) for layer in one.after for t in layer.outputs)
+                continue
+            if any((home := homes.get(o)) is not None and path[: len(home)] != home for o in one.inputs):
+                return False
+            homes.update((t, path) for t in one.outputs)
+        return True
+
+    found = arranged(layers)
+    homes.update((t, (-1,)) for layer in layers for t in layer.outputs)  # until it is computed
+    return not any(isinstance(one, Region) for one in found) or fit(found, ())
 
 
 def interior(layers: Sequence[Producer]) -> set[Producer]:
