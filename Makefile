@@ -49,8 +49,9 @@ docs: $(VENV)/.installed-docs  ## the pages of docs/ and the reference of every 
 conformity: $(VENV)/.installed-test  ## what the bindings of each TensorRT take, refuse, and get composed of other layers
 	@cd tests/helpers && $(abspath $(BIN))/python conformity.py
 
-bindings: $(VENV)/.installed-test  ## compare tests/bindings/api.json with the bindings' own wheels (Linux x86-64, Python 3.11)
+bindings: $(VENV)/.installed-test  ## compare tests/bindings/*.json with the bindings' own wheels (Linux x86-64, Python 3.11)
 	$(BIN)/python tests/bindings/make.py
+	$(BIN)/python tests/bindings/plugin_module.py
 
 bench: $(VENV)/.installed-test  ## every benchmark: a table each, and benchmarks/results/*.json
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

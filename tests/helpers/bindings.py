@@ -256,8 +256,8 @@ def parsed(text: str) -> Signature:
     body = re.sub(r"<[^<>]*>", "None", re.sub(r"<[^<>]*<[^<>]*>[^<>]*>", "None", text))
     for theirs, ours in _NAMES.items():
         body = body.replace(theirs, ours)
-    inside, _, result = body.partition("(")[2].rpartition(") -> ")
-    if not result:  # a plain Python function's
+    inside, arrow, result = body.partition("(")[2].rpartition(") -> ")
+    if not arrow:  # a plain Python function's
         inside, result = body.partition("(")[2].rpartition(")")[0], "object"
     takes: dict[str, str] = {}
     required = set()

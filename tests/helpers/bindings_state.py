@@ -85,6 +85,7 @@ def _(made: Any, weights: Any, *given: Any) -> None:
         own.update(size=given[0].size, address=given[0].ctypes.data)
     else:
         own.update(size=given[2] if len(given) > 2 else 0, address=given[1] if len(given) > 2 else 0)
+        own["dtype"] = given[0] if given else None
 
 
 @on("INetworkDefinition.set_weights_name")
@@ -177,6 +178,7 @@ def _(made: Any, builder: Any, network: Any, config: Any) -> Any:
         "weights": {name: one["size"] for name, one in weights.items()},
         "profiles": profiles,
         "flags": sorted(flags),
+        "kernels": {one.name: one.code for one in own.get("kernels", ())},
     }
     return bytes.__new__(type(made), json.dumps(plan).encode())
 
@@ -218,6 +220,34 @@ def _plugin(layer: Any, network: Any, inputs: list[Any], *given: Any) -> Any:
 
 on("INetworkDefinition.add_plugin_v2")(_plugin)
 on("INetworkDefinition.add_plugin_v3")(_plugin)
+
+
+@on("INetworkDefinition.add_plugin")
+def _(layer: Any, network: Any, function: Any, aot: bool) -> Any:
+    """A layer of what the function of `tensorrt.plugin` makes: a kernel of the plan, which `module.plays` asks."""
+    module, own = type(network)._module, vars(layer)
+    assert aot
+    inputs, shape_inputs, plugin = function(module.QuickPluginCreationRequest.STRICT_AOT)
+    assert shape_inputs == []
+    known = [vars(one) for one in inputs]
+    kernel = module.plays(plugin, [one["dtype"] for one in known], [len(one["shape"]) for one in known])
+    fixed = all(-1 not in one["shape"] for one in known)
+    shapes = kernel.shapes([tuple(one["shape"]) for one in known]) if fixed else [None] * len(kernel.dtypes)
+    for index, (dtype, shape) in enumerate(zip(kernel.dtypes, shapes)):
+        output = own["get_output", index] = module.new("ITensor")
+        vars(output).update(shape=None if shape is None else tuple(shape), dtype=dtype)
+    own["num_outputs"] = len(kernel.dtypes)
+    vars(network).setdefault("kernels", []).append(kernel)
+    return layer
+
+
+@on("INetworkDefinition.add_constant")
+def _(layer: Any, network: Any, shape: Any, weights: Any) -> Any:
+    """A layer whose output is as its weights."""
+    own = vars(layer)
+    own["get_output", 0] = output = type(network)._module.new("ITensor")
+    vars(output).update(shape=tuple(shape), dtype=vars(weights).get("dtype") if hasattr(weights, "__dict__") else None)
+    return layer
 
 
 @on("INetworkDefinition.add_kv_cache_update")

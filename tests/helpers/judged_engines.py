@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ import torch
 from bindings import Bindings
 from bindings_state import SCRATCH, WEIGHTS
 from host_cuda import Foreign, HostCUDA, TorchHere, on_device
+from kernels import Weighted, compiled, text_of
+from plugin_module import PluginModule
 
 import trtnet
 from trtnet import Dim, Input, nn
@@ -28,6 +31,7 @@ from trtnet import functional as F
 from trtnet.errors import ArgumentError, ArgumentTypeError, BuildError, EngineError, ProviderError, WeightsError
 from trtnet.tensorrt import device, plugins, provider
 from trtnet.tensorrt.build.lowering import Lowering
+from trtnet.tensorrt.kernels import shim
 from trtnet.tensorrt.provider import Provider
 from trtnet.tensorrt.run import loaded, refit_without_gil, refitting
 
@@ -39,7 +43,9 @@ STEPS: dict[str, Callable[[Here], None]] = {}
 @functools.cache
 def provider_of(version: str) -> Provider:
     bindings = Bindings(version)
-    return Provider(bindings.__name__, bindings)
+    found = Provider(bindings.__name__, bindings)
+    found.__dict__["plugin_module"] = PluginModule(bindings, version) if found.keeps_kernels else None
+    return found
 
 
 class Here:
@@ -564,6 +570,22 @@ def plugins_of_a_library(here: Here) -> None:
         assert dict(loaded_one.fields) == {"alpha": "float32"}
         kind = type("Loaded", (Judged,), {"creator": loaded_one.name})
         here.build(kind(alpha=0.5), version_compatible=True).close()
+
+
+@step
+def kernels_in_the_plan(here: Here) -> None:
+    """Nothing has to be built for it, nor to be loaded with it."""
+    no_headers = mock.patch.object(shim, "_roots", return_value=())
+    x = np.ones((3, 4), np.float32)
+    with no_headers, compiled(), here.build(Weighted(), x=Input((3, 4)), refit=True) as engine:
+        assert engine.plan.plugins == ()
+        (code,) = json.loads(engine.plan.data)["kernels"].values()
+        assert code.partition("{")[2] == text_of("weighted").partition("{")[2]
+        engine.refit({"weight": 2 * x})
+        with tempfile.TemporaryDirectory() as folder:
+            path = engine.save(Path(folder, "net.engine"))
+            with trtnet.load(path) as again:
+                assert again(x).shape == (3, 4)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ REFUSED = {
     "dla workspace allocation strategy": before("11.3"),
     "dynamic shapes kernel specialization strategy": VERSIONS[:-1],
     "execution context allocation strategy": ["8.6.1"],
+    "kernels in the plan": [*before("10.11"), "rtx1.7.1"],
     "plugins of a library": ["rtx1.7.1"],
     "plugins of the registry": ["rtx1.7.1"],
     "plugins that python runs": ["8.6.1", "rtx1.7.1"],

@@ -143,7 +143,9 @@ class Plugin(Layer):
     def add_to(self, lowering: Network) -> ILayer | None:
         plugin = lowering.plugin(self.request())
         tensors, network = [lowering[t] for t in self.inputs], lowering.network
-        if plugin.generation == 3:
+        if plugin.generation == 0:
+            added = plugin.native.add(network, tensors)
+        elif plugin.generation == 3:
             added = network.add_plugin_v3(tensors, [], plugin.native)
         else:
             added = network.add_plugin_v2(tensors, plugin.native)
@@ -288,7 +290,7 @@ class Plugin(Layer):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Kernel(Plugin):
-    """A plugin that launches one kernel of a CUDA source, or of Triton's.
+    """A plugin that launches one kernel of a CUDA source, or of Triton's; `add_plugin` where a plan keeps kernels.
 
     Attributes:
         source, function, options: what is compiled when the network is lowered, for the GPU there.
@@ -314,7 +316,9 @@ class Kernel(Plugin):
     def request(self) -> PluginRequest:
         wanted = Plugin.request(self)
         jit = self._object().jit if self.language == "triton" else None
-        return wanted._replace(kernel=KernelRequest(self.source, self.function, tuple(self.options), self.launch, jit))
+        shapes = tuple([t.shape for t in self.tensors])
+        kernel = KernelRequest(self.source, self.function, tuple(self.options), self.launch, shapes, jit)
+        return wanted._replace(kernel=kernel)
 
     def describe(self) -> str:
         return self.function

@@ -161,6 +161,7 @@ class KernelRequest(NamedTuple):
     Attributes:
         source, function, options: what is compiled, which kernel of it, and what the compiler is told besides.
         launch: types, sizes, grid, block and arguments, as the plugin that launches it reads them.
+        shapes: of the inputs.
         triton: the function that `triton.jit` gave, of a Triton kernel; then the options say its parameters' types,
             constants, and Triton's own options.
     """
@@ -169,6 +170,7 @@ class KernelRequest(NamedTuple):
     function: str
     options: tuple[str, ...]
     launch: str
+    shapes: tuple[Size, ...]
     triton: Any = None
 
 
@@ -195,7 +197,8 @@ class PluginRequest(NamedTuple):
 
 
 class NativePlugin(NamedTuple):
-    """A plugin object of TensorRT's, and whether it is an IPluginV2 or an IPluginV3."""
+    """A plugin object of TensorRT's, and whether it is an IPluginV2 or an IPluginV3 (2, 3); or, of generation 0, what
+    adds one by itself (`native.add(network, tensors)`)."""
 
     native: Any
     generation: int

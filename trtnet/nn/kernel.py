@@ -43,8 +43,9 @@ def kernel(
     """A CUDA kernel as a layer: call what it returns in a forward, with tensors, parameters and arrays.
 
     The kernel takes pointers to its inputs (`const`), pointers to its outputs, and then `arguments`, in this order. It
-    is compiled by NVRTC when a network with it is lowered, for the GPU there, and is part of the plan. A small C++
-    plugin launches it, which is built once against TensorRT's headers (TENSORRT_ROOT, and the usual places).
+    is compiled by NVRTC when a network with it is lowered, for the GPU there, and is part of the plan. From 10.9 on
+    TensorRT launches it itself, but for what docs/plugins.md names; else a small C++ plugin, which is built once
+    against TensorRT's headers (TENSORRT_ROOT, and the usual places).
     TensorRT-RTX has no plugins: there `compose` is recorded.
 
     A function that `triton.jit` gave takes the place of the source: its parameters are the inputs' pointers, the
@@ -256,7 +257,9 @@ class Kernel(Plugin):
             for shape, dtype in zip(shapes, dtypes)
         ]
         numbers = [
-            f"{kind} {float(one)!r}" if kind in ("float", "double") else f"{kind} {size(one, 'an argument')}"
+            f"{kind} {float(one)!r}"
+            if kind in ("float", "double")
+            else f"{kind} {size(int(one) if isinstance(one, (bool, np.bool_)) else one, 'an argument')}"
             for kind, one in zip(kinds, arguments)
         ]
         shared = how.shared(*inputs) if callable(how.shared) else how.shared

@@ -49,6 +49,11 @@ class Abilities(ABC):
         """Whether a build can start from the timings of others; not TensorRT-RTX's, which has the method, too."""
         return self.name != "tensorrt_rtx" and self.has("IBuilderConfig", "create_timing_cache")
 
+    @property
+    def keeps_kernels(self) -> bool:
+        """Whether a plan can hold kernels themselves, as PTX: `tensorrt.plugin` compiles ahead of time from 10.9 on."""
+        return self.has_layer("add_plugin") and self.has("QuickPluginCreationRequest", "STRICT_AOT")
+
     # --- types
 
     @functools.cached_property

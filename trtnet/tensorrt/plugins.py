@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,8 @@ from ..basics.disk import as_path, writable_by
 from ..basics.errors import ArgumentError, ArgumentTypeError, BuildError, ProviderError, instead_of, shown
 from ..layers.targets import KernelRequest, NativePlugin, PluginField, PluginRequest
 from . import provider as providers
-from .kernels import compiling, shim, triton_code
+from .kernels import ahead, compiling, shim, triton_code
+from .kernels import launch as launches
 from .provider import Provider
 
 if TYPE_CHECKING:
@@ -252,12 +254,12 @@ class Made(NamedTuple):
     Attributes:
         plugin: TensorRT's object.
         holds: what must live as long as the network: fields and their arrays.
-        needs: what a plan with it needs to be loaded, for the manifest.
+        needs: what a plan with it needs to be loaded, for the manifest; None of what is part of the plan.
     """
 
     plugin: NativePlugin
     holds: tuple[Any, ...]
-    needs: Mapping[str, Any]
+    needs: Mapping[str, Any] | None
 
 
 def make(provider: Provider, wanted: PluginRequest) -> Made:
@@ -268,7 +270,14 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
         ArgumentTypeError: a field of another type. BuildError: the creator refused the fields.
     """
     if wanted.kernel is not None:
-        wanted = _launching(provider, wanted.kernel, wanted)
+        _require_types(provider, wanted.kernel)
+        unsuitable = ""
+        if provider.plugin_module is not None:
+            try:
+                return _kept(provider, provider.plugin_module, wanted.kernel)
+            except ahead.Unsuitable as why:
+                unsuitable = f"the kernel cannot be part of the plan, which needs no such plugin: {why}"
+        wanted = _launching(provider, wanted.kernel, wanted, unsuitable)
     library = _library_of(provider, wanted)
     creator = provider.plugin_creator(wanted.creator, wanted.version, wanted.namespace)
     if creator is None:
@@ -300,8 +309,8 @@ def make(provider: Provider, wanted: PluginRequest) -> Made:
     return Made(plugin, (native, creator, *fields, *(array for array, _ in arrays)), needs)
 
 
-def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest) -> PluginRequest:
-    """What a plugin that launches a kernel is made from: its code, for this machine's GPU."""
+def _require_types(provider: Provider, kernel: KernelRequest) -> None:
+    """Raises ProviderError for tensors that this TensorRT has not."""
     tensors = set(kernel.launch.partition("\ngrid ")[0].split())
     if lacking := [name for name in ("int64", "bfloat16") if name in tensors and not provider.strongly_typed]:
         raise ProviderError(
@@ -310,7 +319,35 @@ def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest)
             found=", ".join(lacking),
             remedy="convert them before, and write the kernel for int32, and for float32 or float16",
         )
-    path = shim.library(provider)
+
+
+def _kept(provider: Provider, module: ModuleType, kernel: KernelRequest) -> Made:
+    """A kernel that becomes part of the plan. Raises ahead.Unsuitable."""
+    launch = launches.read(kernel.launch)
+    ahead.require_suitable(launch, kernel.shapes)
+    if kernel.triton is not None:
+        compiled = triton_code.compiled(kernel.triton, kernel.function, kernel.options)
+        function, text = compiled.function, compiled.text
+        launch = launches.read(_as_triton(kernel.launch, compiled))
+        ahead.require_suitable(launch, kernel.shapes)
+    else:
+        made = compiling.compiled(kernel.source, kernel.function, kernel.options, as_ptx=True)
+        function, text = made.function, made.code.decode()
+    definition = ahead.defined(provider, module, function, launch, text)
+    return Made(NativePlugin(definition, 0), (definition,), None)
+
+
+def _launching(provider: Provider, kernel: KernelRequest, wanted: PluginRequest, unsuitable: str) -> PluginRequest:
+    """What a plugin that launches a kernel is made from: its code, for this machine's GPU.
+
+    Args:
+        unsuitable: why no plan holds the kernel itself, if there is a reason.
+    """
+    try:
+        path = shim.library(provider)
+    except ProviderError as error:
+        error.details = "\n".join(filter(None, [error.details, unsuitable]))
+        raise
     made: compiling.Compiled | triton_code.Compiled
     if kernel.triton is not None:
         made = triton_code.compiled(kernel.triton, kernel.function, kernel.options)

@@ -182,6 +182,19 @@ class Provider(Abilities):
         newer = getattr(self.trt, "IPluginV3", None)
         return 3 if newer is not None and isinstance(plugin, newer) else 2
 
+    @functools.cached_property
+    def plugin_module(self) -> ModuleType | None:
+        """`tensorrt.plugin`, where plans hold kernels themselves; None where they do not, or where it is not installed.
+
+        When it is imported it says on stderr that it is experimental.
+        """
+        if not self.keeps_kernels:
+            return None
+        try:
+            return importlib.import_module(f"{self.name}.plugin")
+        except ImportError:
+            return None
+
     # --- what builds and engines are made from
 
     def builder(self) -> Builder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from ...weights.matching import warn_nonfinite
 from ...weights.recipes import Weight
 from ..callbacks import ProgressMonitor
 from ..device import Device
+from ..kernels import ahead
 from ..plugins import digests
 from ..provider import Provider
 from . import configuration
@@ -200,7 +202,8 @@ class Job:
             timings = self.timings.use(provider, config)
         elif self.cache is not None and self.gpu is not None:
             timings = configuration.use_timings(provider, config, self.cache.timings(provider, self.gpu["name"]))
-        plan = _in_thread(provider, builder, network, config, self.progress, self.device)
+        with ahead.lock if lowering.keeps_kernels else contextlib.nullcontext():
+            plan = _in_thread(provider, builder, network, config, self.progress, self.device)
         if plan is None:
             error = lowering.explain("TensorRT refused to build this network")
             text = lowering.errors.text().lower()

@@ -56,6 +56,7 @@ class Lowering:
         ledger: the arrays. `print(lowering.ledger)` shows who owns what.
         placeholders: the weights that were left out (`build_plan(refit=True)`), by engine name.
         plugins: what a plan of the network needs to be loaded, as its manifest says it.
+        keeps_kernels: whether there are plugins that become part of the plan.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Lowering:
         self.ledger = Ledger()
         self.placeholders: dict[str, Weight] = {}
         self.plugins: list[Mapping[str, Any]] = []
+        self.keeps_kernels = False
         self._left_out = left_out
         self.errors: ErrorRecorder = provider.error_recorder()
         self._tensors: dict[Tensor, INetworkTensor] = {}
@@ -313,7 +315,9 @@ class Lowering:
     def plugin(self, wanted: PluginRequest) -> NativePlugin:
         made = plugins.make(self.provider, wanted)
         self.ledger.keep(made.holds)
-        if made.needs not in self.plugins:
+        if made.needs is None:
+            self.keeps_kernels = True
+        elif made.needs not in self.plugins:
             self.plugins.append(made.needs)
         return made.plugin
 

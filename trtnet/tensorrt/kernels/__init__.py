@@ -1,1 +1,2 @@
-"""CUDA source as plugins: compiled by NVRTC (`compiling.py`), launched by a small C++ plugin (`shim.py` builds it)."""
+"""CUDA source as plugins: compiled by NVRTC (`compiling.py`) or Triton (`triton_code.py`), launched by TensorRT itself
+where plans hold kernels (`ahead.py`, `ptx.py`), or by a small C++ plugin (`shim.py` builds it)."""

@@ -16,14 +16,16 @@ from .. import device
 
 
 class Compiled(NamedTuple):
-    """Machine code of one kernel (a cubin), and the function's name in it."""
+    """Machine code of one kernel (a cubin), or PTX, and the function's name in it."""
 
     code: bytes
     function: str
 
 
-def compiled(source: str, function: str, options: Sequence[str], arch: str | None = None) -> Compiled:
-    """The machine code of the kernel `function` of a source.
+def compiled(
+    source: str, function: str, options: Sequence[str], arch: str | None = None, as_ptx: bool = False
+) -> Compiled:
+    """The machine code of the kernel `function` of a source, or its PTX.
 
     Args:
         arch: for which GPUs, as "sm_90"; the first one here unless given.
@@ -32,7 +34,8 @@ def compiled(source: str, function: str, options: Sequence[str], arch: str | Non
         BuildError: the compiler's own messages, and the line of the source that the first one is about.
         ProviderError: no NVRTC here; or no GPU, and no `arch`.
     """
-    return _compiled(source, function, tuple(options), arch or gpu())
+    arch = arch or gpu()
+    return _compiled(source, function, tuple(options), arch.replace("sm_", "compute_") if as_ptx else arch)
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,9 +52,13 @@ def _compiled(source: str, function: str, options: tuple[str, ...], arch: str) -
             _checked(nvrtc, nvrtc.nvrtcGetProgramLog(program, log))
             raise _failed(source, function, log.decode(errors="replace").rstrip("\0\n "), given)
         name = _checked(nvrtc, nvrtc.nvrtcGetLoweredName(program, function.encode()))
-        code = bytes(_checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program)))
-        _checked(nvrtc, nvrtc.nvrtcGetCUBIN(program, code))
-        return Compiled(code, name.decode())
+        as_ptx = arch.startswith("compute_")
+        size, read = (
+            (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX) if as_ptx else (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
+        )
+        code = bytes(_checked(nvrtc, size(program)))  # NVRTC writes into it
+        _checked(nvrtc, read(program, code))
+        return Compiled(code.rstrip(b"\0") if as_ptx else code, name.decode())
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 

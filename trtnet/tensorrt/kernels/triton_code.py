@@ -19,13 +19,14 @@ class Compiled(NamedTuple):
     """Machine code of one kernel, and how Triton says that it is launched.
 
     Attributes:
-        code, function: a cubin, and the kernel's name in it.
+        code, text, function: a cubin, the PTX that it was made of, and the kernel's name in both.
         threads: of a block.
         shared: bytes of dynamic shared memory.
         more: how many parameters it has beside its own, all null pointers.
     """
 
     code: bytes
+    text: str
     function: str
     threads: int
     shared: int
@@ -92,7 +93,7 @@ def _launched(made: Any, function: str) -> Compiled:
     entry = re.search(rf"\.entry\s+{re.escape(facts.name)}\s*\((.*?)\)", text, re.S)
     given = entry[1].count(".param") if entry else 0
     own = sum(kind != "constexpr" for kind in made.src.signature.values())
-    return Compiled(code, facts.name, facts.num_warps * 32, facts.shared, max(given - own, 0))
+    return Compiled(code, text, facts.name, facts.num_warps * 32, facts.shared, max(given - own, 0))
 
 
 def _triton() -> ModuleType:
