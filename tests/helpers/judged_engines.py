@@ -586,6 +586,10 @@ def kernels_in_the_plan(here: Here) -> None:
             path = engine.save(Path(folder, "net.engine"))
             with trtnet.load(path) as again:
                 assert again(x).shape == (3, 4)
+    with tempfile.TemporaryDirectory() as folder, no_headers, compiled():
+        for cached in (False, True):
+            with here.build(Weighted(), x=Input((3, 4)), cache=folder) as engine:
+                assert (engine.plan.cached, engine.plan.plugins) == (cached, ())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
