@@ -79,12 +79,12 @@ class Way:
         process = context.Process(target=follow, args=(where, cuda, gpu, port, end), daemon=True)
         process.start()
         end.close()
+        stack.callback(process.join)  # last: over NCCL both wait for each other when they destroy the group
         if where.startswith("dist"):
             join(cuda, port, 0)
             stack.callback(torch.distributed.destroy_process_group)
         self.sender: Sender = road(where).sender(1.0)
         stack.callback(self.sender.close)
-        stack.callback(process.join)
         stack.callback(self.pipe.send, None)
         assert self.pipe.recv() == "ready"
 

@@ -132,12 +132,10 @@ class _Ranks:
             )
 
     def leave(self) -> None:
-        """Free the group. NCCL's would wait for the other ranks to do the same, so that it is aborted first: no
-        broadcast is under way, since each ends with a barrier."""
-        if self.made and self.distributed.is_initialized():
+        """Free the group. One of NCCL's is freed by the job's own `destroy_process_group()`: to free it waits until all
+        ranks do so, and to abort it may take from another rank what that still reads."""
+        if self.made and self.device.type == "cpu" and self.distributed.is_initialized():
             with contextlib.suppress(RuntimeError, ValueError):
-                if self.device.type == "cuda":
-                    self.group.abort()
                 self.distributed.destroy_process_group(self.group)
         self.made = False
 
