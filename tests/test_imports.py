@@ -200,6 +200,7 @@ DOORS = {
     ("trtnet.recording", "trtnet.pytorch.reading"),  # what forward reads as numbers is computed
     ("trtnet.recording", "trtnet.pytorch.exported.module"),  # a torch.nn.Module is recorded as torch.export has it
     ("trtnet.teaching.learn", "trtnet.pytorch.engine"),  # what an exercise computes
+    ("trtnet.teaching.learn", "trtnet.pytorch.sampling"),  # of what
     ("trtnet.teaching.learn", "trtnet.recording"),  # what it is to become is recorded
     ("trtnet.nn.module", "trtnet.pytorch.eager"),  # a module called on concrete arrays is recorded, then computed
 }

@@ -92,6 +92,52 @@ def test_what_is_wrong(goal, wrong, kind, text):
     assert all(one.remedy and one.expected and one.found for one in found.differences)
 
 
+def test_a_size_of_the_goals_best_batch_is_none_of_any_batch():
+    """A mean over 4 rows in place of a mean over all: the same numbers at the best batch alone."""
+    goal = trtnet.record(lambda x: {"y": x - x.mean(0, keepdim=True)}, x=Input((Dim("n", min=1, opt=4, max=8), 3)))
+    trt = needs_rtx().trt
+    network, fourth = new_network(), np.full((1, 1), 0.25, np.float32)
+    x = network.add_input("x", trt.DataType.FLOAT, (-1, 3))
+    total = network.add_reduce(x, trt.ReduceOperation.SUM, 1, True).get_output(0)
+    scale = network.add_constant((1, 1), trt.Weights(fourth)).get_output(0)
+    mean = network.add_elementwise(total, scale, trt.ElementWiseOperation.PROD).get_output(0)
+    made = network.add_elementwise(x, mean, trt.ElementWiseOperation.SUB).get_output(0)
+    made.name = "y"
+    network.mark_output(made)
+    found = trtnet.learn.check(goal, network)
+    assert not found
+    assert "at n = 1" in found.differences[-1].found
+
+
+@pytest.mark.parametrize("row", [None, 1, 7])
+def test_every_row_of_a_table_is_looked_up(row):
+    """Layers in another order, so that what is computed decides: all ids must be among the inputs."""
+
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(9, 3)
+
+        def forward(self, ids):
+            return {"y": F.relu(self.table(ids))}
+
+    goal = trtnet.record(Rows(), ids=Input((4, 5), "int32"))
+    trt = needs_rtx().trt
+    table = goal.state_dict()["table.weight"].copy()
+    if row is not None:
+        table[row] += 1
+    network = new_network()
+    ids = network.add_input("ids", trt.DataType.INT32, (4, 5))
+    same = network.add_identity(ids).get_output(0)
+    rows = network.add_constant(table.shape, trt.Weights(table)).get_output(0)
+    taken = network.add_gather(rows, same, 0).get_output(0)
+    made = network.add_activation(taken, trt.ActivationType.RELU).get_output(0)
+    made.name = "y"
+    network.mark_output(made)
+    found = trtnet.learn.check(goal, network)
+    assert bool(found) == (row is None), str(found)
+
+
 def test_the_line_of_the_goal_is_named(goal):
     (first, *_) = checked(goal, scale=2.0).differences
     assert first.module == "conv1"

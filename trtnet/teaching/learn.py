@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,35 +209,51 @@ def _weights(one: Producer, other: Producer, place: str) -> Iterator[TrtnetError
 
 
 def _outputs(goal: Graph, read: Graph) -> list[TrtnetError]:
-    """What differs in the numbers, of random inputs."""
-    from ..pytorch.engine import reference  # the door up (tests/test_imports.py)
+    """What differs in the numbers, of random inputs: at the best sizes, at the smallest, and beyond the best."""
+    from ..pytorch.engine import reference  # the doors up (tests/test_imports.py)
+    from ..pytorch.sampling import FREE, Sampler
 
-    random = np.random.default_rng(0)
-    inputs: dict[str, Any] = {}
-    for name, tensor in goal.inputs.items():
-        shape = tuple(size if isinstance(size, int) else size.opt for size in tensor.shape)
-        is_float = tensor.dtype.is_floating_point
-        drawn = random.standard_normal(shape) if is_float else random.integers(0, 2, shape)
-        inputs[name] = drawn.astype(tensor.dtype.numpy)
-    try:
-        left, right = (_named(graph, reference(graph, dtype="float64")(**inputs)) for graph in (goal, read))
-    except TrtnetError as error:
-        return [error]
+    sampler = Sampler(goal)
+    wanted, given = (reference(graph, dtype="float64") for graph in (goal, read))
+    tried = [
+        {name: size(symbol) for name, symbol in goal.dims.items()}
+        for size in (lambda d: d.opt, lambda d: d.min, lambda d: min(d.opt + d.multiple_of, d.max))
+    ]
     found: list[TrtnetError] = []
+    for sizes in [one for place, one in enumerate(tried) if one not in tried[:place]]:
+        for free in FREE:
+            inputs: dict[str, Any] = sampler.draw(sizes, free=free)
+            try:
+                left = _named(goal, wanted(**inputs))
+            except TrtnetError as error:  # these numbers may be none that the goal takes
+                found = [error]
+                continue
+            try:
+                found = list(_numbers(left, _named(read, given(**inputs)), sizes))
+            except TrtnetError as error:
+                found = [error]
+            break
+        if found:
+            return found
+    return []
+
+
+def _numbers(
+    left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+) -> Iterator[TrtnetError]:
+    """What differs in outputs."""
+    at = f", at {', '.join(f'{name} = {size}' for name, size in sizes.items())}" if sizes else ""
     for name, a in left.items():
         b = right[name]
         far = float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) if a.shape == b.shape else float("nan")
         most = float(np.abs(a.astype(np.float64)).max(initial=0.0))
         if not far <= CLOSE * max(most, 1e-30):
-            found.append(
-                BuildError(
-                    f"the output {name!r} has other numbers",
-                    expected=f"{a.reshape(-1)[:4]}, within {CLOSE} of the largest",
-                    found=f"{b.reshape(-1)[:4]}; the largest difference is {far:.3g}",
-                    remedy="the goal's explain() shows the calls that are wanted",
-                )
+            yield BuildError(
+                f"the output {name!r} has other numbers",
+                expected=f"{a.reshape(-1)[:4]}, within {CLOSE} of the largest",
+                found=f"{b.reshape(-1)[:4]}{at}; the largest difference is {far:.3g}",
+                remedy="the goal's explain() shows the calls that are wanted",
             )
-    return found
 
 
 def _named(graph: Graph, results: Any) -> dict[str, np.ndarray]:
