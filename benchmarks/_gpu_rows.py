@@ -121,7 +121,7 @@ class Check:
 
     def target(self) -> str:
         if self.kind == "more":
-            return f"at most +{self.limit * 1e6:.0f} µs"
+            return f"at most +{self.limit * 1e6:g} µs"
         if self.kind == "times":
             return f"at most {self.limit:.2f} times" + (f" + {self.plus}" if self.plus else "")
         if self.kind == "share":

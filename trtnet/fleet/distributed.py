@@ -33,7 +33,7 @@ class Distributed(Road):
     """`dist:` or `dist:NAME`: for the ranks of a job that called `torch.distributed.init_process_group`.
 
     Each rank makes one end, one of them the Publisher, and waits there for the others. The group is one of its own, so
-    that a thread's polls and the trainer's collectives do not meet. NCCL moves tensors from GPU to GPU; it was not run.
+    that a thread's polls and the trainer's collectives do not meet. NCCL moves tensors from GPU to GPU.
 
     Args:
         name: to tell several roads of one job apart.
