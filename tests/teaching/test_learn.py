@@ -109,6 +109,18 @@ def test_a_size_of_the_goals_best_batch_is_none_of_any_batch():
     assert "at n = 1" in found.differences[-1].found
 
 
+def test_sizes_that_the_goal_refuses_are_none_to_compare_at():
+    goal = trtnet.record(lambda x: {"y": x.reshape(-1, 2, 3).sum(1)}, x=Input((Dim("n", min=2, opt=4, max=8), 3)))
+    trt = needs_rtx().trt
+    network = new_network()
+    pairs = network.add_shuffle(network.add_input("x", trt.DataType.FLOAT, (-1, 3)))
+    pairs.reshape_dims = (-1, 2, 3)
+    made = network.add_reduce(pairs.get_output(0), trt.ReduceOperation.SUM, 2, False).get_output(0)
+    made.name = "y"
+    network.mark_output(made)
+    assert trtnet.learn.check(goal, network)
+
+
 @pytest.mark.parametrize("row", [None, 1, 7])
 def test_every_row_of_a_table_is_looked_up(row):
     """Layers in another order, so that what is computed decides: all ids must be among the inputs."""

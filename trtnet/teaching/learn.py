@@ -225,8 +225,8 @@ def _outputs(goal: Graph, read: Graph) -> list[TrtnetError]:
             inputs: dict[str, Any] = sampler.draw(sizes, free=free)
             try:
                 left = _named(goal, wanted(**inputs))
-            except TrtnetError as error:  # these numbers may be none that the goal takes
-                found = [error]
+            except TrtnetError as error:  # these numbers, or sizes, may be none that the goal takes
+                found = [error] if sizes == tried[0] else []
                 continue
             try:
                 found = list(_numbers(left, _named(read, given(**inputs)), sizes))
