@@ -310,6 +310,49 @@ def test_transformers_train_as_torchs():
     assert (ratio.log().abs().mean()) < 0.15
 
 
+@pytest.mark.parametrize("is_torchs", [False, True], ids=["ours", "torchs"])
+@pytest.mark.parametrize(
+    "options", [{"padding_idx": 0}, {"padding_idx": -2}, {"scale_grad_by_freq": True}, {}], ids=str
+)
+def test_the_gradients_of_a_table_are_torchs(options, is_torchs):
+    def looks(modules):
+        class Looks(modules.Module):
+            """A table that is looked up, and whose every row is used as a matrix, too."""
+
+            def __init__(self):
+                super().__init__()
+                self.table = modules.Embedding(6, 3, **options)
+
+            def forward(self, ids):
+                return self.table(ids) @ self.table.weight.t()
+
+        return Looks()
+
+    theirs = looks(torch.nn)
+    net = theirs if is_torchs else looks(nn)
+    if not is_torchs:
+        net.load_state_dict(theirs.state_dict())
+    graph = trtnet.record(net, ids=Input((B, 4), "int64"))
+    ids = torch.tensor([[0, 4, 4, 1], [5, 4, 0, 0]])
+    mine = trtnet.to_torch(graph)
+    for module in (
+        mine,
+        copy.deepcopy(mine),
+        pickle.loads(pickle.dumps(mine)),
+        trtnet.to_torch(pickle.loads(pickle.dumps(graph))),
+    ):
+        module.load_state_dict(theirs.state_dict())
+        for trains in (False, True) if not is_torchs else (False,):
+            found = []
+            for one in (module.train(trains), theirs.train(trains)):
+                one.zero_grad()
+                made = one(ids)
+                (made * torch.arange(made.numel()).reshape(made.shape).sin()).sum().backward()
+                found.append((made.detach(), one.get_parameter("table.weight").grad))
+            for a, b in zip(*found):
+                torch.testing.assert_close(a, b)
+
+
 def test_the_graph_is_the_one_without_dropout():
     class Net(nn.Module):
         def __init__(self, p):

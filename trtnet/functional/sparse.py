@@ -9,9 +9,10 @@ import numpy as np
 
 from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
-from ..graph.recorder import emit
+from ..graph.recorder import emit, recorder
 from ..graph.tensor import Tensor
 from ..layers.gather import Gather
+from ..layers.training import Lookup
 from ..weights.recipes import Weight
 from .comparison import clamp, ne, where
 from .dispatch import operation, tensor
@@ -47,8 +48,9 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight (count, size) at int64 or int32 indices of any shape: (*input, size).
 
-    `padding_idx`, `scale_grad_by_freq` and `sparse` concern training alone. Raises UnsupportedError for `max_norm`, and
-    ShapeError for constant indices that are negative or out of range; others are not checked.
+    `padding_idx`, `scale_grad_by_freq` and `sparse` concern gradients alone: those of `trtnet.to_torch` have the first
+    two. Raises UnsupportedError for `max_norm`, and ShapeError for constant indices that are negative or out of range;
+    others are not checked.
 
     Layers of the example: `gather`.
 
@@ -75,7 +77,14 @@ def embedding(
         raise ShapeError(
             "the weight of an embedding has two dimensions", expected="(count, size)", found=format_shape(table.shape)
         )
-    return emit(Gather((table, element_index("embedding", input, table.shape[0])), 0))
+    rows = table.shape[0]
+    if padding_idx is not None and isinstance(rows, int) and not -rows <= padding_idx < rows:
+        raise ArgumentError("padding_idx is no row", expected=f"{-rows} to {rows - 1}", found=padding_idx)
+    made = emit(Gather((table, element_index("embedding", input, rows)), 0))
+    if padding_idx is not None or scale_grad_by_freq:
+        assert made.layer is not None
+        recorder().training.instead[made.layer] = Lookup((), padding_idx, bool(scale_grad_by_freq), "")
+    return made
 
 
 def embedding_bag(
@@ -115,7 +124,7 @@ def embedding_bag(
         raise ArgumentError("embedding_bag has no such mode", expected="mean, sum or max", found=repr(mode))
     if per_sample_weights is not None and mode != "sum":
         raise ArgumentError("embedding_bag: per_sample_weights are of mode sum", expected="sum", found=mode)
-    rows = embedding(input, weight, padding_idx, max_norm)
+    rows = embedding(input, weight, padding_idx, max_norm, scale_grad_by_freq=scale_grad_by_freq)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
     if padding_idx is None:

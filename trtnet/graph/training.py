@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..basics.errors import UnsupportedError
 from ..basics.location import Location
-from .tensor import Producer, current_recorder
+from .tensor import Operand, Producer, current_recorder
 
 
 class Mode:
@@ -83,9 +83,15 @@ class Trained(Producer, Protocol):
 
     Attributes:
         owner: the path of the module whose mode decides.
+        in_both: whether it takes its place in either mode: the numbers are the same, and their gradients are not.
     """
 
     owner: str
+    in_both: ClassVar[bool]
+
+    def given(self, inputs: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        """Its operands, by those of the layer in whose place it is noted."""
+        ...
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -118,6 +124,10 @@ class Training:
                 if name in frozen:
                     text = f"training changes {name}, which forward reads as a number"
                     self.reasons.append(Reason(text, trained.owner, layer.location))
+
+    def always(self) -> bool:
+        """Whether something takes the place of a layer in either mode."""
+        return any(layer.in_both for layer in self.instead.values())
 
     def owners(self) -> list[str]:
         """The paths of the modules whose modes matter."""

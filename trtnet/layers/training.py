@@ -17,8 +17,20 @@ if TYPE_CHECKING:
     import torch
 
 
+class Instead:
+    """What the kinds have in common that take the place of a layer while a module is in training."""
+
+    __slots__ = ()
+
+    inputs: tuple[Operand, ...]
+    in_both: ClassVar[bool] = False
+
+    def given(self, inputs: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        return (inputs[0], *self.inputs[1:])
+
+
 @dataclass(slots=True, eq=False, repr=False)
-class Dropout(Layer):
+class Dropout(Instead, Layer):
     """Dropout, by the name of torch's function: the identity unless the module at the path `owner` is in training."""
 
     function: str
@@ -52,7 +64,7 @@ class Dropout(Layer):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class BatchStatistics(Layer):
+class BatchStatistics(Instead, Layer):
     """torch's `batch_norm` in training, or `instance_norm`, of `each` sample: by the batch's statistics, and into the
     running ones.
 
@@ -98,7 +110,7 @@ class BatchStatistics(Layer):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class RandomSlopes(Layer):
+class RandomSlopes(Instead, Layer):
     """torch's `rrelu` in training."""
 
     lower: float
@@ -113,11 +125,34 @@ class RandomSlopes(Layer):
         return run.torch.nn.functional.rrelu(inputs[0], self.lower, self.upper, True)
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class Lookup(Instead, Layer):
+    """torch's `embedding`, of a table and indices, with its gradients: none at the row `padding_idx`, and each divided
+    by how often its row was taken, `scale_grad_by_freq`."""
+
+    padding_idx: int | None
+    scale_grad_by_freq: bool
+    owner: str
+
+    kind: ClassVar[str] = "lookup"
+    methods: ClassVar[tuple[str, ...]] = ()
+    changes: ClassVar[tuple[str, ...]] = ()
+    in_both: ClassVar[bool] = True
+
+    def given(self, inputs: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        return inputs
+
+    def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
+        table, index = inputs
+        scales = self.scale_grad_by_freq
+        return run.torch.nn.functional.embedding(index, table, self.padding_idx, scale_grad_by_freq=scales)
+
+
 DROPOUTS = frozenset(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"))
 """torch's functions that drop."""
 
-INSTEAD: dict[str, type[BatchStatistics | RandomSlopes]] = {
-    kind.__name__: kind for kind in (BatchStatistics, RandomSlopes)
+INSTEAD: dict[str, type[BatchStatistics | RandomSlopes | Lookup]] = {
+    kind.__name__: kind for kind in (BatchStatistics, RandomSlopes, Lookup)
 }
 """The kinds that take the place of a layer, by name."""
 

@@ -23,9 +23,10 @@ class Embedding(Module):
 
     Args:
         num_embeddings, embedding_dim: the table's rows and columns.
-        padding_idx: a row that is zeros at first.
+        padding_idx: a row that is zeros at first, and has no gradient in `trtnet.to_torch`.
         max_norm: UnsupportedError unless None: renormalize the weight once.
-        norm_type, scale_grad_by_freq, sparse: accepted; they are for training in torch.
+        scale_grad_by_freq: as torch's, in `trtnet.to_torch`.
+        norm_type, sparse: accepted; they change no number.
         device: accepted; nothing depends on it.
         dtype: the table's.
 
@@ -129,7 +130,7 @@ class Embedding(Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx, scale_grad_by_freq=self.scale_grad_by_freq)
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"

@@ -132,7 +132,7 @@ class Recorded(torch.nn.Module):
         for reason in training.reasons:
             if self.get_submodule(reason.owner).training:
                 raise reason.error()
-        trains = any(self.get_submodule(path).training for path in training.owners())
+        trains = training.always() or any(self.get_submodule(path).training for path in training.owners())
         programs = self._trtnet.trained if trains else self._trtnet.programs
         program = programs[any(v.dtype is torch.float64 for v in values)]
         read = functools.cache(self._read)  # a parametrization is computed once for a call

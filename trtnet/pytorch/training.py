@@ -14,7 +14,7 @@ L = TypeVar("L", bound=Producer)
 
 
 class Either(Layer):
-    """A recorded layer, and what takes its place while the module at the path `owner` is in training."""
+    """A recorded layer, and what takes its place while the module at the path `owner` is in training, or always."""
 
     __slots__ = ("owner", "recorded", "trained")
 
@@ -31,7 +31,7 @@ class Either(Layer):
 
     def compute(self, run: Run, *inputs: Any) -> Any:
         count = len(self.recorded.inputs)
-        if run.trains(self.owner):
+        if self.trained.in_both or run.trains(self.owner):
             return self.trained.compute(run, *inputs[count:])
         return self.recorded.compute(run, *inputs[:count])
 
@@ -50,9 +50,7 @@ def trained_layers(training: Training, recorded: list[Producer]) -> list[Produce
         inputs = tuple(given[i].outputs[0] if i in given else o for i, o in enumerate(layer.inputs))
         if given:
             layer = _with_inputs(layer, inputs)
-        made.append(
-            layer if trained is None else Either(layer, _with_inputs(trained, (inputs[0], *trained.inputs[1:])))
-        )
+        made.append(layer if trained is None else Either(layer, _with_inputs(trained, trained.given(inputs))))
     return made + [drop for _, drop in reversed(drops)]
 
 

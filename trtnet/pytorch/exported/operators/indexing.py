@@ -66,7 +66,7 @@ def _scatter(self: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
 def _embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Tensor:
-    return F.embedding(indices, weight)
+    return F.embedding(indices, weight, None if padding_idx == -1 else padding_idx, None, 2.0, scale_grad_by_freq)
 
 
 @converts("aten::embedding_bag", "aten::embedding_bag.padding_idx", "aten::_embedding_bag",
