@@ -145,9 +145,9 @@ row("write the factor as integers: size*2//3 for size/1.5", lambda: DYNAMIC / 1.
 row("Python's int() cannot give a dynamic size", lambda: int(DYNAMIC / 2), lambda: DYNAMIC // 2)
 row("write the factor as integers: size*3//2 for size*1.5", lambda: DYNAMIC * 1.5, lambda: DYNAMIC * 3 // 2)
 row(
-    "narrow the Dim's range, use trtnet's maximum or minimum, or compare its .min, .opt or .max",
-    lambda: DYNAMIC > 4,
-    lambda: DYNAMIC.max > 4 and Dim("n", min=5, max=9) > 4,
+    "narrow the Dim's range, or compare its .min, .opt or .max; for max() and min() of sizes",
+    lambda: max(DYNAMIC, 4),
+    lambda: DYNAMIC.max > 4 and Dim("n", min=5, max=9) > 4 and trtnet.sym_max(DYNAMIC, 4) >= 4,
 )
 row(
     "a dynamic size has no single value while recording",

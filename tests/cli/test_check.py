@@ -82,6 +82,53 @@ def test_the_layers_are_those_that_the_bindings_get(folder: Path) -> None:
         assert verdict(graph, name).layers == len(for_provider(graph, provider_of(version)).layers)
 
 
+PLUGINS = """
+import trtnet
+from trtnet import nn
+
+class SoftClip(trtnet.Plugin):
+    creator, version = "SoftClip", "1"
+
+    def shapes(self, x):
+        return [x, (x.shape, trtnet.float32)]
+
+    def reference(self, x):
+        return x, x * 2
+
+halve = trtnet.kernel(
+    "extern \\"C\\" __global__ void halve(const float* x, float* y, int n) { y[threadIdx.x] = x[threadIdx.x] / 2; }",
+    shapes=lambda x: x, grid=1, arguments=lambda x: [4], reference=lambda x: x / 2,
+)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.clip = SoftClip()
+
+    def forward(self, x):
+        a, b = self.clip(x)
+        return halve(a) + b.FLOAT
+"""
+
+
+@pytest.mark.parametrize("batch", ["4", "batch=4..4..8"])
+def test_what_a_plugin_needs_is_said_and_the_other_layers_are_judged(folder: Path, batch: str) -> None:
+    (folder / "plugged.py").write_text(PLUGINS.replace(".FLOAT", ""))
+    given = ("plugged.py:Net", "-i", f"x={batch},1")
+    made = found(*given)
+    *taken, rtx = made
+    assert all(one["taken"] and one["layers"] == 3 for one in taken), made
+    assert {tuple(one["plugins"]) for one in taken} == {("the plugin SoftClip 1", "the kernel halve")}
+    assert not rtx["taken"]
+    assert "composition" in rtx["remedy"] + rtx["problem"]
+    text = run(*given).stdout
+    assert "needs the plugin SoftClip 1, the kernel halve" in " ".join(text.split())
+    (folder / "plugged.py").write_text(PLUGINS.replace(".FLOAT", ".to('bfloat16').float()"))
+    old, new = found(*given, "--provider", "tensorrt==8.6.1", "--provider", "tensorrt==10.13")
+    assert "bfloat16" in old["problem"]
+    assert new["plugins"] == ["the plugin SoftClip 1", "the kernel halve"]
+
+
 def test_a_refusal_has_its_module_and_what_to_do(folder: Path) -> None:
     arguments = ("net.py:Few", "-i", "x=2,4", "--provider", "tensorrt==8.6.1", "--provider", "tensorrt==10.13")
     old, new = found(*arguments)

@@ -307,3 +307,24 @@ def test_concrete_in_place_and_properties() -> None:
     assert trtnet.broadcast_shapes((3, 1), (BATCH, 1, 4)) == (BATCH, 3, 4)
     with pytest.raises(ShapeError, match="cannot be broadcast"):
         trtnet.broadcast_shapes((3, 2), (3, 4))
+
+
+def test_larger_and_smaller_sizes() -> None:
+    """At every size as torch does with the numbers; sizes of the data's, too."""
+
+    def function(T, x):
+        n, least, most = x.shape[0], T.sym_max(x.shape[0], 3), T.sym_min(x.shape[0], 3)
+        grown = T.nn.functional.pad(x, (0, 0, 0, least - n))
+        return x[:most] * most, grown * least, x.sum() * T.sym_max(n, x.shape[1])
+
+    graph = trtnet.record(lambda x: function(trtnet, x), x=Input((BATCH, 4)))
+    engine = trtnet.reference(graph)
+    for size in (1, 2, 3, 4, 7):
+        x = np.random.default_rng(size).normal(size=(size, 4)).astype(np.float32)
+        for made, wanted in zip(engine(x), function(torch, torch.from_numpy(x)), strict=True):
+            assert made.shape == tuple(wanted.shape)
+            np.testing.assert_allclose(made, wanted.numpy(), rtol=1e-5)
+    for a, b in ((2, 3), (3, 2), (2, 2)):
+        assert (trtnet.sym_max(a, b), trtnet.sym_min(a, b)) == (torch.sym_max(a, b), torch.sym_min(a, b))
+    with pytest.raises(ArgumentTypeError, match="a size must be a whole number"):
+        trtnet.sym_max(BATCH, 2.5)

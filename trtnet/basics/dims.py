@@ -183,7 +183,8 @@ class Dim(Polynomial):
             f"{self} {sign} {other} has no single answer while recording",
             expected="a comparison with the same answer at every size",
             found=", ".join(ranges),
-            remedy="narrow the Dim's range, use trtnet's maximum or minimum, or compare its .min, .opt or .max",
+            remedy="narrow the Dim's range, or compare its .min, .opt or .max; for max() and min() of sizes: "
+            "trtnet.sym_max(a, b), trtnet.sym_min(a, b)",
         )
 
     def __lt__(self, other: SizeLike) -> bool:

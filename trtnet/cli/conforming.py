@@ -14,6 +14,7 @@ import numpy as np
 from ..basics.errors import ArgumentError, TrtnetError
 from ..basics.tables import render
 from ..graph.graph import Graph
+from ..layers.targets import PluginRequest
 from ..teaching.calls import provider_of
 from ..teaching.explaining import part_of
 from ..teaching.script import writing
@@ -38,6 +39,7 @@ class Verdict:
         target: the GPU, by its compute capability; "" where none was asked for.
         layers: how many it gets; 0 where it is refused.
         composed: the layers that this version lacks and that others stand for, and how many of each kind there are.
+        plugins: what must be there besides, and is not looked for: plugins, and what compiles kernels.
         problem: why it is refused; "" where it is taken.
         module, remedy: where that is, and what to do.
     """
@@ -46,6 +48,7 @@ class Verdict:
     target: str = ""
     layers: int = 0
     composed: dict[str, int] = field(default_factory=dict)
+    plugins: list[str] = field(default_factory=list)
     problem: str = ""
     module: str = ""
     remedy: str = ""
@@ -74,14 +77,22 @@ def verdict(graph: Graph, provider: str, target: str = "") -> Verdict:
             remedy="--target sm86 is 8.6, an RTX 30",
         )
     try:
-        made = writing(graph, provider, (target,) if target and found.targets else ())
+        made = writing(graph, provider, (target,) if target and found.targets else (), takes_plugins=True)
     except TrtnetError as error:
         return Verdict(name, target, problem=error.problem, module=error.module or "", remedy=error.remedy or "")
     if target and (late := _too_late(made.graph, int(target.removeprefix("sm")))):
         return Verdict(
             name, target, problem=f"{target} has no {late}", remedy="cast to a type that this GPU has, or name another"
         )
-    return Verdict(name, target, len(made.graph.layers), composed(graph, made.graph))
+    plugins = list(dict.fromkeys(_told(one) for one in made.lowering.wanted))
+    return Verdict(name, target, len(made.graph.layers), composed(graph, made.graph), plugins)
+
+
+def _told(wanted: PluginRequest) -> str:
+    """A plugin, in words."""
+    if wanted.kernel is not None:
+        return f"the kernel {wanted.kernel.function}"
+    return f"the plugin {wanted.creator} {wanted.version}" + (f" of {wanted.library}" if wanted.library else "")
 
 
 def composed(graph: Graph, made: Graph) -> dict[str, int]:
@@ -123,7 +134,7 @@ def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_jso
             (one.provider, one.target, "yes" if one.taken else "no", str(one.layers or ""), _about(one))
             for one in found
         ]
-        titles = ("TensorRT", "target", "takes it", "layers", "composed of other layers; or why not")
+        titles = ("TensorRT", "target", "takes it", "layers", "composed of other layers, and what it needs; or why not")
         print_text(render(titles, rows, right=("layers",)))
         out.print("Judged by the signatures of each version's bindings; nothing was compiled.", markup=False)
     return all(one.taken for one in found)
@@ -131,6 +142,8 @@ def check(graph: Graph, providers: Sequence[str], targets: Sequence[str], as_jso
 
 def _about(one: Verdict) -> str:
     if one.taken:
-        return ", ".join(kind + (f" ({count})" if count > 1 else "") for kind, count in one.composed.items())
+        kinds = [kind + (f" ({count})" if count > 1 else "") for kind, count in one.composed.items()]
+        needs = [f"needs {', '.join(one.plugins)}"] if one.plugins else []
+        return "; ".join([", ".join(kinds)] * bool(kinds) + needs)
     where = f" in {one.module}" if one.module else ""
     return f"{one.problem}{where}" + (f": {one.remedy}" if one.remedy else "")

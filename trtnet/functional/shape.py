@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, product
+from ..basics.dims import Dim, Size, SizeLike, divide_exactly, format_shape, maximum, minimum, product
 from ..basics.dtypes import dtype
 from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph.recorder import emit
@@ -51,6 +51,8 @@ __all__ = [
     "squeeze",
     "swapaxes",
     "swapdims",
+    "sym_max",
+    "sym_min",
     "t",
     "transpose",
     "unflatten",
@@ -582,6 +584,26 @@ def numel(input: Tensor) -> SizeLike:
     2
     """
     return input.numel()
+
+
+def sym_max(a: SizeLike, b: SizeLike) -> SizeLike:
+    """The larger of two sizes: in place of Python's `max`, which must know while recording which one that is.
+
+    >>> trtnet.sym_max(trtnet.Dim("n", min=1, opt=4, max=8), 3)
+    max(n, 3)
+    >>> trtnet.sym_max(2, 3)
+    3
+    """
+    return maximum(size_of(a), size_of(b))
+
+
+def sym_min(a: SizeLike, b: SizeLike) -> SizeLike:
+    """The smaller of two sizes, in place of Python's `min`.
+
+    >>> trtnet.sym_min(trtnet.Dim("n", min=1, opt=4, max=8), 3)
+    min(n, 3)
+    """
+    return minimum(size_of(a), size_of(b))
 
 
 # --- what is asked of tensors -----------------------------------------------------------------------------------------

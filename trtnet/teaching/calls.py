@@ -8,7 +8,7 @@ installed, or from those that trtnet knows of the version (tensorrt/versions.py)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..basics.errors import ArgumentError, ProviderError, UnsupportedError
 from ..graph.graph import Graph
 from ..graph.tensor import Producer, Tensor
-from ..layers.targets import ITensor, NativePlugin, PluginRequest
+from ..layers.targets import ILayer, ITensor, NativePlugin, PluginRequest
 from ..tensorrt import provider as providers
 from ..tensorrt.build.job import Job
 from ..tensorrt.build.lowering import Lowering
@@ -256,11 +256,19 @@ class Bindings(ModuleType):
 
 
 class WrittenLowering(Lowering):
-    """A lowering onto a network that writes its calls down."""
+    """A lowering onto a network that writes its calls down.
 
-    def __init__(self, graph: Graph, network: INetworkDefinition, provider: Provider) -> None:
+    Attributes:
+        wanted: the plugins that the network has, where it is not refused for them.
+    """
+
+    def __init__(
+        self, graph: Graph, network: INetworkDefinition, provider: Provider, takes_plugins: bool = False
+    ) -> None:
         super().__init__(graph, network, provider)
         self._made: dict[int, Tensor] = {}
+        self._takes_plugins = takes_plugins
+        self.wanted: list[PluginRequest] = []
 
     @property
     def adding(self) -> Producer | None:
@@ -278,12 +286,23 @@ class WrittenLowering(Lowering):
         """Nothing, likewise."""
 
     def plugin(self, wanted: PluginRequest) -> NativePlugin:
+        if self._takes_plugins:
+            self.wanted.append(wanted)
+            return NativePlugin(self, 0)
         raise UnsupportedError(
             f"calls that make a plugin ({wanted.creator}) are not written down",
             expected="layers of TensorRT's own",
             found=f"the layer {wanted.layer}",
             remedy="give the plugin a composition, and name provider='tensorrt_rtx', which has no plugins",
         )
+
+    def add(self, network: INetworkDefinition, tensors: Sequence[ITensor]) -> ILayer:
+        """A layer in place of a plugin's, whose calls only its library could tell."""
+        layer: Any = object.__new__(self.provider.trt.ILayer)
+        assert self._layer is not None
+        vars(layer).update(made_of=(network, "add_plugin", *tensors), num_outputs=len(self._layer.outputs))
+        vars(network).setdefault("layers", []).append(layer)
+        return layer
 
 
 def provider_of(given: str | Provider | None) -> Provider:
@@ -331,10 +350,11 @@ class Writing:
     calls: list[Call] = field(default_factory=list)
 
 
-def written(job: Job, composed: Callable[[Graph, Provider], Graph]) -> Writing:
+def written(job: Job, composed: Callable[[Graph, Provider], Graph], takes_plugins: bool = False) -> Writing:
     """The calls by which a job, whose provider `provider_of` gave, makes its network and tells its builder what to do.
 
-    `composed` gives the graph as it is for a provider.
+    `composed` gives the graph as it is for a provider. The calls that make a plugin are not known: a network that has
+    one is refused, or with `takes_plugins` lowered without these.
     """
     provider = job.provider
     bindings = provider.trt
@@ -343,7 +363,7 @@ def written(job: Job, composed: Callable[[Graph, Provider], Graph]) -> Writing:
     builder: Builder = provider.trt.Builder(provider.logger)
     network = provider.create_network(builder)
     network.name = job.graph.title
-    lowering = WrittenLowering(composed(job.graph, provider), network, provider)
+    lowering = WrittenLowering(composed(job.graph, provider), network, provider, takes_plugins)
     bindings.network = lowering
     lowering.run()
     job.configured(builder, network, lowering)

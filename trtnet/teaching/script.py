@@ -55,9 +55,13 @@ def to_script(
 
 
 def writing(
-    graph: Graph, provider: str | Provider | None, targets: tuple[str, ...] = (), options: BuildOptions | None = None
+    graph: Graph,
+    provider: str | Provider | None,
+    targets: tuple[str, ...] = (),
+    options: BuildOptions | None = None,
+    takes_plugins: bool = False,
 ) -> Writing:
-    """A build of the graph, written down."""
+    """A build of the graph, as `written`."""
     found = provider_of(provider)
     unknown = [one for one in targets if one not in found.targets]
     if unknown:
@@ -70,7 +74,7 @@ def writing(
     profile = {name: (dim.min, dim.opt, dim.max) for name, dim in graph.dims.items()}
     profiles = (profile,) if profile else ()
     job = Job(graph, found, options or BuildOptions(), targets=targets, profiles=profiles)
-    return written(job, for_provider)
+    return written(job, for_provider, takes_plugins)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
