@@ -589,8 +589,8 @@ def numel(input: Tensor) -> SizeLike:
 def sym_max(a: SizeLike, b: SizeLike) -> SizeLike:
     """The larger of two sizes: in place of Python's `max`, which must know while recording which one that is.
 
-    >>> trtnet.sym_max(trtnet.Dim("n", min=1, opt=4, max=8), 3)
-    max(n, 3)
+    An int, or of a Dim an expression, as `max(n, 3)`.
+
     >>> trtnet.sym_max(2, 3)
     3
     """
@@ -600,8 +600,8 @@ def sym_max(a: SizeLike, b: SizeLike) -> SizeLike:
 def sym_min(a: SizeLike, b: SizeLike) -> SizeLike:
     """The smaller of two sizes, in place of Python's `min`.
 
-    >>> trtnet.sym_min(trtnet.Dim("n", min=1, opt=4, max=8), 3)
-    min(n, 3)
+    >>> trtnet.sym_min(2, 3)
+    2
     """
     return minimum(size_of(a), size_of(b))
 
