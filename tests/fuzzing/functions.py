@@ -420,6 +420,8 @@ FRESH: dict[str, Callable[[Any], str]] = {
         for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")
     },
     "broadcast_shapes": lambda g: "T.ones(T.broadcast_shapes((3, 1), (1, 2)))",
+    "sym_max": lambda g: "T.ones(T.sym_max(3, 2))",
+    "sym_min": lambda g: "T.ones(T.sym_min(3, 2))",
 }
 
 TABLE: dict[str, Function] = {
