@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -351,6 +352,62 @@ def test_the_gradients_of_a_table_are_torchs(options, is_torchs):
                 found.append((made.detach(), one.get_parameter("table.weight").grad))
             for a, b in zip(*found):
                 torch.testing.assert_close(a, b)
+
+
+class Sign(trtnet.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+def under(context, function):
+    with context:
+        return function()
+
+
+CUTS = {
+    "detach": (lambda x, w: x + (x.round() - x).detach(), "forward detaches"),
+    "weight": (lambda x, w: x * w.detach(), "forward detaches"),
+    "detach_": (lambda x, w: (x * 2).detach_(), "forward detaches"),
+    "data": (lambda x, w: (x * 2).data, "forward detaches"),
+    "weight's data": (lambda x, w: x * w.data, "forward takes .data"),
+    "Function": (lambda x, w: Sign.apply(x), "Sign has a backward of its own"),
+    "no_grad": (lambda x, w: under(trtnet.no_grad(), lambda: x * w), "forward computes under no_grad"),
+    "@no_grad": (lambda x, w: trtnet.no_grad(lambda: x * w)(), "forward computes under no_grad"),
+    "@no_grad()": (lambda x, w: trtnet.no_grad()(lambda: x * w)(), "forward computes under no_grad"),
+    "inference_mode": (lambda x, w: under(trtnet.inference_mode(), lambda: x * w), "under inference_mode"),
+    "set_grad_enabled": (lambda x, w: under(trtnet.set_grad_enabled(False), lambda: x * w), "set_grad_enabled(False)"),
+    "with gradients": (lambda x, w: under(trtnet.set_grad_enabled(True), lambda: x * w), ""),
+    "enabled": (lambda x, w: under(trtnet.enable_grad(), lambda: x * w), ""),
+    "inference_mode(False)": (lambda x, w: under(trtnet.inference_mode(False), lambda: x * w), ""),
+    "dropout": (lambda x, w: F.dropout1d(x * w, 0.5, training=False), ""),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_gradients_that_forward_keeps_back_are_warned_of(name):
+    forward, text = CUTS[name]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(trtnet.ones(3))
+
+        def forward(self, x):
+            return forward(x, self.w) * self.w
+
+    graph = trtnet.record(Net(), x=Input((2, 3)))
+    for one in (graph, pickle.loads(pickle.dumps(graph)), graph.prune()):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            module = trtnet.to_torch(one)
+        assert [text in str(found.message) for found in caught] == ([True] if text else [])
+        assert all(__file__ in str(found.message) and found.filename == __file__ for found in caught)
+        assert module(torch.ones(2, 3)).shape == (2, 3)
 
 
 def test_the_graph_is_the_one_without_dropout():

@@ -144,6 +144,7 @@ def _training(
             for layer, other in training.instead.items()
         ],
         "reasons": [[reason.text, reason.owner, _place(reason.location)] for reason in training.reasons],
+        "cuts": [[reason.text, reason.owner, _place(reason.location)] for reason in training.cuts],
     }
 
 
@@ -433,5 +434,8 @@ class _Reading:
             operands = tuple(None if o is None else self.weights[o["weight"]] for o in inputs)
             values = {name: self.value(v) for name, v in attributes.items()}
             training.instead[layers[place]] = INSTEAD[kind](operands, **values)
-        training.reasons = [Reason(text, owner, Place(*at) if at else None) for text, owner, at in data["reasons"]]
+        training.reasons, training.cuts = (
+            [Reason(text, owner, Place(*at) if at else None) for text, owner, at in data.get(name, ())]
+            for name in ("reasons", "cuts")
+        )
         return training

@@ -10,7 +10,7 @@ from ..graph.training import Mode, cannot_train
 from ..layers.training import Dropout
 from . import memory
 from .inplace import rebind
-from .shape import detach
+from .shape import same_memory
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
 
@@ -33,7 +33,7 @@ def _identity(name: str, input: Tensor, p: float, training: bool | Mode, inplace
             found="training=True",
             remedy=f"write F.{name}(x, p, training=self.training), which is False while recording",
         )
-    return input if inplace or len(input.shape) == _BATCHED.get(name, len(input.shape)) else detach(input)
+    return input if inplace or len(input.shape) == _BATCHED.get(name, len(input.shape)) else same_memory(input)
 
 
 def _noted(name: str, x: Tensor, p: float, mode: Mode, inplace: bool) -> Tensor:

@@ -13,6 +13,7 @@ from ..basics.dtypes import dtype
 from ..basics.errors import ArgumentTypeError, ShapeError, UnsupportedError, shown
 from ..graph.recorder import emit
 from ..graph.tensor import Array, Parameter, Tensor, current_recorder
+from ..graph.training import cut_gradients
 from ..layers.casting import Identity
 from ..layers.constant import constant
 from ..layers.shaping import Shuffle, reshaped
@@ -559,18 +560,26 @@ def clone(input: Tensor, *, memory_format: MemoryFormat | None = None) -> Tensor
     return emit(Identity((tensor(input),)))
 
 
+@operation(lambda input: input[...], view=True)
+def same_memory(input: Tensor) -> Tensor:
+    """`input`, in a second tensor of its memory."""
+    return tensor(input)
+
+
 @operation(lambda input: input[...], method=True, view=True)
 def detach(input: Tensor) -> Tensor:
-    """`input`, in a second tensor of its memory: trtnet computes no gradients.
+    """`input`, in a second tensor of its memory: trtnet computes no gradients, and `to_torch` does not detach.
 
     >>> trtnet.tensor([1.0, 2.0]).detach().tolist()
     [1.0, 2.0]
     """
+    cut_gradients("forward detaches")
     return tensor(input)
 
 
 def _detach_(self: Tensor) -> Tensor:
     """The tensor itself: trtnet computes no gradients."""
+    cut_gradients("forward detaches")
     return self
 
 

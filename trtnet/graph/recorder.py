@@ -452,8 +452,14 @@ class Recorder:
 
     def cannot_train(self, text: str, owner: str) -> None:
         """Note that what is being recorded is another network in training."""
+        self._note(self.training.reasons, text, owner)
+
+    def cut_gradients(self, text: str) -> None:
+        """Note that what is being recorded has other gradients than its layers."""
+        self._note(self.training.cuts, text, "")
+
+    def _note(self, reasons: list[Reason], text: str, owner: str) -> None:
         where = self.where or here()
-        reasons = self.training.reasons
         if not any((r.text, r.owner, str(r.location)) == (text, owner, str(where)) for r in reasons):
             reasons.append(Reason(text, owner, where))
 

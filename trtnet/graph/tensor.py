@@ -151,6 +151,7 @@ class Recording(Protocol):
     def freeze(self, parameter: Parameter) -> None: ...
     def require_equal(self, left: SizeLike, right: SizeLike, problem: str) -> None: ...
     def cannot_train(self, text: str, owner: str) -> None: ...
+    def cut_gradients(self, text: str) -> None: ...
 
 
 current_recorder: ContextVar[Recording | None] = ContextVar("trtnet.recorder", default=None)
@@ -656,6 +657,9 @@ class Parameter(Array):
 
     @property
     def data(self) -> Parameter:
+        current = current_recorder.get()
+        if current is not None:
+            current.cut_gradients("forward takes .data")
         return self
 
     @data.setter

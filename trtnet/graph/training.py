@@ -53,7 +53,7 @@ class Mode:
 
 
 class Reason(NamedTuple):
-    """Why a network cannot be trained as it was recorded."""
+    """Why a network cannot be trained as it was recorded, or has other gradients."""
 
     text: str
     owner: str
@@ -76,6 +76,13 @@ def cannot_train(text: str, owner: str) -> None:
     current = current_recorder.get()
     if current is not None:
         current.cannot_train(text, owner)
+
+
+def cut_gradients(text: str) -> None:
+    """Note that forward keeps gradients from what is being recorded, or gives them otherwise."""
+    current = current_recorder.get()
+    if current is not None:
+        current.cut_gradients(text)
 
 
 class Trained(Producer, Protocol):
@@ -109,6 +116,7 @@ class Training:
         outputs: outputs that come through a dropout.
         instead: what takes the place of a layer.
         reasons: why the network cannot be trained; empty where it can.
+        cuts: where forward keeps gradients back, or gives its own: those of the layers are others.
     """
 
     drops: list[tuple[int, Trained]] = field(default_factory=list)
@@ -116,6 +124,7 @@ class Training:
     outputs: dict[str, Trained] = field(default_factory=dict)
     instead: dict[Producer, Trained] = field(default_factory=dict)
     reasons: list[Reason] = field(default_factory=list)
+    cuts: list[Reason] = field(default_factory=list)
 
     def leave(self, frozen: Collection[str]) -> None:
         """Note that training would change what forward read as numbers: these buffers, by name."""

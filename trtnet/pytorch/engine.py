@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..basics import dims, dtypes, forking, interrupts
 from ..basics.arrays import from_numpy, import_torch, is_torch, lasting, to_numpy
 from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
+from ..basics.location import user_level
 from ..engine.bindings import Bindings, Bound
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
@@ -619,8 +621,19 @@ def to_torch(graph: Graph) -> torch.nn.Module:
     BatchNorm uses the batch's statistics and updates its buffers, as the recorded modules say. `.train()` raises
     UnsupportedError where forward decided by `self.training` in Python, and where the graph is a form of the recorded
     one (with extra outputs, say): what that does in training is not known.
+
+    Gradients are those of the recorded layers. Where forward keeps some back (`detach`, `.data`, `no_grad`), or has a
+    backward of its own (`autograd.Function`), it warns, with the lines: train the torch module of that file there.
     """
     import_torch()
     from .module import Recorded
 
+    if graph.training is not None and graph.training.cuts:
+        places = [f"{cut.text} at {cut.location}" for cut in graph.training.cuts]
+        shown = ", ".join(places[:3]) + (f", and {len(places) - 3} more" if len(places) > 3 else "")
+        warnings.warn(
+            f"the gradients of this module are those of its layers, and forward has others: {shown}. What it computes "
+            "is right; to train the model, train its own file in PyTorch, and refit the engine with that",
+            stacklevel=user_level(),
+        )
     return Recorded(graph)

@@ -60,4 +60,5 @@ def _of_kept(training: Training, layers: list[Producer], kept: Collection[Produc
         training.outputs,
         {layer: trained for layer, trained in training.instead.items() if layer in kept},
         training.reasons,
+        training.cuts,
     )

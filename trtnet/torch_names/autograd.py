@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph.training import cut_gradients
 from .compat import enable_grad, no_grad, set_grad_enabled
 
 __all__ = ["Function", "Variable", "enable_grad", "no_grad", "set_grad_enabled"]
@@ -30,6 +31,8 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        if hasattr(cls, "backward"):
+            cut_gradients(f"{cls.__name__} has a backward of its own")
         if "setup_context" in cls.__dict__:
             return cls.forward(*args, **kwargs)
         context = _Context()

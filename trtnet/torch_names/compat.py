@@ -7,8 +7,9 @@ Nothing has gradients and nothing is scripted or compiled: these give what they 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,21 +18,34 @@ from ..basics.dims import format_shape
 from ..basics.errors import ShapeError, UnsupportedError
 from ..graph.recorder import emit
 from ..graph.tensor import Tensor
+from ..graph.training import cut_gradients
 from ..layers.assertion import Assertion
 from .jit import decorator, never, same
 
 
-class _NoGradient(contextlib.ContextDecorator):
-    """`with no_grad():`, `@no_grad()` and `@no_grad`: nothing here has gradients."""
+class _NoGradient:
+    """`with no_grad():`, `@no_grad()` and `@no_grad`: nothing here has gradients; `to_torch` warns of such lines."""
+
+    cuts = False
 
     def __new__(cls, function: Any = None) -> Any:
-        return function if callable(function) else super().__new__(cls)
+        made = super().__new__(cls)
+        return made(function) if callable(function) else made
 
     def __init__(self, mode: bool = True) -> None:
         pass
 
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return call
+
     def __enter__(self) -> None:
-        pass
+        if self.cuts:
+            cut_gradients(f"forward computes under {type(self).__name__}")
 
     def __exit__(self, *exc: object) -> None:
         pass
@@ -40,9 +54,16 @@ class _NoGradient(contextlib.ContextDecorator):
 class no_grad(_NoGradient):
     """Nothing here has gradients."""
 
+    cuts = True
+
 
 class inference_mode(_NoGradient):
     """Nothing here has gradients."""
+
+    cuts = True
+
+    def __init__(self, mode: bool = True) -> None:
+        self.cuts = mode
 
 
 class enable_grad(_NoGradient):
@@ -51,6 +72,10 @@ class enable_grad(_NoGradient):
 
 class set_grad_enabled(_NoGradient):
     """Accepted; train `trtnet.to_torch(graph)`."""
+
+    def __init__(self, mode: bool = True) -> None:
+        if not mode:
+            cut_gradients("forward computes under set_grad_enabled(False)")
 
 
 def is_grad_enabled() -> bool:
