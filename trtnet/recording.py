@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .basics import dims, dtypes
+from .basics.cycles import refuse_cycle
 from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError, shown
 from .basics.garbage import no_collection
 from .basics.location import raised_at
@@ -330,6 +331,8 @@ def _signature_of_method(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _arguments(recorder: Recorder, signature: inspect.Signature, given: dict[str, Any]) -> dict[str, Any]:
+    for name, value in given.items():
+        refuse_cycle(f"the argument {name!r} of record", name, value)
     known = list(signature.parameters)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     try:
@@ -379,6 +382,7 @@ def _plain(name: str, value: Any, given: dict[str, Any]) -> Any:
 
 
 def _outputs(recorder: Recorder, result: Any) -> tuple[dict[str, Tensor], forms.Form]:
+    refuse_cycle("what forward returned", "result", result)
     form, named = forms.named(result)
     if not named:
         raise ArgumentError(

@@ -175,14 +175,17 @@ def _short(value: object, most: int = 60) -> str:
 
 def too_large(values: Iterable[object]) -> str | None:
     """The first whole number among the values, in sequences and slices too, that is of no type of a tensor's."""
-    for value in values:
+    waiting, seen = [*values][::-1], set()  # a list may contain itself
+    while waiting:
+        value = waiting.pop()
         if type(value) is int:
             if not -(1 << 63) <= value < 1 << 64:
                 return f"one of {value.bit_length():,} bits"
-        elif isinstance(value, (tuple, list, slice)):
-            parts = (value.start, value.stop, value.step) if isinstance(value, slice) else value
-            if found := too_large(parts):
-                return found
+        elif isinstance(value, slice):
+            waiting += (value.step, value.stop, value.start)
+        elif isinstance(value, (tuple, list)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value[::-1]
     return None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.arrays import as_array
+from ..basics.cycles import refuse_cycle
 from ..basics.dims import Dim, SizeLike, format_shape
 from ..basics.errors import (
     ArgumentError,
@@ -244,6 +245,7 @@ class _Structured(NamedTuple):
 
     @classmethod
     def of(cls, structure: Structure, name: str) -> _Structured:
+        refuse_cycle(name, name, structure)
         values: list[Any] = []
         names: list[str] = []
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.arrays import as_array
+from ..basics.cycles import refuse_cycle
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
 from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
@@ -94,7 +95,12 @@ def as_tensor(data: Any, dtype: DtypeLike | None = None, device: DeviceLike | No
     to = None if dtype is None else dtypes.get(dtype)
     if isinstance(data, Tensor):
         return data if to is None else data.to(to)
-    if _has_recorded(data):
+    try:
+        is_recorded_inside = _has_recorded(data)
+    except RecursionError:
+        refuse_cycle("the data", "data", data)
+        raise
+    if is_recorded_inside:
         return _recorded_values(data, to or dtypes.get(_common(data)))
     return Array(as_array(data, to))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..basics import dtypes
 from ..basics.arrays import as_array
+from ..basics.cycles import refuse_cycle
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import (
@@ -139,10 +140,8 @@ def operation(
                 return result
             except TrtnetError:
                 raise
-            except WRONG_TYPES as error:
-                raise _bad_arguments(function, args, kwargs, error) from None
-            except WRONG_VALUES as error:
-                raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
+            except (*WRONG_TYPES, *WRONG_VALUES, RecursionError) as error:
+                raise _refused(function, args, kwargs, error) from None
 
         _install(call, function.__name__, method)
         return call  # type: ignore[return-value]
@@ -385,6 +384,17 @@ WRONG_VALUES = (ValueError, IndexError, KeyError, ArithmeticError, MemoryError)
 """What Python and NumPy raise where arguments are of the wrong types, and of the wrong values."""
 
 
+def _refused(function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any], error: Exception) -> Exception:
+    """What to raise in place of what Python or NumPy raised in a call."""
+    if isinstance(error, RecursionError):
+        for name, value in {**dict(zip(inspect.signature(function).parameters, args)), **kwargs}.items():
+            refuse_cycle(f"{function.__name__}: the argument {name!r}", name, value)
+        return error
+    if isinstance(error, WRONG_TYPES):
+        return _bad_arguments(function, args, kwargs, error)
+    return refusal(function.__name__, (*args, *kwargs.values()), error)
+
+
 def _bad_arguments(
     function: Callable[..., Any], args: Arguments, kwargs: dict[str, Any], error: Exception
 ) -> Exception:
@@ -428,10 +438,8 @@ def refusing(function: C) -> C:
             return function(*args, **kwargs)
         except TrtnetError:
             raise
-        except WRONG_TYPES as error:
-            raise _bad_arguments(function, args, kwargs, error) from None
-        except WRONG_VALUES as error:
-            raise refusal(function.__name__, (*args, *kwargs.values()), error) from None
+        except (*WRONG_TYPES, *WRONG_VALUES, RecursionError) as error:
+            raise _refused(function, args, kwargs, error) from None
 
     return call  # type: ignore[return-value]
 

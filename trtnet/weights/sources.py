@@ -13,6 +13,7 @@ from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..basics.arrays import import_torch
+from ..basics.cycles import refuse_cycle
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError
 from ..basics.patterns import matches, patterns_of
 from ._common import some
@@ -169,7 +170,11 @@ def _read(source: Any, live: bool) -> tuple[dict[str, Any], str | None, bool]:
     if isinstance(source, Lazy):
         return {name: _Later(functools.partial(source.__getitem__, name)) for name in source}, None, False
     if isinstance(source, Mapping):
-        return dict(_flattened(source)), None, False
+        try:
+            return dict(_flattened(source)), None, False
+        except RecursionError:
+            refuse_cycle("the dict of weights", "weights", source)
+            raise
     if callable(getattr(source, "state_dict", None)):
         return _module(source, live), None, False
     if callable(getattr(source, "get_tensor", None)) and callable(getattr(source, "keys", None)):

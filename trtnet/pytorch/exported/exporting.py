@@ -19,6 +19,7 @@ import torch.fx.experimental._config as symbolic
 from torch.export import ExportedProgram
 
 from ...basics import dims, dtypes
+from ...basics.cycles import refuse_cycle
 from ...basics.dims import Dim, SizeLike
 from ...basics.errors import ProviderError, ShapeError, TrtnetError, UnsupportedError
 from ...basics.location import Location, Place
@@ -76,7 +77,9 @@ class _Call(torch.nn.Module):
     def forward(self, *tensors: torch.Tensor) -> Any:
         self.__dict__["reads"].begin(_weights(getattr(self, OWNER)))
         function: Callable[..., Any] = self.__dict__["function"]
-        return function(**filled(self.__dict__["given"], dict(zip(self.__dict__["names"], tensors))))
+        result = function(**filled(self.__dict__["given"], dict(zip(self.__dict__["names"], tensors))))
+        refuse_cycle("what forward returned", "result", result)
+        return result
 
 
 def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[str, Any]) -> Exported:
@@ -109,6 +112,10 @@ def export(owner: torch.nn.Module, function: Callable[..., Any], given: Mapping[
     if isinstance(failed, TrtnetError):
         failed.where = _line(failed) or failed.where
         raise failed
+    if isinstance(failed, RecursionError):  # torch walks through what modules hold
+        for path, module in owner.named_modules():
+            for name, held in vars(module).items():
+                refuse_cycle(f"the attribute {name!r}", name, held, path or type(module).__name__)
     raise _refused(failed) from failed
 
 
