@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import os
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError, shown
+from .basics.patterns import matches
 from .engine.engine import Engine
 from .engine.options import RunOptions
 from .engine.plan import Plan
@@ -284,7 +284,7 @@ def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozens
             raise ArgumentTypeError(
                 f"{what} is no pattern", expected="False, True, or patterns over state_dict keys", found=repr(pattern)
             )
-        found = fnmatch.filter(graph.parameters, pattern)
+        found = [name for name in graph.parameters if matches(name, [pattern])]
         if not found:
             raise WeightsError(
                 f"the pattern {pattern!r} matches no parameter",

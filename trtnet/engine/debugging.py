@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -44,7 +43,7 @@ class Listening(NamedTuple):
         patterns = tuple(patterns_of(tensors, "the tensors of a debug listener"))
         every = [path for paths in known.values() for path in paths]
         for pattern in patterns:
-            if not further and not fnmatch.filter(every, pattern):
+            if not further and not any(matches(path, [pattern]) for path in every):
                 raise ArgumentError(
                     f"no debug tensor of this engine is {pattern!r}",
                     expected=", ".join(every) or "an engine that was built with debug_tensors=",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..basics.errors import ArgumentError
-from ..basics.patterns import patterns_of
+from ..basics.patterns import matches, patterns_of
 from ..graph.graph import Graph
 from ..graph.regions import interior
 from ..graph.tensor import Producer, Tensor
@@ -34,7 +33,7 @@ def tensors_at(graph: Graph, paths: str | Iterable[str], what: str) -> dict[str,
     patterns = patterns_of(paths, what, f"{what}=['encoder.layers.0']: graph.summary() shows the module paths")
     chosen: dict[str, Tensor] = {}
     for pattern in patterns:
-        found = fnmatch.filter(last, pattern)
+        found = [path for path in last if matches(path, [pattern])]
         if not found:
             close = difflib.get_close_matches(pattern, last, 3, 0.4)
             raise ArgumentError(

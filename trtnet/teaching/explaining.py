@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import html
 import os
 from collections.abc import Collection, Sequence
@@ -14,7 +13,7 @@ from ..basics.dims import format_shape
 from ..basics.errors import ArgumentError
 from ..basics.garbage import no_collection
 from ..basics.location import Location
-from ..basics.patterns import patterns_of
+from ..basics.patterns import matches, patterns_of
 from ..graph.graph import Graph, method
 from ..graph.tensor import Operand, Producer, Tensor
 from ..tensorrt.provider import Provider
@@ -169,13 +168,7 @@ def _chosen(graph: Graph, part: str) -> set[Producer]:
     """The layers of a module and of those in it, by path or pattern; or the layer of this name. Raises ArgumentError
     where there is none."""
     (pattern,) = patterns_of(part, "part", 'graph.explain("encoder.layers.0")')
-    found = {
-        layer
-        for layer in graph.layers
-        if layer.name == pattern
-        or fnmatch.fnmatchcase(layer.path, pattern)
-        or fnmatch.fnmatchcase(layer.path, f"{pattern}.*")
-    }
+    found = {layer for layer in graph.layers if layer.name == pattern or matches(layer.path, (pattern, f"{pattern}.*"))}
     if not found:
         names = list(dict.fromkeys(name for layer in graph.layers for name in (layer.path, layer.name) if name))
         close = difflib.get_close_matches(pattern, names, 3, 0.4)
