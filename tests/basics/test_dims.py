@@ -297,6 +297,9 @@ def test_functions():
     assert maximum(3, 5) == 5
     assert minimum(3, 5) == 3
     assert maximum(B) == B
+    assert abs(B - H) == maximum(B - H, H - B)
+    assert [evaluate(abs(B - H), {"b": b, "h": 32}) for b in (30, 32, 35)] == [2, 0, 3]
+    assert abs(-B) == B
     assert product([]) == 1
     assert product([2, B, 3]) == B * 6
     assert solve(B * 4 + 2, 34) == ("b", 8)

@@ -134,6 +134,9 @@ class Dim(Polynomial):
             )
         return int(other) if isinstance(other, Integral) else NotImplemented
 
+    def __abs__(self) -> SizeLike:
+        return maximum(self, -self)
+
     def __pow__(self, power: Any) -> SizeLike:
         if isinstance(power, (float, Dim)):
             raise self._no_power(f"{self}**{power}")

@@ -20,6 +20,7 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a clamp at a quotient": lambda x: x.clamp(max=x.shape[0] / 8),
     "linspace": lambda x: x + torch.linspace(-1, 2, x.shape[0])[:, None],
     "linspace downwards": lambda x: x + torch.linspace(0.5, -3, steps=x.shape[0], dtype=torch.float32)[:, None],
+    "the distance of sizes": lambda x: x * abs(3 - x.shape[0]) + torch.ones(abs(x.shape[0] - 4), 4).sum(),
     "linspace of a fixed size": lambda x: x + torch.linspace(0, 1, 4),
 }
 

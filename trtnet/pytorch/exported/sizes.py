@@ -101,6 +101,7 @@ SIZES: dict[Any, Callable[..., Any]] = {
     operator.pow: _sizes(operator.pow),
     operator.neg: operator.neg,
     operator.pos: operator.pos,
+    operator.abs: abs,
     operator.eq: _compared(operator.eq),
     operator.ne: _compared(operator.ne),
     operator.lt: _compared(operator.lt),
