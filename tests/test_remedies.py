@@ -3872,6 +3872,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "name a class of modules, or a function that returns one",
             "give a file as path/to/file.py:Class; a module must be importable from here",
             "write the network as a Python file, and name its class:",
+            "name the network that it was built from:",
             "for instance",
             "list them: trtnet models",
             "compare what was computed on the same inputs",
@@ -3891,7 +3892,6 @@ NOT_FOLLOWED: dict[str, str] = {
         (
             "may you read it?",
             "write it with numpy.savez",
-            "; its weights are given by --weights FILE; `trtnet run`, `bench` and `inspect` take an .engine",
             ", or put its folder on PYTHONPATH",
             "name another: --output FILE.png",
         ),

@@ -944,6 +944,15 @@ FOLLOWED = {
         ("summary", "net.onnx", "-i", "x=1x3"),
         ("summary", "net.py:Net", "-i", "x=1x3"),
     ),
+    "ONNX files are not read": (("summary", "net.onnx", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
+    "its weights are given by --weights FILE": (
+        ("summary", "both.npz", "-i", "x=1x3"),
+        ("summary", "net.py:half", "-i", "x=1x3"),
+    ),
+    "name the network that it was built from": (
+        ("upgrade-check", "copied.engine", "--python", sys.executable),
+        ("summary", "net.py:half", "-i", "x=1x3"),
+    ),
     "for instance": (("summary", "no/such thing", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "write net.py:": (("summary", "net.py", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "did you mean net.py:Net": (("summary", "net.py:Nett", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),

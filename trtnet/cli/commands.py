@@ -684,7 +684,9 @@ def upgrade_check(
 
     Outputs on the same inputs with the same weights, times, the plan's size, layers that are composed of others. Where
     no TensorRT runs, PyTorch computes and is timed, which is said; TensorRT-RTX compiles all the same. The other Python
-    has trtnet, too. Exits with 0 where outputs agree, with 1 where they differ, and with 2 after an error.
+    has trtnet, too. Of an .engine, which is of one TensorRT, give the network that it was built from.
+
+    Exits with 0 where outputs agree, with 1 where they differ, and with 2 after an error.
 
     [dim]Example:[/] [bold]trtnet upgrade-check models/lenet --python ~/tensorrt-11/bin/python
     --weights weights/lenet.safetensors[/]

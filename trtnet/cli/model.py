@@ -85,12 +85,7 @@ def load_module(source: str) -> ModuleType:
             f"MODEL {source!r} is a file of another kind",
             expected="path/to/file.py:Class, or package.module:Class",
             found=source,
-            remedy=f"write the network as a Python file, and name its class: {EXAMPLE}; "
-            + (
-                "ONNX files are not read"
-                if path.suffix.lower() == ".onnx"
-                else "its weights are given by --weights FILE; `trtnet run`, `bench` and `inspect` take an .engine"
-            ),
+            remedy=_instead(path.suffix.lower()),
         )
     if path.is_dir() or not all(part.isidentifier() for part in source.split(".")):
         raise ArgumentError(
@@ -103,6 +98,19 @@ def load_module(source: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))
     with user_code(f"import {source}"):
         return importlib.import_module(source)
+
+
+def _instead(suffix: str) -> str:
+    """The remedy for a MODEL with one of OTHER_FILES."""
+    if suffix in (".engine", ".plan", ".trt"):
+        remedy = (
+            f"name the network that it was built from: {EXAMPLE}; a plan is of one TensorRT, and no network is built "
+            "anew from it; `trtnet run`, `bench`, `profile` and `inspect` take an .engine, `compare` as A or B"
+        )
+    else:
+        told = "ONNX files are not read" if suffix == ".onnx" else "its weights are given by --weights FILE"
+        remedy = f"write the network as a Python file, and name its class: {EXAMPLE}; {told}"
+    return remedy
 
 
 def load_file(path: Path) -> ModuleType:
