@@ -294,7 +294,9 @@ class Attention(Layer):
         torch = run.torch
         assert k is not None
         assert v is not None
-        if self.causal_kind != "NONE":
+        one_call = self.norm_op == "SOFTMAX" and scale is None
+        is_causal = one_call and self.causal_kind == "UPPER_LEFT" and lengths is None
+        if self.causal_kind != "NONE" and not is_causal:
             seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
             mask = seen.tril(0 if self.causal_kind == "UPPER_LEFT" else k.shape[2] - q.shape[2])
         if lengths is not None:
@@ -303,9 +305,10 @@ class Attention(Layer):
                 mask = there if mask is None else mask & there
             else:
                 mask = torch.where(there, mask, -torch.inf)
-        if self.norm_op == "SOFTMAX" and scale is None:
+        if one_call:
             attend = torch.nn.functional.scaled_dot_product_attention
-            return attend(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=q.shape[1] != k.shape[1])
+            shared = q.shape[1] != k.shape[1]
+            return attend(q, k, v, attn_mask=mask, is_causal=is_causal, scale=1.0, enable_gqa=shared)
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         weights = q @ k.transpose(-1, -2)
         if mask is not None:
