@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import trtnet
@@ -23,6 +27,8 @@ from trtnet.engine.graph_json import from_json, to_json
 from trtnet.errors import ArgumentError
 
 NET = """
+import torch
+
 import trtnet
 from trtnet import nn
 
@@ -48,7 +54,40 @@ class Drawn(nn.Module):
 class Odd(nn.Module):
     def forward(self, x):
         return (x - x) / (x - x), x / (x - x), x.argmax(1), x.to("bfloat16") * 2
+
+class Attends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.heads(x, x, x, need_weights=False)[0]
+
+class Torch(torch.nn.Module):
+    calls = []
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.norm, self.drop = torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5)
+
+    def forward(self, x, *, shift):
+        self.calls.append((self.training, x.dtype))
+        y = self.norm(self.fc(x))
+        return {"z": (self.drop(y), None), "a": x - shift}
+
+class Tired(torch.nn.Module):
+    left = None
+
+    def forward(self, x):
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise RuntimeError("no more")
+        return x * 2
+
+made = Torch()
 """
+TORCH = ("-i", "x=2x3", "-i", "shift=2x3")
 QUICK = ("--duration", "0", "--warmup", "0", "--iterations", "3")
 
 
@@ -127,13 +166,153 @@ def test_seconds_as_text(value: float, text: str) -> None:
     assert seconds(value) == text
 
 
+# --- what PyTorch runs ------------------------------------------------------------------------------------------------
+
+
+def loaded() -> Any:
+    """net.py as the command line loaded it last."""
+    return sys.modules["model_file_net"]
+
+
+def calls_of(*arguments: str) -> list[Any]:
+    """Those of the module in net.py, those of its recording among them."""
+    results("net.py:Torch", *arguments)
+    calls: list[Any] = loaded().Torch.calls
+    return calls
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (*TORCH, "--batch", "3,5"),
+        ("-i", "x=n=2..3..8,3", "-i", "shift=n=2..3..8,3", "--batch", "3,5"),
+        (*TORCH, "--half"),
+    ],
+)
+def test_a_module_of_torchs_runs_itself(folder: Path, inputs: tuple[str, ...]) -> None:
+    """In eval mode, with its arguments by name; its results are compared in the order of the recording's."""
+    found = results("net.py:Torch", *inputs, "--against", "eager")
+    batches = (3, 5) if "--batch" in inputs else (2,)
+    assert [(one["way"], one["batch"]) for one in found] == [
+        (way, batch) for batch in batches for way in ("reference", "PyTorch eager")
+    ]
+    assert all(one["difference"] < (2e-3 if "--half" in inputs else 1e-5) for one in found)
+    more = calls_of(*inputs, "--against", "eager")[len(calls_of(*inputs)) :]
+    assert len(more) == 5 * len(batches)  # one to compare, one before, and three that are timed
+    made = calls_of(*inputs, "--against", "eager")
+    assert not any(training for training, _ in made)
+    assert {str(dtype) for _, dtype in made} == {"torch.float16" if "--half" in inputs else "torch.float32"}
+
+
+def test_the_users_module_stays_as_it_was(folder: Path) -> None:
+    found = {one["way"]: one for one in results("net.py:made", *TORCH, "--against", "eager,graph", "--refit")}
+    assert list(found)[:4] == ["reference", "PyTorch eager", "PyTorch, CUDA graph", "first refit"]
+    assert found["PyTorch, CUDA graph"]["note"] == "there is no GPU here to replay a CUDA graph"
+    for way in ("reference", "PyTorch eager", "reference, weights fixed", "reference, live weights"):
+        assert found[way]["difference"] < 1e-5
+    module = loaded().made
+    assert module.training
+    assert module.drop.training
+    assert int(module.norm.num_batches_tracked) == 0
+    assert all(one.requires_grad and one.grad is None for one in module.parameters())
+
+
+def test_a_module_that_keeps_computed_tensors(folder: Path) -> None:
+    """As those of torch.nn.utils.weight_norm do, which copy.deepcopy takes not."""
+    (folder / "other.py").write_text(
+        "import torch\n\n\ndef normed():\n    return torch.nn.utils.weight_norm(torch.nn.Linear(3, 4))\n"
+    )
+    found = results("other.py:normed", "-i", "input=2x3", "--against", "eager")
+    assert [one["way"] for one in found] == ["reference", "PyTorch eager"], found
+    assert all(one["difference"] < 1e-5 for one in found), found
+
+
+@pytest.mark.parametrize("model", ["net.py:Net", "net.engine"])
+def test_layers_are_called_so(folder: Path, model: str) -> None:
+    graph = trtnet.record(net(folder), x=Input((2, 3)))
+    trtnet.build(graph, provider="reference").save("net.engine")
+    shape = ("-i", "x=2x3") if model == "net.py:Net" else ()
+    made = run(model, *shape, "--against", "eager", *QUICK)
+    assert "its layers in PyTorch" in made.stdout
+    assert "PyTorch eager" not in made.output
+    assert made.stdout.splitlines()[-1].endswith("is measured where MODEL is the torch.nn.Module itself")
+    for arguments in ((model, *shape, "--against", "graph"), ("net.py:Torch", *TORCH, "--against", "eager")):
+        assert "its layers:" not in run(*arguments, *QUICK).output
+
+
+def test_attention_is_one_call_of_torchs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network is recorded anew for it; what the engine is built from has the products and the softmax."""
+    calls: list[int] = []
+    right = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return right(*args, **kwargs)
+
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", counted)
+    first, second = results("net.py:Attends", "-i", "x=2x3x4", "--against", "eager")
+    assert len(calls) == 5
+    assert first["difference"] < 1e-5
+    assert second["difference"] < 1e-5
+
+
+def test_a_way_that_fails_while_it_is_timed_is_said(folder: Path) -> None:
+    run("net.py:Torch", *TORCH, *QUICK)
+    module = loaded().Tired()
+    graph = trtnet.record(module, x=Input((2, 3)))
+    module.left = 4
+    x = {"x": np.ones((2, 3), np.float32)}
+    case = Case(graph, trtnet.reference(graph), x, 2, {}, module=module)
+    _, second = timed(case, Asked(("eager",), duration=0, warmup=0, iterations=3))
+    assert (second.way, second.samples, second.note) == ("PyTorch eager", [], "no more")
+
+
+def test_an_output_that_is_missing_differs() -> None:
+    graph = trtnet.record(lambda x: (x, x * 2), x=Input((2,)))
+    x = np.ones(2)
+    assert benching._difference(graph, [x], [x, x]) == np.inf
+    assert benching._difference(graph, [x, x], [x, x]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("a.c:5: fatal error: no Python.h\nend\n", "a.c:5: fatal error: no Python.h"), ("what\nit is\n", "it is")],
+)
+def test_what_a_compiler_writes_is_kept_from_the_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], said: str, told: str
+) -> None:
+    def broken(module: Any) -> Any:
+        subprocess.run([sys.executable, "-c", f"import sys; sys.stderr.write({said!r} * 50)"], check=True)
+        raise RuntimeError("gcc ended with 1")
+
+    monkeypatch.setattr("torch.compile", broken)
+    made = run("net.py:Net", "-i", "x=2x3", "--against", "compile", *QUICK)
+    assert made.exit_code == 0
+    assert f"its layers, torch.compile was not measured: gcc ended with 1: {told}\n" in made.output
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_said_while_it_compiles_well_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def compiled(module: Any) -> Any:
+        os.write(2, b"a word of torch's\n")
+        return module
+
+    monkeypatch.setattr("torch.compile", compiled)
+    _, second = results("net.py:Torch", *TORCH, "--against", "compile")
+    assert (second["way"], len(second["samples"])) == ("torch.compile", 3)
+    assert second["difference"] < 1e-5
+    assert capfd.readouterr().err == "a word of torch's\n"
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_each_way_gives_the_references_numbers(folder: Path) -> None:
     found = results("net.py:Net", "-i", "x=batch=1..2..8,3", "--batch", "1,8", "--against", "eager,reference")
     assert [(one["way"], one["batch"]) for one in found] == [
-        (way, batch) for batch in (1, 8) for way in ("reference", "PyTorch eager", "reference, CPU")
+        (way, batch) for batch in (1, 8) for way in ("reference", "its layers in PyTorch", "reference, CPU")
     ]
     for one in found:
         assert one["difference"] < 1e-6
@@ -145,7 +324,9 @@ def test_each_way_gives_the_references_numbers(folder: Path) -> None:
 
 def test_a_wrong_way_shows_its_difference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = benching.Layers.forward
-    monkeypatch.setattr(benching.Layers, "forward", lambda *given: tuple(one * 2 for one in right(*given)))
+    monkeypatch.setattr(
+        benching.Layers, "forward", lambda self, **given: tuple(one * 2 for one in right(self, **given))
+    )
     first, second = results("net.py:Net", "-i", "x=2x3", "--against", "eager")
     assert first["difference"] < 1e-6
     assert second["difference"] > 0.1
@@ -228,7 +409,7 @@ def test_a_file_whose_plan_alone_has_the_weights(folder: Path, capsys: pytest.Ca
 def test_what_cannot_be_measured_is_said(folder: Path) -> None:
     made = run("net.py:Net", "-i", "x=2x3", "--against", "graph", *QUICK)
     assert made.exit_code == 0
-    assert "PyTorch, CUDA graph was not measured: there is no GPU here" in made.output
+    assert "its layers, CUDA graph was not measured: there is no GPU here" in made.output
     assert "wall: host: from the first copy to the last result" in made.stdout
 
 
@@ -289,7 +470,7 @@ def test_what_is_drawn_is_not_compared(folder: Path) -> None:
 def test_odd_numbers_agree_with_the_same(folder: Path) -> None:
     np.save("x.npy", np.ones((2, 3), np.float32))
     made = results("net.py:Odd", "-i", "x=x.npy", "--against", "eager")
-    assert [(one["way"], one["difference"]) for one in made] == [("reference", 0.0), ("PyTorch eager", 0.0)]
+    assert [(one["way"], one["difference"]) for one in made] == [("reference", 0.0), ("its layers in PyTorch", 0.0)]
 
 
 def test_a_slow_networks_rate_is_not_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,7 +506,7 @@ def test_a_way_that_fails_by_any_error_is_said(folder: Path, monkeypatch: pytest
     monkeypatch.setattr("torch.compile", broken)
     made = run("net.py:Net", "-i", "x=2x3", "--against", "compile", *QUICK)
     assert made.exit_code == 0
-    assert "torch.compile was not measured: AttributeError: no attribute 'language'" in made.output
+    assert "its layers, torch.compile was not measured: AttributeError: no attribute 'language'" in made.output
 
 
 def test_a_fixed_batch_of_a_file(folder: Path) -> None:

@@ -33,7 +33,7 @@ def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
         found = {one.way: one for one in timed(Case(recorded, engine, inputs, 2, {}, rebuilt), asked)}
     phases = {"wall", "enqueue", "compute", *(("h2d", "d2h") if transfers else ())}
     beside = ("TensorRT, weights fixed", "TensorRT, live weights") if not graph else ()
-    for way in ("TensorRT", "PyTorch eager", *beside):
+    for way in ("TensorRT", "its layers in PyTorch", *beside):
         one = found[way]
         assert not one.note
         assert one.difference is not None
@@ -43,9 +43,28 @@ def test_phases_and_numbers(graph: bool, transfers: bool) -> None:
             assert 0 < sample["compute"] <= sample["wall"]
             assert sample["enqueue"] <= sample["wall"]
     if not graph:
-        assert found["PyTorch, CUDA graph"].difference < 1e-4, found["PyTorch, CUDA graph"].note
+        for way in ("its layers, CUDA graph", "reference, CPU"):
+            assert found[way].difference is not None, found[way].note
+            assert found[way].difference < 1e-4
         assert found["refit of every weight"].samples
         assert found["live update of every weight"].samples
+
+
+def test_a_module_of_torchs_runs_itself() -> None:
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5))
+    recorded = trtnet.record(module, input=trtnet.Input((2, 3, 8, 8)))
+    inputs = {"input": np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)}
+    with trtnet.build(recorded, **LEVEL) as engine:
+        case = Case(recorded, engine, inputs, 2, {}, module=module)
+        found = list(timed(case, Asked(("eager", "graph"), duration=0.05, transfers=False)))
+    assert [one.way for one in found] == ["TensorRT", "PyTorch eager", "PyTorch, CUDA graph"]
+    for one in found:
+        assert one.difference is not None, one.note
+        assert one.difference < 1e-3  # of convolutions, in which torch takes TF32
+    assert module.training
+    assert {str(one.device) for one in module.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("graph", [False, True])

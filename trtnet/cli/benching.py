@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from ..basics.errors import ArgumentError, EngineError, ProviderError, TrtnetErr
 from ..basics.tables import render
 from ..graph.graph import Graph
 from ..pytorch.engine import reference, to_torch
+from ..pytorch.exported.wrappers import tensors_of
 from ..pytorch.program import Program
 from .cases import Case
 from .console import note, print_text
@@ -89,18 +95,18 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
     wanted = _wanted(case)
     ways: list[tuple[str, Callable[[], tuple[Clock, Query, Any]]]] = [(case.way, lambda: engine_query(case, asked))]
     for name in asked.against:
-        ways.append((TITLES[name], lambda name=name: _way(name, case, asked)))  # type: ignore[misc]
+        ways.append((_title(name, case), lambda name=name: _way(name, case, asked)))  # type: ignore[misc]
     for title, make in ways:
         facts = case.facts if title == case.way else {}
         try:
             clock, query, made = make()
+            difference = _difference(case.graph, made, wanted)
+            samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
         except Exception as error:  # the others' ways fail by whatever they raise
             if title == case.way:
                 raise
             yield Timed(title, case.batch, note=_reason(error))
             continue
-        difference = _difference(case.graph, made, wanted)
-        samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
         yield Timed(title, case.batch, samples, difference, facts=facts)
         if title == case.way and asked.streams > 1:
             yield _at_once(case, asked, wanted)
@@ -122,13 +128,25 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TrtnetError):
         return error.problem + (f": {error.details}" if error.details else "")
     text = str(error).strip().partition("\n")[0]
-    return text if text and isinstance(error, (ImportError, RuntimeError)) else f"{type(error).__name__}: {text}"
+    reason = text if text and isinstance(error, (ImportError, RuntimeError)) else f"{type(error).__name__}: {text}"
+    return ": ".join((reason, *getattr(error, "__notes__", ())))
 
 
-TITLES = {
-    "eager": "PyTorch eager", "graph": "PyTorch, CUDA graph", "compile": "torch.compile",
-    "onnxruntime": "ONNX Runtime, CPU", "reference": "reference, CPU",
+MODULE = {"eager": "PyTorch eager", "graph": "PyTorch, CUDA graph", "compile": "torch.compile"}
+"""What PyTorch's ways are called where they run the user's own torch.nn.Module."""
+LAYERS = {
+    "eager": "its layers in PyTorch", "graph": "its layers, CUDA graph", "compile": "its layers, torch.compile",
 }  # fmt: skip
+"""What they are called where they run the layers that were recorded."""
+OTHERS = {"onnxruntime": "ONNX Runtime, CPU", "reference": "reference, CPU"}
+ABOUT_LAYERS = (
+    "its layers: those that trtnet recorded, one call of torch's each; a module that was written for torch may be "
+    "faster, and is measured where MODEL is the torch.nn.Module itself"
+)
+
+
+def _title(name: str, case: Case) -> str:
+    return ((LAYERS if case.module is None else MODULE) | OTHERS)[name]
 
 
 def engine_query(case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
@@ -199,63 +217,108 @@ def _way(name: str, case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
         return HostClock(), Query(compute), compute()
     if name == "graph" and not case.on_gpu:
         raise EngineError("there is no GPU here to replay a CUDA graph")
-    host = [from_numpy(case.inputs[key]) for key in case.graph.inputs]
-    if not case.on_gpu:
-        layers = Layers(case.graph, host, torch.device("cpu"))
-        called: Any = torch.compile(layers) if name == "compile" else layers
+    if name != "compile":
+        return _by_torch(name, case, asked)
+    torch.compiler.reset()  # else sizes that differ from those of an earlier batch become dynamic
+    with _quiet_compilers():
+        return _by_torch(name, case, asked)
 
-        def call() -> Any:
-            with torch.inference_mode():
-                return called(*host)
 
-        return HostClock(), Query(call), [as_array(one) for one in call()]
-    return _on_the_gpu(name, host, case, asked)
+@contextlib.contextmanager
+def _quiet_compilers() -> Iterator[None]:
+    """Keep what compilers write to stderr from the terminal; of an error, what they call one becomes its note."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            kept.seek(0)
+            lines = [line.strip() for line in kept.read().decode(errors="replace").splitlines() if line.strip()]
+            for line in ([one for one in lines if "error:" in one] or lines[-1:])[:1]:
+                error.add_note(line)
+            kept.truncate(0)
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr.fileno(), 2)
+            kept.seek(0)
+            stderr.write(kept.read())
+
+
+def _by_torch(name: str, case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
+    """The user's own torch.nn.Module, or the network's layers."""
+    host = {key: from_numpy(case.inputs[key]) for key in case.graph.inputs}
+    if case.on_gpu:
+        return _on_the_gpu(name, host, case, asked)
+    module = _module(case, host, torch.device("cpu"))
+    called: Any = torch.compile(module) if name == "compile" else module
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return called(**host)
+
+    return HostClock(), Query(call), [as_array(one) for one in tensors_of(call())]
+
+
+def _module(case: Case, inputs: Mapping[str, torch.Tensor], device: torch.device) -> torch.nn.Module:
+    """What PyTorch runs: a copy of the user's module, which itself stays as and where it is; or the layers."""
+    if case.module is not None:
+        held = [value for one in case.module.modules() for value in vars(one).values()]
+        tensors = [one for one in held if isinstance(one, torch.Tensor) and not one.is_leaf]  # deepcopy takes none
+        module: torch.nn.Module = copy.deepcopy(case.module, {id(one): one.detach().clone() for one in tensors})
+        return module.eval().to(device)
+    return Layers(case.graph if case.fused is None else case.fused(), inputs, device)
 
 
 class Layers(torch.nn.Module):
     """A graph's layers in PyTorch, for inputs of one size. As in a module that is written by hand, what depends on the
     weights alone is there before the first call."""
 
-    def __init__(self, graph: Graph, inputs: Sequence[torch.Tensor], device: torch.device) -> None:
+    def __init__(self, graph: Graph, inputs: Mapping[str, torch.Tensor], device: torch.device) -> None:
         super().__init__()
         self._program = Program(graph, False, explains=False)
-        self._sizes = graph.bind({name: tuple(one.shape) for name, one in zip(graph.inputs, inputs)})
+        self._sizes = graph.bind({name: tuple(one.shape) for name, one in inputs.items()})
         with torch.inference_mode():
             self._constants = self._program.constants(lambda leaf: from_numpy(leaf.value.read()).to(device), device)
         self._device = device
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self._program.run(list(self._constants), list(inputs), self._device, self._sizes))
+    def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Takes the inputs in the graph's order."""
+        return tuple(self._program.run(list(self._constants), list(inputs.values()), self._device, self._sizes))
 
 
-def _on_the_gpu(name: str, host: list[torch.Tensor], case: Case, asked: Asked) -> tuple[Clock, Query, Any]:
+def _on_the_gpu(
+    name: str, host: Mapping[str, torch.Tensor], case: Case, asked: Asked
+) -> tuple[Clock, Query, list[np.ndarray]]:
     clock = GpuClock(asked.spin)
-    module = Layers(case.graph, host, torch.device("cuda", torch.cuda.current_device()))
-    host = [one.pin_memory() for one in host]
-    device = [one.cuda() for one in host]
+    module = _module(case, host, torch.device("cuda", torch.cuda.current_device()))
+    host = {key: one.pin_memory() for key, one in host.items()}
+    device = {key: one.cuda() for key, one in host.items()}
     called = torch.compile(module, mode="reduce-overhead") if name == "compile" else module
     with torch.cuda.stream(clock.stream), torch.inference_mode():
         for _ in range(3):
-            result = called(*device)
+            result = called(**device)
         torch.cuda.synchronize()
         if name == "graph":
             captured = torch.cuda.CUDAGraph()
             with torch.cuda.graph(captured, stream=clock.stream):
-                result = called(*device)
+                result = called(**device)
 
-            def replay(held: Any = called) -> None:  # it reads the module's memory
+            def replay(held: Any = (called, device)) -> None:  # it reads their memory
                 captured.replay()
 
             call: Callable[[], Any] = replay
         else:
 
             def call() -> Any:
-                return called(*device)
+                return called(**device)
 
         call()
     torch.cuda.synchronize()
-    query = _with_copies(call, host, device, list(result), asked.transfers)
-    return clock, query, [as_array(one.cpu()) for one in result]
+    results = tensors_of(result)
+    query = _with_copies(call, list(host.values()), list(device.values()), results, asked.transfers)
+    return clock, query, [as_array(one.cpu()) for one in results]
 
 
 def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
@@ -336,9 +399,12 @@ def _live_update(case: Case, asked: Asked) -> Timed:
 
 def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray] | None) -> float | None:
     """The largest difference of any output, relative to that output's largest value: infinity where it has another
-    shape, NaN where one side alone is NaN. None where every output hangs on a draw or is empty, and of unknown ones."""
+    shape or one is missing, NaN where one side alone is NaN. None where every output hangs on a draw or is empty, and
+    of unknown ones."""
     if wanted is None:
         return None
+    if len(found) != len(wanted):
+        return math.inf
     worst: float | None = None
     drawn = set(graph.drawn_outputs())
     for name, mine, theirs in zip(graph.outputs, found, wanted):
@@ -403,6 +469,8 @@ def report(found: Sequence[Timed], file: Path | None, picture: Path | None = Non
     phases = dict.fromkeys(phase for one in found for phase in one.phases())
     for phase in phases:
         print_text(f"{phase}: {PHASES[phase]}")
+    if any(one.samples and one.way in LAYERS.values() for one in found):
+        print_text(ABOUT_LAYERS)
     if file is not None:
         write_text(file, json.dumps(_data(found), indent=1, allow_nan=False) + "\n")
     if picture is not None:

@@ -14,12 +14,14 @@ import numpy as np
 from ..basics.errors import ArgumentError
 from ..building import build
 from ..engine.engine import Engine
+from ..functional.attention import fusing
 from ..graph import forms
 from ..graph.graph import Graph, Input
 from ..loading import load
 from ..pytorch.engine import ReferenceEngine
+from ..pytorch.exported.wrappers import unwrapped
 from ..pytorch.sampling import Sampler
-from .model import record_model
+from .model import is_torch_module, record_model
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -46,6 +48,8 @@ class Case:
         graph: what was recorded; of a file, what it was built from.
         batch: the size of a call; 0 where that is not known.
         rebuilt: makes an engine with other options of `trtnet.build`; None of a file.
+        module: the torch.nn.Module that was recorded; None of a network of trtnet's own, and of a file.
+        fused: records a network of trtnet's own with attention as one layer, where it is one; None of others.
     """
 
     graph: Graph
@@ -54,6 +58,8 @@ class Case:
     batch: int
     facts: Mapping[str, Any]
     rebuilt: Callable[..., Engine] | None = None
+    module: Any = None
+    fused: Callable[[], Graph] | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -110,8 +116,15 @@ def of_network(
     facts = {"build": time.perf_counter() - started, "layers": len(graph.layers)}
     chosen = "reference" if isinstance(engine, ReferenceEngine) else options.get("provider")
     rebuilt = functools.partial(build, graph, **options | {"provider": chosen, "refit": False})
+    module = unwrapped(network) if is_torch_module(network) else None
+    fused = None if module is not None else functools.cache(functools.partial(_fused, network, inputs))
     for batch, sizes in _sizes(graph, batches, arrays):
-        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts, rebuilt)
+        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts, rebuilt, module, fused)
+
+
+def _fused(network: Callable[..., Any], inputs: Mapping[str, Input]) -> Graph:
+    with fusing(True):
+        return record_model(network, inputs)
 
 
 def _resized(name: str, spec: Input, batch: int, arrays: Arrays) -> Input:

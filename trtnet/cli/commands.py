@@ -186,7 +186,8 @@ Against = Annotated[
         "--against",
         metavar="WAYS",
         help="Other ways in the same run: [cyan]eager[/], [cyan]graph[/] (a CUDA graph) and [cyan]compile[/] of "
-        "PyTorch, [cyan]onnxruntime[/] on the CPU, [cyan]reference[/] on the CPU.",
+        "PyTorch, which run MODEL itself where it is a torch.nn.Module, else the layers that were recorded; "
+        "[cyan]onnxruntime[/] on the CPU, [cyan]reference[/] on the CPU.",
     ),
 ]
 Transfers = Annotated[

@@ -46,7 +46,7 @@ def load_model(text: str, arguments: Mapping[str, Any], inputs: Iterable[str] = 
     module = load_module(source)
     found = _pick(module, source, name)
     label = getattr(found, "__name__", type(found).__name__)
-    if isinstance(found, Module):
+    if isinstance(found, Module) or is_torch_module(found):
         return found
     given = set(inputs)
     if inspect.isfunction(found) and given and given <= set(inspect.signature(found).parameters):

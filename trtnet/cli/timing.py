@@ -209,7 +209,7 @@ class Timed:
     """One way to compute a network, at one size.
 
     Attributes:
-        way: "tensorrt", "PyTorch eager", ...
+        way: "TensorRT", "PyTorch eager", ...
         batch: how many are computed by one call; 0 where that is not known.
         samples: the calls.
         difference: the largest one from the reference, relative to its largest value; None of what was not compared.

@@ -35,6 +35,7 @@ from .merging import merge
 from .playing import Player
 from .sharded import whole
 from .stacks import inside
+from .wrappers import tensors_of, unwrapped
 
 
 class TorchModule(Module):
@@ -222,8 +223,8 @@ class TorchModule(Module):
             found = []
             for _ in range(count):
                 torch.manual_seed(0)
-                made, _ = torch.utils._pytree.tree_flatten(self._function(**filled(self._given, given)))
-                found.append([np.array(as_array(one.detach())) for one in made if isinstance(one, torch.Tensor)])
+                made = tensors_of(self._function(**filled(self._given, given)))
+                found.append([np.array(as_array(one.detach())) for one in made])
         return found
 
 
@@ -248,17 +249,6 @@ def plain(function: Callable[..., Any]) -> tuple[torch.nn.Module, Callable[..., 
         return owner, function
     module = unwrapped(function)
     return module, module
-
-
-def unwrapped(module: Any) -> Any:
-    """The module inside of torch.compile's, DataParallel's and DistributedDataParallel's wrappers."""
-    while True:
-        if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
-            module = module._orig_mod
-        elif isinstance(module, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
-            module = module.module
-        else:
-            return module
 
 
 def _refuse_scripts(owner: torch.nn.Module) -> None:
