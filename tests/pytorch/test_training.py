@@ -544,7 +544,22 @@ def test_what_else_cannot_be_trained():
         def forward(self, x):
             return F.linear(x, F.dropout(self.weight, 0.5, self.training))
 
-    for make, text in ((Computed, "that are computed"), (Weights, "does not compute")):
+    class InLoop(nn.Module):
+        """The statistics of x, which no iteration changes: torch would count them three times."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return trtnet.scan(lambda h, _: (h + self.norm(x), None), x, length=3)[0]
+
+    made = (
+        (Computed, "that are computed"),
+        (Weights, "does not compute"),
+        (InLoop, "counted in a loop or a conditional"),
+    )
+    for make, text in made:
         module = trtnet.to_torch(trtnet.record(make(), x=Input((B, 3))))
         module.eval()(torch.ones(4, 3))
         with pytest.raises(UnsupportedError, match=text):

@@ -226,6 +226,9 @@ class Statistics:
         if not (isinstance(mean, Leaf) and isinstance(variance, Leaf)) or (self.count is not None and count is None):
             cannot_train("normalization by statistics that are no buffers of the recorded module", self.mode.owner)
             return
+        if current.bodies and self.tracked:  # what does not depend on a loop is computed once, in front of it
+            cannot_train("the statistics of a normalization are counted in a loop or a conditional", self.mode.owner)
+            return
         assert made.layer is not None
         current.training.instead[made.layer] = BatchStatistics(
             (None, *learned), self.each, mean.name, variance.name, None if count is None else count.name,
