@@ -571,3 +571,35 @@ def test_a_parameter_keeps_its_value_while_it_is_recorded(write) -> None:
     assert "lambda module: " in str(caught.value)
     assert net.weight.tolist() == [3.0, 4.0]
     assert net.buffer.tolist() == [5.0, 6.0]
+
+
+def test_another_shape_beside_layers_with_a_form_for_training():
+    """Those of training stand beside the recording's own layers."""
+
+    class Net(trtnet.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = trtnet.nn.Embedding(4, 2, padding_idx=1)
+            self.norm = trtnet.nn.BatchNorm1d(2)
+
+        def forward(self, x, index):
+            y = F.rrelu(self.norm(x + self.table(index)), training=self.training).sum(1)
+            z = y * 2
+            z.unsqueeze_(1)
+            return z, z[None]
+
+    net = Net()
+    graph = trtnet.record(net, x=Input((3, 2)), index=Input((3,), "int64"))
+    x, index = np.ones((3, 2), np.float32), np.array([0, 1, 3])
+    first, second = trtnet.reference(graph)(x, index)
+    wanted = (
+        torch.nn.functional.rrelu(
+            torch.nn.functional.batch_norm(
+                torch.from_numpy(x) + torch.from_numpy(net.table.weight.numpy())[index],
+                *(torch.from_numpy(t.numpy()) for t in (net.norm.running_mean, net.norm.running_var)),
+            )
+        ).sum(1)[:, None]
+        * 2
+    )
+    np.testing.assert_allclose(first, wanted.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(second, first[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,52 @@ def test_what_is_recorded_of_a_constant_that_lies_otherwise_is_of_unknown_stride
         trtnet.record(Written(), x=trtnet.Input((1,)))
     assert "flat" in str(caught.value)
     assert "clone()" in str(caught.value)
+
+
+LIKE = ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like")
+
+
+@pytest.mark.parametrize("name", LIKE)
+@pytest.mark.parametrize("batch", [3, trtnet.Dim("n", min=1, opt=3, max=5)])
+def test_what_is_made_like_a_tensor_lies_in_its_order(name: str, batch: trtnet.Dim | int) -> None:
+    """As torch's: so that `contiguous()` gives a copy, or the tensor itself, where torch's does."""
+    more = {"full_like": (2.0,), "randint_like": (5,)}.get(name, ())
+    orders = [(0, 1, 2), (1, 0, 2), (2, 0, 1), (0, 2, 1)]
+    asked: list[object] = []
+
+    def module(T: Any, x: Any) -> Any:
+        made = []
+        for order in orders:
+            y = getattr(T, name)(x.permute(order), *more)
+            try:
+                known = tuple(y.stride())
+            except trtnet.errors.UnsupportedError:
+                known = None
+            asked.append(known if known is None or all(type(step) is int for step in known) else "rows")
+            z = getattr(T, name)(x.permute(order), *more, memory_format=T.contiguous_format)
+            z.contiguous().fill_(7.0)  # itself
+            made.append(z)
+        return tuple(made)
+
+    graph = trtnet.record(lambda x: module(trtnet, x), x=trtnet.Input((batch, 2, 4)))
+    recorded, asked = asked, []
+    x = np.zeros((3, 2, 4), np.float32)
+    wanted = module(torch, torch.from_numpy(x))
+    for found, theirs in zip(recorded, asked, strict=True):
+        assert found == theirs if batch == 3 else found in (None, "rows", theirs), (found, theirs)
+    for found, theirs in zip(trtnet.reference(graph)(x), wanted, strict=True):
+        np.testing.assert_array_equal(found, theirs.numpy())
+
+
+@pytest.mark.parametrize("name", ["zeros_like", "ones_like"])
+def test_a_write_to_the_copy_of_a_transposed_one_leaves_it_alone(name: str) -> None:
+    def module(T: Any, x: Any) -> Any:
+        y = getattr(T, name)(x.t())
+        z = y.contiguous()
+        z[None] = T.tensor(-0.5)
+        return y, z
+
+    x = np.ones((2, 3), np.float32)
+    found = trtnet.reference(trtnet.record(lambda x: module(trtnet, x), x=trtnet.Input((2, 3))))(x)
+    for one, theirs in zip(found, module(torch, torch.from_numpy(x)), strict=True):
+        np.testing.assert_array_equal(one, theirs.numpy())

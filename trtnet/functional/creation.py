@@ -28,7 +28,7 @@ from .concrete import promote
 from .dispatch import Option, Sizes, Value, is_recorded, like_a_copy, refusing, size_tensor
 from .dispatch import tensor as recorded_tensor
 from .joining import stack
-from .memory import another_handle, become_recorded, refuse_hazards
+from .memory import another_handle, become_recorded, forget_strides, lie_as, refuse_hazards
 from .shape import has_dims, size_of, sizes_of
 
 __all__ = [
@@ -300,13 +300,24 @@ def full_like(input: Tensor, fill_value: Value, *, dtype: DtypeLike | None = Non
     _ignore("full_like", options)
     to = _default(dtype, input.dtype)
     if is_recorded(fill_value):
-        return full(tuple(input.shape), fill_value, dtype=to)
+        return lying_as(input, full(tuple(input.shape), fill_value, dtype=to), options)
     value = _number(fill_value)
     if type(input) is Tensor:
-        return filled(input.shape, value, to)
+        return lying_as(input, filled(input.shape, value, to), options)
     made = _full(input.shape, value, to)
     if type(made) is Array and type(input) is Array:
         made = Array(like_a_copy(made.numpy(), input.numpy()))
+    return made
+
+
+def lying_as(input: Tensor, made: Tensor, options: Mapping[str, Option]) -> Tensor:
+    """What was made in the shape of a recorded `input`, in its order in memory unless `memory_format` says another."""
+    if type(input) is Tensor and type(made) is Tensor:
+        wanted = options.get("memory_format")
+        if wanted is None or "preserve" in str(wanted):
+            lie_as(made, input)
+        elif "contiguous" not in str(wanted):
+            forget_strides(made)
     return made
 
 

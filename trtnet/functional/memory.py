@@ -18,7 +18,7 @@ from ..graph.recorder import Body, Pending, Recorder, recorder
 from ..graph.tensor import Array, Parameter, Producer, Recording, Tensor, current_recorder, recorded
 from ..layers.constant import Constant, constant
 from ..weights.recipes import Literal
-from .strides import Decision, Rule, decide
+from .strides import Decision, Rule, copied_strides, decide, known_strides, lies_contiguous
 
 Positions = tuple[Any, ...]
 """For each dimension the one position that is written to, or None where that may be several."""
@@ -296,6 +296,17 @@ def forget_strides(result: Any) -> None:
             forget_strides(one)
 
 
+def lie_as(result: Tensor, other: Tensor) -> None:
+    """Note that torch's `result` lies in memory in the order of a tensor of the same shape (its `preserve_format`)."""
+    if result.recorder is None or decide(lies_contiguous, other, other.shape) is Decision.YES:
+        return
+    steps, sizes = known_strides(other), [size for size in other.shape if isinstance(size, int)]
+    if steps is None or len(sizes) != len(other.shape):
+        forget_strides(result)
+    else:
+        alias_of(result).strides = copied_strides(tuple(sizes), steps)
+
+
 # --- concrete tensors that become recorded ones -----------------------------------------------------------------------
 
 
@@ -400,8 +411,10 @@ def _in_place_of(handle: Tensor) -> Tensor:
             return tuple(made if tensor is handle else tensor for tensor in tensors)
         return tensors
 
-    for layer in (*current.layers, *current.training.instead.values()):
+    for layer in current.layers:
         layer.inputs, layer.outputs = swapped(layer.inputs), swapped(layer.outputs)
+    for layer in current.training.instead.values():  # it gives what the layer gives in whose place it is noted
+        layer.inputs = swapped(layer.inputs)
     current.handles.update({layer: swapped(tensors) for layer, tensors in current.handles.items()})
     current.inputs.update({name: made for name, tensor in current.inputs.items() if tensor is handle})
     if alias.value is handle:

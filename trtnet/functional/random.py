@@ -30,7 +30,7 @@ from ..layers.shaping import reshaped
 from .arithmetic import add, div, mul, neg, sub
 from .broadcasting import broadcast_shapes
 from .comparison import eq, lt
-from .creation import _default, _ignore, arange, filling, generator
+from .creation import _default, _ignore, arange, filling, generator, lying_as
 from .dispatch import Option, Sizes, Value, refusing
 from .inplace import in_place
 from .normalization import softmax
@@ -242,7 +242,7 @@ def rand_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Optio
     >>> trtnet.rand_like(trtnet.zeros(2, 3)).shape
     Size([2, 3])
     """
-    return rand(_like(input), dtype=_default(dtype, input.dtype), **options)
+    return lying_as(input, rand(_like(input), dtype=_default(dtype, input.dtype), **options), options)
 
 
 def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
@@ -251,7 +251,7 @@ def randn_like(input: Tensor, *, dtype: DtypeLike | None = None, **options: Opti
     >>> trtnet.randn_like(trtnet.zeros(2, 3)).shape
     Size([2, 3])
     """
-    return randn(_like(input), dtype=_default(dtype, input.dtype), **options)
+    return lying_as(input, randn(_like(input), dtype=_default(dtype, input.dtype), **options), options)
 
 
 def randint_like(input: Tensor, *bounds: int, dtype: DtypeLike | None = None, **options: Option) -> Tensor:
@@ -260,7 +260,7 @@ def randint_like(input: Tensor, *bounds: int, dtype: DtypeLike | None = None, **
     >>> trtnet.randint_like(trtnet.zeros(2, 3), 5).dtype
     trtnet.float32
     """
-    return randint(*bounds, size=_like(input), dtype=_default(dtype, input.dtype), **options)
+    return lying_as(input, randint(*bounds, size=_like(input), dtype=_default(dtype, input.dtype), **options), options)
 
 
 @refusing
