@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.cli import benching, pictures
+from trtnet.cli import benching, pictures, timing
 from trtnet.cli.benching import Asked, parse_against, seconds, timed
 from trtnet.cli.cases import Case, parse_batches
 from trtnet.cli.commands import app
@@ -124,6 +126,44 @@ def test_how_many_samples_there_are() -> None:
     assert len(calls) == 8  # one before, which is not counted
     assert all(set(one) == {"wall"} for one in found)
     assert len(measure(HostClock(), Query(lambda: None), 0.02, 0.0, 1)) > 20
+
+
+@pytest.mark.parametrize(
+    ("call", "duration", "iterations", "count"),
+    [
+        (0.5, 3.0, None, 10),  # 10 calls take 5 s
+        (0.125, 3.0, None, 24),
+        (2.5, 3.0, None, 4),  # 10 s are enough
+        (2.5, 5.0, None, 6),  # three times the duration
+        (60.0, 3.0, None, 1),
+        (60.0, 0.0, None, 1),
+        (60.0, 3.0, 7, 7),
+        (2.5, 3.0, 1, 2),
+    ],
+)
+def test_few_calls_are_measured_where_they_take_long(call, duration, iterations, count, monkeypatch) -> None:
+    """By a clock that goes on by a call's seconds."""
+    now = 0.0
+
+    def take() -> None:
+        nonlocal now
+        now += call
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
+    found = measure(HostClock(), Query(take), duration, 0.0, iterations)
+    assert [one["wall"] for one in found] == [call] * count
+
+
+def test_few_calls_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "patience", lambda duration: 1e-9)
+    few = ("--duration", "0", "--warmup", "0")
+    made = run("net.py:Net", "-i", "x=2x3", *few, "--json", "found.json")
+    (found,) = json.loads(Path("found.json").read_text())["results"]
+    assert len(found["samples"]) == 1
+    assert re.search(r"note: reference: calls measured: 1, in [\d.]+ .?s; --iterations 10 measures more", made.stderr)
+    made = run("net.py:Net", "-i", "x=2x3", *few, "--iterations", "3", "--json", "found.json")
+    assert len(json.loads(Path("found.json").read_text())["results"][0]["samples"]) == 3
+    assert "calls measured" not in made.stderr
 
 
 def test_each_lane_has_one_query_under_way() -> None:
@@ -411,6 +451,7 @@ def test_what_cannot_be_measured_is_said(folder: Path) -> None:
     assert made.exit_code == 0
     assert "its layers, CUDA graph was not measured: there is no GPU here" in made.output
     assert "wall: host: from the first copy to the last result" in made.stdout
+    assert "a second: calls × batch" in made.stdout
 
 
 @pytest.mark.parametrize(

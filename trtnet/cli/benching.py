@@ -31,11 +31,13 @@ from .console import note, print_text
 from .exported import onnx_runtime
 from .pictures import draw_latencies
 from .timing import (
+    FEWEST,
     PHASES,
     Clock,
     GpuClock,
     HostClock,
     Query,
+    Sample,
     StreamLane,
     Timed,
     as_json,
@@ -54,7 +56,7 @@ class Asked:
     Attributes:
         against: the other ways, of `AGAINST`.
         duration, warmup: seconds for each way.
-        iterations: calls at least.
+        iterations: calls at least; None: as `measure` has it.
         graph: whether a call is the replay of a CUDA graph.
         spin: whether the host asks again and again, and does not sleep, until the GPU is done.
         transfers: whether inputs and outputs are copied from and to the host.
@@ -66,7 +68,7 @@ class Asked:
     against: tuple[str, ...] = ()
     duration: float = 3.0
     warmup: float = 0.2
-    iterations: int = 10
+    iterations: int | None = None
     graph: bool = False
     spin: bool = False
     transfers: bool = True
@@ -101,7 +103,7 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
         try:
             clock, query, made = make()
             difference = _difference(case.graph, made, wanted)
-            samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
+            samples = _measured(title, clock, query, asked)
         except Exception as error:  # the others' ways fail by whatever they raise
             if title == case.way:
                 raise
@@ -113,6 +115,16 @@ def timed(case: Case, asked: Asked) -> Iterator[Timed]:
     if asked.refit:
         yield from _refits(case, asked)
         yield from _without_refits(case, asked, wanted)
+
+
+def _measured(way: str, clock: Clock, query: Query, asked: Asked) -> list[Sample]:
+    samples = measure(clock, query, asked.duration, asked.warmup, asked.iterations)
+    if asked.iterations is None and len(samples) < FEWEST:
+        note(
+            f"{way}: calls measured: {len(samples)}, in {seconds(sum(one['wall'] for one in samples))}; "
+            f"--iterations {FEWEST} measures more"
+        )
+    return samples
 
 
 def _wanted(case: Case) -> list[np.ndarray] | None:
@@ -174,7 +186,7 @@ def _at_once(case: Case, asked: Asked, wanted: Sequence[np.ndarray] | None) -> T
     differences = [_difference(case.graph, results, wanted) for *_, results in made]
     known = [one for one in differences if one is not None]
     lanes = [StreamLane(clock, query) for clock, query, _ in made]
-    samples, taken = measure_at_once(lanes, asked.duration, asked.warmup, max(asked.iterations, 1))
+    samples, taken = measure_at_once(lanes, asked.duration, asked.warmup, asked.iterations or FEWEST)
     worst = max(known, key=lambda one: (math.isnan(one), one), default=None)
     return Timed(f"{case.way}, {asked.streams} streams", case.batch, samples, worst, seconds=taken)
 
@@ -353,7 +365,7 @@ def _refits(case: Case, asked: Asked) -> Iterator[Timed]:
         (f"refit of {smallest}", one, one),
     ):
         query = Query(lambda changing=changing, given=given: refit(changing, given))  # type: ignore[misc]
-        yield Timed(title, samples=measure(clock, query, asked.duration, 0.0, max(asked.iterations, 1)))
+        yield Timed(title, samples=_measured(title, clock, query, replace(asked, warmup=0.0)))
     engine.refit(state)
 
 
@@ -372,7 +384,7 @@ def _without_refits(case: Case, asked: Asked, wanted: Sequence[np.ndarray] | Non
         except TrtnetError as error:
             yield Timed(title, case.batch, note=_reason(error))
             continue
-        samples = measure(clock, query, asked.duration, asked.warmup, max(asked.iterations, 1))
+        samples = _measured(title, clock, query, asked)
         yield Timed(title, case.batch, samples, _difference(case.graph, made, wanted))
         if options:
             yield _live_update(other, asked)
@@ -393,8 +405,8 @@ def _live_update(case: Case, asked: Asked) -> Timed:
         if case.on_gpu:
             torch.cuda.synchronize()
 
-    samples = measure(HostClock(), Query(update), asked.duration, 0.0, max(asked.iterations, 1))
-    return Timed("live update of every weight", samples=samples)
+    title = "live update of every weight"
+    return Timed(title, samples=_measured(title, HostClock(), Query(update), replace(asked, warmup=0.0)))
 
 
 def _difference(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray] | None) -> float | None:
@@ -469,6 +481,8 @@ def report(found: Sequence[Timed], file: Path | None, picture: Path | None = Non
     phases = dict.fromkeys(phase for one in found for phase in one.phases())
     for phase in phases:
         print_text(f"{phase}: {PHASES[phase]}")
+    if any(row[titles.index("a second")] for row in rows):
+        print_text("a second: calls × batch; of refits and updates, how many")
     if any(one.samples and one.way in LAYERS.values() for one in found):
         print_text(ABOUT_LAYERS)
     if file is not None:

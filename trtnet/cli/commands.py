@@ -509,7 +509,16 @@ def bench(
     warmup: Annotated[
         float, typer.Option("--warmup", metavar="S", min=0.0, max=86400.0, help="Seconds before them.")
     ] = 0.2,
-    iterations: Annotated[int, typer.Option("--iterations", metavar="N", min=1, help="Calls at least.")] = 10,
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            "--iterations",
+            metavar="N",
+            min=1,
+            help="Calls at least, however long they take. Left out: 10, or fewer where they take more than 3 × "
+            "--duration and 10 s.",
+        ),
+    ] = None,
     spin: Annotated[bool, typer.Option("--spin", help="Wait for the GPU without sleeping.")] = False,
     transfers: Transfers = True,
     reference: Annotated[

@@ -113,17 +113,29 @@ def _between(first: torch.cuda.Event, last: torch.cuda.Event) -> float:
     return first.elapsed_time(last) / 1e3
 
 
-def measure(clock: Clock, query: Query, duration: float, warmup: float, iterations: int) -> list[Sample]:
+FEWEST = 10
+"""Calls that are measured at least, unless they take too long or a number is asked for."""
+
+
+def patience(duration: float) -> float:
+    """The seconds after which fewer calls than `FEWEST` will do."""
+    return max(3 * duration, 10.0)
+
+
+def measure(clock: Clock, query: Query, duration: float, warmup: float, iterations: int | None = None) -> list[Sample]:
     """Samples of a query, one after the other: after `warmup` seconds, for `duration` seconds and at least `iterations`
-    times."""
+    times; unless that is given, `FEWEST` times, or as often as there is `patience` for."""
     until = time.perf_counter() + warmup
     clock.sample(query)
     while time.perf_counter() < until:
         clock.sample(query)
+    fewest, most = (FEWEST, patience(duration)) if iterations is None else (iterations, math.inf)
     samples: list[Sample] = []
-    until = time.perf_counter() + duration
-    while len(samples) < iterations or time.perf_counter() < until:
+    begun = time.perf_counter()
+    taken = 0.0
+    while taken < duration or (len(samples) < fewest and taken < most):
         samples.append(clock.sample(query))
+        taken = time.perf_counter() - begun
     return samples
 
 
