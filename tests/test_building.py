@@ -23,7 +23,7 @@ from threads import at_once
 import trtnet
 from trtnet import Dim, Input, building, nn, provider
 from trtnet import functional as F
-from trtnet.building import refittable_names
+from trtnet.engine.choice import refittable_names
 from trtnet.engine.options import RunOptions
 from trtnet.errors import (
     ArgumentError,
@@ -254,6 +254,20 @@ def test_refit_patterns(refit, kind):
         plan(fixed(), refit=refit)
     assert caught.value.expected
     assert caught.value.where.file == __file__
+
+
+def test_the_references_live_weights_are_chosen_as_those_of_a_build():
+    graph = trtnet.record(nn.Linear(4, 2), input=Input((1, 4)))
+    for live, names in (
+        (True, {"weight", "bias"}),
+        ("w*", {"weight"}),
+        (["bias"], {"bias"}),
+        ((), set()),
+        (False, set()),
+    ):
+        assert trtnet.reference(graph, live=live).live == names
+    with pytest.raises(WeightsError, match="the pattern 'unknown' matches no parameter"):
+        trtnet.reference(graph, live=["unknown"])
 
 
 def test_refittable_names():

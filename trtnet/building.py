@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, WeightsError, shown
-from .basics.patterns import matches
+from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, shown
+from .engine.choice import Choice, refittable_names
 from .engine.engine import Engine
 from .engine.options import RunOptions
 from .engine.plan import Plan
@@ -31,15 +31,13 @@ from .tensorrt.device import Device, ordinal
 from .tensorrt.provider import Provider
 from .tensorrt.run.engine import TensorRTEngine
 
-Refit = bool | str | Iterable[str]
-
 
 def build_plan(
     graph: Graph,
     targets: Sequence[str] | str | None = None,
     *,
-    refit: Refit = False,
-    live: Refit = False,
+    refit: Choice = False,
+    live: Choice = False,
     cache: str | os.PathLike[str] | None = None,
     force: bool = False,
     timing_cache: str | os.PathLike[str] | None = None,
@@ -114,8 +112,8 @@ def build(
     *,
     provider: str | None = None,
     device: DeviceLike | None = None,
-    refit: Refit = False,
-    live: Refit = False,
+    refit: Choice = False,
+    live: Choice = False,
     cache: str | os.PathLike[str] | None = None,
     force: bool = False,
     timing_cache: str | os.PathLike[str] | None = None,
@@ -268,47 +266,6 @@ def _compare(
     made.keep_checked(figures)
     if job.cache is not None and figures.passed:
         job.cache.keep_checked(job.key, plan.data, figures.plain())
-
-
-def refittable_names(graph: Graph, refit: Refit, what: str = "refit") -> frozenset[str]:
-    """The parameters that `refit` (or `live`) selects. Raises WeightsError for a pattern that matches none, and for one
-    that is the name of weights of 4 bits."""
-    if isinstance(refit, bool):
-        wide = [name for name, leaf in graph.parameters.items() if leaf.dtype.bits >= 8]  # the others stay
-        names = wide if refit else []
-        return frozenset(name for name in names if what == "refit" or name not in graph.frozen)
-    chosen: set[str] = set()
-    patterns = [refit] if isinstance(refit, str) else list(refit) if isinstance(refit, Iterable) else [refit]
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise ArgumentTypeError(
-                f"{what} is no pattern", expected="False, True, or patterns over state_dict keys", found=repr(pattern)
-            )
-        found = [name for name in graph.parameters if matches(name, [pattern])]
-        if not found:
-            raise WeightsError(
-                f"the pattern {pattern!r} matches no parameter",
-                expected="some of " + ", ".join(list(graph.parameters)[:8]),
-                found=pattern,
-                remedy="patterns are over the keys of graph.state_dict(); '*' matches any part of them",
-            )
-        if graph.parameters[found[0]].dtype.bits < 8 and found == [pattern]:
-            raise WeightsError(
-                "weights of 4 bits cannot be changed in an engine",
-                expected="weights of 8 bits or more",
-                found=f"{pattern}: {graph.parameters[pattern].dtype}",
-                remedy=f"leave it out of {what}=, or keep it as floats, which the network quantizes",
-            )
-        chosen.update(name for name in found if graph.parameters[name].dtype.bits >= 8)
-    if what == "live" and (frozen := sorted(chosen & graph.frozen.keys())):
-        raise WeightsError(
-            "parameters that forward reads as numbers cannot be live",
-            expected="parameters that stay tensors in forward",
-            found=", ".join(f"{name}, read at {graph.frozen[name]}" for name in frozen),
-            remedy="keep them tensors in forward, or leave them out of live=",
-        )
-    leaves = {graph.parameters[name] for name in chosen}  # tied parameters by all their names
-    return frozenset(name for name, leaf in graph.parameters.items() if leaf in leaves)
 
 
 _PROFILES = 'profiles=[{"batch": (1, 1, 1)}, {"batch": (2, 8, 64)}]'

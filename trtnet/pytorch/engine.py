@@ -19,6 +19,7 @@ from ..basics.dtypes import DtypeLike
 from ..basics.errors import ArgumentError, ArgumentTypeError, EngineError, ProviderError, WeightsError
 from ..basics.location import user_level
 from ..engine.bindings import Bindings, Bound
+from ..engine.choice import Choice, refittable_names
 from ..engine.context import BorrowingEngine
 from ..engine.debugging import Listener, Listening
 from ..engine.engine import Engine, Snapshot, is_nonfinite, tell_nonfinite
@@ -604,10 +605,16 @@ def same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def reference(
-    graph: Graph, *, device: str = "cpu", dtype: DtypeLike | None = None, raw: bool = False, live: Collection[str] = ()
+    graph: Graph, *, device: str = "cpu", dtype: DtypeLike | None = None, raw: bool = False, live: Choice = False
 ) -> ReferenceEngine:
-    """An Engine that runs the graph in PyTorch, here and now. The arguments are ReferenceEngine's."""
-    return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw, live=live)
+    """An Engine that runs the graph in PyTorch, here and now.
+
+    Args:
+        device, dtype, raw: ReferenceEngine's.
+        live: False, True, or patterns over `state_dict` keys: the parameters that `bind_weights` binds, as in `build`.
+    """
+    names = refittable_names(graph, live, "live")
+    return ReferenceEngine(graph, device=device, dtype=dtype, raw=raw, live=names)
 
 
 def to_torch(graph: Graph) -> torch.nn.Module:
