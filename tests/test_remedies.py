@@ -3873,6 +3873,8 @@ NOT_FOLLOWED: dict[str, str] = {
             "give a file as path/to/file.py:Class; a module must be importable from here",
             "write the network as a Python file, and name its class:",
             "name the network that it was built from:",
+            "write the file in the type that the network takes",
+            "leave --weights out, or name a class of modules",
             "for instance",
             "list them: trtnet models",
             "compare what was computed on the same inputs",

@@ -347,8 +347,67 @@ def test_bytes(text, count):
 
 
 def test_bad_bytes():
-    with pytest.raises(ArgumentError, match="--workspace lots is no size"):
-        parse_bytes("lots")
+    for text in ("lots", "1.5", "-1", "1P"):
+        with pytest.raises(ArgumentError, match=f"'{text}' is no size"):
+            parse_bytes(text)
+
+
+def test_arguments_are_given_once():
+    with pytest.raises(ArgumentError, match="--arg names 'a' twice"):
+        parse_arguments(["a=1", "b=1", "a=2"])
+
+
+def test_weights_are_for_modules(folder):
+    np.savez("w.npz", weight=np.ones((2, 3), np.float32))
+    assert "--weights are for modules" in fails("summary", "net.py:half", "-i", "x=1x3", "-w", "w.npz")
+    assert "found:    function half" in fails("summary", "net.py:half", "-i", "x=1x3", "-w", "w.npz")
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "found"),
+    [
+        (np.array("text"), "float32", "<U4"),
+        (np.ones(2, np.complex64), "float32", "complex64"),
+        (np.float64([1, 1.5]), "int64", "1.5"),
+        (np.float32([1, np.nan]), "int32", "nan"),
+        (np.int64([1, 1 << 40]), "int32", str(1 << 40)),
+        (np.int64([-1]), "uint8", "-1"),
+        (np.int64([0, 1, 2]), "bool", "2"),
+        (np.float32([1e6]), "float16", "1000000.0"),
+    ],
+)
+def test_a_file_is_not_converted_to_other_numbers(folder, given, dtype, found):
+    np.save("x.npy", given)
+    with pytest.raises(ArgumentError, match=f"the file for 'x' is not to be converted to {dtype}") as caught:
+        read_arrays([f"x=x.npy:{dtype}"])
+    assert caught.value.found == found
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        (np.float64([1 / 3, -2, np.inf, np.nan]), "float32"),
+        (np.float64([1 / 3, 65504]), "float16"),
+        (np.float64([3, -(2**40)]), "int64"),
+        (np.int64([0, 255]), "uint8"),
+        (np.int64([0, 1]), "bool"),
+        (np.array([True, False]), "float32"),
+        (np.int64([2**24 + 1]), "float32"),  # rounded
+    ],
+)
+def test_a_file_is_converted(folder, given, dtype):
+    np.save("x.npy", given)
+    made = read_arrays([f"x=x.npy:{dtype}"])["x"]
+    np.testing.assert_array_equal(made, given.astype(dtype))
+    assert made.dtype == dtype
+
+
+def test_files_are_given_once(folder):
+    np.savez("both.npz", a=np.ones(2, np.float32), b=np.ones(2, np.float32))
+    np.save("a.npy", np.ones(2, np.float32))
+    for texts in (["both.npz", "a=a.npy"], ["a=a.npy", "both.npz"], ["a=a.npy", "a=a.npy"]):
+        with pytest.raises(ArgumentError, match="--input names 'a' twice"):
+            read_arrays(texts)
 
 
 # --- build ------------------------------------------------------------------------------------------------------------
@@ -944,6 +1003,14 @@ FOLLOWED = {
         ("summary", "net.onnx", "-i", "x=1x3"),
         ("summary", "net.py:Net", "-i", "x=1x3"),
     ),
+    "write the file in the type that the network takes": (
+        ("run", "net.py:half", "-i", "x=halves.npy:int32", "--reference"),
+        ("run", "net.py:half", "-i", "x=halves.npy", "--reference"),
+    ),
+    "leave --weights out, or name a class of modules": (
+        ("summary", "net.py:half", "-i", "x=1x3", "-w", "both.npz"),
+        ("summary", "net.py:half", "-i", "x=1x3"),
+    ),
     "ONNX files are not read": (("summary", "net.onnx", "-i", "x=1x3"), ("summary", "net.py:Net", "-i", "x=1x3")),
     "its weights are given by --weights FILE": (
         ("summary", "both.npz", "-i", "x=1x3"),
@@ -1009,6 +1076,7 @@ def test_a_remedy_helps(folder, remedy):
     ones = np.ones((2, 3), np.float32)
     np.save("a.npy", ones)
     np.save("double.npy", ones.astype(np.float64))
+    np.save("halves.npy", ones / 2)
     Path("a.npz").write_bytes(Path("a.npy").read_bytes())
     np.savez("both.npz", a=ones, b=ones)
     np.savez("wider.npz", output=np.ones((2, 4), np.float32))
@@ -1036,6 +1104,10 @@ def test_a_remedy_helps(folder, remedy):
         (["tf32=true", "sparsity=False"], {"tf32": True, "sparsity": False}),
         (["workspace=1.5K", "max_aux_streams=2"], {"workspace": 1536, "max_aux_streams": 2}),
         (["tiling_level=fast"], {"tiling_level": "fast"}),
+        (
+            ["l2_limit_for_tiling=2M", "avg_timing_iterations=4"],
+            {"l2_limit_for_tiling": 2 << 20, "avg_timing_iterations": 4},
+        ),
         (["tactic_sources=cublas, cudnn"], {"tactic_sources": ("cublas", "cudnn")}),
         (
             ["memory_pools.workspace=1M", "memory_pools.tactic_dram=2M", "io_formats.image=hwc8"],
@@ -1065,6 +1137,11 @@ def test_every_option_is_listed():
         (["--option", "tf32"], "--option tf32=true"),
         (["--option", "memory_pools.dram=1M"], "memory pool"),
         (["--option", "optimization_level=7"], "there is no such optimization level"),
+        (["--option", "optimization_level=2.5"], "there is no such optimization level"),
+        (["--option", "max_aux_streams=1.5"], "max_aux_streams is a whole number"),
+        (["--option", "max_aux_streams=1K"], "max_aux_streams is a whole number"),
+        (["--option", "max_aux_streams=-1"], "max_aux_streams is a whole number"),
+        (["--option", "memory_pools.workspace=1.5"], "'1.5' is no size"),
         (["--option", "tiling_level=much"], "there is no such tiling_level"),
         (["--option", "memory_pools=3"], "memory_pools are given by name"),
         (["--option", "memory_pools=3", "--option", "memory_pools.tactic_dram=1M"], "is given twice"),

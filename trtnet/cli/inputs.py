@@ -18,6 +18,9 @@ from ..weights import npz
 from .model import no_file
 
 SIZE = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<min>\d+)\.\.(?P<mid>\d+)(?:\.\.(?P<max>\d+))?(?:/(?P<step>\d+))?")
+BYTES = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+SIZES = ("workspace", "memory_pools", "l2_limit_for_tiling")
+"""The build options that are numbers of bytes, and may have a unit."""
 INPUT_REMEDY = (
     "--input image=1x1x28x28, with a type --input tokens=1x77:int64, "
     "with a dynamic size --input image=batch=1..8..64x1x28x28"
@@ -34,7 +37,7 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, Input]:
     for text in texts:
         name, rest = _named(text, "--input", INPUT_REMEDY)
         if name in split:
-            raise ArgumentError(f"--input names {name!r} twice", found=text)
+            raise _twice(name, text)
         shape, dtype = split_dtype(rest)
         if shape == "scalar":
             sizes = []
@@ -115,6 +118,12 @@ def _size(text: str, named: Mapping[str, Dim], whole: str) -> int | Dim:
 def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
     """`name=file.npy[:dtype]`, or `file.npz` whose arrays are named as the inputs."""
     arrays: dict[str, np.ndarray] = {}
+
+    def add(name: str, array: np.ndarray, text: str) -> None:
+        if name in arrays:
+            raise _twice(name, text)
+        arrays[name] = array
+
     for text in texts:
         if "=" not in text and text.lower().endswith(".npz"):
             loaded = _load(Path(text))
@@ -122,7 +131,8 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
                 raise ArgumentError(
                     f"{text} holds one array without a name", found="a .npy file", remedy=f"--input NAME={text}"
                 )
-            arrays.update(loaded)
+            for name, one in loaded.items():
+                add(name, one, text)
             continue
         name, rest = _named(text, "--input", "--input image=digit.npy, or --input arrays.npz")
         file, dtype = split_dtype(rest)
@@ -136,7 +146,7 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
                     remedy=f"--input {file}, when all of them are inputs" if array else "write it with numpy.savez",
                 )
             array = array[name] if name in array else next(iter(array.values()))
-        arrays[name] = array.astype(dtypes.for_network(dtype, f"input {name!r}").numpy) if dtype else array
+        add(name, _converted(name, array, dtype) if dtype else array, text)
     for name, array in arrays.items():
         if array.dtype in (np.float64, np.int16):
             wanted = "float32" if array.dtype == np.float64 else "int32"
@@ -147,6 +157,38 @@ def read_arrays(texts: Iterable[str]) -> dict[str, np.ndarray]:
                 remedy=f"let it be converted: --input {name}=FILE:{wanted}",
             )
     return arrays
+
+
+def _converted(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """An array in another type, which holds its values but for rounding."""
+    wanted = dtypes.for_network(dtype, f"input {name!r}")
+    given = array.astype(np.float64) if array.dtype.type.__module__ == "ml_dtypes" else array
+    if given.dtype.kind not in "iufb":
+        raise _not_converted(name, dtype, "numbers or bools", str(array.dtype))
+    with np.errstate(all="ignore"):
+        made = array.astype(wanted.numpy)
+        if wanted.is_floating_point:
+            lost = np.isfinite(given) & ~np.isfinite(made.astype(np.float64))
+        else:
+            lost = (made.astype(bool) if wanted is dtypes.bool_ else made) != given
+    if lost.any():
+        raise _not_converted(name, dtype, f"values that {dtype} has", f"{given[lost].flat[0]}")
+    return made
+
+
+def _not_converted(name: str, dtype: str, expected: str, found: str) -> ArgumentError:
+    return ArgumentError(
+        f"the file for {name!r} is not to be converted to {dtype}",
+        expected=expected,
+        found=found,
+        remedy="write the file in the type that the network takes",
+    )
+
+
+def _twice(name: str, text: str) -> ArgumentError:
+    return ArgumentError(
+        f"--input names {name!r} twice", expected="a name once", found=text, remedy="leave one of them out"
+    )
 
 
 def parse_shapes_and_files(texts: Iterable[str]) -> tuple[dict[str, Input], dict[str, np.ndarray]]:
@@ -182,9 +224,13 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 
 def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
     """`name=value` each: a Python literal (`classes=10`, `sizes=(3,5)`, `bias=False`), else text."""
-    result = {}
+    result: dict[str, Any] = {}
     for text in texts:
         name, rest = _named(text, "--arg", "--arg classes=10")
+        if name in result:
+            raise ArgumentError(
+                f"--arg names {name!r} twice", expected="a name once", found=text, remedy="leave one of them out"
+            )
         try:
             result[name] = ast.literal_eval(rest)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -215,8 +261,10 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         found: Any = whole
         if whole.lower() in ("true", "false", "none"):
             found = {"true": True, "false": False, "none": None}[whole.lower()]
-        elif re.fullmatch(r"\d{1,18}(\.\d{1,18})?\s*[KMGT]?(i?B)?", whole, re.IGNORECASE):
+        elif name in SIZES and BYTES.fullmatch(whole):
             found = parse_bytes(whole)
+        elif re.fullmatch(r"-?\d{1,18}", whole):
+            found = int(whole)
         elif name == "tactic_sources":
             found = tuple(part.strip() for part in whole.split(",") if part.strip())
         beside = result.get(name)
@@ -237,10 +285,10 @@ def parse_bytes(text: str | None) -> int | None:
     """`256M`, `1GiB`, `1048576`: bytes; K, M and G are powers of 1024, as TensorRT's tools count."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
+    match = BYTES.fullmatch(text.strip())
+    if match is None or ("." in match[1] and not match[2]):
         raise ArgumentError(
-            f"--workspace {text} is no size",
+            f"{text!r} is no size",
             expected="a number of bytes, or one with K, M or G",
             found=text,
             remedy="--workspace 256M",

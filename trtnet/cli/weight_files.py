@@ -90,6 +90,13 @@ def network_of(
         network.load_weights(weights)
     elif weights is not None and is_torch_module(network):
         load_into_torch(network, weights)
+    elif weights is not None:
+        raise ArgumentError(
+            "--weights are for modules",
+            expected="a module, which has parameters",
+            found=f"{type(network).__name__} {getattr(network, '__name__', '')}".strip(),
+            remedy="leave --weights out, or name a class of modules",
+        )
     return network
 
 
