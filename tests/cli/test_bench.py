@@ -409,6 +409,17 @@ def test_refits_are_timed_and_put_back(folder: Path, dtype: str) -> None:
     assert all(np.array_equal(value, before[name]) for name, value in case.engine.parameters().items())
 
 
+def test_refits_of_one_engine_are_timed_once(folder: Path) -> None:
+    """For each size there is no other first refit; where the network is built for each, there is."""
+    for shape, count in (("x=n=1..2..4,3", 1), ("x=2x3", 2)):
+        found = [one["way"] for one in results("net.py:Net", "-i", shape, "--batch", "2,4", "--refit")]
+        assert [found.count(way) for way in ("first refit", "refit of fc.bias")] == [count, count]
+        assert found.count("reference, live weights") == 2
+    graph = trtnet.record(net(folder), x=Input((Dim("n", 1, 2, 4), 3)))
+    trtnet.build(graph, provider="reference", refit=True).save("net.engine")
+    assert [one["way"] for one in results("net.engine", "--batch", "2,4", "--refit")].count("first refit") == 1
+
+
 def test_a_file_of_an_engine(folder: Path) -> None:
     graph = trtnet.record(net(folder), x=Input((Dim("n", 1, 2, 4), 3)))
     trtnet.build(graph, provider="reference").save("net.engine")

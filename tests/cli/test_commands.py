@@ -50,6 +50,9 @@ def wide():
 def half(x):
     return x * 0.5
 
+def Same(x):
+    return x + 0
+
 class Broken(nn.Module):
     def __init__(self, kind):
         super().__init__()
@@ -592,6 +595,16 @@ def test_run(arrays, folder):
     assert re.search(r"1 +2: 6 +1: 5 +0: 4", text)  # the largest of row 1
 
 
+def test_run_prints_whole_numbers_as_they_are(folder):
+    """An index is one of these: 7.654e+06 is none."""
+    np.save("x.npy", np.int64([[1234567, 7654321, 50256], [2**53 + 1, 2**31, -7]]))
+    code, text, _ = call("run", "net.py:Same", "-i", "x=x.npy", "--reference")
+    assert code == 0
+    assert re.search(rf"output +\(2, 3\) +int64 +-7 +1\.5012e\+15 +{2**53 + 1}\s", text)
+    assert row_of(text, "0") == ["0", "1:", "7654321", "0:", "1234567", "2:", "50256"]
+    assert row_of(text, "1") == ["1", "0:", str(2**53 + 1), "1:", str(2**31), "2:", "-7"]
+
+
 def test_run_from_one_file_into_a_folder(arrays, folder):
     code, *_ = call("run", "net.py:Two", "-i", "both.npz", "-o", "results", "--reference")
     assert code == 0
@@ -935,6 +948,8 @@ def test_refit_the_files_of_an_engine(folder):
     np.testing.assert_allclose(other(x), x @ weight.T + first.parameters()["bias"], rtol=1e-5, atol=1e-6)
     assert (other.version, first.version) == (900, None)
     assert not np.allclose(first(x), other(x))
+    np.savez("nan.npz", bias=np.float32([1, np.nan]))
+    assert "note: weights hold NaN or infinity: bias" in call("refit", "net.engine", "nan.npz", "-o", "nan.engine")[2]
     np.savez("wrong.npz", weight=np.ones((2, 4), np.float32))
     before = Path("net.engine.safetensors").read_bytes()
     assert "weight: expected (2, 3), found (2, 4)" in fails("refit", "net.engine", "wrong.npz")

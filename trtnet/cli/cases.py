@@ -50,6 +50,7 @@ class Case:
         rebuilt: makes an engine with other options of `trtnet.build`; None of a file.
         module: the torch.nn.Module that was recorded; None of a network of trtnet's own, and of a file.
         fused: records a network of trtnet's own with attention as one layer, where it is one; None of others.
+        again: whether its engine is that of the case before, at another size.
     """
 
     graph: Graph
@@ -60,6 +61,7 @@ class Case:
     rebuilt: Callable[..., Engine] | None = None
     module: Any = None
     fused: Callable[[], Graph] | None = None
+    again: bool = False
 
     @property
     def on_gpu(self) -> bool:
@@ -80,8 +82,9 @@ def of_file(
 ) -> Iterator[Case]:
     """An engine's file, at each size. Raises ArgumentError as `opened` does."""
     engine = opened(path, refused, provider)
-    for batch, sizes in _sizes(engine.graph, batches, arrays):
-        yield Case(engine.graph, engine, Sampler(engine.graph).draw(sizes) | dict(arrays), batch, {})
+    for number, (batch, sizes) in enumerate(_sizes(engine.graph, batches, arrays)):
+        drawn = Sampler(engine.graph).draw(sizes) | dict(arrays)
+        yield Case(engine.graph, engine, drawn, batch, {}, again=number > 0)
 
 
 def opened(path: Path, refused: Sequence[str] = (), provider: str | None = None) -> Engine:
@@ -118,8 +121,9 @@ def of_network(
     rebuilt = functools.partial(build, graph, **options | {"provider": chosen, "refit": False})
     module = unwrapped(network) if is_torch_module(network) else None
     fused = None if module is not None else functools.cache(functools.partial(_fused, network, inputs))
-    for batch, sizes in _sizes(graph, batches, arrays):
-        yield Case(graph, engine, Sampler(graph).draw(sizes) | dict(arrays), batch, facts, rebuilt, module, fused)
+    for number, (batch, sizes) in enumerate(_sizes(graph, batches, arrays)):
+        drawn = Sampler(graph).draw(sizes) | dict(arrays)
+        yield Case(graph, engine, drawn, batch, facts, rebuilt, module, fused, number > 0)
 
 
 def _fused(network: Callable[..., Any], inputs: Mapping[str, Input]) -> Graph:

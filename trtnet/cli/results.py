@@ -33,8 +33,10 @@ def print_results(engine: Engine, results: Mapping[str, np.ndarray]) -> None:
     for column in ("output", "shape", "dtype", "min", "mean", "max"):
         table.add_column(column, justify="left" if column in ("output", "shape", "dtype") else "right")
     for name, array in results.items():
-        values = array.astype(np.float64)
-        numbers = [f"{f(values):.6g}" for f in (np.min, np.mean, np.max)] if array.size else ["", "", ""]
+        numbers = ["", "", ""]
+        if array.size:
+            wide = array if array.dtype.kind in "iub" else array.astype(np.float64)
+            numbers = [_number(wide.min(), 6), _number(np.mean(wide, dtype=np.float64), 6), _number(wide.max(), 6)]
         table.add_row(Text(name), format_shape(array.shape), dtypes.get(array.dtype).name, *numbers)
     out.print(f"by {type(engine).__name__}")
     out.print(table)
@@ -43,6 +45,11 @@ def print_results(engine: Engine, results: Mapping[str, np.ndarray]) -> None:
             _print_top(name, array.reshape(-1, array.shape[-1]))
         elif array.size == 1:
             out.print(f"{name} = {array.reshape(-1)[0]}", markup=False)
+
+
+def _number(value: Any, digits: int) -> str:
+    """A whole number as it is, as an index must be; another one with so many digits."""
+    return str(int(value)) if value.dtype.kind in "iub" else f"{float(value):.{digits}g}"
 
 
 def _print_top(name: str, rows: np.ndarray) -> None:
@@ -55,7 +62,7 @@ def _print_top(name: str, rows: np.ndarray) -> None:
     for number, row in enumerate(rows[:ROWS]):
         values = row.astype(np.float64)
         order = np.argsort(-values, kind="stable")[:count]
-        table.add_row(str(number), *(f"[cyan]{i}[/]: {values[i]:.4g}" for i in order))
+        table.add_row(str(number), *(f"[cyan]{i}[/]: {_number(row[i], 4)}" for i in order))
     out.print(table)
     if len(rows) > ROWS:
         out.print(f"  and {len(rows) - ROWS} rows more")

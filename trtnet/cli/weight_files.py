@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..basics.arrays import from_numpy
+from ..basics.arrays import as_array, from_numpy
 from ..basics.errors import ArgumentError, WeightsError
 from ..engine.plan import Plan
 from ..loading import load
 from ..nn.module import Module
 from ..weights import files
-from ..weights.matching import match
+from ..weights.matching import match, nonfinite, warn_of
 from ..weights.recipes import Value
 from ..weights.sources import Selection, named_values
 from .inputs import parse_arguments
@@ -68,6 +68,7 @@ def refit(engine: Path, weights: Path, target: Path, prefix: str = "", version: 
     selection = Selection(prefix)
     given = named_values(weights, leaves, selection)
     matched = match(leaves, given.values, partial=True, selection=selection, flat=given.flat, source=str(weights))
+    warn_of([name for name, value in matched.values.items() if nonfinite(as_array(value))])
     values = {graph.parameters[name].name: value for name, value in matched.values.items()}
     graph.check_values(values, lambda: plan.parameters)
     for name, value in matched.values.items():
