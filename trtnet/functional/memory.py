@@ -464,7 +464,9 @@ def write(handle: Tensor, value: Tensor, positions: Positions | None = None) -> 
         _forget(view, stale, False)
     for link in path:
         above = link.base.alias
-        if link.certain:
+        if isinstance(link.base.recorder, UnsupportedError):
+            pass  # its other elements are as unknown as before
+        elif link.certain:
             if not any(view is link.child for view in above.written):
                 above.written = (*above.written, link.child)
             link.base.recorder = above
