@@ -1191,6 +1191,16 @@ row(
     lambda: trtexec("--minShapes=x:1x3", "--optShapes=x:2x3x4"),
     lambda: trtexec("--minShapes=x:1x3x4", "--optShapes=x:2x3x4"),
 )
+row(
+    "--minShapes, --optShapes and --maxShapes, all three",
+    lambda: trtexec("--minShapes=x:1x3", "--maxShapes=x:8x3"),
+    lambda: trtexec("--minShapes=x:1x3", "--optShapes=x:2x3", "--maxShapes=x:8x3"),
+)
+row(
+    "leave --shapes out, and give --optShapes the sizes that are to be timed",
+    lambda: trtexec("--optShapes=x:2x3", "--maxShapes=x:8x9", "--shapes=x:2x9"),
+    lambda: trtexec("--optShapes=x:2x9", "--maxShapes=x:8x9"),
+)
 row("=image:1x3x224x224", lambda: trtexec("--shapes=1x3"), lambda: trtexec("--shapes=image:1x3x224x224"))
 row("--batch 1,8,64", lambda: benched(batch="one"), lambda: benched(batch="1,8"))
 row("--against eager,compile", lambda: benched(against="jax"), lambda: benched(against="reference"))

@@ -80,6 +80,33 @@ def test_real_process(tmp_path):
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, f"trtnet {trtnet.__version__}", "")
 
 
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "secret.npz"), MemoryError(), OSError(28, "No space left")]
+)
+def test_what_the_system_refuses_is_an_error_too(folder, monkeypatch, error):
+    """Which no file of trtnet's knows better."""
+
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr("trtnet.cli.inspecting.described", refuse)
+    text = fails("inspect", "secret.npz")
+    assert text.startswith("error: the system refuses this\n")
+    assert f"found:    {str(error) or 'MemoryError'}\n" in text
+    with pytest.raises(type(error)):
+        call("inspect", "secret.npz", "--traceback")
+
+
+def test_a_folder_in_a_files_place_is_refused_before_anything_is_computed(folder, monkeypatch):
+    monkeypatch.setattr("trtnet.cli.model.record_model", None)
+    for name in ("n.engine", "n.npz", "n.npy"):
+        (folder / name).mkdir()
+    assert "n.engine is a folder" in fails("build", "net.py:Net", "-i", "x=1x3", "-o", "n.engine")
+    assert "n.engine is a folder" in fails("refit", "other.engine", "w.npz", "-o", "n.engine")
+    for name in ("n.npz", "n.npy"):
+        assert f"{name} is a folder" in fails("run", "net.py:Net", "-i", "x=x.npy", "-o", name)
+
+
 def test_real_process_error_in_ascii(tmp_path):
     """No traceback, exit code 1, and no crash where the terminal knows ASCII only."""
     (tmp_path / "net.py").write_text(NET)
@@ -924,6 +951,11 @@ def test_convert(folder):
     assert "its metadata (step) has no place there" in call("convert", "told.safetensors", "told.pt")[1]
     assert call("convert", "told.safetensors", "told.npz")[0] == 0
     assert files.read_metadata("told.npz") == {"step": "900"}
+    for prefix in ("actor", "actor."):  # the module's name will do
+        assert call("convert", "all.npz", "parts.npz", "--prefix", prefix)[0] == 0
+        assert list(files.read("parts.npz")) == ["0.weight", "1.weight", "2.weight"]
+    text = fails("convert", "all.npz", "x.safetensors", "--prefix", "critic")
+    assert "no name in all.npz begins with 'critic' and goes on" in text
     text = fails("convert", "all.npz", "x.safetensors", "--prefix", "actr.")
     assert "no name in all.npz begins with 'actr.'" in text
     assert "`trtnet inspect all.npz` lists the names" in text

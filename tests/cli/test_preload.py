@@ -166,6 +166,11 @@ def test_where_it_is_kept(monkeypatch, tmp_path):
 def test_what_cannot_be(monkeypatch, tmp_path):
     with pytest.raises(ProviderError, match=r"(?s)no path with a space or a colon.*a b.*--folder"):
         preload.library(tmp_path / "a b")
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(ProviderError, match=r"(?s)cannot be kept there.*file.*preload --folder /another/folder"):
+            preload.library(place)
+    (tmp_path / "file").unlink()
     monkeypatch.setenv("CC", "false")
     with pytest.raises(ProviderError, match=r"(?s)was not compiled.*false -O2.*another compiler"):
         preload.library(tmp_path)

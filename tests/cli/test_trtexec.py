@@ -43,6 +43,18 @@ def run(*arguments: str) -> Any:
             ["bench M --input x=batch=1..8..64,3,size1=32..64..96 --input y=batch,5"],
         ),
         (
+            "--minShapes=x:1x3 --optShapes=x:8x3 --maxShapes=x:64x3 --shapes=x:32x3 --dumpProfile",
+            [
+                "bench M --input x=batch=1..8..64,3 --batch 32",
+                "profile M --input x=batch=1..8..64,3 --batch 32 --by layer",
+            ],
+        ),
+        (
+            "--minShapes=x:1x3 --optShapes=x:8x3 --maxShapes=x:64x3 --shapes=x:8x3",
+            ["bench M --input x=batch=1..8..64,3"],
+        ),
+        ("--minShapes=x:1x3 --shapes=x:8x3 --maxShapes=x:64x3", ["bench M --input x=batch=1..8..64,3"]),
+        (
             "--saveEngine=a.engine --fp16 --builderOptimizationLevel=5 --noTF32",
             ["build M -o a.engine --half --level 5", "bench M --half --option optimization_level=5"],
         ),
@@ -106,6 +118,13 @@ def test_what_is_done_otherwise(name: str) -> None:
         (["--useCudaGraphs"], "did you mean 'useCudaGraph'"),
         (["--shapes=8x3"], "--shapes takes names with shapes"),
         (["--minShapes=x:1x3", "--optShapes=x:8x3x4"], "have different ranks"),
+        (["--minShapes=x:1x3", "--maxShapes=x:8x3"], "the best shapes are missing"),
+        (
+            ["--optShapes=x:8x3", "--maxShapes=x:8x9", "--shapes=x:8x9"],
+            "differ from --optShapes in more than the batch",
+        ),
+        (["--optShapes=x:8x3,y:1", "--shapes=x:4x3"], "differ from --optShapes in more than the batch"),
+        (["--optShapes=x:8x3", "--shapes=x:8x3,y:1"], "differ from --optShapes in more than the batch"),
         (["--memPoolSize=heap:3"], "--memPoolSize takes pools with sizes"),
         (["--warmUp"], "a number is missing"),
         (["other"], "one network is to be built or loaded"),

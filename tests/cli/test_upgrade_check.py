@@ -113,6 +113,9 @@ def test_what_cannot_be_asked(folder: Path) -> None:
     text = fails(*arguments, other(folder, "FAIL=1"))
     assert "python ended with an error" in text
     assert "not with this one" in text
+    text = fails(*arguments, "true")
+    assert "true is no Python" in text
+    assert "remedy:   --python /path/to/venv/bin/python" in text
     assert not list(folder.glob("found.json*"))
     assert "name it found.json" in fails(*arguments[:-2], "found.txt", "--python", sys.executable)
     assert call("upgrade-check", "net.py:Net")[0] == 2  # without --python

@@ -105,6 +105,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:  # `trtnet summary ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except (OSError, MemoryError) as error:  # which no file knows better
+            if traceback:
+                raise
+            refused = TrtnetError("the system refuses this", found=str(error) or type(error).__name__)
+            refused.where = None
+            print_error(refused)
+            raise typer.Exit(2) from None
 
     parameter = inspect.Parameter("traceback", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Traceback)
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]

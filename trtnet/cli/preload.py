@@ -34,7 +34,7 @@ def library(folder: str | os.PathLike[str] | None = None) -> Path:
         folder: where it is kept; `trtnet` in the user's folder of caches unless given.
 
     Raises:
-        ProviderError: no Linux with glibc, no C compiler, or a path that LD_PRELOAD cannot hold.
+        ProviderError: no Linux with glibc, no C compiler, a path that LD_PRELOAD cannot hold, or that is no folder.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         raise ProviderError(
@@ -53,8 +53,16 @@ def library(folder: str | os.PathLike[str] | None = None) -> Path:
     source = SOURCE.read_bytes()
     path = place / f"preload-{platform.machine()}-{hashlib.sha256(source).hexdigest()[:12]}.so"
     if not path.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        _compile(path)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            _compile(path)
+        except OSError as error:
+            raise ProviderError(
+                "the library for LD_PRELOAD cannot be kept there",
+                expected="a folder, or where one can be made",
+                found=str(error),
+                remedy="trtnet preload --folder /another/folder, or set XDG_CACHE_HOME",
+            ) from error
     return path
 
 

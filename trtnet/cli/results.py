@@ -79,7 +79,7 @@ def check_output(path: Path) -> None:
     if not path.suffix and path.exists() and not path.is_dir():
         raise ArgumentError(f"{path} is a file", expected="a folder", remedy=f"-o {path}.npz, or another folder")
     if path.suffix:
-        _check_folder(path)
+        check_place(path)
 
 
 def build_options() -> str:
@@ -131,7 +131,7 @@ def check_plan_file(path: Path) -> None:
             found=str(path),
             remedy=f"-o {path.with_suffix('.engine')}",
         )
-    _check_folder(path)
+    check_place(path)
 
 
 def _check_folder(path: Path) -> None:

@@ -184,6 +184,8 @@ def translated(arguments: Sequence[str]) -> Commands:
         shapes = _sizes("shapes", dict(given).get("shapes", "")) if "shapes" in dict(given) else {}
         bench += [part for size in sorted({sizes[0] for sizes in shapes.values()}) for part in ("--batch", str(size))]
         made.inputs = []
+    elif batch := _batch(dict(given)):
+        bench += ["--batch", str(batch)]
     for name, value in given:
         if name in FLAGS:
             first, second = FLAGS[name](value)
@@ -255,6 +257,13 @@ def _shapes(given: Mapping[str, str]) -> list[str]:
     if "shapes" in found and len(found) == 1:
         return [f"{name}={'x'.join(map(str, sizes))}" for name, sizes in found["shapes"].items()]
     best = found.get("optShapes") or found.get("shapes") or {}
+    if found and not best:
+        raise ArgumentError(
+            "the best shapes are missing",
+            expected="--optShapes, or --shapes",
+            found=", ".join(f"--{kind}" for kind in found),
+            remedy="--minShapes, --optShapes and --maxShapes, all three",
+        )
     least, greatest = found.get("minShapes", best), found.get("maxShapes", best)
     ranges: dict[tuple[int, int, int], str] = {}
     texts = []
@@ -278,6 +287,24 @@ def _shapes(given: Mapping[str, str]) -> list[str]:
                 parts.append(f"{ranges[size]}={size[0]}..{size[1]}..{size[2]}")
         texts.append(f"{name}={','.join(parts)}")
     return texts
+
+
+def _batch(given: Mapping[str, str]) -> int | None:
+    """The batch of --shapes where the profile is best for another. Raises ArgumentError for other sizes than those."""
+    if "shapes" not in given or "optShapes" not in given:
+        return None
+    best, asked = _sizes("optShapes", given["optShapes"]), _sizes("shapes", given["shapes"])
+    if all(asked.get(name, sizes) == sizes for name, sizes in best.items()) and not asked.keys() - best.keys():
+        return None
+    batches = {sizes[0] for sizes in asked.values()}
+    if asked.keys() != best.keys() or len(batches) > 1 or any(asked[name][1:] != best[name][1:] for name in best):
+        raise ArgumentError(
+            "--shapes differ from --optShapes in more than the batch",
+            expected=", ".join(f"{name}:{'x'.join(map(str, ['N', *sizes[1:]]))}" for name, sizes in best.items()),
+            found=given["shapes"],
+            remedy="leave --shapes out, and give --optShapes the sizes that are to be timed",
+        )
+    return batches.pop()
 
 
 def _sizes(kind: str, text: str) -> dict[str, list[int]]:

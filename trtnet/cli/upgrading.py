@@ -104,6 +104,14 @@ def _ask(python: str, folder: Path, arrays: Arrays, question: Question) -> tuple
                 remedy=f"{python} -m pip install 'trtnet=={__version__}', or put a checkout of it on PYTHONPATH",
             )
         raise ProviderError(f"{python} ended with an error", details=said)
+    if not (folder / FOUND).is_file():
+        raise ProviderError(
+            f"{python} is no Python",
+            expected="a Python, which runs what it is asked",
+            found="a program that ended without a word",
+            details=made.stderr.strip()[-2000:] or None,
+            remedy="--python /path/to/venv/bin/python",
+        )
     found: dict[str, Any] = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     return found | {"python": python}, npz.read(folder / OUTPUTS)
 

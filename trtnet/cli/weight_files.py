@@ -35,9 +35,12 @@ def convert(source: Path, target: Path, prefix: str = "") -> str:
     arrays = files.read(source)
     if prefix:
         chosen = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        if not prefix.endswith(".") and all(name.startswith(".") for name in chosen):  # the module was meant
+            chosen = {name[1:]: array for name, array in chosen.items()}
+        chosen.pop("", None)
         if not chosen:
             raise ArgumentError(
-                f"no name in {source} begins with {prefix!r}",
+                f"no name in {source} begins with {prefix!r} and goes on",
                 expected=f"--prefix, as in {next(iter(arrays), 'name')}",
                 found=", ".join(list(arrays)[:4]),
                 remedy=f"`trtnet inspect {source}` lists the names",
