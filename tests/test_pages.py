@@ -153,6 +153,20 @@ def test_pages_show_what_cells_give() -> None:
     assert pages.markdown_of("[bold]Exit codes[/bold]: x[0] of a[/b]") == "**Exit codes**: x[0] of a[/b]"
 
 
+def test_brackets_behind_brackets_are_code_in_docstrings() -> None:
+    """The site would take `[0]['h']` for a link."""
+    found = []
+    for file in sorted((ROOT / "trtnet").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                continue
+            lines = (ast.get_docstring(node) or "").splitlines()
+            text = "\n".join(line for line in lines if not line.startswith(" " * 12) and ">>>" not in line)
+            if match := re.search(r".*\][\[(].*", re.sub(r"`[^`]*`", "", text)):
+                found.append(f"{file.relative_to(ROOT)}: {match.group()}")
+    assert not found
+
+
 def test_a_docstrings_line_of_several_names_has_their_types_and_defaults(tmp_path) -> None:
     """As griffe reads it, which knows one name in a line."""
     griffe = pytest.importorskip("griffe")

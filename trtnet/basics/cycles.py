@@ -12,7 +12,7 @@ def refuse_cycle(what: str, name: str, value: object, module: str | None = None)
 
     Args:
         what: how the message calls it.
-        name: what the places in it begin with: states[0]['h'].
+        name: what the places in it begin with: `states[0]['h']`.
         module: the path of the module that holds it.
     """
     found = _cycle(value)

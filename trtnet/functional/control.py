@@ -236,7 +236,7 @@ class _Structured(NamedTuple):
     Attributes:
         form: the structure, with `_LEAF` in place of tensors.
         values: the tensors.
-        names: what messages call them: carry[0]['h'].
+        names: what messages call them: `carry[0]['h']`.
     """
 
     form: Any
