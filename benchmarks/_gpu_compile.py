@@ -29,7 +29,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     model.load_state_dict(torch.load(order["weights"]))
     model.to(order["device"], getattr(torch, order["dtype"])).requires_grad_(False)
     inputs = [value.to(order["device"]) for value in torch.load(order["input"])]
-    settings = {"mode": "reduce-overhead"} if cuda else {"backend": "eager"}  # quick runs on the CPU compile nothing
+    settings = {"mode": order["mode"]} if cuda else {"backend": "eager"}  # quick runs on the CPU compile nothing
     compiled = torch.compile(model, **settings)
     if cuda:
         _stream = torch.cuda.Stream()

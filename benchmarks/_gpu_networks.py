@@ -26,6 +26,7 @@ from trtnet import Input, nn
 from trtnet.cli.inputs import parse_inputs
 
 LIMIT = 1.15
+PERIOD = 0.002  # seconds between two looks at the driver's count of bytes
 ORDER = (
     "lenet", "resnet18", "vit_b_16", "resnet50", "bert", "convnext_tiny", "swin_t", "gpt2", "mobilenet_v2", "alexnet",
     "squeezenet", "nature_dqn", "impala", "katago", "pointnet", "unet", "mobilenet_v3_small", "googlenet", "vgg16",
@@ -131,12 +132,12 @@ def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
 
 def _one(session: Session, pair: Pair) -> None:
     session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, dict(zip(pair.inputs, pair.torchs)))
-    free = _free(session)
+    free = free_bytes(session)
     engine, built = _built(session, pair)
     session.say(f"{pair.title}: {_told(built)}")
     with session.clock.here(), torch.inference_mode():
         variants: dict[str, Call] = {"trtnet": engine.bind(graph=True, **pair.inputs)}
-        memory = free - _free(session)
+        memory = free - free_bytes(session)
         variants |= _torchs(session, pair)
         outputs = {name: first(call()).double().clone() for name, call in variants.items()}
         session.clock.synchronize()
@@ -165,21 +166,13 @@ def _built(session: Session, pair: Pair) -> tuple[Any, dict[str, Any]]:
     """The engine; and the seconds of its build, those of them within TensorRT's own call, and the most bytes of the GPU
     that were taken meanwhile, by this process or another."""
     options: dict[str, Any] = {"provider": "tensorrt" if session.cuda else "reference"}
-    inside, lowest, done = 0.0, _free(session), threading.Event()
-    before = lowest
-
-    def watch() -> None:
-        nonlocal lowest
-        while not done.wait(0.02):
-            lowest = min(lowest, int(torch.cuda.mem_get_info()[0]))
-
     if not session.cuda:
         started = time.perf_counter()
         engine = trtnet.build(pair.graph, **options)
         return engine, {"build": time.perf_counter() - started}
     assert session.provider is not None
     options |= {"optimization_level": session.given.level or 3, "check": False}
-    builder = session.provider.trt.Builder
+    builder, inside = session.provider.trt.Builder, 0.0
     original = builder.build_serialized_network
 
     def timed(*given: Any) -> Any:
@@ -191,17 +184,12 @@ def _built(session: Session, pair: Pair) -> tuple[Any, dict[str, Any]]:
             inside += time.perf_counter() - started
 
     builder.build_serialized_network = timed
-    watching = threading.Thread(target=watch)
-    watching.start()
-    started = time.perf_counter()
     try:
-        engine = trtnet.build(pair.graph, **options)
+        with Peak(session) as peak:
+            engine = trtnet.build(pair.graph, **options)
     finally:
-        seconds = time.perf_counter() - started
         builder.build_serialized_network = original
-        done.set()
-        watching.join()
-    return engine, {"build": seconds, "within TensorRT": inside, "peak of the build": before - lowest}
+    return engine, {"build": peak.seconds, "within TensorRT": inside, "peak of the build": peak.bytes}
 
 
 def _told(built: dict[str, Any]) -> str:
@@ -212,13 +200,39 @@ def _told(built: dict[str, Any]) -> str:
     return text
 
 
-def _free(session: Session) -> int:
+def free_bytes(session: Session) -> int:
     """Bytes of the GPU that nobody has, torch's unused ones included."""
     if not session.cuda:
         return 0
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     return int(torch.cuda.mem_get_info()[0])
+
+
+class Peak:
+    """The most bytes of the GPU that were taken within its block, beyond those that were taken before it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.bytes, self.seconds = 0, 0.0
+
+    def __enter__(self) -> Peak:
+        self._before = self._least = free_bytes(self.session)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        self._started = time.perf_counter()
+        return self
+
+    def _watch(self) -> None:
+        while self.session.cuda and not self._done.wait(PERIOD):
+            self._least = min(self._least, int(torch.cuda.mem_get_info()[0]))
+
+    def __exit__(self, *_: Any) -> None:
+        self.seconds = time.perf_counter() - self._started
+        self._done.set()
+        self._thread.join()
+        self.bytes = self._before - self._least
 
 
 def _by_layer(session: Session, pair: Pair, engine: Any) -> None:

@@ -17,6 +17,7 @@ TITLES = {
     "recurrent": "An LSTM of 128 to 256 features, FP32, as a loop of the network and unrolled",
     "networks": "The networks of models/, random weights, beside the fastest of PyTorch's ways",
     "bench": "What `trtnet bench` says of an engine, beside TensorRT's own calls on its plan",
+    "memory": "Seconds of a build, a check and a refit of which the results hold the GPU's memory",
     "fleet": "Weights from one process's GPU memory to another's",
     "inference": "Inference",
 }

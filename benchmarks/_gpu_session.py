@@ -32,7 +32,7 @@ from trtnet import Input, nn
 from trtnet.cli import preload
 
 TOLERANCES = {"float32": 1e-4, "float16": 3e-2}
-COMPILING = 240  # seconds that torch.compile may take for one network
+COMPILING = 480  # seconds that torch.compile may take for one network
 BIG = ("resnet18", "googlenet")
 
 
@@ -264,7 +264,7 @@ class Session:
         torch.save([value.cpu() for value in inputs.values()], given)
         self._compiled.order(
             "prepare", model=name, dtype=dtype, quick=self.quick, device=self.device, weights=str(weights),
-            input=str(given), output=str(self.folder / "output.pt"),
+            input=str(given), output=str(self.folder / "output.pt"), mode=self.given.compile_mode,
         )  # fmt: skip
 
     def compiled(self, calls: int) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:

@@ -33,7 +33,7 @@ from trtnet.cli import preload
 
 GROUPS = (
     "calls", "refit", "refit-resnet18", "preload", "preload-resnet18", "serving", "check", "live", "live-resnet18",
-    "recurrent", "networks", "bench", "fleet", "inference-lenet", "inference-resnet18", "inference-googlenet",
+    "recurrent", "networks", "bench", "memory", "fleet", "inference-lenet", "inference-resnet18", "inference-googlenet",
 )  # fmt: skip
 
 
@@ -48,6 +48,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--limit", type=float, default=480, help="seconds that a group may take (default 480)")
     parser.add_argument("--level", type=int, help="optimization level (default 3; 2 for ResNet-18 and GoogLeNet)")
+    parser.add_argument(
+        "--compile-mode", default="reduce-overhead", metavar="MODE", help="of torch.compile; max-autotune takes minutes"
+    )
     parser.add_argument("--more", action="store_true", help="FP16 by hand without held types for all")
     parser.add_argument("--compile-python", default="", help="the Python of torch.compile (default: python3)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few repeats: whether it runs, no figures")
@@ -101,6 +104,8 @@ def run_group(given: argparse.Namespace) -> int:
         from _gpu_networks import networks as function
     elif name == "bench":
         from _gpu_bench import bench as function
+    elif name == "memory":
+        from _gpu_memory import memory as function
     elif name == "fleet":
         from _gpu_fleet import fleet as function
     else:
@@ -124,7 +129,7 @@ def measure(given: argparse.Namespace) -> int:
             file = Path(folder) / f"{group}.json"
             command = [
                 sys.executable, __file__, "--group", group, "--file", file, "--limit", given.limit, "--only",
-                given.only, "--compile-python", given.compile_python,
+                given.only, "--compile-python", given.compile_python, "--compile-mode", given.compile_mode,
             ]  # fmt: skip
             command += ["--quick"] if given.quick else []
             command += ["--more"] if given.more else []
