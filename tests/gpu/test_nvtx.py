@@ -1,4 +1,4 @@
-"""The ranges that tools like Nsight Systems show, heard by a library that listens as they do (helpers/nvtx_ranges.c)."""
+"""Ranges that tools like Nsight Systems show, heard by a library that listens as they do (helpers/nvtx_ranges.c)."""
 
 from __future__ import annotations
 
