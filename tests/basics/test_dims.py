@@ -283,6 +283,18 @@ def test_bounds_see_shared_symbols():
     assert B > 0
 
 
+@pytest.mark.parametrize("count", range(4))
+def test_bounds_see_what_maxima_hold(count):
+    """As `x[-2:] = 3` has it, where the rows behind those that are written to are none."""
+    written = B - maximum(0, B - count)
+    assert bounds(written) == (min(1, count), count)
+    assert maximum(0, written) == written
+    assert B - maximum(0, B - count) - written == 0
+    assert (minimum(B, count) - B).bounds == (count - 64, min(0, count - 1))
+    assert (maximum(B, H) - minimum(B, H)).bounds == (0, 319)
+    assert (maximum(0, B - 2) + maximum(0, Z - 2)).bounds == (0, 62 + 5)
+
+
 def test_numpy_integers():
     assert np.int64(2) * B == B * np.int64(2) == B * 2
     assert np.int64(2) + B == B + 2
