@@ -7,10 +7,12 @@ run on it meanwhile.
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from typing import Any
 
 import torch
-from _gpu_networks import Peak, free_bytes, pair_of
+from _gpu_networks import pair_of
 from _gpu_rows import reported
 from _gpu_session import Session
 
@@ -18,6 +20,42 @@ import trtnet
 from trtnet.pytorch import checking
 
 NETWORKS = ("lenet", "resnet18", "resnet50", "vit_b_16", "bert", "unet")
+PERIOD = 0.002  # seconds between two looks at the driver's count
+
+
+def free_bytes(session: Session) -> int:
+    """Bytes of the GPU that nobody has, torch's unused ones included."""
+    if not session.cuda:
+        return 0
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info()[0])
+
+
+class Peak:
+    """The most bytes of the GPU that were taken within its block, beyond those that were taken before it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.bytes, self.seconds = 0, 0.0
+
+    def __enter__(self) -> Peak:
+        self._before = self._least = free_bytes(self.session)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        self._started = time.perf_counter()
+        return self
+
+    def _watch(self) -> None:
+        while self.session.cuda and not self._done.wait(PERIOD):
+            self._least = min(self._least, int(torch.cuda.mem_get_info()[0]))
+
+    def __exit__(self, *_: Any) -> None:
+        self.seconds = time.perf_counter() - self._started
+        self._done.set()
+        self._thread.join()
+        self.bytes = self._before - self._least
 
 
 def memory(session: Session) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,6 @@ from trtnet import Input, nn
 from trtnet.cli.inputs import parse_inputs
 
 LIMIT = 1.15
-PERIOD = 0.002  # seconds between two looks at the driver's count of bytes
 ORDER = (
     "lenet", "resnet18", "vit_b_16", "resnet50", "bert", "convnext_tiny", "swin_t", "gpt2", "mobilenet_v2", "alexnet",
     "squeezenet", "nature_dqn", "impala", "katago", "pointnet", "unet", "mobilenet_v3_small", "googlenet", "vgg16",
@@ -132,12 +130,10 @@ def _torchs(session: Session, pair: Pair) -> dict[str, Call]:
 
 def _one(session: Session, pair: Pair) -> None:
     session.compile_network(f"models/{pair.name}", pair.dtype, pair.model, dict(zip(pair.inputs, pair.torchs)))
-    free = free_bytes(session)
     engine, built = _built(session, pair)
     session.say(f"{pair.title}: {_told(built)}")
     with session.clock.here(), torch.inference_mode():
         variants: dict[str, Call] = {"trtnet": engine.bind(graph=True, **pair.inputs)}
-        memory = free - free_bytes(session)
         variants |= _torchs(session, pair)
         outputs = {name: first(call()).double().clone() for name, call in variants.items()}
         session.clock.synchronize()
@@ -153,18 +149,16 @@ def _one(session: Session, pair: Pair) -> None:
     others = [name for name in samplers if name != "trtnet"]
     session.row(
         f"{pair.title}, call and wait", {n: [s[1] for s in v] for n, v in samples.items()},
-        [times("trtnet", *others, limit=LIMIT)], agree, errors=errors, memory=memory,
+        [times("trtnet", *others, limit=LIMIT)], agree, errors=errors,
         layers=len(pair.graph.layers), **built, **about,
     )  # fmt: skip
-    session.say(f"{pair.title}: {memory >> 20} MiB of the GPU")
     if session.cuda and np.isfinite(errors["trtnet"]):
         _by_layer(session, pair, engine)
     engine.close()
 
 
 def _built(session: Session, pair: Pair) -> tuple[Any, dict[str, Any]]:
-    """The engine; and the seconds of its build, those of them within TensorRT's own call, and the most bytes of the GPU
-    that were taken meanwhile, by this process or another."""
+    """The engine; and the seconds of its build, and those of them within TensorRT's own call."""
     options: dict[str, Any] = {"provider": "tensorrt" if session.cuda else "reference"}
     if not session.cuda:
         started = time.perf_counter()
@@ -184,55 +178,19 @@ def _built(session: Session, pair: Pair) -> tuple[Any, dict[str, Any]]:
             inside += time.perf_counter() - started
 
     builder.build_serialized_network = timed
+    started = time.perf_counter()
     try:
-        with Peak(session) as peak:
-            engine = trtnet.build(pair.graph, **options)
+        engine = trtnet.build(pair.graph, **options)
     finally:
         builder.build_serialized_network = original
-    return engine, {"build": peak.seconds, "within TensorRT": inside, "peak of the build": peak.bytes}
+    return engine, {"build": time.perf_counter() - started, "within TensorRT": inside}
 
 
 def _told(built: dict[str, Any]) -> str:
     text = f"built in {built['build']:.1f} s"
     if "within TensorRT" in built:
         text += f", of it TensorRT's own call {built['within TensorRT']:.1f} s"
-        text += f"; {built['peak of the build'] >> 20} MiB of the GPU at most"
     return text
-
-
-def free_bytes(session: Session) -> int:
-    """Bytes of the GPU that nobody has, torch's unused ones included."""
-    if not session.cuda:
-        return 0
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    return int(torch.cuda.mem_get_info()[0])
-
-
-class Peak:
-    """The most bytes of the GPU that were taken within its block, beyond those that were taken before it."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.bytes, self.seconds = 0, 0.0
-
-    def __enter__(self) -> Peak:
-        self._before = self._least = free_bytes(self.session)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        self._started = time.perf_counter()
-        return self
-
-    def _watch(self) -> None:
-        while self.session.cuda and not self._done.wait(PERIOD):
-            self._least = min(self._least, int(torch.cuda.mem_get_info()[0]))
-
-    def __exit__(self, *_: Any) -> None:
-        self.seconds = time.perf_counter() - self._started
-        self._done.set()
-        self._thread.join()
-        self.bytes = self._before - self._least
 
 
 def _by_layer(session: Session, pair: Pair, engine: Any) -> None:
