@@ -8,20 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 
 def draw(curve: Sequence[tuple[int, float]], title: str, path: Path) -> None:
     """Mean return by steps, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5, 3), layout="constrained")
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
     axes.plot(*zip(*curve), linewidth=1)
     axes.set(xlabel="steps", ylabel="mean return", title=title)
     figure.savefig(path, dpi=80, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def report(description: str | None, title: str, train: object) -> None:
@@ -30,6 +26,8 @@ def report(description: str | None, title: str, train: object) -> None:
     parser.add_argument("--curve", type=Path, metavar="FILE", help="a picture of the learning curve")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.curve is not None and not given.curve.absolute().parent.is_dir():
+        parser.error(f"--curve: there is no folder {given.curve.parent}")
     torch.set_num_threads(1)  # networks as small as these are slower by more
     started = time.perf_counter()
     _, engine, curve = train(seed=given.seed)  # type: ignore[operator]

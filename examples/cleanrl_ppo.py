@@ -9,14 +9,23 @@ of the agent's weights at each iteration. The values of a rollout are the learne
 
 from __future__ import annotations
 
-import gymnasium as gym
+import sys
+
 import numpy as np
-import torch
-from _curve import report
-from torch import nn
-from torch.distributions import Categorical
 
 import trtnet
+
+try:
+    import gymnasium as gym
+    import torch
+    from _curve import report
+    from torch import nn
+    from torch.distributions import Categorical
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]'", file=sys.stderr)
+    sys.exit(2)
 
 ENVS, STEPS, EPOCHS, BATCHES, GAMMA, LAMBDA, CLIP, RATE = 8, 128, 6, 4, 0.98, 0.95, 0.2, 2e-3
 

@@ -10,14 +10,22 @@ and what it answered can be computed again. The learner calls the same actor, wi
 from __future__ import annotations
 
 import copy
+import sys
 
-import gymnasium as gym
 import numpy as np
-import torch
-from _curve import report
-from torch import nn
 
 import trtnet
+
+try:
+    import gymnasium as gym
+    import torch
+    from _curve import report
+    from torch import nn
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]'", file=sys.stderr)
+    sys.exit(2)
 
 BATCH, GAMMA, TAU, START, SCALE = 128, 0.99, 0.005, 500, 2.0
 

@@ -9,18 +9,25 @@ it, its encoder and its head for actions, is recorded as RLlib made it; the lear
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-import ray
-import torch
-from _curve import report
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.models.base import ACTOR, ENCODER_OUT
-from ray.rllib.core.rl_module import RLModuleSpec
-
 import trtnet
+
+try:
+    import ray
+    import torch
+    from _curve import report
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
+    from ray.rllib.core.columns import Columns
+    from ray.rllib.core.models.base import ACTOR, ENCODER_OUT
+    from ray.rllib.core.rl_module import RLModuleSpec
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]' 'ray[rllib]'", file=sys.stderr)
+    sys.exit(2)
 
 ENVS = 8
 

@@ -9,14 +9,21 @@ before each rollout, under the number of steps as the version; the learner's eva
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-import torch
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
-
 import trtnet
+
+try:
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.policies import ActorCriticPolicy
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[torch]' stable-baselines3", file=sys.stderr)
+    sys.exit(2)
 
 
 class Acting(torch.nn.Module):

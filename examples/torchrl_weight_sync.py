@@ -9,20 +9,27 @@ is, in one refit, under the number of updates. The learner, its losses and its a
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-import torch
-from _curve import report
-from tensordict.nn import TensorDictModule
-from torch import nn
-from torchrl.collectors import Collector
-from torchrl.envs import GymEnv, RewardSum, TransformedEnv
-from torchrl.modules import OneHotCategorical, ProbabilisticActor, ValueOperator
-from torchrl.objectives import ClipPPOLoss
-from torchrl.objectives.value import GAE
-from torchrl.weight_update import NoWeightSyncScheme
-
 import trtnet
+
+try:
+    import torch
+    from _curve import report
+    from tensordict.nn import TensorDictModule
+    from torch import nn
+    from torchrl.collectors import Collector
+    from torchrl.envs import GymEnv, RewardSum, TransformedEnv
+    from torchrl.modules import OneHotCategorical, ProbabilisticActor, ValueOperator
+    from torchrl.objectives import ClipPPOLoss
+    from torchrl.objectives.value import GAE
+    from torchrl.weight_update import NoWeightSyncScheme
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]' torchrl", file=sys.stderr)
+    sys.exit(2)
 
 
 class EngineSync(NoWeightSyncScheme):

@@ -413,8 +413,16 @@ def main() -> None:
     console = Console()
     if options.fleet and options.weights != "refit":
         parser.error("--fleet goes with --weights refit: live weights are of one process")
-    if options.fleet:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - options.fleet))  # the actors have the other cores
+    if options.steps < 1:
+        parser.error("--steps is at least 1")
+    if options.fleet < 0:
+        parser.error("--fleet is at least 0: no other process")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {options.device}: this PyTorch finds no CUDA GPU; `trtnet doctor` says what is here")
+    for path in filter(None, (options.curve, options.output)):
+        if not path.absolute().parent.is_dir():
+            parser.error(f"there is no folder {path.parent}")
+    torch.set_num_threads(1)  # networks as small as these are not faster by more
     outcome = train(
         Settings(most_steps=options.steps),
         options.weights,

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import track
-from torch.nn import functional
 
 import trtnet
 
+try:
+    import torch
+    from torch.nn import functional
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[torch]'", file=sys.stderr)
+    sys.exit(2)
 try:
     from models.character_lstm import CHARACTERS, LONGEST, CharacterLSTM, Writer, encoded, gumbel
 except ImportError:  # run as a script

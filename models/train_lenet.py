@@ -10,19 +10,29 @@ those 10,000 images train, the last 2,000 test. The first half of scikit-learn's
 import argparse
 import gzip
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from lenet import LeNet
 from rich.progress import track
-from torch.nn import functional
 
 import trtnet
 from trtnet.cli.demo.digits import Digits, load_digits
 
+try:
+    import sklearn  # noqa: F401 (load_digits reads it)
+    import torch
+    from torch.nn import functional
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}\n  remedy:   pip install 'trtnet[demo]'", file=sys.stderr)
+    sys.exit(2)
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = 8000
+FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 REPEAT = 3  # scikit-learn's 898 digits, beside MNIST's 8,000
 
 
@@ -35,8 +45,8 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_mnist(folder: Path) -> tuple[Digits, Digits]:
-    images = read_idx(folder / "t10k-images-idx3-ubyte.gz")[:, None].astype(np.float32) / 255
-    labels = read_idx(folder / "t10k-labels-idx1-ubyte.gz").astype(np.int64)
+    images, labels = (read_idx(folder / name) for name in FILES)
+    images, labels = images[:, None].astype(np.float32) / 255, labels.astype(np.int64)
     return Digits(images[:TRAINING], labels[:TRAINING]), Digits(images[TRAINING:], labels[TRAINING:])
 
 
@@ -85,6 +95,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if missing := [name for name in FILES if not (options.data / name).is_file()]:
+        parser.error(f"--data: there is no {missing[0]} in {options.data}")
 
     mnist, mnist_test = read_mnist(options.data)
     digits, digits_test = load_digits()

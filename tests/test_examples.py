@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -66,3 +68,51 @@ def test_the_library_builds(tmp_path):
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tmp_path / "libsoft_clip.so").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "missing", "packages"),
+    [
+        ("examples/cleanrl_ppo.py", "gymnasium", "'trtnet[rl]'"),
+        ("examples/cleanrl_ppo.py", "matplotlib", "'trtnet[rl]'"),
+        ("examples/cleanrl_sac.py", "torch", "'trtnet[rl]'"),
+        ("examples/rllib_engine.py", "ray", "'trtnet[rl]' 'ray[rllib]'"),
+        ("examples/stable_baselines3_rollouts.py", "stable_baselines3", "'trtnet[torch]' stable-baselines3"),
+        ("examples/torchrl_weight_sync.py", "tensordict", "'trtnet[rl]' torchrl"),
+        ("models/train_character_lstm.py", "torch", "'trtnet[torch]'"),
+        ("models/train_lenet.py", "sklearn", "'trtnet[demo]'"),
+        ("models/train_lenet.py", "torch", "'trtnet[demo]'"),
+    ],
+)
+def test_a_missing_package_is_told_with_what_installs_it(script, missing, packages, tmp_path):
+    (tmp_path / f"{missing}.py").write_text("import missing")
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])))
+    run = subprocess.run(
+        [sys.executable, ROOT / script], env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    told = f"error: No module named 'missing'\n  remedy:   pip install {packages}\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", told)
+    assert f"pip install {packages}" in (ROOT / script).read_text()
+
+
+def test_a_curve_that_could_not_be_written_is_told_before_anything_is_trained(tmp_path):
+    pytest.importorskip("gymnasium")
+    run = subprocess.run(
+        [sys.executable, ROOT / "examples" / "cleanrl_ppo.py", "--curve", tmp_path / "nowhere" / "ppo.png"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.endswith(f"error: --curve: there is no folder {tmp_path / 'nowhere'}\n")
+
+
+def test_lenets_training_says_which_file_is_missing(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"")
+    run = subprocess.run(
+        [sys.executable, ROOT / "models" / "train_lenet.py", "--data", tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.endswith(f"error: --data: there is no t10k-labels-idx1-ubyte.gz in {tmp_path}\n")

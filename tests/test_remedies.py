@@ -1182,6 +1182,11 @@ row("--warmUp=200", lambda: trtexec("--warmUp=fast"), lambda: trtexec("--warmUp=
 row("--memPoolSize=workspace:1024M", lambda: trtexec("--memPoolSize=64"), lambda: trtexec("--memPoolSize=workspace:64"))
 row("trtnet trtexec models/lenet.py:LeNet --shapes=image:1x1x28x28", lambda: trtexec(model=()), lambda: trtexec())
 row(
+    "--exportTimes=times.json --exportProfile=profile.json",
+    lambda: trtexec("--exportTimes=a.json", "--exportProfile=./a.json"),
+    lambda: trtexec("--exportTimes=times.json", "--exportProfile=profile.json"),
+)
+row(
     "--saveEngine=FILE.engine, or leave --skipInference out",
     lambda: trtexec("--skipInference"),
     lambda: trtexec("--skipInference", "--saveEngine=a.engine"),

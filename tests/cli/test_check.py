@@ -183,6 +183,8 @@ def test_a_target_of_tensorrt_rtx(folder: Path) -> None:
         (("--provider", "tensorflow"), "there is no such provider"),
         (("--provider", "tensorrt==7.0"), "trtnet knows no tensorrt 7.0"),
         (("-t", "86"), "a target is a GPU's compute capability"),
+        (("-t", "sm999"), "a target is a GPU's compute capability"),
+        (("-t", "sm86", "-t", "sm85"), "found:    sm85"),
     ],
 )
 def test_what_is_no_provider_or_target(folder: Path, arguments: tuple[str, ...], message: str) -> None:

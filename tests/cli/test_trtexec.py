@@ -100,6 +100,15 @@ def test_a_loaded_engine_has_its_shapes() -> None:
     assert made.lines()[1] == ["profile", "a.engine", "--batch", "8", "--by", "layer"]
 
 
+def test_two_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    result = run("net.py:Net", "--shapes=x:8x3", "--exportTimes=a.json", f"--exportProfile={tmp_path / 'a.json'}")
+    assert result.exit_code == 2
+    assert "error: --exportTimes and --exportProfile name one file" in result.output
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_each_flag_has_one_place() -> None:
     assert not set(FLAGS) & set(ELSEWHERE)
     assert not set(READ) & (set(FLAGS) | set(ELSEWHERE))

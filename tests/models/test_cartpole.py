@@ -115,6 +115,27 @@ def test_what_is_missing_is_told_before_anything_is_trained(name, tmp_path):
     assert [one.name for one in tmp_path.glob("*.*")] == [f"{name}.py"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--steps", "0"], "--steps is at least 1"),
+        (["--fleet", "-1"], "--fleet is at least 0: no other process"),
+        (["--curve", "nowhere/curve.png"], "there is no folder nowhere"),
+        (["--output", "nowhere/policy.safetensors"], "there is no folder nowhere"),
+        (["--device", "cuda"], "--device cuda: this PyTorch finds no CUDA GPU; `trtnet doctor` says what is here"),
+    ],
+)
+def test_arguments_are_looked_at_before_anything_is_trained(arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_cartpole.py", *arguments])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        cartpole.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {told}\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_fleet_of_one_gives_the_same_training():
     pytest.importorskip("fcntl")
     settings = cartpole.Settings(envs=4, steps=16, epochs=2, most_steps=4 * 64)

@@ -26,6 +26,9 @@ SINCE = {"bfloat16": 80, "float8_e4m3fn": 89, "float4_e2m1fn": 100, "float8_e8m0
 """The compute capability from which on there is a type (NVIDIA's support matrix of TensorRT)."""
 
 
+CAPABILITIES = frozenset((50, 52, 53, 60, 61, 62, 70, 72, 75, 80, 86, 87, 88, 89, 90, 100, 101, 103, 110, 120, 121))
+"""The compute capabilities that there are, from Maxwell on (NVIDIA's list for CUDA 12 and 13)."""
+
 LARGE = 1 << 16
 """Elements of a weight from which on it is not drawn."""
 
@@ -69,10 +72,10 @@ def verdict(graph: Graph, provider: str, target: str = "") -> Verdict:
     """
     found = provider_of(provider)
     name = str(found)
-    if target and not re.fullmatch(r"sm\d{2,3}", target):
+    if target and not (re.fullmatch(r"sm[0-9]{2,3}", target) and int(target[2:]) in CAPABILITIES):
         raise ArgumentError(
             "a target is a GPU's compute capability",
-            expected="sm75, sm86, sm120, ...",
+            expected=", ".join(f"sm{one}" for one in sorted(CAPABILITIES)),
             found=target,
             remedy="--target sm86 is 8.6, an RTX 30",
         )

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..basics.errors import ArgumentError, instead_of
 
@@ -197,6 +198,8 @@ def translated(arguments: Sequence[str]) -> Commands:
     runs = not names & {"skipInference", "buildOnly"}
     made.bench = bench if runs else None
     made.profile = _profile(given, bench) if runs and names & set(PROFILED) else None
+    if runs:
+        _check_apart(dict(given))
     if made.build is None and made.bench is None:
         raise ArgumentError(
             "nothing would be done",
@@ -205,6 +208,18 @@ def translated(arguments: Sequence[str]) -> Commands:
             remedy="--saveEngine=FILE.engine, or leave --skipInference out",
         )
     return made
+
+
+def _check_apart(given: Mapping[str, str]) -> None:
+    """Raises ArgumentError where what two commands write would be one file."""
+    times, profile = given.get("exportTimes"), given.get("exportProfile")
+    if times and profile and Path(times).absolute() == Path(profile).absolute():
+        raise ArgumentError(
+            "--exportTimes and --exportProfile name one file",
+            expected="a name for each",
+            found=times,
+            remedy="--exportTimes=times.json --exportProfile=profile.json",
+        )
 
 
 def _without_options(bench: Sequence[str]) -> list[str]:
