@@ -252,6 +252,63 @@ def test_attention_is_recorded_whole() -> None:
     check(randomized(Attends(batch_first=True, kdim=6, vdim=6)), query=Input((BATCH, 4, 8)), key=Input((BATCH, 5, 6)))
 
 
+class Transforms(nn.Module):
+    """Encoder and decoder with masks, and nothing said of their being causal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:
+        ahead = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        own = torch.ones(source.shape[1], source.shape[1], dtype=torch.bool).tril(1).logical_not()
+        return self.inner(source, target, own, ahead, src_key_padding_mask=pad, memory_key_padding_mask=pad)
+
+
+def test_transformers_with_masks_and_padding() -> None:
+    before = torch.nn.modules.transformer._detect_is_causal_mask
+    time, later = Dim("time", min=1, opt=4, max=8), Dim("later", min=1, opt=3, max=8)
+    module = randomized(Transforms()).eval()
+    inputs = {
+        "source": Input((BATCH, time, 8)),
+        "target": Input((BATCH, later, 8)),
+        "pad": Input((BATCH, time), "bool"),
+    }
+    graph = trtnet.record(module, **inputs)
+    assert torch.nn.modules.transformer._detect_is_causal_mask is before
+    assert torch.backends.mha.get_fastpath_enabled()
+    random = np.random.default_rng(0)
+    source, target = (random.standard_normal((3, size, 8)).astype(np.float32) for size in (5, 4))
+    pad = np.zeros((3, 5), bool)
+    pad[1, 3:] = pad[2] = True  # all of the last row
+    found = trtnet.reference(graph)(source, target, pad)
+    given = [torch.from_numpy(one) for one in (source, target, pad)]
+    np.testing.assert_allclose(found, module(*given).detach().numpy(), atol=2e-6)  # with gradients: no fast path
+    for index, change in ((1, np.s_[:, 2:]), (0, np.s_[1, 3:])):  # what is behind in time, what is padded
+        others = [source.copy(), target.copy()]
+        others[index][change] += 1
+        apart = np.abs(trtnet.reference(graph)(*others, pad) - found).max(axis=-1)
+        assert not (apart[:, :2] if index else apart[1]).any(), "it was looked at"
+    assert np.isfinite(found).all()
+
+
+def test_what_says_that_a_mask_is_causal_does_not_mask() -> None:
+    class Encodes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.inner(x, mask, is_causal=None)
+
+    module = randomized(Encodes()).eval()
+    graph = trtnet.record(module, x=Input((BATCH, 4, 8)), mask=Input((4, 4), "bool"))
+    x = np.random.default_rng(0).standard_normal((2, 4, 8)).astype(np.float32)
+    for mask in (np.triu(np.ones((4, 4), bool), 1), np.tril(np.ones((4, 4), bool), -2)):
+        expected = module(torch.from_numpy(x), torch.from_numpy(mask)).detach().numpy()
+        np.testing.assert_allclose(trtnet.reference(graph)(x, mask), expected, atol=2e-6)
+
+
 def test_scaled_dot_product_attention() -> None:
     def attend(x: torch.Tensor, y: torch.Tensor) -> Any:
         grouped = F.scaled_dot_product_attention(x, y[:, :1], y[:, :1], enable_gqa=True)

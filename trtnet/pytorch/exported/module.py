@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import warnings
@@ -218,7 +219,8 @@ class TorchModule(Module):
     def _calls(self, arrays: Mapping[str, np.ndarray], count: int) -> list[list[np.ndarray]]:
         """The tensors that the module gives, at each of so many calls, with the same draws of torch's."""
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
-        with kept(self._owner), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with kept(self._owner), forked, _no_fast_path():
             given = self._on_device(arrays)
             found = []
             for _ in range(count):
@@ -226,6 +228,18 @@ class TorchModule(Module):
                 made = tensors_of(self._function(**filled(self._given, given)))
                 found.append([np.array(as_array(one.detach())) for one in made])
         return found
+
+
+@contextlib.contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """Have torch's attention and transformers compute as they do while they train, which is what is recorded: of padded
+    places their fast path gives zeros or NaN."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _Called(torch.nn.Module):
@@ -427,5 +441,9 @@ def _difference(
         if one.shape != two.shape:
             return f"output {index} of shape {one.shape}, where {other} gives {two.shape}"
         if not _agree(one, two, tolerance):
-            return f"output {index} differs by {np.abs(one.astype(np.float64) - two.astype(np.float64)).max():.3g}"
+            apart = np.abs(one.astype(np.float64) - two.astype(np.float64))
+            if not np.isfinite(apart).all():
+                finite = f"{np.isfinite(one).sum()} of {one.size} values finite, where {other} gives"
+                return f"output {index} with {finite} {np.isfinite(two).sum()}"
+            return f"output {index} differs by {apart.max():.3g}"
     return f"{len(found)} outputs, where {other} gives {len(expected)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.modules import rnn
+from torch.nn.modules import rnn, transformer
 
 from ... import functional as F
 from ...basics.errors import UnsupportedError
@@ -132,6 +132,12 @@ def _forward(
     return made[0], made[1] if need_weights else None
 
 
+def _is_causal(mask: torch.Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+    """What torch's transformers take for a mask's being causal: torch's own reads the mask. Attention applies the mask
+    that it is given, whatever is said here."""
+    return is_causal is True
+
+
 def _bag(
     self: torch.nn.EmbeddingBag,
     input: torch.Tensor,
@@ -222,9 +228,11 @@ def swapped() -> Iterator[None]:
     """Have torch's modules call our operators, for as long as torch exports."""
     attention: Any = torch.nn.MultiheadAttention
     bag: Any = torch.nn.EmbeddingBag
-    before = attention.forward, bag.forward, rnn._VF
+    causal: Any = transformer
+    before = attention.forward, bag.forward, rnn._VF, causal._detect_is_causal_mask
     functions = {name: getattr(torch, name) for name in _REPLACED}
     attention.forward, bag.forward, rnn._VF = _forward, _bag, _Functions()
+    causal._detect_is_causal_mask = _is_causal
     for name, function in _REPLACED.items():
         setattr(torch, name, function)
     tensor: Any = torch.Tensor
@@ -232,7 +240,7 @@ def swapped() -> Iterator[None]:
     try:
         yield
     finally:
-        attention.forward, bag.forward, rnn._VF = before
+        attention.forward, bag.forward, rnn._VF, causal._detect_is_causal_mask = before
         for name, function in functions.items():
             setattr(torch, name, function)
         del tensor.take_along_dim
