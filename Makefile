@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-models quick lint docs conformity bindings bench clean
+.PHONY: help demo test test-all test-lowest test-models quick lint docs conformity bindings bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ test-all:  ## the same on every Python from 3.11 to 3.14 that is here, each in .
 	done; \
 	[ -n "$$passed" ] || { echo "there is no Python from 3.11 to 3.14 here"; exit 1; }; \
 	echo "The suite passed on Python$$passed."
+
+test-lowest: .venv-lowest/.installed-test  ## the suite with the lowest version of each package that pyproject.toml names, in .venv-lowest
+	.venv-lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 test-models: $(VENV)/.installed-test  ## every network of models/ at full size: compiled, and compared with torch (about 10 minutes)
 	$(BIN)/python -m pytest tests/models/full_size.py $(PYTEST_ARGS)
@@ -56,14 +59,22 @@ bindings: $(VENV)/.installed-test  ## compare tests/bindings/*.json with the bin
 bench: $(VENV)/.installed-test  ## every benchmark: a table each, and benchmarks/results/*.json
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-clean:  ## remove .venv, .venv-3.N and everything that the other targets made
-	rm -rf $(VENV) .venv-3.* build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-3.N, .venv-lowest and everything that the other targets made
+	rm -rf $(VENV) .venv-3.* .venv-lowest build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # .installed-demo, .installed-test and .installed-docs: trtnet, editable, with that extra.
 $(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py | $(BIN)/python
 	@echo "Installing trtnet[$*] into $(VENV) (the first time downloads PyTorch and TensorRT-RTX, up to 3 GB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# uv resolves to lowest versions, which pip cannot; packages that pyproject.toml does not name are the newest that fit.
+.venv-lowest/.installed-test: pyproject.toml hatch_build.py
+	@$(MAKE) --no-print-directory .venv-lowest/bin/python VENV=.venv-lowest
+	@echo "Installing the lowest versions into .venv-lowest (downloads PyTorch with CUDA, 3 GB)"
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 $(BIN)/python:

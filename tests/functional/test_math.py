@@ -462,6 +462,12 @@ def test_concrete_bools_are_refused_where_torch_refuses_them(call) -> None:
     call(mask.float())
 
 
+def test_frac_of_whole_numbers_is_whole() -> None:
+    found = F.frac(trtnet.tensor([1, -2]))
+    assert found.dtype == trtnet.record(lambda x: F.frac(x), x=Input((2,), trtnet.int64)).outputs["output"].dtype
+    assert found.tolist() == [0, 0]
+
+
 def test_lerp_of_concrete_bools_by_a_recorded_weight() -> None:
     mask = trtnet.tensor([True, False])
     with pytest.raises(DtypeError, match="sub: arithmetic with a bool tensor") as caught:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from harness import check_against_torch, randomize, torch_state
+from modules import same_printed
 
 import trtnet
 from trtnet import nn
@@ -149,7 +150,7 @@ def test_module(name):
     assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {
         k: tuple(v.shape) for k, v in theirs.state_dict().items()
     }
-    assert ours.extra_repr() == theirs.extra_repr()
+    same_printed(ours, theirs)
     ours.load_state_dict(torch_state(theirs))
 
     class Called(nn.Module):

@@ -32,7 +32,7 @@ __all__ = [
 KEEPS_ORDER = True
 
 
-@operation(quiet(lambda input: input - np.trunc(input)), method=True)
+@operation(quiet(lambda input: input - (np.trunc(input) if category(input.dtype) == 2 else input)), method=True)
 def frac(input: Value) -> Tensor:
     """What trunc cuts off, with the input's sign.
 

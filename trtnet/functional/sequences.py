@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -403,7 +404,7 @@ def unique_consecutive(
 def _bincount(input: np.ndarray, weights: np.ndarray | None = None, minlength: int = 0) -> np.ndarray:
     if not isinstance(input, np.ndarray) or input.dtype.kind not in "iu":
         raise DtypeError("bincount counts whole numbers", expected="int64 or int32", found=shown(input))
-    return np.bincount(input, weights, minlength)
+    return np.bincount(input, weights, operator.index(minlength))  # NumPy 2.0 takes None as 0
 
 
 @operation(_bincount, method=True)

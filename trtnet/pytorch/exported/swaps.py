@@ -6,6 +6,7 @@ Recurrent networks would be unrolled, for a fixed number of steps; attention wou
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -231,10 +232,13 @@ def swapped() -> Iterator[None]:
     causal: Any = transformer
     before = attention.forward, bag.forward, rnn._VF, causal._detect_is_causal_mask
     functions = {name: getattr(torch, name) for name in _REPLACED}
+    shapes: Any = torch._meta_registrations
+    divide = getattr(shapes, "div_rtn", operator.floordiv)
     attention.forward, bag.forward, rnn._VF = _forward, _bag, _Functions()
     causal._detect_is_causal_mask = _is_causal
     for name, function in _REPLACED.items():
         setattr(torch, name, function)
+    shapes.div_rtn = operator.floordiv  # torch 2.11's own asks whether the sizes of a pooling divide exactly
     tensor: Any = torch.Tensor
     tensor.take_along_dim = _take_along_dim  # over the base's, which is there again when this one is taken away
     try:
@@ -243,6 +247,7 @@ def swapped() -> Iterator[None]:
         attention.forward, bag.forward, rnn._VF, causal._detect_is_causal_mask = before
         for name, function in functions.items():
             setattr(torch, name, function)
+        shapes.div_rtn = divide
         del tensor.take_along_dim
 
 
