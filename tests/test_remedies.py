@@ -3894,6 +3894,7 @@ NOT_FOLLOWED: dict[str, str] = {
             "list them: trtnet models",
             "compare what was computed on the same inputs",
             "a plan under another name is looked at as FILE.engine: copy it",
+            "build it with --refit: trtnet build MODEL --refit",
             "`trtnet inspect {}` lists the names",
             "separate sizes by commas where one is a name",
             "write {}:{}",

@@ -988,6 +988,29 @@ def test_refit_the_files_of_an_engine(folder):
     assert Path("net.engine.safetensors").read_bytes() == before
 
 
+def test_refit_an_engine_whose_weights_are_fixed(folder):
+    needs_rtx()
+    assert call("build", "net.py:Net", "-i", "x=1x3", "-o", "net.engine", "-t", "sm86")[0] == 0
+    before = Path("net.engine").read_bytes()
+    np.savez("new.npz", **{"last.weight": np.ones((2, 4), np.float32)})
+    message = fails("refit", "net.engine", "new.npz")
+    assert "the weights of net.engine are fixed" in message
+    assert "remedy:   build it with --refit: trtnet build MODEL --refit" in message
+    assert Path("net.engine").read_bytes() == before
+    assert call("build", "net.py:Net", "-i", "x=1x3", "-o", "net.engine", "-t", "sm86", "--refit")[0] == 0
+    assert call("refit", "net.engine", "new.npz")[0] == 0
+
+
+def test_inspect_what_is_not_there(folder):
+    assert "there is no file nothing" in fails("inspect", "nothing")
+    assert "this file's suffix is not one" in fails("inspect", "net.py")
+
+
+def test_models_are_called_as_the_help_calls_them():
+    for name in ("summary", "build", "check", "compare", "upgrade-check", "trtexec"):
+        assert "MODEL" in next(line for line in call(name, "--help")[1].splitlines() if "Usage" in line), name
+
+
 def test_refit_a_plan_that_holds_no_weights(folder):
     """By TensorRT-RTX, without a GPU."""
     pytest.importorskip("torch")

@@ -26,6 +26,7 @@ app = typer.Typer(
 Model = Annotated[
     str,
     typer.Argument(
+        metavar="MODEL",
         help="[cyan]path/to/file.py:Class[/] or [cyan]package.module:Class[/]. Without [cyan]:Class[/], the only "
         "module there. A function that makes a module will do too. Or [cyan]models/NAME[/], of those that "
         "[bold]trtnet models[/] lists.",
@@ -615,12 +616,15 @@ def profile(
         profiling.profile(case, asked)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, options_metavar="MODEL [FLAGS]"
+)
 @command
 def trtexec(context: typer.Context) -> None:
     """Take trtexec's own flags: print the commands of trtnet's that they are, and run them.
 
-    Flags that are done otherwise here are refused, with what to do.
+    Flags that are done otherwise here are refused, with what to do. MODEL is as for [bold]bench[/]; or it is
+    [cyan]--loadEngine=FILE.engine[/].
 
     [dim]Example:[/] [bold]trtnet trtexec models/lenet.py:LeNet --shapes=image:8x1x28x28 --duration=1[/]
     """

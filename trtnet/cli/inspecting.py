@@ -31,6 +31,8 @@ def described(path: Path) -> str:
         return _engine(path)
     if any(name.endswith(suffix) for suffix in files.SUFFIXES):
         return _weights(path)
+    if not path.exists():
+        raise no_file(path)
     raise ArgumentError(
         "this file's suffix is not one that trtnet writes or reads",
         expected=", ".join((*SUFFIXES, *files.SUFFIXES)),

@@ -60,6 +60,13 @@ def refit(engine: Path, weights: Path, target: Path, prefix: str = "", version: 
     nor a GPU; else the engine is loaded, refitted and saved.
     """
     plan = Plan.load(engine)
+    if not plan.refittable and not plan.live:
+        raise WeightsError(
+            f"the weights of {engine} are fixed",
+            expected="an engine that was built to be refitted",
+            found="none of its parameters can change",
+            remedy="build it with --refit: trtnet build MODEL --refit",
+        )
     if not plan.stripped and plan.provider != "reference":
         loaded = load(engine)
         report = loaded.refit(weights, prefix=prefix, version=version)
