@@ -185,3 +185,68 @@ def test_tables_of_sizes_freeze_nothing(is_warm):
     engine.refit(new)
     wanted = fresh_with(Rotary, new)(x).detach().numpy()
     np.testing.assert_allclose(engine(x.numpy()), wanted, rtol=1e-5, atol=1e-5)
+
+
+class Listed(torch.nn.Module):
+    """Takes its weights by a list, by a function and by a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Parameter(torch.randn(4, 4)), torch.nn.Parameter(torch.randn(4))
+        self.register_buffer("c", torch.randn(4))
+        weight = self.b
+        self.listed, self.shift, self.by_name = [self.a], lambda x: x + weight, {"c": self.c}
+
+    def forward(self, x):
+        return self.shift(x @ self.listed[0]) * self.by_name["c"]
+
+
+def test_a_weight_that_a_list_or_a_function_holds_is_that_weight():
+    torch.manual_seed(0)
+    module, new = Listed(), Listed()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine = trtnet.reference(trtnet.record(module, x=Input((2, 4))))
+    np.testing.assert_allclose(engine(X.numpy()), module(X).detach().numpy(), rtol=1e-5, atol=1e-6)
+    engine.refit(new.state_dict())
+    np.testing.assert_allclose(engine(X.numpy()), new(X).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+class Viewed(torch.nn.Module):
+    """Holds views of a weight; the other one it takes as it is."""
+
+    def __init__(self, view):
+        super().__init__()
+        self.a, self.b = torch.nn.Parameter(torch.randn(4, 4)), torch.nn.Parameter(torch.randn(4))
+        self.view = view(self.a.detach())
+
+    def forward(self, x):
+        return x @ self.view + self.b
+
+
+@pytest.mark.parametrize("view", [torch.t, lambda a: a[1:2].t(), lambda a: a.view(-1)[5:9].view(4, 1)])
+def test_a_weight_of_which_the_module_holds_a_view_is_frozen(view):
+    torch.manual_seed(0)
+    module = Viewed(view)
+    with pytest.warns(UserWarning, match="^the module holds a view of a: a constant in this graph") as caught:
+        graph = trtnet.record(module, x=Input((2, 4)))
+    assert caught[0].filename == __file__
+    engine = trtnet.reference(graph)
+    engine.refit({"b": torch.zeros(4)})
+    with torch.no_grad():
+        module.b.zero_()
+    np.testing.assert_allclose(engine(X.numpy()), module(X).detach().numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(WeightsError, match="a: read as a number at a view of it that the module holds"):
+        engine.refit(others(module))
+
+
+def test_a_part_of_the_same_memory_beside_a_weight_is_a_constant():
+    memory = torch.arange(24.0)
+    module = Viewed(torch.t)
+    module.a = torch.nn.Parameter(memory[:16].view(4, 4))
+    module.view = memory[20:].view(4, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine = trtnet.reference(trtnet.record(module, x=Input((2, 4))))
+    engine.refit(others(module) | {"b": torch.zeros(4)})
+    np.testing.assert_allclose(engine(X.numpy()), (X @ module.view).numpy() + np.zeros(4), rtol=1e-5)

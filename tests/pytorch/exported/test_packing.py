@@ -127,3 +127,20 @@ def test_torchs_functions_are_as_before_and_in_other_threads_all_the_time() -> N
     assert found
     for one in itertools.chain(found, [eager()]):
         assert torch.equal(one, before)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_refit_gives_the_weights_of_packed_sequences(kind: str) -> None:
+    net = Padded(kind, True, True, num_layers=2, bidirectional=True).eval()
+    engine = trtnet.reference(
+        trtnet.record(net, x=Input((BATCH, TIME, 4)), lengths=Input((BATCH,), "int64")), dtype="float64"
+    )
+    other = randomized(Padded(kind, True, True, num_layers=2, bidirectional=True)).eval()
+    assert len(net.state_dict()) == 16
+    assert "refitted 16 weights from 16" in str(engine.refit(other.state_dict()))
+    x, lengths = torch.randn(3, 5, 4), torch.tensor([2, 5, 1])
+    found = engine(x.numpy(), lengths.numpy())
+    with torch.no_grad():
+        expected = leaves(other.double()(x.double(), lengths))
+    for one, two in zip(leaves(torch.utils._pytree.tree_map(torch.from_numpy, found)), expected, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -72,10 +72,10 @@ class _Call(torch.nn.Module):
         self.__dict__["function"] = function
         self.__dict__["names"] = list(inputs_of(given))
         self.__dict__["given"] = dict(given)
-        self.__dict__["reads"] = Reads(dict(_weights(owner)))
+        self.__dict__["reads"] = Reads(dict(named_weights(owner)))
 
     def forward(self, *tensors: torch.Tensor) -> Any:
-        self.__dict__["reads"].begin(_weights(getattr(self, OWNER)))
+        self.__dict__["reads"].begin(named_weights(getattr(self, OWNER)))
         function: Callable[..., Any] = self.__dict__["function"]
         result = function(**filled(self.__dict__["given"], dict(zip(self.__dict__["names"], tensors))))
         refuse_cycle("what forward returned", "result", result)
@@ -165,7 +165,8 @@ def _beside(symbol: Dim, taken: set[int]) -> int:
     return min(free, key=lambda value: abs(value - symbol.opt), default=symbol.opt)
 
 
-def _weights(owner: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def named_weights(owner: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """A module's parameters and buffers by their keys; tied ones by each."""
     yield from owner.named_parameters(remove_duplicate=False)
     yield from owner.named_buffers(remove_duplicate=False)
 

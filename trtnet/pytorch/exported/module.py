@@ -30,7 +30,7 @@ from ..engine import reference
 from ..sampling import Sampler
 from . import operators  # noqa: F401  # fills the table
 from .caches import caches
-from .exporting import Exported, export, kept, keys_of
+from .exporting import Exported, export, kept, keys_of, named_weights
 from .guards import Audit
 from .merging import merge
 from .playing import Player
@@ -52,6 +52,7 @@ class TorchModule(Module):
         self._owner, called = plain(whole(function))
         self._function = _by_name(self._owner, called, given)
         self._given = dict(given)
+        self._parameters_by_place: dict[Any, Parameter] = {}
         self._parameters_by_key = self._weights()
         self._exported: Exported = export(self._owner, self._function, given)
         self._odd: list[tuple[dict[str, int], Location | None]] = []
@@ -64,12 +65,9 @@ class TorchModule(Module):
 
     def _weights(self) -> dict[str, Parameter]:
         """Every parameter and buffer by its key, under modules of torch's paths; tied ones are one."""
-        made: dict[Any, Parameter] = {}
-        found: dict[str, Parameter] = {}
-        owner = self._owner
-        persistent = set(owner.state_dict(keep_vars=True))
-        named = [*owner.named_parameters(remove_duplicate=False), *owner.named_buffers(remove_duplicate=False)]
-        for key, value in named:
+        made, found = self._parameters_by_place, dict[str, Parameter]()
+        persistent = set(self._owner.state_dict(keep_vars=True))
+        for key, value in named_weights(self._owner):
             same = _storage(value)
             if same not in made:
                 check_memory(value, f"the parameter {key!r}", WeightsError)
@@ -90,13 +88,33 @@ class TorchModule(Module):
             if kind in ("PARAMETER", "BUFFER"):
                 yield self._parameters_by_key[key]
             elif kind == "CONSTANT_TENSOR":
-                yield Array(np.array(as_array(_constant(program, name))))
+                yield self._held(_constant(program, name))
             elif kind == "TOKEN":  # of operators that raise, in the order in which they do
                 yield None
             elif kind != "USER_INPUT":
                 raise UnsupportedError(
                     f"an exported program takes {kind.lower().replace('_', ' ')}s, which cannot be recorded", found=key
                 )
+
+    def _held(self, tensor: torch.Tensor) -> Any:
+        """What a tensor that the module holds beside its weights stands for: the weight that it is, in a list or in a
+        function; else a constant. Weights of which it is a part, or another view, are frozen."""
+        same = self._parameters_by_place.get(_storage(tensor))
+        if same is not None:
+            return same
+        first, last = _extent(tensor)
+        for key, value in named_weights(self._owner):
+            start, stop = _extent(value)
+            parameter = self._parameters_by_key[key]
+            leaf = recorder().leaves[id(parameter)]
+            if start < last and first < stop and leaf.frozen is None:
+                leaf.frozen = Frozen("a view of it that the module holds", digest(leaf.value.read()))
+                warnings.warn(
+                    f"the module holds a view of {key}: a constant in this graph, in which {key} is frozen. Make the "
+                    "view in forward, and the network computes it",
+                    stacklevel=user_level(),
+                )
+        return Array(np.array(as_array(tensor)))
 
     # --- recording
 
@@ -332,6 +350,12 @@ def _storage(value: torch.Tensor) -> Any:
     if isinstance(value, torch.nn.parameter.UninitializedTensorMixin) or not value.numel():
         return id(value)
     return value.data_ptr(), value.shape, value.stride(), value.dtype, value.device
+
+
+def _extent(value: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor's elements lie in memory, from the first byte to behind the last."""
+    last = sum((size - 1) * step for size, step in zip(value.shape, value.stride())) if value.numel() else -1
+    return value.data_ptr(), value.data_ptr() + (last + 1) * value.element_size()
 
 
 def _register(module: Module, key: str, value: Parameter) -> None:

@@ -160,6 +160,7 @@ def _forward(before: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: rnn.RNNBase, input: object, hx: Any = None) -> object:
         if not isinstance(input, Packed):
             return before(self, input, hx)
+        self._update_flat_weights()  # while torch exports, the weights are others than those of _flat_weights
         x, kind = input.padded, _KINDS[self.mode]
         directions = 2 if self.bidirectional else 1
         if hx is None:
