@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exported import BATCH, agree, check, randomized
+from exported import BATCH, agree, check, leaves, randomized
 from harness import compile_network, lower_and_compare
 from torch import nn
 
@@ -829,3 +829,41 @@ def test_scripts_and_functions_of_torchs_say_what_to_record() -> None:
         trtnet.record(lambda x: torch.relu(x), x=Input((BATCH, 4)))
     with pytest.raises(UnsupportedError, match=r"round\(x\.shape\[0\] / 2\)"):
         trtnet.record(Forward(lambda self, x: x[: round(x.shape[0] / 2)]), x=Input((BATCH, 4)))
+
+
+class _Masked(torch.nn.Module):
+    """Attention, or an encoder, with a mask and padding."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.inner: Any = (
+            torch.nn.TransformerEncoder(layer, 2)
+            if kind == "encoder"
+            else torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        )
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor, padding: torch.Tensor) -> Any:
+        if isinstance(self.inner, torch.nn.MultiheadAttention):
+            return self.inner(x, x, x, padding, attn_mask=mask)
+        return self.inner(x, mask, padding)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "attention"])
+def test_masks_that_hide_whole_rows_of_what_is_drawn_to_compare(kind: str) -> None:
+    net, time = randomized(_Masked(kind)).eval(), Dim("time", min=1, opt=5, max=9)
+    before = torch.backends.mha.get_fastpath_enabled()
+    graph = trtnet.record(
+        net, x=Input((BATCH, time, 8)), mask=Input((time, time), "bool"), padding=Input((BATCH, time), "bool")
+    )
+    assert torch.backends.mha.get_fastpath_enabled() is before
+    engine = trtnet.reference(graph)
+    for count, length in ((1, 1), (2, 4), (7, 9)):
+        generator = torch.Generator().manual_seed(length)
+        x = torch.randn(count, length, 8, generator=generator)
+        mask, padding = (torch.rand(n, length, generator=generator) < 0.4 for n in (length, count))
+        mask[:, 0] = padding[:, 0] = False
+        expected = leaves(net(x, mask, padding))  # with gradients: without, torch puts zeros where it is padded
+        found = engine(x.numpy(), mask.numpy(), padding.numpy())
+        for one, two in zip(found if isinstance(found, tuple) else [found], expected, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)

@@ -231,6 +231,18 @@ def kept(owner: torch.nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Without torch's fast path for transformers, which puts zeros at hidden positions and NaN around them."""
+    with _LOCK:
+        before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
 def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
     """As `kept`, with nothing printed, and distributions that do not look at values."""
     validates = torch.distributions.Distribution._validate_args
@@ -239,7 +251,7 @@ def _undisturbed(owner: torch.nn.Module) -> Iterator[None]:
     logging.disable(logging.CRITICAL)  # pages of graphs; what it says is in its exceptions
     try:
         with (
-            kept(owner), torch.inference_mode(False), torch.no_grad(), swapped(), padded(), settled(),
+            kept(owner), plainly(), torch.inference_mode(False), torch.no_grad(), swapped(), padded(), settled(),
             warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()),
         ):  # fmt: skip
             warnings.simplefilter("ignore")
