@@ -714,6 +714,11 @@ row(
     lambda: engine()(x=[[1, 2, 3]]),
     lambda: engine(shape=(1, 3))(x=np.asarray([[1, 2, 3]], np.float32)),
 )
+row(
+    "fill it: array.filled(0.0)",
+    lambda: engine()(x=np.ma.masked_less(ONES, 2)),
+    lambda: engine()(x=np.ma.masked_less(ONES, 2).filled(0.0)),
+)
 row("array[None] adds a dimension", lambda: engine()(x=ONES[0]), lambda: engine(shape=(1, 3))(x=ONES[0][None]))
 row(
     "give that size, or record with a Dim",

@@ -12,7 +12,7 @@ import numpy as np
 from ..basics.dtypes import DtypeLike
 from . import dtypes
 from .dtypes import dtype as Dtype
-from .errors import ArgumentError, DtypeError, ProviderError, ShapeError, TrtnetError, shown
+from .errors import ArgumentError, ArgumentTypeError, DtypeError, ProviderError, ShapeError, TrtnetError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -156,6 +156,17 @@ def overflow(array: np.ndarray, dtype: Dtype) -> tuple[str, str] | None:
     return f"{limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
 
 
+def require_unmasked(array: Any) -> None:
+    """Raises ArgumentTypeError for a masked array of NumPy's, whose memory holds anything where it is masked."""
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            "a masked array has no numbers where it is masked",
+            expected="a NumPy array without a mask",
+            found=f"a masked array {array.shape}, {np.ma.count_masked(array)} of {array.size} masked",
+            remedy="fill it: array.filled(0.0)",
+        )
+
+
 def as_array(value: Any, dtype: DtypeLike | None = None) -> np.ndarray:
     """A C-contiguous NumPy array of a trtnet Array, a NumPy or torch tensor, a list or a number, copied only if it must
     be.
@@ -163,7 +174,8 @@ def as_array(value: Any, dtype: DtypeLike | None = None) -> np.ndarray:
     Without `dtype`, Python floats become float32 as in torch, and arrays keep theirs. Raises what `value.numpy()` does.
     """
     if isinstance(value, np.ndarray):
-        array = value
+        require_unmasked(value)
+        array = np.asarray(value)  # a matrix, which multiplies otherwise, is an array
     elif is_torch(value):
         array = to_numpy(value)
     elif hasattr(type(value), "numpy"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsInt, TypeAl
 
 import numpy as np
 
-from ..basics.arrays import check_memory, is_torch
+from ..basics.arrays import check_memory, is_torch, require_unmasked
 from ..basics.dtypes import dtype as Dtype
 from ..basics.errors import ArgumentTypeError
 from ..graph.tensor import Array, Tensor
@@ -63,6 +63,7 @@ def kind_of(spec: TensorSpec, value: Any) -> str:
         check_memory(value, f"input {spec.name!r}", ArgumentTypeError)
         return "torch"
     if isinstance(value, (np.ndarray, np.generic)):
+        require_unmasked(value)
         return "numpy"
     if isinstance(value, Array):
         return "array"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import as_array, check_memory, from_numpy, import_torch, is_torch
+from ..basics.arrays import as_array, check_memory, from_numpy, import_torch, is_torch, require_unmasked
 from ..basics.errors import ArgumentTypeError, DtypeError, WeightsError, shown
 from .roads import Values
 
@@ -150,6 +150,7 @@ def plain(state: Any) -> dict[str, Any]:
             check_memory(value, f"the tensor for {key!r}", WeightsError)
             found[key] = value.detach()
         elif isinstance(value, np.ndarray):
+            require_unmasked(value)
             found[key] = value
         elif hasattr(type(value), "__array__"):
             found[key] = as_array(value)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import as_array
+from ..basics.arrays import as_array, require_unmasked
 from ..basics.cycles import refuse_cycle
 from ..basics.dims import Dim, Size, SizeLike, ceil_divide
 from ..basics.dtypes import DtypeLike
@@ -166,8 +166,9 @@ def from_numpy(ndarray: np.ndarray) -> Array:
     """
     if not isinstance(ndarray, np.ndarray):
         raise ArgumentTypeError("from_numpy takes a NumPy array", found=type(ndarray).__name__)
+    require_unmasked(ndarray)
     dtypes.get(ndarray.dtype)
-    return Array(ndarray)
+    return Array(np.asarray(ndarray))
 
 
 def scalar_tensor(s: Value, *, dtype: DtypeLike | None = None, **kwargs: Option) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import as_array
+from ..basics.arrays import as_array, require_unmasked
 from ..basics.cycles import refuse_cycle
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import dtype as Dtype
@@ -361,6 +361,7 @@ def is_computed(value: Any) -> bool:
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, Array):
         return value.numpy()
+    require_unmasked(value)
     if isinstance(value, (list, tuple)) and not isinstance(value, Size):
         return type(value)(_unwrapped(v) for v in value) if type(value) in (list, tuple) else value
     return value

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeAlias,
 import numpy as np
 
 from ..basics import dtypes
-from ..basics.arrays import as_array
+from ..basics.arrays import as_array, require_unmasked
 from ..basics.dims import Dim, Size, SizeLike, format_shape
 from ..basics.dtypes import DtypeLike
 from ..basics.dtypes import dtype as Dtype
@@ -474,6 +474,7 @@ class Array(Tensor):
 
     def __init__(self, array: np.ndarray) -> None:
         current = current_recorder.get()
+        require_unmasked(array)
         self._array = array
         self._note = None
         self.recorder = None if current is None else current.token

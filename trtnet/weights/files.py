@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..basics.arrays import require_unmasked
 from ..basics.disk import as_path, explained, replacing, require_folder
 from ..basics.errors import ArgumentError, ArgumentTypeError, WeightsError, WeightsNotFoundError
 from . import npz, safetensors, torch_files, wts
@@ -200,6 +201,7 @@ def _arrays(arrays: Mapping[str, Array]) -> dict[str, Array]:
                 found=type(value).__name__,
                 remedy="convert it: numpy.asarray(value), or tensor.detach().cpu().numpy()",
             )
+        require_unmasked(value)
         result[name] = np.asarray(value)
     return result
 
