@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .basics import dims, dtypes
+from .basics.arrays import import_torch
 from .basics.cycles import refuse_cycle
-from .basics.errors import ArgumentError, ArgumentTypeError, TrtnetError, UnsupportedError, shown
+from .basics.errors import ArgumentError, ArgumentTypeError, ProviderError, TrtnetError, UnsupportedError, shown
 from .basics.garbage import no_collection
 from .basics.location import raised_at
 from .engine.graph_json import from_json, to_json
@@ -44,6 +45,8 @@ TEACHING = {
     "trtnet.teaching.script": ("to_script",),
 }
 """Methods of graphs that are loaded when they are first called: a recording has no need of them."""
+OLDEST_TORCH = (2, 11)
+"""Whose modules are recorded; pyproject.toml names the same."""
 RESERVED = ("graph", "stream", "out", "with_generation", "with_version")
 """What a call of an engine takes beside inputs."""
 
@@ -165,10 +168,21 @@ def _of_torch(module: Any, inputs: dict[str, Any]) -> TorchModule | None:
     owner = getattr(module, "__self__", module)
     if not any(kind.__module__.startswith("torch.nn.") for kind in type(owner).__mro__):
         return None
+    _require_torch(import_torch().__version__)
     from .pytorch.exported.module import recorded, signature  # the door up (tests/test_imports.py)
 
     _arguments(Recorder(), signature(module, inputs), inputs)
     return recorded(module, inputs)
+
+
+def _require_torch(version: str) -> None:
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_TORCH:
+        raise ProviderError(
+            "this PyTorch is too old to record its modules",
+            expected=".".join(map(str, OLDEST_TORCH)) + " or newer",
+            found=version,
+            remedy="pip install 'trtnet[torch]'",
+        )
 
 
 def _require_recordable(module: Any, positional: tuple[Any, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import tomllib
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 import trtnet
 from trtnet import Dim, Input
-from trtnet.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedError, WeightsError
+from trtnet.errors import ArgumentError, ArgumentTypeError, ProviderError, ShapeError, UnsupportedError, WeightsError
 
 HERE = Path(__file__).name
 
@@ -815,6 +816,18 @@ def test_fake_quantization(kind) -> None:
         graph = trtnet.record(module, x=Input((BATCH, 4)))
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(trtnet.reference(graph)(x=x.numpy()), module(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("version", ["2.4.1+cu121", "2.10.0"])
+def test_an_older_torch_is_named(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["torch"] == ["torch>=2.11"]
+    monkeypatch.setattr(torch, "__version__", version)
+    with pytest.raises(ProviderError, match="this PyTorch is too old to record its modules") as caught:
+        trtnet.record(nn.ReLU(), input=Input((2, 3)))
+    assert (caught.value.expected, caught.value.found) == ("2.11 or newer", version)
+    monkeypatch.setattr(torch, "__version__", "2.11.0a0+git1")
+    assert trtnet.record(nn.ReLU(), input=Input((2, 3))).layers
 
 
 def test_scripts_and_functions_of_torchs_say_what_to_record() -> None:
