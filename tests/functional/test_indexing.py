@@ -624,3 +624,18 @@ def test_the_step_of_a_slice_that_takes_one_element_is_none_of_the_writing():
     wanted = x.copy()
     wanted[:, 1:2], wanted[:1] = 7, 7
     assert np.array_equal(trtnet.reference(graph)(x=x, value=value), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_places_and_classes_as_many_as_a_size(count: int) -> None:
+    """None of them, too."""
+    rows = Dim("rows", min=1, opt=4, max=8)
+
+    def both(T, x):
+        half = x.shape[0] // 2
+        return x.index_fill(0, T.arange(half), 3.0), T.nn.functional.one_hot(T.arange(x.shape[0]), x.shape[0] + half)
+
+    engine = trtnet.reference(trtnet.record(lambda x: both(trtnet, x), x=Input((rows, 3))))
+    x = torch.randn(count, 3)
+    for one, two in zip(engine(x.numpy()), both(torch, x), strict=True):
+        np.testing.assert_array_equal(one, two.numpy())

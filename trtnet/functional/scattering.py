@@ -393,7 +393,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Value) -> Tensor:
     places = tensor(arange(size))
     i = reshaped(_from_start(index, size, axis), (i.shape[0] if i.ndim else 1, 1))
     named = eq(i, reshaped(places, (1, size)))
-    chosen = emit(Reduce((converted(named, dtypes.int32),), "MAX", (0,), False))
+    chosen = emit(Reduce((converted(named, dtypes.int32),), "SUM", (0,), False))  # of no places, too
     mask = lt(0, reshaped(chosen, (*(1,) * axis, size, *(1,) * (x.ndim - axis - 1))))
     return masked_fill(x, mask, value)
 

@@ -418,5 +418,5 @@ class OneHot(Layer):
     def compute(self, run: Run, *inputs: torch.Tensor) -> torch.Tensor:
         index, values = inputs
         axis = self.axis % (index.ndim + 1)
-        numbers = run.torch.arange(self.depth, device=index.device).reshape(-1, *(1,) * (index.ndim - axis))
+        numbers = run.torch.arange(run.size(self.depth), device=index.device).reshape(-1, *(1,) * (index.ndim - axis))
         return run.torch.where(index.unsqueeze(axis) == numbers, values[1], values[0])
