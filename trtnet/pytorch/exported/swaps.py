@@ -49,7 +49,7 @@ def _attention_shapes(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
     if need_weights:
         batched = query.dim() == 3
         steps = 1 if batched and batch_first else 0
-        columns = key.shape[steps] + (rest[5] is not None) + bool(add_zero)
+        columns = key.shape[steps] + int(rest[5] is not None) + int(add_zero)  # torch 2.11 adds no bool to a size
         front = ([query.shape[0 if batch_first else 1]] if batched else []) + ([] if average else [heads])
         made.append(query.new_empty([*front, query.shape[steps], columns]))
     return made
