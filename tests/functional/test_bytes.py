@@ -27,6 +27,11 @@ FUNCTIONS: dict[str, Any] = {
     "moves": lambda m, u, i, f: (u.flatten(), u.permute(2, 0, 1), u[:, 1:], u[:, [2, 0]], m.cat([u, i.byte()])),
     "choices": lambda m, u, i, f: (m.where(u > 9, u, 7 - u), u.masked_fill(u > 9, 3), u.maximum(~u), u.clamp(5, 90)),
     "reductions": lambda m, u, i, f: (u.sum(1), u.amax(1), u.min(), u.max(1).values, u.any(), u.float().mean()),
+    "reductions to bytes": lambda m, u, i, f: tuple(
+        one
+        for made in (m.sum(u, 1, dtype=m.uint8), m.prod(u, 2, dtype=m.uint8), m.cumsum(u, 1, dtype=m.uint8))
+        for one in (made, made.float() / 2, made > 60)
+    ),
     "bits": lambda m, u, i, f: (u & 15, u | 3, u ^ u.flip(1), ~u, u << 3, u >> 2),
     "itself": lambda m, u, i, f: (u, u.clone(), u.clone() + 1, u.float()),
     "constants": lambda m, u, i, f: (u + m.tensor([1, 2, 250, 255], dtype=m.uint8), m.tensor([9, 255], dtype=m.uint8)),

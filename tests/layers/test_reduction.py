@@ -193,3 +193,18 @@ def test_several_of_other_whole_numbers_are_refused(monkeypatch, k):
     assert caught.value.where.file == __file__
     assert "x.float()" in caught.value.remedy
     ranks_floats_alone(monkeypatch, trtnet.record(lambda x: x.float().topk(k, 1).values, x=Input((3, 5), "int32")))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_comes_before_an_element_knows_nothing_of_it(reverse) -> None:
+    given = np.array([[1e-3, 3e8, 2.0], [1.0, np.inf, 5.0], [2.0, np.nan, 1.0]], np.float32)
+    if reverse:
+        given = given[:, ::-1].copy()
+
+    def both(x):
+        layer = Cumulative((x,), 1, exclusive=True, reverse=reverse)
+        return emit(layer), layer.compose(F, x)
+
+    wanted = np.array([[0, 1e-3, 3e8], [0, 1.0, np.inf], [0, 2.0, np.nan]], np.float32)
+    for found in trtnet.reference(trtnet.record(both, x=Input((3, 3))))(given):
+        np.testing.assert_array_equal(found[:, ::-1] if reverse else found, wanted)

@@ -62,6 +62,10 @@ class Reduce(Layer):
     def rounds(self) -> bool:  # type: ignore[override]
         return self.op not in ("MAX", "MIN")
 
+    @property
+    def leaves_bytes(self) -> bool:  # type: ignore[override]
+        return self.op in ("SUM", "PROD")
+
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("reduce", self.inputs[0])
         if self.op not in REDUCTIONS:
@@ -245,6 +249,7 @@ class Cumulative(Layer):
 
     kind: ClassVar[str] = "cumulative"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"op": ("SUM",)}
+    leaves_bytes: ClassVar[bool] = True
 
     def infer(self) -> tuple[Output, ...]:
         x = _numbers("cumulative", self.inputs[0])
@@ -277,8 +282,9 @@ class Cumulative(Layer):
         if self.reverse:
             x = x.flip(self.axis)
         y = x.cumsum(self.axis, dtype=x.dtype)
-        if self.exclusive:
-            y = y - x
+        if self.exclusive and (size := x.shape[self.axis]):  # y - x would round, and is NaN from an infinity on
+            first = run.torch.zeros_like(x.narrow(self.axis, 0, 1))
+            y = run.torch.cat([first, y.narrow(self.axis, 0, size - 1)], self.axis)
         return y.flip(self.axis) if self.reverse else y
 
     def supported(self, provider: Features) -> bool:
