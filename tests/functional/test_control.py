@@ -698,3 +698,32 @@ def test_functions_that_do_not_fit(forward, problem, remedy):
         trtnet.record(forward, x=Input((4, 3)))
     assert caught.value.where.file == __file__
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("inner", ["while_loop", "scan", "cond"])
+def test_what_a_branch_computes_in_vain_is_left_out_whole(inner, order) -> None:
+    """Of a loop, one carry hangs on what the branch computes, and the other one, or the limit, does not."""
+
+    def branch(x):
+        x = x * 2
+        if inner == "while_loop":
+            begin = (x.tanh(), 0)[::order]
+            trtnet.while_loop(
+                lambda *carry: carry[::order][1] < 3,
+                lambda *carry: (carry[::order][0] * 1.5, carry[::order][1] + 1)[::order],
+                begin,
+            )
+        elif inner == "scan":
+            trtnet.scan(lambda c, row: ((c[0] + row, c[1] + 1), c[1]), (x[0], 0), x * 3)
+        else:
+            trtnet.cond(x.sum() > 1, lambda: (x + 1, trtnet.zeros(3)), lambda: (x, trtnet.ones(3)))
+        return x
+
+    graph = trtnet.record(lambda x: trtnet.cond(x.sum() > 0, branch, lambda x: x - 1, x), x=Input((2, 3)))
+    numbers = [layer.region for layer in graph.layers if layer.region is not None]
+    assert len(set(numbers)) == 1, "half of a loop is left"
+    lower_and_compare(graph)
+    engine = trtnet.reference(graph)
+    for x in (np.ones((2, 3), np.float32), -np.ones((2, 3), np.float32)):
+        np.testing.assert_array_equal(engine(x), x * 2 if x.sum() > 0 else x - 1)

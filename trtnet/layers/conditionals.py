@@ -60,17 +60,8 @@ class Bounding:
         after: list[Producer] = [layer for layer in layers if layer in own and isinstance(layer, ConditionalOutput)]
         branches = [_needed(layers, [end.inputs[branch] for end in after], own) for branch in (0, 1)]
         inside = set(before).union(*branches)
-        reached = {t for layer in inside for t in layer.outputs}
-        outside: list[Producer] = []
-        for layer in layers:
-            if layer in inside or layer in own:
-                continue
-            if reached.isdisjoint(layer.inputs):
-                outside.append(layer)
-            else:
-                reached.update(layer.outputs)
         parts = tuple([layer for layer in layers if layer in branch] for branch in branches)
-        return Division(outside, before, parts, after)
+        return Division(_beside([layer for layer in layers if layer not in own], inside), before, parts, after)
 
     def begun(self) -> Choice:
         """A run is at the beginning of this conditional."""
@@ -115,6 +106,26 @@ def _needed(layers: Sequence[Producer], results: Sequence[Operand], own: set[Pro
         pending += [makers[o] for o in layer.inputs if isinstance(o, Tensor) and o in makers]
         if layer.region is not None:
             pending += bounding[layer.region]
+    return found
+
+
+def _beside(layers: Sequence[Producer], inside: set[Producer]) -> list[Producer]:
+    """Those of the layers that depend on none that is inside; of a loop or conditional all that bounds it, or none."""
+    found: list[Producer] = []
+    torn: set[int] = set()
+    known = -1
+    while known < len(torn):
+        known = len(torn)
+        found, reached = [], {t for layer in inside for t in layer.outputs}
+        for layer in layers:
+            if layer in inside:
+                continue
+            if layer.region not in torn and reached.isdisjoint(layer.inputs):
+                found.append(layer)
+                continue
+            reached.update(layer.outputs)
+            if layer.region is not None:
+                torn.add(layer.region)
     return found
 
 
