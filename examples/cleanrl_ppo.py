@@ -7,25 +7,16 @@ After ppo.py of CleanRL (Huang et al. 2022). The engine is the agent's actor, re
 of the agent's weights at each iteration. The values of a rollout are the learner's, computed in one batch.
 """
 
-from __future__ import annotations
-
-import sys
-
 import numpy as np
+from _needs import packages
 
 import trtnet
 
-try:
+with packages("trtnet[rl]", of=__name__):
     import gymnasium as gym
     import torch
     from _curve import report
-    from torch import nn
-    from torch.distributions import Categorical
-except ModuleNotFoundError as error:
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]'", file=sys.stderr)
-    sys.exit(2)
+    from torch import distributions, nn
 
 ENVS, STEPS, EPOCHS, BATCHES, GAMMA, LAMBDA, CLIP, RATE = 8, 128, 6, 4, 0.98, 0.95, 0.2, 2e-3
 
@@ -57,7 +48,7 @@ def train(iterations: int = 120, seed: int = 1) -> tuple[Agent, trtnet.Engine, l
         engine.refit(agent, prefix="actor.", version=iteration)
         rows: list[tuple[torch.Tensor, ...]] = []
         for _ in range(STEPS):
-            chances = Categorical(logits=engine(obs))
+            chances = distributions.Categorical(logits=engine(obs))
             action = chances.sample()
             following, reward, terminated, truncated, _ = envs.step(action.numpy())
             done, running = terminated | truncated, running + reward
@@ -75,7 +66,7 @@ def train(iterations: int = 120, seed: int = 1) -> tuple[Agent, trtnet.Engine, l
         for chosen in (i for _ in range(EPOCHS) for i in torch.randperm(ENVS * STEPS).chunk(BATCHES)):
             o, a, old, g, returns = (column[chosen] for column in columns)
             g = (g - g.mean()) / (g.std() + 1e-8)
-            ratio = (Categorical(logits=agent.actor(o)).log_prob(a) - old).exp()
+            ratio = (distributions.Categorical(logits=agent.actor(o)).log_prob(a) - old).exp()
             policy = -torch.min(g * ratio, g * ratio.clamp(1 - CLIP, 1 + CLIP)).mean()
             optimizer.zero_grad()
             (policy + 0.25 * (agent.critic(o)[:, 0] - returns).square().mean()).backward()

@@ -7,25 +7,18 @@ After sac_continuous_action.py of CleanRL (Huang et al. 2022). The actor's noise
 and what it answered can be computed again. The learner calls the same actor, with noise of its own.
 """
 
-from __future__ import annotations
-
 import copy
-import sys
 
 import numpy as np
+from _needs import packages
 
 import trtnet
 
-try:
+with packages("trtnet[rl]", of=__name__):
     import gymnasium as gym
     import torch
     from _curve import report
     from torch import nn
-except ModuleNotFoundError as error:
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]'", file=sys.stderr)
-    sys.exit(2)
 
 BATCH, GAMMA, TAU, START, SCALE = 128, 0.99, 0.005, 500, 2.0
 
@@ -50,7 +43,7 @@ def train(steps: int = 8000, seed: int = 1) -> tuple[nn.ModuleDict, trtnet.Engin
     """The agent, the engine, and the mean return of the last 10 episodes by steps."""
     torch.manual_seed(seed)
     agent = nn.ModuleDict({"actor": Actor(), "critics": nn.ModuleList([layers(4), layers(4)])})
-    actor, critics, targets = agent["actor"], agent["critics"], copy.deepcopy(agent["critics"])
+    actor, critics, targets = agent["actor"], agent["critics"], copy.deepcopy(agent["critics"]).requires_grad_(False)
     log_alpha = nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.Adam([*agent.parameters(), log_alpha], lr=1e-3)
     engine = trtnet.build(trtnet.record(actor, obs=trtnet.Input((1, 3)), noise=trtnet.Input((1, 1))), refit=True)
@@ -78,8 +71,7 @@ def train(steps: int = 8000, seed: int = 1) -> tuple[nn.ModuleDict, trtnet.Engin
         (-value).mean().backward(inputs=list(actor.parameters()))
         (-log_alpha.exp() * (log_prob.detach() - 1).mean()).backward()  # towards an entropy of -1
         optimizer.step()
-        for new, old in zip(critics.parameters(), targets.parameters()):
-            old.data.lerp_(new.data, TAU)
+        torch._foreach_lerp_([*targets.parameters()], [one.data for one in critics.parameters()], TAU)
         engine.refit(agent, prefix="actor.", version=step)
     return agent, engine, curve
 

@@ -7,14 +7,13 @@ RLlib gives the learner's weights to each env runner's module by `set_state`: th
 it, its encoder and its head for actions, is recorded as RLlib made it; the learner and the connectors are RLlib's.
 """
 
-from __future__ import annotations
-
-import sys
 from typing import Any
+
+from _needs import packages
 
 import trtnet
 
-try:
+with packages("trtnet[rl]", "ray[rllib]", of=__name__):
     import ray
     import torch
     from _curve import report
@@ -23,11 +22,6 @@ try:
     from ray.rllib.core.columns import Columns
     from ray.rllib.core.models.base import ACTOR, ENCODER_OUT
     from ray.rllib.core.rl_module import RLModuleSpec
-except ModuleNotFoundError as error:
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]' 'ray[rllib]'", file=sys.stderr)
-    sys.exit(2)
 
 ENVS = 8
 

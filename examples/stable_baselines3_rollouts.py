@@ -7,23 +7,17 @@ The policy is the object that SB3 made; what acts of it is recorded as it is. A 
 before each rollout, under the number of steps as the version; the learner's evaluation of actions stays PyTorch's.
 """
 
-from __future__ import annotations
-
-import sys
 from typing import Any
+
+from _needs import packages
 
 import trtnet
 
-try:
+with packages("trtnet[torch]", "stable-baselines3", of=__name__):
     import torch
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.policies import ActorCriticPolicy
-except ModuleNotFoundError as error:
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}\n  remedy:   pip install 'trtnet[torch]' stable-baselines3", file=sys.stderr)
-    sys.exit(2)
 
 
 class Acting(torch.nn.Module):

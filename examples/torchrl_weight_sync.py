@@ -7,14 +7,13 @@
 is, in one refit, under the number of updates. The learner, its losses and its advantages are TorchRL's.
 """
 
-from __future__ import annotations
-
-import sys
 from typing import Any
+
+from _needs import packages
 
 import trtnet
 
-try:
+with packages("trtnet[rl]", "torchrl", of=__name__):
     import torch
     from _curve import report
     from tensordict.nn import TensorDictModule
@@ -25,11 +24,6 @@ try:
     from torchrl.objectives import ClipPPOLoss
     from torchrl.objectives.value import GAE
     from torchrl.weight_update import NoWeightSyncScheme
-except ModuleNotFoundError as error:
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}\n  remedy:   pip install 'trtnet[rl]' torchrl", file=sys.stderr)
-    sys.exit(2)
 
 
 class EngineSync(NoWeightSyncScheme):
