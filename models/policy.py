@@ -1,8 +1,11 @@
-"""Actor-critic policies for reinforcement learning: a multilayer perceptron and a small convolutional network."""
+"""Policies for reinforcement learning: a multilayer perceptron, a small convolutional network, a squashed Gaussian."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 import trtnet
 from trtnet import functional as F
@@ -59,3 +62,36 @@ class ConvPolicy(nn.Module):
         x = F.relu(self.conv2(F.relu(self.conv1(image))))
         x = F.relu(self.fc(x.flatten(1)))
         return {"logits": self.actor(x), "value": self.critic(x).squeeze(-1)}
+
+
+class GaussianPolicy(nn.Module):
+    """Observations (batch, observations) and standard normal noise (batch, actions) to action and log_prob, (batch,).
+
+    A normal distribution, squashed by tanh to the actions between `low` and `high`, as soft actor-critic has it
+    (Haarnoja et al. 2018, arXiv:1812.05905, appendix C). Noise of zeros gives the squashed mean. The range is kept as
+    buffers, which are weights like others.
+    """
+
+    scale: trtnet.Tensor
+    center: trtnet.Tensor
+
+    def __init__(self, observations: int, low: Sequence[float], high: Sequence[float], hidden: int = 64) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Linear(observations, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )  # fmt: skip
+        self.mean = nn.Linear(hidden, len(low))
+        self.log_std = nn.Linear(hidden, len(low))
+        least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
+        self.register_buffer("scale", (most - least) / 2)
+        self.register_buffer("center", (most + least) / 2)
+
+    def forward(self, observation: trtnet.Tensor, noise: trtnet.Tensor) -> Result:
+        features = self.trunk(observation)
+        log_std = -5 + 3.5 * (F.tanh(self.log_std(features)) + 1)  # from -5 to 2
+        before = self.mean(features) + F.exp(log_std) * noise
+        squashed = F.tanh(before)
+        # log(1 - tanh(x)**2) is 2*(log(2) - x - softplus(-2*x)), which keeps its digits far from 0
+        slope = 2 * (math.log(2) - before - F.softplus(-2 * before))
+        log_prob = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - F.log(self.scale) - slope
+        return {"action": self.center + self.scale * squashed, "log_prob": log_prob.sum(-1)}

@@ -16,31 +16,25 @@ two cores.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
+import functools
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from policy import MLPPolicy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import trtnet
 
 try:
     import gymnasium
     import torch
-    from matplotlib.figure import Figure
+    import train_common as common
 except ModuleNotFoundError as error:
     if __name__ != "__main__":
         raise
@@ -49,6 +43,7 @@ except ModuleNotFoundError as error:
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLVED = 475.0
+EPISODES = 100
 
 
 @dataclass
@@ -82,17 +77,6 @@ class Rollout:
     last_values: np.ndarray
 
 
-@dataclass
-class Times:
-    rollout: float = 0.0
-    learning: float = 0.0
-    weights: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.rollout + self.learning + self.weights
-
-
 def environments(count: int) -> gymnasium.vector.VectorEnv:
     return gymnasium.vector.SyncVectorEnv(
         [lambda: gymnasium.make("CartPole-v1")] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
@@ -116,7 +100,7 @@ class Actors:
         self.chance = np.random.default_rng(seed)
         self.observations = self.envs.reset(seed=seed)[0]
         self.returns = np.zeros(settings.envs)
-        self.finished: deque[float] = deque(maxlen=100)
+        self.finished: deque[float] = deque(maxlen=EPISODES)
 
     def rollout(self) -> Rollout:
         rows: dict[str, list[np.ndarray]] = {k: [] for k in ("obs", "action", "log_prob", "value", "reward", "end")}
@@ -147,59 +131,25 @@ def record(settings: Settings) -> trtnet.Graph:
     )
 
 
-def act(pipe: Connection, where: str, settings: Settings, envs: int, device: str, seed: int) -> None:
-    """An actor in a process of its own: at each request the newest weights, then a rollout with them."""
-    torch.set_num_threads(1)
-    engine = build(record(settings), "refit", device)
-    actors = Actors(engine, replace(settings, envs=envs), seed)
-    with trtnet.fleet.Follower(engine, where) as follower:
-        while pipe.recv():
-            follower.poll()
-            pipe.send((follower.version, actors.rollout(), list(actors.finished)))
-            actors.finished.clear()
+def actors_of(settings: Settings, envs: int, device: str, seed: int) -> Actors:
+    return Actors(build(record(settings), "refit", device), replace(settings, envs=envs), seed)
 
 
-class Fleet:
+class Fleet(common.Fleet):
     """Actors in processes, which share the environments out and follow one publisher: in place of `Actors`."""
 
     def __init__(self, graph: trtnet.Graph, settings: Settings, count: int, where: str, device: str, seed: int) -> None:
-        self.publisher = trtnet.fleet.Publisher(where, graph=graph)
-        self.finished: deque[float] = deque(maxlen=100)
-        self.pipes: list[Connection] = []
-        self.processes = []
-        context = multiprocessing.get_context("spawn")  # a forked child could use no GPU
-        for number, envs in enumerate(np.diff(np.linspace(0, settings.envs, count + 1).astype(int))):
-            pipe, end = context.Pipe()
-            arguments = (end, where, settings, int(envs), device, seed + 1000 * number)
-            process = context.Process(target=act, args=arguments, daemon=True)
-            process.start()
-            end.close()
-            self.pipes.append(pipe)
-            self.processes.append(process)
-
-    def publish(self, state: Mapping[str, torch.Tensor], version: int) -> None:
-        self.publisher.publish(state, version=version)
+        makers = [
+            functools.partial(actors_of, settings, envs, device, seed + 1000 * number)
+            for number, envs in enumerate(common.shares(settings.envs, count))
+        ]
+        super().__init__(graph, where, makers, EPISODES)
 
     def rollout(self) -> Rollout:
-        for pipe in self.pipes:
-            pipe.send(True)
-        answers = [pipe.recv() for pipe in self.pipes]
-        assert {version for version, _, _ in answers} == {self.publisher.version}, "weights of another update"
-        for _, _, finished in answers:
-            self.finished.extend(finished)
-        columns = ([getattr(rollout, row.name) for _, rollout, _ in answers] for row in fields(Rollout))
+        self.ask()
+        answers = self.answers()
+        columns = ([getattr(rollout, row.name) for rollout in answers] for row in fields(Rollout))
         return Rollout(*(np.concatenate(parts, axis=min(1, parts[0].ndim - 1)) for parts in columns))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for pipe, process in zip(self.pipes, self.processes):
-            if kind is None:
-                pipe.send(False)
-                process.join()
-            process.kill()
-        self.publisher.close()
 
 
 def advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> np.ndarray:
@@ -273,24 +223,6 @@ def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:
     return trtnet.build(graph, provider="reference" if device == "cpu" else None, device=device, **changeable)
 
 
-@dataclass
-class Outcome:
-    """What a training gave.
-
-    Attributes:
-        steps, returns: at each iteration, the transitions so far and the mean return of the last 100 episodes.
-        solved: whether that reached 475 over 100 episodes.
-    """
-
-    module: torch.nn.Module
-    engine: trtnet.Engine
-    times: Times
-    seconds: float = 0.0
-    steps: list[int] = field(default_factory=list)
-    returns: list[float] = field(default_factory=list)
-    solved: bool = False
-
-
 def train(
     settings: Settings,
     weights: str = "refit",
@@ -299,15 +231,16 @@ def train(
     console: Console | None = None,
     fleet: int = 0,
     where: str = "",
-) -> Outcome:
+    tensorboard: Path | None = None,
+) -> common.Outcome:
     """Train; with `fleet` actors in processes, which follow `where` (by default shared memory of this process's)."""
     trtnet.manual_seed(seed)
-    graph = record(settings)
+    graph, scalars = record(settings), common.Scalars(tensorboard)
     if not fleet:
-        return _train(graph, settings, weights, device, seed, console, None)
+        return _train(graph, settings, weights, device, seed, console, None, scalars)
     where = where or f"shm:cartpole-{os.getpid()}"
     with Fleet(graph, settings, fleet, where, device, seed) as actors:
-        return _train(graph, settings, "refit", device, seed, console, actors)
+        return _train(graph, settings, "refit", device, seed, console, actors, scalars)
 
 
 def _train(
@@ -318,48 +251,48 @@ def _train(
     seed: int,
     console: Console | None,
     fleet: Fleet | None,
-) -> Outcome:
+    scalars: common.Scalars,
+) -> common.Outcome:
     learner, engine = Learner(graph, settings, device, seed), build(graph, weights, device)
     if weights == "live":
         engine.bind_weights(learner.module)
     actors = Actors(engine, settings, seed) if fleet is None else fleet
     if fleet is not None:
         fleet.publish(learner.module.state_dict(), version=0)
-    outcome = Outcome(learner.module, engine, Times())
+    outcome = common.Outcome(learner.module, engine)
     times, started = outcome.times, time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=settings.most_steps)
         steps = 0
         while steps < settings.most_steps and not outcome.solved:
-            one = time.perf_counter()
-            rollout = actors.rollout()
-            two = time.perf_counter()
-            learner.update(rollout, 1 - steps / settings.most_steps)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            three = time.perf_counter()
-            state = learner.module.state_dict()
-            if isinstance(actors, Fleet):
-                actors.publish(state, version=len(outcome.steps) + 1)
-            elif weights == "refit":
-                engine.refit(state)
-            elif weights == "rebuild":
-                graph.load_state_dict({name: value.cpu() for name, value in state.items()})
-                outcome.engine = actors.engine = build(graph, weights, device)
-            times.rollout += two - one
-            times.learning += three - two
-            times.weights += time.perf_counter() - three
+            with times.spent("rollout"):
+                rollout = actors.rollout()
+            with times.spent("learning"):
+                learner.update(rollout, 1 - steps / settings.most_steps)
+                if device != "cpu":
+                    torch.cuda.synchronize()
+            with times.spent("weights"):
+                state = learner.module.state_dict()
+                if isinstance(actors, Fleet):
+                    actors.publish(state, version=len(outcome.steps) + 1)
+                elif weights == "refit":
+                    engine.refit(state)
+                elif weights == "rebuild":
+                    graph.load_state_dict({name: value.cpu() for name, value in state.items()})
+                    outcome.engine = actors.engine = build(graph, weights, device)
             steps += settings.envs * settings.steps
             mean = float(np.mean(actors.finished)) if actors.finished else 0.0
             outcome.steps.append(steps)
             outcome.returns.append(mean)
-            outcome.solved = len(actors.finished) == 100 and mean >= SOLVED
+            outcome.solved = len(actors.finished) == EPISODES and mean >= SOLVED
+            scalars.add(outcome, actors)
             speed, share = steps / times.total, times.weights / times.total
             text = f"return {mean:5.1f}, {speed:6,.0f} steps/s, {share:4.1%} for weights"
             progress.update(task, completed=steps, description=text)
     if fleet is not None:
         engine.refit(learner.module.state_dict())
+    scalars.close()
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -376,53 +309,10 @@ def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> fl
     return float(returns.mean())
 
 
-def draw(outcome: Outcome, path: Path) -> None:
-    """The learning curve, as a picture."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(outcome.steps, outcome.returns)
-    axes.axhline(SOLVED, color="0.6", linestyle="--", linewidth=1)
-    axes.set(xlabel="steps", ylabel="mean return of the last 100 episodes", title="CartPole-v1, PPO", ylim=(0, 510))
-    figure.savefig(path, dpi=120)
-
-
-def report(outcome: Outcome, console: Console) -> None:
-    times = outcome.times
-    table = Table("part", "seconds", "share", title=f"{outcome.steps[-1]:,} steps in {outcome.seconds:.1f} s")
-    for name in ("rollout", "learning", "weights"):
-        seconds = getattr(times, name)
-        table.add_row(name, f"{seconds:.2f}", f"{seconds / times.total:.1%}")
-    console.print(table)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="cpu (the reference engine) or cuda (TensorRT)")
-    parser.add_argument("--weights", choices=("refit", "live", "rebuild"), default="refit")
-    parser.add_argument(
-        "--fleet", type=int, default=0, metavar="N", help="actors in N processes (with --weights refit)"
-    )
-    parser.add_argument(
-        "--where", default="", metavar="URL", help="by which the fleet gets weights: dir:PATH, shm:NAME"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Settings.most_steps, help="most steps (default %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="for the weights: NAME.safetensors")
-    parser.add_argument("--curve", type=Path, default=Path("cartpole.png"), metavar="FILE")
-    options = parser.parse_args()
+    parser = common.arguments(__doc__, ("refit", "live", "rebuild"), Settings.most_steps, "cartpole.png")
+    options = common.parsed(parser)
     console = Console()
-    if options.fleet and options.weights != "refit":
-        parser.error("--fleet goes with --weights refit: live weights are of one process")
-    if options.steps < 1:
-        parser.error("--steps is at least 1")
-    if options.fleet < 0:
-        parser.error("--fleet is at least 0: no other process")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(f"--device {options.device}: this PyTorch finds no CUDA GPU; `trtnet doctor` says what is here")
-    for path in filter(None, (options.curve, options.output)):
-        if not path.absolute().parent.is_dir():
-            parser.error(f"there is no folder {path.parent}")
-    torch.set_num_threads(1)  # networks as small as these are not faster by more
     outcome = train(
         Settings(most_steps=options.steps),
         options.weights,
@@ -431,12 +321,13 @@ def main() -> None:
         console,
         options.fleet,
         options.where,
+        options.tensorboard,
     )
-    report(outcome, console)
+    common.report(outcome, console)
     reached = "reached" if outcome.solved else "did not reach"
-    console.print(f"{reached} a mean return of {SOLVED:.0f} over 100 episodes: {outcome.returns[-1]:.1f}")
+    console.print(f"{reached} a mean return of {SOLVED:.0f} over {EPISODES} episodes: {outcome.returns[-1]:.1f}")
     console.print(f"100 further episodes, likeliest actions: {evaluate(outcome.engine):.1f}")
-    draw(outcome, options.curve)
+    common.draw(outcome, options.curve, "CartPole-v1, PPO", SOLVED, EPISODES)
     console.print(f"{options.curve} written")
     if options.output is not None:
         net = MLPPolicy(4, 2)

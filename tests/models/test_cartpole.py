@@ -97,7 +97,7 @@ def test_the_curve_is_drawn(tmp_path):
     from PIL import Image
 
     outcome = cartpole.train(cartpole.Settings(most_steps=2048), seed=1)
-    cartpole.draw(outcome, tmp_path / "curve.png")
+    cartpole.common.draw(outcome, tmp_path / "curve.png", "PPO", cartpole.SOLVED, cartpole.EPISODES)
     with Image.open(tmp_path / "curve.png") as image:
         assert image.size[0] > 500
 
