@@ -32,7 +32,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import trtnet
 
 try:
-    import gymnasium
     import torch
     import train_common as common
 except ModuleNotFoundError as error:
@@ -77,12 +76,6 @@ class Rollout:
     last_values: np.ndarray
 
 
-def environments(count: int) -> gymnasium.vector.VectorEnv:
-    return gymnasium.vector.SyncVectorEnv(
-        [lambda: gymnasium.make("CartPole-v1")] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
-    )
-
-
 def sample(logits: np.ndarray, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Actions, and the logarithms of their probabilities."""
     log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
@@ -96,7 +89,7 @@ class Actors:
     def __init__(self, engine: trtnet.Engine, settings: Settings, seed: int) -> None:
         self.engine = engine
         self.settings = settings
-        self.envs = environments(settings.envs)
+        self.envs = common.environments("CartPole-v1", settings.envs)
         self.chance = np.random.default_rng(seed)
         self.observations = self.envs.reset(seed=seed)[0]
         self.returns = np.zeros(settings.envs)
@@ -132,7 +125,7 @@ def record(settings: Settings) -> trtnet.Graph:
 
 
 def actors_of(settings: Settings, envs: int, device: str, seed: int) -> Actors:
-    return Actors(build(record(settings), "refit", device), replace(settings, envs=envs), seed)
+    return Actors(common.build(record(settings), "refit", device), replace(settings, envs=envs), seed)
 
 
 class Fleet(common.Fleet):
@@ -217,12 +210,6 @@ class Learner:
                 self.optimizer.step()
 
 
-def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:
-    """The actors' engine: TensorRT's on a GPU, the reference on the CPU."""
-    changeable = {"refit": {"refit": True}, "live": {"live": True}, "rebuild": {}}[weights]
-    return trtnet.build(graph, provider="reference" if device == "cpu" else None, device=device, **changeable)
-
-
 def train(
     settings: Settings,
     weights: str = "refit",
@@ -253,7 +240,7 @@ def _train(
     fleet: Fleet | None,
     scalars: common.Scalars,
 ) -> common.Outcome:
-    learner, engine = Learner(graph, settings, device, seed), build(graph, weights, device)
+    learner, engine = Learner(graph, settings, device, seed), common.build(graph, weights, device)
     if weights == "live":
         engine.bind_weights(learner.module)
     actors = Actors(engine, settings, seed) if fleet is None else fleet
@@ -280,7 +267,7 @@ def _train(
                     engine.refit(state)
                 elif weights == "rebuild":
                     graph.load_state_dict({name: value.cpu() for name, value in state.items()})
-                    outcome.engine = actors.engine = build(graph, weights, device)
+                    outcome.engine = actors.engine = common.build(graph, weights, device)
             steps += settings.envs * settings.steps
             mean = float(np.mean(actors.finished)) if actors.finished else 0.0
             outcome.steps.append(steps)
@@ -299,7 +286,7 @@ def _train(
 
 def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> float:
     """The mean return of as many episodes, with the likeliest action at each step."""
-    envs = environments(episodes)
+    envs = common.environments("CartPole-v1", episodes)
     observations, returns, running = envs.reset(seed=seed)[0], np.zeros(episodes), np.ones(episodes, bool)
     while running.any():
         actions = engine(observation=observations)["logits"].argmax(axis=1)
@@ -311,7 +298,7 @@ def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> fl
 
 def main() -> None:
     parser = common.arguments(__doc__, ("refit", "live", "rebuild"), Settings.most_steps, "cartpole.png")
-    options = common.parsed(parser)
+    options = common.parsed(parser, Settings.envs)
     console = Console()
     outcome = train(
         Settings(most_steps=options.steps),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import multiprocessing
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import gymnasium
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -71,6 +73,19 @@ class Outcome:
     steps: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     solved: bool = False
+
+
+def environments(name: str, count: int) -> gymnasium.vector.VectorEnv:
+    """Gymnasium's `name`, as often as that, each begun anew in the step in which its episode ends."""
+    return gymnasium.vector.SyncVectorEnv(
+        [lambda: gymnasium.make(name)] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
+    )
+
+
+def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:
+    """The actors' engine: TensorRT's on a GPU, the reference on the CPU."""
+    changeable = {"refit": {"refit": True}, "live": {"live": True}, "rebuild": {}}[weights]
+    return trtnet.build(graph, provider="reference" if device == "cpu" else None, device=device, **changeable)
 
 
 # --- actors in processes ----------------------------------------------------------------------------------------------
@@ -159,7 +174,8 @@ class Scalars:
         if self.writer is None:
             return
         step, times = outcome.steps[-1], outcome.times
-        self.writer.add_scalar("return", outcome.returns[-1], step)
+        if math.isfinite(outcome.returns[-1]):  # an episode has ended
+            self.writer.add_scalar("return", outcome.returns[-1], step)
         for part in fields(Times):
             self.writer.add_scalar(f"seconds/{part.name}", getattr(times, part.name), step)
         if isinstance(actors, Fleet):
@@ -208,8 +224,11 @@ def arguments(text: str, weights: Sequence[str], most_steps: int, curve: str) ->
     return parser
 
 
-def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options that were given. Ends the program where they do not go together, before anything is trained."""
+def parsed(parser: argparse.ArgumentParser, envs: int) -> argparse.Namespace:
+    """The options that were given. Ends the program where they do not go together, before anything is trained.
+
+    `envs` environments are what a fleet has to share out.
+    """
     options = parser.parse_args()
     if options.fleet and options.weights != "refit":
         parser.error("--fleet goes with --weights refit: live weights are of one process")
@@ -217,6 +236,8 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error("--steps is at least 1")
     if options.fleet < 0:
         parser.error("--fleet is at least 0: no other process")
+    if options.fleet > envs:
+        parser.error(f"--fleet is at most {envs}: there are {envs} environments to share out")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: this PyTorch finds no CUDA GPU; `trtnet doctor` says what is here")
     for path in filter(None, (options.curve, options.output)):

@@ -11,7 +11,7 @@ the learner's own tensors). With `--fleet N` there are N actors in processes of 
 the learner publishes in shared memory (`--where`: or elsewhere), and act while it learns. It stops at a mean return of
 -200 over 20 episodes, draws the learning curve, and prints where the time went.
 
-SAC as in Haarnoja et al. 2018 (arXiv:1812.05905): two critics, and a temperature that is learnt. Half a minute on a core.
+SAC as in Haarnoja et al. 2018 (arXiv:1812.05905): two critics, and a temperature that is learnt. Half a minute.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import trtnet
 
 try:
-    import gymnasium
     import torch
     import train_common as common
 except ModuleNotFoundError as error:
@@ -72,19 +71,13 @@ class Rollout:
     following: np.ndarray
 
 
-def environments(count: int) -> gymnasium.vector.VectorEnv:
-    return gymnasium.vector.SyncVectorEnv(
-        [lambda: gymnasium.make("Pendulum-v1")] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
-    )
-
-
 class Actors:
     """Environments, and the engine that acts in them."""
 
     def __init__(self, engine: trtnet.Engine, settings: Settings, seed: int) -> None:
         self.engine = engine
         self.settings = settings
-        self.envs = environments(settings.envs)
+        self.envs = common.environments("Pendulum-v1", settings.envs)
         self.chance = np.random.default_rng(seed)
         self.observations = self.envs.reset(seed=seed)[0]
         self.returns = np.zeros(settings.envs)
@@ -113,14 +106,8 @@ def record(settings: Settings) -> trtnet.Graph:
     return trtnet.record(policy, observation=trtnet.Input((batch, OBSERVATIONS)), noise=trtnet.Input((batch, len(LOW))))
 
 
-def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:
-    """The actors' engine: TensorRT's on a GPU, the reference on the CPU."""
-    changeable = {"refit": {"refit": True}, "live": {"live": True}}[weights]
-    return trtnet.build(graph, provider="reference" if device == "cpu" else None, device=device, **changeable)
-
-
 def actors_of(settings: Settings, envs: int, device: str, seed: int) -> Actors:
-    return Actors(build(record(settings), "refit", device), replace(settings, envs=envs), seed)
+    return Actors(common.build(record(settings), "refit", device), replace(settings, envs=envs), seed)
 
 
 class Replay:
@@ -232,7 +219,7 @@ def train(
     trtnet.manual_seed(seed)
     graph, scalars = record(settings), common.Scalars(tensorboard)
     learner = Learner(graph, settings, device, seed)
-    outcome = common.Outcome(learner.module, build(graph, weights, device))
+    outcome = common.Outcome(learner.module, common.build(graph, weights, device))
     if weights == "live":
         outcome.engine.bind_weights(learner.module)
     started = time.perf_counter()
@@ -294,7 +281,7 @@ def _train(
 
 def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> float:
     """The mean return of as many episodes, without noise."""
-    envs = environments(episodes)
+    envs = common.environments("Pendulum-v1", episodes)
     observations, returns, running = envs.reset(seed=seed)[0], np.zeros(episodes), True
     while running:
         actions = engine(observation=observations, noise=np.zeros((episodes, len(LOW)), np.float32))["action"]
@@ -306,7 +293,7 @@ def evaluate(engine: trtnet.Engine, episodes: int = 100, seed: int = 1000) -> fl
 
 def main() -> None:
     parser = common.arguments(__doc__, ("refit", "live"), Settings.most_steps, "pendulum.png")
-    options = common.parsed(parser)
+    options = common.parsed(parser, Settings.envs)
     console = Console()
     settings = Settings(most_steps=options.steps)
     outcome = train(

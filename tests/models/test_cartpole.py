@@ -79,8 +79,8 @@ def test_every_way_with_weights_gives_the_same_training():
         assert found[way].returns == found["refit"].returns
     for name, value in found["refit"].module.state_dict().items():
         assert torch.equal(value, found["live"].module.state_dict()[name]), name
-    frozen = cartpole.Actors(cartpole.build(trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((16, 4))), "refit",
-                                            "cpu"), settings, 3)  # fmt: skip
+    untrained = trtnet.record(MLPPolicy(4, 2), observation=trtnet.Input((16, 4)))
+    frozen = cartpole.Actors(trtnet.reference(untrained), settings, 3)
     for _ in range(6):
         frozen.rollout()
     assert np.mean(frozen.finished) < found["refit"].returns[-1], "actors whose weights stay do worse"
@@ -120,6 +120,7 @@ def test_what_is_missing_is_told_before_anything_is_trained(name, tmp_path):
     [
         (["--steps", "0"], "--steps is at least 1"),
         (["--fleet", "-1"], "--fleet is at least 0: no other process"),
+        (["--fleet", "17"], "--fleet is at most 16: there are 16 environments to share out"),
         (["--curve", "nowhere/curve.png"], "there is no folder nowhere"),
         (["--output", "nowhere/policy.safetensors"], "there is no folder nowhere"),
         (["--device", "cuda"], "--device cuda: this PyTorch finds no CUDA GPU; `trtnet doctor` says what is here"),
