@@ -311,8 +311,7 @@ def main() -> None:
         options.tensorboard,
     )
     common.report(outcome, console)
-    reached = "reached" if outcome.solved else "did not reach"
-    console.print(f"{reached} a mean return of {SOLVED:.0f} over {EPISODES} episodes: {outcome.returns[-1]:.1f}")
+    console.print(common.verdict(outcome, SOLVED, EPISODES))
     console.print(f"100 further episodes, likeliest actions: {evaluate(outcome.engine):.1f}")
     common.draw(outcome, options.curve, "CartPole-v1, PPO", SOLVED, EPISODES)
     console.print(f"{options.curve} written")

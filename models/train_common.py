@@ -205,6 +205,14 @@ def report(outcome: Outcome, console: Console) -> None:
     console.print(table)
 
 
+def verdict(outcome: Outcome, goal: float, episodes: int) -> str:
+    """Whether the goal was reached, in a sentence."""
+    reached = "reached" if outcome.solved else "did not reach"
+    last = outcome.returns[-1]
+    found = f"{last:.1f}" if math.isfinite(last) else "no episode ended"
+    return f"{reached} a mean return of {goal:.0f} over {episodes} episodes: {found}"
+
+
 def arguments(text: str, weights: Sequence[str], most_steps: int, curve: str) -> argparse.ArgumentParser:
     """The options of a training script, whose docstring is `text`."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -265,6 +265,8 @@ def _train(
             with times.spent("learning"):
                 for _ in range(added if replay.count >= settings.first_steps else 0):
                     learner.update(replay.sample(settings.batch))
+                if learner.log_alpha.is_cuda:
+                    torch.cuda.synchronize()
             if isinstance(actors, common.Fleet):  # they acted meanwhile
                 with times.spent("rollout"):
                     rollouts = actors.answers()
@@ -307,8 +309,7 @@ def main() -> None:
         options.tensorboard,
     )
     common.report(outcome, console)
-    reached = "reached" if outcome.solved else "did not reach"
-    console.print(f"{reached} a mean return of {SOLVED:.0f} over {EPISODES} episodes: {outcome.returns[-1]:.1f}")
+    console.print(common.verdict(outcome, SOLVED, EPISODES))
     console.print(f"100 further episodes, without noise: {evaluate(outcome.engine):.1f}")
     common.draw(outcome, options.curve, "Pendulum-v1, SAC", SOLVED, EPISODES)
     console.print(f"{options.curve} written")

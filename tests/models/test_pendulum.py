@@ -1,5 +1,7 @@
 """SAC on Pendulum: its policy and target against torch's distributions, its ways with weights against each other."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,12 +59,32 @@ def test_the_target_is_that_of_the_definition():
     found = learner.target(rewards, following)
     again = pendulum.Learner(pendulum.record(SHORT), SHORT, "cpu", 0)
     again.module.load_state_dict(learner.module.state_dict())
-    actions, log_probs = again.act(following)  # the same noise, from the same seed
+    with torch.no_grad():
+        actions, log_probs = again.act(following)  # the same noise, from the same seed
     for row in range(5):
         given = torch.cat([following[row], actions[row]])
         worth = min(critic(given).item() for critic in learner.targets.both)
         wanted = float(rewards[row]) + 0.99 * (worth - np.exp(-1.5) * float(log_probs[row]))
         np.testing.assert_allclose(float(found[row]), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("log_std", "moved"), [(-2.5, -1), (-4.0, 1)])
+def test_an_update_moves_the_temperature_towards_the_entropy_and_the_slow_copies_by_tau(log_std, moved):
+    learner = pendulum.Learner(pendulum.record(SHORT), SHORT, "cpu", 0)
+    with torch.no_grad():
+        learner.module.log_std.weight.zero_()
+        learner.module.log_std.bias.fill_(np.arctanh((log_std + 5) / 3.5 - 1))
+        for value in (learner.module.mean.weight, learner.module.mean.bias):
+            value.zero_()
+    before = {name: value.clone() for name, value in learner.targets.state_dict().items()}
+    chance = np.random.default_rng(1)
+    sizes = ((64, 3), (64, 1), (64,), (64, 3))
+    learner.update([torch.from_numpy(chance.standard_normal(size).astype(np.float32)) for size in sizes])
+    # so narrow a policy around 0 is a normal distribution, of entropy 1.42 + log(2) + log_std: -0.4 or -1.9, beside -1
+    assert learner.log_alpha.item() == pytest.approx(moved * SHORT.learning_rate, rel=1e-4)
+    for name, value in learner.critics.state_dict().items():
+        wanted = 0.995 * before[name] + 0.005 * value
+        torch.testing.assert_close(learner.targets.state_dict()[name], wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_what_follows_a_cut_episode_is_not_the_next_ones_beginning():
@@ -86,6 +108,13 @@ def test_every_way_with_weights_gives_the_same_training():
         assert torch.equal(value, before[name]) == (name in ("scale", "center")), "the range stays, all else is learnt"
 
 
+def test_a_fleet_of_one_gives_the_same_training():
+    pytest.importorskip("fcntl")
+    alone, fleet = (pendulum.train(SHORT, seed=3, fleet=count) for count in (0, 1))
+    for name, value in fleet.module.state_dict().items():
+        assert torch.equal(value, alone.module.state_dict()[name]), name
+
+
 def test_a_fleet_acts_with_what_was_published(tmp_path):
     pytest.importorskip("xxhash")
     outcome = pendulum.train(SHORT, seed=3, fleet=2, where=f"dir:{tmp_path}")
@@ -107,3 +136,49 @@ def test_the_course_is_written_for_tensorboard(tmp_path):
     outcome = pendulum.train(SHORT, seed=3, tensorboard=tmp_path)
     read = events.EventAccumulator(str(tmp_path)).Reload()
     assert [one.step for one in read.Scalars("seconds/learning")] == outcome.steps
+
+
+@pytest.mark.parametrize("name", ["gymnasium", "matplotlib", "torch"])
+def test_what_is_missing_is_told_before_anything_is_trained(name, tmp_path):
+    (tmp_path / f"{name}.py").write_text("import missing")
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])))
+    run = subprocess.run(
+        [sys.executable, ROOT / "models" / "train_sac_pendulum.py"],
+        env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = "error: No module named 'missing'\n  remedy:   pip install 'trtnet[rl]'\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fleet", "5"], "--fleet is at most 4: there are 4 environments to share out"),
+        (["--fleet", "2", "--weights", "live"], "--fleet goes with --weights refit: live weights are of one process"),
+        (["--tensorboard", "scalars"], "--tensorboard needs a package: pip install tensorboard"),
+    ],
+)
+def test_arguments_are_looked_at_before_anything_is_trained(arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_sac_pendulum.py", *arguments])
+    monkeypatch.setattr(pendulum.common.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as caught:
+        pendulum.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {told}\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fleet", [[], ["--fleet", "2"]])
+def test_a_training_cut_short_says_that_no_episode_ended(fleet, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("fcntl")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_sac_pendulum.py", "--steps", "32", "--output", "a.safetensors", *fleet])
+    pendulum.main()
+    told = capsys.readouterr().out
+    assert "did not reach a mean return of -200 over 20 episodes: no episode ended" in told
+    assert "100 further episodes, without noise: -1" in told
+    assert {one.name for one in tmp_path.iterdir()} == {"a.safetensors", "pendulum.png"}
+    net = GaussianPolicy(pendulum.OBSERVATIONS, pendulum.LOW, pendulum.HIGH)
+    net.load_weights(tmp_path / "a.safetensors")
+    assert net.scale.numpy().tolist() == [2.0]
