@@ -10,7 +10,6 @@ from harness import check_against_torch, lower_and_compare
 import trtnet
 from trtnet import Dim, Input, nn
 from trtnet.basics.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, UnsupportedError
-from trtnet.tensorrt.abilities import Newest
 
 T = Dim("t", min=1, opt=4, max=9)
 B = Dim("b", min=1, opt=2, max=6)
@@ -728,16 +727,3 @@ def test_what_a_branch_computes_in_vain_is_left_out_whole(inner, order) -> None:
     engine = trtnet.reference(graph)
     for x in (np.ones((2, 3), np.float32), -np.ones((2, 3), np.float32)):
         np.testing.assert_array_equal(engine(x), x * 2 if x.sum() > 0 else x - 1)
-
-
-def test_a_carry_in_vain_is_not_lowered() -> None:
-    """TensorRT-RTX refuses a loop in a branch with a carry that no output depends on."""
-
-    def branch(x):
-        _, sums = trtnet.scan(lambda carry, row: (carry - row, row.sum()), x, x * 2, reverse=True)
-        return x + sums.reshape(-1, 1)
-
-    graph = trtnet.record(lambda x: trtnet.cond(x.sum() > 0, branch, lambda x: x - 1, x), x=Input((3, 3)))
-    assert "recurrence" in {layer.kind for layer in graph.layers}
-    assert "recurrence" not in {layer.kind for layer in graph.for_provider(Newest()).layers}
-    lower_and_compare(graph)

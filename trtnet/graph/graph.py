@@ -338,7 +338,7 @@ class Graph:
         """The graph that is lowered 1:1: layers that this provider lacks are composed of others.
 
         So are those that it gets wrong; some it gets wrong in a refittable network alone, which `refit=False` says that
-        this one will not be. With loops or conditionals it is pruned: TensorRT refuses many of which a part is in vain.
+        this one will not be.
         """
         raise NotImplementedError("rewriting/composing.py gives it")
 

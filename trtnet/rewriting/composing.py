@@ -25,8 +25,6 @@ F: Functions = functions
 
 @method
 def for_provider(graph: Graph, provider: Features, refit: bool = True) -> Graph:
-    if any(layer.region is not None for layer in graph.layers):
-        graph = graph.prune()
     with no_collection():
         made = _composed(graph, methodcaller("supported", provider), _used_by_layers(graph))
     if not provider.computes_constants:
