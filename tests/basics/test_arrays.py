@@ -44,6 +44,21 @@ def updated(value):
         update.put("weight", value)
 
 
+def updated_by_pieces(value):
+    class Low(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base = nn.Linear(4, 3, bias=False)
+
+        def forward(self, x):
+            return self.base(x)
+
+    engine = trtnet.build(trtnet.record(Low(), x=Input((1, 4))), provider="reference", refit=True)
+    with engine.update() as update:
+        update.put("base.parametrizations.weight.original1", value)
+        update.put("base.parametrizations.weight.original0", np.ones((3, 1), np.float32))
+
+
 ROADS = {
     "a constant": trtnet.tensor,
     "over its memory": trtnet.from_numpy,
@@ -55,6 +70,7 @@ ROADS = {
     "a state_dict": lambda value: nn.Linear(4, 3, bias=False).load_state_dict({"weight": value}),
     "a refit": refitted,
     "an update": updated,
+    "pieces of a weight": updated_by_pieces,
     "a fleet": lambda value: plain({"weight": value}),
 }
 

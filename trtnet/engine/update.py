@@ -107,7 +107,7 @@ class Update:
 
     def _complete(self, key: str, value: Any) -> dict[str, Any]:
         """The weights that can be computed now that this piece has come."""
-        self._pieces[key] = value.detach().clone() if is_torch(value) else np.array(value)
+        self._pieces[key] = value.detach().clone() if is_torch(value) else np.array(as_array(value))
         made = computed(self.engine.graph.parameters, self._pieces)
         self._pieces = {name: one for name, one in made.items() if name in self._pieces}
         return {name: one for name, one in made.items() if name not in self._pieces}
