@@ -453,26 +453,21 @@ BRANCHES = 8
 """As many maxima and minima of a sum are looked at one argument at a time: two of three arguments, three of two."""
 
 
-def _bounds_of_terms(terms: Terms) -> Bounds:
+def _bounds_of_terms(terms: Terms, branches: int = BRANCHES) -> Bounds:
+    """Bounds with the arguments of each maximum and minimum in its place, too: lets `n - max(0, n - 2)` see that it is
+    the smaller one of n and 2."""
     low, high = _bounds_of_sum(terms)
-    if len(terms) - (() in terms) > 1:
-        least, most = _by_arguments(terms, BRANCHES)
-        low, high = max(low, least), min(high, most)
-    return low, high
-
-
-def _by_arguments(terms: Terms, branches: int) -> Bounds:
-    """Bounds with the arguments of each maximum and minimum in its place: lets `n - max(0, n - 2)` see that it is the
-    smaller one of n and 2."""
+    if len(terms) - (() in terms) < 2:
+        return low, high
     for monomial, factor in terms.items():
         if len(monomial) != 1 or monomial[0].kind not in ("max", "min") or len(monomial[0].args) > branches:
             continue
         args = monomial[0].args
         rest = {m: c for m, c in terms.items() if m != monomial}
-        found = [_by_arguments(plus(rest, terms_of(arg), factor), branches // len(args)) for arg in args]
+        found = [_bounds_of_terms(plus(rest, terms_of(arg), factor), branches // len(args)) for arg in args]
         choose = max if (monomial[0].kind == "max") == (factor > 0) else min
-        return choose(low for low, _ in found), choose(high for _, high in found)
-    return _bounds_of_sum(terms)
+        return max(low, choose(least for least, _ in found)), min(high, choose(most for _, most in found))
+    return low, high
 
 
 def _bounds_of_sum(terms: Terms) -> Bounds:
