@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import warnings
@@ -30,7 +29,7 @@ from ..engine import reference
 from ..sampling import Sampler
 from . import operators  # noqa: F401  # fills the table
 from .caches import caches
-from .exporting import Exported, export, kept, keys_of, named_weights
+from .exporting import Exported, export, kept, keys_of, named_weights, plainly
 from .guards import Audit
 from .merging import merge
 from .playing import Player
@@ -246,7 +245,7 @@ class TorchModule(Module):
         """The tensors that the module gives, at each of so many calls, with the same draws of torch's."""
         device = next((p.device for p in self._owner.parameters()), torch.device("cpu"))
         forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-        with kept(self._owner), forked, _no_fast_path():
+        with kept(self._owner), forked, plainly():
             given = self._on_device(arrays)
             found = []
             for _ in range(count):
@@ -254,18 +253,6 @@ class TorchModule(Module):
                 made = tensors_of(self._function(**filled(self._given, given)))
                 found.append([np.array(as_array(one.detach())) for one in made])
         return found
-
-
-@contextlib.contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """Have torch's attention and transformers compute as they do while they train, which is what is recorded: of padded
-    places their fast path gives zeros or NaN."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _Called(torch.nn.Module):
