@@ -20,7 +20,6 @@ import functools
 import os
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -83,17 +82,12 @@ def sample(logits: np.ndarray, chance: np.random.Generator) -> tuple[np.ndarray,
     return actions, log_probs[np.arange(len(actions)), actions]
 
 
-class Actors:
+class Actors(common.Actors):
     """Environments, and the engine that acts in them."""
 
     def __init__(self, engine: trtnet.Engine, settings: Settings, seed: int) -> None:
-        self.engine = engine
+        super().__init__(engine, "CartPole-v1", settings.envs, seed, EPISODES)
         self.settings = settings
-        self.envs = common.environments("CartPole-v1", settings.envs)
-        self.chance = np.random.default_rng(seed)
-        self.observations = self.envs.reset(seed=seed)[0]
-        self.returns = np.zeros(settings.envs)
-        self.finished: deque[float] = deque(maxlen=EPISODES)
 
     def rollout(self) -> Rollout:
         rows: dict[str, list[np.ndarray]] = {k: [] for k in ("obs", "action", "log_prob", "value", "reward", "end")}

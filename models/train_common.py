@@ -14,29 +14,16 @@ from dataclasses import dataclass, field, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import gymnasium
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 import trtnet
-
-
-class Actors(Protocol):
-    """Environments, and the engine that acts in them.
-
-    Attributes:
-        finished: the returns of the episodes that ended last.
-    """
-
-    engine: trtnet.Engine
-    finished: deque[float]
-
-    def rollout(self) -> Any:
-        """What they saw and did in the next steps."""
 
 
 @dataclass
@@ -80,6 +67,26 @@ def environments(name: str, count: int) -> gymnasium.vector.VectorEnv:
     return gymnasium.vector.SyncVectorEnv(
         [lambda: gymnasium.make(name)] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
     )
+
+
+class Actors:
+    """Environments, and the engine that acts in them.
+
+    Attributes:
+        finished: the returns of the episodes that ended last, of as many as `episodes`.
+    """
+
+    def __init__(self, engine: trtnet.Engine, name: str, envs: int, seed: int, episodes: int) -> None:
+        self.engine = engine
+        self.envs = environments(name, envs)
+        self.chance = np.random.default_rng(seed)
+        self.observations = self.envs.reset(seed=seed)[0]
+        self.returns = np.zeros(envs)
+        self.finished: deque[float] = deque(maxlen=episodes)
+
+    def rollout(self) -> Any:
+        """What they saw and did in the next steps."""
+        raise NotImplementedError
 
 
 def build(graph: trtnet.Graph, weights: str, device: str) -> trtnet.Engine:

@@ -21,7 +21,6 @@ import functools
 import os
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,17 +70,12 @@ class Rollout:
     following: np.ndarray
 
 
-class Actors:
+class Actors(common.Actors):
     """Environments, and the engine that acts in them."""
 
     def __init__(self, engine: trtnet.Engine, settings: Settings, seed: int) -> None:
-        self.engine = engine
+        super().__init__(engine, "Pendulum-v1", settings.envs, seed, EPISODES)
         self.settings = settings
-        self.envs = common.environments("Pendulum-v1", settings.envs)
-        self.chance = np.random.default_rng(seed)
-        self.observations = self.envs.reset(seed=seed)[0]
-        self.returns = np.zeros(settings.envs)
-        self.finished: deque[float] = deque(maxlen=EPISODES)
 
     def rollout(self) -> Rollout:
         rows = []
